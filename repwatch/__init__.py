@@ -1,0 +1,56 @@
+"""RepWatch: watch what a network's layers represent while it trains.
+
+Add `RepWatch()` to a Lightning Trainer. At every snapshot the model sees a fixed probe set, each
+layer's pairwise distance matrix (RDM) goes into a run registry, and a meta-SNE map places the run
+among landmark runs of the past.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from repwatch import rdm, similarity
+    from repwatch.lightning import RepWatch
+    from repwatch.probe import ProbeSet
+    from repwatch.registry import Registry
+    from repwatch.space import RepresentationSpace
+    from repwatch.watcher import Watcher
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ProbeSet",
+    "Registry",
+    "RepWatch",
+    "RepresentationSpace",
+    "Watcher",
+    "rdm",
+    "similarity",
+]
+
+# Imported on first use, so that `import repwatch` costs nothing.
+_HOME = {
+    "ProbeSet": "repwatch.probe",
+    "Registry": "repwatch.registry",
+    "RepWatch": "repwatch.lightning",
+    "RepresentationSpace": "repwatch.space",
+    "Watcher": "repwatch.watcher",
+}
+_MODULES = ("rdm", "similarity")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"repwatch.{name}")
+    else:
+        raise AttributeError(f"module 'repwatch' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

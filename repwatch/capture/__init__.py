@@ -1,0 +1,15 @@
+"""Model and probe set in, one RDM and a few scalars for each layer out, and no harm done.
+
+probe batches --call--> model --hooks (recorder)--> rows (n, features) --reduce--> RDM, scalars
+`Capturer.run` does a forward pass of its own inside `unharmed`, which puts everything back;
+`Capturer.listen` keeps its hooks on while the host's own passes run the probe's points.
+"""
+
+from __future__ import annotations
+
+from repwatch.capture.capturer import Capturer
+from repwatch.capture.listening import Listening
+from repwatch.capture.recorder import Capture, LayerCapture
+from repwatch.capture.state import unharmed
+
+__all__ = ["Capture", "Capturer", "LayerCapture", "Listening", "unharmed"]

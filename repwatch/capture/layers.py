@@ -1,0 +1,168 @@
+"""Which modules there are, by what names, and which of them to watch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+import torch
+from torch import nn
+
+from repwatch.errors import ConfigurationError, UnknownLayerError
+
+INPUT = "input"
+WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+Layers = None | Sequence[str] | Callable[[str, nn.Module], bool]
+
+# They change nothing in evaluation, or only the shape: their input has the same RDM.
+TRANSPARENT = (nn.Identity, nn.modules.dropout._DropoutNd, nn.Flatten, nn.Unflatten)
+
+
+@dataclass(frozen=True)
+class Modules:
+    """The modules of a model that can be watched, by clean name, in definition order."""
+
+    named: dict[str, nn.Module]
+    aliases: dict[str, str] = field(default_factory=dict)
+    scripted: tuple[str, ...] = ()
+    compiled: bool = False
+
+    def time_first(self, name: str) -> tuple[bool, bool]:
+        """Whether the module says that time leads, and whether one that holds it says so."""
+        own = _says_time_first(self.named[name])
+        parts = name.split(".")
+        parents = [".".join(parts[:i]) for i in range(len(parts) - 1, 0, -1)]
+        says = (_says_time_first(self.named[p]) for p in parents if p in self.named)
+        inherited = next((word for word in says if word is not None), None)
+        return own is True, own is None and inherited is True
+
+
+def _says_time_first(module: nn.Module) -> bool | None:
+    for holder in (module, getattr(module, "self_attn", None)):
+        word = getattr(holder, "batch_first", None)
+        if isinstance(word, bool):
+            return not word
+    return None
+
+
+def clean(name: str) -> str:
+    """A module's name without what torch.compile, FSDP and checkpointing put in."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def find_modules(model: nn.Module) -> Modules:
+    """All modules below the root (the root itself, as "model", where it has no children)."""
+    named: dict[str, nn.Module] = {}
+    aliases: dict[str, str] = {}
+    scripted: list[str] = []
+    first: dict[int, str] = {}
+    for raw, module in model.named_modules(remove_duplicate=False):
+        name = clean(raw)
+        if not name or "parametrizations" in name.split("."):
+            continue
+        name = f"{name} (module)" if name == INPUT else name
+        if isinstance(module, torch.jit.ScriptModule):
+            scripted.append(name)
+        elif id(module) in first and first[id(module)] != name:
+            aliases[name] = first[id(module)]
+        else:
+            # A wrapper comes before what it wraps, under the same name: the inner one stays.
+            first[id(module)] = name
+            named[name] = module
+    inner = unwrap(model)
+    if not named and isinstance(inner, torch.jit.ScriptModule):
+        scripted.append("model")
+    elif not named and not scripted:
+        named["model"] = inner
+    return Modules(named, aliases, tuple(scripted), any(map(_is_compiled, model.modules())))
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return "_orig_mod" in module._modules or module._compiled_call_impl is not None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The user's own module inside compile and FSDP wrappers."""
+    while (name := next((w for w in WRAPPERS if w in model._modules), None)) is not None:
+        model = getattr(model, name)
+    return model
+
+
+def select(modules: Modules, layers: Layers) -> frozenset[str] | None:
+    """The names that the user chose (the input's among them), or None to choose later.
+
+    Raises UnknownLayerError, with the nearest names, for a glob that matches nothing.
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, str) or not (callable(layers) or isinstance(layers, Sequence)):
+        raise ConfigurationError(
+            "Expected layers to be a list of names or globs, or a callable (name, module) -> bool, "
+            f"but got {layers!r}. Write layers=[{str(layers)!r}]."
+        )
+    if callable(layers):
+        chosen = {name for name, module in modules.named.items() if layers(name, module)}
+        if not chosen:
+            raise UnknownLayerError(
+                "Expected the layers callable to accept at least one module, but it refused all: "
+                f"{_some(list(modules.named))}."
+            )
+        return frozenset(chosen)
+    chosen = set()
+    known = [INPUT, *modules.named, *modules.aliases]
+    for pattern in layers:
+        matched = [name for name in known if name == pattern or fnmatchcase(name, pattern)]
+        if not matched:
+            raise UnknownLayerError(_unknown(pattern, known, modules))
+        chosen |= {modules.aliases.get(name, name) for name in matched}
+    if not chosen:
+        raise ConfigurationError("Expected at least one layer, but layers is empty.")
+    return frozenset(chosen)
+
+
+def _unknown(pattern: str, known: list[str], modules: Modules) -> str:
+    if any(fnmatchcase(name, pattern) for name in modules.scripted):
+        return f"Layer {pattern!r} is a ScriptModule, which takes no hooks. Name another layer."
+    near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4)
+    hint = f"The nearest: {', '.join(near)}" if near else f"There are: {_some(known)}"
+    return f"No layer of the model is called {pattern!r}. {hint}. Globs such as 'encoder.*' work."
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def base(key: str) -> str:
+    """The module's name in a layer's key: "fc" of "fc" and of "fc:1" (its second call)."""
+    name, _, call = key.rpartition(":")
+    return name if name and call.isdigit() else key
+
+
+def is_candidate(module: nn.Module) -> bool:
+    """Whether the default choice may take it: no dropout, no reshaping, no metric."""
+    return not isinstance(module, TRANSPARENT) and not hasattr(module, "_update_count")
+
+
+def innermost(fired: Sequence[str]) -> list[str]:
+    """The layers none of whose own submodules fired, in the order given."""
+    names = {base(key) for key in fired}
+    holders = {
+        ".".join(parts[:i])
+        for name in names
+        for parts in [name.split(".")]
+        for i in range(1, len(parts))
+    }
+    return [key for key in fired if base(key) not in holders]
+
+
+def spread(keys: Sequence[str], most: int) -> list[str]:
+    """Up to `most` of the keys, evenly spaced, the first and the last among them."""
+    if len(keys) <= most:
+        return list(keys)
+    if most == 1:
+        return [keys[-1]]
+    return [keys[int(i)] for i in np.linspace(0, len(keys) - 1, most).round()]

@@ -1,0 +1,250 @@
+"""The hooks: each watched layer's output becomes rows, and the rows an RDM, on the spot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from repwatch import rdm
+from repwatch.capture.layers import Modules
+from repwatch.capture.rows import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    MAX_FEATURES,
+    Found,
+    find_rows,
+    reduce_rows,
+)
+from repwatch.capture.scalars import BOUNDED, measure
+from repwatch.errors import DivergedRDMError
+
+Reduce = Callable[[str, nn.Module, Any], "torch.Tensor | None"]
+
+
+@dataclass(frozen=True)
+class LayerCapture:
+    """One layer's representation of the probe set.
+
+    layer: its name ("encoder.0"; "encoder.0:1" for its second call). depth: place in the order of
+    execution among the captured layers, the input at 0. rdm: condensed, or None where the
+    activations were NaN or infinite. scalars: what the RDM cannot tell (see `scalars.measure`).
+    """
+
+    layer: str
+    depth: int
+    rdm: NDArray[np.float32] | None
+    scalars: dict[str, float]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the activations were NaN or infinite."""
+        return self.rdm is None
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One look at all watched layers.
+
+    layers: by name, in order of depth. notes: what was left out and why, each once. how: the way
+    of calling the model that was taken.
+    """
+
+    layers: dict[str, LayerCapture]
+    notes: tuple[str, ...]
+    how: str
+
+
+@dataclass
+class Reduction:
+    """How outputs become rows: the user's function and token, and what was found out before."""
+
+    token: int | None = None
+    reduce: Reduce | None = None
+    max_features: int = MAX_FEATURES
+    # Layer -> whether (n, a, b) outputs are sequences; decided once, so that snapshots agree.
+    sequences: dict[str, bool] = field(default_factory=dict)
+
+
+Result = tuple["NDArray[np.float32] | None", dict[str, float]]
+
+
+def to_result(rows: torch.Tensor, bounded: bool) -> Result:
+    """RDM and scalars of rows (n, features); the RDM is None where they diverged."""
+    with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        try:
+            distances = rdm.from_activations(rows)
+        except DivergedRDMError:
+            distances = None
+        return distances, measure(rows, bounded)
+
+
+class Recorder:
+    """Hooks on a model's modules that turn outputs into results.
+
+    keeps: whether a layer's rows are wanted; of all other layers only the firing is noted.
+    at_once: the first batch has all the points, so the RDM is computed inside the hook.
+    """
+
+    def __init__(
+        self,
+        modules: Modules,
+        reduction: Reduction,
+        keeps: Callable[[str], bool],
+        *,
+        at_once: bool,
+        watched: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        self._fired: dict[str, None] = {}
+        self.left_out: dict[str, str] = {}
+        self.failure: Exception | None = None
+        self._modules = modules
+        self._watched = modules.named if watched is None else watched
+        self._reduction = reduction
+        self._keeps = keeps
+        self._at_once = at_once
+        self._parts: dict[str, list[torch.Tensor]] = {}
+        self._results: dict[str, Result] = {}
+        self._bounded: dict[str, bool] = {}
+        self._handles: list[RemovableHandle] = []
+        self._spatial: set[tuple[int, ...]] = set()
+        self._calls: Counter[str] = Counter()
+        self._batch = 0
+        self._mask: torch.Tensor | None = None
+        self._chosen: torch.Tensor | None = None
+
+    def begin(
+        self, batch: int, mask: torch.Tensor | None = None, chosen: torch.Tensor | None = None
+    ) -> None:
+        """Hooks on, for one batch of `batch` rows, of which the `chosen` are probe points."""
+        self.end()
+        self._calls.clear()
+        self._batch, self._mask, self._chosen = batch, mask, chosen
+        for name, module in self._watched.items():
+            self._handles.append(module.register_forward_hook(self._hook(name)))
+
+    def end(self) -> None:
+        """Hooks off; does no harm twice."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def results(self, points: int, order: torch.Tensor | None = None) -> dict[str, Result]:
+        """RDM and scalars by layer, in order of firing; `order` sorts the collected rows."""
+        for key in list(self._parts):
+            if key in self.left_out:
+                del self._parts[key]
+                continue
+            parts = self._parts.pop(key)
+            if len({part.shape[1] for part in parts}) > 1:
+                self.left_out[key] = "another number of features in each batch"
+                continue
+            rows = torch.cat(parts)
+            if len(rows) != points:
+                self.left_out[key] = f"it fired for {len(rows)} of {points} points"
+                continue
+            self._store(key, rows if order is None else rows[order.to(rows.device)])
+        usable = [key for key in self.fired if key in self._results and key not in self.left_out]
+        return {key: self._results[key] for key in usable}
+
+    @property
+    def fired(self) -> list[str]:
+        """The layers that were called, in order of their first call."""
+        return list(self._fired)
+
+    @property
+    def kept(self) -> list[str]:
+        """The layers whose rows are held, in order of firing."""
+        return [key for key in self.fired if key in self._parts and key not in self.left_out]
+
+    def drop(self, key: str) -> None:
+        """Forget a layer's rows."""
+        self._parts.pop(key, None)
+
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, _args: Any, output: Any) -> None:
+            # Code that is compiled while the hook is there would keep it for ever, and activation
+            # checkpointing calls layers a second time in the backward pass.
+            if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:
+                return
+            try:
+                self._record(name, module, output)
+            except Exception as error:
+                # The host's own forward pass goes on; whoever asks for the results hears of it.
+                self.failure = self.failure or error
+
+        return hook
+
+    def _record(self, name: str, module: nn.Module, output: Any) -> None:
+        call = self._calls[name]
+        self._calls[name] += 1
+        key = f"{name}:{call}" if call else name
+        self._fired[key] = None
+        if key in self.left_out:
+            return
+        with torch.no_grad():
+            rows = self._rows(key, name, module, output)
+            if isinstance(rows, str):
+                self.left_out[key] = rows
+            elif rows is not None:
+                self._bounded[key] = isinstance(module, BOUNDED)
+                self._keep(key, rows)
+
+    def _rows(
+        self, key: str, name: str, module: nn.Module, output: Any
+    ) -> torch.Tensor | str | None:
+        """Rows (points, features), None where they are not wanted, or why there are none."""
+        mapped = (
+            None if self._reduction.reduce is None else self._reduction.reduce(key, module, output)
+        )
+        if mapped is not None:
+            output = mapped.flatten(1) if mapped.dim() > 1 else mapped[:, None]
+        own, inherited = (False, False) if mapped is not None else self._modules.time_first(name)
+        found = find_rows(output, self._batch, own or (False if inherited else None))
+        if isinstance(found, str):
+            return found
+        sequence = self._is_sequence(key, module, found)
+        if not self._keeps(key):
+            return None
+        mask = self._mask
+        if self._chosen is not None:
+            chosen = self._chosen.to(found.tensor.device)
+            mask = None if mask is None else mask.to(chosen.device)[chosen]
+            inner = None if found.mask is None else found.mask[chosen]
+            found = Found(found.tensor[chosen], inner)
+        if found.tensor[0].numel() == 0:
+            return "no features"
+        return reduce_rows(
+            found,
+            sequence=sequence,
+            channels_last=isinstance(module, CHANNELS_LAST),
+            mask=mask,
+            token=self._reduction.token,
+            most=self._reduction.max_features,
+        )
+
+    def _is_sequence(self, key: str, module: nn.Module, found: Found) -> bool:
+        """Whether (n, a, b) is (batch, time, channels): not from, nor shaped as from, a conv."""
+        shape = tuple(found.tensor.shape[1:])
+        if isinstance(module, CHANNELS_FIRST):
+            self._spatial.add(shape)
+        known = self._reduction.sequences
+        if key not in known:
+            known[key] = found.mask is not None or shape not in self._spatial
+        return known[key]
+
+    def _keep(self, key: str, rows: torch.Tensor) -> None:
+        if self._at_once:
+            self._store(key, rows)
+            return
+        # Later in-place operations and the next batch must not reach what is kept.
+        self._parts.setdefault(key, []).append(rows.detach().clone())
+
+    def _store(self, key: str, rows: torch.Tensor) -> None:
+        self._results[key] = to_result(rows, self._bounded[key])

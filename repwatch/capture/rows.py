@@ -1,0 +1,180 @@
+"""From whatever a module returns to rows (probe points, features)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+MAX_FEATURES = 16_384
+
+# Three-dimensional outputs of these are (batch, channels, length), not (batch, time, channels).
+CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._LPPoolNd,
+    nn.Upsample,
+)
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A tensor with one row for each point, and the mask of a padded sequence, where it has one."""
+
+    tensor: torch.Tensor
+    mask: torch.Tensor | None = None
+
+
+def find_rows(output: Any, batch: int, time_first: bool | None = None) -> Found | str:
+    """The first floating tensor of an output with one row for each of `batch` points, or why not.
+
+    time_first: the module's own word (batch_first=False), or None where only a parent says so or
+        nobody does; then the leading dimension goes before the second.
+    """
+    shapes = []
+    second: torch.Tensor | None = None
+    for leaf in _leaves(output):
+        found = _padded(leaf) if not _is_dense(leaf) else Found(leaf)
+        tensor = _as_real(found.tensor)
+        if not tensor.is_floating_point() or tensor.dim() == 0:
+            continue
+        turned = tensor.dim() > 2 and tensor.shape[1] == batch and found.mask is None
+        if turned and time_first:
+            return Found(tensor.transpose(0, 1))
+        if len(tensor) == batch:
+            return Found(tensor, found.mask)
+        if turned and second is None:
+            second = tensor.transpose(0, 1)
+        shapes.append(str(tuple(tensor.shape)))
+    if second is not None and time_first is not None:
+        return Found(second)
+    return f"shape {', '.join(shapes)}" if shapes else "no floating tensor in its output"
+
+
+def reduce_rows(
+    found: Found,
+    *,
+    sequence: bool,
+    channels_last: bool = False,
+    mask: torch.Tensor | None = None,
+    token: int | None = None,
+    most: int = MAX_FEATURES,
+) -> torch.Tensor:
+    """Rows (n, features) in float32 (float64 is kept).
+
+    Sequences (n, time, channels): the mean over time where the mask is not 0, or the token of that
+    place (counted among the places that the mask keeps; negative from the end). Everything else:
+    flattened; past `most` features averaged over adaptive windows of space first.
+    """
+    x = found.tensor
+    if x.dtype not in (torch.float32, torch.float64):
+        x = x.float()
+    if sequence and x.dim() == 3:
+        mask = found.mask if found.mask is not None else mask
+        if mask is None or mask.shape != x.shape[:2]:
+            return x.mean(1) if token is None else x[:, _place(token, x.shape[1])]
+        mask = mask.to(x.device) != 0
+        return _masked_mean(x, mask) if token is None else _token(x, mask, token)
+    if x[0].numel() > most and x.dim() > 2:
+        x = _pool(x.movedim(-1, 1) if channels_last else x, most)
+    return x.reshape(len(x), -1)
+
+
+def _place(token: int, length: int) -> int:
+    return max(token + length, 0) if token < 0 else min(token, length - 1)
+
+
+def _masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    # Zeros by masked_fill, not by a product: padding may hold NaN.
+    total = x.masked_fill(~mask[..., None], 0).sum(1)
+    return total / mask.sum(1, keepdim=True).clamp_min(1)
+
+
+def _token(x: torch.Tensor, mask: torch.Tensor, token: int) -> torch.Tensor:
+    counted = mask.cumsum(1) if token >= 0 else mask.flip(1).cumsum(1).flip(1)
+    here = mask & (counted == (token + 1 if token >= 0 else -token))
+    return x[torch.arange(len(x), device=x.device), here.int().argmax(1)]
+
+
+def _pool(x: torch.Tensor, most: int) -> torch.Tensor:
+    """Adaptive means over the dimensions after the second, to at most `most` features."""
+    dimensions = min(x.dim() - 2, 3)
+    x = x.flatten(1, x.dim() - dimensions - 1) if x.dim() > 5 else x
+    side = max(int((most / x.shape[1]) ** (1 / dimensions) + 1e-9), 1)
+    size = [min(side, have) for have in x.shape[2:]]
+    # Dimensions shorter than the side leave room for the others.
+    for i in sorted(range(dimensions), key=lambda i: x.shape[2 + i]):
+        rest = x.shape[1] * _product(size[:i] + size[i + 1 :])
+        size[i] = max(min(most // max(rest, 1), x.shape[2 + i]), 1)
+    pools: tuple[Callable[..., torch.Tensor], ...] = (
+        functional.adaptive_avg_pool1d,
+        functional.adaptive_avg_pool2d,
+        functional.adaptive_avg_pool3d,
+    )
+    return pools[dimensions - 1](x, size)
+
+
+def _product(sizes: list[int]) -> int:
+    product = 1
+    for size in sizes:
+        product *= size
+    return product
+
+
+def _is_dense(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and not leaf.is_nested
+
+
+def _as_real(x: torch.Tensor) -> torch.Tensor:
+    """Quantized values as numbers, complex numbers as pairs of features."""
+    if x.is_quantized:
+        return x.dequantize()
+    if not x.is_complex():
+        return x
+    pairs = torch.view_as_real(x.resolve_conj())
+    return pairs.flatten(-2) if x.dim() > 1 else pairs
+
+
+def _padded(leaf: Any) -> Found:
+    """Packed and nested sequences as (n, time, channels) with a mask."""
+    if isinstance(leaf, PackedSequence):
+        x, lengths = pad_packed_sequence(leaf, batch_first=True)
+    else:
+        parts = leaf.unbind()
+        x = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+        lengths = torch.tensor([len(part) for part in parts])
+    places = torch.arange(x.shape[1], device=x.device)
+    return Found(x, places[None] < lengths.to(x.device)[:, None])
+
+
+def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
+    """Tensors and packed sequences in order, also inside objects that hold them as attributes."""
+    if isinstance(output, (torch.Tensor, PackedSequence)):
+        yield output
+        return
+    if depth > 8 or output is None or isinstance(output, (str, int, float, bool, nn.Module)):
+        return
+    values: Any = ()
+    if isinstance(output, Mapping):
+        values = output.values()
+    elif isinstance(output, (tuple, list)):
+        values = output
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        values = [getattr(output, field.name, None) for field in dataclasses.fields(output)]
+    elif depth < 3 and hasattr(output, "__dict__"):
+        values = list(vars(output).values())
+    for value in values:
+        yield from _leaves(value, depth + 1)

@@ -1,0 +1,282 @@
+"""The command line: reads the registry and shows it; only `label` writes.
+
+repwatch demo | runs | show | label | map, each with --help, the reading ones with --json.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from repwatch.errors import RepWatchError
+
+if TYPE_CHECKING:
+    from repwatch.demo import Watched
+    from repwatch.registry import Registry, Run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="RepWatch: what is my network learning, and is this run going wrong?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+RegistryOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time, on Python 3.10 too
+    typer.Option(
+        "--registry",
+        "-r",
+        help="Path or SQLAlchemy URL; without it $REPWATCH_REGISTRY, else ./repwatch.db.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class Outcome(str, Enum):
+    """What a landmark is labelled with; `none` takes a label away."""
+
+    good = "good"
+    bad = "bad"
+    none = "none"
+
+
+def main() -> None:
+    """The `repwatch` command: an error of RepWatch's is one message, not a traceback."""
+    try:
+        app()
+    except (RepWatchError, FileExistsError) as error:
+        errors.print(Text(f"repwatch: {_printable(error)}", style="red"))
+        raise SystemExit(1) from None
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Where to put it; a new folder repwatch-demo if absent."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=2, max=50, help="Landmark runs of each kind.")] = 4,
+    epochs: Annotated[int, typer.Option(min=1, max=100, help="Epochs of each run.")] = 8,
+) -> None:
+    """Train landmark runs and two runs to watch on scikit-learn's digits, and map them."""
+    from repwatch.demo import Setting, run_demo
+
+    folder = folder or _free_folder(Path("repwatch-demo"))
+    columns = (
+        TextColumn("{task.description:<42}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Preparing", total=None)
+
+        def show(setting: Setting, done: int, total: int) -> None:
+            doing = "Watching" if setting.name.startswith("current") else "Training landmark"
+            bar.update(task, description=f"{doing} {setting.name}", completed=done, total=total)
+
+        result = run_demo(folder, size=size, epochs=epochs, progress=show)
+        bar.update(task, description="Done", completed=4 * size + 2, total=4 * size + 2)
+    for each in result.watched:
+        console.print(_whereabouts(each))
+    console.print(f"The map:       {result.map}", soft_wrap=True, highlight=False)
+    console.print(f"The registry:  {result.registry}", soft_wrap=True, highlight=False)
+    console.print("The same live, in the RepWatch tab:", highlight=False)
+    console.print(f"    tensorboard --logdir {result.logs}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
+    """List the runs of the registry, oldest first."""
+    found = _open(registry).runs()
+    if as_json:
+        _print_json([_summary(run) for run in found])
+        return
+    table = Table("run", "status", "label", "cause", "last step", "metrics", "started (UTC)")
+    for run in found:
+        row = (
+            run.name,
+            run.status,
+            run.label or "",
+            run.cause or "",
+            str(run.last_step),
+            _short(run.metrics),
+            f"{run.started_at:%Y-%m-%d %H:%M}",
+        )
+        table.add_row(*map(_text, row))
+    console.print(table if found else "No runs yet: train with RepWatch() in the callbacks.")
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="Name or id of a run.")],
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: its outcome, hyperparameters, metrics, layers and flags."""
+    found = _open(registry).run(run)
+    snapshots = found.snapshots()
+    layers = {
+        layer: [snapshot.step for snapshot in snapshots if snapshot.layer == layer]
+        for layer in found.layers
+    }
+    if as_json:
+        flags = [
+            {"kind": flag.kind, "step": flag.step, "layer": flag.layer, "message": flag.message}
+            for flag in found.flags
+        ]
+        details = {"hparams": found.hparams, "versions": found.versions, "layers": layers}
+        _print_json({**_summary(found), **details, "flags": flags})
+        return
+    console.print(_text(f"{found.name}  ({found.status}, id {found.id})", style="bold"))
+    label = f"{found.label}: {found.cause}" if found.cause else found.label or "no label"
+    console.print(_text(f"label      {label}{' (automatic)' if found.automatic else ''}"))
+    console.print(_text(f"probe set  {found.probe}"))
+    for title, values in (("metrics", found.metrics), ("hyperparameters", found.hparams)):
+        table = Table(title, "value")
+        for name, value in values.items():
+            table.add_row(_text(name), _text(_number(value)))
+        console.print(table)
+    table = Table("layer", "snapshots", "at steps")
+    for layer, steps in layers.items():
+        table.add_row(_text(layer), str(len(steps)), _text(", ".join(map(str, steps))))
+    console.print(table)
+    for flag in found.flags:
+        console.print(_text(f"flag at step {flag.step}: {flag.message}", style="yellow"))
+
+
+@app.command()
+def label(
+    run: Annotated[str, typer.Argument(help="Name or id of a run.")],
+    outcome: Annotated[Outcome, typer.Argument(help="What became of the run.")],
+    cause: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--cause", "-c", help='Why it is bad, such as "learning rate too high".'),
+    ] = None,
+    registry: RegistryOption = None,
+) -> None:
+    """Make a run a landmark, good or bad with its cause; `none` takes the label away."""
+    opened = _open(registry, read_only=False)
+    if outcome is Outcome.none:
+        labelled = opened.unlabel(run)
+    else:
+        labelled = opened.label(run, outcome.value, cause)
+    told = f"{labelled.label}: {labelled.cause}" if labelled.cause else labelled.label or "no label"
+    console.print(_text(f"{labelled.name}  {told}"))
+
+
+@app.command("map")
+def draw_map(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
+        "map.html"
+    ),
+    run: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run", help="The run to watch; without it all that are not landmarks."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
+    distance: Annotated[str, typer.Option(help="A distance of repwatch.similarity.")] = "cosine",
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the map of representations as one self-contained HTML file."""
+    from repwatch import figures
+    from repwatch.watcher import MapSettings, map_registry
+
+    opened = _open(registry)
+    chosen = opened.run(run) if run else None
+    scene = map_registry(opened, run=chosen, settings=MapSettings(distance, method))
+    if as_json:
+        _print_json(scene)
+        return
+    figures.write_html(scene, out, overwrite=overwrite)
+    console.print(f"{out}: {len(scene['snapshots'])} snapshots", soft_wrap=True, highlight=False)
+
+
+def _open(location: str | None, *, read_only: bool = True) -> Registry:
+    from repwatch.registry import Registry
+
+    return Registry(location, read_only=read_only)
+
+
+def _free_folder(folder: Path) -> Path:
+    """The folder, or its name with the first number that makes it new."""
+    if not folder.exists():
+        return folder
+    numbers = range(2, 10_000)
+    return next(free for n in numbers if not (free := Path(f"{folder}-{n}")).exists())
+
+
+def _whereabouts(watched: Watched) -> Table:
+    total = sum(watched.near.values())
+    table = Table(title=f"{watched.run.name}: the landmarks nearest to its last snapshots")
+    table.add_column("outcome of the landmark")
+    table.add_column("share", justify="right")
+    for outcome, count in watched.near.most_common():
+        style = "green" if outcome == "good" else "red"
+        table.add_row(Text(outcome, style=style), f"{count / total:.0%}")
+    return table
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": run.name,
+        "status": run.status,
+        "label": run.label,
+        "cause": run.cause,
+        "automatic": run.automatic,
+        "last_step": run.last_step,
+        "metrics": run.metrics,
+        "probe": run.probe,
+        "started_at": run.started_at.isoformat(),
+        "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+    }
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities as the words that JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _short(metrics: dict[str, float], most: int = 3) -> str:
+    chosen: Sequence[str] = sorted(metrics, key=lambda name: (not name.startswith("val"), name))
+    return "  ".join(f"{name} {_number(metrics[name])}" for name in chosen[:most])
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _text(value: Any, style: str = "") -> Text:
+    """Untrusted text for the terminal: no markup is read, no escape sequence gets through."""
+    return Text(_printable(value), style=style)
+
+
+def _printable(value: Any) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))

@@ -1,0 +1,221 @@
+"""How a figure leaves the process: as compact bytes, or as one self-contained page.
+
+A payload is JSON. Numbers are base64 arrays, as plotly.js reads them; arrays of text are split into
+lines, each distinct line is kept once in `lines`, and `{"$text": codes, "width": w}` stands for the
+array: w codes for each text, 0 for none. `dashboards/payload.js` and `unpack` read it back.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from repwatch.errors import ConfigurationError, MissingPackageError
+from repwatch.figures.map import map_figure
+
+if TYPE_CHECKING:
+    from repwatch.scene import MapScene
+
+__all__ = ["asset", "payload", "plotly_js", "unpack", "write_html"]
+
+VERSION = 1
+_BREAK = "<br>"
+# In the order in which the page's modules use each other.
+_MODULES = ("payload.js", "marks.js", "texts.js", "map.js", "page.js", "report.js")
+_IMPORT = re.compile(r"^import [^\n]*;\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export ", re.MULTILINE)
+
+
+def payload(figure: go.Figure) -> bytes:
+    """The figure as compact JSON, for event files and pages; `unpack` reads it back.
+
+    Coordinates are float32. An empty template is left out.
+    """
+    content = figure.to_dict()
+    if _says_nothing(content["layout"].get("template", {})):
+        content["layout"].pop("template", None)
+    lines: dict[str, int] = {}
+    document = {
+        "version": VERSION,
+        "data": _pack(content["data"], lines),
+        "layout": _pack(content["layout"], lines),
+    }
+    document["lines"] = list(lines)
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """The figure's dictionary (`data`, `layout`) out of a payload."""
+    document = json.loads(content)
+    if document.get("version") != VERSION:
+        raise ConfigurationError(
+            f"Expected a figure payload of version {VERSION}, but got "
+            f"{document.get('version')!r}. Read it with the RepWatch that wrote it."
+        )
+    lines = document["lines"]
+    return {key: _unpack(document[key], lines) for key in ("data", "layout")}
+
+
+def write_html(
+    figure: go.Figure | MapScene,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "RepWatch",
+    overwrite: bool = False,
+) -> Path:
+    """Write one self-contained page: plotly.js, figure and controls in a single file.
+
+    The page opens from disk and asks nothing of any network. It has a slider of steps with play,
+    filters by outcome and layer, and follows the reader's light or dark theme.
+
+    Args:
+        figure: a map scene, or a figure from `map_figure` in its light colours.
+        path: where to write; its folder must exist.
+        title: the page's title.
+        overwrite: False refuses to replace a file that is there.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ConfigurationError: the file exists and `overwrite` is False, or the folder does not exist.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ConfigurationError(
+            f"Expected an existing folder for {target}, but there is no {target.parent}. Create it."
+        )
+    if target.exists() and not overwrite:
+        raise ConfigurationError(
+            f"{target} exists already. Pass overwrite=True to replace it, or another path."
+        )
+    drawn = figure if isinstance(figure, go.Figure) else map_figure(figure)
+    _write_atomically(target, _page(payload(drawn), title))
+    return target
+
+
+def asset(name: str) -> bytes:
+    """One file of the page's sources: in the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "dashboards", package.parent / "dashboards"):
+        if (folder / name).is_file():
+            return (folder / name).read_bytes()
+    raise MissingPackageError(
+        f"The page's file {name!r} is not where RepWatch is installed ({package}). "
+        "Reinstall it: pip install --force-reinstall repwatch"
+    )
+
+
+def plotly_js() -> Path:
+    """plotly.min.js in the installed plotly wheel; plotly itself is not imported."""
+    spec = find_spec("plotly")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "package_data" / "plotly.min.js"
+        if path.is_file():
+            return path
+    raise MissingPackageError(
+        "plotly.min.js is not in the installed plotly. Reinstall it: pip install 'plotly>=6.0'"
+    )
+
+
+def _says_nothing(template: Mapping[str, Any]) -> bool:
+    """Whether a template is empty, but for the names of trace types that plotly puts into it."""
+    traces = [entry for entries in template.get("data", {}).values() for entry in entries]
+    return not template.get("layout") and all(set(entry) <= {"type"} for entry in traces)
+
+
+def _pack(value: Any, lines: dict[str, int]) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) >= {"dtype", "bdata"}:
+            return _narrow(value)
+        return {key: _pack(item, lines) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        if len(value) > 1 and all(isinstance(item, str) for item in value):
+            return _pack_texts(list(value), lines)
+        return [_pack(item, lines) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _narrow(array: Mapping[str, Any]) -> dict[str, Any]:
+    """float64 as float32: half the bytes, and far finer than a screen."""
+    if array["dtype"] != "f8":
+        return dict(array)
+    numbers = np.frombuffer(base64.b64decode(array["bdata"]), dtype="<f8").astype("<f4")
+    return {**array, "dtype": "f4", "bdata": base64.b64encode(numbers.tobytes()).decode()}
+
+
+def _pack_texts(texts: list[str], lines: dict[str, int]) -> dict[str, Any]:
+    split = [text.split(_BREAK) if text else [] for text in texts]
+    width = max(1, *map(len, split))
+    codes = np.zeros((len(texts), width), dtype="<u4")
+    for row, parts in enumerate(split):
+        for column, part in enumerate(parts):
+            codes[row, column] = lines.setdefault(part, len(lines)) + 1
+    narrow = codes.astype("<u2") if codes.max() < 2**16 else codes
+    return {
+        "$text": {
+            "dtype": f"u{narrow.itemsize}",
+            "bdata": base64.b64encode(narrow.tobytes()).decode(),
+        },
+        "width": width,
+    }
+
+
+def _unpack(value: Any, lines: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item, lines) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$text" in value:
+        array = value["$text"]
+        codes = np.frombuffer(base64.b64decode(array["bdata"]), dtype="<" + array["dtype"])
+        rows = codes.reshape(-1, value["width"]).tolist()
+        return [_BREAK.join(lines[code - 1] for code in row if code) for row in rows]
+    return {key: _unpack(item, lines) for key, item in value.items()}
+
+
+def _page(content: bytes, title: str) -> str:
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": asset("style.css").decode(),
+        # Within a script element only "<" can end it.
+        "FIGURE": content.decode().replace("<", "\\u003c"),
+        "PLOTLY": plotly_js().read_text(encoding="utf-8"),
+        "MODULES": _bundle(),
+    }
+    template = asset("report.html").decode()
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)
+
+
+def _bundle() -> str:
+    """The page's modules as one: an inline module cannot import a file that is not there."""
+    texts = [asset(name).decode() for name in _MODULES]
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
+
+
+def _write_atomically(target: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        # mkstemp makes private files; a page is as readable as any other file of its maker.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

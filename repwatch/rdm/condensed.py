@@ -1,0 +1,106 @@
+"""The condensed vector: its length, its square form, its bytes."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.errors import DivergedRDMError, RDMError
+
+Float32: TypeAlias = NDArray[np.float32]
+Float64: TypeAlias = NDArray[np.float64]
+Int: TypeAlias = NDArray[np.intp]
+
+# float16 holds normal numbers from 2^-14 to 65504: with the largest distance at 2^15, only
+# distances below 2e-9 of it are subnormal and lose relative precision.
+_STORED_MAXIMUM = float(2**15)
+
+
+def count_points(D: NDArray[Any]) -> int:
+    """The number n of probe points of a condensed vector of length n(n-1)/2.
+
+    Raises:
+        RDMError: `D` is not one-dimensional, or no n fits its length.
+
+    >>> count_points(np.zeros(6))
+    4
+    """
+    if D.ndim != 1:
+        raise RDMError(
+            f"Expected an RDM as its condensed vector, of shape (n(n-1)/2,). Got {D.shape}. "
+            "A square matrix is condensed by rdm.condense."
+        )
+    n = (1 + isqrt(1 + 8 * len(D))) // 2
+    if n < 2 or n * (n - 1) // 2 != len(D):
+        raise RDMError(
+            f"Expected a condensed RDM, whose length is n(n-1)/2 for some n >= 2. Got {len(D)}."
+        )
+    return n
+
+
+def check(D: NDArray[Any]) -> Float64:
+    """`D` in float64, after a look at its length and its values.
+
+    Raises:
+        RDMError: no condensed RDM has that shape.
+        DivergedRDMError: a distance is NaN or infinite.
+    """
+    D = np.asarray(D)
+    count_points(D)
+    values: Float64 = D.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DivergedRDMError(
+            "Expected finite distances. Got NaN or infinity: the representation had diverged. "
+            "Leave diverged snapshots out (snapshot.diverged tells them)."
+        )
+    return values
+
+
+def square(D: NDArray[Any]) -> NDArray[Any]:
+    """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype."""
+    n = count_points(D)
+    matrix = np.zeros((n, n), dtype=D.dtype)
+    above = np.triu(np.ones((n, n), dtype=bool), 1)
+    matrix[above] = D
+    full: NDArray[Any] = matrix + matrix.T
+    return full
+
+
+def condense(matrix: NDArray[Any]) -> NDArray[Any]:
+    """The condensed vector (n(n-1)/2,) of a square matrix (n, n): what `square` undoes.
+
+    Raises:
+        RDMError: the matrix is not square.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise RDMError(f"Expected a square matrix (n, n). Got shape {matrix.shape}.")
+    condensed: NDArray[Any] = matrix[np.triu(np.ones(matrix.shape, dtype=bool), 1)]
+    return condensed
+
+
+def encode(D: NDArray[Any]) -> tuple[bytes, float]:
+    """The bytes that are stored, and the scale, which is the largest distance.
+
+    The bytes are D * 2^15 / scale in little-endian float16. The relative error of a distance is at
+    most 5e-4 (2^-11), but for those below 2e-9 of the largest. An RDM of zeros has scale 0.
+
+    Raises:
+        RDMError: no condensed RDM has that shape.
+        DivergedRDMError: a distance is NaN or infinite.
+    """
+    values = check(D)
+    scale = float(values.max())
+    factor = _STORED_MAXIMUM / scale if scale > 0 else 0.0
+    if not np.isfinite(factor):  # a largest distance below 2^-1009: beyond float32, as good as zero
+        factor, scale = 0.0, 0.0
+    return (values * factor).astype("<f2").tobytes(), scale
+
+
+def decode(blob: bytes, scale: float) -> Float32:
+    """The RDM of the bytes and the scale that `encode` returned."""
+    stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
+    D: Float32 = stored * np.float32(scale / _STORED_MAXIMUM)
+    return D

@@ -1,0 +1,33 @@
+"""The run registry: the one home of runs, snapshots, landmarks, flags and probe sets.
+
+records.py    what goes in and comes out: frozen dataclasses
+store.py      Registry: all reads and writes, over
+  queries.py    reading        changes.py    writing       blobs.py    RDMs and sketches as bytes
+writer.py     Writer: one thread that records while the training goes on
+database.py   engine and transactions, over
+  location.py   paths and URLs    schema.py     revisions    journal.py   WAL or not
+  fork_gate.py  forks and connections
+tables.py     the tables, as SQLAlchemy mappings; versions/ has their alembic revisions
+"""
+
+from repwatch.registry.records import (
+    Flag,
+    NewSnapshot,
+    ProbeInfo,
+    ProbePoint,
+    Run,
+    Snapshot,
+)
+from repwatch.registry.store import Registry
+from repwatch.registry.writer import Writer
+
+__all__ = [
+    "Flag",
+    "NewSnapshot",
+    "ProbeInfo",
+    "ProbePoint",
+    "Registry",
+    "Run",
+    "Snapshot",
+    "Writer",
+]

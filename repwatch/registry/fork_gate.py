@@ -1,0 +1,75 @@
+"""Forks wait for transactions, and find no connection open.
+
+SQLite keeps its book of locks in the process. A child that is forked while a connection is open
+believes in locks that only its parent has: it waits for ever, or writes into a journal that the
+parent deletes. So before a fork (a DataLoader starts its workers) transactions of other threads
+come to their end and all connections are closed; parent and child each open their own again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE_SECONDS = 10.0
+
+
+class ForkGate:
+    """Counts the threads that use a database, and closes connections when a fork begins."""
+
+    def __init__(self, close_all: Callable[[], None], forget_all: Callable[[], None]) -> None:
+        self._close_all = close_all
+        self._forget_all = forget_all
+        self._is_clean = True
+        self.is_usable = True
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._go_on, after_in_child=self._start_anew
+            )
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        """While inside, no fork happens; never nested, or the two would wait for each other."""
+        with self._changed:
+            while self._forks:
+                self._changed.wait()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    def _renew(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._forks = 0
+
+    def _before(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with self._changed:
+            self._forks += 1
+            while self._inside and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._is_clean = self._inside == 0
+        if self._is_clean:
+            self._close_all()
+
+    def _go_on(self) -> None:
+        with self._changed:
+            self._forks -= 1
+            self._changed.notify_all()
+
+    def _start_anew(self) -> None:
+        # A transaction that did not end in time is half in this process, for good.
+        self.is_usable = self.is_usable and self._is_clean
+        self._renew()
+        self._forget_all()

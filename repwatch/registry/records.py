@@ -1,0 +1,171 @@
+"""What the registry hands out and takes: frozen records, never database rows.
+
+A `Run` and a `Snapshot` know the registry that they came from, and read their heavy parts (RDM,
+sketch, metric history) from it when asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from repwatch.errors import DivergedRDMError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from repwatch.registry.store import Registry
+
+Label = Literal["good", "bad"]
+Status = Literal["running", "finished", "stopped", "failed", "dead"]
+EndStatus = Literal["finished", "stopped", "failed"]
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class NewSnapshot:
+    """One layer of one run at one step, on its way into the registry.
+
+    `rdm` is the condensed RDM, float32, length n(n-1)/2 for n probe points, or None where the
+    activations were NaN or infinite.
+    """
+
+    layer: str
+    step: int
+    epoch: int
+    depth: int
+    rdm: NDArray[np.float32] | None = field(hash=False, compare=False)
+    scalars: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What drift detection, or a diverged layer, raised in a run."""
+
+    id: int
+    run_id: str
+    kind: str
+    step: int
+    epoch: int
+    layer: str | None
+    message: str
+    cause: str | None
+    probability: float | None
+    evidence: dict[str, Any] = field(hash=False)
+    raised_at: datetime
+
+
+@dataclass(frozen=True)
+class ProbeInfo:
+    """A stored probe set without its inputs; `runs` counts the runs that used it."""
+
+    fingerprint: str
+    name: str | None
+    points: int
+    created_at: datetime
+    used_at: datetime
+    runs: int
+
+
+@dataclass(frozen=True)
+class ProbePoint:
+    """What a person sees of one probe point; read without loading the probe's inputs."""
+
+    point: int
+    columns: dict[str, Any] = field(hash=False)
+    text: str | None
+    link: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One layer of one run at one step; the RDM and its sketch are read when asked for.
+
+    `run` is the run's name, `depth` the layer's place in execution order (the input is 0),
+    `probe` the fingerprint of the probe set, `label` and `cause` the run's outcome.
+    """
+
+    id: int
+    run_id: str
+    run: str
+    layer: str
+    step: int
+    epoch: int
+    depth: int
+    points: int
+    scalars: dict[str, float] = field(hash=False)
+    diverged: bool
+    probe: str
+    label: Label | None
+    cause: str | None
+    registry: Registry = field(repr=False, compare=False)
+
+    @property
+    def rdm(self) -> NDArray[np.float32]:
+        """The condensed RDM, float32, length points(points-1)/2.
+
+        Raises DivergedRDMError where the activations were NaN or infinite.
+        """
+        self._refuse_diverged()
+        rdm: NDArray[np.float32] = self.registry.rdms([self])[0]
+        return rdm
+
+    @property
+    def sketch(self) -> NDArray[np.float32]:
+        """The RDM's linear sketch, float32, shape (1024,). Raises DivergedRDMError."""
+        self._refuse_diverged()
+        sketch: NDArray[np.float32] = self.registry.sketches([self])[0]
+        return sketch
+
+    def _refuse_diverged(self) -> None:
+        if self.diverged:
+            raise DivergedRDMError(
+                f"Layer {self.layer!r} of run {self.run!r} has no RDM at step {self.step}: its "
+                "activations were NaN or infinite. Leave out snapshots with .diverged set."
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: what it was, how it went, how it ended.
+
+    `metrics` holds the last value of each metric. `status` is "dead" where a running run has
+    given no sign of life for the registry's `dead_after` seconds. `probe` is the fingerprint of
+    its probe set. Times are in UTC.
+    """
+
+    id: str
+    name: str
+    status: Status
+    hparams: dict[str, Any] = field(hash=False)
+    versions: dict[str, str] = field(hash=False)
+    metrics: dict[str, float] = field(hash=False)
+    label: Label | None
+    cause: str | None
+    automatic: bool
+    flags: tuple[Flag, ...]
+    probe: str
+    started_at: datetime
+    ended_at: datetime | None
+    heartbeat_at: datetime
+    last_step: int
+    monitor: str | None
+    mode: Mode
+    registry: Registry = field(repr=False, compare=False)
+
+    def history(self, name: str) -> list[tuple[int, int, float]]:
+        """(step, epoch, value) of a metric in step order; empty when it was never stored."""
+        return self.registry.history(self.id, name)
+
+    def snapshots(self, layer: str | None = None) -> list[Snapshot]:
+        """The run's snapshots by step, then depth; of one layer, its trajectory."""
+        return self.registry.snapshots(run=self, layer=layer)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the stored layers, by depth."""
+        return self.registry.layers(self.id)

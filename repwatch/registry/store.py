@@ -1,0 +1,400 @@
+"""Registry: the runs, snapshots, landmarks, flags and probe sets of a project.
+
+    registry = Registry("repwatch.db")          # or "postgresql+psycopg://user@host/database"
+    for run in registry.runs():
+        print(run.name, run.status, run.metrics)
+    registry.label("calm-otter-17", "bad", cause="learning rate too high")
+
+Nothing is opened or made before the first read or write. A Registry may be copied, pickled, shared
+by threads and used after a fork.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, select
+
+from repwatch.errors import ProbeMismatchError
+from repwatch.registry import changes, checks, queries
+from repwatch.registry.database import Database
+from repwatch.registry.location import Location, resolve
+from repwatch.registry.records import (
+    EndStatus,
+    Flag,
+    Label,
+    Mode,
+    NewSnapshot,
+    ProbeInfo,
+    ProbePoint,
+    Run,
+    Snapshot,
+    Status,
+)
+from repwatch.registry.tables import LabelRow, ProbeSetRow, RunRow, SnapshotRow, SpaceRow
+from repwatch.registry.values import plain, plain_float, plain_int
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from repwatch.probe import ProbeSet
+
+DEAD_AFTER = 300.0
+
+
+class Registry:
+    """A registry at a path (SQLite) or a URL (SQLite, PostgreSQL).
+
+    `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
+    created, migrated or written. A running run without a sign of life for `dead_after` seconds is
+    read as "dead".
+    """
+
+    def __init__(
+        self,
+        location: Location | None = None,
+        *,
+        read_only: bool = False,
+        dead_after: float = DEAD_AFTER,
+    ) -> None:
+        url, path = resolve(location)
+        self.dead_after = dead_after
+        self._database = Database(url, path, read_only=read_only)
+
+    @classmethod
+    def coerce(cls, value: Registry | Location | None, default: Path | None = None) -> Registry:
+        """The Registry itself, or the one at a path or URL.
+
+        None means $REPWATCH_REGISTRY, else `default`, else ./repwatch.db.
+        """
+        if isinstance(value, Registry):
+            return value
+        url, _ = resolve(value, default)
+        return cls(url)
+
+    def __repr__(self) -> str:
+        return f"Registry({self._database.place!r}{', read_only=True' * self.read_only})"
+
+    @property
+    def url(self) -> str:
+        """The database URL, with its password where it has one; `repr` leaves that out."""
+        return self._database.url.render_as_string(hide_password=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file, or None for PostgreSQL."""
+        return self._database.path
+
+    @property
+    def read_only(self) -> bool:
+        return self._database.read_only
+
+    def close(self) -> None:
+        """Close all connections; the next use opens them again."""
+        self._database.close()
+
+    # Reading
+
+    def runs(
+        self,
+        *,
+        status: Status | None = None,
+        label: Label | None = None,
+        probe: str | None = None,
+    ) -> list[Run]:
+        """The runs, oldest first: all, or those of a status, label, or probe set."""
+        where: list[ColumnElement[bool]] = []
+        if label is not None:
+            where.append(LabelRow.label == label)
+        if probe is not None:
+            where.append(RunRow.probe == probe)
+        runs = self._database.read(lambda c: queries.read_runs(c, self, *where))
+        return [run for run in runs if status is None or run.status == status]
+
+    def run(self, name_or_id: str) -> Run:
+        """The run of this id, name, or unique beginning of an id (4 characters or more).
+
+        Raises RunNotFoundError, which names the nearest.
+        """
+        return self._database.read(lambda c: self._read_run(c, self._find(c, name_or_id)))
+
+    def landmarks(self, probe: str) -> list[Run]:
+        """The labelled runs of a probe set, oldest first."""
+        where = (LabelRow.label.is_not(None), RunRow.probe == probe)
+        return self._database.read(lambda c: queries.read_runs(c, self, *where))
+
+    def snapshots(
+        self,
+        *,
+        run: Run | str | None = None,
+        layer: str | None = None,
+        probe: str | None = None,
+        labelled: bool | None = None,
+    ) -> list[Snapshot]:
+        """Snapshots by run start, step and depth; their RDMs are read only when asked for.
+
+        `run` is a Run, a name or an id; `labelled` keeps those of landmarks, or of all others.
+        """
+
+        def read(connection: Connection) -> list[Snapshot]:
+            where: list[ColumnElement[bool]] = []
+            if run is not None:
+                where.append(SnapshotRow.run_id == self._find(connection, run))
+            if layer is not None:
+                where.append(SnapshotRow.layer == layer)
+            if probe is not None:
+                where.append(RunRow.probe == probe)
+            if labelled is not None:
+                where.append(LabelRow.label.is_not(None) == labelled)
+            return queries.read_snapshots(connection, self, *where)
+
+        return self._database.read(read)
+
+    def layers(self, run: Run | str) -> list[str]:
+        """Names of the run's stored layers, by depth."""
+        return self._database.read(lambda c: queries.read_layers(c, self._find(c, run)))
+
+    def history(self, run: Run | str, name: str) -> list[tuple[int, int, float]]:
+        """(step, epoch, value) of a metric of the run, by step; empty when it has none."""
+        return self._database.read(lambda c: queries.read_history(c, self._find(c, run), name))
+
+    def rdms(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+        """The condensed RDMs, float32, shape (k, points(points-1)/2); diverged rows are NaN.
+
+        Raises ProbeMismatchError where the snapshots differ in their number of points.
+        """
+        from repwatch.registry.blobs import decode_rdm
+
+        sizes = {snapshot.points for snapshot in snapshots}
+        if len(sizes) > 1:
+            probes = sorted({snapshot.probe for snapshot in snapshots})
+            raise ProbeMismatchError(
+                f"The snapshots have {' and '.join(map(str, sorted(sizes)))} probe points, so "
+                f"their RDMs do not fit one array; their probe sets are {', '.join(probes)}. "
+                "Take snapshots of one probe set (registry.snapshots(probe=...)), and share one "
+                'between runs with RepWatch(probe="shared").'
+            )
+        points = sizes.pop() if sizes else 0
+        length = points * (points - 1) // 2
+        return self._stack(snapshots, decode_rdm, sketches=False, length=length)
+
+    def sketches(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+        """The RDMs' sketches, float32, shape (k, 1024); diverged rows are NaN."""
+        from repwatch.registry.blobs import SKETCH_LENGTH, decode_sketch
+
+        def decode(blob: bytes, scale: float) -> NDArray[np.float32]:
+            return decode_sketch(blob)
+
+        return self._stack(snapshots, decode, sketches=True, length=SKETCH_LENGTH)
+
+    def probe(self, fingerprint: str | None = None) -> ProbeSet:
+        """The probe set of this fingerprint; None: the one that was used last.
+
+        Raises ProbeError when it is not there.
+        """
+        from repwatch.probe import ProbeSet
+
+        place = self._database.place
+        read = queries.read_probe_content
+        return ProbeSet.from_bytes(self._database.read(lambda c: read(c, fingerprint, place)))
+
+    def probes(self) -> list[ProbeInfo]:
+        """The stored probe sets, oldest first, without their inputs."""
+        return self._database.read(queries.read_probes)
+
+    def points(self, fingerprint: str) -> list[ProbePoint]:
+        """What a person sees of each point of a probe set, without loading its inputs."""
+        place = self._database.place
+        return self._database.read(lambda c: queries.read_points(c, fingerprint, place))
+
+    def load_space(self, key: str) -> bytes | None:
+        """What `save_space` stored under the key, or None."""
+        query = select(SpaceRow.content).where(SpaceRow.key == key)
+        content = self._database.read(lambda c: c.scalar(query))
+        return None if content is None else bytes(content)
+
+    # Landmarks
+
+    def label(
+        self, run: Run | str, label: Label, cause: str | None = None, *, automatic: bool = False
+    ) -> Run:
+        """Make the run a landmark: "good", or "bad" with or without a cause; the run as it is now.
+
+        An automatic label does not replace a person's. Raises LabelError, RunNotFoundError.
+        """
+        checks.check_label(label, cause)
+
+        def write(connection: Connection) -> Run:
+            run_id = self._find(connection, run)
+            changes.store_label(connection, run_id, label, cause, automatic=automatic)
+            return self._read_run(connection, run_id)
+
+        return self._database.write(write)
+
+    def unlabel(self, run: Run | str) -> Run:
+        """Take the run's label away; the run as it is now."""
+
+        def write(connection: Connection) -> Run:
+            run_id = self._find(connection, run)
+            changes.remove_label(connection, run_id)
+            return self._read_run(connection, run_id)
+
+        return self._database.write(write)
+
+    # Recording
+
+    def add_probe(self, probe: ProbeSet) -> None:
+        """Store a probe set once; the same inputs again only count as used now."""
+        prepared = self._prepare_probe(probe)
+        self._database.write(lambda c: changes.store_probe(c, prepared))
+
+    def start_run(
+        self,
+        name: str | None,
+        *,
+        probe: ProbeSet,
+        hparams: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+        monitor: str | None = None,
+        mode: Mode = "min",
+        run_id: str | None = None,
+        on_exists: Literal["error", "resume"] = "error",
+    ) -> Run:
+        """Begin a run, or continue one: that of `run_id`, or of the name with on_exists="resume".
+
+        Without a name the run gets a readable one. A continued run is running again; what is new
+        of its hyperparameters is added. Raises RunExistsError where the name is another run's,
+        ProbeMismatchError where a continued run has another probe set.
+        """
+        new = changes.NewRun(
+            id=checks.check_id(run_id),
+            name=checks.check_name(name),
+            probe=probe.fingerprint,
+            hparams=plain(dict(hparams or {})),
+            versions={str(key): str(value) for key, value in (versions or {}).items()},
+            monitor=monitor,
+            mode=checks.check_choice("mode", mode, ("min", "max")),
+        )
+        resume = checks.check_choice("on_exists", on_exists, ("error", "resume")) == "resume"
+        prepared = self._prepare_probe(probe)
+
+        def write(connection: Connection) -> Run:
+            changes.store_probe(connection, prepared)
+            place = self._database.place
+            opened = changes.open_run(connection, new, resume_name=resume, place=place)
+            return self._read_run(connection, opened)
+
+        return self._database.write(write)
+
+    def add_snapshots(self, run_id: str, new: Sequence[NewSnapshot]) -> None:
+        """Store snapshots in one transaction; those of the same layer and step are replaced."""
+        from repwatch.registry.blobs import encode_snapshot
+
+        encoded = [encode_snapshot(one) for one in new]
+        place = self._database.place
+        self._database.write(lambda c: changes.store_snapshots(c, run_id, encoded, place))
+
+    def add_metrics(self, run_id: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Store the metrics of a step; NaN and infinities come back as they are."""
+        plain_values = {
+            str(name): plain_float(value, f"metric {name!r}") for name, value in values.items()
+        }
+        step, epoch = plain_int(step, "step"), plain_int(epoch, "epoch")
+        place = self._database.place
+        self._database.write(
+            lambda c: changes.store_metrics(c, run_id, step, epoch, plain_values, place)
+        )
+
+    def add_flag(
+        self,
+        run_id: str,
+        *,
+        kind: str,
+        step: int,
+        epoch: int,
+        message: str,
+        layer: str | None = None,
+        cause: str | None = None,
+        probability: float | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Flag:
+        """Store a flag with its reasons."""
+        values: dict[str, Any] = {
+            "kind": kind,
+            "step": plain_int(step, "step"),
+            "epoch": plain_int(epoch, "epoch"),
+            "layer": layer,
+            "message": message,
+            "cause": cause,
+            "probability": None if probability is None else plain_float(probability, "probability"),
+            "evidence": plain(dict(evidence or {})),
+            "raised_at": changes.now(),
+        }
+        place = self._database.place
+        flag_id = self._database.write(lambda c: changes.store_flag(c, run_id, values, place))
+        return Flag(id=flag_id, run_id=run_id, **values)
+
+    def finish_run(self, run_id: str, status: EndStatus) -> None:
+        """Record how the run ended: "finished", "stopped" or "failed"."""
+        checks.check_choice("status", status, ("finished", "stopped", "failed"))
+        place = self._database.place
+        self._database.write(lambda c: changes.end_run(c, run_id, status, place))
+
+    def heartbeat(self, run_id: str) -> None:
+        """A sign of life of a running run."""
+        place = self._database.place
+        self._database.write(lambda c: changes.beat(c, run_id, place))
+
+    def save_space(self, key: str, content: bytes) -> None:
+        """Store a fitted space under a key; what was there is replaced."""
+        self._database.write(lambda c: changes.store_space(c, key, content))
+
+    def delete_run(self, run: Run | str) -> None:
+        """Delete a run with its snapshots, metrics, flags and label; the probe set stays."""
+        self._database.write(lambda c: changes.remove_run(c, self._find(c, run)))
+
+    # Helpers
+
+    def _find(self, connection: Connection, run: Run | str) -> str:
+        name_or_id = run.id if isinstance(run, Run) else checks.check_run(run)
+        return queries.find_run_id(connection, name_or_id, self._database.place)
+
+    def _read_run(self, connection: Connection, run_id: str) -> Run:
+        return queries.read_runs(connection, self, RunRow.id == run_id)[0]
+
+    def _prepare_probe(self, probe: ProbeSet) -> changes.NewProbe:
+        """The probe set as its rows; without its content where it is stored already."""
+        stored = select(ProbeSetRow.fingerprint).where(ProbeSetRow.fingerprint == probe.fingerprint)
+        if self._database.read(lambda c: c.scalar(stored)) is not None:
+            return changes.NewProbe(probe.fingerprint, probe.name, len(probe), None, [])
+        return changes.new_probe(probe)
+
+    def _stack(
+        self,
+        snapshots: Sequence[Snapshot],
+        decode: Callable[[bytes, float], NDArray[np.float32]],
+        *,
+        sketches: bool,
+        length: int,
+    ) -> NDArray[np.float32]:
+        """One decoded blob a row, in the order of the snapshots; NaN where there is none."""
+        rows: dict[int, list[int]] = {}
+        for row, snapshot in enumerate(snapshots):
+            if not snapshot.diverged:
+                rows.setdefault(snapshot.id, []).append(row)
+        stack = np.full((len(snapshots), length), np.nan, dtype=np.float32)
+
+        def read(connection: Connection) -> int:
+            blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
+            found = 0
+            for snapshot_id, blob, scale in blobs:
+                stack[rows[snapshot_id]] = decode(blob, scale)
+                found += 1
+            return found
+
+        queries.require_all(self._database.read(read), len(rows), self._database.place)
+        return stack

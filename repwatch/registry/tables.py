@@ -1,0 +1,216 @@
+"""The registry's tables, as SQLAlchemy typed mappings.
+
+probe_sets 1─n probe_points      a probe set and what a person sees of each of its points
+probe_sets 1─n runs 1─n snapshots 1─1 rdms
+                    1─n metrics, flags
+                    1─1 labels   the outcome that makes a run a landmark
+spaces                           fitted maps, by key
+
+The large blobs of a snapshot stand in `rdms`, so that listing snapshots reads none of them; a
+diverged snapshot has no row there. A change here needs a revision in `versions/`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from repwatch.registry.values import dumps, loads, plain_text
+
+
+class Words(TypeDecorator[str]):
+    """Any text; what no database takes is written as escapes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else plain_text(value)
+
+
+class Json(TypeDecorator[Any]):
+    """Strict JSON text, the same on every database; NaN and infinities survive."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else loads(value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment: stored in UTC, read back with its time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            return value.replace(tzinfo=timezone.utc)
+        return value.astimezone(timezone.utc)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+# SQLite counts rows only in a column that is exactly INTEGER.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _run_key(primary: bool = False) -> Mapped[str]:
+    return mapped_column(Words, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=primary)
+
+
+class ProbeSetRow(Base):
+    __tablename__ = "probe_sets"
+
+    fingerprint: Mapped[str] = mapped_column(Words, primary_key=True)
+    name: Mapped[str | None] = mapped_column(Words)
+    points: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    used_at: Mapped[datetime] = mapped_column(UtcTime)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ProbePointRow(Base):
+    """One probe point as a person sees it; written once with its probe set, never changed."""
+
+    __tablename__ = "probe_points"
+
+    probe: Mapped[str] = mapped_column(
+        Words, ForeignKey("probe_sets.fingerprint", ondelete="CASCADE"), primary_key=True
+    )
+    point: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    columns: Mapped[dict[str, Any]] = mapped_column(Json)
+    text: Mapped[str | None] = mapped_column(Words)
+    link: Mapped[str | None] = mapped_column(Words)
+
+
+class RunRow(Base):
+    __tablename__ = "runs"
+    __table_args__ = (UniqueConstraint("name"), Index(None, "probe"))
+
+    id: Mapped[str] = mapped_column(Words, primary_key=True)
+    name: Mapped[str] = mapped_column(Words)
+    probe: Mapped[str] = mapped_column(Words, ForeignKey("probe_sets.fingerprint"))
+    status: Mapped[str] = mapped_column(Words)
+    hparams: Mapped[dict[str, Any]] = mapped_column(Json)
+    versions: Mapped[dict[str, str]] = mapped_column(Json)
+    monitor: Mapped[str | None] = mapped_column(Words)
+    mode: Mapped[str] = mapped_column(Words)
+    started_at: Mapped[datetime] = mapped_column(UtcTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    heartbeat_at: Mapped[datetime] = mapped_column(UtcTime)
+    last_step: Mapped[int] = mapped_column(BigInteger)
+
+
+class SnapshotRow(Base):
+    __tablename__ = "snapshots"
+    __table_args__ = (
+        UniqueConstraint("run_id", "layer", "step"),
+        # Ids are never given twice: a stored space names its snapshots by them.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    run_id: Mapped[str] = _run_key()
+    layer: Mapped[str] = mapped_column(Words)
+    step: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    depth: Mapped[int]
+    diverged: Mapped[bool]
+    scalars: Mapped[dict[str, float]] = mapped_column(Json)
+
+
+class RdmRow(Base):
+    """The RDM as float16 with its scale, and its sketch (float32); little-endian."""
+
+    __tablename__ = "rdms"
+
+    snapshot_id: Mapped[int] = mapped_column(
+        RowId, ForeignKey("snapshots.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    scale: Mapped[float] = mapped_column(Double)
+    # The sketch comes before the RDM: SQLite then reads it without walking through the RDM.
+    sketch: Mapped[bytes] = mapped_column(LargeBinary)
+    rdm: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class MetricRow(Base):
+    """One value; NaN and infinities stand as text, for SQLite turns NaN into NULL."""
+
+    __tablename__ = "metrics"
+
+    run_id: Mapped[str] = _run_key(primary=True)
+    name: Mapped[str] = mapped_column(Words, primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    value: Mapped[float | None] = mapped_column(Double)
+    special: Mapped[str | None] = mapped_column(Words)
+
+
+class LabelRow(Base):
+    __tablename__ = "labels"
+
+    run_id: Mapped[str] = _run_key(primary=True)
+    label: Mapped[str] = mapped_column(Words)
+    cause: Mapped[str | None] = mapped_column(Words)
+    automatic: Mapped[bool]
+    labelled_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class FlagRow(Base):
+    __tablename__ = "flags"
+    __table_args__ = (Index(None, "run_id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    run_id: Mapped[str] = _run_key()
+    kind: Mapped[str] = mapped_column(Words)
+    step: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    layer: Mapped[str | None] = mapped_column(Words)
+    message: Mapped[str] = mapped_column(Words)
+    cause: Mapped[str | None] = mapped_column(Words)
+    probability: Mapped[float | None] = mapped_column(Double)
+    evidence: Mapped[dict[str, Any]] = mapped_column(Json)
+    raised_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class SpaceRow(Base):
+    __tablename__ = "spaces"
+
+    key: Mapped[str] = mapped_column(Words, primary_key=True)
+    saved_at: Mapped[datetime] = mapped_column(UtcTime)
+    content: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,1 @@
+"""alembic revisions, in order; `schema.HEAD` names the newest."""

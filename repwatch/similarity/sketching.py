@@ -1,0 +1,149 @@
+"""A linear sketch of an RDM: 1,024 numbers that stand for its 32,640.
+
+Euclidean distances between sketches estimate those between RDMs. The sketch has three parts, which
+together are an orthogonal split of the RDM, so that squared lengths add up:
+
+1. the mean distance, exact, so that pearson can leave it out;
+2. how far each point is from all others on average, exact, for up to 512 points;
+3. the rest, by a sparse random projection (four signs for each distance; Kane and Nelson 2014).
+
+Only the third part is an estimate, with a relative error of its squared length of sqrt(2 / rows).
+RDMs of up to 1,023 distances are kept whole. The projection is drawn from a hash that is written
+out here: the same on every machine and for every version of numpy, since sketches are stored.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repwatch import rdm
+from repwatch.errors import ConfigurationError, RDMError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from repwatch.rdm import Float32, Float64
+
+SKETCH_LENGTH = 1024
+#: The distances that a sketch can estimate: those that are linear in the RDM but for its length.
+SKETCHED_DISTANCES = ("euclidean", "cosine", "pearson")
+_SIGNS = 4
+_MOST_POINTS = 512
+
+
+def sketch(D: NDArray[Any]) -> Float32:
+    """(1024,) float32 linear sketch of an RDM (m,).
+
+    Raises:
+        RDMError: no condensed RDM has that shape.
+        DivergedRDMError: a distance is NaN or infinite.
+    """
+    one: Float32 = sketches(rdm.check(D)[None])[0]
+    return one
+
+
+def sketches(stack: NDArray[Any]) -> Float32:
+    """(k, 1024) float32 sketches of RDMs (k, m); rows with a NaN are NaN.
+
+    Raises:
+        RDMError: the rows are no condensed RDMs.
+    """
+    stack = np.asarray(stack)
+    if stack.ndim != 2:
+        raise RDMError(f"Expected a stack of RDMs, of shape (k, m). Got shape {stack.shape}.")
+    m = stack.shape[1]
+    n = rdm.count_points(np.empty(m, dtype=np.bool_))
+    out = np.zeros((len(stack), SKETCH_LENGTH), dtype=np.float32)
+    step = max(1, 2**21 // m)
+    for start in range(0, len(stack), step):
+        out[start : start + step] = _sketch_block(stack[start : start + step].astype(np.float64), n)
+    return out
+
+
+def _sketch_block(D: Float64, n: int) -> Float64:
+    m = D.shape[1]
+    out = np.zeros((len(D), SKETCH_LENGTH))
+    out[:, 0] = D.sum(1) / np.sqrt(m)
+    rest = D - D.mean(1, keepdims=True)
+    if m < SKETCH_LENGTH:
+        out[:, 1 : 1 + m] = rest
+        return out
+    first = 1
+    if n <= _MOST_POINTS:
+        # sums over each point's distances, of mean 0; the patterns a_i + a_j that have these sums
+        # are a = sums / (n - 2), of squared length |sums|^2 / (n - 2)
+        ends = _incidence(n)
+        sums = rest @ ends
+        out[:, 1 : 1 + n] = sums / np.sqrt(n - 2)
+        rest -= sums / (n - 2) @ ends.T
+        first += n
+    projected = rest @ _projection(m, SKETCH_LENGTH - first)
+    out[:, first : first + projected.shape[1]] = projected
+    return out
+
+
+@lru_cache(maxsize=4)
+def _incidence(n: int) -> csr_array[Any, Any]:
+    """(m, n): which two points each distance is between."""
+    from scipy.sparse import csr_array
+
+    i, j = np.triu_indices(n, 1)
+    ends = np.stack([i, j], axis=1).ravel()
+    m = len(i)
+    return csr_array((np.ones(2 * m), ends, np.arange(0, 2 * m + 1, 2)), shape=(m, n))
+
+
+@lru_cache(maxsize=4)
+def _projection(m: int, rows: int) -> csr_array[Any, Any]:
+    """(m, rows): four entries of +-1/2 for each distance, one in each quarter of the rows."""
+    from scipy.sparse import csr_array
+
+    quarter = rows // _SIGNS
+    bits = _hash(np.arange(m * _SIGNS, dtype=np.uint64))
+    place = (bits >> np.uint64(1)) % np.uint64(quarter)
+    place = place.astype(np.int64).reshape(m, _SIGNS) + quarter * np.arange(_SIGNS)
+    signs = np.where(bits & np.uint64(1), 1.0, -1.0) / np.sqrt(_SIGNS)
+    starts = np.arange(0, m * _SIGNS + 1, _SIGNS)
+    return csr_array((signs, place.ravel(), starts), shape=(m, quarter * _SIGNS))
+
+
+def _hash(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64 (Steele, Lea and Flood 2014), wrapping around at 2^64."""
+    z = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return hashed
+
+
+def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
+    """(k, 1024) vectors whose Euclidean distances estimate the named distances of the RDMs.
+
+    Args:
+        stack: (k, 1024) sketches.
+        name: one of `SKETCHED_DISTANCES`.
+
+    Rows of diverged RDMs, and of those that the measure is not defined for, are NaN.
+
+    Raises:
+        ConfigurationError: a sketch does not hold that distance: read the full RDMs.
+    """
+    if name not in SKETCHED_DISTANCES:
+        raise ConfigurationError(
+            f"Expected one of {list(SKETCHED_DISTANCES)}, which sketches hold. Got {name!r}: "
+            "use the full RDMs (exact=True)."
+        )
+    values = np.array(stack, dtype=np.float32)
+    size = np.linalg.norm(values, axis=1)
+    if name == "euclidean":
+        return values
+    if name == "pearson":
+        values[:, 0] = 0
+    norms = np.linalg.norm(values, axis=1)
+    norms[~(norms > 1e-6 * size)] = np.nan
+    unit: Float32 = values / norms[:, None]
+    return unit

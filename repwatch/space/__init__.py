@@ -1,0 +1,34 @@
+"""Meta-SNE: a map of snapshots, fitted on landmarks, into which new snapshots are placed.
+
+    snapshots --> vectors (from sketches, or exact) --> map: "tsne", "pca" or "mds"
+                        |                                     |
+    new snapshot --> distances to the landmarks --> nearest --+--> position, and how far outside
+
+The landmarks stand exactly still while a run is placed step by step, and where a snapshot is
+placed does not depend on the others that are placed with it. A map does not keep magnitudes: what
+is told of a snapshot (its nearest landmarks, how far outside it is) comes from the distances.
+
+>>> space = RepresentationSpace.fit(landmarks, distance="cosine", seed=0)  # doctest: +SKIP
+>>> placed = space.place([snapshot])[0]  # doctest: +SKIP
+>>> placed.position, placed.nearest[0].id, placed.unlike  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from repwatch.space.methods import METHODS
+from repwatch.space.placement import Nearest, Placed, Placement, placement_agreement
+from repwatch.space.representation_space import RepresentationSpace
+from repwatch.space.snapshots import Snapshot, select
+from repwatch.space.tsne import tsne_view
+
+__all__ = [
+    "METHODS",
+    "Nearest",
+    "Placed",
+    "Placement",
+    "RepresentationSpace",
+    "Snapshot",
+    "placement_agreement",
+    "select",
+    "tsne_view",
+]

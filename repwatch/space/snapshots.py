@@ -1,0 +1,190 @@
+"""Snapshots as a space sees them: whose they are, whether they may be compared, their vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from repwatch import rdm, similarity
+from repwatch.errors import ConfigurationError, DivergedRDMError, ProbeMismatchError, SpaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from repwatch.rdm import Float32
+
+
+class Snapshot(Protocol):
+    """What a space needs of a snapshot; those of the registry have it, and `sketch` beside it.
+
+    Optional attributes, used when they are there: `sketch` (1024,), `probe` (fingerprint),
+    `run_id`, `depth`, `diverged`.
+    """
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def layer(self) -> str: ...
+    @property
+    def rdm(self) -> NDArray[Any]: ...
+
+
+AnySnapshot = TypeVar("AnySnapshot", bound=Snapshot)
+
+
+def select(
+    snapshots: Iterable[AnySnapshot],
+    *,
+    layers: str | Sequence[str] | None = None,
+    depths: tuple[int, int] | None = None,
+) -> list[AnySnapshot]:
+    """The snapshots of these layers, and of depths from the first to the last of `depths`.
+
+    None takes all. Depth is the order of execution; the input has depth 0.
+
+    Raises:
+        SpaceError: none is left; the message names the layers that are there.
+    """
+    pool = list(snapshots)
+    wanted = [layers] if isinstance(layers, str) else layers
+    chosen = [
+        snapshot
+        for snapshot in pool
+        if (wanted is None or snapshot.layer in wanted)
+        and (depths is None or depths[0] <= int(getattr(snapshot, "depth", -1)) <= depths[1])
+    ]
+    if pool and not chosen:
+        there = ", ".join(sorted({snapshot.layer for snapshot in pool}))
+        raise SpaceError(
+            f"Expected snapshots of layers {wanted or 'any'} at depths {depths or 'any'}. "
+            f"Got snapshots of other layers only: {there}."
+        )
+    return chosen
+
+
+def common_probe(snapshots: Iterable[Snapshot], known: str | None = None) -> str | None:
+    """The fingerprint of the probe set that all snapshots share; None where none tells it.
+
+    Raises:
+        ProbeMismatchError: there are two.
+    """
+    for snapshot in snapshots:
+        probe = getattr(snapshot, "probe", None)
+        if probe is None:
+            continue
+        if known is not None and probe != known:
+            raise ProbeMismatchError(
+                f"Expected snapshots of one probe set. Got {known} and {probe}: distances between "
+                'different points cannot be compared. Share one, by RepWatch(probe="shared") or '
+                "by passing the same ProbeSet."
+            )
+        known = probe
+    return known
+
+
+class Read(NamedTuple):
+    """Snapshots that have a vector, the vectors (k, p), and the ids of those that have none."""
+
+    snapshots: list[Snapshot]
+    vectors: Float32
+    left_out: tuple[Any, ...]
+
+
+def read_vectors(
+    snapshots: Sequence[Snapshot],
+    distance: str,
+    exact: bool,
+    given: NDArray[Any] | None = None,
+) -> Read:
+    """Vectors whose distances are those between the snapshots, from sketches or the full RDMs.
+
+    Args:
+        given: (k, 1024) sketches, or with `exact` (k, m) RDMs, of the snapshots in their order,
+            where they have been read in bulk; rows of diverged snapshots are NaN.
+
+    Raises:
+        ConfigurationError: `given` has another number of rows, or shape.
+        SpaceError: the RDMs are not of one size.
+    """
+    stack = _in_bulk(snapshots, exact) if given is None else given
+    if stack is None:
+        stack = _one_by_one(snapshots, exact)
+    if stack.ndim != 2 or len(stack) != len(snapshots):
+        raise ConfigurationError(
+            f"Expected one row for each of {len(snapshots)} snapshots. Got shape {stack.shape}."
+        )
+    if exact:
+        values = np.zeros((len(stack), 0), dtype=np.float32)
+        if stack.size:
+            values = similarity.vectors(stack, distance).astype(np.float32, copy=False)
+    else:
+        values = similarity.sketch_vectors(stack, distance)
+    fine: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1) & (values.shape[1] > 0))
+    return Read(
+        [snapshot for snapshot, good in zip(snapshots, fine, strict=True) if good],
+        values if fine.all() else values[fine],
+        tuple(snapshot.id for snapshot, good in zip(snapshots, fine, strict=True) if not good),
+    )
+
+
+def _in_bulk(snapshots: Sequence[Snapshot], exact: bool) -> NDArray[Any] | None:
+    """All rows by one question to the registry that the snapshots come from, if there is one."""
+    registries = {id(one): one for one in (getattr(s, "registry", None) for s in snapshots)}
+    registry = next(iter(registries.values()), None)
+    if len(registries) != 1 or registry is None:
+        return None
+    read = registry.rdms if exact else registry.sketches
+    rows: NDArray[Any] = read(snapshots)
+    return rows
+
+
+def _one_by_one(snapshots: Sequence[Snapshot], exact: bool) -> NDArray[Any]:
+    """(k, p) sketches or RDMs; NaN rows where there are none."""
+    rows = [_row(snapshot, exact) for snapshot in snapshots]
+    lengths = {row.shape for row in rows if row is not None}
+    if len(lengths) > 1:
+        raise SpaceError(
+            "Expected RDMs of one number of probe points. "
+            f"Got condensed lengths {sorted(shape[0] for shape in lengths)}."
+        )
+    # Where nothing was measured, any length will do: 6 distances are those of 4 points.
+    shape = next(iter(lengths), (6,) if exact else (similarity.SKETCH_LENGTH,))
+    missing = np.full(shape, np.nan, dtype=np.float32)
+    return np.stack([missing if row is None else row for row in rows] or [missing])[: len(rows)]
+
+
+def _row(snapshot: Snapshot, exact: bool) -> NDArray[Any] | None:
+    """The sketch or RDM of a snapshot; None when it has diverged."""
+    if getattr(snapshot, "diverged", False):
+        return None
+    try:
+        stored = None if exact else getattr(snapshot, "sketch", None)
+        if stored is not None:
+            return np.asarray(stored)
+        return snapshot.rdm if exact else similarity.sketch(snapshot.rdm)
+    except DivergedRDMError:
+        return None
+
+
+def exact_vectors(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
+    """(k, p) vectors of the full RDMs."""
+    stack = _in_bulk(snapshots, exact=True)
+    if stack is None:
+        stack = np.stack([rdm.check(snapshot.rdm) for snapshot in snapshots])
+    return similarity.vectors(stack, distance)
+
+
+def owners(snapshots: Sequence[Snapshot]) -> NDArray[np.intp]:
+    """(k,) a number for each snapshot's run; its own where the run is not told."""
+    codes: dict[Hashable, int] = {}
+    keys = [getattr(snapshot, "run_id", None) for snapshot in snapshots]
+    return np.array(
+        [
+            codes.setdefault(("alone", k) if key is None else ("run", key), len(codes))
+            for k, key in enumerate(keys)
+        ],
+        dtype=np.intp,
+    )

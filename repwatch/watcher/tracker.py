@@ -1,0 +1,124 @@
+"""The meta-SNE tracker: follows one run through the space of the landmarks, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch import rdm, similarity
+from repwatch.errors import ConstantRDMError
+from repwatch.registry import Registry, Run, Snapshot
+from repwatch.scene import MapScene
+from repwatch.space import Placement, RepresentationSpace
+from repwatch.watcher.landmarks import SMALLEST, LandmarkMap, MapSettings, find_landmarks
+
+__all__ = ["Sighting", "Tracker"]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What there is to show after a step.
+
+    Attributes:
+        scene: The map so far, or None while there are too few snapshots for one.
+        scalars: Finite numbers by name, `<measure>/<layer>` or `<measure>`:
+            mean_distance: mean of the RDM, in the units of the activations;
+            effective_dimension: participation ratio of the representation, 1 or more;
+            change: cosine distance between this snapshot's RDM and the one before, 0 to sqrt(2);
+            outside: distance to the nearest landmark in units of the landmarks' own distances;
+            near_bad: share of bad runs among the 10 nearest landmarks, over all layers, 0 to 1.
+    """
+
+    scene: MapScene | None
+    scalars: dict[str, float] = field(default_factory=dict)
+
+
+class Tracker:
+    """Follows one run through the space of the landmarks that share its probe set.
+
+    Where there are no landmarks, the other runs of the probe set stand in for them; where there
+    are none of those either, the run's own snapshots make the space, anew at each step.
+
+    Args:
+        run: The run to follow.
+        settings: Distance, method and seed of the map.
+    """
+
+    def __init__(self, run: Run, settings: MapSettings | None = None) -> None:
+        self._run = run
+        self._settings = settings or MapSettings()
+        self._map: LandmarkMap | None = None
+        self._last: dict[str, NDArray[np.float32]] = {}
+
+    def fit(self, registry: Registry) -> None:
+        """Fit the space on the landmarks, or read it where it was fitted before."""
+        landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
+        if sum(not snapshot.diverged for snapshot in landmarks) >= SMALLEST:
+            self._map = LandmarkMap.fit(registry, landmarks, self._settings)
+
+    def follow(self, registry: Registry, step: int) -> Sighting:
+        """Place what the run committed up to now.
+
+        Args:
+            registry: Where the run's committed snapshots are read.
+            step: The step of the newest snapshots.
+        """
+        own = registry.snapshots(run=self._run.id)
+        newest = [snapshot for snapshot in own if snapshot.step == step]
+        scalars = self._measure(registry, newest)
+        drawn = self._map or self._fit_alone(registry, own)
+        if drawn is None:
+            return Sighting(None, scalars)
+        if self._map is not None:
+            missing = [s for s in own if s.id not in drawn.positions and s.step != step]
+            if missing:
+                drawn.place(registry, missing)
+            scalars.update(_compare(drawn, drawn.place(registry, newest), newest))
+        flags = registry.run(self._run.id).flags
+        scene = drawn.scene(registry, own, current=[self._run.name], flags=flags)
+        return Sighting(scene, scalars)
+
+    def _fit_alone(self, registry: Registry, own: Sequence[Snapshot]) -> LandmarkMap | None:
+        if sum(not snapshot.diverged for snapshot in own) < SMALLEST:
+            return None
+        space = RepresentationSpace.fit(
+            own,
+            distance=self._settings.distance,
+            method="pca",
+            seed=self._settings.seed,
+            rows=registry.sketches(own),
+        )
+        return LandmarkMap(space, own)
+
+    def _measure(self, registry: Registry, newest: Sequence[Snapshot]) -> dict[str, float]:
+        """What the newest RDMs say by themselves, and against the ones before them."""
+        scalars: dict[str, float] = {}
+        usable = [snapshot for snapshot in newest if not snapshot.diverged]
+        for snapshot, D in zip(usable, registry.rdms(usable) if usable else [], strict=True):
+            before, self._last[snapshot.layer] = self._last.get(snapshot.layer), D
+            scalars[f"mean_distance/{snapshot.layer}"] = float(D.mean())
+            try:
+                scalars[f"effective_dimension/{snapshot.layer}"] = rdm.effective_dimension(D)
+                if before is not None:
+                    change = similarity.distance(before, D, "cosine")
+                    scalars[f"change/{snapshot.layer}"] = float(change)
+            except ConstantRDMError:
+                # A representation that has collapsed to one point: its mean distance, 0, says so.
+                continue
+        return scalars
+
+
+def _compare(
+    drawn: LandmarkMap, placement: Placement, newest: Sequence[Snapshot]
+) -> dict[str, float]:
+    """Where the newest snapshots are among the landmarks, by distance and not by the map."""
+    layers = {snapshot.id: snapshot.layer for snapshot in newest}
+    labels = {snapshot.id: snapshot.label for snapshot in drawn.landmarks}
+    scalars = {f"outside/{layers[one.id]}": one.outside for one in placement}
+    near = [labels[landmark.id] for one in placement for landmark in one.nearest]
+    if any(near):
+        scalars["near_bad"] = near.count("bad") / len(near)
+    return {name: value for name, value in scalars.items() if np.isfinite(value)}

@@ -1,0 +1,299 @@
+"""The orchestrator that any training loop can drive.
+
+    watcher = Watcher(model, probe, registry="repwatch.db", run_name="first try")
+    watcher.start()
+    watcher.snapshot(step=0, epoch=0)
+    ...                                   # train
+    watcher.finish("finished")
+
+What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
+has a thread of its own, and so has the map: a map that is slow, or fails, holds no snapshot back.
+What is ready to show waits in `updates()` for the training thread, since loggers are not made for
+two threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+
+from repwatch.capture import Capture, Capturer
+from repwatch.errors import RegistryError
+from repwatch.probe import ProbeSet
+from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
+from repwatch.registry.records import EndStatus
+from repwatch.scene import MapScene
+from repwatch.watcher.landmarks import MapSettings
+from repwatch.watcher.tracker import Tracker
+
+__all__ = ["Update", "Watcher"]
+
+log = logging.getLogger("repwatch")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a step's snapshot gave to show.
+
+    Attributes:
+        step: The optimizer step of the snapshot.
+        log_step: Its place on the loggers' step axis.
+        scene: The map so far, or None.
+        scalars: Finite numbers by name, without the `repwatch/` that loggers put before them.
+    """
+
+    step: int
+    log_step: int
+    scene: MapScene | None
+    scalars: Mapping[str, float]
+
+
+class Watcher:
+    """Captures, stores and places the snapshots of one run.
+
+    Args:
+        model: The module to watch. It is left as it was, bit by bit, after each snapshot.
+        probe: The probe set.
+        registry: A Registry, a path or a SQLAlchemy URL; None for `$REPWATCH_REGISTRY`, else
+            `./repwatch.db`.
+        run_name: The run's name, new in the registry; None makes one.
+        run_id: The id of a run to continue.
+        layers: None, names or globs, or a callable (name, module) -> bool.
+        hparams: Hyperparameters, by name.
+        versions: Versions of libraries, by name.
+        monitor: The metric that says how good the run is.
+        mode: Whether a small ("min") or large ("max") value of it is good.
+        max_layers: How many layers to watch where `layers` is None.
+        forward: A function (model, inputs) that runs the probe through the model.
+        context: Entered around each forward pass, such as autocast.
+        convert: Applied to the inputs of each forward pass, on the model's device.
+        draw_map: Whether to place the run on the map.
+        map_settings: How the map is made.
+
+    Raises:
+        UnknownLayerError: A name in `layers` is not in the model.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        probe: ProbeSet,
+        *,
+        registry: Registry | str | None = None,
+        run_name: str | None = None,
+        run_id: str | None = None,
+        layers: Sequence[str] | Callable[[str, torch.nn.Module], bool] | None = None,
+        hparams: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        max_layers: int = 8,
+        forward: Callable[[torch.nn.Module, Any], Any] | None = None,
+        context: Callable[[], AbstractContextManager[Any]] | None = None,
+        convert: Callable[[Any], Any] | None = None,
+        draw_map: bool = True,
+        map_settings: MapSettings | None = None,
+    ) -> None:
+        self.probe = probe
+        self.registry = Registry.coerce(registry)
+        self.capturer = Capturer(
+            model,
+            probe,
+            layers,
+            forward=forward,
+            max_layers=max_layers,
+            context=context,
+            convert=convert,
+        )
+        self.run: Run | None = None
+        self._start = {
+            "name": run_name,
+            "run_id": run_id,
+            "hparams": dict(hparams or {}),
+            "versions": dict(versions or {}),
+            "monitor": monitor,
+            "mode": mode,
+        }
+        self._draw_map = draw_map
+        self._map_settings = map_settings
+        self._writer: Writer | None = None
+        self._mapper: Writer | None = None
+        self._tracker: Tracker | None = None
+        self._updates: deque[Update] = deque()
+        self._captured = False
+        self._told: set[str] = set()
+        self._diverged: set[str] = set()
+
+    def __enter__(self) -> Watcher:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.finish("failed" if error is not None else "finished")
+
+    def start(self) -> Run:
+        """Open the run in the registry, and begin to fit the space of its landmarks.
+
+        Raises:
+            RunExistsError: The name is taken.
+            RegistryError: The registry cannot be opened or written.
+        """
+        self.run = self.registry.start_run(probe=self.probe, **self._start)
+        self._writer = Writer(self.registry, self.run.id)
+        if self._draw_map:
+            self._tracker = Tracker(self.run, self._map_settings)
+            self._mapper = Writer(self.registry, self.run.id)
+            self._mapper.call(self._tracker.fit)
+        return self.run
+
+    def snapshot(self, step: int, epoch: int, *, log_step: int | None = None) -> list[Flag]:
+        """Run the probe set through the model and hand its RDMs to the registry.
+
+        Args:
+            step: The optimizer step, 0 before the first.
+            epoch: The epoch, counted from 0.
+            log_step: The place on the loggers' step axis; None for `step`.
+
+        Returns:
+            The flags that this snapshot raised: one for each layer whose activations have become
+            NaN or infinite, once.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
+            RegistryError: An earlier snapshot could not be written.
+        """
+        return self.record(self.capturer.run(), step, epoch, log_step=log_step)
+
+    def record(
+        self, capture: Capture, step: int, epoch: int, *, log_step: int | None = None
+    ) -> list[Flag]:
+        """Hand over a capture that was made elsewhere; see `snapshot`."""
+        writer = self._running()
+        self._captured = True
+        self._tell(capture.notes)
+        writer.snapshots(
+            [
+                NewSnapshot(
+                    layer=layer.layer,
+                    step=step,
+                    epoch=epoch,
+                    depth=layer.depth,
+                    rdm=layer.rdm,
+                    scalars=layer.scalars,
+                )
+                for layer in capture.layers.values()
+            ]
+        )
+        flags = self._flag_diverged(capture, step, epoch)
+        self._follow(step, step if log_step is None else log_step)
+        return flags
+
+    @property
+    def captured(self) -> bool:
+        """Whether a snapshot has been taken."""
+        return self._captured
+
+    def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Store metrics of this step; NaN and infinity are kept as what they are."""
+        if values:
+            self._running().metrics(step, epoch, values)
+
+    def updates(self) -> list[Update]:
+        """What has become ready to show since the last call, oldest first."""
+        if self._mapper is not None and self._mapper.error is not None:
+            error = self._mapper.error
+            self._tell(
+                [
+                    f"the map cannot be drawn any more ({type(error).__name__}: {error}). "
+                    "Snapshots are still stored."
+                ]
+            )
+        ready = []
+        while self._updates:
+            ready.append(self._updates.popleft())
+        return ready
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was handed over is committed and placed; False after `timeout` s."""
+        stored = self._running().flush(timeout)
+        return stored and (self._mapper is None or self._mapper.flush(timeout))
+
+    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
+        """Commit what is waiting, mark the run as ended, and let the threads go.
+
+        Args:
+            status: How the run ended.
+            timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
+
+        Raises:
+            RegistryError: Something could not be stored.
+        """
+        writer, self._writer = self._running(check=False), None
+        writer.finish(status)
+        writer.close(timeout)
+        if self._mapper is not None:
+            self._mapper.close(timeout)
+        if writer.error is not None:
+            raise RegistryError(
+                f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
+                f"{writer.error}"
+            ) from writer.error
+
+    def _running(self, *, check: bool = True) -> Writer:
+        if self._writer is None:
+            raise RegistryError(
+                "This Watcher has no open run: call start() first, and nothing after finish()."
+            )
+        if check and self._writer.error is not None:
+            raise RegistryError(
+                f"Snapshots can no longer be stored: {self._writer.error}"
+            ) from self._writer.error
+        return self._writer
+
+    def _flag_diverged(self, capture: Capture, step: int, epoch: int) -> list[Flag]:
+        names = [name for name, layer in capture.layers.items() if layer.diverged]
+        new = [name for name in names if name not in self._diverged]
+        self._diverged.update(new)
+        if not new or self.run is None:
+            return []
+        first = new[0]
+        message = (
+            f"The activations of {len(names)} of {len(capture.layers)} layers are NaN or infinite "
+            f"at step {step}, first in {first!r}. Lower the learning rate, clip gradients, or look "
+            "for a division or logarithm of 0."
+        )
+        flag = self.registry.add_flag(
+            self.run.id, kind="diverged", step=step, epoch=epoch, layer=first, message=message
+        )
+        return [flag]
+
+    def _follow(self, step: int, log_step: int) -> None:
+        """Place the snapshots of this step, once they are committed."""
+        tracker, mapper, writer = self._tracker, self._mapper, self._writer
+        if tracker is None or mapper is None or writer is None:
+            return
+
+        def follow(registry: Registry) -> None:
+            if writer.flush():
+                sighting = tracker.follow(registry, step)
+                self._updates.append(Update(step, log_step, sighting.scene, sighting.scalars))
+
+        mapper.call(follow)
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            if note not in self._told:
+                self._told.add(note)
+                log.warning(f"RepWatch: {note}")

@@ -1,0 +1,121 @@
+"""A headless Chromium, a TensorBoard, and a log directory that a real training wrote."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.browser.reader import Reader, find_browser
+from tests.lightning import training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a small training left behind; `current` is the run that was trained last."""
+
+    logs: Path
+    registry: Path
+    current: str
+
+
+@pytest.fixture(scope="session")
+def chromium() -> tuple[str, str]:
+    """Paths of a Chromium and its driver."""
+    found = find_browser()
+    if found is None:
+        pytest.skip("there is no chromium with its chromedriver on this machine")
+    return found
+
+
+@pytest.fixture(scope="session")
+def window(chromium: tuple[str, str]) -> Iterator[Reader]:
+    """One window for all tests: opening one costs seconds."""
+    opened = Reader(*chromium)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def reader(window: Reader) -> Reader:
+    """The window, emptied."""
+    window.reset()
+    return window
+
+
+@pytest.fixture(scope="session")
+def trained(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Two landmark runs and a current one, each by a Trainer with RepWatch() and TensorBoard."""
+    pl = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
+    from repwatch import Registry, RepWatch
+
+    folder = tmp_path_factory.mktemp("trained")
+    registry = Registry(folder / "repwatch.db")
+    current = "<b>bold</b> & new"
+    for name, lr in (("calm", 0.1), ("wild", 2.0), (current, 0.05)):
+        pl.seed_everything(len(name), verbose=False)
+        logger = pl.loggers.TensorBoardLogger(folder / "logs", name=None, version=f"run-{lr}")
+        trainer = training.trainer(
+            pl,
+            folder,
+            RepWatch(registry=registry, run_name=name),
+            logger=logger,
+            max_epochs=3,
+            log_every_n_steps=5,
+        )
+        trainer.fit(training.module(pl, lr=lr), *training.loaders())
+        if name == "calm":
+            registry.label(name, "good")
+        if name == "wild":
+            registry.label(name, "bad", cause="learning rate too high")
+    registry.close()
+    return Trained(folder / "logs", folder / "repwatch.db", current)
+
+
+@pytest.fixture(scope="session")
+def board() -> Iterator[Callable[[Path], str]]:
+    """Starts TensorBoards on this machine alone, and gives their addresses."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(logs: Path) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logs}", f"--port={port}"]
+        options = ["--host=127.0.0.1", "--reload_interval=1"]
+        process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        running.append(process)
+        address = f"http://127.0.0.1:{port}/"
+        wait_for(lambda: answers(f"{address}data/plugin/repwatch/figures"), 60)
+        return address
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
+def wait_for(passes: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not passes():
+        if time.monotonic() > end:
+            raise AssertionError(f"This did not come true within {seconds} s.")
+        time.sleep(0.2)

@@ -1,0 +1,180 @@
+"""One reader in front of one headless Chromium: what they do, and what they see."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+# Said by Chromium of its own drawing, and of TensorBoard's own front end.
+_NOT_OURS = ("software WebGL", "GPU stall", "Three.js", "index.js?_file_hash", "favicon.ico")
+
+
+def find_browser() -> tuple[str, str] | None:
+    """Paths of a Chromium and its driver, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    return (browser, driver) if browser and driver else None
+
+
+class Reader:
+    """Opens a page and works with it. Every wait is for something that can be seen."""
+
+    def __init__(
+        self, browser: str, driver: str, *, size: tuple[int, int] = (1280, 800), webgl: bool = True
+    ) -> None:
+        self._size = size
+        self._profile = tempfile.mkdtemp(prefix="repwatch-browser-")
+        options = webdriver.ChromeOptions()
+        options.binary_location = browser
+        flags = [*_FLAGS, f"--user-data-dir={self._profile}", f"--window-size={size[0]},{size[1]}"]
+        if not webgl:
+            flags += ["--disable-3d-apis"]
+        for flag in flags:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        self.addresses: list[str] = []
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.reset()
+
+    def reset(self) -> None:
+        """An empty window that knows nothing of what was before (nor of Chromium's own page)."""
+        self.leave_tab()
+        self.driver.get("about:blank")
+        self.block([])
+        self.prefer_dark(False)
+        self.resize(*self._size)
+        for kind in ("performance", "browser"):
+            self.driver.get_log(kind)
+        self.addresses.clear()
+
+    def resize(self, width: int, height: int) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def block(self, addresses: list[str]) -> None:
+        """Addresses, with * in them, that get no answer."""
+        self.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": addresses})
+
+    def close(self) -> None:
+        self.driver.quit()
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+    def open(self, address: str | Path) -> None:
+        self.driver.get(address.as_uri() if isinstance(address, Path) else address)
+
+    def enter_tab(self) -> None:
+        """Goes into the frame in which TensorBoard shows the plugin."""
+        frames = "iframe[src*='repwatch'], tb-legacy-dashboard iframe, iframe"
+        WebDriverWait(self.driver, 30).until(
+            lambda driver: driver.find_elements(By.CSS_SELECTOR, frames)
+        )
+        self.driver.switch_to.frame(self.driver.find_element(By.CSS_SELECTOR, frames))
+
+    def leave_tab(self) -> None:
+        self.driver.switch_to.default_content()
+
+    def wait(self, script: str, *arguments: Any, seconds: float = 30) -> Any:
+        """Waits until the script's value is true, and returns it."""
+        return WebDriverWait(self.driver, seconds, 0.1).until(
+            lambda driver: driver.execute_script(f"return {script}", *arguments),
+            f"never true: {script}",
+        )
+
+    def wait_state(self, state: str) -> None:
+        self.wait("document.body.dataset.state === arguments[0]", state)
+
+    def points(self) -> int:
+        """How many snapshots are drawn, counted in the picture itself."""
+        self.wait("document.querySelector('.plot .main-svg') !== null")
+        drawn = "document.querySelectorAll('.plot .scatterlayer path.point').length"
+        told = "Number(document.querySelector('.plot').dataset.points)"
+        self.wait(f"{drawn} === {told}")
+        return int(self.driver.execute_script(f"return {drawn}"))
+
+    def find(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        return self.find(selector).text
+
+    def hover_newest(self) -> str:
+        """Rests on a newest point of the current run; returns the text that appears."""
+        box = self.driver.execute_script(
+            "const all = [...document.querySelectorAll('.plot .scatterlayer path.point')];"
+            "const boxes = all.map((point) => point.getBoundingClientRect());"
+            "const one = boxes.reduce((a, b) => (b.width > a.width ? b : a));"
+            "const plot = document.querySelector('.plot').getBoundingClientRect();"
+            "return [one.x + one.width / 2 - plot.x - plot.width / 2,"
+            " one.y + one.height / 2 - plot.y - plot.height / 2]"
+        )
+        plot = self.find(".plot")
+        ActionChains(self.driver).move_to_element_with_offset(
+            plot, round(box[0]), round(box[1])
+        ).perform()
+        return str(self.wait("document.querySelector('.hoverlayer .hovertext')?.textContent"))
+
+    def press(self, selector: str, *keys: str) -> None:
+        self.find(selector).send_keys(*keys)
+
+    def step_back(self) -> None:
+        before = self.text(".step")
+        self.press("footer input", Keys.ARROW_LEFT)
+        self.wait("document.querySelector('.step').textContent !== arguments[0]", before)
+
+    def choose(self, label: str, value: str) -> None:
+        for picker in self.driver.find_elements(By.CSS_SELECTOR, ".pickers label"):
+            if picker.find_element(By.TAG_NAME, "span").text == label:
+                Select(picker.find_element(By.TAG_NAME, "select")).select_by_value(value)
+                return
+        raise AssertionError(f"There is no picker {label!r}.")
+
+    def toggle(self, name: str) -> None:
+        for button in self.driver.find_elements(By.CSS_SELECTOR, ".toggle"):
+            if button.get_attribute("title") == name:
+                button.click()
+                return
+        raise AssertionError(f"There is no filter {name!r}.")
+
+    def prefer_dark(self, dark: bool) -> None:
+        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def complaints(self) -> list[str]:
+        """What the console said, but for what is not the page's."""
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if not any(words in entry["message"] for words in _NOT_OURS)
+        ]
+
+    def requested(self) -> list[str]:
+        """Every address that any page of this window asked for so far."""
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                self.addresses.append(message["params"]["request"]["url"])
+        return self.addresses

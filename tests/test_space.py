@@ -1,0 +1,443 @@
+"""Spaces: fitted on landmarks that then stand still, while others are placed among them."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist, pdist
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+
+from repwatch import rdm, similarity
+from repwatch.errors import (
+    ConfigurationError,
+    DivergedRDMError,
+    ProbeMismatchError,
+    SpaceError,
+)
+from repwatch.space import (
+    METHODS,
+    RepresentationSpace,
+    placement_agreement,
+    select,
+    tsne_view,
+)
+
+N = 60
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a space needs, as the registry's snapshots have it."""
+
+    id: int
+    rdm_or_none: NDArray[Any] | None = field(compare=False, repr=False)
+    layer: str = "fc"
+    depth: int = 2
+    run_id: str = "a"
+    probe: str = "0123abcd"
+
+    @property
+    def diverged(self) -> bool:
+        return self.rdm_or_none is None
+
+    @property
+    def rdm(self) -> NDArray[Any]:
+        if self.rdm_or_none is None:
+            raise DivergedRDMError("diverged")
+        return self.rdm_or_none
+
+
+def runs(count: int, steps: int = 6, seed: int = 0) -> list[Snapshot]:
+    """Runs of three kinds that start alike and part as they train; ids run * 100 + step."""
+    shapes = np.random.default_rng(99)
+    start, ends = shapes.normal(size=(N, 8)), shapes.normal(size=(3, N, 8))
+    generator = np.random.default_rng(seed)
+    out = []
+    for run in range(count):
+        own = 0.3 * generator.normal(size=(N, 8))
+        for step in range(steps):
+            share = step / max(1, steps - 1)
+            X = start * (1 - share) + 2 * ends[run % 3] * share + own
+            X = X + 0.05 * generator.normal(size=X.shape)
+            out.append(Snapshot(run * 100 + step, pdist(X).astype(np.float32), run_id=f"r{run}"))
+    return out
+
+
+LANDMARKS = runs(12)
+NEWCOMERS = runs(3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def spaces() -> dict[str, RepresentationSpace]:
+    return {method: RepresentationSpace.fit(LANDMARKS, method=method) for method in METHODS}
+
+
+def positions_of(snapshots: list[Snapshot], **settings: Any) -> NDArray[np.float32]:
+    return RepresentationSpace.fit(snapshots, **settings).positions
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_map(
+    method: str, spaces: dict[str, RepresentationSpace]
+) -> None:
+    again = RepresentationSpace.fit(LANDMARKS, method=method)
+    assert np.array_equal(again.positions, spaces[method].positions)
+    assert again.positions.dtype == np.float32
+    assert again.snapshot_ids == tuple(one.id for one in LANDMARKS)
+
+
+def test_another_seed_gives_another_tsne() -> None:
+    assert not np.array_equal(positions_of(LANDMARKS, seed=1), positions_of(LANDMARKS, seed=2))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_keep_the_neighbours(method: str, spaces: dict[str, RepresentationSpace]) -> None:
+    between = similarity.pairwise(np.stack([one.rdm for one in LANDMARKS]))
+    kept = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
+    assert kept > (0.95 if method == "tsne" else 0.9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [3, 4, 5, 7, 13])
+def test_small_populations_have_maps_that_keep_them_apart(method: str, count: int) -> None:
+    few = LANDMARKS[5::6][:count] if count <= 12 else LANDMARKS[:count]
+    space = RepresentationSpace.fit(few, method=method)
+    assert np.isfinite(space.positions).all()
+    assert pdist(space.positions).min() > 0
+    if method == "tsne":
+        assert pdist(space.positions).min() > 1e-3 * np.ptp(space.positions)
+        assert space.perplexity is not None
+        assert 1 < space.perplexity < len(few) - 1
+
+
+def test_perplexity_adapts_and_the_effective_value_is_told(
+    spaces: dict[str, RepresentationSpace],
+) -> None:
+    assert spaces["tsne"].perplexity == pytest.approx((len(LANDMARKS) - 1) / 3)
+    assert spaces["pca"].perplexity is None
+    assert RepresentationSpace.fit(LANDMARKS, perplexity=7).perplexity == 7
+
+
+def test_identical_snapshots_can_be_mapped() -> None:
+    twins = [replace(LANDMARKS[0], id=k) for k in range(5)]
+    assert np.isfinite(positions_of(twins)).all()
+    placement = RepresentationSpace.fit(twins, method="pca").place([LANDMARKS[0], LANDMARKS[5]])
+    assert placement.outside.tolist() == [0, np.inf]
+    assert placement.unlike.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("method", ["pca", "mds"])
+def test_linear_maps_are_pca_of_the_vectors(method: str) -> None:
+    vectors = similarity.vectors(np.stack([one.rdm for one in LANDMARKS]).astype(float), "pearson")
+    model = PCA(2).fit(vectors)
+    space = RepresentationSpace.fit(LANDMARKS, "pearson", method, exact=True)
+    expected = model.transform(vectors)
+    signs = np.sign((expected * space.positions).sum(0))
+    np.testing.assert_allclose(space.positions * signs, expected, atol=1e-5)
+    placed = space.place(NEWCOMERS).positions
+    new = similarity.vectors(np.stack([one.rdm for one in NEWCOMERS]).astype(float), "pearson")
+    np.testing.assert_allclose(placed * signs, model.transform(new), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_landmarks_stand_still_while_snapshots_are_placed(
+    method: str, spaces: dict[str, RepresentationSpace]
+) -> None:
+    before = spaces[method].positions.copy()
+    spaces[method].place(NEWCOMERS)
+    assert np.array_equal(spaces[method].positions, before)
+    with pytest.raises(ValueError, match="read-only"):
+        spaces[method].positions[0] = 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_placement_does_not_depend_on_its_company(
+    method: str, spaces: dict[str, RepresentationSpace]
+) -> None:
+    together = spaces[method].place(NEWCOMERS)
+    for k, one in enumerate(NEWCOMERS):
+        alone = spaces[method].place([one])[0]
+        assert np.array_equal(alone.position, together[k].position)
+        assert alone.nearest == together[k].nearest
+        assert alone.outside == together[k].outside
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_landmark_is_placed_where_it_stands(
+    method: str, spaces: dict[str, RepresentationSpace]
+) -> None:
+    space = spaces[method]
+    placement = space.place(LANDMARKS)
+    away = np.linalg.norm(placement.positions - space.positions, axis=1)
+    assert np.median(away) < 0.02 * np.ptp(space.positions)
+    assert [one.nearest[0].id for one in placement] == list(space.snapshot_ids)
+    assert [one.nearest[0].distance for one in placement] == [0] * len(LANDMARKS)
+    assert placement.outside.max() == 0
+
+
+def test_a_run_is_placed_among_runs_of_its_kind(spaces: dict[str, RepresentationSpace]) -> None:
+    space = spaces["tsne"]
+    ends = [one for one in NEWCOMERS if one.id % 100 == 5]
+    for kind, placed in enumerate(space.place(ends)):
+        away = np.linalg.norm(space.positions - placed.position, axis=1)
+        on_map = [space.snapshot_ids[k] for k in np.argsort(away)[:3]]
+        told = [near.id for near in placed.nearest[:4]]
+        assert all(one // 100 % 3 == kind for one in (*on_map, *told))
+
+
+def test_nearest_landmarks_are_told_by_exact_distance(
+    spaces: dict[str, RepresentationSpace],
+) -> None:
+    placement = spaces["tsne"].place(NEWCOMERS, k=5)
+    exact = similarity.cross(
+        np.stack([one.rdm for one in NEWCOMERS]), np.stack([one.rdm for one in LANDMARKS])
+    )
+    assert placement.exact
+    for row, near in zip(exact, placement.nearest, strict=True):
+        order = np.argsort(row)[:5]
+        assert [one.id for one in near] == [LANDMARKS[k].id for k in order]
+        np.testing.assert_allclose([one.distance for one in near], row[order], rtol=1e-4)
+
+
+def test_what_is_unlike_any_landmark_is_told(spaces: dict[str, RepresentationSpace]) -> None:
+    generator = np.random.default_rng(5)
+    stranger = Snapshot(7, pdist(generator.normal(size=(N, 2)) ** 3).astype(np.float32))
+    known, strange = spaces["tsne"].place([NEWCOMERS[3], stranger])
+    assert not known.unlike
+    assert known.outside < 1.5
+    assert strange.unlike
+    assert strange.outside > 3
+
+
+def test_outside_is_measured_against_other_runs() -> None:
+    """Snapshots of one run lie close to each other, which is no measure for a new run."""
+    told = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS)
+    untold = RepresentationSpace.fit(
+        [replace(one, run_id="a") for one in LANDMARKS], method="pca"
+    ).place(NEWCOMERS)
+    assert told.outside.max() < untold.outside.max()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_restored_space_places_identically(method: str, exact: bool) -> None:
+    space = RepresentationSpace.fit(LANDMARKS[::2], "euclidean", method, seed=3, exact=exact)
+    restored = RepresentationSpace.from_bytes(space.to_bytes())
+    assert np.array_equal(restored.positions, space.positions)
+    for name in ("snapshot_ids", "layers", "method", "distance", "seed", "perplexity", "probe"):
+        assert getattr(restored, name) == getattr(space, name)
+    expected = space.place(NEWCOMERS)
+    unattached = restored.place(NEWCOMERS)
+    assert np.array_equal(unattached.positions, expected.positions)
+    assert np.array_equal(unattached.outside, expected.outside)
+    assert unattached.exact is exact
+    attached = restored.attach(LANDMARKS).place(NEWCOMERS)
+    assert attached.exact
+    assert attached.nearest == expected.nearest
+
+
+def test_stored_spaces_hold_no_pickle_and_foreign_bytes_are_refused() -> None:
+    space = RepresentationSpace.fit(LANDMARKS[:6], method="pca")
+    with np.load(io.BytesIO(space.to_bytes()), allow_pickle=False) as file:
+        names, header = file.files, json.loads(file["header"].tobytes())
+        arrays = {name: file[name] for name in names}
+    assert all(array.dtype != object for array in arrays.values())
+    for blob in (b"", b"no space", space.to_bytes()[:200]):
+        with pytest.raises(SpaceError, match="bytes of a RepresentationSpace"):
+            RepresentationSpace.from_bytes(blob)
+    arrays["header"] = np.frombuffer(json.dumps({**header, "format": 99}).encode(), np.uint8)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    with pytest.raises(SpaceError, match="Got 99"):
+        RepresentationSpace.from_bytes(file.getvalue())
+
+
+def test_diverged_and_constant_snapshots_are_left_out_and_named() -> None:
+    constant = Snapshot(902, np.zeros(N * (N - 1) // 2, dtype=np.float32))
+    odd = [Snapshot(901, None), constant]
+    space = RepresentationSpace.fit([*odd, *LANDMARKS], method="pca")
+    assert space.left_out == (901, 902)
+    assert space.notes == ("2 snapshots left out, diverged or constant: 901, 902.",)
+    assert len(space) == len(LANDMARKS)
+    placement = space.place([odd[0], NEWCOMERS[0], odd[1]])
+    assert placement.snapshot_ids == (NEWCOMERS[0].id,)
+    assert placement.left_out == (901, 902)
+    assert len(space.place([odd[0]])) == 0
+    assert space.place([odd[0]]).positions.shape == (0, 2)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_space_needs_three_snapshots(exact: bool) -> None:
+    for few in ([], [Snapshot(1, None)] * 5, [*LANDMARKS[:2], Snapshot(1, None)]):
+        with pytest.raises(SpaceError, match="at least 3 snapshots"):
+            RepresentationSpace.fit(few, exact=exact)
+
+
+def test_probe_sets_are_not_mixed(spaces: dict[str, RepresentationSpace]) -> None:
+    foreign = replace(NEWCOMERS[0], probe="fedc9876")
+    for act in (
+        lambda: RepresentationSpace.fit([*LANDMARKS, foreign]),
+        lambda: spaces["pca"].place([foreign]),
+    ):
+        with pytest.raises(ProbeMismatchError, match=r"Got 0123abcd and fedc9876.*shared"):
+            act()
+    smaller = Snapshot(1, pdist(np.random.default_rng(0).normal(size=(N - 1, 2))))
+    with pytest.raises(SpaceError, match="number of probe points"):
+        RepresentationSpace.fit([*LANDMARKS, smaller], exact=True)
+    exact = RepresentationSpace.fit(LANDMARKS, method="pca", exact=True)
+    with pytest.raises(SpaceError, match="as many probe points"):
+        exact.place([smaller])
+
+
+@pytest.mark.parametrize("distance", similarity.DISTANCES)
+def test_every_distance_makes_a_space(distance: str) -> None:
+    space = RepresentationSpace.fit(LANDMARKS[::3], distance, "pca")
+    assert space.exact is (distance not in similarity.SKETCHED_DISTANCES)
+    near = space.place(NEWCOMERS[5:6]).nearest[0]
+    exact = similarity.cross(NEWCOMERS[5].rdm[None], [one.rdm for one in LANDMARKS[::3]], distance)
+    assert near[0].distance == pytest.approx(exact.min(), rel=1e-4)
+
+
+def test_spaces_of_one_layer_of_a_depth_band_and_of_all() -> None:
+    mixed = [replace(one, layer=f"layer{k % 3}", depth=k % 3) for k, one in enumerate(LANDMARKS)]
+    one = RepresentationSpace.fit(mixed, method="pca", layers="layer1")
+    assert set(one.layers) == {"layer1"}
+    two = RepresentationSpace.fit(mixed, method="pca", layers=["layer0", "layer2"])
+    assert set(two.layers) == {"layer0", "layer2"}
+    band = RepresentationSpace.fit(mixed, method="pca", depths=(1, 2))
+    assert set(band.layers) == {"layer1", "layer2"}
+    assert len(RepresentationSpace.fit(mixed, method="pca")) == len(mixed)
+    with pytest.raises(SpaceError, match=r"\['conv'\].*layer0, layer1, layer2"):
+        select(mixed, layers="conv")
+
+
+def test_landmarks_thin_themselves_when_there_are_too_many() -> None:
+    space = RepresentationSpace.fit(LANDMARKS, method="pca", max_landmarks=10, seed=1)
+    again = RepresentationSpace.fit(LANDMARKS, method="pca", max_landmarks=10, seed=1)
+    assert len(space) == 10
+    assert space.snapshot_ids == again.snapshot_ids
+    assert set(space.snapshot_ids) | set(space.thinned) == {one.id for one in LANDMARKS}
+    assert "10 of 72 landmarks kept" in space.notes[0]
+    vectors = similarity.vectors(np.stack([one.rdm for one in LANDMARKS]))
+    ids = [one.id for one in LANDMARKS]
+    chosen = vectors[[ids.index(one) for one in space.snapshot_ids]]
+    covered = cdist(vectors, chosen).min(1).max()
+    generator = np.random.default_rng(0)
+    by_chance = [
+        cdist(vectors, vectors[generator.choice(72, 10, replace=False)]).min(1).max()
+        for _ in range(50)
+    ]
+    assert covered < np.quantile(by_chance, 0.05)
+
+
+def test_rows_read_in_bulk_are_as_good_as_the_snapshots_own() -> None:
+    rows = similarity.sketches(np.stack([one.rdm for one in LANDMARKS]))
+    bare = [replace(one, rdm_or_none=np.zeros(3, dtype=np.float32)) for one in LANDMARKS]
+    given = RepresentationSpace.fit(bare, method="pca", rows=rows)
+    np.testing.assert_allclose(given.positions, positions_of(LANDMARKS, method="pca"), atol=1e-5)
+    with pytest.raises(ConfigurationError, match="one row for each of 72"):
+        RepresentationSpace.fit(LANDMARKS, rows=rows[1:])
+    with pytest.raises(ConfigurationError, match="select first"):
+        RepresentationSpace.fit(LANDMARKS, rows=rows, layers="fc")
+
+
+def test_a_registry_is_asked_once_for_all_snapshots() -> None:
+    class Registry:
+        asked = 0
+
+        def sketches(self, snapshots: list[Any]) -> NDArray[np.float32]:
+            self.asked += 1
+            return similarity.sketches(np.stack([one.inner.rdm for one in snapshots]))
+
+    @dataclass(frozen=True)
+    class Stored:
+        inner: Snapshot
+        registry: Registry
+        layer: str = "fc"
+
+        @property
+        def id(self) -> int:
+            return self.inner.id
+
+        @property
+        def rdm(self) -> NDArray[Any]:
+            raise AssertionError("a space from sketches reads no RDM")
+
+    registry = Registry()
+    space = RepresentationSpace.fit([Stored(one, registry) for one in LANDMARKS], method="pca")
+    assert registry.asked == 1
+    np.testing.assert_allclose(space.positions, positions_of(LANDMARKS, method="pca"), atol=1e-5)
+
+
+def test_progress_goes_from_nothing_to_all() -> None:
+    told: list[tuple[float, str]] = []
+    RepresentationSpace.fit(LANDMARKS, progress=lambda share, what: told.append((share, what)))
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+    assert {"finding neighbours", "fitting"} <= {what for _, what in told}
+
+
+def test_maps_of_the_same_landmarks_agree_on_what_is_clear(
+    spaces: dict[str, RepresentationSpace],
+) -> None:
+    agreement = placement_agreement(list(spaces.values()), NEWCOMERS, k=8)
+    assert agreement.shape == (len(NEWCOMERS),)
+    assert agreement.mean() > 0.6
+    same = placement_agreement([spaces["pca"], spaces["pca"]], NEWCOMERS)
+    assert same.tolist() == [1.0] * len(NEWCOMERS)
+    with pytest.raises(SpaceError, match="same landmarks"):
+        placement_agreement([spaces["pca"]], NEWCOMERS)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"distance": "cosinus"},
+        {"method": "umap"},
+        {"perplexity": 0},
+        {"max_landmarks": 2},
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"Expected .*Got "):
+        RepresentationSpace.fit(LANDMARKS, **settings)
+
+
+# The view of one representation
+
+X = np.random.default_rng(0).normal(size=(60, 5))
+X[:20] += 6
+X[20:40, 0] -= 9
+
+
+def test_a_tsne_view_keeps_the_groups_of_the_representation() -> None:
+    view = tsne_view(pdist(X))
+    assert trustworthiness(X, view, n_neighbors=5) > 0.85
+    assert np.array_equal(tsne_view(pdist(X)), view)
+    nearest = rdm.neighbors(pdist(view), 5)
+    assert (nearest // 20 == np.arange(60)[:, None] // 20).mean() > 0.95
+
+
+def test_a_view_that_starts_from_the_last_one_does_not_jump() -> None:
+    first = tsne_view(pdist(X))
+    moved = X + 0.1 * np.random.default_rng(1).normal(size=X.shape)
+    following = tsne_view(pdist(moved), first)
+    apart = np.linalg.norm(following - first, axis=1)
+    assert np.median(apart) < 0.15 * np.ptp(first)
+    unrelated = np.linalg.norm(tsne_view(pdist(moved[::-1])) - first, axis=1)
+    assert np.median(apart) < 0.3 * np.median(unrelated)
+
+
+def test_views_refuse_what_they_cannot_start_from() -> None:
+    with pytest.raises(ConfigurationError, match=r"init of shape \(60, 2\)"):
+        tsne_view(pdist(X), np.zeros((59, 2)))
+    with pytest.raises(SpaceError, match="at least 3 probe points"):
+        tsne_view(np.ones(1))
