@@ -75,7 +75,10 @@ def population(size: int = 4) -> list[Setting]:
         settings += [
             Setting(f"good-{index}", lr=2e-3 * spread, seed=index),
             Setting(
-                f"lr-too-high-{index}", lr=0.065 * spread, cause="learning rate too high", seed=index
+                f"lr-too-high-{index}",
+                lr=0.065 * spread,
+                cause="learning rate too high",
+                seed=index,
             ),
             Setting(
                 f"lr-too-low-{index}", lr=3e-5 * spread, cause="learning rate too low", seed=index

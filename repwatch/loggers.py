@@ -13,12 +13,13 @@ from typing import Any
 
 from repwatch import figures
 from repwatch.errors import LoggerError
+from repwatch.scene import MapScene
 
 __all__ = ["Loggers"]
 
 TAG = "repwatch/map"
 
-log = logging.getLogger("repwatch")
+notices = logging.getLogger("repwatch")
 
 
 class Loggers:
@@ -47,7 +48,7 @@ class Loggers:
 
         self._each(log)
 
-    def figure(self, scene: Mapping[str, Any], step: int, *, last: bool = False) -> None:
+    def figure(self, scene: MapScene, step: int, *, last: bool = False) -> None:
         """Log the map of `scene`.
 
         Args:
@@ -77,7 +78,7 @@ class Loggers:
                     f"({type(error).__name__}: {error}); RepWatch stops logging to it. The "
                     "registry and the other loggers are not affected."
                 )
-                log.warning(str(told))
+                notices.warning(str(told))
 
 
 def _kind(logger: Any) -> str:
@@ -88,7 +89,7 @@ def _kind(logger: Any) -> str:
     return type(logger).__name__
 
 
-def _to_tensorboard(logger: Any, scene: Mapping[str, Any], step: int, last: bool) -> None:
+def _to_tensorboard(logger: Any, scene: MapScene, step: int, last: bool) -> None:
     from repwatch.tensorboard.summary import figure_summary
 
     # The user's own writer: a second event file in the same directory would freeze their curves.
@@ -96,23 +97,23 @@ def _to_tensorboard(logger: Any, scene: Mapping[str, Any], step: int, last: bool
     logger.experiment._get_file_writer().add_summary(summary, step)
 
 
-def _to_wandb(logger: Any, scene: Mapping[str, Any], step: int, last: bool) -> None:
+def _to_wandb(logger: Any, scene: MapScene, step: int, last: bool) -> None:
     import wandb
 
     logger.log_metrics({TAG: wandb.Plotly(figures.map_figure(scene))})
 
 
-def _to_mlflow(logger: Any, scene: Mapping[str, Any], step: int, last: bool) -> None:
+def _to_mlflow(logger: Any, scene: MapScene, step: int, last: bool) -> None:
     figure = figures.map_figure(scene)
     logger.experiment.log_figure(logger.run_id, figure, f"repwatch/map-{step:08d}.html")
 
 
-def _to_comet(logger: Any, scene: Mapping[str, Any], step: int, last: bool) -> None:
+def _to_comet(logger: Any, scene: MapScene, step: int, last: bool) -> None:
     figure = figures.map_figure(scene)
     logger.experiment.log_figure(figure_name=TAG, figure=figure, step=step)
 
 
-def _to_csv(logger: Any, scene: Mapping[str, Any], step: int, last: bool) -> None:
+def _to_csv(logger: Any, scene: MapScene, step: int, last: bool) -> None:
     if last:
         # A resumed run writes its map anew: the file is RepWatch's own.
         path = Path(logger.log_dir) / "repwatch-map.html"
@@ -120,7 +121,7 @@ def _to_csv(logger: Any, scene: Mapping[str, Any], step: int, last: bool) -> Non
         figures.write_html(scene, path, overwrite=True)
 
 
-_FIGURE_WRITERS: dict[str, Callable[[Any, Mapping[str, Any], int, bool], None]] = {
+_FIGURE_WRITERS: dict[str, Callable[[Any, MapScene, int, bool], None]] = {
     "TensorBoardLogger": _to_tensorboard,
     "WandbLogger": _to_wandb,
     "MLFlowLogger": _to_mlflow,

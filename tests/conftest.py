@@ -12,6 +12,8 @@ LIGHTNING_NOISE = (
     "ignore:.*does not have many workers.*",
     "ignore:.*module\\(s\\) in eval mode.*",
     "ignore:.*The number of training batches.*",
+    "ignore:.*but have no `val_dataloader`.*",
+    "ignore:.*across ranks is zero.*",
     "ignore:.*Checkpoint directory.*",
     "ignore:.*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     "ignore:.*os.fork\\(\\) was called.*",

@@ -18,6 +18,7 @@ from repwatch.capture.layers import (
     Layers,
     Modules,
     base,
+    blocks,
     find_modules,
     innermost,
     is_candidate,
@@ -48,8 +49,9 @@ class Plan:
 class Capturer:
     """Watches chosen layers of one model on one probe set.
 
-    layers: None (up to `max_layers` of the innermost layers that fire, evenly by depth, and the
-        input), names and globs, or a callable (name, module) -> bool.
+    layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a callable
+        (name, module) -> bool. By default each layer of weights is watched once, where the next one
+        sees it: after its normalisation, non-linearity and pooling.
     forward: (model, inputs) -> anything, where the model cannot be called with the inputs alone.
     batch_size: probe points for each forward pass.
     context: entered around the forward pass (autocast). convert: applied to each batch (precision).
@@ -211,9 +213,7 @@ class Capturer:
         fired = recorder.fired
         if self.chosen is None:
             inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
-            usable = [key for key in inner if key not in recorder.left_out]
-            usable = [key for key in usable if held is None or key in held]
-            keys = spread(usable, self.max_layers)
+            keys = spread(self._ends_of_blocks(inner, recorder, modules, held), self.max_layers)
         else:
             inner = [key for key in fired if base(key) in self.chosen]
             keys = [key for key in inner if key not in recorder.left_out]
@@ -237,6 +237,19 @@ class Capturer:
                 "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
             )
         return Plan(way, tuple(keys), tuple(notes))
+
+    def _ends_of_blocks(
+        self,
+        inner: Sequence[str],
+        recorder: Recorder,
+        modules: Modules,
+        held: Sequence[str] | None,
+    ) -> list[str]:
+        """The last layer of each block that can be used."""
+        usable = {key for key in inner if key not in recorder.left_out}
+        usable = usable if held is None else usable & set(held)
+        parts = [[key for key in block if key in usable] for block in blocks(inner, modules)]
+        return [part[-1] for part in parts if part]
 
     def _capture(
         self, recorder: Recorder, plan: Plan, order: torch.Tensor | None = None

@@ -20,6 +20,49 @@ Layers = None | Sequence[str] | Callable[[str, nn.Module], bool]
 # They change nothing in evaluation, or only the shape: their input has the same RDM.
 TRANSPARENT = (nn.Identity, nn.modules.dropout._DropoutNd, nn.Flatten, nn.Unflatten)
 
+# What comes after a layer of weights and belongs to it. PReLU has a weight, but is a non-linearity.
+# Softmax is not here: what it makes of logits is another representation.
+NORMALISATIONS = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+    nn.CrossMapLRN2d,
+)
+POOLINGS = (
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._LPPoolNd,
+)
+NONLINEARITIES = (
+    nn.ReLU,
+    nn.RReLU,
+    nn.Hardtanh,
+    nn.Sigmoid,
+    nn.Hardsigmoid,
+    nn.Tanh,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.GELU,
+    nn.Hardshrink,
+    nn.LeakyReLU,
+    nn.LogSigmoid,
+    nn.Softplus,
+    nn.Softshrink,
+    nn.PReLU,
+    nn.Softsign,
+    nn.Tanhshrink,
+    nn.Threshold,
+    nn.GLU,
+)
+FOLLOWERS = (*NORMALISATIONS, *POOLINGS, *NONLINEARITIES)
+
 
 @dataclass(frozen=True)
 class Modules:
@@ -157,6 +200,21 @@ def innermost(fired: Sequence[str]) -> list[str]:
         for i in range(1, len(parts))
     }
     return [key for key in fired if base(key) not in holders]
+
+
+def blocks(keys: Sequence[str], modules: Modules) -> list[list[str]]:
+    """The keys, in execution order, by depth: a layer of weights and what belongs to it.
+
+    A convolution, its normalisation, non-linearity and pooling are one block, whose last output is
+    what the next one sees. Modules of the user's own start a block each.
+    """
+    found: list[list[str]] = []
+    for key in keys:
+        if found and isinstance(modules.named[base(key)], FOLLOWERS):
+            found[-1].append(key)
+        else:
+            found.append([key])
+    return found
 
 
 def spread(keys: Sequence[str], most: int) -> list[str]:

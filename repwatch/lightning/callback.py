@@ -1,7 +1,7 @@
-"""The callback: it asks the schedule, calls the watcher, and hands what comes back to the loggers.
+"""The callback: what the user said, and Lightning's hooks, each one line that asks the session.
 
-Every hook is wrapped by `_guarded`: an exception of RepWatch's own is told
-once, puts the callback to sleep, and never reaches the training.
+Every hook is guarded: an exception of RepWatch's own is told once, puts the callback to sleep, and
+never reaches the training.
 """
 
 from __future__ import annotations
@@ -15,75 +15,37 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from repwatch.capture import Capture, Listening
-from repwatch.errors import (
-    CaptureError,
-    ConfigurationError,
-    ProbeError,
-    RegistryError,
-    RepWatchError,
-    RunExistsError,
-)
-from repwatch.lightning.hyperparameters import (
-    learning_rates,
-    read_hyperparameters,
-    read_versions,
-)
+from repwatch.errors import ConfigurationError, RepWatchError
 from repwatch.lightning.namespaces import bind, loaded_namespaces, unbound
-from repwatch.lightning.sources import probe_from_trainer
-from repwatch.loggers import Loggers
-from repwatch.probe import ProbeCollector, ProbeSet
+from repwatch.lightning.session import Session, is_sharded
+from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry
-from repwatch.registry.records import EndStatus
-from repwatch.watcher import Schedule, Throttle, Watcher
+from repwatch.watcher import Schedule, Throttle
 
 __all__ = ["RepWatch"]
 
 log = logging.getLogger("repwatch")
 
-# What lives only while one training runs: neither pickled nor copied.
-_LIVE = (
-    "_watcher",
-    "_loggers",
-    "_collector",
-    "_listening",
-    "_rides",
-    "_asleep",
-    "_thinned",
-    "_began",
-    "_last_step",
-    "_last_snapshot",
-)
-
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def _guarded(hook: Hook) -> Hook:
-    """Keep RepWatch's own faults, and the time it takes, away from the training."""
+    """Keep RepWatch's own faults away from the training, and count the time that it takes."""
 
     @functools.wraps(hook)
     def guarded(self: RepWatch, trainer: Any, *args: Any, **kwargs: Any) -> None:
-        if self._asleep or trainer.fast_dev_run or trainer.sanity_checking:
+        session = self._session
+        if session is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         began = time.perf_counter()
         try:
             hook(self, trainer, *args, **kwargs)
-        except _Mistake as mistake:
-            raise mistake.error from None
         except Exception as error:
             self._sleep(error)
         finally:
-            self._throttle.spent += time.perf_counter() - began
+            session.throttle.spent += time.perf_counter() - began
 
     return guarded  # type: ignore[return-value]
-
-
-class _Mistake(Exception):  # noqa: N818
-    """Carries an error in what the user gave out of the guard, before the first training step."""
-
-    def __init__(self, error: RepWatchError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class RepWatch:
@@ -168,32 +130,19 @@ class RepWatch:
         self.monitor = monitor
         self.mode = mode
         self.on_flag = on_flag
+        self.max_overhead = Throttle(max_overhead).share
         self.points = points
         self.max_layers = max_layers
         self.forward = forward
         self.draw_map = draw_map
         self.run_id: str | None = None
-        self._throttle = Throttle(max_overhead)
-        self._stop = False
-        self._start_over()
-
-    def _start_over(self) -> None:
-        self._watcher: Watcher | None = None
-        self._loggers = Loggers(())
-        self._collector: ProbeCollector | None = None
-        self._listening: Listening | None = None
-        self._rides = False
-        self._asleep = False
-        self._thinned = False
-        self._began = 0.0
-        self._last_step = 0
-        self._last_snapshot = -1
+        self._session: Session | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The loaded namespaces may differ where this is read: the bases are chosen anew there.
-        own = unbound(type(self))
-        state = {name: value for name, value in vars(self).items() if name not in _LIVE}
-        return _restore, (own, state)
+        # Lightning sets `log` and `log_dict` on each callback, bound to the module.
+        state = {name: v for name, v in vars(self).items() if name not in ("log", "log_dict")}
+        return _restore, (unbound(type(self)), {**state, "_session": None})
 
     @property
     def state_key(self) -> str:
@@ -212,250 +161,115 @@ class RepWatch:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.run_id = state_dict.get("run_id")
 
-    # Lightning's hooks
-
-    @_guarded
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._start_over()
-        self._stop = False
-        self._began = time.monotonic()
-        self._last_step = trainer.global_step
-        if not (trainer.is_global_zero or _is_sharded(trainer)):
-            self._asleep = True
+        self._session = None
+        if trainer.fast_dev_run or not (trainer.is_global_zero or is_sharded(trainer)):
             return
+        self._session = session = Session(self, trainer)
         try:
-            self._begin(trainer, pl_module)
-        except RepWatchError as error:
-            if self._concerns_arguments(error):
-                raise _Mistake(error) from error
-            raise
+            session.begin(trainer, pl_module)
+        except Exception as error:
+            if isinstance(error, RepWatchError) and session.concerns_arguments(error):
+                # A mistake in what the user gave is told before the first step, while stopping
+                # costs nothing.
+                self._session = None
+                raise
+            self._sleep(error)
 
     @_guarded
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._collector is not None and trainer.val_dataloaders is None:
-            self._collect(trainer, pl_module, batch)
+        self._live.train_batch_starts(trainer, pl_module, batch)
 
-    @_guarded
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        last, self._last_step = self._last_step, trainer.global_step
-        if self.schedule.due_after_step(last, trainer.global_step, trainer.current_epoch):
-            self._snapshot(trainer)
-        self._hand_over()
+        self._train_batch_ended(trainer)
+        if trainer.world_size == 1:
+            self._stop_if_asked(trainer)
 
     @_guarded
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if trainer.state.fn != "fit":
-            return
-        if self._collector is not None:
-            self._collect(trainer, pl_module, batch)
-        elif self._rides and self._watcher is not None:
-            self._listening = self._listening or self._watcher.capturer.listen()
-            self._listening.open(batch)
+        self._live.validation_batch_starts(trainer, pl_module, batch)
 
     @_guarded
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-        if self._listening is not None:
-            self._listening.close()
+        self._live.validation_batch_ended()
 
-    @_guarded
+    # Three hooks read the metrics before anything else, on every rank: a metric that is reduced
+    # across ranks waits for all of them.
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.state.fn != "fit":
-            return
-        self._metrics(trainer)
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            self._record(trainer, listening.result())
+        self._validation_ended(trainer, pl_module, _metrics(trainer))
 
-    @_guarded
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        self._metrics(trainer)
-        if self.schedule.due_after_epoch(trainer.current_epoch):
-            self._snapshot(trainer)
-        self._hand_over()
+        self._epoch_ended(trainer, _metrics(trainer))
+        self._stop_if_asked(trainer)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        # Outside of the guard: every rank takes part, whether its RepWatch is awake or not.
-        if self.on_flag == "stop" and trainer.world_size > 1:
-            self._stop = trainer.strategy.reduce_boolean_decision(self._stop, all=False)
-        if self._stop:
-            trainer.should_stop = True
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._train_ended(trainer, _metrics(trainer))
+        self._session = None
 
     @_guarded
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        self._metrics(trainer)
-        if self._watcher is not None and self._last_snapshot < trainer.global_step:
-            self._snapshot(trainer)
-        self._finish("stopped" if trainer.should_stop else "finished")
+    def _train_batch_ended(self, trainer: Any) -> None:
+        self._live.train_batch_ended(trainer)
+
+    @_guarded
+    def _validation_ended(self, trainer: Any, module: Any, metrics: dict[str, float]) -> None:
+        self._live.validation_ended(trainer, module, metrics)
+
+    @_guarded
+    def _epoch_ended(self, trainer: Any, metrics: dict[str, float]) -> None:
+        self._live.epoch_ended(trainer, metrics)
+
+    @_guarded
+    def _train_ended(self, trainer: Any, metrics: dict[str, float]) -> None:
+        self._live.train_ended(trainer, metrics)
 
     @_guarded
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self._finish("stopped" if isinstance(exception, KeyboardInterrupt) else "failed")
+        self._live.finish("stopped" if isinstance(exception, KeyboardInterrupt) else "failed")
+        self._session = None
 
-    # What the hooks do
+    def _stop_if_asked(self, trainer: Any) -> None:
+        """Every rank takes part in the decision, whether it watches or not."""
+        stop = self._session is not None and self._session.stop
+        if self.on_flag == "stop" and trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:
+            trainer.should_stop = True
 
-    def _begin(self, trainer: Any, module: Any) -> None:
-        """Find the probe set, and open the run with it."""
-        if isinstance(self.probe, ProbeSet):
-            self._open(trainer, module, self.probe, "given")
-        elif self.probe == "shared":
-            probe = self._find_registry(trainer).probe()
-            self._open(trainer, module, probe, "shared through the registry")
-        else:
-            found, source = probe_from_trainer(trainer, self.points)
-            if found is not None:
-                self._open(trainer, module, found, source)
-            else:
-                augmented = trainer.val_dataloaders is None
-                self._collector = ProbeCollector(self.points, augmented=augmented)
-
-    def _collect(self, trainer: Any, module: Any, batch: Any) -> None:
-        """Keep copies of batches as they pass by, where no data set has indices."""
-        collector = self._collector
-        if collector is not None and collector.add(batch) and collector.full:
-            self._collector = None
-            self._open(trainer, module, collector.probe(), "copies of batches that passed by")
-
-    def _open(self, trainer: Any, module: Any, probe: ProbeSet, source: str) -> None:
-        """Open the run, and take the snapshot of the initialization."""
-        plugin = trainer.precision_plugin
-        self._watcher = Watcher(
-            module,
-            probe,
-            registry=self._find_registry(trainer),
-            run_name=self.run_name,
-            run_id=self.run_id,
-            layers=self.layers,
-            hparams={"data.probe": source, **read_hyperparameters(trainer, module)},
-            versions=read_versions(),
-            monitor=self.monitor,
-            mode=self.mode,
-            max_layers=self.max_layers,
-            forward=self.forward,
-            context=plugin.forward_context,
-            convert=plugin.convert_input,
-            draw_map=self.draw_map,
-        )
-        if trainer.is_global_zero:
-            self.run_id = self._watcher.start().id
-            self._loggers = Loggers(trainer.loggers)
-        if self.schedule.due_at_start():
-            self._snapshot(trainer)
-
-    def _snapshot(self, trainer: Any) -> None:
-        watcher = self._watcher
-        if watcher is None or self._rides or not self._affordable(trainer):
-            return
-        try:
-            capture = watcher.capturer.run()
-        except CaptureError as error:
-            if self.forward is not None or trainer.val_dataloaders is None or watcher.captured:
-                raise
-            self._rides = True
-            log.warning(
-                f"RepWatch: {error} Until then, snapshots are taken at the end of each epoch, from "
-                "the validation batches as your own validation_step runs them."
-            )
-            return
-        self._record(trainer, capture)
-
-    def _affordable(self, trainer: Any) -> bool:
-        """Whether one more snapshot keeps RepWatch's share of the time below its limit."""
-        allowed = self._throttle.allows(time.monotonic() - self._began)
-        if _is_sharded(trainer):
-            # All ranks run the probe set together, or none does.
-            allowed = bool(trainer.strategy.broadcast(allowed, src=0))
-        if not allowed and not self._thinned:
-            self._thinned = True
-            log.warning(
-                f"RepWatch: snapshots take more than {self._throttle.share:.0%} of the training "
-                "time, so some are left out. Raise max_overhead, watch fewer layers or points, or "
-                "take snapshots less often."
-            )
-        return allowed
-
-    def _record(self, trainer: Any, capture: Capture) -> None:
-        if self._watcher is None or not trainer.is_global_zero:
-            return
-        step, epoch, log_step = trainer.global_step, trainer.current_epoch, _log_step(trainer)
-        self._last_snapshot = step
-        self._watcher.metrics(step, epoch, learning_rates(trainer))
-        for flag in self._watcher.record(capture, step, epoch, log_step=log_step):
-            self._loggers.text("repwatch/flag", flag.message, log_step)
-            if callable(self.on_flag):
-                self.on_flag(flag)
-            else:
-                log.warning(f"RepWatch: {flag.message}")
-                self._stop = self._stop or self.on_flag == "stop"
-
-    def _metrics(self, trainer: Any) -> None:
-        # Read on every rank: a metric that is reduced across ranks waits for all of them.
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if self._watcher is not None and trainer.is_global_zero:
-            self._watcher.metrics(trainer.global_step, trainer.current_epoch, metrics)
-
-    def _hand_over(self, *, last: bool = False) -> None:
-        """Give the loggers what has become ready since the last time."""
-        updates = [] if self._watcher is None else self._watcher.updates()
-        for update in updates:
-            scalars = {f"repwatch/{name}": value for name, value in update.scalars.items()}
-            self._loggers.scalars(scalars, update.log_step)
-            if update.scene is not None:
-                final = last and update is updates[-1]
-                self._loggers.figure(update.scene, update.log_step, last=final)
-
-    def _finish(self, status: EndStatus) -> None:
-        if self._watcher is None:
-            return
-        try:
-            self._watcher.finish(status)
-        finally:
-            self._hand_over(last=True)
-            self._watcher = None
-
-    def _find_registry(self, trainer: Any) -> Registry:
-        return Registry.coerce(self.registry, Path(trainer.default_root_dir) / "repwatch.db")
-
-    def _concerns_arguments(self, error: RepWatchError) -> bool:
-        """Whether what the user gave is at fault, and not what RepWatch chose by itself."""
-        if isinstance(error, RegistryError):
-            return self.registry is not None or isinstance(error, RunExistsError)
-        if isinstance(error, (ProbeError, CaptureError)):
-            return self.probe is not None or self.forward is not None
-        return isinstance(error, ConfigurationError)
+    @property
+    def _live(self) -> Session:
+        """The session; a guarded hook runs only while there is one."""
+        if self._session is None:
+            raise RuntimeError("Expected a session, but this training is not watched.")
+        return self._session
 
     def _sleep(self, error: Exception) -> None:
         """Tell the cause once, and do nothing more; the training goes on."""
-        self._asleep = True
-        watcher, self._watcher, self._listening = self._watcher, None, None
-        told = f"RepWatch stops watching; the training goes on. {type(error).__name__}: {error}"
-        if watcher is not None:
+        session, self._session = self._session, None
+        log.warning(
+            "RepWatch stops watching; the training goes on. %s: %s",
+            type(error).__name__,
+            error,
+            exc_info=None if isinstance(error, RepWatchError) else error,
+        )
+        if session is not None:
             try:
-                watcher.finish("failed", timeout=10.0)
-            except RepWatchError as second:
-                told += f" (While closing the run: {second})"
-        log.warning(told)
+                session.finish("stopped", timeout=10.0)
+            except Exception as second:
+                log.warning("RepWatch: the run was not closed either: %s", second)
 
 
 def _restore(own: type[RepWatch], state: dict[str, Any]) -> RepWatch:
     callback = RepWatch.__new__(own)
     vars(callback).update(state)
-    callback._start_over()
     return callback
 
 
-def _is_sharded(trainer: Any) -> bool:
-    """Whether each rank holds a part of the parameters, so that all must run the probe set."""
-    names = {cls.__name__ for cls in type(trainer.strategy).__mro__}
-    return bool(names & {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"})
-
-
-def _log_step(trainer: Any) -> int:
-    """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps."""
-    loop = trainer.fit_loop.epoch_loop
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+def _metrics(trainer: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}

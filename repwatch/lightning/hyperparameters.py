@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 import repwatch
 
@@ -77,5 +78,4 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _size(parameter: torch.Tensor) -> int:
-    uninitialized = isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin)
-    return 0 if uninitialized else parameter.numel()
+    return 0 if is_lazy(parameter) else parameter.numel()

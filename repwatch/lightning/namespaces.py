@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -14,6 +13,8 @@ __all__ = ["LIGHTNING", "PYTORCH_LIGHTNING", "bind", "loaded_namespaces", "unbou
 
 LIGHTNING = "lightning.pytorch"
 PYTORCH_LIGHTNING = "pytorch_lightning"
+
+_BOUND: dict[tuple[type, tuple[str, ...], str | None], type] = {}
 
 
 def loaded_namespaces() -> tuple[str, ...]:
@@ -35,7 +36,6 @@ def loaded_namespaces() -> tuple[str, ...]:
     )
 
 
-@cache
 def bind(cls: type, namespaces: Sequence[str], name: str | None = None) -> type:
     """`cls` derived from the `Callback` of each namespace, made once.
 
@@ -47,6 +47,13 @@ def bind(cls: type, namespaces: Sequence[str], name: str | None = None) -> type:
     Raises:
         MissingPackageError: A namespace is not installed.
     """
+    key = (cls, tuple(namespaces), name)
+    if key not in _BOUND:
+        _BOUND[key] = _bind(cls, namespaces, name)
+    return _BOUND[key]
+
+
+def _bind(cls: type, namespaces: Sequence[str], name: str | None) -> type:
     bases = []
     for namespace in namespaces:
         try:

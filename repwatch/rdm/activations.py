@@ -107,9 +107,9 @@ def _distances(rows: torch.Tensor) -> torch.Tensor:
         return _direct(rows)
     gram = _gram(rows)
     left, right = _pairs(len(rows), rows.device)
-    norms = gram.diagonal()
-    scale = norms[left].add_(norms[right])
-    squared = scale - gram[right, left].mul_(2)
+    norms = gram.diagonal().contiguous()
+    scale = norms.index_select(0, left).add_(norms.index_select(0, right))
+    squared = scale.sub(gram.take(right * len(rows) + left), alpha=2)
     close = squared < scale.mul_(_CLOSE)
     if bool(close.any()):
         member = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)

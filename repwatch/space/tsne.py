@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 PERPLEXITY = 30.0
 # A placed snapshot keeps near to its nearest landmarks only.
 _PLACING_PERPLEXITY = 10.0
-# From here on the repulsion is interpolated (FFT) instead of summed along a tree.
-_LARGE = 3000
+# From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
+# cells of width 2, whose cost grows with the area of the map.
+_LARGE = 12_000
+_CELL = 2
 _EARLY, _MAIN = 250, 500
 _EARLY_EXAGGERATION = 12.0
 # Exaggerated attraction draws so few points together into one: they start apart, without it.
@@ -144,8 +146,9 @@ def _descend(
         start,
         PrecomputedAffinities(scipy.sparse.csr_matrix(P), normalize=False),
         negative_gradient_method="fft" if large else "bh",
-        # The tree adds its threads' parts up in the order in which they come: one thread only.
-        n_jobs=os.cpu_count() or 1 if large else 1,
+        ints_in_interval=_CELL,
+        # Each thread fills rows of its own: the result does not depend on their number.
+        n_jobs=(os.cpu_count() or 1) if n > 500 else 1,
         theta=0.5 if n > 500 else 0.0,
     )
     total = early + _MAIN

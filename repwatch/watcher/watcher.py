@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -113,14 +114,16 @@ class Watcher:
             convert=convert,
         )
         self.run: Run | None = None
-        self._start = {
-            "name": run_name,
-            "run_id": run_id,
-            "hparams": dict(hparams or {}),
-            "versions": dict(versions or {}),
-            "monitor": monitor,
-            "mode": mode,
-        }
+        self._open = partial(
+            self.registry.start_run,
+            run_name,
+            probe=probe,
+            hparams=dict(hparams or {}),
+            versions=dict(versions or {}),
+            monitor=monitor,
+            mode=mode,
+            run_id=run_id,
+        )
         self._draw_map = draw_map
         self._map_settings = map_settings
         self._writer: Writer | None = None
@@ -150,7 +153,7 @@ class Watcher:
             RunExistsError: The name is taken.
             RegistryError: The registry cannot be opened or written.
         """
-        self.run = self.registry.start_run(probe=self.probe, **self._start)
+        self.run = self._open()
         self._writer = Writer(self.registry, self.run.id)
         if self._draw_map:
             self._tracker = Tracker(self.run, self._map_settings)

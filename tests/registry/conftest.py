@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from repwatch.probe import ProbeSet
-from repwatch.registry import Registry
+from repwatch.registry import Registry, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,3 +75,8 @@ def probe() -> ProbeSet:
         links=[f"https://example.org/{i}" for i in range(6)],
         name="six",
     )
+
+
+@pytest.fixture
+def run(registry: Registry, probe: ProbeSet) -> Run:
+    return registry.start_run("first", probe=probe, hparams={"lr": 0.1})

@@ -1,0 +1,43 @@
+"""A registry with landmarks, made by the Watcher from small networks: no Lightning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from repwatch import ProbeSet, Registry, Watcher
+
+PROBE = ProbeSet(
+    torch.randn(24, 6, generator=torch.Generator().manual_seed(0)),
+    columns={"label": [i % 3 for i in range(24)]},
+)
+
+
+def network(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 3))
+
+
+def watch(registry: Registry, name: str, *, scale: float = 1.0, steps: int = 4) -> str:
+    """One run whose weights grow by `scale` a step; its name."""
+    model = network(seed=sum(map(ord, name)))
+    with Watcher(model, PROBE, registry=registry, run_name=name, draw_map=False) as watcher:
+        for step in range(steps):
+            watcher.snapshot(step, epoch=step)
+            watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(scale)
+    return name
+
+
+def landmark_registry(path: Path) -> Registry:
+    """Three good landmarks and three bad ones, whose representations explode."""
+    registry = Registry(path)
+    for index in range(3):
+        registry.label(watch(registry, f"good-{index}", scale=1.05), "good")
+        bad = watch(registry, f"bad-{index}", scale=3.0)
+        registry.label(bad, "bad", "learning rate too high")
+    return registry
