@@ -189,7 +189,7 @@ def draw_map(
         typer.Option("--run", help="The run to watch; without it all that are not landmarks."),
     ] = None,
     method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
-    distance: Annotated[str, typer.Option(help="A distance of repwatch.similarity.")] = "cosine",
+    distance: Annotated[str, typer.Option(help="A distance of repwatch.similarity.")] = "euclidean",
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     registry: RegistryOption = None,
     as_json: JsonOption = False,

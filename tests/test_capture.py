@@ -29,6 +29,10 @@ def mlp() -> nn.Sequential:
     )
 
 
+# All its layers but the dropout, which changes nothing in evaluation.
+MLP_LAYERS = ["input", "0", "1", "3", "4", "5"]
+
+
 def distances(rows: torch.Tensor) -> Any:
     return pdist(rows.detach().flatten(1).double().numpy())
 
@@ -44,8 +48,8 @@ def assert_rdm(found: Any, rows: torch.Tensor) -> None:
 @pytest.mark.parametrize("batch_size", [256, 5, 1])
 def test_each_layer_gives_the_rdm_of_its_output_for_any_batch_size(batch_size: int) -> None:
     model, x = mlp().eval(), x_of()
-    capture = Capturer(model, ProbeSet(x), batch_size=batch_size).run()
-    assert list(capture.layers) == ["input", "0", "1", "3", "4", "5"]
+    capture = Capturer(model, ProbeSet(x), MLP_LAYERS, batch_size=batch_size).run()
+    assert list(capture.layers) == MLP_LAYERS
     assert [layer.depth for layer in capture.layers.values()] == [0, 1, 2, 3, 4, 5]
     assert_rdm(capture.layers["input"].rdm, x)
     for name in ("0", "1", "3", "4", "5"):
@@ -89,7 +93,7 @@ def test_activations_that_are_not_finite_give_a_diverged_layer(
     model = mlp()
     with torch.no_grad():
         model[3].bias[0] = value
-    layers = Capturer(model, ProbeSet(x_of()), batch_size=batch_size).run().layers
+    layers = Capturer(model, ProbeSet(x_of()), MLP_LAYERS, batch_size=batch_size).run().layers
     assert not layers["1"].diverged
     assert layers["3"].diverged
     assert layers["3"].rdm is None
@@ -138,6 +142,38 @@ def test_the_default_is_a_few_layers_evenly_by_execution_and_the_input() -> None
     few = Capturer(Deep(), ProbeSet(x_of()), max_layers=2).run().layers
     assert list(few) == ["input", "blocks.0.0", "last"]
     assert list(Capturer(Deep(), ProbeSet(x_of()), max_layers=1).run().layers) == ["input", "last"]
+
+
+class Residual(nn.Module):
+    """A convolutional network as people write them: one ReLU for all places, functional sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.relu, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        self.attention, self.head = nn.Softmax(dim=1), nn.Linear(4 * 9, 3)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.pool(self.relu(self.norm(self.stem(x))))
+        x = self.relu(x + self.b(self.relu(self.a(x))))
+        return self.attention(self.head(x.flatten(1)))
+
+
+def test_by_default_each_layer_of_weights_is_watched_once_where_the_next_one_sees_it() -> None:
+    layers = list(Capturer(Residual(), ProbeSet(x_of(12, 1, 6, 6))).run().layers)
+    assert layers == ["input", "pool", "relu:1", "relu:2", "head", "attention"]
+    named = Capturer(Residual(), ProbeSet(x_of(12, 1, 6, 6)), ["stem", "norm"]).run().layers
+    assert list(named) == ["stem", "norm"]
+
+
+def test_a_block_whose_last_output_cannot_be_used_is_watched_before_it() -> None:
+    class Flattens(nn.ReLU):
+        def forward(self, x: torch.Tensor) -> Any:
+            return x.flatten()
+
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), Flattens())
+    assert list(Capturer(model, ProbeSet(x_of())).run().layers) == ["input", "1"]
 
 
 def test_layers_that_are_not_chosen_cost_no_rdm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +230,8 @@ class Shared(nn.Module):
 @pytest.mark.parametrize("batch_size", [256, 5])
 def test_a_shared_module_is_keyed_by_its_calls(batch_size: int) -> None:
     model, x = Shared(), x_of()
-    capture = Capturer(model, ProbeSet(x), batch_size=batch_size).run()
+    every = ["a", "input", "input (module)"]
+    capture = Capturer(model, ProbeSet(x), every, batch_size=batch_size).run()
     assert list(capture.layers) == ["input", "a", "a:1", "input (module)", "a:2"]
     assert_rdm(capture.layers["a:1"].rdm, model.a(model.a(x)))
     assert_rdm(capture.layers["a:2"].rdm, model(x))
@@ -356,7 +393,7 @@ def test_compiled_models_are_captured_eagerly_under_their_own_names() -> None:
     in_place(x_of())
     for model, prefix in ((whole, ""), (inner, "0."), (in_place, "")):
         capture = Capturer(model, probe).run()
-        assert list(capture.layers) == ["input", *(f"{prefix}{i}" for i in (0, 1, 3, 4, 5))]
+        assert list(capture.layers) == ["input", *(f"{prefix}{i}" for i in (1, 4, 5))]
         assert np.array_equal(capture.layers[f"{prefix}5"].rdm, expected["5"].rdm)
         chosen = Capturer(model, probe, [f"{prefix}3"]).run()
         assert list(chosen.layers) == [f"{prefix}3"]
@@ -384,7 +421,7 @@ def test_lazy_models_are_skipped_until_they_have_a_shape() -> None:
     assert any("lazy" in note for note in capture.notes)
     assert isinstance(model[0], nn.LazyLinear)
     model(x_of())
-    assert list(capturer.run().layers) == ["input", "0", "1"]
+    assert list(capturer.run().layers) == ["input", "1"]
 
 
 def test_activation_checkpointing_fires_each_layer_once() -> None:
@@ -405,7 +442,7 @@ def test_names_are_free_of_what_wrappers_put_in() -> None:
     assert clean("_fsdp_wrapped_module.a._checkpoint_wrapped_module.b._orig_mod.0") == "a.b.0"
     inner = mlp()
     capture = Capturer(nn.DataParallel(inner), ProbeSet(x_of())).run()
-    assert list(capture.layers) == ["input", "0", "1", "3", "4", "5"]
+    assert list(capture.layers) == ["input", "1", "4", "5"]
 
 
 def test_large_activations_are_pooled_to_the_number_of_features_that_the_user_sets() -> None:

@@ -188,7 +188,10 @@ def test_transformer_layers_fire_in_either_layout() -> None:
         model = nn.Sequential(layer).eval()
         x = x_of(7, 8)
         capture = Capturer(
-            model, ProbeSet(x), forward=lambda m, x, b=batch_first: m(x if b else x.transpose(0, 1))
+            model,
+            ProbeSet(x),
+            ["0.*"],
+            forward=lambda m, x, b=batch_first: m(x if b else x.transpose(0, 1)),
         ).run()
         assert {"0.self_attn", "0.linear1", "0.norm2"} <= set(capture.layers)
         assert "0.self_attn.out_proj" not in capture.layers
@@ -269,10 +272,10 @@ def test_a_token_without_a_mask_is_that_place() -> None:
 def test_convolutions_are_flattened_and_what_follows_them_too() -> None:
     model = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.AvgPool1d(2))
     x = x_of(3, 9)
-    for layers in (None, ["1"]):
+    for layers, name, features in ((None, "2", 4 * 3), (["1"], "1", 4 * 7)):
         capture = Capturer(model, ProbeSet(x), layers).run()
-        assert_rows(capture, "1", model[:2](x))
-        assert capture.layers["1"].scalars["features"] == 4 * 7
+        assert_rows(capture, name, model[: int(name) + 1](x))
+        assert capture.layers[name].scalars["features"] == features
 
 
 @pytest.mark.parametrize(

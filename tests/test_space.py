@@ -441,3 +441,13 @@ def test_views_refuse_what_they_cannot_start_from() -> None:
         tsne_view(pdist(X), np.zeros((59, 2)))
     with pytest.raises(SpaceError, match="at least 3 probe points"):
         tsne_view(np.ones(1))
+
+
+def test_equal_snapshots_stand_at_one_place() -> None:
+    landmarks = runs(4)
+    same = landmarks[0].rdm
+    twins = [Snapshot(9000 + i, same, layer="input", run_id=f"twin-{i}") for i in range(8)]
+    space = RepresentationSpace.fit([*landmarks, *twins], seed=0)
+    where = dict(zip(space.snapshot_ids, space.positions.tolist(), strict=True))
+    assert {tuple(where[twin.id]) for twin in twins} == {tuple(where[landmarks[0].id])}
+    assert len({tuple(place) for place in space.positions.tolist()}) == len(landmarks)

@@ -49,9 +49,9 @@ class Plan:
 class Capturer:
     """Watches chosen layers of one model on one probe set.
 
-    layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a callable
-        (name, module) -> bool. By default each layer of weights is watched once, where the next one
-        sees it: after its normalisation, non-linearity and pooling.
+    layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a
+        callable (name, module) -> bool. By default each layer of weights is watched once, where
+        the next one sees it: after its normalisation, non-linearity and pooling.
     forward: (model, inputs) -> anything, where the model cannot be called with the inputs alone.
     batch_size: probe points for each forward pass.
     context: entered around the forward pass (autocast). convert: applied to each batch (precision).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from repwatch.errors import ConfigurationError
-from repwatch.space.nearest import farthest_points
+from repwatch.space.nearest import distinct_rows, farthest_points
 from repwatch.space.tsne import (
     PERPLEXITY,
     TSNEPlacer,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 METHODS = ("tsne", "pca", "mds")
 # Classical MDS decomposes a k x k matrix: of more landmarks, a choice stands for all.
 _MDS_MAXIMUM = 2000
+_FEWEST = 3
 
 
 class Placer(Protocol):
@@ -59,8 +60,13 @@ def fit_map(
     """Fit one of `METHODS` to landmarks' vectors (n, p), n >= 3."""
     check_method(method)
     if method == "tsne":
-        positions, effective = fit_tsne(vectors, seed, perplexity, progress)
-        return Fitted(positions.astype(np.float32), effective, {})
+        # Equal vectors, such as the input's in every run, are one point: t-SNE would spread them
+        # over a disc that means nothing.
+        first, twin = distinct_rows(vectors)
+        if len(first) < _FEWEST:
+            first = twin = np.arange(len(vectors), dtype=np.intp)
+        positions, effective = fit_tsne(vectors[first], seed, perplexity, progress)
+        return Fitted(positions[twin].astype(np.float32), effective, {})
     if method == "pca":
         axes, positions, mean = principal_axes(vectors)
         return Fitted(positions.astype(np.float32), None, {"axes": axes, "mean": mean})

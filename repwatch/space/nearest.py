@@ -110,3 +110,17 @@ def farthest_points(vectors: NDArray[np.float32], count: int, seed: int) -> Int:
         latest = [int(index) for index in farthest]
         chosen += latest
     return np.sort(np.array(chosen, dtype=np.intp))
+
+
+def distinct_rows(vectors: Float32) -> tuple[Int, Int]:
+    """(m,) the first index of each distinct row, and (n,) which of the m each row equals."""
+    places: dict[bytes, int] = {}
+    first: list[int] = []
+    twin = np.empty(len(vectors), dtype=np.intp)
+    for index, row in enumerate(np.ascontiguousarray(vectors)):
+        key = row.tobytes()
+        if key not in places:
+            places[key] = len(first)
+            first.append(index)
+        twin[index] = places[key]
+    return np.array(first, dtype=np.intp), twin

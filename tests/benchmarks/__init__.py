@@ -1,0 +1,5 @@
+"""Speed, as ratios of two things that were measured in one run: `python -m tests.benchmarks`.
+
+Each module here with a function `run(smoke: bool) -> list[Line]` is one benchmark; `smoke` asks for
+the smallest run that goes through all of it, which the test suite does.
+"""

@@ -1,0 +1,51 @@
+"""Images and a small convolutional network for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from tests.benchmarks.measure import Skipped
+
+# Beside the checkout, not in it.
+MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist10k.npz"
+
+
+def mnist() -> TensorDataset:
+    """10,000 images of 28 x 28 in [0, 1]."""
+    if not MNIST.exists():
+        raise Skipped(f"needs {MNIST.name} in ../shared/data beside the checkout")
+    with np.load(MNIST) as data:
+        images, labels = data["images"], data["labels"]
+    x = torch.from_numpy(images[:, None].astype(np.float32) / 255)
+    return TensorDataset(x, torch.from_numpy(labels.astype(np.int64)))
+
+
+def digits() -> TensorDataset:
+    """scikit-learn's 1,797 images of 8 x 8 in [0, 1]."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = torch.from_numpy((data.images[:, None] / 16).astype(np.float32))
+    return TensorDataset(x, torch.from_numpy(data.target.astype(np.int64)))
+
+
+def small_network(side: int) -> nn.Sequential:
+    """Two convolutions (16 and 32 channels) and two linear layers, for `side` x `side` images."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * (side // 4) ** 2, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    )

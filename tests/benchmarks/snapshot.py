@@ -1,0 +1,47 @@
+"""One snapshot (forward, all RDMs, handing over to the writer) against the bare forward pass."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from repwatch.probe import ProbeSet
+from repwatch.watcher import Watcher
+from tests.benchmarks.images import digits, mnist, small_network
+from tests.benchmarks.measure import Line, in_turn, milliseconds, ratio
+
+LIMIT = 1.5
+
+
+def run(smoke: bool) -> list[Line]:
+    points, rounds = (32, 2) if smoke else (256, 60)
+    images = (digits() if smoke else mnist()).tensors[0][:points]
+    network = small_network(images.shape[-1])
+    with tempfile.TemporaryDirectory() as folder:
+        probe = ProbeSet.from_tensor(images)
+        registry = str(Path(folder) / "repwatch.db")
+        with Watcher(network, probe, registry=registry, draw_map=False) as watcher:
+            steps = iter(range(1_000_000))
+
+            def snapshot() -> None:
+                watcher.snapshot(next(steps), 0)
+
+            def forward() -> None:
+                network.eval()
+                with torch.no_grad():
+                    network(images)
+
+            actions = {"snapshot": snapshot, "forward": forward}
+            in_turn(actions, 3, watcher.flush)
+            # The writer works on its own thread; what it does must not fall into the next turn.
+            seconds = in_turn(actions, rounds, watcher.flush)
+            layers = len(watcher.capturer.layers or ())
+    value = ratio(seconds["snapshot"], seconds["forward"])
+    detail = (
+        f"{milliseconds(seconds['snapshot'])} against {milliseconds(seconds['forward'])}, "
+        f"{points} points, {layers} layers and the input"
+    )
+    goal = f"at most {LIMIT}"
+    return [Line("one snapshot / bare forward pass", value, "x", goal, value <= LIMIT, detail)]
