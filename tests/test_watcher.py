@@ -36,12 +36,14 @@ def test_a_training_loop_of_ones_own_is_watched_without_lightning(tmp_path: Path
 
 def test_an_exception_in_the_loop_ends_the_run_as_failed(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "repwatch.db")
-    with (
-        pytest.raises(ValueError, match="mine"),
-        Watcher(network(0), PROBE, registry=registry, run_name="loop") as watcher,
-    ):
-        watcher.snapshot(0, epoch=0)
-        raise ValueError("mine")
+
+    def train() -> None:
+        with Watcher(network(0), PROBE, registry=registry, run_name="loop") as watcher:
+            watcher.snapshot(0, epoch=0)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        train()
     assert registry.run("loop").status == "failed"
     assert len(registry.run("loop").snapshots()) > 0
 
