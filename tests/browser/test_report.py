@@ -47,7 +47,8 @@ def test_it_asks_nothing_of_the_network_and_the_console_stays_empty(report: Read
     report.points()
     report.hover_newest()
     report.find(".play").click()
-    report.wait("document.querySelector('footer input').value === '2'")
+    # Any step on the way: a busy machine may not look at each.
+    report.wait("(at => at > 0 && at < 11)(Number(document.querySelector('footer input').value))")
     asked = report.requested()
     assert len(asked) == 1
     assert asked[0].startswith("file://")

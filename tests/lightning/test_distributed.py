@@ -1,0 +1,96 @@
+"""Two processes on the CPU: one run, no rank left waiting, and the same weights as without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from repwatch import Registry
+
+ROOT = Path(__file__).parent.parent.parent
+
+SCRIPT = """
+import logging, sys, warnings
+from pathlib import Path
+import torch
+import {namespace} as pl
+from repwatch import RepWatch
+from tests.lightning.training import loaders, network
+
+warnings.simplefilter("ignore")
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self, lr):
+        super().__init__()
+        self.net = network()
+        self.lr = lr
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, batch_idx):
+        loss = torch.nn.functional.cross_entropy(self(batch[0]), batch[1])
+        self.log("train_loss", loss, sync_dist=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        loss = torch.nn.functional.cross_entropy(self(batch[0]), batch[1])
+        self.log("val_loss", loss, sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def train(callbacks, folder, epochs=2, lr=0.1):
+    pl.seed_everything(1, verbose=False)
+    model = Classifier(lr)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_spawn", max_epochs=epochs,
+        callbacks=callbacks, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+    )
+    trainer.fit(model, *loaders())
+    return trainer, model
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    _, without = train([], folder)
+    _, watched = train([RepWatch(run_name="two ranks", points=20)], folder)
+    stopping, _ = train([RepWatch(run_name="stopped", points=20, on_flag="stop")], folder, 6, 1e30)
+    torch.save([without.state_dict(), watched.state_dict(), stopping.current_epoch],
+               folder / "result.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("namespace", ["lightning.pytorch"])
+def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: Path) -> None:
+    pytest.importorskip(namespace)
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(namespace=namespace), encoding="utf-8")
+    told = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    without, watched, epochs = torch.load(tmp_path / "result.pt")
+    assert all(torch.equal(without[name], watched[name]) for name in without)
+    runs = {run.name: run for run in Registry(tmp_path / "repwatch.db").runs()}
+    assert set(runs) == {"two ranks", "stopped"}
+    run = runs["two ranks"]
+    assert run.status == "finished"
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 3, 6]
+    assert "val_loss" in run.metrics
+    assert runs["stopped"].status == "stopped"
+    assert epochs < 6, "the flag of rank 0 stops both ranks"
