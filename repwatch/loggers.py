@@ -93,7 +93,7 @@ def _to_tensorboard(logger: Any, scene: MapScene, step: int, last: bool) -> None
     from repwatch.tensorboard.summary import figure_summary
 
     # The user's own writer: a second event file in the same directory would freeze their curves.
-    summary = figure_summary(TAG, figures.payload(figures.map_figure(scene)))
+    summary = figure_summary(TAG, figures.payload(scene))
     logger.experiment._get_file_writer().add_summary(summary, step)
 
 

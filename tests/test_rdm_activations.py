@@ -31,6 +31,7 @@ def clustered(spread: float) -> NDArray[np.float32]:
 ACTIVATIONS = {
     "few features": normal(64, 5),
     "many features": normal(64, 4100),
+    "more points than a block": normal(300, 1999),
     "200,000 features": normal(12, 200_000),
     "an offset of 1,000": normal(64, 2000) + np.float32(1000),
     "an offset of 1,000 and few features": normal(64, 20) + np.float32(1000),
@@ -145,12 +146,13 @@ def test_autocast_does_not_lower_the_precision() -> None:
 def test_rounded_matrix_products_are_noticed_and_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU with TF32: the products are rounded, the distances are not."""
     X = torch.from_numpy(normal(40, 600))
-    exact = torch.Tensor.__matmul__
+    exact = {"mm": torch.mm, "bmm": torch.bmm}
 
-    def rounded(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return exact(first.bfloat16(), second.bfloat16()).float()
+    def rounded(name: str) -> Any:
+        return lambda a, b: exact[name](a.bfloat16(), b.bfloat16()).float()
 
-    monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
+    for name in exact:
+        monkeypatch.setattr(torch, name, rounded(name))
     assert relative_error(rdm.from_activations(X), pdist(X.double().numpy())) <= 1e-5
 
 

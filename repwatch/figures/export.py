@@ -22,29 +22,35 @@ import numpy as np
 import plotly.graph_objects as go
 
 from repwatch.errors import ConfigurationError, MissingPackageError
-from repwatch.figures.map import map_figure
+from repwatch.figures.map import map_content
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from repwatch.scene import MapScene
 
 __all__ = ["asset", "payload", "plotly_js", "unpack", "write_html"]
 
 VERSION = 1
 _BREAK = "<br>"
+_PACKED = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"})
 # In the order in which the page's modules use each other.
 _MODULES = ("payload.js", "marks.js", "texts.js", "map.js", "page.js", "report.js")
 _IMPORT = re.compile(r"^import [^\n]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 
-def payload(figure: go.Figure) -> bytes:
-    """The figure as compact JSON, for event files and pages; `unpack` reads it back.
+def payload(figure: go.Figure | MapScene) -> bytes:
+    """The figure, or the map of a scene, as compact JSON for event files and pages.
 
-    Coordinates are float32. An empty template is left out.
+    Coordinates are float32. An empty template is left out. `unpack` reads it back.
     """
-    content = figure.to_dict()
-    if _says_nothing(content["layout"].get("template", {})):
-        content["layout"].pop("template", None)
+    if isinstance(figure, go.Figure):
+        content = figure.to_dict()
+        if _says_nothing(content["layout"].get("template", {})):
+            content["layout"].pop("template", None)
+    else:
+        content = map_content(figure)
     lines: dict[str, int] = {}
     document = {
         "version": VERSION,
@@ -100,8 +106,7 @@ def write_html(
         raise ConfigurationError(
             f"{target} exists already. Pass overwrite=True to replace it, or another path."
         )
-    drawn = figure if isinstance(figure, go.Figure) else map_figure(figure)
-    _write_atomically(target, _page(payload(drawn), title))
+    _write_atomically(target, _page(payload(figure), title))
     return target
 
 
@@ -141,12 +146,20 @@ def _pack(value: Any, lines: dict[str, int]) -> Any:
             return _narrow(value)
         return {key: _pack(item, lines) for key, item in value.items()}
     if isinstance(value, np.ndarray):
+        if value.ndim == 1 and value.dtype.str[1:] in _PACKED:
+            return _narrow(_binary(value))
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         if len(value) > 1 and all(isinstance(item, str) for item in value):
             return _pack_texts(list(value), lines)
         return [_pack(item, lines) for item in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _binary(array: NDArray[Any]) -> dict[str, Any]:
+    """A one-dimensional array as plotly.js reads it."""
+    little = array.astype(array.dtype.newbyteorder("<"))
+    return {"dtype": array.dtype.str[1:], "bdata": base64.b64encode(little.tobytes()).decode()}
 
 
 def _narrow(array: Mapping[str, Any]) -> dict[str, Any]:

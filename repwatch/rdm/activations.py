@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from repwatch.rdm.condensed import Float32
+    from repwatch.rdm.condensed import Float32, Float64, Int
 
 # Below this share of G_ii + G_jj, d_ij^2 is computed again. The error of G is below 5e-7 of the
 # norms, so that d is off by less than 0.5 * 5e-7 / 0.05 = 5e-6.
@@ -31,7 +31,10 @@ _CLOSE = 0.05
 _FEW_FEATURES = 128
 # Features of a chunk: long sums lose precision, so chunks are added up in float64.
 _CHUNK_FEATURES = 4096
-_BLOCK_ROWS = 64
+_SLICE_FEATURES = 512
+_BLOCK_ROWS = 128
+# Points whose mean is the origin.
+_ORIGIN_ROWS = 32
 # The square of a largest distance outside of this range comes near the ends of float32's.
 _SAFE_RANGE = (1e-14, 1e15)
 
@@ -61,7 +64,8 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
             dead = largest == 0 and bool((rows == rows[0]).all())
             if not dead and not _SAFE_RANGE[0] < largest < _SAFE_RANGE[1]:
                 D = _rescaled_distances(rows)
-            distances: Float32 = D.to(torch.float32).cpu().numpy()
+            with np.errstate(over="ignore"):
+                distances: Float32 = D.astype(np.float32, copy=False)
     if not np.isfinite(distances).all():
         raise DivergedRDMError(
             "Expected distances that float32 can hold (up to 3.4e38). Got larger ones: "
@@ -99,74 +103,103 @@ def _chunks(rows: torch.Tensor) -> Iterator[torch.Tensor]:
         yield chunk if chunk.dtype == torch.float64 else chunk.to(torch.float32)
 
 
-def _distances(rows: torch.Tensor) -> torch.Tensor:
+def _distances(rows: torch.Tensor) -> Float32 | Float64:
     """(n(n-1)/2,) distances; not finite where the activations, or their squares, are not."""
     import torch
 
     if rows.shape[1] <= _FEW_FEATURES or _matmul_is_rounded(rows.device):
         return _direct(rows)
+    # From here on in NumPy: so little work costs a processor less on one thread than on many.
     gram = _gram(rows)
-    left, right = _pairs(len(rows), rows.device)
-    norms = gram.diagonal().contiguous()
-    scale = norms.index_select(0, left).add_(norms.index_select(0, right))
-    squared = scale.sub(gram.take(right * len(rows) + left), alpha=2)
-    close = squared < scale.mul_(_CLOSE)
-    if bool(close.any()):
-        member = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        member[left[close]] = True
-        member[right[close]] = True
-        among = member[left] & member[right]  # all pairs of those rows, in condensed order
-        squared[among] = _direct(rows[member]).square_().to(squared.dtype)
-    return squared.sqrt_()
+    left, right, places = _pairs(len(rows))
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = gram.diagonal()
+        scale = norms[left] + norms[right]
+        squared = gram.ravel()[places]
+        squared *= -2
+        squared += scale
+        close = squared < _CLOSE * scale
+        if close.any():
+            member = np.zeros(len(rows), dtype=np.bool_)
+            member[left[close]] = True
+            member[right[close]] = True
+            among = member[left] & member[right]  # all pairs of those rows, in condensed order
+            squared[among] = _direct(rows[torch.from_numpy(member).to(rows.device)]) ** 2
+        distances: Float32 | Float64 = np.sqrt(squared, out=squared)
+    return distances
 
 
 @lru_cache(maxsize=4)
-def _pairs(n: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The points (i, j), i < j, of each place in a condensed vector."""
+def _pairs(n: int) -> tuple[Int, Int, Int]:
+    """The points i < j of each place in a condensed vector, and its place in a lower triangle."""
+    left, right = np.triu_indices(n, 1)
+    return left, right, right * n + left
+
+
+def _gram(rows: torch.Tensor) -> Float32 | Float64:
+    """The (n, n) Gram matrix of the centred rows, of which the lower triangle is filled in."""
     import torch
 
-    i, j = torch.triu_indices(n, n, 1, device=device)
-    return i, j
-
-
-def _gram(rows: torch.Tensor) -> torch.Tensor:
-    """The lower triangle of the (n, n) Gram matrix of the centred rows."""
-    import torch
-
-    n, total = len(rows), None
+    n = len(rows)
+    total: Float32 | Float64 | None = None
     for chunk in _chunks(rows):
-        centred = (chunk - chunk.mean(0)).to(torch.float32)
-        gram = torch.zeros(n, n, dtype=torch.float32, device=rows.device)
+        # Any origin near the points will do: what a worse one costs in precision shows as pairs
+        # that are close against their norms.
+        origin = chunk[:: max(n // _ORIGIN_ROWS, 1)].mean(0)
+        centred = (chunk - origin).to(torch.float32)
+        slices = _count_slices(centred)
+        if centred.shape[1] % slices:
+            centred = torch.nn.functional.pad(centred, (0, -centred.shape[1] % slices))
+        parts = centred.view(n, slices, -1).transpose(0, 1)
+        grams = torch.zeros(slices, n, n, dtype=torch.float32, device=rows.device)
         for start in range(0, n, _BLOCK_ROWS):
             stop = start + _BLOCK_ROWS
-            gram[start:, start:stop] = centred[start:] @ centred[start:stop].T
-        total = gram if total is None else total.to(torch.float64).add_(gram)
+            product = torch.bmm(parts[:, start:stop], parts[:, :stop].transpose(1, 2))
+            grams[:, start:stop, :stop] = product
+        gram: Float32 = grams.cpu().numpy().sum(0)
+        total = gram if total is None else np.add(total, gram, dtype=np.float64)
     assert total is not None
     return total
 
 
-def _direct(rows: torch.Tensor) -> torch.Tensor:
+def _count_slices(centred: torch.Tensor) -> int:
+    """Into how many slices of features to cut a product, one for each thread of a processor.
+
+    Threads with a slice each do not wait for each other in the midst of it; where other processes
+    want the processor too, each such wait may take as long as the product.
+    """
+    import torch
+
+    if centred.device.type != "cpu":
+        return 1
+    return max(min(torch.get_num_threads(), centred.shape[1] // _SLICE_FEATURES), 1)
+
+
+def _direct(rows: torch.Tensor) -> Float32 | Float64:
     """Distances by direct differences."""
     import torch
 
-    if rows.shape[1] <= _CHUNK_FEATURES:
-        return torch.nn.functional.pdist(next(_chunks(rows)).contiguous())
-    total = torch.zeros(len(rows) * (len(rows) - 1) // 2, dtype=torch.float64, device=rows.device)
-    for chunk in _chunks(rows):
-        total += torch.nn.functional.pdist(chunk.contiguous()).to(torch.float64).square_()
-    return total.sqrt_()
+    parts = [torch.nn.functional.pdist(chunk.contiguous()) for chunk in _chunks(rows)]
+    if len(parts) == 1:
+        distances: Float32 | Float64 = parts[0].cpu().numpy()
+        return distances
+    total = torch.zeros_like(parts[0], dtype=torch.float64)
+    for part in parts:
+        total += part.to(torch.float64).square_()
+    summed: Float64 = total.sqrt_().cpu().numpy()
+    return summed
 
 
 def _matmul_is_rounded(device: torch.device) -> bool:
     """Whether float32 products are rounded to TF32 or bfloat16 by the user's global settings."""
     import torch
 
-    # 1 + 2^-12 has more bits than those formats: 64 squares of it sum up to 64.03, or to 64.
-    number = torch.full((64, 64), 1 + 2.0**-12, dtype=torch.float32, device=device)
-    return bool((number @ number)[0, 0] < 64.01)
+    # 1 + 2^-12 has more bits than those formats: 24 squares of it sum up to 24.012, or to 24.
+    number = torch.full((24, 24), 1 + 2.0**-12, dtype=torch.float32, device=device)
+    return float(torch.mm(number, number)[0, 0]) < 24.006
 
 
-def _rescaled_distances(rows: torch.Tensor) -> torch.Tensor:
+def _rescaled_distances(rows: torch.Tensor) -> Float64:
     """Distances of activations whose squares leave float32's range, or that are not finite."""
     import torch
 
@@ -178,5 +211,6 @@ def _rescaled_distances(rows: torch.Tensor) -> torch.Tensor:
             "the representation has diverged."
         )
     scaled = rows.to(torch.float64)
-    largest = scaled.abs().max()
-    return _distances(scaled / largest).to(torch.float64) * largest
+    largest = float(scaled.abs().max())
+    distances: Float64 = _distances(scaled / largest).astype(np.float64) * largest
+    return distances

@@ -6,14 +6,16 @@ network file systems do not give, so it is tried on a scratch file beside the re
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import sys
 import tempfile
 import time
-import warnings
 from contextlib import closing
 from pathlib import Path
+
+log = logging.getLogger("repwatch")
 
 _NETWORK = """
 9p afs beegfs ceph cifs davfs fuse.glusterfs fuse.rclone fuse.s3fs fuse.sshfs gpfs lustre ncpfs
@@ -32,11 +34,12 @@ def choose_journal(path: Path) -> str:
         reason = f"a trial of WAL in {path.parent} failed ({failure})"
     else:
         return "WAL"
-    warnings.warn(
-        f"The registry {path} uses SQLite's DELETE journal: {reason}. It stays correct, but "
-        "readers and the training wait for each other; a local disk or PostgreSQL is faster.",
-        UserWarning,
-        stacklevel=2,
+    # Not a Python warning: where those are errors, it would keep the registry from opening.
+    log.warning(
+        "The registry %s uses SQLite's DELETE journal: %s. It stays correct, but readers and the "
+        "training wait for each other; a local disk or PostgreSQL is faster.",
+        path,
+        reason,
     )
     return "DELETE"
 

@@ -246,8 +246,8 @@ class Watcher:
         writer, self._writer = self._running(check=False), None
         writer.finish(status)
         writer.close(timeout)
-        if self._mapper is not None:
-            self._mapper.close(timeout)
+        if self._mapper is not None and not self._mapper.close(timeout) and not self._mapper.error:
+            self._tell([f"the last map was not ready within {timeout} s; `repwatch map` draws it."])
         if writer.error is not None:
             raise RegistryError(
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
