@@ -15,11 +15,12 @@ networks it knows nothing.
     python examples/layer_correspondence.py --data mnist10k.npz    # a few minutes on two cores
     python examples/layer_correspondence.py --table-only           # the registry made before
 
-`--data` is any .npz with `images` (k, height, width) in uint8, k above 800, and `labels` (k,), whole
-numbers; of MNIST, with torchvision at hand:
+`--data` is any .npz with `images` (k, height, width) in uint8, k above 800, and `labels` (k,),
+whole numbers. Of MNIST, where torchvision is installed:
 
     data = torchvision.datasets.MNIST("data", download=True)
-    numpy.savez("mnist10k.npz", images=data.data[:10000].numpy(), labels=data.targets[:10000].numpy())
+    images, labels = data.data[:10_000].numpy(), data.targets[:10_000].numpy()
+    numpy.savez("mnist10k.npz", images=images, labels=labels)
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from repwatch import ProbeSet, Registry, RepWatch, rdm, similarity
 
 # (channels, kernel, stride) of the eight convolutions.
 CONVOLUTIONS = (
-    *((16, 3, 1), (16, 3, 1), (32, 3, 2), (32, 3, 1)),
-    *((32, 3, 1), (64, 3, 2), (64, 3, 1), (64, 1, 1)),
+    *((8, 3, 1), (8, 3, 1), (16, 3, 2), (16, 3, 1)),
+    *((16, 3, 1), (32, 3, 2), (32, 3, 1), (32, 1, 1)),
 )
 LAYERS = [*(f"conv{place}" for place in range(1, 9)), "pool"]
 VALIDATION = 400
@@ -119,7 +120,7 @@ def train(name: str, seed: int, data: TensorDataset, registry: Registry, epochs:
     )
     trainer.fit(
         Network(int(labels.max()) + 1),
-        DataLoader(training, batch_size=64, shuffle=True),
+        DataLoader(training, batch_size=100, shuffle=True),
         DataLoader(validation, batch_size=VALIDATION),
     )
 

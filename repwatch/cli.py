@@ -1,6 +1,6 @@
 """The command line: reads the registry and shows it; only `label` writes.
 
-repwatch demo | runs | show | label | map, each with --help, the reading ones with --json.
+repwatch demo | runs | show | label | map | compare, each with --help, the reading ones with --json.
 """
 
 from __future__ import annotations
@@ -206,6 +206,61 @@ def draw_map(
         return
     figures.write_html(scene, out, overwrite=overwrite)
     console.print(f"{out}: {len(scene['snapshots'])} snapshots", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="Name or id of a run.")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="Name or id of another.")],
+    similarity: Annotated[str, typer.Option(help="A similarity of repwatch.similarity.")] = "cka",
+    step: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Of the snapshots; without it the last that both runs have."),
+    ] = None,
+    metric: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What tells the outcome; without it labels, else what is monitored."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Write the heatmap to this HTML file."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell whether two runs ended alike, and do similar things inside, layer by layer."""
+    from repwatch.compare import compare_runs
+
+    opened = _open(registry)
+    found = compare_runs(
+        opened.run(first), opened.run(second), similarity, step=step, metric=metric
+    )
+    if out is not None:
+        from repwatch import figures
+
+        figures.write_comparison(found, out, overwrite=overwrite)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    name, other = found.runs
+    table = Table()
+    for heading in (name, other, found.similarity, "Mantel r", "p", "alike", "nearest"):
+        table.add_column(_text(heading))
+    for match in found.matches:
+        second_layer = match.second if match.by == "name" else f"{match.second} (by depth)"
+        numbers = (f"{match.similarity:.3f}", f"{match.r:.3f}", f"{match.p:.3g}")
+        row = (match.first, second_layer, *numbers, "yes" if match.alike else "no", match.nearest)
+        table.add_row(*map(_text, row))
+    console.print(_text(found.verdict, style="bold"))
+    console.print(table)
+    steps = " and ".join(f"{step:,}" for step in dict.fromkeys(found.steps))
+    limit = f"alike: {found.similarity} at least {found.limit:g} and p at most 0.05"
+    console.print(_text(f"at step {steps}; {limit}"))
+    for note in found.notes:
+        console.print(_text(note))
+    if out is not None:
+        console.print(f"The heatmap: {out}", soft_wrap=True, highlight=False)
 
 
 def _open(location: str | None, *, read_only: bool = True) -> Registry:

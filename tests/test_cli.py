@@ -24,7 +24,9 @@ def call(registry: Registry, *words: str) -> Result:
     return CliRunner().invoke(cli.app, [*words, "--registry", str(registry.path)])
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["compare"]]
+)
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])
     assert result.exit_code == 0

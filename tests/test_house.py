@@ -21,6 +21,7 @@ LAYERS = (
     "capture",
     "registry",
     "space",
+    "compare",
     "drift",
     "scene",
     "figures",

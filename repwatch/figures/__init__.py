@@ -2,11 +2,21 @@
 
 MapScene -> map_figure -> Figure -> payload      compact bytes for event files and pages
                                  -> write_html   one self-contained page, with a step slider
+Comparison -> comparison_figure -> Figure -> write_comparison   one self-contained page
 """
 
 from __future__ import annotations
 
+from repwatch.figures.compare import comparison_figure, write_comparison
 from repwatch.figures.export import payload, unpack, write_html
 from repwatch.figures.map import SENTENCE, map_figure
 
-__all__ = ["SENTENCE", "map_figure", "payload", "unpack", "write_html"]
+__all__ = [
+    "SENTENCE",
+    "comparison_figure",
+    "map_figure",
+    "payload",
+    "unpack",
+    "write_comparison",
+    "write_html",
+]

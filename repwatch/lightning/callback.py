@@ -56,7 +56,8 @@ class RepWatch:
             or tensor is taken as it is; "shared" is the probe set that the registry used last.
         layers: None for the input and up to `max_layers` layers spread evenly by depth, of which a
             layer of weights with its normalization, non-linearity and pooling counts as one,
-            watched at its end; a list of layer names or globs; or a callable (name, module) -> bool.
+            watched at its end; a list of layer names or globs; or a callable
+            (name, module) -> bool.
         registry: None for `$REPWATCH_REGISTRY`, else `repwatch.db` in the Trainer's
             `default_root_dir`; a path, a SQLAlchemy URL, or a Registry.
         schedule: None for snapshots at initialization, at 10, 30 and 100 steps of the first epoch

@@ -12,16 +12,11 @@ import numpy as np
 
 from repwatch.errors import ConfigurationError, SpaceError
 from repwatch.similarity import DISTANCES, SKETCHED_DISTANCES
+from repwatch.space.exact import ExactDistances
 from repwatch.space.methods import Fitted, check_method, fit_map, make_placer
 from repwatch.space.nearest import farthest_points, nearest
 from repwatch.space.placement import Nearest, Placed, Placement
-from repwatch.space.snapshots import (
-    common_probe,
-    exact_vectors,
-    owners,
-    read_vectors,
-    select,
-)
+from repwatch.space.snapshots import common_probe, owners, read_vectors, select
 from repwatch.space.tsne import PERPLEXITY
 
 if TYPE_CHECKING:
@@ -36,9 +31,11 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _FEWEST = 3
 _UNLIKE = 2.0
-# Candidates by sketch for each of the nearest landmarks by exact distance.
+# Candidates by sketch for each of the nearest landmarks by exact distance. A sketched distance is
+# off by 2.5 % at most in standard deviation: what is further than the k nearest by more than
+# `_MARGIN` is none.
 _CANDIDATES = 4
-_CACHED_VECTORS = 512
+_MARGIN = 1.12
 
 
 class RepresentationSpace:
@@ -61,8 +58,7 @@ class RepresentationSpace:
         self._vectors = vectors
         self._fitted = fitted
         self._header = dict(header)
-        self._landmarks: dict[Any, Snapshot] = {}
-        self._cache: dict[int, NDArray[Any]] = {}
+        self._landmarks = ExactDistances(str(header["distance"]), ())
         self.positions: Float32 = fitted.positions
         self.positions.flags.writeable = False
         self.perplexity: float | None = fitted.perplexity
@@ -175,9 +171,9 @@ class RepresentationSpace:
 
     def attach(self, snapshots: Sequence[Snapshot]) -> RepresentationSpace:
         """Give a restored space its landmarks' snapshots, so that `place` can read their RDMs."""
-        known = set(self.snapshot_ids)
-        self._landmarks = {one.id: one for one in snapshots if one.id in known}
-        self._cache.clear()
+        known = {one: index for index, one in enumerate(self.snapshot_ids)}
+        standing = ((known[one.id], one) for one in snapshots if one.id in known)
+        self._landmarks = ExactDistances(self.distance, standing)
         return self
 
     def place(
@@ -210,37 +206,20 @@ class RepresentationSpace:
         indices, distances = nearest(read.vectors, self._vectors, count)
         positions = self._placer.place(read.vectors, indices, distances).astype(np.float32)
         outside = _ratio(distances[:, 0], self._usual)
-        exact = self.exact or all(one in self._landmarks for one in self.snapshot_ids)
+        exact = self.exact or len(self._landmarks) == len(self)
+        found, away = indices[:, : _CANDIDATES * k], distances[:, : _CANDIDATES * k]
+        if exact and not self.exact:
+            limit = _MARGIN * away[:, min(k, away.shape[1]) - 1, None]
+            found, away = self._landmarks.rank(read.snapshots, found, away <= limit)
         placed = []
         for row, snapshot in enumerate(read.snapshots):
-            found, away = indices[row], distances[row]
-            if exact and not self.exact:
-                found, away = self._exactly(snapshot, found[: _CANDIDATES * k])
             near = tuple(
                 Nearest(self.snapshot_ids[int(index)], float(value))
-                for index, value in zip(found[:k], away[:k], strict=True)
+                for index, value in zip(found[row, :k], away[row, :k], strict=True)
             )
             ratio = float(outside[row])
             placed.append(Placed(snapshot.id, positions[row], near, ratio, ratio > _UNLIKE))
         return Placement(tuple(placed), exact, read.left_out)
-
-    def _exactly(self, snapshot: Snapshot, candidates: Int) -> tuple[Int, Float64]:
-        """Candidates in the order of their exact distances to a snapshot."""
-        missing = [int(index) for index in candidates if int(index) not in self._cache]
-        if len(self._cache) + len(missing) > _CACHED_VECTORS:
-            self._cache.clear()
-            missing = [int(index) for index in candidates]
-        if missing:
-            ids = [self.snapshot_ids[index] for index in missing]
-            full = exact_vectors([self._landmarks[one] for one in ids], self.distance)
-            self._cache.update(zip(missing, full.astype(np.float32), strict=True))
-        own = exact_vectors([snapshot], self.distance)[0].astype(np.float32)
-        away = np.empty(len(candidates))
-        for place, index in enumerate(candidates):
-            difference = self._cache[int(index)] - own
-            away[place] = np.sqrt((difference * difference).sum(dtype=np.float64))
-        order = np.argsort(away, kind="stable")
-        return candidates[order], away[order]
 
     @cached_property
     def _placer(self) -> Placer:

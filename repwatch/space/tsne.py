@@ -23,9 +23,13 @@ PERPLEXITY = 30.0
 _PLACING_PERPLEXITY = 10.0
 # From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
 # cells of width 2, whose cost grows with the area of the map.
-_LARGE = 12_000
+_LARGE = 4000
 _CELL = 2
-_EARLY, _MAIN = 250, 500
+# Fewer are fitted on one core: a training may be running beside.
+_MANY = 3000
+# Steps with exaggerated attraction, and then without. Large maps keep their neighbourhoods (the
+# same trustworthiness, among 10,000) with fewer, since the step grows with the number of points.
+_STEPS, _LARGE_STEPS = (250, 500), (100, 250)
 _EARLY_EXAGGERATION = 12.0
 # Exaggerated attraction draws so few points together into one: they start apart, without it.
 _SMALL = 60
@@ -139,8 +143,9 @@ def _descend(
 
     n = len(start)
     large = n >= _LARGE
+    usual, main = _LARGE_STEPS if large else _STEPS
     if early is None:
-        early = 0 if n < _SMALL else _EARLY
+        early = 0 if n < _SMALL else usual
     P = joint_probabilities_nn(neighbours, distances, [perplexity], n_reference_samples=n)
     embedding = TSNEEmbedding(
         start,
@@ -148,10 +153,10 @@ def _descend(
         negative_gradient_method="fft" if large else "bh",
         ints_in_interval=_CELL,
         # Each thread fills rows of its own: the result does not depend on their number.
-        n_jobs=(os.cpu_count() or 1) if n > 500 else 1,
+        n_jobs=(os.cpu_count() or 1) if n > _MANY else 1,
         theta=0.5 if n > 500 else 0.0,
     )
-    total = early + _MAIN
+    total = early + main
 
     def follow(done: int) -> Callable[[int, float, Any], bool]:
         def callback(iteration: int, error: float, _: Any) -> bool:
@@ -162,7 +167,7 @@ def _descend(
 
     for iterations, done, settings in (
         (early, 0, {"exaggeration": _EARLY_EXAGGERATION, "momentum": 0.5}),
-        (_MAIN, early, {"exaggeration": 1.0, "momentum": 0.8}),
+        (main, early, {"exaggeration": 1.0, "momentum": 0.8}),
     ):
         if iterations:
             embedding.optimize(

@@ -1,0 +1,384 @@
+"""Two runs side by side: did they end alike, and do they do similar things inside?
+
+    compare_runs(first, second) -> Comparison: a matrix of all layers against all layers, the
+    matching layers with Mantel's test, the outcomes, and one sentence
+
+Layers match by name; those without a namesake match by relative depth, and that is said. Matching
+layers are alike if their similarity is at least `ALIKE[name]` and Mantel's test finds their
+correlation greater than chance (p at most 0.05). The limits are what nine of ten hidden layers
+reach between two good runs that differ in their seed. The insides of two runs are similar if all
+matching layers are alike. The input is shown, and has no say.
+
+Outcomes are similar if both runs have the same label; without two labels, if the metric ends within
+a tolerance: where more is better and both values are in [0, 1], as for accuracy, 0.02; else 10 % of
+the larger of the two.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from repwatch import similarity as measures
+from repwatch.errors import (
+    ConfigurationError,
+    DivergedRDMError,
+    ProbeMismatchError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from repwatch.registry import Run, Snapshot
+
+    Pair: TypeAlias = tuple[Snapshot, Snapshot, Literal["name", "depth"]]
+
+__all__ = ["ALIKE", "Comparison", "LayerMatch", "Outcome", "compare_runs"]
+
+#: The similarity from which on matching layers count as alike.
+ALIKE: dict[str, float] = {
+    "cosine": 0.95,
+    "pearson": 0.7,
+    "spearman": 0.7,
+    "cka": 0.8,
+    "cka_unbiased": 0.8,
+}
+_SIGNIFICANT = 0.05
+_SHARE_TOLERANCE = 0.02
+_RELATIVE_TOLERANCE = 0.1
+# Relative depths further apart than this are no match.
+_DEPTH_TOLERANCE = 0.25
+_INPUT = "input"
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether two runs ended alike; `similar` is None where nothing is known.
+
+    `by` is "label", the name of the metric, or None; `why` says it in words.
+    """
+
+    similar: bool | None
+    by: str | None
+    why: str
+
+
+@dataclass(frozen=True)
+class LayerMatch:
+    """A layer of the first run and the layer of the second that it is held against.
+
+    Attributes:
+        by: why these two: the same "name", or the same relative "depth".
+        similarity: of the two.
+        r, p: of Mantel's test (one-sided: greater).
+        alike: whether they are similar by the rule at the top of the module.
+        nearest: the layer of the second run that is most similar to `first`.
+    """
+
+    first: str
+    second: str
+    by: Literal["name", "depth"]
+    similarity: float
+    r: float
+    p: float
+    alike: bool
+    nearest: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare_runs` found.
+
+    Attributes:
+        runs: names of the first and the second run.
+        steps: of the snapshots of each.
+        similarity: the measure, one of `similarity.SIMILARITIES`.
+        limit: the similarity from which on layers are alike.
+        layers: of the first and of the second run, by depth.
+        matrix: a row for each layer of the first run, a column for each of the second.
+        matches: the matching layers, by depth.
+        similar_inside: whether all matching layers are alike.
+        verdict: one sentence.
+        notes: what was left out, and why.
+    """
+
+    runs: tuple[str, str]
+    steps: tuple[int, int]
+    similarity: str
+    limit: float
+    layers: tuple[tuple[str, ...], tuple[str, ...]]
+    matrix: tuple[tuple[float, ...], ...]
+    matches: tuple[LayerMatch, ...]
+    outcome: Outcome
+    similar_inside: bool
+    verdict: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain dictionaries, lists, numbers and text."""
+        plain: dict[str, Any] = asdict(self)
+        return plain
+
+
+def compare_runs(
+    first: Run,
+    second: Run,
+    similarity: str = "cka",
+    *,
+    step: int | None = None,
+    metric: str | None = None,
+    tolerance: float | None = None,
+    permutations: int = 999,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two runs of one probe set.
+
+    Args:
+        similarity: one of `similarity.SIMILARITIES`.
+        step: of the snapshots; None: the last that both runs have, or if they share none, the last
+            of each.
+        metric: what tells the outcome where labels do not; None: what the runs monitor.
+        tolerance: how far the metrics of similar outcomes may be apart, in the metric's own unit;
+            None: the rule at the top of the module.
+        permutations, seed: of Mantel's test.
+
+    Raises:
+        ProbeMismatchError: the runs have different probe sets.
+        ConfigurationError: an unknown similarity or metric, a step that a run has no snapshots of,
+            or no layers that match.
+        DivergedRDMError: no layer of a run can be compared, since all have diverged.
+    """
+    if similarity not in measures.SIMILARITIES:
+        raise ConfigurationError(
+            f"Expected the similarity to be one of {list(measures.SIMILARITIES)}. "
+            f"Got {similarity!r}."
+        )
+    if first.probe != second.probe:
+        raise ProbeMismatchError(
+            f"Expected two runs of one probe set. Got {first.name!r} with {first.probe} and "
+            f"{second.name!r} with {second.probe}: distances between different points cannot be "
+            'compared. Share one, by RepWatch(probe="shared") or by passing the same ProbeSet.'
+        )
+    told = _outcome(first, second, metric, tolerance)
+    steps, chosen, notes = _choose(first, second, step)
+    notes += _leave_out_constant(chosen, similarity)
+    pairs, unmatched = _match(*chosen)
+    notes += unmatched
+    if not any(_INPUT not in (a.layer, b.layer) for a, b, _ in pairs):
+        names = [", ".join(one.layer for one in side) or "none" for side in chosen]
+        raise ConfigurationError(
+            "Expected layers of the same name or relative depth that can be compared in both "
+            f"runs. Got {names[0]} in {first.name!r} and {names[1]} in {second.name!r}."
+        )
+    matrix = _matrix(*chosen, similarity)
+    limit = ALIKE[similarity]
+    matches = _test(pairs, chosen, matrix, limit, permutations, seed)
+    judged = [one for one in matches if _INPUT not in (one.first, one.second)]
+    different = [one.first for one in judged if not one.alike]
+    return Comparison(
+        runs=(first.name, second.name),
+        steps=steps,
+        similarity=similarity,
+        limit=limit,
+        layers=(tuple(s.layer for s in chosen[0]), tuple(s.layer for s in chosen[1])),
+        matrix=tuple(tuple(float(value) for value in row) for row in matrix),
+        matches=matches,
+        outcome=told,
+        similar_inside=not different,
+        verdict=_verdict(told, different, len(judged)),
+        notes=tuple(notes),
+    )
+
+
+def _choose(
+    first: Run, second: Run, step: int | None
+) -> tuple[tuple[int, int], tuple[list[Snapshot], list[Snapshot]], list[str]]:
+    """The snapshots that are compared, without those that have diverged."""
+    every = (first.snapshots(), second.snapshots())
+    known = [sorted({one.step for one in side}) for side in every]
+    for run, saved in zip((first, second), known, strict=True):
+        if not saved:
+            raise ConfigurationError(f"Expected two runs with snapshots. Got {run.name!r} without.")
+        if step is not None and step not in saved:
+            near = sorted(sorted(saved, key=lambda other: abs(other - step))[:4])
+            raise ConfigurationError(
+                f"Expected a step of which {run.name!r} has snapshots. Got {step}; "
+                f"the nearest are {', '.join(map(str, near))}."
+            )
+    notes = []
+    common = set(known[0]) & set(known[1])
+    steps = (known[0][-1], known[1][-1])
+    if step is not None:
+        steps = (step, step)
+    elif common:
+        steps = (max(common), max(common))
+    else:
+        notes.append(
+            f"The runs have no step in common: step {steps[0]} of {first.name!r} is compared with "
+            f"step {steps[1]} of {second.name!r}."
+        )
+    chosen = []
+    for run, side, at in zip((first, second), every, steps, strict=True):
+        there = sorted((one for one in side if one.step == at), key=lambda one: one.depth)
+        gone = [one.layer for one in there if one.diverged]
+        if gone and set(gone) >= {one.layer for one in there} - {_INPUT}:
+            raise DivergedRDMError(
+                f"Expected layers with finite activations. All of {run.name!r} are NaN or infinite "
+                f"at step {at}: compare at an earlier step."
+            )
+        if gone:
+            notes.append(f"Left out of {run.name!r}, diverged at step {at}: {', '.join(gone)}.")
+        chosen.append([one for one in there if not one.diverged])
+    return steps, (chosen[0], chosen[1]), notes
+
+
+def _leave_out_constant(
+    chosen: tuple[list[Snapshot], list[Snapshot]], similarity: str
+) -> list[str]:
+    """Take away, and name, the layers in which nothing varies: no similarity is defined."""
+    notes = []
+    for side in chosen:
+        dead = [one for one in side if np.isnan(_vectors([one], similarity)).any()]
+        if dead:
+            names = ", ".join(one.layer for one in dead)
+            notes.append(f"Left out of {dead[0].run!r}, all distances equal: {names}.")
+        side[:] = [one for one in side if one not in dead]
+    return notes
+
+
+def _vectors(snapshots: Sequence[Snapshot], similarity: str) -> NDArray[Any]:
+    stack = np.stack([one.rdm for one in snapshots]).astype(np.float64)
+    return measures.vectors(stack, similarity)
+
+
+def _matrix(
+    first: Sequence[Snapshot], second: Sequence[Snapshot], similarity: str
+) -> NDArray[np.float64]:
+    """(k, l) similarities of each layer of one run to each of the other."""
+    product: NDArray[np.float64] = _vectors(first, similarity) @ _vectors(second, similarity).T
+    return np.clip(product, -1.0, 1.0)
+
+
+def _match(first: Sequence[Snapshot], second: Sequence[Snapshot]) -> tuple[list[Pair], list[str]]:
+    """Layers of the same name; of the others, those of the nearest relative depth, each once."""
+    names = {one.layer: one for one in second}
+    pairs: list[Pair] = [(one, names[one.layer], "name") for one in first if one.layer in names]
+    shared = {one.layer for one, _, _ in pairs}
+    rest = [[one for one in side if one.layer not in shared] for side in (first, second)]
+    last = [max(max(one.depth for one in side), 1) for side in (first, second)]
+    gaps = sorted(
+        (abs(a.depth / last[0] - b.depth / last[1]), i, j)
+        for i, a in enumerate(rest[0])
+        for j, b in enumerate(rest[1])
+    )
+    taken: tuple[set[int], set[int]] = (set(), set())
+    for gap, i, j in gaps:
+        if gap <= _DEPTH_TOLERANCE and i not in taken[0] and j not in taken[1]:
+            pairs.append((rest[0][i], rest[1][j], "depth"))
+            taken[0].add(i)
+            taken[1].add(j)
+    notes = []
+    if taken[0]:
+        notes.append(
+            f"{len(taken[0])} of {len(pairs)} layers match by relative depth, not by name."
+        )
+    for side, done in zip(rest, taken, strict=True):
+        alone = [one for place, one in enumerate(side) if place not in done]
+        if alone:
+            names_alone = ", ".join(one.layer for one in alone)
+            notes.append(f"Without a match, of {alone[0].run!r}: {names_alone}.")
+    return sorted(pairs, key=lambda pair: pair[0].depth), notes
+
+
+def _test(
+    pairs: Sequence[Pair],
+    chosen: tuple[Sequence[Snapshot], Sequence[Snapshot]],
+    matrix: NDArray[np.float64],
+    limit: float,
+    permutations: int,
+    seed: int,
+) -> tuple[LayerMatch, ...]:
+    rows, columns = ({one.layer: at for at, one in enumerate(side)} for side in chosen)
+    matches = []
+    for first, second, by in pairs:
+        row = matrix[rows[first.layer]]
+        value = float(row[columns[second.layer]])
+        r, p = measures.mantel(first.rdm, second.rdm, permutations, seed, alternative="greater")
+        matches.append(
+            LayerMatch(
+                first=first.layer,
+                second=second.layer,
+                by=by,
+                similarity=value,
+                r=r,
+                p=p,
+                alike=value >= limit and p <= _SIGNIFICANT,
+                nearest=chosen[1][int(row.argmax())].layer,
+            )
+        )
+    return tuple(matches)
+
+
+def _outcome(first: Run, second: Run, metric: str | None, tolerance: float | None) -> Outcome:
+    """By labels; without two labels, or where a metric is asked for, by the metric."""
+    if tolerance is not None and not tolerance >= 0:
+        raise ConfigurationError(f"Expected a tolerance of at least 0. Got {tolerance}.")
+    runs = (first, second)
+    if metric is not None:
+        for run in runs:
+            if metric not in run.metrics:
+                there = ", ".join(sorted(run.metrics)) or "none"
+                raise ConfigurationError(
+                    f"Expected a metric that both runs have. Got {metric!r}, which {run.name!r} "
+                    f"has not; it has {there}."
+                )
+    elif first.label and second.label:
+        causes = [f"{run.label} ({run.cause})" if run.cause else str(run.label) for run in runs]
+        return Outcome(first.label == second.label, "label", f"{causes[0]} and {causes[1]}")
+    else:
+        monitored = [run.monitor for run in runs if run.monitor]
+        metric = next((m for m in monitored if all(m in run.metrics for run in runs)), None)
+    if metric is None:
+        return Outcome(
+            None, None, "the runs have neither labels nor a monitored metric that both stored"
+        )
+    values = (float(first.metrics[metric]), float(second.metrics[metric]))
+    modes = [run.mode for run in runs if run.monitor == metric]
+    similar = _near(values, "max" in modes, tolerance)
+    return Outcome(similar, metric, f"{metric} {values[0]:.4g} and {values[1]:.4g}")
+
+
+def _near(values: tuple[float, float], more_is_better: bool, tolerance: float | None) -> bool:
+    finite = [math.isfinite(value) for value in values]
+    if not all(finite):
+        return not any(finite)
+    if tolerance is None:
+        share = more_is_better and all(0 <= value <= 1 for value in values)
+        tolerance = _SHARE_TOLERANCE if share else _RELATIVE_TOLERANCE * max(map(abs, values))
+    return abs(values[0] - values[1]) <= tolerance * (1 + 1e-9)
+
+
+def _verdict(outcome: Outcome, different: Sequence[str], layers: int) -> str:
+    """Similar or different outcome, similar or different inside, and where."""
+    words = {True: "Similar outcome", False: "Different outcome", None: "Outcome not known"}
+    joint = "but" if outcome.similar is not None and outcome.similar == bool(different) else "and"
+    start = f"{words[outcome.similar]} ({outcome.why}) {joint}"
+    if not different:
+        return f"{start} similar inside, in {_count(layers)}."
+    if len(different) == layers:
+        return f"{start} different inside, in {_count(layers)}."
+    named = ", ".join(different[:_MOST_NAMED])
+    if len(different) > _MOST_NAMED:
+        named += f" and {len(different) - _MOST_NAMED} more"
+    word = "layer" if len(different) == 1 else "layers"
+    return f"{start} different inside, in {word} {named} ({len(different)} of {layers})."
+
+
+def _count(layers: int) -> str:
+    return "the one layer compared" if layers == 1 else f"all {layers} layers compared"
