@@ -5,9 +5,10 @@
 
 Layers match by name; those without a namesake match by relative depth, and that is said. Matching
 layers are alike if their similarity is at least `ALIKE[name]` and Mantel's test finds their
-correlation greater than chance (p at most 0.05). The limits are what nine of ten hidden layers
-reach between two good runs that differ in their seed. The insides of two runs are similar if all
-matching layers are alike. The input is shown, and has no say.
+correlation greater than chance (p at most 0.05). The limits are what nine of ten layers reach
+between two good runs that differ in their seed (`examples/layer_correspondence.py` on MNIST
+digits); most layers of a run with a wrong learning rate stay below. The insides of two runs are
+similar if all matching layers are alike. The input is shown, and has no say.
 
 Outcomes are similar if both runs have the same label; without two labels, if the metric ends within
 a tolerance: where more is better and both values are in [0, 1], as for accuracy, 0.02; else 10 % of
@@ -42,9 +43,9 @@ __all__ = ["ALIKE", "Comparison", "LayerMatch", "Outcome", "compare_runs"]
 
 #: The similarity from which on matching layers count as alike.
 ALIKE: dict[str, float] = {
-    "cosine": 0.95,
-    "pearson": 0.7,
-    "spearman": 0.7,
+    "cosine": 0.985,
+    "pearson": 0.75,
+    "spearman": 0.65,
     "cka": 0.8,
     "cka_unbiased": 0.8,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -34,8 +35,8 @@ _UNLIKE = 2.0
 # Candidates by sketch for each of the nearest landmarks by exact distance. A sketched distance is
 # off by 2.5 % at most in standard deviation: what is further than the k nearest by more than
 # `_MARGIN` is none.
-_CANDIDATES = 4
-_MARGIN = 1.12
+_CANDIDATES = 3
+_MARGIN = 1.08
 
 
 class RepresentationSpace:
@@ -204,13 +205,16 @@ class RepresentationSpace:
             )
         count = max(self._placer.neighbours, _CANDIDATES * k)
         indices, distances = nearest(read.vectors, self._vectors, count)
-        positions = self._placer.place(read.vectors, indices, distances).astype(np.float32)
-        outside = _ratio(distances[:, 0], self._usual)
-        exact = self.exact or len(self._landmarks) == len(self)
         found, away = indices[:, : _CANDIDATES * k], distances[:, : _CANDIDATES * k]
-        if exact and not self.exact:
-            limit = _MARGIN * away[:, min(k, away.shape[1]) - 1, None]
-            found, away = self._landmarks.rank(read.snapshots, found, away <= limit)
+        exact = self.exact or len(self._landmarks) == len(self)
+        # Numpy lets go of the interpreter: positions are found while RDMs are read.
+        with ThreadPoolExecutor(1) as beside:
+            waiting = beside.submit(self._placer.place, read.vectors, indices, distances)
+            if exact and not self.exact:
+                limit = _MARGIN * away[:, min(k, away.shape[1]) - 1, None]
+                found, away = self._landmarks.rank(read.snapshots, found, away <= limit)
+            positions = waiting.result().astype(np.float32)
+        outside = _ratio(distances[:, 0], self._usual)
         placed = []
         for row, snapshot in enumerate(read.snapshots):
             near = tuple(

@@ -244,7 +244,7 @@ class TSNEPlacer:
 
     def place(self, neighbours: Int, distances: Float64) -> Float64:
         """(q, 2) positions from the nearest landmarks (q, k) and the distances to them."""
-        p = np.array([affinities(row, self._perplexity) for row in distances])
+        p = affinities(distances, self._perplexity)
         anchors = self._landmarks[neighbours]
         positions = np.empty((len(p), 2))
         step = max(1, _BLOCK_VALUES // len(self._x))
@@ -310,22 +310,21 @@ class TSNEPlacer:
 
 
 def affinities(distances: Float64, perplexity: float) -> Float64:
-    """(k,) Gaussian affinities of the given perplexity, by bisection of their width."""
-    k = len(distances)
-    if k == 1:
-        return np.ones(1)
+    """(q, k) Gaussian affinities of the given perplexity, by bisection of their widths."""
+    k = distances.shape[1]
     squared = distances * distances
-    squared = squared - squared.min()
-    if not squared.max() > 0:
-        return np.full(k, 1 / k)
-    squared = squared / squared.max()
+    squared = squared - squared.min(1, keepdims=True)
+    largest = squared.max(1, keepdims=True)
+    level = ~(largest[:, 0] > 0)
+    squared = squared / np.where(largest > 0, largest, 1.0)
     target = np.log(min(perplexity, 0.75 * k))
-    low, high = -20.0, 60.0  # of log beta
+    low, high = np.full(len(squared), -20.0), np.full(len(squared), 60.0)  # of log beta
     for _ in range(50):
         middle = (low + high) / 2
-        p = np.exp(-np.exp(middle) * squared)
-        total = p.sum()
-        entropy = np.log(total) + np.exp(middle) * float((p * squared).sum()) / total
-        low, high = (middle, high) if entropy > target else (low, middle)
-    weights: Float64 = p / total
+        p = np.exp(-np.exp(middle)[:, None] * squared)
+        total = p.sum(1)
+        wide = np.log(total) + np.exp(middle) * (p * squared).sum(1) / total > target
+        low, high = np.where(wide, middle, low), np.where(wide, high, middle)
+    weights: Float64 = p / total[:, None]
+    weights[level] = 1 / k
     return weights

@@ -50,13 +50,16 @@ def measure(
 def fidelity(registry: Registry, snapshots: Sequence[Snapshot]) -> list[Line]:
     """Distances between sketches against those between the full RDMs."""
     rdms, sketches = registry.rdms(snapshots), registry.sketches(snapshots)
-    above = np.triu_indices(len(snapshots), 1)
     lines = []
     for name in similarity.SKETCHED_DISTANCES:
-        exact = between(similarity.vectors(rdms, name).astype(np.float32))
-        rough = between(similarity.sketch_vectors(sketches, name))
+        vectors = similarity.vectors(rdms, name).astype(np.float32, copy=False)
+        sketched = similarity.sketch_vectors(sketches, name)
+        # An RDM of zeros, of a dead layer, has no direction.
+        defined = np.isfinite(vectors).all(1) & np.isfinite(sketched).all(1)
+        exact, rough = between(vectors[defined]), between(sketched[defined])
+        above = np.triu_indices(len(exact), 1)
         correlation = float(np.corrcoef(exact[above], rough[above])[0, 1])
-        detail = f"{len(snapshots)} snapshots"
+        detail = f"{correlation:.6f}, {len(exact)} snapshots"
         lines.append(Line(f"sketched and exact distances, {name}", correlation, "r", detail=detail))
         near = [np.argsort(one, axis=1)[:, 1 : NEIGHBOURS + 1] for one in (exact, rough)]
         shared = np.mean([len(set(a) & set(b)) for a, b in zip(*near, strict=True)]) / NEIGHBOURS
@@ -118,8 +121,9 @@ def fitting(
 
 def placing(space: RepresentationSpace, new: Sequence[Snapshot]) -> list[Line]:
     """The snapshots of one step, for the first time and then; and of a whole run."""
-    last = new[-1].step
-    step = [one for one in new if one.step == last]
+    run = new[0].registry.snapshots(run=new[0].run_id)
+    last = new[len(new) // 2].step
+    step = [one for one in run if one.step == last and not one.diverged]
     first = milliseconds(lambda: space.place(step))
     again = statistics.median(milliseconds(lambda: space.place(step)) for _ in range(5))
     all_of_it = milliseconds(lambda: space.place(new))
