@@ -168,7 +168,8 @@ def compare_runs(
         )
     told = _outcome(first, second, metric, tolerance)
     steps, chosen, notes = _choose(first, second, step)
-    notes += _leave_out_constant(chosen, similarity)
+    vectors, constant = _comparable(chosen, similarity)
+    notes += constant
     pairs, unmatched = _match(*chosen)
     notes += unmatched
     if not any(_INPUT not in (a.layer, b.layer) for a, b, _ in pairs):
@@ -177,7 +178,7 @@ def compare_runs(
             "Expected layers of the same name or relative depth that can be compared in both "
             f"runs. Got {names[0]} in {first.name!r} and {names[1]} in {second.name!r}."
         )
-    matrix = _matrix(*chosen, similarity)
+    matrix = np.clip(vectors[0] @ vectors[1].T, -1.0, 1.0)
     limit = ALIKE[similarity]
     matches = _test(pairs, chosen, matrix, limit, permutations, seed)
     judged = [one for one in matches if _INPUT not in (one.first, one.second)]
@@ -239,31 +240,27 @@ def _choose(
     return steps, (chosen[0], chosen[1]), notes
 
 
-def _leave_out_constant(
+def _comparable(
     chosen: tuple[list[Snapshot], list[Snapshot]], similarity: str
-) -> list[str]:
-    """Take away, and name, the layers in which nothing varies: no similarity is defined."""
-    notes = []
+) -> tuple[list[NDArray[np.float64]], list[str]]:
+    """Unit vectors of each side's layers, whose products are the similarities.
+
+    The layers in which nothing varies have none: they are taken away, and named in the notes.
+    """
+    vectors, notes = [], []
     for side in chosen:
-        dead = [one for one in side if np.isnan(_vectors([one], similarity)).any()]
+        if not side:
+            vectors.append(np.empty((0, 0)))
+            continue
+        stack = np.stack([one.rdm for one in side]).astype(np.float64)
+        rows = measures.vectors(stack, similarity)
+        varies = ~np.isnan(rows).any(axis=1)
+        dead = [one.layer for one, alive in zip(side, varies, strict=True) if not alive]
         if dead:
-            names = ", ".join(one.layer for one in dead)
-            notes.append(f"Left out of {dead[0].run!r}, all distances equal: {names}.")
-        side[:] = [one for one in side if one not in dead]
-    return notes
-
-
-def _vectors(snapshots: Sequence[Snapshot], similarity: str) -> NDArray[Any]:
-    stack = np.stack([one.rdm for one in snapshots]).astype(np.float64)
-    return measures.vectors(stack, similarity)
-
-
-def _matrix(
-    first: Sequence[Snapshot], second: Sequence[Snapshot], similarity: str
-) -> NDArray[np.float64]:
-    """(k, l) similarities of each layer of one run to each of the other."""
-    product: NDArray[np.float64] = _vectors(first, similarity) @ _vectors(second, similarity).T
-    return np.clip(product, -1.0, 1.0)
+            notes.append(f"Left out of {side[0].run!r}, all distances equal: {', '.join(dead)}.")
+        side[:] = [one for one, alive in zip(side, varies, strict=True) if alive]
+        vectors.append(rows[varies])
+    return vectors, notes
 
 
 def _match(first: Sequence[Snapshot], second: Sequence[Snapshot]) -> tuple[list[Pair], list[str]]:
@@ -272,7 +269,7 @@ def _match(first: Sequence[Snapshot], second: Sequence[Snapshot]) -> tuple[list[
     pairs: list[Pair] = [(one, names[one.layer], "name") for one in first if one.layer in names]
     shared = {one.layer for one, _, _ in pairs}
     rest = [[one for one in side if one.layer not in shared] for side in (first, second)]
-    last = [max(max(one.depth for one in side), 1) for side in (first, second)]
+    last = [max([1, *(one.depth for one in side)]) for side in (first, second)]
     gaps = sorted(
         (abs(a.depth / last[0] - b.depth / last[1]), i, j)
         for i, a in enumerate(rest[0])

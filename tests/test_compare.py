@@ -281,3 +281,9 @@ def test_the_command_gives_json(book: Book) -> None:
     assert told["steps"] == [0, 0]
     assert told["similarity"] == "pearson"
     assert len(told["matrix"]) == len(told["layers"][0])
+
+
+def test_a_run_in_which_nothing_varies_is_a_clear_error(book: Book) -> None:
+    dead = {layer: np.zeros((POINTS, 6)) for layer in ("body.1", "head")}
+    with pytest.raises(ConfigurationError, match="none in 'dead'"):
+        compare_runs(book.run("a"), book.run("dead", dead))
