@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from repwatch.errors import ConfigurationError
 from repwatch.figures import palette
-from repwatch.figures.export import _write_atomically
+from repwatch.figures.export import free_target, write_atomically
 from repwatch.figures.words import safe
 
 if TYPE_CHECKING:
@@ -57,19 +56,11 @@ def write_comparison(
     Raises:
         ConfigurationError: the file exists and `overwrite` is False, or the folder does not exist.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise ConfigurationError(
-            f"Expected an existing folder for {target}, but there is no {target.parent}. Create it."
-        )
-    if target.exists() and not overwrite:
-        raise ConfigurationError(
-            f"{target} exists already. Choose another path, or ask for it to be overwritten."
-        )
+    target = free_target(path, overwrite)
     page: str = comparison_figure(comparison).to_html(
         include_plotlyjs=True, config={"displaylogo": False, "responsive": True}
     )
-    _write_atomically(target, page)
+    write_atomically(target, page)
     return target
 
 

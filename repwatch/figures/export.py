@@ -97,6 +97,13 @@ def write_html(
     Raises:
         ConfigurationError: the file exists and `overwrite` is False, or the folder does not exist.
     """
+    target = free_target(path, overwrite)
+    write_atomically(target, _page(payload(figure), title))
+    return target
+
+
+def free_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """The path as one that may be written to. Raises ConfigurationError where it may not."""
     target = Path(path)
     if not target.parent.is_dir():
         raise ConfigurationError(
@@ -106,7 +113,6 @@ def write_html(
         raise ConfigurationError(
             f"{target} exists already. Pass overwrite=True to replace it, or another path."
         )
-    _write_atomically(target, _page(payload(figure), title))
     return target
 
 
@@ -219,7 +225,8 @@ def _bundle() -> str:
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
 
 
-def _write_atomically(target: Path, text: str) -> None:
+def write_atomically(target: Path, text: str) -> None:
+    """Write the whole text or, where that fails, leave what was there."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:

@@ -73,7 +73,7 @@ class Session:
         if isinstance(probe, ProbeSet):
             self._open(trainer, module, probe, "given")
         elif probe == "shared":
-            shared = self.find_registry(trainer).probe()
+            shared = self._find_registry(trainer).probe()
             self._open(trainer, module, shared, "shared through the registry")
         else:
             found, source = probe_from_trainer(trainer, self._settings.points)
@@ -84,7 +84,7 @@ class Session:
                 self._collector = ProbeCollector(self._settings.points, augmented=augmented)
 
     def train_batch_starts(self, trainer: Any, module: Any, batch: Any) -> None:
-        if trainer.val_dataloaders is None:
+        if self._collector is not None and trainer.val_dataloaders is None:
             self._collect(trainer, module, batch)
 
     def train_batch_ended(self, trainer: Any) -> None:
@@ -134,7 +134,7 @@ class Session:
             self._hand_over(last=True)
             self._watcher = None
 
-    def find_registry(self, trainer: Any) -> Registry:
+    def _find_registry(self, trainer: Any) -> Registry:
         default = Path(trainer.default_root_dir) / "repwatch.db"
         return Registry.coerce(self._settings.registry, default)
 
@@ -153,7 +153,7 @@ class Session:
         self._watcher = Watcher(
             module,
             probe,
-            registry=self.find_registry(trainer),
+            registry=self._find_registry(trainer),
             run_name=settings.run_name,
             run_id=settings.run_id,
             layers=settings.layers,

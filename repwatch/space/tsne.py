@@ -22,11 +22,10 @@ PERPLEXITY = 30.0
 # A placed snapshot keeps near to its nearest landmarks only.
 _PLACING_PERPLEXITY = 10.0
 # From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
-# cells of width 2, whose cost grows with the area of the map.
+# cells of width 2, whose cost grows with the area of the map, and all cores take part. Smaller maps
+# are fitted on one: a training may be running beside.
 _LARGE = 4000
 _CELL = 2
-# Fewer are fitted on one core: a training may be running beside.
-_MANY = 3000
 # Steps with exaggerated attraction, and then without. Large maps keep their neighbourhoods (the
 # same trustworthiness, among 10,000) with fewer, since the step grows with the number of points.
 _STEPS, _LARGE_STEPS = (250, 500), (100, 250)
@@ -153,7 +152,7 @@ def _descend(
         negative_gradient_method="fft" if large else "bh",
         ints_in_interval=_CELL,
         # Each thread fills rows of its own: the result does not depend on their number.
-        n_jobs=(os.cpu_count() or 1) if n > _MANY else 1,
+        n_jobs=(os.cpu_count() or 1) if large else 1,
         theta=0.5 if n > 500 else 0.0,
     )
     total = early + main
