@@ -66,6 +66,8 @@ class Session:
         self._began = time.monotonic()
         self._last_step = trainer.global_step
         self._last_snapshot = -1
+        self._metrics: dict[str, float] = {}
+        self._metrics_at = (trainer.global_step, trainer.current_epoch)
 
     def begin(self, trainer: Any, module: Any) -> None:
         """Find the probe set, open the run with it, and take the snapshot of the initialization."""
@@ -92,6 +94,7 @@ class Session:
         due = self._settings.schedule.due_after_step
         if due(last, trainer.global_step, trainer.current_epoch):
             self._snapshot(trainer)
+        self._store()
         self._hand_over()
 
     def validation_batch_starts(self, trainer: Any, module: Any, batch: Any) -> None:
@@ -107,19 +110,20 @@ class Session:
     def validation_ended(self, trainer: Any, module: Any, metrics: Mapping[str, float]) -> None:
         if self._collector is not None and len(self._collector) >= 3:
             self._open_collected(trainer, module)
-        self._store(trainer, metrics)
+        self._gather(trainer, metrics)
         listening, self._listening = self._listening, None
         if listening is not None:
             self._record(trainer, listening.result())
 
     def epoch_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
-        self._store(trainer, metrics)
+        self._gather(trainer, metrics)
         if self._settings.schedule.due_after_epoch(trainer.current_epoch):
             self._snapshot(trainer)
+        self._store()
         self._hand_over()
 
     def train_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
-        self._store(trainer, metrics)
+        self._gather(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
             self._snapshot(trainer)
         self.finish("stopped" if trainer.should_stop else "finished")
@@ -129,10 +133,13 @@ class Session:
         if self._watcher is None:
             return
         try:
-            self._watcher.finish(status, timeout)
+            self._store()
         finally:
-            self._hand_over(last=True)
-            self._watcher = None
+            try:
+                self._watcher.finish(status, timeout)
+            finally:
+                self._hand_over(last=True)
+                self._watcher = None
 
     def _find_registry(self, trainer: Any) -> Registry:
         default = Path(trainer.default_root_dir) / "repwatch.db"
@@ -166,6 +173,7 @@ class Session:
             context=plugin.forward_context,
             convert=plugin.convert_input,
             draw_map=settings.draw_map,
+            map_share=settings.max_overhead / 2,
         )
         if trainer.is_global_zero:
             settings.run_id = self._watcher.start().id
@@ -213,7 +221,8 @@ class Session:
             return
         step, epoch, log_step = trainer.global_step, trainer.current_epoch, _log_step(trainer)
         self._last_snapshot = step
-        self._watcher.metrics(step, epoch, learning_rates(trainer))
+        self._gather(trainer, learning_rates(trainer))
+        self._store()
         for flag in self._watcher.record(capture, step, epoch, log_step=log_step):
             self._loggers.text("repwatch/flag", flag.message, log_step)
             if callable(self._settings.on_flag):
@@ -222,9 +231,16 @@ class Session:
                 log.warning("RepWatch: %s", flag.message)
                 self.stop = self.stop or self._settings.on_flag == "stop"
 
-    def _store(self, trainer: Any, metrics: Mapping[str, float]) -> None:
-        if self._watcher is not None and trainer.is_global_zero:
-            self._watcher.metrics(trainer.global_step, trainer.current_epoch, metrics)
+    def _gather(self, trainer: Any, metrics: Mapping[str, float]) -> None:
+        if trainer.is_global_zero:
+            self._metrics.update(metrics)
+            self._metrics_at = trainer.global_step, trainer.current_epoch
+
+    def _store(self) -> None:
+        """Write the metrics that have come together, in one transaction."""
+        metrics, self._metrics = self._metrics, {}
+        if self._watcher is not None:
+            self._watcher.metrics(*self._metrics_at, metrics)
 
     def _hand_over(self, *, last: bool = False) -> None:
         """Give the loggers what has become ready since the last time."""

@@ -9,12 +9,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repwatch.errors import DivergedRDMError, RDMError
+from repwatch.rdm.condensed import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from repwatch.rdm.condensed import Float32, Float64, Int
+    from repwatch.rdm.condensed import Float32, Float64
 
 # Below this share of G_ii + G_jj, d_ij^2 is computed again. The error of G is below 5e-7 of the
 # norms, so that d is off by less than 0.5 * 5e-7 / 0.05 = 5e-6.
@@ -32,7 +32,7 @@ _FEW_FEATURES = 128
 # Features of a chunk: long sums lose precision, so chunks are added up in float64.
 _CHUNK_FEATURES = 4096
 _SLICE_FEATURES = 512
-_BLOCK_ROWS = 128
+_BLOCK_ROWS = 64
 # Points whose mean is the origin.
 _ORIGIN_ROWS = 32
 # The square of a largest distance outside of this range comes near the ends of float32's.
@@ -111,11 +111,11 @@ def _distances(rows: torch.Tensor) -> Float32 | Float64:
         return _direct(rows)
     # From here on in NumPy: so little work costs a processor less on one thread than on many.
     gram = _gram(rows)
-    left, right, places = _pairs(len(rows))
+    left, right = pairs(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
         norms = gram.diagonal()
         scale = norms[left] + norms[right]
-        squared = gram.ravel()[places]
+        squared = gram.ravel()[right * len(rows) + left]  # of the lower triangle
         squared *= -2
         squared += scale
         close = squared < _CLOSE * scale
@@ -127,13 +127,6 @@ def _distances(rows: torch.Tensor) -> Float32 | Float64:
             squared[among] = _direct(rows[torch.from_numpy(member).to(rows.device)]) ** 2
         distances: Float32 | Float64 = np.sqrt(squared, out=squared)
     return distances
-
-
-@lru_cache(maxsize=4)
-def _pairs(n: int) -> tuple[Int, Int, Int]:
-    """The points i < j of each place in a condensed vector, and its place in a lower triangle."""
-    left, right = np.triu_indices(n, 1)
-    return left, right, right * n + left
 
 
 def _gram(rows: torch.Tensor) -> Float32 | Float64:

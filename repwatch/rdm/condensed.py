@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import isqrt
 from typing import Any, TypeAlias
 
@@ -67,6 +68,22 @@ def square(D: NDArray[Any]) -> NDArray[Any]:
     matrix[above] = D
     full: NDArray[Any] = matrix + matrix.T
     return full
+
+
+@lru_cache(maxsize=4)
+def pairs(n: int) -> tuple[Int, Int]:
+    """The points i < j, (n(n-1)/2,) each, that each place of a condensed vector is between."""
+    left, right = np.triu_indices(n, 1)
+    left.flags.writeable = right.flags.writeable = False
+    return left, right
+
+
+def sum_by_point(values: Float64) -> Float64:
+    """(n,) sum over the pairs that each point is in, of values in condensed order."""
+    n = count_points(values)
+    left, right = pairs(n)
+    sums: Float64 = np.bincount(left, values, n) + np.bincount(right, values, n)
+    return sums
 
 
 def condense(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from repwatch.errors import ConfigurationError, RDMError
-from repwatch.rdm.condensed import check, condense, square
+from repwatch.rdm.condensed import check, condense, pairs, square, sum_by_point
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Gra
     directed = np.zeros((n, n), dtype=bool)
     directed[np.arange(n)[:, None], nearest] = True
     linked = condense(directed & directed.T if mutual else directed | directed.T)
-    edges = np.stack(np.triu_indices(n, 1), axis=1)[linked]
+    edges = np.stack(pairs(n), axis=1)[linked]
     return Graph(edges, check(D)[linked])
 
 
@@ -113,9 +113,13 @@ def effective_dimension(D: NDArray[Any]) -> float:
     Raises:
         DivergedRDMError, RDMError: as `check`.
     """
-    gram = _gram(D)
-    total = float((gram**2).sum())  # the sum of squared eigenvalues
-    return float(np.trace(gram)) ** 2 / total if total > 0 else 0.0
+    squared = check(D) ** 2
+    sums = sum_by_point(squared)
+    n, total = len(sums), float(sums.sum())
+    # Trace and squared Frobenius norm of the centred Gram matrix, without making the matrix.
+    trace = total / (2 * n)
+    norm = (2 * squared @ squared - 2 * sums @ sums / n + (total / n) ** 2) / 4
+    return trace**2 / norm if norm > 0 else 0.0
 
 
 def project(D: NDArray[Any], a: int | Sequence[int], b: int | Sequence[int]) -> Float64:

@@ -81,18 +81,20 @@ class LandmarkMap:
 
     def scene(
         self,
-        registry: Registry,
+        runs: Sequence[Run],
         others: Sequence[Snapshot],
         *,
         current: Sequence[str] = (),
         flags: Sequence[Flag] = (),
     ) -> MapScene:
-        """The document of the map: the landmarks, and `others` as far as they have a place."""
+        """The document of the map: the landmarks, and `others` as far as they have a place.
+
+        `runs` holds what is told of the runs; those without a snapshot here are left out.
+        """
         known = {snapshot.id for snapshot in self.landmarks}
         pool = [*self.landmarks, *(other for other in others if other.id not in known)]
         shown = [one for one in pool if one.diverged or one.id in self.positions]
         names = {snapshot.run for snapshot in shown}
-        runs = registry.runs(probe=shown[0].probe) if shown else []
         return build_map(
             shown,
             self.positions,
@@ -148,7 +150,7 @@ def map_registry(
     if new:
         drawn.place(registry, new)
     flags = [flag for each in watched for flag in each.flags] if run else []
-    return drawn.scene(registry, placed, current=[each.name for each in watched], flags=flags)
+    return drawn.scene(everything, placed, current=[each.name for each in watched], flags=flags)
 
 
 def _key(snapshots: Sequence[Snapshot], settings: MapSettings) -> str:

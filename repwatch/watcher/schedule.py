@@ -102,12 +102,13 @@ class Throttle:
     Args:
         share: The largest share of the elapsed time, in (0, 1].
         grace: Seconds that RepWatch may always take, so that short runs are watched in full.
+        name: What the share is called where it was given.
     """
 
-    def __init__(self, share: float, grace: float = 20.0) -> None:
+    def __init__(self, share: float, grace: float = 20.0, *, name: str = "max_overhead") -> None:
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise ConfigurationError(
-                f"Expected `max_overhead` to be a share in (0, 1], such as 0.02, but got {share!r}."
+                f"Expected `{name}` to be a share in (0, 1], such as 0.02, but got {share!r}."
             )
         self.share = float(share)
         self.grace = grace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -59,27 +60,38 @@ class Tracker:
         if sum(not snapshot.diverged for snapshot in landmarks) >= SMALLEST:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
 
-    def follow(self, registry: Registry, step: int) -> Sighting:
-        """Place what the run committed up to now.
+    def follow(self, registry: Registry, steps: Sequence[int]) -> list[Sighting]:
+        """Place what the run committed at these steps: what there is to show after each.
 
         Args:
             registry: Where the run's committed snapshots are read.
-            step: The step of the newest snapshots.
+            steps: The newest steps, in order; several, where the map has fallen behind.
         """
-        own = registry.snapshots(run=self._run.id)
-        newest = [snapshot for snapshot in own if snapshot.step == step]
+        own = [one for one in registry.snapshots(run=self._run.id) if one.step <= max(steps)]
+        newest = [snapshot for snapshot in own if snapshot.step in set(steps)]
         scalars = self._measure(registry, newest)
         drawn = self._map or self._fit_alone(registry, own)
         if drawn is None:
-            return Sighting(None, scalars)
+            return [Sighting(None, scalars[step]) for step in steps]
         if self._map is not None:
-            missing = [s for s in own if s.id not in drawn.positions and s.step != step]
+            missing = [s for s in own if s.id not in drawn.positions and s.step not in set(steps)]
             if missing:
                 drawn.place(registry, missing)
-            scalars.update(_compare(drawn, drawn.place(registry, newest), newest))
-        flags = registry.run(self._run.id).flags
-        scene = drawn.scene(registry, own, current=[self._run.name], flags=flags)
-        return Sighting(scene, scalars)
+            _compare(drawn, drawn.place(registry, newest), newest, scalars)
+        runs = registry.runs(probe=self._run.probe)
+        flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
+        return [
+            Sighting(
+                drawn.scene(
+                    runs,
+                    [snapshot for snapshot in own if snapshot.step <= step],
+                    current=[self._run.name],
+                    flags=[flag for flag in flags if flag.step <= step],
+                ),
+                scalars[step],
+            )
+            for step in steps
+        ]
 
     def _fit_alone(self, registry: Registry, own: Sequence[Snapshot]) -> LandmarkMap | None:
         if sum(not snapshot.diverged for snapshot in own) < SMALLEST:
@@ -93,18 +105,21 @@ class Tracker:
         )
         return LandmarkMap(space, own)
 
-    def _measure(self, registry: Registry, newest: Sequence[Snapshot]) -> dict[str, float]:
-        """What the newest RDMs say by themselves, and against the ones before them."""
-        scalars: dict[str, float] = {}
+    def _measure(
+        self, registry: Registry, newest: Sequence[Snapshot]
+    ) -> defaultdict[int, dict[str, float]]:
+        """What the newest RDMs say by themselves, and against the ones before them, by step."""
+        scalars: defaultdict[int, dict[str, float]] = defaultdict(dict)
         usable = [snapshot for snapshot in newest if not snapshot.diverged]
         for snapshot, D in zip(usable, registry.rdms(usable) if usable else [], strict=True):
             before, self._last[snapshot.layer] = self._last.get(snapshot.layer), D
-            scalars[f"mean_distance/{snapshot.layer}"] = float(D.mean())
+            told = scalars[snapshot.step]
+            told[f"mean_distance/{snapshot.layer}"] = float(D.mean())
             try:
-                scalars[f"effective_dimension/{snapshot.layer}"] = rdm.effective_dimension(D)
+                told[f"effective_dimension/{snapshot.layer}"] = rdm.effective_dimension(D)
                 if before is not None:
                     change = similarity.distance(before, D, "cosine")
-                    scalars[f"change/{snapshot.layer}"] = float(change)
+                    told[f"change/{snapshot.layer}"] = float(change)
             except ConstantRDMError:
                 # A representation that has collapsed to one point: its mean distance, 0, says so.
                 continue
@@ -112,13 +127,20 @@ class Tracker:
 
 
 def _compare(
-    drawn: LandmarkMap, placement: Placement, newest: Sequence[Snapshot]
-) -> dict[str, float]:
-    """Where the newest snapshots are among the landmarks, by distance and not by the map."""
-    layers = {snapshot.id: snapshot.layer for snapshot in newest}
+    drawn: LandmarkMap,
+    placement: Placement,
+    newest: Sequence[Snapshot],
+    scalars: defaultdict[int, dict[str, float]],
+) -> None:
+    """Add where the newest snapshots are among the landmarks, by distance and not by the map."""
+    known = {snapshot.id: snapshot for snapshot in newest}
     labels = {snapshot.id: snapshot.label for snapshot in drawn.landmarks}
-    scalars = {f"outside/{layers[one.id]}": one.outside for one in placement}
-    near = [labels[landmark.id] for one in placement for landmark in one.nearest]
-    if any(near):
-        scalars["near_bad"] = near.count("bad") / len(near)
-    return {name: value for name, value in scalars.items() if np.isfinite(value)}
+    near: defaultdict[int, list[str | None]] = defaultdict(list)
+    for one in placement:
+        snapshot = known[one.id]
+        if np.isfinite(one.outside):
+            scalars[snapshot.step][f"outside/{snapshot.layer}"] = one.outside
+        near[snapshot.step] += [labels[landmark.id] for landmark in one.nearest]
+    for step, found in near.items():
+        if any(found):
+            scalars[step]["near_bad"] = found.count("bad") / len(found)

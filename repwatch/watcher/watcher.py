@@ -15,6 +15,7 @@ two threads.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,6 +33,7 @@ from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
 from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
 from repwatch.watcher.landmarks import MapSettings
+from repwatch.watcher.schedule import Throttle
 from repwatch.watcher.tracker import Tracker
 
 __all__ = ["Update", "Watcher"]
@@ -77,6 +79,8 @@ class Watcher:
         convert: Applied to the inputs of each forward pass, on the model's device.
         draw_map: Whether to place the run on the map.
         map_settings: How the map is made.
+        map_share: The largest share of the time that placing on the map may take, in (0, 1]; what
+            it has no time for is placed later, at the end of the training at the latest.
 
     Raises:
         UnknownLayerError: A name in `layers` is not in the model.
@@ -101,6 +105,7 @@ class Watcher:
         convert: Callable[[Any], Any] | None = None,
         draw_map: bool = True,
         map_settings: MapSettings | None = None,
+        map_share: float = 0.01,
     ) -> None:
         self.probe = probe
         self.registry = Registry.coerce(registry)
@@ -129,7 +134,10 @@ class Watcher:
         self._writer: Writer | None = None
         self._mapper: Writer | None = None
         self._tracker: Tracker | None = None
+        self._map_time = Throttle(map_share, grace=0.0, name="map_share")
+        self._unplaced: list[tuple[int, int]] = []
         self._updates: deque[Update] = deque()
+        self._began = time.monotonic()
         self._captured = False
         self._told: set[str] = set()
         self._diverged: set[str] = set()
@@ -154,6 +162,7 @@ class Watcher:
             RegistryError: The registry cannot be opened or written.
         """
         self.run = self._open()
+        self._began = time.monotonic()
         self._writer = Writer(self.registry, self.run.id)
         if self._draw_map:
             self._tracker = Tracker(self.run, self._map_settings)
@@ -231,6 +240,7 @@ class Watcher:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
         stored = self._running().flush(timeout)
+        self._place()
         return stored and (self._mapper is None or self._mapper.flush(timeout))
 
     def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
@@ -243,7 +253,9 @@ class Watcher:
         Raises:
             RegistryError: Something could not be stored.
         """
-        writer, self._writer = self._running(check=False), None
+        writer = self._running(check=False)
+        self._place()
+        self._writer = None
         writer.finish(status)
         writer.close(timeout)
         if self._mapper is not None and not self._mapper.close(timeout) and not self._mapper.error:
@@ -283,15 +295,29 @@ class Watcher:
         return [flag]
 
     def _follow(self, step: int, log_step: int) -> None:
-        """Place the snapshots of this step, once they are committed."""
+        """Have this step placed: now, or with later ones where the map took its share of time."""
+        if self._mapper is None:
+            return
+        self._unplaced.append((step, log_step))
+        idle = self._mapper.flush(0)
+        if idle and self._map_time.allows(time.monotonic() - self._began):
+            self._place()
+
+    def _place(self) -> None:
+        """Place what waits, once it is committed."""
         tracker, mapper, writer = self._tracker, self._mapper, self._writer
-        if tracker is None or mapper is None or writer is None:
+        waiting, self._unplaced = self._unplaced, []
+        if not waiting or tracker is None or mapper is None or writer is None:
             return
 
         def follow(registry: Registry) -> None:
-            if writer.flush():
-                sighting = tracker.follow(registry, step)
+            if not writer.flush():
+                return
+            began = time.perf_counter()
+            sightings = tracker.follow(registry, [step for step, _ in waiting])
+            for (step, log_step), sighting in zip(waiting, sightings, strict=True):
                 self._updates.append(Update(step, log_step, sighting.scene, sighting.scalars))
+            self._map_time.spent += time.perf_counter() - began
 
         mapper.call(follow)
 

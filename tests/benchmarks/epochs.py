@@ -101,7 +101,7 @@ def train(data: TensorDataset, train_points: int, epochs: int, watched: bool) ->
 def run(smoke: bool) -> list[Line]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = digits() if smoke else mnist()
-    points, epochs, repeats = (1500, 2, 1) if smoke else (8000, 8, 5)
+    points, epochs, repeats = (1500, 2, 1) if smoke else (8000, 8, 12)
     wall: list[float] = []
     work: list[float] = []
     seconds: list[float] = []

@@ -46,11 +46,20 @@ class Classifier(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
+class Strategy(pl.strategies.DDPStrategy):
+    # PyTorch may abort a process that exits while its process group lives.
+
+    def teardown(self):
+        super().teardown()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def train(callbacks, folder, epochs=2, lr=0.1):
     pl.seed_everything(1, verbose=False)
     model = Classifier(lr)
     trainer = pl.Trainer(
-        accelerator="cpu", devices=2, strategy="ddp_spawn", max_epochs=epochs,
+        accelerator="cpu", devices=2, strategy=Strategy(start_method="spawn"), max_epochs=epochs,
         callbacks=callbacks, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
     )
