@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import logging
 import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from repwatch import Registry, similarity
 
@@ -53,3 +60,132 @@ def test_layer_correspondence_is_all_right_for_layers_that_agree_and_chance_for_
     vectors = np.tile(rng.normal(size=(5, 40)), (20, 1)) + 0.01 * rng.normal(size=(100, 40))
     assert example.from_vectors(vectors, shape) == 1.0
     assert abs(example.from_vectors(rng.normal(size=(100, 40)), shape) - 0.2) < 0.1
+
+
+@pytest.fixture
+def populations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The package of examples/populations; what it sets for its process is put back."""
+    pytest.importorskip("lightning.pytorch")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    threads, level = torch.get_num_threads(), logging.getLogger("repwatch").level
+    for name in ("command", "regimes", "report", "selfsupervised", "supervised"):
+        importlib.import_module(f"populations.{name}")
+    yield importlib.import_module("populations")
+    torch.set_num_threads(threads)
+    logging.getLogger("repwatch").setLevel(level)
+
+
+def check_population(registry: Registry, steps: list[int], metrics: set[str]) -> None:
+    """Each run has its snapshots, the metrics beside each, its truth, and the same probe set."""
+    runs = registry.runs()
+    assert len({run.probe for run in runs}) == 1
+    assert registry.probe(runs[0].probe).labels is not None
+    for run in runs:
+        assert run.status == "finished"
+        assert run.hparams["truth.regime"]
+        assert isinstance(run.hparams["truth.fault"], str)
+        assert isinstance(run.hparams["truth.slow"], bool)
+        assert run.monitor in run.metrics
+        assert run.mode == "max"
+        epoch = int(run.last_step) // steps[-1]
+        seen = sorted({snapshot.step for snapshot in run.snapshots()})
+        assert seen == [epoch * step for step in steps]
+        assert len(run.snapshots()) == len(run.layers) * len(seen)
+        for name in metrics:
+            assert set(seen) <= {step for step, _, _ in run.history(name)}, (run.name, name)
+
+
+def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_off(
+    tmp_path: Path, populations: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["digits-mlp", "--registry", str(tmp_path / "runs.db"), "--runs", "4"]
+    command = [sys.executable, str(EXAMPLES / "populations"), *words, "--workers", "2"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    registry = Registry(tmp_path / "runs.db")
+    steps = [0, 1, 3, *range(9, 73, 9)]
+    check_population(registry, steps, {"train_loss", "grad_norm", "val_loss", "val_acc"})
+    first = {run.name: run.id for run in registry.runs()}
+    assert sorted(first) == [f"digits-mlp-00{index}" for index in range(4)]
+    for run in registry.runs():
+        assert run.hparams["truth.regime"] in told.stdout
+
+    registry.delete_run("digits-mlp-001")
+    probe = registry.probe()
+    registry.start_run("digits-mlp-001", probe=probe)
+    registry.start_run("somebody-elses", probe=probe)
+    populations.command.main([*words, "--workers", "1"])
+    second = {run.name: run.id for run in registry.runs()}
+    assert registry.run("digits-mlp-001").status == "finished"
+    assert registry.run("somebody-elses").status == "running"
+    assert {name: second[name] for name in first if name != "digits-mlp-001"} == {
+        name: first[name] for name in first if name != "digits-mlp-001"
+    }
+
+
+def test_a_self_supervised_population_ends_with_the_accuracy_of_a_linear_probe(
+    tmp_path: Path, populations: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = populations.selfsupervised
+    monkeypatch.setattr(example, "EPOCHS", 2)
+    recipe = populations.ssl_regimes.Recipe(passes=1, strength=1.0)
+    monkeypatch.setitem(example.RECIPES, "ssl-digits", recipe)
+    words = ["ssl-digits", "--registry", str(tmp_path / "runs.db"), "--runs", "8"]
+    populations.command.main([*words, "--workers", "1"])
+    registry = Registry(tmp_path / "runs.db")
+    check_population(registry, [0, 1, 3, 9, 18], {"train_loss", "grad_norm", "val_loss"})
+    for run in registry.runs():
+        assert [step for step, _, _ in run.history("probe_acc")] == [run.last_step]
+    assert {run.hparams["method"] for run in registry.runs()} == set(
+        populations.ssl_regimes.METHODS
+    )
+
+
+def test_of_22_runs_ten_are_good_and_each_fault_is_there_once(populations: ModuleType) -> None:
+    regimes, families = populations.regimes, populations.supervised.FAMILIES
+    drawn = [regimes.draw(families["digits-mlp"], 0, index) for index in range(44)]
+    for cycle in (drawn[:22], drawn[22:]):
+        faults = Counter(truth.fault for _, truth in cycle)
+        assert faults == {"": 10, **dict.fromkeys(regimes.FAULTS, 1)}
+    slow = [setting for setting, truth in drawn if truth.slow]
+    assert len(slow) == 5
+    assert all(setting.warmup > 1 for setting in slow)
+    assert drawn == [regimes.draw(families["digits-mlp"], 0, index) for index in range(44)]
+    assert drawn != [regimes.draw(families["digits-mlp"], 1, index) for index in range(44)]
+
+
+def test_a_run_that_fails_is_told_and_the_others_are_trained(
+    tmp_path: Path,
+    populations: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def train(population: str, name: str, seed: int, index: int, *rest: object) -> None:
+        if index == 1:
+            raise ValueError("no such run")
+
+    monkeypatch.setattr(populations.supervised, "train", train)
+    words = ["digits-mlp", "--registry", str(tmp_path / "runs.db"), "--runs", "3"]
+    with pytest.raises(SystemExit, match="1 of 3 runs failed"):
+        populations.command.main([*words, "--workers", "1"])
+    assert "digits-mlp-001: ValueError('no such run')" in capsys.readouterr().out
+
+
+def test_what_a_population_needs_is_told_before_anything_is_trained(
+    tmp_path: Path, populations: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "runs.db"
+    with pytest.raises(SystemExit):
+        populations.command.main(["mnist-cnn", "--registry", str(path)])
+    assert "mnist-cnn needs --mnist" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        populations.command.main(["digits-mlp", "--registry", str(path), "--runs", "0"])
+    assert not path.exists()
+    few = tmp_path / "few.npz"
+    images = np.zeros((50, 28, 28), dtype=np.uint8)
+    np.savez(few, images=images, labels=np.arange(50) % 10)
+    for given, told in ((few, "5,000 examples of mnist or more, but got 50"), (path, "No such")):
+        with pytest.raises(SystemExit):
+            populations.command.main(["ssl-mnist", "--registry", str(path), "--mnist", str(given)])
+        assert told in capsys.readouterr().err
+    assert not path.exists()

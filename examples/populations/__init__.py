@@ -1,0 +1,33 @@
+"""Train a population of runs, good and faulty, into a registry, to judge drift detection by.
+
+A population is a hundred runs or more of one kind of network on one set of data, all watched
+through the Lightning callback with the same probe set: good settings, good ones that start slowly,
+and faults of known kinds from mild to strong. What RepWatch can learn from is stored as for any
+run: snapshots at initialization, at 1/9 and 1/3 of the first epoch and after every epoch; beside
+each, `train_loss`, `grad_norm`, `val_loss` and what the population measures of its own; and the
+hyperparameters. The truth is stored too, in hyperparameters that begin with `truth.`: a detector
+must not read them.
+
+    python examples/populations digits-mlp --registry digits-mlp.db
+    python examples/populations mnist-cnn --registry mnist-cnn.db --mnist mnist10k.npz --runs 120
+
+| population    | networks                          | data                                        |
+|---------------|-----------------------------------|---------------------------------------------|
+| digits-mlp    | MLPs                              | scikit-learn's digits                       |
+| mnist-mlp     | MLPs                              | --mnist                                     |
+| mnist-cnn     | small CNNs                        | --mnist                                     |
+| sequences-gru | GRUs                              | sequences of one number, generated          |
+| ssl-digits    | SimCLR, SimSiam, VICReg and VAE   | scikit-learn's digits, labels for the probe |
+| ssl-mnist     | the same                          | --mnist, labels for the probe               |
+
+A run that is in the registry and finished is not trained again, so that the same command takes up
+a population where it was broken off; use one process at a time for one registry. At the end a
+table says how the runs of each regime came out.
+
+`--mnist` is any .npz with `images` (k, 28, 28) in uint8, k of 7,000 or more, and `labels` (k,),
+whole numbers. Where torchvision is installed:
+
+    data = torchvision.datasets.MNIST("data", download=True)
+    images, labels = data.data[:10_000].numpy(), data.targets[:10_000].numpy()
+    numpy.savez("mnist10k.npz", images=images, labels=labels)
+"""

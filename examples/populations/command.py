@@ -1,0 +1,146 @@
+"""The command: which runs are missing, training them in parallel processes, and the table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Container, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+import populations
+from populations import selfsupervised, supervised
+from populations.report import outcome_table
+from populations.training import quiet
+from repwatch import Registry
+
+POPULATIONS = (*supervised.FAMILIES, *selfsupervised.RECIPES)
+
+
+def train_one(population: str, seed: int, mnist: Path | None, registry: Path, index: int) -> None:
+    """Train run `index` of a population, in a process of its own or in this one."""
+    family = family_of(population)
+    stored = Registry(registry)
+    try:
+        family.train(population, run_name(population, index), seed, index, mnist, stored)
+    finally:
+        stored.close()
+
+
+def family_of(population: str) -> ModuleType:
+    return selfsupervised if population in selfsupervised.RECIPES else supervised
+
+
+def run_name(population: str, index: int) -> str:
+    return f"{population}-{index:03d}"
+
+
+def prepare() -> None:
+    """One thread for each process: the networks are too small to share out."""
+    torch.set_num_threads(1)
+    quiet()
+
+
+def main(words: list[str] | None = None) -> None:
+    chosen = parse(words)
+    registry = Registry(chosen.registry)
+    names = {run_name(chosen.population, index): index for index in range(chosen.runs)}
+    missing = names.keys() - clear_up(registry, names)
+    task = partial(train_one, chosen.population, chosen.seed, chosen.mnist, chosen.registry)
+    failed = follow(chosen, task, sorted(names[name] for name in missing))
+    finished = [run for run in registry.runs(status="finished") if run.name in names]
+    Console().print(outcome_table(chosen.population, finished))
+    registry.close()
+    if failed:
+        raise SystemExit(
+            f"{failed} of {chosen.runs} runs failed; the same command trains them anew."
+        )
+
+
+def clear_up(registry: Registry, names: Container[str]) -> set[str]:
+    """Which of the runs are finished; those that were broken off are deleted."""
+    finished = set()
+    for run in registry.runs():
+        if run.status == "finished":
+            finished.add(run.name)
+        elif run.name in names:
+            registry.delete_run(run)
+    return finished
+
+
+def follow(chosen: argparse.Namespace, task: Callable[[int], None], indices: list[int]) -> int:
+    """Do the task for each index, with a progress bar; how many failed."""
+    failed = 0
+    columns = (MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress("{task.description}", BarColumn(), *columns) as progress:
+        done = chosen.runs - len(indices)
+        bar = progress.add_task(chosen.population, total=chosen.runs, completed=done)
+        for index, error in work(task, indices, chosen.workers):
+            progress.advance(bar)
+            if error is not None:
+                failed += 1
+                progress.console.print(f"{run_name(chosen.population, index)}: {error!r}")
+    return failed
+
+
+def work(
+    task: Callable[[int], None], indices: list[int], workers: int
+) -> Iterator[tuple[int, BaseException | None]]:
+    """Do the task for each index, in this process where there is one worker.
+
+    Yields:
+        The index of what has ended, and what went wrong, or None.
+    """
+    if workers == 1:
+        prepare()
+        for index in indices:
+            yield index, attempt(task, index)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare) as pool:
+        futures = {pool.submit(task, index): index for index in indices}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.exception()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def attempt(task: Callable[[int], None], index: int) -> Exception | None:
+    """Do the task; what went wrong, or None."""
+    try:
+        task(index)
+    except Exception as error:
+        return error
+    return None
+
+
+def parse(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="populations",
+        description=populations.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("population", choices=POPULATIONS, metavar="NAME", help="see above")
+    parser.add_argument("--registry", type=Path, required=True, help="a file, made or taken up")
+    parser.add_argument("--runs", type=int, default=150, help="how many runs (150)")
+    parser.add_argument("--workers", type=int, default=2, help="parallel processes (2)")
+    parser.add_argument("--mnist", type=Path, help="an .npz with images and labels")
+    parser.add_argument("--seed", type=int, default=0, help="draws all settings (0)")
+    chosen = parser.parse_args(words)
+    if ("mnist" in chosen.population) != (chosen.mnist is not None):
+        wanted = "needs" if chosen.mnist is None else "does not take"
+        parser.error(f"{chosen.population} {wanted} --mnist")
+    if chosen.runs < 1 or chosen.workers < 1:
+        parser.error("--runs and --workers should be 1 or more")
+    try:
+        family_of(chosen.population).load(chosen.population, chosen.mnist)
+    except (OSError, KeyError, ValueError) as error:
+        parser.error(f"--mnist {chosen.mnist}: {error}")
+    return chosen
