@@ -101,8 +101,12 @@ export class Scene {
 
   async read(index) {
     const trajectory = this.page.trajectories[index];
-    const packed = trajectory.views ?? (await this.source.views(trajectory.run, trajectory.layer)).views;
-    const views = unpackViews(await inflate(packed), trajectory.snapshots.length, this.n, this.k);
+    const steps = trajectory.snapshots.map((row) => this.snapshots.step[row]);
+    const told = trajectory.views ? { steps, views: trajectory.views } : await this.source.views(trajectory.run, trajectory.layer);
+    const all = unpackViews(await inflate(told.views), told.steps.length, this.n, this.k);
+    // A run that is being written may have grown since the document was made.
+    const views = steps.map((step) => all[told.steps.indexOf(step)]);
+    if (views.includes(undefined)) throw new Error("This run was written anew. The page reads it again by itself.");
     this.views.set(index, views);
     return views;
   }

@@ -331,10 +331,9 @@ def _comparisons(
     ]
     mantel = []
     for i, j in tested[:_TESTED]:
-        try:
-            mantel.append([i, j, similarity.mantel(stack[i], stack[j], _PERMUTATIONS).p])
-        except RDMError:
-            continue  # all distances of one of them are equal
+        p = _mantel_p(stack[i], stack[j])
+        if p is not None:
+            mantel.append([i, j, p])
     return {
         "snapshots": rows,
         "measures": measures,
@@ -355,6 +354,13 @@ def _or_none(D1: NDArray[Any], D2: NDArray[Any], name: str) -> float | None:
     """The similarity, or None where it is not defined: all distances of one RDM are equal."""
     try:
         return similarity.similarity(D1, D2, name)
+    except RDMError:
+        return None
+
+
+def _mantel_p(D1: NDArray[Any], D2: NDArray[Any]) -> float | None:
+    try:
+        return similarity.mantel(D1, D2, _PERMUTATIONS).p
     except RDMError:
         return None
 
