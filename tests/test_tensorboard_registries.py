@@ -190,7 +190,9 @@ def test_a_registry_is_read_while_it_is_written(tmp_path: Path) -> None:
     )
     counts = []
     while writing.poll() is None:
-        page = ask(board, "page", listed["key"]).json
+        reply = ask(board, "page", listed["key"])
+        assert reply.status_code == 200, reply.text
+        page = reply.json
         counts.append(len(page["snapshots"]["id"]))
         rows = [row for one in page["trajectories"] for row in one["snapshots"]]
         assert sorted(rows) == list(range(counts[-1]))
