@@ -23,6 +23,7 @@ export class Gallery {
       "section",
       { className: "panel gallery", "aria-label": "Many representations" },
       element("div", { className: "head" }, this.across.node, this.layer.node, this.told),
+      (this.controls = element("div", { className: "controls" })),
       this.grid,
     );
   }

@@ -1,13 +1,13 @@
 // Pictures from neighbours: a t-SNE in which each of a point's k neighbours weighs alike, and the
 // turning of one picture onto another.
 
-const SCHEDULE = { tsne: [[4, 80], [1, 220]], graph: [[4, 220]] };
+const SCHEDULE = { tsne: [[4, 80], [1, 220]], graph: [[4, 60], [2, 200]] };
 const SLOW = 1200;
 
 /**
  * Positions of n points from their k nearest neighbours, starting from `start` ({x, y}): exact
  * gradient descent of KL(p || q) with p alike for all neighbours and Student's t for q. "graph" keeps
- * the attraction four times as strong, which draws the graph's branches and hubs.
+ * the attraction twice as strong, which draws the graph's branches and hubs.
  */
 export function layoutNeighbours({ near, x, y }, n, k, kind) {
   const edges = joinNeighbours(near, n, k);
@@ -73,7 +73,7 @@ function descend(place, speed, force, edges, n, attraction) {
     force[2 * j] -= pull * dx;
     force[2 * j + 1] -= pull * dy;
   }
-  const rate = n / attraction;
+  const rate = Math.max(n / 16, 40);
   for (let at = 0; at < 2 * n; at += 1) {
     speed[at] = 0.8 * speed[at] - 4 * rate * force[at];
     place[at] += Math.max(-2, Math.min(2, speed[at]));

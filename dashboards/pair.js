@@ -28,6 +28,7 @@ export class Pair {
     this.node = element(
       "section",
       { className: "panel pair", "aria-label": "Two representations side by side" },
+      (this.controls = element("div", { className: "controls" })),
       element("div", { className: "halves" }, half("a"), half("b")),
       element("div", { className: "foot" }, this.numbers, this.told),
     );

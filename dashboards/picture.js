@@ -133,7 +133,7 @@ export class Picture {
 
 /** The middle panel of the three: a picture, its controls and its legend. */
 export class Middle {
-  constructor(bench, controls) {
+  constructor(bench, pin) {
     this.bench = bench;
     this.picture = new Picture(bench, "The representation that is pointed at");
     this.detail = element("p", { className: "detail" });
@@ -141,19 +141,19 @@ export class Middle {
     this.node = element(
       "section",
       { className: "panel middle", "aria-label": "One representation" },
-      element("div", { className: "head" }, this.picture.title, ...controls, this.picture.save),
+      element("div", { className: "head" }, this.picture.title, pin, this.picture.save),
+      (this.controls = element("div", { className: "controls" })),
       this.picture.stage,
       element("div", { className: "foot" }, this.detail, this.legend),
     );
   }
 
   refresh() {
-    const { scene, state, selected } = this.bench;
+    const { state, selected } = this.bench;
     this.legend.replaceChildren(
       ...legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
     );
     this.detail.textContent = selected < 0 ? "" : this.bench.describe(selected);
-    void scene;
     return this.picture.show(selected);
   }
 }

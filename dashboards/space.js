@@ -34,11 +34,9 @@ export class Space {
         "div",
         { className: "head" },
         element("h2", {}, "Space of representations"),
-        this.method.node,
-        this.distance.node,
-        this.colour.node,
         saver(() => "repwatch-map", this.scatter, () => inks(bench.dark).paper),
       ),
+      element("div", { className: "controls" }, this.method.node, this.distance.node, this.colour.node),
       element("div", { className: "stage" }, this.scatter.node, this.state),
       element("div", { className: "foot" }, this.legend, this.marks),
     );
@@ -194,7 +192,7 @@ export class Space {
 
   /** Each cause once, in the middle of its cluster; each layer beside the newest point. */
   paintNames(pen, place, [width, height], theme) {
-    const { scene, state } = this.bench;
+    const { state } = this.bench;
     const taken = this.newest.map(([[x, y]]) => [x - 9, x + 9, y - 9, y + 9]);
     const free = (area) =>
       area[0] > 2 && area[1] < width - 2 && area[2] > 2 && area[3] < height - 2 &&
@@ -220,7 +218,6 @@ export class Space {
       taken.push(areas[side]);
       pen.text(layer, side === "left" ? x + 11 : x - 11, y, { fill: theme.ink, size: 11, align: side, halo: theme.paper });
     }
-    void scene;
   }
 
   paintChosen(pen, place, theme) {

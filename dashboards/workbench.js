@@ -31,6 +31,7 @@ export class Workbench {
     this.settle();
     window.addEventListener("hashchange", () => this.restore());
     document.addEventListener("keydown", (event) => this.key(event));
+    window.repwatch = this.asked();
     this.ready = this.start();
   }
 
@@ -45,6 +46,8 @@ export class Workbench {
     }
     await this.refresh();
     document.body.dataset.state = "drawn";
+    // The frame after next is one that the reader has seen.
+    requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("repwatch-drawn")));
   }
 
   startingState() {
@@ -93,17 +96,13 @@ export class Workbench {
     this.clear = pressable("Clear", () => this.set({ query: "", chosen: [] }));
     this.lasso = pressable("Lasso", () => this.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to choose them (or drag with Shift)" });
     this.space = new Space(this);
-    this.middle = new Middle(this, [this.pin]);
+    this.middle = new Middle(this, this.pin);
     this.point_ = new PointBox(this);
     this.pair = new Pair(this);
     this.gallery = new Gallery(this);
     this.steps = new StepBar(this);
     this.dots = choice("Marks", (marks) => this.set({ marks }));
-    this.tools = element(
-      "div",
-      { className: "tools" },
-      this.layout.node, this.column.node, this.dots.node, this.search, this.found, this.lasso, this.csv, this.clear,
-    );
+    this.tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
     const help = element("p", { className: "sentence", title: KEYS }, SENTENCE);
     root.replaceChildren(
@@ -316,6 +315,9 @@ export class Workbench {
     this.csv.disabled = this.clear.disabled = !this.marked;
     this.pin.textContent = state.pinning ? `Pin as ${state.pinning.toUpperCase()}` : "Pin";
     this.main.dataset.mode = state.mode;
+    const panel = { pair: this.pair, gallery: this.gallery }[state.mode] ?? this.middle;
+    // One set of controls, which stands with the pictures that are seen.
+    if (this.layout.node.parentNode !== panel.controls) panel.controls.append(this.layout.node, this.column.node, this.dots.node);
     this.space.node.hidden = this.middle.node.hidden = state.mode !== "space";
     this.pair.node.hidden = state.mode !== "pair";
     this.gallery.node.hidden = state.mode !== "gallery";
@@ -331,6 +333,20 @@ export class Workbench {
     // A pointer that moves changes the state often; browsers allow so many writes a second.
     clearTimeout(this.remembering);
     this.remembering = setTimeout(() => writeAddress(this.state, this.defaults), 120);
+  }
+
+  /** What a script may ask: the state, the name of a snapshot, and where a plot draws a point. */
+  asked() {
+    const scatters = [this.space.scatter, ...[this.middle.picture, this.pair.pictures.a, this.pair.pictures.b].map(({ scatter }) => scatter)];
+    return {
+      state: () => structuredClone(this.state),
+      nameOf: (row) => this.nameOf(row),
+      whereIs: (selector, index) => {
+        const canvas = document.querySelector(selector);
+        const scatter = scatters.find((one) => one.canvas === canvas);
+        return scatter.placer({ x: scatter.x, y: scatter.y })(index);
+      },
+    };
   }
 
   newNeighbours(row, point) {

@@ -115,7 +115,7 @@ class TestFilesThatAreNoRegistry:
         path = tmp_path / "notes.txt"
         path.write_text("dear diary, " * 100)
         with pytest.raises(
-            RegistryError, match="not a readable SQLite database .* is left as it is"
+            RegistryError, match=r"not a readable SQLite database .* is left as it is"
         ):
             Registry(path, read_only=read_only).runs()
         assert path.read_text() == "dear diary, " * 100
