@@ -11,6 +11,8 @@ const KEPT = 60;
 const EDGES = 3;
 const SMALLEST_THUMBNAIL = 11;
 const LARGEST_THUMBNAIL = 30;
+// Thumbnails may overlap: so many times the usual distance of a point to its nearest one.
+const OVERLAP = 4.5;
 
 /** Pictures by layout: PCA is in the document, the others are made of the neighbours. */
 export class Layouts {
@@ -65,6 +67,7 @@ export class Picture {
       const made = this.bench.layouts.of(row, view, state.view, scene.n, scene.k);
       const known = this.view && this.view.x.length === made.x.length;
       this.view = known ? turnOnto(made, this.view) : made;
+      this.spacing = usualSpacing(this.view);
       this.row = row;
       this.key = key;
       this.state.textContent = "";
@@ -81,9 +84,12 @@ export class Picture {
     const { scene, state } = this.bench;
     const { sprite } = scene.points;
     if (!sprite || !this.bench.sheets || state.marks === "dots") return 0;
-    const room = Math.min(Math.sqrt((0.5 * width * height) / scene.n), LARGEST_THUMBNAIL) * Math.sqrt(this.scatter.zoom.scale);
-    if (room < SMALLEST_THUMBNAIL) return 0;
-    return sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : Math.min(room, sprite.width);
+    const { zoom, options } = this.scatter;
+    const apart = this.spacing * (Math.min(width, height) / 2 - options.margin) * zoom.scale;
+    const even = Math.sqrt((0.5 * width * height) / scene.n) * Math.sqrt(zoom.scale);
+    const room = Math.min(even, OVERLAP * apart, LARGEST_THUMBNAIL * Math.sqrt(zoom.scale));
+    const side = sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : room;
+    return side < SMALLEST_THUMBNAIL ? 0 : side;
   }
 
   paint(pen, place, size) {
@@ -162,4 +168,16 @@ export class Middle {
 export function columnScale(scene, column, dark) {
   const values = scene.points.columns[column] ?? new Array(scene.n).fill(null);
   return scaleOf(values, dark);
+}
+
+/** The median distance of a point to its nearest one in the picture. */
+function usualSpacing({ x, y }) {
+  const nearest = Array.from(x, (_, i) => {
+    let least = Infinity;
+    for (let j = 0; j < x.length; j += 1) {
+      if (j !== i) least = Math.min(least, (x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2);
+    }
+    return least;
+  });
+  return Math.sqrt(nearest.sort((a, b) => a - b)[Math.floor(x.length / 2)]);
 }

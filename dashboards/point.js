@@ -5,6 +5,7 @@ import { brief, pressable } from "./widgets.js";
 
 const LARGEST = 168;
 const THUMBNAIL = 36;
+const WIDTH = 202;
 
 export class PointBox {
   constructor(bench) {
@@ -16,7 +17,7 @@ export class PointBox {
   refresh() {
     const { scene, point, selected } = this.bench;
     if (point < 0 || point >= scene.n) {
-      this.body.replaceChildren(element("p", { className: "hint" }, "Point at a probe point in the middle to see it here."));
+      this.body.replaceChildren(...this.probeSet());
       this.node.dataset.point = "";
       return;
     }
@@ -35,6 +36,17 @@ export class PointBox {
     const picture = selected < 0 ? null : scene.viewNow(selected);
     if (picture) parts.push(...this.neighbours(picture, selected, point));
     this.body.replaceChildren(...parts.filter((part) => part !== null));
+  }
+
+  /** What stands here before anybody points at a point. */
+  probeSet() {
+    const { scene, sheets, pointScale } = this.bench;
+    const sheet = sheets ? [sheets.whole(scene.n, WIDTH, pointScale.colour)] : [];
+    return [
+      element("h2", {}, `Probe set of ${scene.n} points`),
+      element("p", { className: "hint" }, "Point at one in a picture to see it here, with its nearest neighbours."),
+      ...sheet,
+    ];
   }
 
   neighbours(picture, row, point) {

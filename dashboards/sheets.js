@@ -1,5 +1,7 @@
 // Thumbnails as marks: grey ones take the colour of their value, as ink; coloured ones get an edge.
 
+import { CanvasPen } from "./pens.js";
+
 export class Sheets {
   /** A promise of the sheets of a sprite ({source, width, height, across}). */
   static async read(sprite) {
@@ -48,6 +50,22 @@ export class Sheets {
       this.tinted.set(colour, canvas);
     }
     return this.tinted.get(colour);
+  }
+
+  /** All thumbnails in rows of that width, in the colours of their values. */
+  whole(count, width, colour) {
+    const canvas = document.createElement("canvas");
+    const across = Math.ceil(Math.sqrt(count));
+    const step = width / across;
+    const high = (step * this.sprite.height) / this.sprite.width;
+    const pen = new CanvasPen(canvas);
+    pen.begin(width, Math.ceil(count / across) * high);
+    [canvas.style.width, canvas.style.height] = [`${width}px`, `${Math.ceil(count / across) * high}px`];
+    for (let point = 0; point < count; point += 1) {
+      const [x, y] = [((point % across) + 0.5) * step, (Math.floor(point / across) + 0.5) * high];
+      this.draw(pen, point, colour(point), x, y, step * 0.84, 1);
+    }
+    return canvas;
   }
 
   /** One thumbnail, as large as a whole number of times its size lets it be within `most` pixels. */

@@ -91,7 +91,7 @@ export class Space {
       ["layer", "layer"],
       ["step", "step"],
       ["epoch", "epoch"],
-      ["distance", "distance to the selected"],
+      ["distance", `distance to the selected (${scene.page.distances.name})`],
       ...settings.map((name) => [`setting ${name}`, name]),
       ...Object.keys(scene.page.values).map((name) => [`value ${name}`, name]),
     ];

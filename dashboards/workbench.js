@@ -2,6 +2,7 @@
 // Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
 import { readAddress, writeAddress } from "./address.js";
+import { findPoints, pointsCsv } from "./finding.js";
 import { Gallery } from "./gallery.js";
 import { element } from "./marks.js";
 import { Pair } from "./pair.js";
@@ -282,26 +283,9 @@ export class Workbench {
       state.values.includes(pointScale.items[pointScale.codes[index]].name);
   }
 
-  /** Points that were searched for or chosen, as a mask; null where all are meant. */
-  readMarked() {
-    const { scene, state } = this;
-    const query = state.query.trim().toLowerCase();
-    if (query === "" && state.chosen.length === 0) return null;
-    const chosen = new Set(state.chosen.map(Number));
-    const named = query.match(/^([^:]+):\s*(.*)$/);
-    const column = named ? Object.keys(scene.points.columns).find((name) => name.toLowerCase() === named[1].trim()) : null;
-    return Array.from({ length: scene.n }, (_, point) => {
-      if (chosen.size > 0 && !chosen.has(point)) return false;
-      if (query === "") return true;
-      if (column) return String(scene.points.columns[column][point]).toLowerCase() === named[2].trim();
-      const words = [scene.points.texts?.[point], ...Object.values(scene.points.columns).map((values) => values[point])];
-      return words.some((word) => word !== null && word !== undefined && String(word).toLowerCase().includes(query));
-    });
-  }
-
   async refresh() {
     const { scene, state } = this;
-    this.marked = this.readMarked();
+    this.marked = findPoints(scene, state.query, state.chosen);
     this.pointScale = columnScale(scene, state.by, this.dark);
     this.modes.show(state.mode);
     const runs = [...new Set([...scene.page.current, ...scene.runs.map((run) => run.name).reverse()])];
@@ -386,13 +370,7 @@ export class Workbench {
   }
 
   saveCsv() {
-    const { scene, marked } = this;
-    const { columns, texts, links } = scene.points;
-    const names = ["point", ...Object.keys(columns), ...(texts ? ["text"] : []), ...(links ? ["link"] : [])];
-    const rows = Array.from({ length: scene.n }, (_, point) => point)
-      .filter((point) => !marked || marked[point])
-      .map((point) => [point, ...Object.values(columns).map((values) => values[point]), ...(texts ? [texts[point]] : []), ...(links ? [links[point]] : [])]);
-    download("repwatch-points.csv", new Blob([[names, ...rows].map(csvLine).join("")], { type: "text/csv" }));
+    download("repwatch-points.csv", pointsCsv(this.scene, this.marked));
   }
 
   key(event) {
@@ -415,13 +393,4 @@ export class Workbench {
     acts[event.key]();
     event.preventDefault();
   }
-}
-
-/** One line of CSV. Text that a spreadsheet would read as a formula gets an apostrophe before it. */
-function csvLine(values) {
-  const cell = (value) => {
-    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  return `${values.map(cell).join(",")}\r\n`;
 }

@@ -65,6 +65,7 @@ PAGE_MODULES = (
     "pair.js",
     "gallery.js",
     "stepbar.js",
+    "finding.js",
     "workbench.js",
 )
 _SMALLEST = 3

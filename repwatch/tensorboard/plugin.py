@@ -28,7 +28,16 @@ __all__ = ["RepWatchPlugin"]
 
 _SCRIPTS = (
     *("index.js", "page.js", "map.js", "marks.js", "texts.js", "payload.js", "live.js"),
-    *("address.js", "colours.js", "document.js", "gallery.js", "layout.js", "pair.js", "pens.js"),
+    *(
+        "address.js",
+        "colours.js",
+        "document.js",
+        "finding.js",
+        "gallery.js",
+        "layout.js",
+        "pair.js",
+        "pens.js",
+    ),
     *("picture.js", "point.js", "scatter.js", "sheets.js", "space.js", "stepbar.js", "widgets.js"),
     *("workbench.js", "plotly.min.js"),
 )

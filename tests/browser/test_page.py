@@ -230,6 +230,62 @@ def test_the_gallery_shows_a_layer_of_all_runs_and_opens_what_is_clicked(
     assert page.text(".middle .title").startswith(cells and state_of(page)["run"])
 
 
+KEEP_FILES = """
+window.kept = [];
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => {
+  const keep = (bytes) => window.kept.push([blob.type, new TextDecoder().decode(bytes)]);
+  blob.arrayBuffer().then(keep);
+  return make(new Blob([]));
+};
+HTMLAnchorElement.prototype.click = function click() { window.kept.push(["name", this.download]); };
+"""
+
+
+def saved(page: Reader, count: int) -> dict[str, str]:
+    page.wait("window.kept.length === arguments[0]", 2 * count)
+    return dict(page.driver.execute_script("return window.kept"))
+
+
+def test_a_panel_is_saved_as_it_is_seen(page: Reader, trained: Trained) -> None:
+    page.driver.execute_script(KEEP_FILES)
+    for number, kind in enumerate(("SVG", "PNG"), start=1):
+        page.find(".space summary").click()
+        page.driver.find_element(By.XPATH, f"//section[1]//details//button[.='{kind}']").click()
+        kept = saved(page, number)
+    assert kept["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    points = page.find(".space .plot").get_attribute("data-points")
+    assert str(kept["image/svg+xml"].count("<path")) == points
+    assert ">learning rate too high</text>" in kept["image/svg+xml"]
+    assert "PNG" in kept["image/png"][:8]
+    assert kept["name"] == "repwatch-map.png"
+
+
+def test_points_are_found_chosen_by_lasso_and_saved_as_csv(page: Reader, trained: Trained) -> None:
+    page.driver.execute_script(KEEP_FILES)
+    assert page.find("button[title^='The points']").get_attribute("disabled")
+    page.press("input[type='search']", "label: 1")
+    page.wait("/^[0-9]+ of [0-9]+$/.test(document.querySelector('.tools output').textContent)")
+    labels = Registry(trained.registry).probe().columns["label"]
+    found = [str(point) for point, label in enumerate(labels) if label == 1]
+    assert page.text(".tools output") == f"{len(found)} of {len(labels)}"
+    page.find("button[title^='The points']").click()
+    lines = saved(page, 1)["text/csv"].strip().split("\r\n")
+    assert lines[0].split(",")[:2] == ["point", "label"]
+    assert [line.split(",")[0] for line in lines[1:]] == found
+    page.driver.find_element(By.XPATH, "//button[.='Clear']").click()
+    canvas = page.find(MIDDLE)
+    half = (canvas.size["width"] / 2 - 4, canvas.size["height"] / 2 - 4)
+    moves = ActionChains(page.driver).key_down(Keys.SHIFT)
+    moves.move_to_element_with_offset(canvas, -half[0], -half[1]).click_and_hold()
+    for x, y in ((half[0], -half[1]), (half[0], half[1]), (-half[0], half[1])):
+        moves.move_to_element_with_offset(canvas, round(x), round(y))
+    moves.release().key_up(Keys.SHIFT).perform()
+    page.wait(
+        f"document.querySelector('.tools output').textContent === '{len(labels)} of {len(labels)}'"
+    )
+
+
 def test_keys_walk_on_the_map(page: Reader) -> None:
     before = page.driver.execute_script(f"return {SHOWN}")
     page.press(LEFT, Keys.ARROW_LEFT)
