@@ -183,6 +183,9 @@ function shorts(text) {
 }
 
 async function inflate(text) {
+  if (!("DecompressionStream" in window)) {
+    throw new Error("This browser cannot unpack the pictures: open the page with one of 2023 or newer.");
+  }
   const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

@@ -48,6 +48,7 @@ export class Live {
     const scene = new Scene({ page, points, stamp: tag }, this.source(key));
     if (this.bench && known) await this.bench.replace(scene);
     else {
+      this.bench?.leave();
       this.bench = new Workbench(this.root, scene);
       this.bench.setTheme(this.dark);
       this.offerRegistries();
@@ -67,6 +68,7 @@ export class Live {
 
   offerRegistries() {
     const picker = choice("Registry", (key) => {
+      this.bench.leave();
       Object.assign(this, { key, bench: null, points: null, tag: null });
       this.refresh();
     });
@@ -86,6 +88,7 @@ export class Live {
 
   say(state, title, advice) {
     document.body.dataset.state = state;
+    this.bench?.leave();
     this.bench = null;
     const words = element("div", { className: "message", role: "status" }, element("h2", {}, title), element("p", {}, advice));
     this.root.replaceChildren(element("header", {}, element("h1", {}, "RepWatch")), words);

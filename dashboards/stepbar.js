@@ -55,17 +55,21 @@ export class StepBar {
     if (key === this.shown) return;
     this.shown = key;
     const told = flags.length ? [] : [element("span", { className: "detail" }, `No flags on ${state.follow}${others ? `; ${others} on other runs` : ""}.`)];
+    this.flags.classList.toggle("none", flags.length === 0);
     this.flags.replaceChildren(...told, ...flags.map((flag) => this.flag(flag)));
     this.notes.textContent = scene.page.notes.join(" ");
   }
 
   flag(flag) {
-    const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer ?? ""].filter(Boolean).join(" · ");
+    const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer === null ? "" : `layer ${flag.layer}`];
     const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)} %)`;
-    const button = pressable("", () => this.bench.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
-    button.append(element("span", { className: "ring", "aria-hidden": "true" }), element("span", { className: "where" }, where), element("span", {}, `${flag.message}${sure}`));
     const evidence = flag.evidence.map(([name, value]) => `${name}: ${value}`).join("; ");
-    if (evidence) button.append(element("span", { className: "detail" }, evidence));
+    const button = pressable("", () => this.bench.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
+    button.append(
+      element("span", { className: "ring", "aria-hidden": "true" }),
+      element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
+      element("span", {}, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
+    );
     return button;
   }
 

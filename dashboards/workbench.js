@@ -16,7 +16,7 @@ import { brief, buttonRow, choice, download, pressable } from "./widgets.js";
 const SENTENCE =
   "Each point on the map is one layer of one run at one step, by how it represents the probe set: " +
   "near ones hold the same probe points alike and apart, far ones disagree. Axes have no meaning.";
-const KEYS = "Keys: arrows walk in a box, Enter holds, Escape lets go, Space plays, [ and ] change the step, P pins, / searches.";
+const KEYS = "Arrows walk in a box, Enter holds, Escape lets go, Space plays, [ and ] change the step, P pins, / searches.";
 
 export class Workbench {
   constructor(root, scene) {
@@ -30,8 +30,10 @@ export class Workbench {
     this.state = readAddress(this.defaults);
     this.build(root);
     this.settle();
-    window.addEventListener("hashchange", () => this.restore());
-    document.addEventListener("keydown", (event) => this.key(event));
+    this.listening = new AbortController();
+    const { signal } = this.listening;
+    window.addEventListener("hashchange", () => this.restore(), { signal });
+    document.addEventListener("keydown", (event) => this.key(event), { signal });
     window.repwatch = this.asked();
     this.ready = this.start();
   }
@@ -105,13 +107,19 @@ export class Workbench {
     this.dots = choice("Marks", (marks) => this.set({ marks }));
     this.tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
-    const help = element("p", { className: "sentence", title: KEYS }, SENTENCE);
+    const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("p", {}, KEYS));
     root.replaceChildren(
-      element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, this.tools, this.status),
-      help,
+      element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, this.tools, keys, this.status),
+      element("p", { className: "sentence" }, SENTENCE),
       this.main,
       this.steps.node,
     );
+  }
+
+  /** Another page takes this one's place. */
+  leave() {
+    this.steps.stop();
+    this.listening.abort();
   }
 
   /** A newer document: what the reader chose stays; who looked at the newest step goes along. */

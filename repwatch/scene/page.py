@@ -54,7 +54,6 @@ class MapRow(TypedDict):
     x: str
     y: str
     causes: list[CausePlace]
-    notes: list[str]
 
 
 class PageFlag(TypedDict):
@@ -208,7 +207,6 @@ def map_row(
         x=packed(grid[:, 0]),
         y=packed(grid[:, 1]),
         causes=causes,
-        notes=scene["notes"],
     )
 
 
