@@ -2,6 +2,7 @@
 // files: which there are, which one is shown, and staying live.
 // TensorBoard loads this module in a frame of its own origin and calls render().
 
+import { useAddressOf } from "./address.js";
 import { Live } from "./live.js";
 import { Page } from "./page.js";
 import { unpack } from "./payload.js";
@@ -34,6 +35,7 @@ async function findRegistries() {
 async function showPage(root, registries) {
   document.body.className = "workbench";
   await addStyle("workbench.css");
+  if (tensorBoard()) useAddressOf(tensorBoard());
   const live = new Live(root, registries, async (route, parameters) => {
     const reply = await fetchReply(`${route}?${new URLSearchParams(parameters)}`);
     return { content: await reply.json(), tag: reply.headers.get("ETag") };
@@ -211,14 +213,18 @@ function loadPlotly() {
   return plotly;
 }
 
+/** The window around this one, where it is of the same origin; null where there is none. */
+function tensorBoard() {
+  try {
+    return window.parent !== window && window.parent.document ? window.parent : null;
+  } catch {
+    return null;
+  }
+}
+
 /** TensorBoard tells plugins nothing of its theme: the parent's body has the class. */
 function followTheme(apply) {
-  let body = null;
-  try {
-    body = window.parent === window ? null : window.parent.document.body;
-  } catch {
-    body = null;
-  }
+  const body = tensorBoard()?.document.body ?? null;
   if (body === null) {
     const theme = window.matchMedia("(prefers-color-scheme: dark)");
     theme.addEventListener("change", () => apply(theme.matches));

@@ -232,6 +232,23 @@ def test_where_there_is_a_registry_the_tab_is_the_page_with_three_boxes(
     assert reader.complaints() == []
 
 
+def test_the_address_of_tensorboard_restores_the_state(reader: Reader, beside: str) -> None:
+    reader.open(f"{beside}#repwatch")
+    reader.enter_tab()
+    reader.wait_state("drawn")
+    reader.find(".row button[value='graph']").click()
+    reader.press(".middle canvas", Keys.ARROW_LEFT, Keys.ENTER)
+    reader.wait("window.parent.location.search.includes('view%3Dgraph%26point')")
+    reader.leave_tab()
+    address = reader.driver.current_url
+    reader.open("about:blank")
+    reader.open(address)
+    reader.enter_tab()
+    reader.wait_state("drawn")
+    assert reader.find(".row button[value='graph']").get_attribute("aria-pressed") == "true"
+    assert reader.find(".point").get_attribute("data-point") != ""
+
+
 def test_another_map_and_measures_are_asked_for_when_they_are_wanted(
     reader: Reader, beside: str
 ) -> None:
