@@ -66,6 +66,9 @@ def test_resting_on_a_point_tells_what_it_is_with_its_markup_as_text(
 def test_moving_the_slider_changes_the_figure(tab: Reader, trained: Trained) -> None:
     run = Registry(trained.registry).run(trained.current)
     every = sorted({snapshot.step for snapshot in run.snapshots()})
+    # TensorBoard may still be reading the event files: the picture of the last step is waited for.
+    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    tab.wait("document.querySelector('.plot').dataset.points === arguments[0]", str(len(placed)))
     whole = tab.points()
     assert tab.text(".step") == f"step {every[-1]} · {len(every)} of {len(every)}"
     tab.step_back()
