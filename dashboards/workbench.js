@@ -300,7 +300,7 @@ export class Workbench {
     this.follow.show(runs.map((name) => [name, name]), state.follow);
     this.layout.show(state.view);
     this.column.show(Object.keys(scene.points.columns).map((name) => [name, name]), state.by);
-    this.dots.show(scene.points.sprite ? [["thumbnails", "thumbnails"], ["dots", "dots"]] : [], state.marks);
+    this.dots.show(scene.points.sprite && state.mode !== "gallery" ? [["thumbnails", "thumbnails"], ["dots", "dots"]] : [], state.marks);
     if (this.search.value !== state.query) this.search.value = state.query;
     const count = this.marked?.filter(Boolean).length;
     this.found.textContent = this.marked ? `${count} of ${scene.n}` : "";
