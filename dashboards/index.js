@@ -1,6 +1,9 @@
-// The shell inside TensorBoard: which figures there are, which one is shown, and staying live.
+// The shell inside TensorBoard: the page of a registry where there is one, else figures from event
+// files: which there are, which one is shown, and staying live.
 // TensorBoard loads this module in a frame of its own origin and calls render().
 
+import { useAddressOf } from "./address.js";
+import { Live } from "./live.js";
 import { Page } from "./page.js";
 import { unpack } from "./payload.js";
 
@@ -8,25 +11,74 @@ const HERE = new URL(".", import.meta.url);
 const PAUSE = 15000;
 const LONGEST_PAUSE = 120000;
 const KEPT = 40;
+const POINT_TO_REGISTRY =
+  "To look into representations and points too, show TensorBoard the registry: --repwatch_registry PATH/repwatch.db";
 
-export function render() {
-  const style = document.createElement("link");
-  style.rel = "stylesheet";
-  style.href = new URL("style.css", HERE).href;
-  document.head.append(style);
+export async function render() {
   const root = document.createElement("div");
   root.id = "app";
   document.body.append(root);
+  const registries = await findRegistries();
+  if (registries.length > 0) await showPage(root, registries);
+  else await showFigures(root);
+}
+
+async function findRegistries() {
+  try {
+    return (await fetchJson("registries")).registries;
+  } catch {
+    // The figures' view tells that nobody answers, and tries again.
+    return [];
+  }
+}
+
+async function showPage(root, registries) {
+  document.body.className = "workbench";
+  await addStyle("workbench.css");
+  if (tensorBoard()) useAddressOf(tensorBoard());
+  const live = new Live(root, registries, async (route, parameters) => {
+    const reply = await fetchReply(`${route}?${new URLSearchParams(parameters)}`);
+    return { content: await reply.json(), tag: reply.headers.get("ETag") };
+  });
+  followTheme((dark) => live.setTheme(dark));
+  listenToParent("experimental.DataReloaded", () => live.refresh());
+  await live.refresh();
+  keepLooking(() => live.refresh());
+}
+
+async function showFigures(root) {
+  await addStyle("style.css");
   const tab = new Tab(root);
-  style.addEventListener("load", () => tab.page.resize());
   followTheme((dark) => tab.page.setTheme(dark));
   listenToParent("experimental.DataReloaded", () => tab.refresh());
-  tab.start();
+  tab.page.resize();
+  await tab.start();
+}
+
+function addStyle(name) {
+  const style = document.createElement("link");
+  style.rel = "stylesheet";
+  style.href = new URL(name, HERE).href;
+  document.head.append(style);
+  return new Promise((resolve) => {
+    style.addEventListener("load", resolve);
+    style.addEventListener("error", resolve);
+  });
+}
+
+/** Acts again and again, more rarely while it fails. A hidden tab asks nothing. */
+function keepLooking(act, failures = 0) {
+  setTimeout(async () => {
+    const looked = document.visibilityState === "visible" && window.innerHeight > 0;
+    const fine = looked ? await act() : true;
+    keepLooking(act, fine ? 0 : failures + 1);
+  }, Math.min(PAUSE * 2 ** failures, LONGEST_PAUSE));
 }
 
 class Tab {
   constructor(root) {
     this.page = new Page(root, loadPlotly);
+    this.page.advise(POINT_TO_REGISTRY);
     this.index = {};
     this.run = null;
     this.tag = null;
@@ -34,37 +86,28 @@ class Tab {
     this.following = true;
     this.figures = new Map();
     this.asked = 0;
-    this.failures = 0;
   }
 
   async start() {
     this.page.say("loading", "Reading the figures …");
     await this.refresh();
-    this.schedule();
+    keepLooking(() => this.refresh());
   }
 
-  schedule() {
-    const pause = Math.min(PAUSE * 2 ** this.failures, LONGEST_PAUSE);
-    setTimeout(async () => {
-      // A hidden tab asks nothing; it catches up when it is looked at.
-      if (document.visibilityState === "visible" && window.innerHeight > 0) await this.refresh();
-      this.schedule();
-    }, pause);
-  }
-
+  /** Reads what there is; gives whether the server answered. */
   async refresh() {
     try {
       const { runs } = await fetchJson("figures");
       this.index = Object.fromEntries(runs.map(({ run, tags }) => [run, tags]));
-      this.failures = 0;
     } catch (error) {
-      this.failures += 1;
       // What is drawn stays; only the status line tells that it may be old.
       if (this.page.figure) this.page.setStatus("TensorBoard does not answer");
       else this.page.say("error", "TensorBoard does not answer.", `${error.message}\nIs it still running? This page tries again by itself.`);
-      return;
+      return false;
     }
+    if ((await findRegistries()).length > 0) window.location.reload();
     await this.choose();
+    return true;
   }
 
   /** Keeps what the reader chose where it still exists, else takes the newest. */
@@ -76,7 +119,8 @@ class Tab {
         "empty",
         "No map yet.",
         "Add RepWatch() to the callbacks of a Trainer that has a TensorBoardLogger, and train.\n" +
-          "The first map appears with the first snapshot; this page looks again by itself.",
+          "The first map appears with the first snapshot; this page looks again by itself.\n" +
+          `${POINT_TO_REGISTRY}`,
       );
       return;
     }
@@ -142,10 +186,14 @@ function newest(index) {
 }
 
 async function fetchJson(address) {
+  return (await fetchReply(address)).json();
+}
+
+async function fetchReply(address) {
   // "no-cache" asks every time, and costs a short 304 when nothing changed.
   const reply = await fetch(new URL(address, HERE), { cache: "no-cache", credentials: "same-origin" });
   if (!reply.ok) throw new Error(`The answer was ${reply.status}: ${(await reply.text()).slice(0, 200)}`);
-  return reply.json();
+  return reply;
 }
 
 let plotly = null;
@@ -165,14 +213,18 @@ function loadPlotly() {
   return plotly;
 }
 
+/** The window around this one, where it is of the same origin; null where there is none. */
+function tensorBoard() {
+  try {
+    return window.parent !== window && window.parent.document ? window.parent : null;
+  } catch {
+    return null;
+  }
+}
+
 /** TensorBoard tells plugins nothing of its theme: the parent's body has the class. */
 function followTheme(apply) {
-  let body = null;
-  try {
-    body = window.parent === window ? null : window.parent.document.body;
-  } catch {
-    body = null;
-  }
+  const body = tensorBoard()?.document.body ?? null;
   if (body === null) {
     const theme = window.matchMedia("(prefers-color-scheme: dark)");
     theme.addEventListener("change", () => apply(theme.matches));

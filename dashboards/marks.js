@@ -29,9 +29,14 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+/** The outline of a layer's mark, around the origin, about 5 units in radius. */
+export function markPath(symbol) {
+  return PATHS[symbol] ?? PATHS[0];
+}
+
 /** The mark of a layer, in the colour of the text around it. */
 export function mark(symbol) {
-  return drawing(PATHS[symbol] ?? PATHS[0], { fill: "currentColor" });
+  return drawing(markPath(symbol), { fill: "currentColor" });
 }
 
 /** A short line with its newest point, the sign of a trajectory. */

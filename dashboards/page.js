@@ -29,6 +29,7 @@ export class Page {
     this.sentence = element("p", { className: "sentence" });
     this.key_ = element("aside", { className: "key", "aria-label": "Key and filters" });
     this.notes = element("ul", { className: "notes" });
+    this.advice = element("p", { className: "notes advice" });
     root.replaceChildren(
       element("header", {}, element("h1", {}, "RepWatch"), this.pickers, this.status),
       element(
@@ -40,6 +41,7 @@ export class Page {
           this.sentence,
           element("div", { className: "stage" }, this.plot, this.state),
           this.notes,
+          this.advice,
         ),
         this.key_,
       ),
@@ -78,6 +80,11 @@ export class Page {
     if (signature === this.signature) return;
     this.signature = signature;
     this.pickers.replaceChildren(...nodes);
+  }
+
+  /** A sentence that stands under the figure, whatever it is. */
+  advise(text) {
+    this.advice.textContent = text;
   }
 
   setStatus(text) {

@@ -1,6 +1,7 @@
 """The command line: reads the registry and shows it; only `label` writes.
 
-repwatch demo | runs | show | label | map | compare, each with --help, the reading ones with --json.
+repwatch demo | runs | show | label | map | report | compare, each with --help, those that read and
+tell with --json.
 """
 
 from __future__ import annotations
@@ -206,6 +207,53 @@ def draw_map(
         return
     figures.write_html(scene, out, overwrite=overwrite)
     console.print(f"{out}: {len(scene['snapshots'])} snapshots", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="[RUN]...", help="Runs to watch; without any all that are not landmarks."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    distance: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Distance of the maps in it; may be given again. All if absent."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The page's title.")] = "RepWatch",
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+    registry: RegistryOption = None,
+) -> None:
+    """Write the page of the registry as one self-contained HTML file.
+
+    It shows the space of representations, the representation that is pointed at, and the probe
+    point that is pointed at in it.
+    """
+    from repwatch.report import DISTANCES, write_report
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("Reading trajectories", total=None)
+        write_report(
+            _open(registry),
+            out,
+            runs=runs or (),
+            distances=distance or DISTANCES,
+            title=title,
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    size = out.stat().st_size / 1e6
+    console.print(f"{out}: {size:.1f} MB", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -25,7 +25,7 @@ def call(registry: Registry, *words: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["compare"]]
+    "command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["report"], ["compare"]]
 )
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])
@@ -85,6 +85,22 @@ def test_map_writes_one_file_and_never_overwrites_unasked(
     assert call(registry, "map", "--out", str(out), "--method", "pca").exit_code != 0
     assert out.read_bytes() == first
     assert call(registry, "map", "--out", str(out), "--overwrite").exit_code == 0
+
+
+def test_report_writes_one_file_and_never_overwrites_unasked(
+    registry: Registry, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.html"
+    words = ["report", "current", "--out", str(out), "--distance", "cosine"]
+    result = call(registry, *words)
+    assert result.exit_code == 0, result.output
+    first = out.read_bytes()
+    assert b'"current":["current"]' in first
+    assert call(registry, *words).exit_code != 0
+    assert out.read_bytes() == first
+    assert call(registry, *words, "--overwrite").exit_code == 0
+    assert call(registry, "report", "nobody", "--out", str(tmp_path / "x.html")).exit_code != 0
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_map_as_json_is_the_scene(registry: Registry) -> None:

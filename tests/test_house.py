@@ -26,6 +26,7 @@ LAYERS = (
     "scene",
     "figures",
     "watcher",
+    "report",
     "tensorboard",
     "loggers",
     "lightning",

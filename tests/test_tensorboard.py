@@ -19,6 +19,7 @@ from werkzeug.test import Client, TestResponse
 from repwatch.errors import MissingPackageError
 from repwatch.figures import map_figure, payload, unpack
 from repwatch.figures.export import asset
+from repwatch.report import PAGE_MODULES
 from repwatch.scene import MapScene, build_map, steps
 from repwatch.tensorboard.summary import figure_summary
 from tests.fake_snapshots import population
@@ -134,6 +135,8 @@ def test_an_empty_log_directory_lists_nothing(tmp_path: Path) -> None:
         ("marks.js", "text/javascript"),
         ("payload.js", "text/javascript"),
         ("style.css", "text/css"),
+        ("workbench.css", "text/css"),
+        *((name, "text/javascript") for name in (*PAGE_MODULES, "live.js")),
     ],
 )
 def test_the_page_is_served(board: Client, name: str, kind: str) -> None:
@@ -178,6 +181,10 @@ def test_every_answer_is_conditional_and_not_to_be_sniffed(board: Client, path: 
         "/dashboards/index.js",
         "/report.html",
         "/report.js",
+        "/workbench.html",
+        "/opened.js",
+        "/repwatch.db",
+        "/logs/repwatch.db",
         "/INDEX.JS",
         "/.hidden",
         "/",

@@ -20,10 +20,17 @@ def network(seed: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 3))
 
 
-def watch(registry: Registry, name: str, *, scale: float = 1.0, steps: int = 4) -> str:
+def watch(
+    registry: Registry,
+    name: str,
+    *,
+    scale: float = 1.0,
+    steps: int = 4,
+    probe: ProbeSet = PROBE,
+) -> str:
     """One run whose weights grow by `scale` a step; its name."""
     model = network(seed=sum(map(ord, name)))
-    with Watcher(model, PROBE, registry=registry, run_name=name, draw_map=False) as watcher:
+    with Watcher(model, probe, registry=registry, run_name=name, draw_map=False) as watcher:
         for step in range(steps):
             watcher.snapshot(step, epoch=step)
             watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     from repwatch.scene import MapScene
 
-__all__ = ["asset", "payload", "plotly_js", "unpack", "write_html"]
+__all__ = [
+    "asset",
+    "bundle",
+    "fill",
+    "free_target",
+    "payload",
+    "plotly_js",
+    "unpack",
+    "write_atomically",
+    "write_html",
+]
 
 VERSION = 1
 _BREAK = "<br>"
@@ -209,19 +219,26 @@ def _unpack(value: Any, lines: list[str]) -> Any:
 def _page(content: bytes, title: str) -> str:
     parts = {
         "TITLE": html.escape(title),
-        "STYLE": asset("style.css").decode(),
         # Within a script element only "<" can end it.
         "FIGURE": content.decode().replace("<", "\\u003c"),
         "PLOTLY": plotly_js().read_text(encoding="utf-8"),
-        "MODULES": _bundle(),
+        "MODULES": bundle(_MODULES),
     }
-    template = asset("report.html").decode()
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)
+    return fill("report.html", parts, style="style.css")
 
 
-def _bundle() -> str:
-    """The page's modules as one: an inline module cannot import a file that is not there."""
-    texts = [asset(name).decode() for name in _MODULES]
+def fill(template: str, parts: Mapping[str, str], *, style: str) -> str:
+    """A page of the sources with its style and its parts, which stand in it as {{NAME}}."""
+    every = {"STYLE": asset(style).decode(), **parts}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: every[found.group(1)], asset(template).decode())
+
+
+def bundle(modules: Sequence[str]) -> str:
+    """Modules as one: an inline module cannot import a file that is not there.
+
+    They stand in the order in which they use each other, and share one set of top-level names.
+    """
+    texts = [asset(name).decode() for name in modules]
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
 
 

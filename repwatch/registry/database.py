@@ -185,8 +185,12 @@ class Database:
     def _transact(self, task: Callable[[Connection], T], engine: Engine) -> T:
         for attempt in range(_TRIES):
             try:
-                with _gate.passed(), engine.connect() as connection, connection.begin():
-                    return task(connection)
+                with _gate.passed(), engine.connect() as connection:
+                    try:
+                        with connection.begin():
+                            return task(connection)
+                    finally:
+                        _let_go_if_still(connection)
             except (SQLAlchemyError, sqlite3.Error) as error:
                 if attempt == _TRIES - 1 or not _passes_with_time(error):
                     raise self._explain(error) from error
@@ -228,11 +232,11 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
             connection.close()
-            # In a folder that takes no writes, WAL cannot be read but as a file that nobody
-            # changes; with a journal beside it that would not be true.
+            # WAL that nobody has open, or that stands in a folder that takes no writes, can be read
+            # only as a file that nobody changes; with a journal beside it that would not be true.
             if Path(f"{path}-wal").exists():
                 raise
-            return _connect_sqlite(path, "mode=ro&immutable=1")
+            return _connect_sqlite(path, "mode=ro&immutable=1", _Still)
         return connection
 
     engine = create_engine(
@@ -254,11 +258,23 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
     return engine
 
 
-def _connect_sqlite(path: Path, options: str) -> sqlite3.Connection:
+class _Still(sqlite3.Connection):
+    """A connection to a file that nobody changes: good for one transaction, for they may begin."""
+
+
+def _let_go_if_still(connection: Connection) -> None:
+    if not connection.invalidated and isinstance(connection.connection.dbapi_connection, _Still):
+        connection.invalidate()
+
+
+def _connect_sqlite(
+    path: Path, options: str, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.as_uri()}?{options}",
         uri=True,
         timeout=BUSY_SECONDS,
+        factory=factory,
         isolation_level=None,
         check_same_thread=False,
     )

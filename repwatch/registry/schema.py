@@ -61,24 +61,22 @@ def prepare_postgresql(engine: Engine, *, read_only: bool) -> None:
 
 
 def check_file(path: Path) -> bool:
-    """Whether `path` holds anything; RegistryError where that is not an SQLite database."""
+    """Whether `path` holds anything.
+
+    The file is not opened: to close it again would take away the locks of all connections that
+    this process has to it (POSIX), and another process could then break what they read. What is no
+    database SQLite itself refuses.
+    """
     if path.is_dir():
         raise RegistryUnwritableError(
             f"{path} is a folder; the registry must be a file, such as {path / 'repwatch.db'}."
         )
     try:
-        with path.open("rb") as file:
-            start = file.read(16)
+        return path.stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise RegistryError(f"The registry {path} cannot be read: {error}.") from error
-    if start and start != b"SQLite format 3\x00":
-        raise RegistryError(
-            f"{path} is not an SQLite database and is left as it is. Give another path for the "
-            "registry."
-        )
-    return bool(start)
 
 
 def _is_current(engine: Engine, place: str, *, read_only: bool) -> bool:

@@ -1,11 +1,14 @@
-"""What the page shows, as one versioned document.
+"""What is shown, as versioned documents.
 
-Snapshots, their positions and the runs that they belong to go in; a plain dictionary comes out that
-`json.dumps(..., allow_nan=False)` takes as it is. Figures and pages draw this document and decide
-nothing: which snapshots have no place, where a cause is written and which metric is the key one is
-decided here.
+Snapshots, their positions and the runs that they belong to go in; plain dictionaries come out that
+`json.dumps(..., allow_nan=False)` takes as they are. Figures and pages draw these documents and
+decide nothing: which snapshots have no place, where a cause is written and which metric is the key
+one is decided here.
 
-    snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  figures, page
+    snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  figures
+    snapshots + runs + maps                       ->  build_page ->  PageScene     \\
+    probe points + images                         ->  build_points -> PointsScene   >  the page
+    RDMs of a trajectory                          ->  make_views, pack_views       /
 """
 
 from __future__ import annotations
@@ -22,16 +25,40 @@ from repwatch.scene.document import (
     outcome,
     steps,
 )
+from repwatch.scene.page import (
+    PAGE_VERSION,
+    MapRow,
+    PageScene,
+    Trajectory,
+    build_page,
+    map_row,
+    pack_distances,
+)
+from repwatch.scene.points import PointsScene, build_points
+from repwatch.scene.views import Views, make_views, pack_views, unpack_views
 
 __all__ = [
+    "PAGE_VERSION",
     "VERSION",
     "CausePlace",
     "FlagRow",
+    "MapRow",
     "MapScene",
+    "PageScene",
+    "PointsScene",
     "RunRow",
     "SnapshotLike",
     "SnapshotRow",
+    "Trajectory",
+    "Views",
     "build_map",
+    "build_page",
+    "build_points",
+    "make_views",
+    "map_row",
     "outcome",
+    "pack_distances",
+    "pack_views",
     "steps",
+    "unpack_views",
 ]

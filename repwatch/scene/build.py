@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from repwatch.scene.document import (
     SnapshotRow,
     outcome,
 )
+from repwatch.scene.plain import plain, real, text, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,10 +85,10 @@ def build_map(
         flags=[_flag_row(flag, names, runs) for flag in flags],
         metric=_key_metric(metric, names, runs, run_rows),
         settings=_settings(run_rows),
-        method=_text(getattr(space, "method", None)),
-        distance=_text(getattr(space, "distance", None)),
-        seed=_whole(getattr(space, "seed", None)),
-        perplexity=_real(getattr(space, "perplexity", None)),
+        method=text(getattr(space, "method", None)),
+        distance=text(getattr(space, "distance", None)),
+        seed=whole(getattr(space, "seed", None)),
+        perplexity=real(getattr(space, "perplexity", None)),
         notes=[*map(str, notes), *_diverged_notes(lost)],
     )
 
@@ -125,10 +125,10 @@ def _snapshot_row(snapshot: SnapshotLike, place: tuple[float, float]) -> Snapsho
         run=str(snapshot.run),
         layer=str(snapshot.layer),
         step=int(snapshot.step),
-        epoch=_whole(snapshot.epoch),
+        epoch=whole(snapshot.epoch),
         depth=int(snapshot.depth),
-        label=_text(snapshot.label),
-        cause=_text(snapshot.cause),
+        label=text(snapshot.label),
+        cause=text(snapshot.cause),
         x=place[0],
         y=place[1],
     )
@@ -146,11 +146,11 @@ def _run_rows(snapshots: Sequence[SnapshotLike], runs: Sequence[Any]) -> list[Ru
         rows.append(
             RunRow(
                 name=name,
-                label=_text(getattr(source, "label", None)),
-                cause=_text(getattr(source, "cause", None)),
-                status=_text(getattr(source, "status", None)),
-                hparams=_plain(getattr(source, "hparams", None) or {}),
-                metrics=_plain(getattr(source, "metrics", None) or {}),
+                label=text(getattr(source, "label", None)),
+                cause=text(getattr(source, "cause", None)),
+                status=text(getattr(source, "status", None)),
+                hparams=plain(getattr(source, "hparams", None) or {}),
+                metrics=plain(getattr(source, "metrics", None) or {}),
             )
         )
     return rows
@@ -239,12 +239,12 @@ def _flag_row(flag: Any, current: Sequence[str], runs: Sequence[Any]) -> FlagRow
     return FlagRow(
         run=str((owners or [*current, ""])[0]),
         kind=str(flag.kind),
-        step=_whole(flag.step),
-        epoch=_whole(flag.epoch),
-        layer=_text(flag.layer),
+        step=whole(flag.step),
+        epoch=whole(flag.epoch),
+        layer=text(flag.layer),
         message=str(flag.message),
-        cause=_text(flag.cause),
-        probability=_real(flag.probability),
+        cause=text(flag.cause),
+        probability=real(flag.probability),
     )
 
 
@@ -294,31 +294,3 @@ def _diverged_notes(lost: Sequence[Mapping[str, Any]]) -> list[str]:
             "The activations were NaN or infinite, so there is no place on the map."
         )
     return sentences
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A flat, JSON-able copy: numbers stay numbers, NaN and infinity become their names."""
-    return {str(key): _scalar(value) for key, value in values.items()}
-
-
-def _scalar(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        real = float(value)
-        return real if math.isfinite(real) else str(real)
-    return str(value)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _real(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None

@@ -19,6 +19,16 @@ _log = logging.getLogger(__name__)
 class RepWatchLoader(base_plugin.TBLoader):  # type: ignore[misc]
     """Makes the plugin, if it can be made."""
 
+    def define_flags(self, parser: Any) -> None:
+        """A flag for registries that are not called repwatch.db under the log directory."""
+        parser.add_argument_group("RepWatch plugin").add_argument(
+            "--repwatch_registry",
+            metavar="PATH",
+            default="",
+            help="Path or URL of the registry that the RepWatch tab shows; several with commas. "
+            "Without it, each repwatch.db under the log directory.",
+        )
+
     def fix_flags(self, flags: Any) -> None:
         """Keep every step: TensorBoard's default is 10 of them. The user's own number wins."""
         samples = dict(getattr(flags, "samples_per_plugin", None) or {})

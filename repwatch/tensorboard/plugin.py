@@ -1,15 +1,14 @@
-"""The RepWatch tab: lists figures, hands out one at a time, and serves a fixed list of files.
+"""The RepWatch tab: the page of a registry, else figures of event files, and a fixed list of files.
 
-Read-only. Every answer comes from TensorBoard's data provider or from a file named in `_FILES` or
-from the installed plotly; no part of a request becomes a path.
+Read-only. Every answer comes from a registry that `registries` found, from TensorBoard's data
+provider, or from a file named in `_FILES` or in the installed plotly; no part of a request becomes
+a path.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
-import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -21,22 +20,31 @@ from werkzeug import Request, Response
 
 from repwatch.errors import MissingPackageError
 from repwatch.figures.export import asset, plotly_js
+from repwatch.tensorboard.answers import JSON, answer, application, refuse
+from repwatch.tensorboard.registries import RegistryRoutes
 from repwatch.tensorboard.summary import PLUGIN_NAME
 
 __all__ = ["RepWatchPlugin"]
 
+_SCRIPTS = (
+    *("index.js", "page.js", "map.js", "marks.js", "texts.js", "payload.js", "live.js"),
+    *(
+        "address.js",
+        "colours.js",
+        "document.js",
+        "finding.js",
+        "gallery.js",
+        "layout.js",
+        "pair.js",
+        "pens.js",
+    ),
+    *("picture.js", "point.js", "scatter.js", "sheets.js", "space.js", "stepbar.js", "widgets.js"),
+    *("workbench.js", "plotly.min.js"),
+)
 _FILES = {
-    "index.js": "text/javascript; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "map.js": "text/javascript; charset=utf-8",
-    "marks.js": "text/javascript; charset=utf-8",
-    "texts.js": "text/javascript; charset=utf-8",
-    "payload.js": "text/javascript; charset=utf-8",
-    "style.css": "text/css; charset=utf-8",
-    "plotly.min.js": "text/javascript; charset=utf-8",
+    **dict.fromkeys(_SCRIPTS, "text/javascript; charset=utf-8"),
+    **dict.fromkeys(("style.css", "workbench.css"), "text/css; charset=utf-8"),
 }
-_JSON = "application/json"
-_TEXT = "text/plain; charset=utf-8"
 # More than any run has: the provider wants a number, and every step is to be listed.
 _ALL = 10**6
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -51,22 +59,24 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def __init__(self, context: Any) -> None:
         self._provider = context.data_provider
+        self._registries = RegistryRoutes(context)
 
     def is_active(self) -> bool:
-        """Whether to ask: TensorBoard lists a plugin with data by itself."""
-        return False
+        """Whether there is a registry: a plugin with figures TensorBoard lists by itself."""
+        return self._registries.any_found()
 
     def frontend_metadata(self) -> Any:
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="RepWatch")
 
     def get_plugin_apps(self) -> dict[str, App]:
-        """The routes: two for data, and one for each file of the page."""
-        files = {f"/{name}": _app(_serve_file(name, kind)) for name, kind in _FILES.items()}
-        return {
-            "/figures": _app(self._serve_figures),
-            "/figure": _app(self._serve_figure),
-            **files,
+        """The routes: those of registries, two for figures, and one for each file of the page."""
+        routes = {
+            "/figures": self._serve_figures,
+            "/figure": self._serve_figure,
+            **self._registries.routes(),
+            **{f"/{name}": _serve_file(name, kind) for name, kind in _FILES.items()},
         }
+        return {path: application(serve) for path, serve in routes.items()}
 
     def _serve_figures(self, request: Request) -> Response:
         """`{"runs": [{"run", "tags": [{"tag", "steps", "time"}]}]}`, in order of names."""
@@ -87,25 +97,25 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             for run, tags in sorted(series.items())
         ]
         listed = {"runs": [run for run in runs if run["tags"]]}
-        return _answer(request, json.dumps(listed).encode(), _JSON)
+        return answer(request, json.dumps(listed).encode(), JSON)
 
     def _serve_figure(self, request: Request) -> Response:
         """The payload for `?run=&tag=&step=`."""
         run, tag = request.args.get("run"), request.args.get("tag")
         step = request.args.get("step", type=int)
         if run is None or tag is None or step is None:
-            return _refuse("Expected run, tag and a whole number as step.", 400)
+            return refuse("Expected run, tag and a whole number as step.", 400)
         wanted = provider.RunTagFilter(runs=[run], tags=[tag])
         data = self._read(request, wanted).get(run, {}).get(tag, [])
         found = next((datum for datum in data if datum.step == step and datum.values), None)
         if found is None:
-            return _refuse("There is no figure for this run, tag and step.", 404)
+            return refuse("There is no figure for this run, tag and step.", 404)
         context = plugin_util.context(request.environ)
         blob = self._provider.read_blob(context, blob_key=found.values[0].blob_key)
         packed = bytes(blob)
         if not packed.startswith(_GZIP_MAGIC):
             packed = gzip.compress(packed, mtime=0)
-        return _answer(request, packed, _JSON, packed=True)
+        return answer(request, packed, JSON, packed=True)
 
     def _read(self, request: Request, wanted: Any) -> dict[str, dict[str, list[Any]]]:
         try:
@@ -122,26 +132,14 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return series
 
 
-def _app(serve: Callable[[Request], Response]) -> App:
-    """A WSGI application that only reads."""
-
-    @Request.application
-    def application(request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return _refuse("Only GET and HEAD are known here.", 405)
-        return serve(request)
-
-    return application
-
-
 def _serve_file(name: str, kind: str) -> Callable[[Request], Response]:
     def serve(request: Request) -> Response:
         try:
             if name == "plotly.min.js":
-                return _answer(request, _packed_plotly(), kind, packed=True)
-            return _answer(request, asset(name), kind)
+                return answer(request, _packed_plotly(), kind, packed=True)
+            return answer(request, asset(name), kind)
         except MissingPackageError as error:
-            return _refuse(str(error), 500)
+            return refuse(str(error), 500)
 
     return serve
 
@@ -150,32 +148,3 @@ def _serve_file(name: str, kind: str) -> Callable[[Request], Response]:
 def _packed_plotly() -> bytes:
     """plotly.min.js, compressed once for the life of the server: 4.8 MB become 1.4."""
     return gzip.compress(plotly_js().read_bytes(), compresslevel=6, mtime=0)
-
-
-def _answer(request: Request, content: bytes, kind: str, *, packed: bool = False) -> Response:
-    """A conditional, compressed answer. `packed`: the content is gzip already."""
-    tag = hashlib.sha256(content).hexdigest()[:24]
-    takes_gzip = request.accept_encodings["gzip"] > 0
-    if takes_gzip and not packed:
-        content = gzip.compress(content, compresslevel=6, mtime=0)
-    elif packed and not takes_gzip:
-        content = _decompress(content)
-    response = Response(content, content_type=kind)
-    if takes_gzip:
-        response.headers["Content-Encoding"] = "gzip"
-    response.set_etag(tag, weak=True)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept-Encoding"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.make_conditional(request.environ)
-    return response
-
-
-def _decompress(content: bytes) -> bytes:
-    return zlib.decompress(content, wbits=31)
-
-
-def _refuse(message: str, code: int) -> Response:
-    response = Response(message, status=code, content_type=_TEXT)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response

@@ -44,7 +44,9 @@ def fill(
 ) -> None:
     """Train runs until `read` has at least `count` more snapshots to give."""
     images, labels = digits().tensors
-    probe = ProbeSet(images[:points], columns={"label": labels[:points].tolist()})
+    shown = (255 * images[:points, 0]).round().byte().numpy()
+    columns = {"label": labels[:points].tolist()}
+    probe = ProbeSet(images[:points], columns=columns, images=shown)
     stored, seed = 0, first_seed
     while stored < count:
         stored += _train(registry, probe, images[points:], labels[points:], seed, steps_each)

@@ -9,15 +9,18 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 from torch.utils.tensorboard import SummaryWriter
 
 from repwatch import Registry
 from repwatch.figures import map_figure, payload
+from repwatch.registry import NewSnapshot
 from repwatch.scene import build_map, steps
 from repwatch.tensorboard.summary import figure_summary
 from tests.browser.conftest import Trained, wait_for
 from tests.browser.reader import Reader
 from tests.fake_snapshots import population
+from tests.watcher_helpers import landmark_registry, watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -63,6 +66,9 @@ def test_resting_on_a_point_tells_what_it_is_with_its_markup_as_text(
 def test_moving_the_slider_changes_the_figure(tab: Reader, trained: Trained) -> None:
     run = Registry(trained.registry).run(trained.current)
     every = sorted({snapshot.step for snapshot in run.snapshots()})
+    # TensorBoard may still be reading the event files: the picture of the last step is waited for.
+    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    tab.wait("document.querySelector('.plot').dataset.points === arguments[0]", str(len(placed)))
     whole = tab.points()
     assert tab.text(".step") == f"step {every[-1]} · {len(every)} of {len(every)}"
     tab.step_back()
@@ -189,3 +195,95 @@ def test_a_server_that_does_not_answer_is_told(reader: Reader, address: str) -> 
     reader.open(f"{address}data/plugin_entry.html?name=repwatch")
     reader.wait_state("error")
     assert "does not answer" in reader.text(".state")
+
+
+SHOWN = "document.querySelector('.middle .plot')?.dataset.shown"
+
+
+@pytest.fixture(name="beside", scope="module")
+def start_board_with_registry(board: Board, trained: Trained) -> str:
+    """A TensorBoard whose log directory holds the registry too."""
+    return board(trained.registry.parent)
+
+
+def test_where_there_is_a_registry_the_tab_is_the_page_with_three_boxes(
+    reader: Reader, beside: str, trained: Trained
+) -> None:
+    reader.open(f"{beside}#repwatch")
+    reader.enter_tab()
+    reader.wait_state("drawn")
+    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    reader.wait(
+        "document.querySelector('.space .plot').dataset.points === arguments[0]", str(len(placed))
+    )
+    assert trained.current in reader.text(".middle .title")
+    before = reader.driver.execute_script(f"return {SHOWN}")
+    reader.press(".space canvas", Keys.ARROW_LEFT)
+    reader.wait(f"{SHOWN} !== arguments[0]", before)
+    reader.press(".middle canvas", Keys.ARROW_LEFT)
+    reader.wait("document.querySelector('.point').dataset.point !== ''")
+    asked = [urlsplit(url) for url in reader.requested()]
+    assert {url.path.rpartition("/")[2] for url in asked} >= {
+        "registries",
+        "page",
+        "points",
+        "views",
+    }
+    assert "plotly.min.js" not in {url.path.rpartition("/")[2] for url in asked}
+    hosts = {url.netloc for url in asked if url.scheme not in ("data", "blob", "chrome")}
+    assert hosts == {urlsplit(beside).netloc}
+    assert reader.complaints() == []
+
+
+def test_the_address_of_tensorboard_restores_the_state(reader: Reader, beside: str) -> None:
+    reader.open(f"{beside}#repwatch")
+    reader.enter_tab()
+    reader.wait_state("drawn")
+    reader.find(".row button[value='graph']").click()
+    reader.press(".middle canvas", Keys.ARROW_LEFT, Keys.ENTER)
+    reader.wait("window.parent.location.search.includes('view%3Dgraph%26point')")
+    reader.leave_tab()
+    address = reader.driver.current_url
+    reader.open("about:blank")
+    reader.open(address)
+    reader.enter_tab()
+    reader.wait_state("drawn")
+    assert reader.find(".row button[value='graph']").get_attribute("aria-pressed") == "true"
+    assert reader.find(".point").get_attribute("data-point") != ""
+
+
+def test_another_map_and_measures_are_asked_for_when_they_are_wanted(
+    reader: Reader, beside: str
+) -> None:
+    reader.open(f"{beside}data/plugin_entry.html?name=repwatch")
+    reader.wait_state("drawn")
+    Select(reader.find("select[aria-label='Map']")).select_by_value("pca")
+    reader.wait("document.querySelector('.space .plot').dataset.map === 'pca euclidean'")
+    reader.press("body", "p")
+    reader.press(".space canvas", Keys.ARROW_LEFT, Keys.ENTER)
+    reader.press("body", "p")
+    reader.find("header .row button[value='pair']").click()
+    reader.wait("document.querySelectorAll('.numbers dd').length === 7")
+    assert reader.complaints() == []
+
+
+def test_the_page_follows_a_run_while_it_trains_and_keeps_what_was_chosen(
+    reader: Reader, board: Board, tmp_path: Path
+) -> None:
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    watch(registry, "current")
+    reader.open(f"{board(tmp_path)}data/plugin_entry.html?name=repwatch")
+    reader.wait_state("drawn")
+    reader.wait("document.querySelector('.step').textContent === 'step 3 · 4 of 4'")
+    reader.find(".row button[value='tsne']").click()
+    run = registry.run("current")
+    last = run.snapshots()[-1]
+    new = [
+        NewSnapshot(one.layer, 9, 9, one.depth, one.rdm) for one in run.snapshots() if one.step == 3
+    ]
+    registry.add_snapshots(run.id, new)
+    reader.wait("document.querySelector('.step').textContent === 'step 9 · 5 of 5'", seconds=40)
+    reader.wait(f"{SHOWN} === arguments[0]", f"current · {last.layer} · step 9")
+    assert reader.find(".row button[value='tsne']").get_attribute("aria-pressed") == "true"
+    assert reader.complaints() == []
+    registry.close()

@@ -20,7 +20,7 @@ from repwatch.errors import (
     RegistrySchemaError,
     RegistryUnwritableError,
 )
-from repwatch.registry import Registry, journal, schema
+from repwatch.registry import Registry, database, journal, schema
 from repwatch.registry.schema import HEAD, VERSION_TABLE
 
 from .helpers import LightProbe, run_script, snapshot_of
@@ -29,6 +29,17 @@ from .helpers import LightProbe, run_script, snapshot_of
 def fill(registry: Registry) -> None:
     run = registry.start_run("first", probe=LightProbe())
     registry.add_snapshots(run.id, [snapshot_of()])
+
+
+def closed_connection():
+    class Refusing:
+        def execute(self, statement):
+            raise sqlite3.OperationalError("unable to open database file")
+
+        def close(self):
+            pass
+
+    return Refusing()
 
 
 def set_revision(path: Path, revision: str) -> None:
@@ -103,7 +114,9 @@ class TestFilesThatAreNoRegistry:
     def test_another_kind_of_file_is_left_as_it_is(self, tmp_path, read_only):
         path = tmp_path / "notes.txt"
         path.write_text("dear diary, " * 100)
-        with pytest.raises(RegistryError, match="not an SQLite database and is left as it is"):
+        with pytest.raises(
+            RegistryError, match=r"not a readable SQLite database .* is left as it is"
+        ):
             Registry(path, read_only=read_only).runs()
         assert path.read_text() == "dear diary, " * 100
 
@@ -201,6 +214,31 @@ class TestReadOnly:
         assert len(reading.snapshots()) == 2
         writing.close()
         reading.close()
+
+    def test_a_file_that_nobody_changed_is_read_anew_once_somebody_does(
+        self, tmp_path, monkeypatch
+    ):
+        fill(first := Registry(tmp_path / "a.db"))
+        first.close()
+        connect = database._connect_sqlite
+        refused = []
+
+        def refuse_once(path, options, *rest):
+            # As SQLite does in a folder that takes no writes, while nobody else has the file open.
+            if options == "mode=ro" and not refused:
+                refused.append(path)
+                return closed_connection()
+            return connect(path, options, *rest)
+
+        monkeypatch.setattr(database, "_connect_sqlite", refuse_once)
+        reading = Registry(tmp_path / "a.db", read_only=True)
+        assert len(reading.runs()) == 1
+        assert refused
+        writing = Registry(tmp_path / "a.db")
+        writing.start_run("second", probe=LightProbe())
+        assert len(reading.runs()) == 2
+        for registry in (reading, writing):
+            registry.close()
 
     def test_it_changes_nothing(self, location):
         writing = Registry(location)

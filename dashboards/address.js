@@ -1,0 +1,64 @@
+// The state of the page in its address, so that a link shows the same view: after "#", or inside
+// TensorBoard, whose own address the reader sees, as its parameter "repwatch".
+
+const PARAMETER = "repwatch";
+
+const LISTS = new Set(["off", "layers", "values", "chosen"]);
+const NUMBERS = new Set(["step", "point"]);
+
+let host = null;
+
+/** From now on the address is that of another window of this origin. */
+export function useAddressOf(other) {
+  host = other;
+}
+
+function told() {
+  if (host) return new URL(host.location.href).searchParams.get(PARAMETER) ?? "";
+  return window.location.hash.slice(1);
+}
+
+function tell(text) {
+  if (text === told()) return;
+  const address = new URL((host ?? window).location.href);
+  if (!host) address.hash = text;
+  else if (text) address.searchParams.set(PARAMETER, text);
+  else address.searchParams.delete(PARAMETER);
+  (host ?? window).history.replaceState((host ?? window).history.state, "", address);
+}
+
+/** The state that the address tells; what it does not tell stays as in `defaults`. */
+export function readAddress(defaults) {
+  const parameters = new URLSearchParams(told());
+  const state = structuredClone(defaults);
+  for (const key of Object.keys(defaults)) {
+    const value = parameters.get(key);
+    if (value === null) continue;
+    if (LISTS.has(key)) state[key] = value === "" ? [] : value.split("~").map(decoded);
+    else if (NUMBERS.has(key)) state[key] = Number.isFinite(Number(value)) ? Number(value) : defaults[key];
+    else state[key] = value;
+  }
+  return state;
+}
+
+/** Writes what differs from the defaults; the browser's history does not grow. */
+export function writeAddress(state, defaults) {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) {
+    if (!(key in defaults) || JSON.stringify(value) === JSON.stringify(defaults[key])) continue;
+    parameters.set(key, LISTS.has(key) ? value.map(encoded).join("~") : String(value));
+  }
+  tell(parameters.toString());
+}
+
+function encoded(word) {
+  return encodeURIComponent(word).replaceAll("~", "%7E");
+}
+
+function decoded(word) {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
+}

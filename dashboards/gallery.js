@@ -1,0 +1,126 @@
+// The gallery: many representations as small pictures, a layer across runs or a run across steps.
+
+import { inks } from "./colours.js";
+import { turnOnto } from "./layout.js";
+import { element } from "./marks.js";
+import { CanvasPen } from "./pens.js";
+import { buttonRow, choice } from "./widgets.js";
+
+const MOST = 60;
+const EDGE = 8;
+
+export class Gallery {
+  constructor(bench) {
+    this.bench = bench;
+    this.cells = [];
+    this.across = buttonRow("What changes from picture to picture", [["runs", "A layer across runs"], ["steps", "A run across steps"]], (across) =>
+      bench.set({ across }),
+    );
+    this.layer = choice("Layer", (layer) => bench.set({ layer }));
+    this.told = element("p", { className: "detail" });
+    this.grid = element("div", { className: "grid", role: "group", "aria-label": "Representations" });
+    this.node = element(
+      "section",
+      { className: "panel gallery", "aria-label": "Many representations" },
+      element("div", { className: "head" }, this.across.node, this.layer.node, this.told),
+      (this.controls = element("div", { className: "controls" })),
+      this.grid,
+    );
+  }
+
+  async refresh() {
+    const { scene, state } = this.bench;
+    this.across.show(state.across);
+    this.layer.show(scene.layers.map((name) => [name, name]), state.layer);
+    const rows = this.rows();
+    const key = JSON.stringify([rows, state.view, scene.stamp]);
+    if (key !== this.key) await this.build(key, rows);
+    this.draw();
+  }
+
+  rows() {
+    const { scene, state } = this.bench;
+    if (state.across === "steps") return scene.trajectory(state.follow, state.layer).slice(0, MOST);
+    const order = [...scene.runs].sort((a, b) => Number(b.name === state.follow) - Number(a.name === state.follow));
+    return order.map((run) => scene.trajectory(run.name, state.layer).at(-1)).filter((row) => row !== undefined).slice(0, MOST);
+  }
+
+  async build(key, rows) {
+    this.key = key;
+    const { scene, state } = this.bench;
+    this.told.textContent = "Reading …";
+    let views;
+    try {
+      views = await Promise.all(rows.map((row) => scene.view(row)));
+    } catch (error) {
+      this.told.textContent = error.message;
+      return;
+    }
+    if (key !== this.key) return;
+    let reference = null;
+    this.cells = rows.map((row, index) => {
+      const made = this.bench.layouts.of(row, views[index], state.view, scene.n, scene.k);
+      const view = reference ? turnOnto(made, reference) : made;
+      if (!reference || state.across === "steps") reference = view;
+      return this.cell(row, view);
+    });
+    this.grid.replaceChildren(...this.cells.map(({ node }) => node));
+    this.told.textContent = rows.length ? "Point at a point: it lights up in all. Click a picture to see it large." : "There is no such layer in these runs.";
+  }
+
+  cell(row, view) {
+    const { scene } = this.bench;
+    const canvas = element("canvas", { "aria-hidden": "true" });
+    const run = scene.runOf(row);
+    const outcome = scene.outcomes[scene.snapshots.run[row]];
+    const title = this.bench.state.across === "steps" ? `step ${scene.snapshots.step[row].toLocaleString("en")}` : run;
+    const node = element(
+      "button",
+      { type: "button", className: "cell", title: this.bench.nameOf(row) },
+      canvas,
+      element("span", { className: "name" }, title),
+      element("span", { className: "detail" }, this.bench.state.across === "steps" ? "" : outcome),
+    );
+    node.addEventListener("click", () => this.bench.open(row));
+    const cell = { row, view, canvas, node, pen: new CanvasPen(canvas) };
+    canvas.addEventListener("pointermove", (event) => this.bench.previewPoint(nearest(cell, event)));
+    canvas.addEventListener("pointerleave", () => this.bench.previewPoint(-1));
+    return cell;
+  }
+
+  draw() {
+    const { scene, dark, point, marked, pointScale } = this.bench;
+    const theme = inks(dark);
+    for (const { view, canvas, pen, row, node } of this.cells) {
+      const side = canvas.clientWidth || 120;
+      pen.begin(side, side);
+      const place = spot(side);
+      for (let index = 0; index < scene.n; index += 1) {
+        if (this.bench.hiddenPoint(index)) continue;
+        const alpha = marked && !marked[index] ? 0.12 : 0.85;
+        pen.circle(...place(view, index), 1.7, { fill: pointScale.colour(index), alpha });
+      }
+      if (point >= 0) pen.circle(...place(view, point), 4.5, { fill: theme.paper, stroke: theme.ink, width: 1.6 });
+      node.setAttribute("aria-current", String(row === this.bench.selected));
+    }
+  }
+}
+
+function spot(side) {
+  return (view, index) => [
+    EDGE + ((view.x[index] + 1) / 2) * (side - 2 * EDGE),
+    EDGE + ((1 - view.y[index]) / 2) * (side - 2 * EDGE),
+  ];
+}
+
+function nearest({ view, canvas }, event) {
+  const box = canvas.getBoundingClientRect();
+  const place = spot(box.width);
+  let [best, least] = [-1, 14 ** 2];
+  for (let index = 0; index < view.x.length; index += 1) {
+    const [x, y] = place(view, index);
+    const far = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
+    if (far < least) [best, least] = [index, far];
+  }
+  return best;
+}

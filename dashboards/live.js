@@ -1,0 +1,96 @@
+// The page of a registry inside TensorBoard: read in pieces, and anew while a training writes it.
+
+import { element } from "./marks.js";
+import { Scene } from "./document.js";
+import { Workbench } from "./workbench.js";
+import { choice } from "./widgets.js";
+
+const DISTANCES = ["euclidean", "cosine", "pearson"];
+
+/** `ask(route, parameters)` gives a promise of {content, tag}. */
+export class Live {
+  constructor(root, registries, ask) {
+    this.root = root;
+    this.registries = registries;
+    this.ask = ask;
+    this.key = registries[0].key;
+    this.dark = false;
+    this.bench = null;
+    this.tag = null;
+  }
+
+  /** Reads what has changed; gives whether the server answered. */
+  async refresh() {
+    const { key } = this;
+    if (!this.bench) this.say("loading", "Reading the registry …", "The map of many landmarks takes some seconds, once.");
+    try {
+      const { content: page, tag } = await this.ask("page", { registry: key });
+      if (key !== this.key || tag === this.tag) return true;
+      if (page.runs.length === 0) {
+        this.say("empty", "No runs in this registry yet.", "Add RepWatch() to the callbacks of a Trainer and train; this page looks again by itself.");
+        return true;
+      }
+      await this.show(key, page, tag);
+      this.tell("");
+      return true;
+    } catch (error) {
+      if (this.bench) this.tell("TensorBoard does not answer; what is shown may be old.");
+      else this.say("error", "The registry cannot be read.", `${error.message} This page tries again by itself.`);
+      return false;
+    }
+  }
+
+  async show(key, page, tag) {
+    const known = this.points && this.probe === page.probe;
+    const points = known ? this.points : (await this.ask("points", { registry: key, probe: page.probe })).content;
+    if (key !== this.key) return;
+    Object.assign(this, { points, probe: page.probe, tag });
+    const scene = new Scene({ page, points, stamp: tag }, this.source(key));
+    if (this.bench && known) await this.bench.replace(scene);
+    else {
+      this.bench?.leave();
+      this.bench = new Workbench(this.root, scene);
+      this.bench.setTheme(this.dark);
+      this.offerRegistries();
+      await this.bench.ready;
+    }
+  }
+
+  source(registry) {
+    const read = async (route, parameters) => (await this.ask(route, { registry, ...parameters })).content;
+    return {
+      distances: DISTANCES,
+      views: (run, layer) => read("views", { run, layer }),
+      map: (method, distance) => read("positions", { method, distance }),
+      compare: (a, b) => read("compare", { a, b }),
+    };
+  }
+
+  offerRegistries() {
+    const picker = choice("Registry", (key) => {
+      this.bench.leave();
+      Object.assign(this, { key, bench: null, points: null, tag: null });
+      this.refresh();
+    });
+    picker.show(this.registries.map(({ key, name }) => [key, name]), this.key);
+    this.bench.status.before(picker.node);
+  }
+
+  setTheme(dark) {
+    this.dark = dark;
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    this.bench?.setTheme(dark);
+  }
+
+  tell(text) {
+    if (this.bench) this.bench.status.textContent = text;
+  }
+
+  say(state, title, advice) {
+    document.body.dataset.state = state;
+    this.bench?.leave();
+    this.bench = null;
+    const words = element("div", { className: "message", role: "status" }, element("h2", {}, title), element("p", {}, advice));
+    this.root.replaceChildren(element("header", {}, element("h1", {}, "RepWatch")), words);
+  }
+}

@@ -1,0 +1,86 @@
+// Side by side: two representations that are pinned, the same points in both, and how alike they are.
+
+import { element } from "./marks.js";
+import { Picture } from "./picture.js";
+import { brief, pressable } from "./widgets.js";
+
+const NAMES = {
+  cosine: "cosine of the RDMs",
+  pearson: "Pearson correlation",
+  spearman: "Spearman correlation",
+  cka: "CKA",
+  cka_unbiased: "CKA, unbiased",
+};
+
+export class Pair {
+  constructor(bench) {
+    this.bench = bench;
+    this.pictures = { a: new Picture(bench, "Representation A"), b: new Picture(bench, "Representation B") };
+    this.numbers = element("dl", { className: "numbers" });
+    this.told = element("p", { className: "detail" });
+    const half = (letter) => {
+      const { title, stage, save } = this.pictures[letter];
+      const change = pressable("Change", () => bench.set({ mode: "space", pinning: letter }), { className: "plain" });
+      change.title = `Choose another representation as ${letter.toUpperCase()} on the map`;
+      const sign = element("span", { className: "letter" }, letter.toUpperCase());
+      return element("div", { className: "half" }, element("div", { className: "head" }, sign, title, change, save), stage);
+    };
+    this.node = element(
+      "section",
+      { className: "panel pair", "aria-label": "Two representations side by side" },
+      (this.controls = element("div", { className: "controls" })),
+      element("div", { className: "halves" }, half("a"), half("b")),
+      element("div", { className: "foot" }, this.numbers, this.told),
+    );
+  }
+
+  async refresh() {
+    const { pins } = this.bench;
+    await Promise.all(Object.entries(this.pictures).map(([letter, picture]) => picture.show(pins[letter])));
+    const key = `${pins.a} ${pins.b} ${this.bench.scene.stamp}`;
+    if (pins.a < 0 || pins.b < 0) {
+      this.numbers.replaceChildren();
+      this.told.textContent = "Pin two representations: hold one on the map, then press Pin (or the key P).";
+    } else if (key !== this.key) await this.measure(key, pins.a, pins.b);
+  }
+
+  async measure(key, a, b) {
+    this.key = key;
+    const { scene } = this.bench;
+    this.told.textContent = "Measuring …";
+    const [first, second] = await Promise.all([scene.view(a), scene.view(b)]);
+    const rows = [["nearest neighbours in common", scene.overlap(first, second)]];
+    let found = null;
+    let failure = null;
+    try {
+      found = a === b ? null : await scene.compare(a, b);
+    } catch (error) {
+      failure = error.message;
+    }
+    if (key !== this.key) return;
+    for (const [name, value] of Object.entries(found?.measures ?? {})) rows.push([NAMES[name] ?? name, value]);
+    if (found?.mantel) rows.push(["Mantel p", found.mantel.p]);
+    this.numbers.replaceChildren(
+      ...rows.flatMap(([name, value]) => [
+        element("dt", {}, name),
+        element("dd", {}, value === null ? "not defined" : name === "Mantel p" ? brief(value) : value.toFixed(3)),
+      ]),
+    );
+    this.told.textContent = failure ?? this.source(found, a === b);
+  }
+
+  /** What the numbers were made of. */
+  source(found, same) {
+    const { scene } = this.bench;
+    const chance = (scene.k / (scene.n - 1)).toFixed(3);
+    const common = `Neighbours in common: of the ${scene.k} nearest of each point; ${chance} by chance.`;
+    if (same) return `${common} A and B are the same representation.`;
+    if (found === null) {
+      return `${common} The report holds the other measures for the last snapshot of each trajectory alone: take those, or open this registry in TensorBoard.`;
+    }
+    const tested = found.mantel
+      ? `Mantel p from ${found.mantel.permutations} relabellings of the points.`
+      : "Mantel's test is not in this report for the two: it holds it for a watched and another run, layer by layer.";
+    return `${common} The other measures are of the two RDMs themselves. ${tested}`;
+  }
+}

@@ -1,0 +1,252 @@
+// The left box: the map of snapshots.
+
+import { inks, outcomeScale, scaleOf, stepColour } from "./colours.js";
+import { element } from "./marks.js";
+import { Scatter } from "./scatter.js";
+import { choice, layerLegend, legend, saver } from "./widgets.js";
+
+// The marks of layers by their place in the order; twelve of them, then again.
+const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
+const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
+const FOLDED = 0.16;
+
+export class Space {
+  constructor(bench) {
+    this.bench = bench;
+    this.scatter = new Scatter({
+      label: "The space of representations. Arrow keys go from snapshot to snapshot, Enter holds one.",
+      paint: (pen, place, size) => this.paint(pen, place, size),
+      skip: (row) => this.hidden(row),
+      start: () => this.bench.selected,
+      onPoint: (row) => bench.preview(row),
+      onPick: (row) => bench.hold(row),
+    });
+    this.method = choice("Map", (method) => bench.set({ method }));
+    this.distance = choice("Distance", (distance) => bench.set({ distance }));
+    this.colour = choice("Colour", (colour) => bench.set({ colour, off: [] }));
+    this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colours of the map" });
+    this.marks = element("div", { className: "legend", role: "group", "aria-label": "Layers" });
+    this.state = element("p", { className: "nothing", role: "status" });
+    this.node = element(
+      "section",
+      { className: "panel space", "aria-label": "The space of representations" },
+      element(
+        "div",
+        { className: "head" },
+        element("h2", {}, "Space of representations"),
+        saver(() => "repwatch-map", this.scatter, () => inks(bench.dark).paper),
+      ),
+      element("div", { className: "controls" }, this.method.node, this.distance.node, this.colour.node),
+      element("div", { className: "stage" }, this.scatter.node, this.state),
+      element("div", { className: "foot" }, this.legend, this.marks),
+    );
+  }
+
+  async refresh() {
+    const { scene, state, dark } = this.bench;
+    const methods = [...new Set([...scene.maps.keys()].map((key) => key.split(" ")[0]))];
+    const live = scene.source !== null;
+    this.method.show((live ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
+    const distances = live ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
+    this.distance.show(distances.map((name) => [name, name]), state.distance);
+    this.colour.show(this.colours(), state.colour);
+    this.scale = this.makeScale(state.colour, dark);
+    const off = new Set(state.off);
+    this.legend.replaceChildren(...legend(this.scale, off, (name) => this.bench.toggle("off", name)));
+    this.marks.replaceChildren(
+      ...layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) =>
+        this.bench.toggle("layers", name),
+      ),
+    );
+    await this.place();
+  }
+
+  async place() {
+    const { scene, state } = this.bench;
+    const key = `${state.method} ${state.distance}`;
+    if (this.placed === `${key} ${scene.stamp}`) return this.scatter.draw();
+    this.state.textContent = scene.maps.has(key) ? "" : "Making the map …";
+    try {
+      const map = await scene.map(state.method, state.distance);
+      if (key !== `${this.bench.state.method} ${this.bench.state.distance}`) return undefined;
+      this.map = map;
+      this.placed = `${key} ${scene.stamp}`;
+      this.state.textContent = map.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
+      this.scatter.setPositions(map, bounds(map), this.scatter.x.length > 0);
+    } catch (error) {
+      this.state.textContent = error.message;
+    }
+    return undefined;
+  }
+
+  colours() {
+    const { scene } = this.bench;
+    const runs = scene.runs;
+    const varying = (name) => new Set(runs.map((run) => String(run.hparams[name]))).size > 1;
+    const settings = [...new Set(runs.flatMap((run) => Object.keys(run.hparams)))].filter(varying);
+    return [
+      ["outcome", "cause"],
+      ["label", "label"],
+      ["run", "run"],
+      ["layer", "layer"],
+      ["step", "step"],
+      ["epoch", "epoch"],
+      ["distance", `distance to the selected (${scene.page.distances.name})`],
+      ...settings.map((name) => [`setting ${name}`, name]),
+      ...Object.keys(scene.page.values).map((name) => [`value ${name}`, name]),
+    ];
+  }
+
+  makeScale(colour, dark) {
+    const { scene } = this.bench;
+    const { snapshots, runs, layers } = scene;
+    const rows = (pick) => Array.from({ length: scene.count }, (_, row) => pick(row));
+    const [kind, ...rest] = colour.split(" ");
+    const name = rest.join(" ");
+    if (kind === "label") return outcomeScale(rows((row) => runs[snapshots.run[row]].label ?? "unlabelled"), dark);
+    if (kind === "run") return scaleOf(rows((row) => scene.runOf(row)), dark, { order: runs.map((run) => run.name) });
+    if (kind === "layer") return scaleOf(rows((row) => scene.layerOf(row)), dark, { order: layers });
+    if (kind === "step" || kind === "epoch") return scaleOf(snapshots[kind], dark, { numbers: true });
+    if (kind === "distance") return scaleOf(scene.distancesTo(this.bench.selected), dark, { numbers: true });
+    if (kind === "setting") return scaleOf(rows((row) => runs[snapshots.run[row]].hparams[name] ?? null), dark);
+    if (kind === "value") {
+      const numbers = (scene.page.values[name] ?? []).map((value) => (typeof value === "number" ? value : null));
+      return scaleOf(numbers, dark, { numbers: true });
+    }
+    return outcomeScale(rows((row) => scene.outcomes[snapshots.run[row]]), dark);
+  }
+
+  hidden(row) {
+    const { scene, state } = this.bench;
+    if (!this.map || !Number.isFinite(this.map.x[row]) || state.layers.includes(scene.layerOf(row))) return true;
+    if (state.off.length === 0 || !this.scale?.codes) return false;
+    const code = this.scale.codes[row];
+    // The run that is followed stays: what is filtered are the landmarks around it.
+    if (state.colour === "outcome" && scene.runOf(row) === state.follow) return false;
+    return code >= 0 && state.off.includes(this.scale.items[code].name);
+  }
+
+  symbol(row) {
+    return SYMBOLS[this.bench.scene.snapshots.layer[row] % SYMBOLS.length];
+  }
+
+  paint(pen, place, size) {
+    const { scene, state, dark } = this.bench;
+    if (!this.map || this.map.x.length !== scene.count) return;
+    const theme = inks(dark);
+    let drawn = 0;
+    const followed = scene.runs.findIndex((run) => run.name === state.follow);
+    for (let row = 0; row < scene.count; row += 1) {
+      if (scene.snapshots.run[row] === followed || this.hidden(row)) continue;
+      drawn += 1;
+      const last = scene.page.trajectories[scene.trajectoryOf.get(row)[0]].snapshots.at(-1) === row;
+      pen.mark(this.symbol(row), ...place(row), last ? 3.1 : 2.3, { fill: this.scale.colour(row), alpha: last ? 0.7 : 0.4 });
+    }
+    drawn += this.paintFollowed(pen, place, theme);
+    this.paintFlags(pen, place, theme);
+    this.paintNames(pen, place, size, theme);
+    this.paintChosen(pen, place, theme);
+    this.scatter.node.dataset.points = String(drawn);
+    this.scatter.node.dataset.map = `${state.method} ${state.distance}`;
+  }
+
+  /** The followed run: a line that grows darker with the steps, its newest point the largest. */
+  paintFollowed(pen, place, theme) {
+    const { scene, state, dark } = this.bench;
+    const steps = scene.stepsOf(state.follow);
+    const shade = (row) => stepColour(steps.length > 1 ? steps.indexOf(scene.snapshots.step[row]) / (steps.length - 1) : 1, dark);
+    const until = this.bench.step();
+    let drawn = 0;
+    this.newest = [];
+    for (const layer of scene.layers) {
+      const rows = scene.trajectory(state.follow, layer).filter((row) => !this.hidden(row));
+      const passed = rows.filter((row) => scene.snapshots.step[row] <= until);
+      rows.slice(1).forEach((row, index) => {
+        const ahead = scene.snapshots.step[row] > until;
+        pen.line([place(rows[index]), place(row)], { stroke: shade(row), width: 1.6, alpha: ahead ? FOLDED : 0.95 });
+      });
+      for (const row of rows) {
+        drawn += 1;
+        const newest = row === passed.at(-1);
+        const ahead = scene.snapshots.step[row] > until;
+        const fill = state.colour === "outcome" ? shade(row) : this.scale.colour(row);
+        pen.mark(this.symbol(row), ...place(row), newest ? 7.4 : 3.6, {
+          fill, stroke: newest ? theme.paper : null, width: 1.5, alpha: ahead ? FOLDED : 1,
+        });
+        if (newest) this.newest.push([place(row), layer]);
+      }
+    }
+    return drawn;
+  }
+
+  paintFlags(pen, place, theme) {
+    const { scene } = this.bench;
+    for (const flag of scene.page.flags) {
+      const layers = flag.layer === null ? scene.layers : [flag.layer];
+      for (const layer of layers) {
+        const row = scene.trajectory(flag.run, layer).find((one) => scene.snapshots.step[one] === flag.step);
+        if (row !== undefined && !this.hidden(row)) pen.circle(...place(row), 9.5, { stroke: theme.flag, width: 1.6 });
+      }
+    }
+  }
+
+  /** Each cause once, in the middle of its cluster; each layer beside the newest point. */
+  paintNames(pen, place, [width, height], theme) {
+    const { state } = this.bench;
+    const taken = this.newest.map(([[x, y]]) => [x - 9, x + 9, y - 9, y + 9]);
+    const free = (area) =>
+      area[0] > 2 && area[1] < width - 2 && area[2] > 2 && area[3] < height - 2 &&
+      !taken.some((other) => area[0] < other[1] && other[0] < area[1] && area[2] < other[3] && other[2] < area[3]);
+    if (state.colour === "outcome") {
+      for (const cause of this.map.causes) {
+        if (state.off.includes(cause.name) || cause.name === "unlabelled") continue;
+        const wide = pen.measure(cause.name, 12.5, 650) / 2 + 4;
+        const [x, y] = place.at(cause.x, cause.y);
+        const inner = Math.min(Math.max(x, wide + 4), width - wide - 4);
+        const shift = [0, -17, 17, -34, 34, -51, 51].find((by) => free([inner - wide, inner + wide, y + by - 9, y + by + 9]));
+        if (shift === undefined) continue;
+        taken.push([inner - wide, inner + wide, y + shift - 9, y + shift + 9]);
+        const colour = this.scale.items.find((item) => item.name === cause.name)?.colour ?? theme.ink;
+        pen.text(cause.name, inner, y + shift, { fill: darker(colour, this.bench.dark), size: 12.5, weight: 650, align: "center", halo: theme.paper });
+      }
+    }
+    for (const [[x, y], layer] of this.newest) {
+      const wide = pen.measure(layer, 11) + 4;
+      const areas = { left: [x + 10, x + 10 + wide, y - 8, y + 8], right: [x - 10 - wide, x - 10, y - 8, y + 8] };
+      const side = Object.keys(areas).find((name) => free(areas[name]));
+      if (!side) continue;
+      taken.push(areas[side]);
+      pen.text(layer, side === "left" ? x + 11 : x - 11, y, { fill: theme.ink, size: 11, align: side, halo: theme.paper });
+    }
+  }
+
+  paintChosen(pen, place, theme) {
+    const { selected, held, pins } = this.bench;
+    const shown = (row) => row >= 0 && Number.isFinite(this.map.x[row]);
+    for (const [letter, row] of Object.entries(pins)) {
+      if (!shown(row)) continue;
+      const [x, y] = place(row);
+      pen.circle(x, y, 8, { fill: theme.paper, stroke: theme.ink, width: 1.2 });
+      pen.text(letter.toUpperCase(), x, y + 0.5, { fill: theme.ink, size: 10, weight: 650, align: "center" });
+    }
+    if (!shown(selected)) return;
+    const [x, y] = place(selected);
+    pen.circle(x, y, 11.5, { stroke: theme.paper, width: 4 });
+    pen.circle(x, y, 11.5, { stroke: theme.ink, width: held ? 2.4 : 1.4 });
+  }
+}
+
+function bounds({ x, y }) {
+  const placed = (values) => values.filter(Number.isFinite);
+  const ends = (values) => values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+  const [left, right] = ends(placed(x));
+  const [low, high] = ends(placed(y));
+  return left <= right ? [left, right + 1e-6, low, high + 1e-6] : [0, 1, 0, 1];
+}
+
+/** A colour that text can have: on white, darker than that of marks. */
+function darker(colour, dark) {
+  if (dark) return colour;
+  const part = (at) => Math.round(parseInt(colour.slice(at, at + 2), 16) * 0.72);
+  return `rgb(${part(1)}, ${part(3)}, ${part(5)})`;
+}

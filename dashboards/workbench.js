@@ -1,0 +1,404 @@
+// The page: three linked boxes, side by side, gallery; what is selected, and how that travels.
+// Both shells (the TensorBoard tab and the report) use it; neither is known here.
+
+import { readAddress, writeAddress } from "./address.js";
+import { findPoints, pointsCsv } from "./finding.js";
+import { Gallery } from "./gallery.js";
+import { element } from "./marks.js";
+import { Pair } from "./pair.js";
+import { columnScale, Layouts, Middle } from "./picture.js";
+import { PointBox } from "./point.js";
+import { Sheets } from "./sheets.js";
+import { Space } from "./space.js";
+import { StepBar } from "./stepbar.js";
+import { brief, buttonRow, choice, download, pressable } from "./widgets.js";
+
+const SENTENCE =
+  "Each point on the map is one layer of one run at one step, by how it represents the probe set: " +
+  "near ones hold the same probe points alike and apart, far ones disagree. Axes have no meaning.";
+const KEYS = "Arrows walk in a box, Enter holds, Escape lets go, Space plays, [ and ] change the step, P pins, / searches.";
+
+export class Workbench {
+  constructor(root, scene) {
+    this.scene = scene;
+    this.dark = false;
+    this.layouts = new Layouts();
+    this.sheets = null;
+    this.hovered = -1;
+    this.hoveredPoint = -1;
+    this.defaults = this.startingState();
+    this.state = readAddress(this.defaults);
+    this.build(root);
+    this.settle();
+    this.listening = new AbortController();
+    const { signal } = this.listening;
+    window.addEventListener("hashchange", () => this.restore(), { signal });
+    document.addEventListener("keydown", (event) => this.key(event), { signal });
+    window.repwatch = this.asked();
+    this.ready = this.start();
+  }
+
+  async start() {
+    const { sprite } = this.scene.points;
+    if (sprite && !this.sheets) {
+      try {
+        this.sheets = await Sheets.read(sprite);
+      } catch {
+        this.status.textContent = "The thumbnails cannot be read; points are drawn as dots.";
+      }
+    }
+    await this.refresh();
+    document.body.dataset.state = "drawn";
+    // The frame after next is one that the reader has seen.
+    requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("repwatch-drawn")));
+  }
+
+  startingState() {
+    const { scene } = this;
+    const follow = scene.page.current[0] ?? scene.runs.at(-1)?.name ?? "";
+    const layers = scene.page.trajectories.filter((one) => one.run === follow).map((one) => one.layer);
+    const layer = layers.at(-1) ?? scene.layers.at(-1) ?? "";
+    const columns = Object.keys(scene.points.columns);
+    return {
+      mode: "space",
+      follow,
+      run: follow,
+      layer,
+      step: scene.stepsOf(follow).at(-1) ?? 0,
+      method: "tsne",
+      distance: scene.page.maps[0]?.distance ?? "euclidean",
+      colour: "outcome",
+      view: "pca",
+      by: columns.find((name) => name === "class") ?? columns.find((name) => name === "label") ?? columns[0] ?? "",
+      marks: "thumbnails",
+      point: -1,
+      held: "",
+      a: "",
+      b: "",
+      across: "runs",
+      query: "",
+      off: [],
+      layers: [],
+      values: [],
+      chosen: [],
+    };
+  }
+
+  build(root) {
+    this.modes = buttonRow("View", [["space", "Space"], ["pair", "Side by side"], ["gallery", "Gallery"]], (mode) => this.set({ mode }));
+    this.follow = choice("Run", (follow) => this.followRun(follow));
+    this.status = element("p", { className: "status", role: "status" });
+    this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => this.set({ view }));
+    this.layout.node.title = "PCA is of the representation's RDM; t-SNE and graph are laid out here, from each point's nearest neighbours.";
+    this.column = choice("Colour", (by) => this.set({ by, values: [] }));
+    this.pin = pressable("Pin", () => this.pinNow(), { title: "Pin this representation for Side by side (P)" });
+    this.search = element("input", { type: "search", placeholder: "Find points: text, or label:3", "aria-label": "Find probe points by text or column" });
+    this.search.addEventListener("input", () => this.set({ query: this.search.value }));
+    this.found = element("output", { className: "detail" });
+    this.csv = pressable("CSV", () => this.saveCsv(), { title: "The points that are chosen or found, as CSV" });
+    this.clear = pressable("Clear", () => this.set({ query: "", chosen: [] }));
+    this.lasso = pressable("Lasso", () => this.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to choose them (or drag with Shift)" });
+    this.space = new Space(this);
+    this.middle = new Middle(this, this.pin);
+    this.point_ = new PointBox(this);
+    this.pair = new Pair(this);
+    this.gallery = new Gallery(this);
+    this.steps = new StepBar(this);
+    this.dots = choice("Marks", (marks) => this.set({ marks }));
+    this.tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
+    this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
+    const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("p", {}, KEYS));
+    root.replaceChildren(
+      element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, this.tools, keys, this.status),
+      element("p", { className: "sentence" }, SENTENCE),
+      this.main,
+      this.steps.node,
+    );
+  }
+
+  /** Another page takes this one's place. */
+  leave() {
+    this.steps.stop();
+    this.listening.abort();
+  }
+
+  /** A newer document: what the reader chose stays; who looked at the newest step goes along. */
+  replace(scene) {
+    const following = this.state.step === this.defaults.step && this.state.run === this.state.follow;
+    scene.inherit(this.scene);
+    this.scene = scene;
+    this.defaults = this.startingState();
+    if (following) this.state.step = scene.stepsOf(this.state.follow).at(-1) ?? 0;
+    this.layouts = new Layouts();
+    this.settle();
+    return this.refresh();
+  }
+
+  restore() {
+    this.state = readAddress(this.defaults);
+    this.settle();
+    this.refresh();
+  }
+
+  setTheme(dark) {
+    this.dark = dark;
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    return this.ready.then(() => this.refresh());
+  }
+
+  /** Finds in the document what the state names; what is not there falls back to what is. */
+  settle() {
+    const { scene, state, defaults } = this;
+    if (!scene.runs.some((run) => run.name === state.follow)) state.follow = defaults.follow;
+    let row = scene.find(state.run, state.layer, state.step);
+    if (row < 0) row = scene.find(state.follow, state.layer, state.step);
+    if (row < 0) row = scene.find(defaults.run, defaults.layer, defaults.step);
+    this.kept = row;
+    this.hovered = -1;
+    this.pins = { a: this.readPin(state.a), b: this.readPin(state.b) };
+    if (!(state.by in scene.points.columns)) state.by = defaults.by;
+  }
+
+  readPin(text) {
+    try {
+      const [run, layer, step] = JSON.parse(text || "[]");
+      return run === undefined ? -1 : this.scene.find(run, layer, step);
+    } catch {
+      return -1;
+    }
+  }
+
+  get selected() {
+    return this.hovered >= 0 ? this.hovered : this.kept;
+  }
+
+  get held() {
+    return this.state.held === "yes";
+  }
+
+  get point() {
+    return this.hoveredPoint >= 0 ? this.hoveredPoint : this.state.point;
+  }
+
+  get pointHeld() {
+    return this.state.point >= 0 && this.hoveredPoint < 0;
+  }
+
+  /** The step up to which the followed run is drawn. */
+  step() {
+    return this.state.run === this.state.follow ? this.state.step : (this.scene.stepsOf(this.state.follow).at(-1) ?? 0);
+  }
+
+  set(changes) {
+    Object.assign(this.state, changes);
+    if (changes.layer !== undefined || changes.run !== undefined || changes.step !== undefined) this.settle();
+    return this.refresh();
+  }
+
+  toggle(list, name) {
+    const known = this.state[list];
+    return this.set({ [list]: known.includes(name) ? known.filter((one) => one !== name) : [...known, name] });
+  }
+
+  /** Pointing at a snapshot shows it; unless one is held, it stays when the pointer leaves. */
+  preview(row) {
+    if (row >= 0 && !this.held) this.keep(row);
+    this.hovered = row;
+    this.showRepresentation();
+  }
+
+  hold(row) {
+    if (row >= 0) this.keep(row);
+    this.state.held = row >= 0 ? "yes" : "";
+    this.hovered = -1;
+    if (row >= 0 && this.state.pinning) this.pinNow();
+    this.refresh();
+  }
+
+  keep(row) {
+    this.kept = row;
+    Object.assign(this.state, { run: this.scene.runOf(row), layer: this.scene.layerOf(row), step: this.scene.snapshots.step[row] });
+  }
+
+  /** The quick part of refresh, for pointing. */
+  showRepresentation() {
+    if (this.state.colour === "distance") this.space.refresh();
+    else this.space.scatter.draw();
+    this.steps.refresh();
+    Promise.resolve(this.middle.refresh()).then(() => this.point_.refresh());
+    this.remember();
+  }
+
+  previewPoint(point) {
+    this.hoveredPoint = point;
+    this.showPoint();
+  }
+
+  holdPoint(point) {
+    this.hoveredPoint = -1;
+    this.state.point = point;
+    this.showPoint();
+    this.remember();
+  }
+
+  showPoint() {
+    this.point_.refresh();
+    if (this.state.mode === "space") this.middle.picture.scatter.draw();
+    else if (this.state.mode === "pair") Object.values(this.pair.pictures).forEach(({ scatter }) => scatter.draw());
+    else this.gallery.draw();
+  }
+
+  choose(points) {
+    this.set({ chosen: points.map(String) });
+    if (this.lassoing) this.toggleLasso();
+  }
+
+  open(row) {
+    this.keep(row);
+    this.set({ mode: "space", held: "yes" });
+  }
+
+  goTo(run, layer, step) {
+    const wanted = layer ?? this.state.layer;
+    const found = this.scene.find(run, wanted, step) >= 0 ? wanted : this.scene.layers.find((name) => this.scene.find(run, name, step) >= 0);
+    this.set({ mode: this.state.mode === "pair" ? "space" : this.state.mode, follow: run, run, layer: found ?? wanted, step });
+  }
+
+  followRun(follow) {
+    this.set({ follow, run: follow, step: this.scene.stepsOf(follow).at(-1) ?? 0 });
+  }
+
+  pinNow() {
+    const letter = this.state.pinning || (this.pins.a < 0 || (this.pins.b >= 0 && this.lastPin === "b") ? "a" : "b");
+    const { scene, selected } = this;
+    if (selected < 0) return;
+    this.lastPin = letter;
+    this.pins[letter] = selected;
+    const changes = { pinning: "", [letter]: JSON.stringify([scene.runOf(selected), scene.layerOf(selected), scene.snapshots.step[selected]]) };
+    if (this.state.pinning) changes.mode = "pair";
+    this.set(changes);
+  }
+
+  toggleLasso() {
+    this.lassoing = !this.lassoing;
+    this.lasso.setAttribute("aria-pressed", String(this.lassoing));
+    for (const { scatter } of [this.middle.picture, ...Object.values(this.pair.pictures)]) scatter.lassoing = this.lassoing;
+  }
+
+  hiddenPoint(index) {
+    const { pointScale, state } = this;
+    return state.values.length > 0 && pointScale.codes !== null && pointScale.codes[index] >= 0 &&
+      state.values.includes(pointScale.items[pointScale.codes[index]].name);
+  }
+
+  async refresh() {
+    const { scene, state } = this;
+    this.marked = findPoints(scene, state.query, state.chosen);
+    this.pointScale = columnScale(scene, state.by, this.dark);
+    this.modes.show(state.mode);
+    const runs = [...new Set([...scene.page.current, ...scene.runs.map((run) => run.name).reverse()])];
+    this.follow.show(runs.map((name) => [name, name]), state.follow);
+    this.layout.show(state.view);
+    this.column.show(Object.keys(scene.points.columns).map((name) => [name, name]), state.by);
+    this.dots.show(scene.points.sprite && state.mode !== "gallery" ? [["thumbnails", "thumbnails"], ["dots", "dots"]] : [], state.marks);
+    if (this.search.value !== state.query) this.search.value = state.query;
+    const count = this.marked?.filter(Boolean).length;
+    this.found.textContent = this.marked ? `${count} of ${scene.n}` : "";
+    this.csv.disabled = this.clear.disabled = !this.marked;
+    this.pin.textContent = state.pinning ? `Pin as ${state.pinning.toUpperCase()}` : "Pin";
+    this.main.dataset.mode = state.mode;
+    const panel = { pair: this.pair, gallery: this.gallery }[state.mode] ?? this.middle;
+    // One set of controls, which stands with the pictures that are seen.
+    if (this.layout.node.parentNode !== panel.controls) panel.controls.append(this.layout.node, this.column.node, this.dots.node);
+    this.space.node.hidden = this.middle.node.hidden = state.mode !== "space";
+    this.pair.node.hidden = state.mode !== "pair";
+    this.gallery.node.hidden = state.mode !== "gallery";
+    this.steps.refresh();
+    this.remember();
+    if (state.mode === "pair") await this.pair.refresh();
+    else if (state.mode === "gallery") await this.gallery.refresh();
+    else await Promise.all([this.space.refresh(), this.middle.refresh()]);
+    this.point_.refresh();
+  }
+
+  remember() {
+    // A pointer that moves changes the state often; browsers allow so many writes a second.
+    clearTimeout(this.remembering);
+    this.remembering = setTimeout(() => writeAddress(this.state, this.defaults), 120);
+  }
+
+  /** What a script may ask: the state, the name of a snapshot, and where a plot draws a point. */
+  asked() {
+    const scatters = [this.space.scatter, ...[this.middle.picture, this.pair.pictures.a, this.pair.pictures.b].map(({ scatter }) => scatter)];
+    return {
+      state: () => structuredClone(this.state),
+      nameOf: (row) => this.nameOf(row),
+      whereIs: (selector, index) => {
+        const canvas = document.querySelector(selector);
+        const scatter = scatters.find((one) => one.canvas === canvas);
+        return scatter.placer({ x: scatter.x, y: scatter.y })(index);
+      },
+    };
+  }
+
+  newNeighbours(row, point) {
+    const { scene } = this;
+    const before = scene.before(row);
+    const [now, then] = [scene.viewNow(row), before < 0 ? null : scene.viewNow(before)];
+    if (!now || !then) return new Set();
+    const known = new Set(then.near.subarray(point * scene.k, (point + 1) * scene.k));
+    return new Set([...now.near.subarray(point * scene.k, (point + 1) * scene.k)].filter((other) => !known.has(other)));
+  }
+
+  nameOf(row) {
+    const { scene } = this;
+    return row < 0 ? "" : `${scene.runOf(row)} · ${scene.layerOf(row)} · step ${scene.snapshots.step[row].toLocaleString("en")}`;
+  }
+
+  pointName(point) {
+    const { texts, columns } = this.scene.points;
+    const told = texts?.[point] ?? columns[this.state.by]?.[point] ?? point;
+    return brief(told);
+  }
+
+  /** A snapshot in one line: outcome, epoch, and how the run stood. */
+  describe(row) {
+    const { scene } = this;
+    const run = scene.runs[scene.snapshots.run[row]];
+    const { metric, settings, values } = scene.page;
+    const outcome = run.label === "bad" && run.cause ? `bad: ${run.cause}` : (run.label ?? run.status ?? "");
+    const epoch = scene.snapshots.epoch[row];
+    const told = metric ? (values[metric]?.[row] ?? null) : null;
+    return [
+      outcome,
+      epoch === null ? "" : `epoch ${epoch}`,
+      told === null ? "" : `${metric} ${brief(told)}`,
+      ...settings.filter((name) => name in run.hparams).slice(0, 3).map((name) => `${name} ${brief(run.hparams[name])}`),
+    ].filter((part) => part !== "").join(" · ");
+  }
+
+  saveCsv() {
+    download("repwatch-points.csv", pointsCsv(this.scene, this.marked));
+  }
+
+  key(event) {
+    const typing = event.target instanceof HTMLElement && event.target.matches("select, input, textarea");
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (typing) {
+      if (event.key === "Escape" && event.target === this.search) this.set({ query: "" });
+      return;
+    }
+    const pressed = event.target instanceof HTMLElement && event.target.matches("button, summary, a");
+    const acts = {
+      "[": () => this.steps.move(-1),
+      "]": () => this.steps.move(1),
+      p: () => this.pinNow(),
+      "/": () => this.search.focus(),
+      Escape: () => this.set({ held: "", point: -1, chosen: [] }),
+      ...(pressed ? {} : { " ": () => this.steps.togglePlay() }),
+    };
+    if (!(event.key in acts)) return;
+    acts[event.key]();
+    event.preventDefault();
+  }
+}

@@ -1,0 +1,103 @@
+"""Views of representations: what the page's middle box draws, quantized and packed.
+
+    (s, m) RDMs of one trajectory --make_views--> Views --pack_views--> text --unpack_views--> Views
+
+Packed views are the base64 text of one zlib stream: of s snapshots of n points, first the x and y
+of each as whole numbers of 12 bits (all low bytes, then all high bytes), then the k nearest
+neighbours of each point (one byte each up to 256 points; else all low, then all high bytes).
+Coordinates are kept as differences from the snapshot before, modulo 4096, neighbours as the
+exclusive-or with it: what training does not change becomes zeros.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from repwatch import rdm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LEVELS", "NEIGHBOURS", "Views", "make_views", "pack_views", "unpack_views"]
+
+LEVELS = 4096
+NEIGHBOURS = 10
+
+
+class Views(NamedTuple):
+    """Of the s snapshots of a trajectory with n points.
+
+    coordinates: (s, n, 2) whole numbers in [0, 4095]; 2047.5 is the middle of the picture.
+    neighbours: (s, n, k) the k nearest points of each, nearest first.
+    """
+
+    coordinates: NDArray[np.uint16]
+    neighbours: NDArray[np.uint16]
+
+
+def make_views(rows: NDArray[Any]) -> Views:
+    """PCA views and nearest neighbours of consecutive RDMs (s, m).
+
+    Each view is scaled to fill the picture, since scale is not what a view is compared by, and
+    turned and mirrored to lie best on the one before, so that only what moved seems to move.
+
+    Raises:
+        DivergedRDMError, RDMError: a row is no RDM.
+    """
+    views = [_fill(rdm.pca(row, 2)) for row in rows]
+    aligned = np.stack(rdm.align_views(views)) if views else np.zeros((0, 0, 2))
+    # Turning can carry a corner out of the square that it filled.
+    largest = np.abs(aligned).max(axis=(1, 2), keepdims=True, initial=1e-12)
+    share = aligned / np.maximum(largest, 1.0)
+    coordinates = np.rint((share + 1) / 2 * (LEVELS - 1)).astype(np.uint16)
+    count = rdm.count_points(rows[0]) if len(rows) else 0
+    k = min(NEIGHBOURS, count - 1)
+    neighbours = [rdm.neighbors(row, k) for row in rows]
+    return Views(coordinates, np.array(neighbours, dtype=np.uint16))
+
+
+def pack_views(views: Views) -> str:
+    """The views as text; `unpack_views` and the page read it."""
+    moved = views.coordinates.copy()
+    moved[1:] = (views.coordinates[1:] - views.coordinates[:-1]) % LEVELS
+    changed = views.neighbours.copy()
+    changed[1:] ^= views.neighbours[:-1]
+    wide = views.coordinates.shape[1] > 256
+    content = _planes(moved, wide=True) + _planes(changed, wide=wide)
+    return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
+def unpack_views(text: str, snapshots: int, points: int) -> Views:
+    """The views out of their text."""
+    content = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    k = min(NEIGHBOURS, points - 1)
+    split = 4 * snapshots * points
+    moved = _join(content[:split], (snapshots, points, 2), wide=True)
+    changed = _join(content[split:], (snapshots, points, k), wide=points > 256)
+    coordinates = np.cumsum(moved, axis=0, dtype=np.int64) % LEVELS
+    return Views(coordinates.astype(np.uint16), np.bitwise_xor.accumulate(changed, axis=0))
+
+
+def _fill(view: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The view, centred, with its furthest coordinate at 1."""
+    centred = view - view.mean(0)
+    reach = float(np.abs(centred).max())
+    filled: NDArray[np.float64] = centred / (reach or 1.0)
+    return filled
+
+
+def _planes(values: NDArray[np.uint16], *, wide: bool) -> bytes:
+    low = (values & 0xFF).astype(np.uint8).tobytes()
+    return low + (values >> 8).astype(np.uint8).tobytes() if wide else low
+
+
+def _join(planes: NDArray[np.uint8], shape: tuple[int, ...], *, wide: bool) -> NDArray[np.uint16]:
+    size = int(np.prod(shape))
+    values = planes[:size].astype(np.uint16)
+    if wide:
+        values += planes[size:].astype(np.uint16) * np.uint16(256)
+    return values.reshape(shape)
