@@ -25,7 +25,7 @@ def call(registry: Registry, *words: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["compare"]]
+    "command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["compare"], ["atlas"]]
 )
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,15 +213,15 @@ def _page(content: bytes, title: str) -> str:
         # Within a script element only "<" can end it.
         "FIGURE": content.decode().replace("<", "\\u003c"),
         "PLOTLY": plotly_js().read_text(encoding="utf-8"),
-        "MODULES": _bundle(),
+        "MODULES": bundle(_MODULES),
     }
     template = asset("report.html").decode()
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)
 
 
-def _bundle() -> str:
-    """The page's modules as one: an inline module cannot import a file that is not there."""
-    texts = [asset(name).decode() for name in _MODULES]
+def bundle(names: Sequence[str]) -> str:
+    """A page's modules as one: an inline module cannot import a file that is not there."""
+    texts = [asset(name).decode() for name in names]
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
 
 
