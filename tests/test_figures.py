@@ -282,7 +282,7 @@ def test_the_modules_of_a_page_are_bundled_after_what_they_use() -> None:
         )
         names += found
     assert len(names) == len(set(names)), "two modules of one page declare the same name"
-    assert not re.search(r"^(import|export) ", export._bundle(), re.M)
+    assert not re.search(r"^(import|export) ", export.bundle(export._MODULES), re.M)
 
 
 def test_the_payload_of_a_scene_is_that_of_its_checked_figure(scene: MapScene) -> None:
