@@ -40,7 +40,9 @@ def read_packages(path: Path, most: int) -> list[dict[str, Any]]:
 def represent(packages: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
     """(n, d) one row for each description."""
     texts = [f"{p['summary']} {p['summary']} {p.get('text') or ''}" for p in packages]
-    words = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=0.2, stop_words="english")
+    words = TfidfVectorizer(
+        sublinear_tf=True, min_df=2, max_df=0.2 if len(texts) > 1_000 else 1.0, stop_words="english"
+    )
     counts = words.fit_transform(texts)
     dimensions = min(DIMENSIONS, min(counts.shape) - 1)
     found: np.ndarray[Any, Any] = TruncatedSVD(dimensions, random_state=0).fit_transform(counts)
@@ -60,13 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "summary": [p["summary"] for p in packages],
         "section": [(p.get("section") or "").split("/")[-1] for p in packages],
         "tags": [p.get("tags") or [] for p in packages],
+        # Programs that people know have many tags and short names.
+        "interest": [len(p.get("tags") or []) - 0.3 * len(p["title"]) for p in packages],
         "link": [p.get("url") or "" for p in packages],
     }
     written = write_atlas(
         represent(packages),
         columns,
         chosen.out,
-        roles=Roles(label="package", text="summary", link="link", color="section"),
+        roles=Roles(label="package", text="summary", link="link", color="section", rank="interest"),
         layout_path=chosen.out.with_suffix(".atlas.npz"),
         title=f"{len(packages):,} Debian packages",
         overwrite=chosen.overwrite,
