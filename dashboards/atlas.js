@@ -8,6 +8,7 @@ import { chooseLabels, makePoints, pointSize, SHOWN } from "./atlas_draw.js";
 import { describe, legendOf } from "./atlas_panel.js";
 
 const REACH = 12; // pixels
+const LABEL_FONT = "500 12px system-ui, sans-serif";
 
 class Atlas {
   constructor(root, atlas) {
@@ -41,10 +42,11 @@ class Atlas {
     this.status = element("p", { className: "status", role: "status" });
     this.canvas = element("canvas", { "aria-hidden": "true" });
     this.over = element("canvas", { "aria-hidden": "true" });
+    this.top = element("canvas", { "aria-hidden": "true" });
     this.note = element("p", { className: "note" });
     this.plot = element("div", { className: "plot", tabIndex: 0, role: "application",
       "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, Enter opens the link, L draws a lasso, slash searches." },
-      this.canvas, this.over, this.note);
+      this.canvas, this.over, this.top, this.note);
     this.point = element("section", { className: "point", "aria-live": "polite" });
     this.legend = element("section", { className: "legend", "aria-label": "Legend" });
     root.replaceChildren(
@@ -139,7 +141,7 @@ class Atlas {
     this.hovered = index;
     this.plot.classList.toggle("over", index >= 0);
     this.tell();
-    this.draw();
+    this.drawMarked();
   }
 
   tell() {
@@ -264,7 +266,7 @@ class Atlas {
     const { clientWidth: width, clientHeight: height } = this.plot;
     this.ratio = Math.min(window.devicePixelRatio || 1, 2);
     Object.assign(this.view, { width: Math.max(width, 1), height: Math.max(height, 1) });
-    for (const canvas of [this.canvas, this.over]) {
+    for (const canvas of [this.canvas, this.over, this.top]) {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
@@ -277,50 +279,67 @@ class Atlas {
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
       this.points.draw(this.view, this.ratio);
-      this.drawOver();
+      this.drawLabels();
+      this.drawMarked();
       document.body.dataset.state = "drawn";
       document.body.dataset.frames = Number(document.body.dataset.frames ?? 0) + 1;
     });
   }
 
-  drawOver() {
-    const { view, atlas } = this;
-    const pen = this.over.getContext("2d");
-    const dark = this.theme.matches;
-    const [ink, paper] = dark ? ["#f0f2f4", "#16191d"] : ["#15191d", "#ffffff"];
+  /** An empty layer, ready to write on. */
+  pen(canvas) {
+    const pen = canvas.getContext("2d");
     pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    pen.clearRect(0, 0, view.width, view.height);
-    pen.font = "500 12px system-ui, sans-serif";
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
-    pen.lineJoin = "round";
-    const marked = [this.hovered, this.state.point].filter((i) => i >= 0);
+    pen.clearRect(0, 0, this.view.width, this.view.height);
+    Object.assign(pen, { font: LABEL_FONT, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
+    [this.ink, this.paper] = this.theme.matches ? ["#f0f2f4", "#16191d"] : ["#15191d", "#ffffff"];
+    return pen;
+  }
+
+  drawLabels() {
+    const pen = this.pen(this.over);
     const labels = this.label ? chooseLabels({
-      atlas, view, pen, reserved: marked, passes: (i) => this.shown[i] !== SHOWN.dim,
+      atlas: this.atlas, view: this.view, pen, passes: (i) => this.shown[i] !== SHOWN.dim,
       text: (i) => shorten(cell(this.label, i)),
     }) : [];
     this.plot.dataset.labels = labels.length;
-    for (const [i, px, py, words] of labels) {
-      const lifted = marked.includes(i) ? py - 14 : py;
-      pen.lineWidth = 3.5;
-      pen.strokeStyle = paper;
+    pen.lineWidth = 3.5;
+    pen.strokeStyle = this.paper;
+    pen.fillStyle = this.ink;
+    for (const [px, py, words] of labels) {
       pen.globalAlpha = 0.85;
-      pen.strokeText(words, px, lifted);
+      pen.strokeText(words, px, py);
       pen.globalAlpha = 1;
-      pen.fillStyle = ink;
-      pen.fillText(words, px, lifted);
+      pen.fillText(words, px, py);
     }
-    for (const i of marked) {
+    this.drawPolygon(pen, this.drag?.path ?? this.state.polygon, this.ink);
+  }
+
+  /** The points under the pointer and chosen, on a layer of their own: nothing else is drawn again. */
+  drawMarked() {
+    const { view, atlas } = this;
+    const pen = this.pen(this.top);
+    for (const i of new Set([this.state.point, this.hovered])) {
+      if (i < 0) continue;
       const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
+      const radius = pointSize(view, atlas.count) / 2 + 3.5;
       pen.beginPath();
-      pen.arc(px, py, pointSize(view, atlas.count) / 2 + 3.5, 0, 2 * Math.PI);
+      pen.arc(px, py, radius, 0, 2 * Math.PI);
       pen.fillStyle = css(this.colors.subarray(4 * i, 4 * i + 3));
       pen.fill();
       pen.lineWidth = 2;
-      pen.strokeStyle = ink;
+      pen.strokeStyle = this.ink;
       pen.stroke();
+      const words = this.label ? shorten(cell(this.label, i)) : "";
+      if (!words) continue;
+      const half = pen.measureText(words).width / 2 + 6;
+      const middle = Math.min(Math.max(px, half), Math.max(view.width - half, half));
+      const height = py > 40 ? py - radius - 13 : py + radius + 13;
+      pen.fillStyle = this.ink;
+      pen.fillRect(middle - half, height - 10, 2 * half, 20);
+      pen.fillStyle = this.paper;
+      pen.fillText(words, middle, height);
     }
-    this.drawPolygon(pen, this.drag?.path ?? this.state.polygon, ink);
   }
 
   drawPolygon(pen, polygon, ink) {

@@ -124,19 +124,19 @@ export function makePoints(canvas, x, y) {
   }
 }
 
-/** Labels by interest, as many as fit: [[index, x, y, text], …]; those behind overlap none before. */
-export function chooseLabels({ atlas, view, text, passes, pen, reserved }) {
+/** Labels by interest, as many as fit: [[x, y, text], …]; those behind overlap none before. */
+export function chooseLabels({ atlas, view, text, passes, pen }) {
   const cellSize = 56;
   const boxes = new Map();
   const chosen = [];
   const most = Math.round((view.width * view.height) / 5200);
-  const place = (i, needed) => {
+  const place = (i) => {
     const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
     if (px < 4 || py < 10 || px > view.width - 4 || py > view.height - 8) return;
     const words = text(i);
     if (!words) return;
     const half = pen.measureText(words).width / 2 + 5;
-    if (!needed && (px - half < 2 || px + half > view.width - 2)) return;
+    if (px - half < 2 || px + half > view.width - 2) return;
     const box = [px - half, py - 11, px + half, py + 11];
     const keys = [];
     for (let cx = Math.floor(box[0] / cellSize); cx <= Math.floor(box[2] / cellSize); cx += 1) {
@@ -147,9 +147,8 @@ export function chooseLabels({ atlas, view, text, passes, pen, reserved }) {
     const meets = (other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1];
     if (keys.some((key) => boxes.get(key)?.some(meets))) return;
     for (const key of keys) boxes.set(key, [...(boxes.get(key) ?? []), box]);
-    chosen.push([i, px, py, words]);
+    chosen.push([px, py, words]);
   };
-  for (const i of reserved) place(i, true);
   let tried = 0;
   for (const i of atlas.order) {
     if (chosen.length >= most || tried > 9000) break;
@@ -157,7 +156,7 @@ export function chooseLabels({ atlas, view, text, passes, pen, reserved }) {
     const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
     if (px < 0 || py < 0 || px > view.width || py > view.height) continue;
     tried += 1;
-    place(i, false);
+    place(i);
   }
   return chosen;
 }
