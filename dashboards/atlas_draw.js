@@ -129,10 +129,14 @@ export function chooseLabels({ atlas, view, text, passes, pen }) {
   const cellSize = 56;
   const boxes = new Map();
   const chosen = [];
+  let tried = 0;
   const most = Math.round((view.width * view.height) / 5200);
   const place = (i) => {
     const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
     if (px < 4 || py < 10 || px > view.width - 4 || py > view.height - 8) return;
+    const here = boxes.get(`${Math.floor(px / cellSize)},${Math.floor(py / cellSize)}`);
+    if (here?.some((box) => px > box[0] - 8 && px < box[2] + 8 && py > box[1] - 8 && py < box[3] + 8)) return;
+    tried += 1;
     const words = text(i);
     if (!words) return;
     const half = pen.measureText(words).width / 2 + 5;
@@ -149,13 +153,11 @@ export function chooseLabels({ atlas, view, text, passes, pen }) {
     for (const key of keys) boxes.set(key, [...(boxes.get(key) ?? []), box]);
     chosen.push([px, py, words]);
   };
-  let tried = 0;
   for (const i of atlas.order) {
     if (chosen.length >= most || tried > 9000) break;
     if (!passes(i)) continue;
     const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
     if (px < 0 || py < 0 || px > view.width || py > view.height) continue;
-    tried += 1;
     place(i);
   }
   return chosen;
