@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from repwatch import rdm, similarity
+    from repwatch import atlas, rdm, similarity
     from repwatch.lightning import RepWatch
     from repwatch.probe import ProbeSet
     from repwatch.registry import Registry
@@ -26,6 +26,7 @@ __all__ = [
     "RepWatch",
     "RepresentationSpace",
     "Watcher",
+    "atlas",
     "rdm",
     "similarity",
 ]
@@ -38,7 +39,7 @@ _HOME = {
     "RepresentationSpace": "repwatch.space",
     "Watcher": "repwatch.watcher",
 }
-_MODULES = ("rdm", "similarity")
+_MODULES = ("atlas", "rdm", "similarity")
 
 
 def __getattr__(name: str) -> Any:

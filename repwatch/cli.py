@@ -1,7 +1,7 @@
 """The command line: reads the registry and shows it; only `label` writes.
 
-repwatch demo | runs | show | label | map | report | compare, each with --help, those that read and
-tell with --json.
+repwatch demo | runs | show | label | map | report | compare | atlas, each with --help, those that
+read and tell with --json.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ RegistryOption = Annotated[
         "-r",
         help="Path or SQLAlchemy URL; without it $REPWATCH_REGISTRY, else ./repwatch.db.",
     ),
+]
+ColumnOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="The column of META for this.", metavar="COLUMN"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -309,6 +313,57 @@ def compare(
         console.print(_text(note))
     if out is not None:
         console.print(f"The heatmap: {out}", soft_wrap=True, highlight=False)
+
+
+@app.command("atlas")
+def write_atlas(
+    vectors: Annotated[Path, typer.Argument(help="A .npy file: one row for each point.")],
+    meta: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--meta", help="CSV with a heading, or JSONL: one row for each point."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
+        "atlas.html"
+    ),
+    label: ColumnOption = None,
+    text: ColumnOption = None,
+    image: ColumnOption = None,
+    link: ColumnOption = None,
+    color: ColumnOption = None,
+    rank: ColumnOption = None,
+    metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
+    perplexity: Annotated[float, typer.Option(help="About how many neighbours count.")] = 30.0,
+    layout: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Where the layout is kept; without it VECTORS.atlas.npz."),
+    ] = None,
+    title: Annotated[Optional[str], typer.Option(help="The page's title.")] = None,  # noqa: UP045
+    overwrite: Annotated[bool, typer.Option(help="Replace the page if it is there.")] = False,
+) -> None:
+    """Write an atlas of one representation of very many points as one HTML file."""
+    from repwatch import atlas
+
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Reading", total=1.0)
+        written = atlas.write_atlas(
+            vectors,
+            meta,
+            out,
+            roles=atlas.Roles(label, text, image, link, color, rank),
+            settings=atlas.LayoutSettings(metric, perplexity),
+            layout_path=layout,
+            title=title or vectors.stem,
+            overwrite=overwrite,
+            progress=lambda share, what: bar.update(
+                task, completed=share, description=what.capitalize()
+            ),
+        )
+        bar.update(task, completed=1.0, description="Done")
+    kept = ", its layout kept from before" if written.reused else ""
+    console.print(
+        _text(f"{written.path}: {written.points:,} points{kept}"), soft_wrap=True, highlight=False
+    )
 
 
 def _open(location: str | None, *, read_only: bool = True) -> Registry:

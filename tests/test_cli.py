@@ -25,7 +25,8 @@ def call(registry: Registry, *words: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["report"], ["compare"]]
+    "command",
+    [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["report"], ["compare"], ["atlas"]],
 )
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])

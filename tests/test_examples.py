@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import json
 import re
 import subprocess
 import sys
@@ -189,3 +190,43 @@ def test_what_a_population_needs_is_told_before_anything_is_trained(
             populations.command.main(["ssl-mnist", "--registry", str(path), "--mnist", str(given)])
         assert told in capsys.readouterr().err
     assert not path.exists()
+
+
+def test_words_atlas_writes_a_page_of_words_and_categories(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float16)
+    categories = np.zeros((30, 1), dtype=bool)
+    categories[::3] = True
+    source = tmp_path / "words.npz"
+    np.savez(
+        source,
+        words=np.array([f"word{i}" for i in range(30)]),
+        vectors=vectors,
+        category_names=np.array(["food.n.01"]),
+        categories=categories,
+    )
+    out = tmp_path / "words.html"
+    load("words_atlas").main([str(source), "-o", str(out)])
+    assert "<title>30 words</title>" in out.read_text(encoding="utf-8")
+    assert (tmp_path / "words.atlas.npz").is_file()
+
+
+def test_packages_atlas_writes_a_page_of_what_descriptions_say(tmp_path: Path) -> None:
+    kinds = ("game of strategy", "network server daemon", "mail reader client")
+    lines = [
+        json.dumps(
+            {
+                "title": f"package-{i}",
+                "section": "misc",
+                "tags": ["role::program"],
+                "url": "https://example.org",
+                "summary": kinds[i % 3],
+                "text": f"The {kinds[i % 3]} number {i % 5}.",
+            }
+        )
+        for i in range(30)
+    ]
+    source = tmp_path / "packages.jsonl"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path / "packages.html"
+    load("packages_atlas").main([str(source), "-o", str(out)])
+    assert "<title>30 Debian packages</title>" in out.read_text(encoding="utf-8")

@@ -25,6 +25,7 @@ LAYERS = (
     "drift",
     "scene",
     "figures",
+    "atlas",
     "watcher",
     "report",
     "tensorboard",

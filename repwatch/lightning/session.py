@@ -65,9 +65,11 @@ class Session:
         self._thinned = False
         self._began = time.monotonic()
         self._last_step = trainer.global_step
+        # The Trainer counts its last epoch as over before `on_train_end`.
+        self._epoch = trainer.current_epoch
         self._last_snapshot = -1
         self._metrics: dict[str, float] = {}
-        self._metrics_at = (trainer.global_step, trainer.current_epoch)
+        self._metrics_at = (trainer.global_step, self._epoch)
 
     def begin(self, trainer: Any, module: Any) -> None:
         """Find the probe set, open the run with it, and take the snapshot of the initialization."""
@@ -91,6 +93,7 @@ class Session:
 
     def train_batch_ended(self, trainer: Any) -> None:
         last, self._last_step = self._last_step, trainer.global_step
+        self._epoch = trainer.current_epoch
         due = self._settings.schedule.due_after_step
         if due(last, trainer.global_step, trainer.current_epoch):
             self._snapshot(trainer)
@@ -219,7 +222,7 @@ class Session:
     def _record(self, trainer: Any, capture: Capture) -> None:
         if self._watcher is None or not trainer.is_global_zero:
             return
-        step, epoch, log_step = trainer.global_step, trainer.current_epoch, _log_step(trainer)
+        step, epoch, log_step = trainer.global_step, self._epoch, _log_step(trainer)
         self._last_snapshot = step
         self._gather(trainer, learning_rates(trainer))
         self._store()
@@ -234,7 +237,7 @@ class Session:
     def _gather(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         if trainer.is_global_zero:
             self._metrics.update(metrics)
-            self._metrics_at = trainer.global_step, trainer.current_epoch
+            self._metrics_at = trainer.global_step, self._epoch
 
     def _store(self) -> None:
         """Write the metrics that have come together, in one transaction."""

@@ -19,7 +19,7 @@ from repwatch.space.methods import METHODS
 from repwatch.space.placement import Nearest, Placed, Placement, placement_agreement
 from repwatch.space.representation_space import RepresentationSpace
 from repwatch.space.snapshots import Snapshot, select
-from repwatch.space.tsne import tsne_view
+from repwatch.space.tsne import fit_tsne, tsne_view
 
 __all__ = [
     "METHODS",
@@ -28,6 +28,7 @@ __all__ = [
     "Placement",
     "RepresentationSpace",
     "Snapshot",
+    "fit_tsne",
     "placement_agreement",
     "select",
     "tsne_view",

@@ -1,0 +1,65 @@
+// The panel beside the map: the point that is shown, its columns, the legend.
+
+import { element } from "./marks.js";
+import { cell, safeLink } from "./atlas_data.js";
+
+const MOST_ENTRIES = 40;
+
+/** What is known of one point. Everything is text, but for links of http and https. */
+export function describe(atlas, byName, index) {
+  if (index < 0) {
+    return [element("p", { className: "hint" },
+      "Each point is one row. Near points have similar vectors; far apart says little, and the axes mean nothing. Point at one.")];
+  }
+  const role = (name) => byName.get(atlas.roles[name]);
+  const parts = [element("h2", {}, cell(role("label"), index) || `row ${index}`)];
+  const image = cell(role("image"), index);
+  if (image.startsWith("data:image/")) {
+    parts.push(element("img", { src: image, alt: cell(role("label"), index) || `image of row ${index}` }));
+  }
+  const text = cell(role("text"), index);
+  if (text && role("text") !== role("label")) parts.push(element("p", { className: "words" }, text));
+  const link = cell(role("link"), index);
+  if (link) parts.push(linkOrText(link));
+  const rest = element("dl", {});
+  const special = new Set(["label", "text", "image", "link"].map((name) => atlas.roles[name]));
+  for (const column of atlas.columns) {
+    const value = cell(column, index);
+    if (special.has(column.name) || !value) continue;
+    rest.append(element("dt", {}, column.name), element("dd", {}, value));
+  }
+  if (image && !image.startsWith("data:image/")) parts.push(linkOrText(image));
+  parts.push(rest);
+  return parts;
+}
+
+function linkOrText(text) {
+  const address = safeLink(text);
+  if (!address) return element("p", { className: "link" }, text);
+  return element("p", { className: "link" },
+    element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, text));
+}
+
+/** The legend of the colours; its entries filter. */
+export function legendOf(legend, only, toggle) {
+  if (!legend) return [];
+  if (legend.stops) {
+    const bar = element("div", { className: "bar", role: "img", "aria-label": "colour scale" });
+    bar.style.background = `linear-gradient(to right, ${legend.stops.join(",")})`;
+    const tell = (value) => String(Number(value.toPrecision(3)));
+    return [bar, element("p", { className: "ends" },
+      element("span", {}, tell(legend.low)), element("span", {}, tell(legend.high)))];
+  }
+  const rows = legend.entries.slice(0, MOST_ENTRIES).map((entry) => {
+    const dot = element("i", {});
+    dot.style.background = entry.color;
+    const button = element("button", {
+      type: "button", className: "entry", "aria-pressed": String(only.has(entry.code)), title: entry.text,
+      onclick: () => toggle(entry.code),
+    }, dot, element("span", {}, entry.text), element("b", {}, entry.amount.toLocaleString("en")));
+    return element("li", {}, button);
+  });
+  const left = legend.entries.length - MOST_ENTRIES;
+  const more = left > 0 ? [element("p", { className: "hint" }, `and ${left} more`)] : [];
+  return [element("ul", {}, ...rows), ...more];
+}

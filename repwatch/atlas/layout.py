@@ -1,0 +1,158 @@
+"""Where the points of an atlas lie: computed once, and kept beside the vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repwatch.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from repwatch.rdm import Float32
+
+METRICS = ("cosine", "euclidean")
+_KIND = "repwatch-atlas-layout"
+_VERSION = 1
+_ROWS = 8192
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class LayoutSettings:
+    """How a layout is computed.
+
+    metric: "cosine" or "euclidean". perplexity: about how many neighbours count, at least 2.
+
+    Raises:
+        ConfigurationError: a setting cannot work.
+    """
+
+    metric: str = "cosine"
+    perplexity: float = 30.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ConfigurationError(
+                f"Expected a metric of {', '.join(METRICS)}. Got {self.metric!r}."
+            )
+        if not self.perplexity >= 2:
+            raise ConfigurationError(
+                f"Expected a perplexity of at least 2. Got {self.perplexity!r}."
+            )
+
+
+def check_vectors(vectors: NDArray[Any]) -> Float32:
+    """The vectors as float32 (n, d). Raises ConfigurationError where no layout can be made."""
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise ConfigurationError(
+            f"Expected vectors as numbers of shape (points, dimensions). "
+            f"Got {array.dtype} of shape {array.shape}."
+        )
+    if len(array) < 3 or array.shape[1] < 1:
+        raise ConfigurationError(
+            f"Expected at least 3 points of at least 1 dimension. Got {array.shape}."
+        )
+    rows = np.ascontiguousarray(array, dtype=np.float32)
+    wrong = ~np.isfinite(rows).all(1)
+    if wrong.any():
+        raise ConfigurationError(
+            f"Expected finite vectors. Got NaN or infinity in {int(wrong.sum())} rows, "
+            f"first in row {int(wrong.argmax())}. Leave those rows out."
+        )
+    return rows
+
+
+def layout(
+    vectors: NDArray[Any],
+    settings: LayoutSettings | None = None,
+    progress: Progress | None = None,
+) -> Float32:
+    """(n, 2) positions by t-SNE; the same for the same vectors, settings and machine."""
+    from repwatch.space import fit_tsne
+
+    settings = settings or LayoutSettings()
+    rows = check_vectors(vectors)
+    if settings.metric == "cosine":
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows / np.where(lengths > 0, lengths, np.float32(1))
+    positions, _ = fit_tsne(rows, settings.seed, settings.perplexity, progress)
+    return positions.astype(np.float32)
+
+
+def layout_key(vectors: NDArray[Any], settings: LayoutSettings) -> str:
+    """A hash of what a layout depends on: every value of the vectors, and the settings."""
+    about = {"version": _VERSION, "shape": list(vectors.shape), **asdict(settings)}
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for start in range(0, len(vectors), _ROWS):
+        block = vectors[start : start + _ROWS]
+        found.update(np.ascontiguousarray(block, dtype="<f4").tobytes())
+    return found.hexdigest()
+
+
+def kept_layout(
+    vectors: NDArray[Any],
+    path: str | os.PathLike[str],
+    settings: LayoutSettings | None = None,
+    progress: Progress | None = None,
+) -> tuple[Float32, bool]:
+    """The layout kept at `path` if it is of these vectors and settings, else a new one, kept there.
+
+    Returns:
+        (n, 2) positions, and whether they were there already.
+
+    Raises:
+        ConfigurationError: the file at `path` is not a layout, and so is left alone; or the
+            vectors cannot be used.
+    """
+    settings = settings or LayoutSettings()
+    rows = check_vectors(vectors)
+    target, key = Path(path), layout_key(rows, settings)
+    if target.exists():
+        kept_key, positions = _read(target)
+        if kept_key == key and positions.shape == (len(rows), 2):
+            return positions, True
+    positions = layout(rows, settings, progress)
+    _write(target, key, positions)
+    return positions, False
+
+
+def _read(path: Path) -> tuple[str, Float32]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if str(content["kind"]) == _KIND:
+                return str(content["key"]), content["positions"].astype(np.float32)
+    except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
+        pass  # Not an archive of ours, which the error below tells.
+    raise ConfigurationError(
+        f"Expected a layout that RepWatch kept, or no file, at {path}. Got another file, which is "
+        "left alone. Move it, or give another place with layout=... (--layout)."
+    )
+
+
+def _write(target: Path, key: str, positions: Float32) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, kind=_KIND, key=key, positions=positions)
+        # mkstemp makes private files; a layout is as readable as any other file of its maker.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

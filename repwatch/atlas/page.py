@@ -1,0 +1,241 @@
+"""The page of an atlas: positions, columns and the order of labels, packed into one HTML file.
+
+The data is a gzip stream in base64: the length of a JSON header (uint32), the header, and arrays
+one after another. `dashboards/atlas_data.js` reads it back.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+import os
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repwatch.atlas.layout import LayoutSettings, Progress, check_vectors, kept_layout, layout
+from repwatch.atlas.table import (
+    Roles,
+    categories,
+    check_table,
+    embed_images,
+    numbers,
+    read_table,
+    told,
+)
+from repwatch.errors import ConfigurationError
+from repwatch.figures.export import asset, bundle, free_target, write_atomically
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from repwatch.rdm import Float32
+
+VERSION = 1
+_MODULES = (
+    "marks.js",
+    "atlas_data.js",
+    "atlas_colors.js",
+    "atlas_space.js",
+    "atlas_draw.js",
+    "atlas_panel.js",
+    "atlas.js",
+)
+_GRID = 65535
+_DENSITY_CELLS = 256
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written. reused: whether the layout was kept from before; path: of the page."""
+
+    path: Path
+    points: int
+    reused: bool
+
+
+def write_atlas(
+    vectors: NDArray[Any] | str | os.PathLike[str],
+    meta: Mapping[str, Sequence[Any]] | str | os.PathLike[str] | None,
+    out: str | os.PathLike[str],
+    *,
+    roles: Roles | None = None,
+    settings: LayoutSettings | None = None,
+    layout_path: str | os.PathLike[str] | None = None,
+    title: str = "Atlas",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Written:
+    """Write an atlas as one self-contained page that asks nothing of any network.
+
+    Args:
+        vectors: (n, d) numbers, or a .npy file of them.
+        meta: columns of n values each, or a CSV or JSONL file, or None.
+        layout_path: where the layout is kept; without it, VECTORS.atlas.npz beside a file of
+            vectors, and nowhere for an array.
+        progress: called with the share that is done, and what is being done.
+
+    Raises:
+        ConfigurationError: the page exists and `overwrite` is False, or something cannot be read,
+            or rows and vectors are not as many.
+    """
+    target = free_target(out, overwrite)
+    rows, beside = _vectors(vectors)
+    table, folder = _table(meta)
+    table = check_table(table, len(rows))
+    chosen = (roles or Roles()).within(table)
+    settings = settings or LayoutSettings()
+    _check_rank(table, chosen)
+    place = layout_path or beside
+    if place is None:
+        positions, reused = layout(rows, settings, progress), False
+    else:
+        positions, reused = kept_layout(rows, place, settings, progress)
+    packed = pack(
+        positions,
+        columns=table,
+        roles=chosen,
+        folder=folder,
+        title=title,
+        metric=settings.metric,
+    )
+    write_atomically(target, _page(packed, title))
+    return Written(target, len(rows), reused)
+
+
+def _vectors(source: Any) -> tuple[Float32, Path | None]:
+    if not isinstance(source, (str, os.PathLike)):
+        return check_vectors(source), None
+    path = Path(source)
+    if not path.is_file():
+        raise ConfigurationError(f"Expected a .npy file of vectors. There is no {path}.")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ConfigurationError(f"Expected a .npy file of numbers. {path}: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise ConfigurationError(f"Expected one array (.npy). {path} is an archive of several.")
+    return check_vectors(array), path.with_suffix(".atlas.npz")
+
+
+def _table(meta: Any) -> tuple[Mapping[str, Sequence[Any]], Path]:
+    if meta is None:
+        return {}, Path()
+    if isinstance(meta, Mapping):
+        return meta, Path()
+    return read_table(meta), Path(meta).parent
+
+
+def _check_rank(table: Mapping[str, Sequence[Any]], roles: Roles) -> None:
+    if roles.rank is not None and numbers(table[roles.rank]) is None:
+        raise ConfigurationError(f"Expected numbers in the column for rank, {roles.rank!r}.")
+
+
+def label_order(positions: Float32, rank: Float32 | None) -> NDArray[np.uint32]:
+    """(n,) the points by interest, the most interesting first.
+
+    Without a rank, a point is the more interesting the more points lie around it on the map.
+    """
+    if rank is None:
+        from scipy.ndimage import gaussian_filter
+
+        low, span = positions.min(0), max(float(np.ptp(positions, axis=0).max()), 1e-9)
+        cells = ((positions - low) / span * (_DENSITY_CELLS - 1)).astype(int)
+        density = np.zeros((_DENSITY_CELLS, _DENSITY_CELLS), dtype=np.float32)
+        np.add.at(density, (cells[:, 0], cells[:, 1]), 1)
+        rank = gaussian_filter(density, 1.5)[cells[:, 0], cells[:, 1]]
+    return np.argsort(-np.nan_to_num(rank, nan=-np.inf), kind="stable").astype(np.uint32)
+
+
+def quantize(positions: Float32) -> NDArray[np.uint16]:
+    """(n, 2) positions on a square of 65,536 steps, at the same scale in both directions."""
+    low, high = positions.min(0), positions.max(0)
+    span = max(float((high - low).max()), 1e-9)
+    centred = (positions - (low + high) / 2) / span + 0.5
+    steps: NDArray[np.uint16] = np.rint(np.clip(centred, 0, 1) * _GRID).astype(np.uint16)
+    return steps
+
+
+def pack(
+    positions: Float32,
+    *,
+    columns: Mapping[str, Sequence[Any]],
+    roles: Roles,
+    folder: Path,
+    title: str,
+    metric: str,
+) -> bytes:
+    """The data of the page as gzip. The same input gives the same bytes."""
+    arrays: list[bytes] = []
+
+    def put(array: NDArray[Any]) -> dict[str, Any]:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        content = little.tobytes()
+        offset = sum(map(len, arrays))
+        arrays.append(content + b"\0" * (-len(content) % 4))
+        return {"type": array.dtype.str[1:], "at": offset, "length": int(array.size)}
+
+    rank = None if roles.rank is None else numbers(columns[roles.rank])
+    points = quantize(positions)
+    header: dict[str, Any] = {
+        "version": VERSION,
+        "title": title,
+        "metric": metric,
+        "count": len(positions),
+        "roles": {role: name for role, name in vars(roles).items() if name is not None},
+        "x": put(points[:, 0]),
+        "y": put(points[:, 1]),
+        "order": put(label_order(positions, rank)),
+    }
+    header["columns"] = [
+        _column(name, values, roles, folder, put) for name, values in columns.items()
+    ]
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    return gzip.compress(struct.pack("<I", len(text)) + text + b"".join(arrays), 9, mtime=0)
+
+
+def _column(
+    name: str, values: Sequence[Any], roles: Roles, folder: Path, put: Any
+) -> dict[str, Any]:
+    """Numbers, categories or texts; texts that come again are kept once."""
+    if name == roles.image:
+        return {"name": name, "kind": "text", **_texts(embed_images(values, folder), put)}
+    shown = name in (roles.label, roles.text, roles.link)
+    amounts = None if shown else numbers(values)
+    if amounts is not None:
+        return {"name": name, "kind": "number", "values": put(amounts)}
+    texts = [told(value) for value in values]
+    found = None if shown else categories(texts)
+    if found is not None:
+        codes = {text: code for code, text in enumerate(found, 1)}
+        array = np.array([codes.get(text, 0) for text in texts], dtype=np.uint16)
+        return {"name": name, "kind": "category", "texts": found, "codes": put(array)}
+    return {"name": name, "kind": "text", **_texts(texts, put)}
+
+
+def _texts(texts: Sequence[str], put: Any) -> dict[str, Any]:
+    distinct = dict.fromkeys(texts)
+    if len(distinct) > 0.8 * len(texts):
+        return {"texts": list(texts)}
+    codes = {text: code for code, text in enumerate(distinct)}
+    array = np.array([codes[text] for text in texts], dtype=np.uint32)
+    return {"texts": list(distinct), "codes": put(array)}
+
+
+def _page(packed: bytes, title: str) -> str:
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": asset("atlas.css").decode(),
+        "DATA": base64.b64encode(packed).decode(),
+        "MODULES": bundle(_MODULES),
+    }
+    template = asset("atlas.html").decode()
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)

@@ -1,0 +1,180 @@
+"""The atlas, opened from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from repwatch.atlas import LayoutSettings, Roles, write_atlas
+from tests.browser.reader import Reader
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+COUNT = 300
+MARKUP = "<img src=x onerror=\"document.title='owned'\">"
+
+
+@pytest.fixture(scope="module", name="page")
+def write_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(0)
+    middles = generator.normal(size=(3, 8)) * 8
+    vectors = middles[np.arange(COUNT) % 3] + generator.normal(size=(COUNT, 8))
+    columns = {
+        "label": [MARKUP if i == 0 else f"point {i}" for i in range(COUNT)],
+        "link": ["javascript:alert(1)" if i == 0 else f"https://a.test/{i}" for i in range(COUNT)],
+        "group": [f"group {i % 3}" for i in range(COUNT)],
+        "amount": list(range(COUNT)),
+    }
+    path = tmp_path_factory.mktemp("atlas") / "atlas.html"
+    roles = Roles(color="group")
+    write_atlas(vectors, columns, path, roles=roles, settings=LayoutSettings("euclidean"))
+    return path
+
+
+@pytest.fixture(name="atlas")
+def open_atlas(reader: Reader, page: Path) -> Reader:
+    reader.open(page)
+    reader.wait_state("drawn")
+    return reader
+
+
+@pytest.fixture(scope="module")
+def plain(chromium: tuple[str, str]) -> Iterator[Reader]:
+    opened = Reader(*chromium, webgl=False)
+    yield opened
+    opened.close()
+
+
+def pixels(reader: Reader) -> int:
+    """How many pixels of the picture of points have a colour."""
+    script = (
+        "const a = window.repwatchAtlas; a.points.draw(a.view, a.ratio);"
+        "const c = document.createElement('canvas'); c.width = a.canvas.width;"
+        "c.height = a.canvas.height; const p = c.getContext('2d'); p.drawImage(a.canvas, 0, 0);"
+        "const d = p.getImageData(0, 0, c.width, c.height).data; let n = 0;"
+        "for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n;"
+    )
+    return int(reader.driver.execute_script(script))
+
+
+def hover(reader: Reader, index: int) -> None:
+    x, y = reader.driver.execute_script(
+        "const a = window.repwatchAtlas; const i = arguments[0];"
+        "const [x, y] = a.view.toScreen(a.atlas.x[i], a.atlas.y[i]);"
+        "return [x - a.view.width / 2, y - a.view.height / 2]",
+        index,
+    )
+    plot = reader.find(".plot")
+    ActionChains(reader.driver).move_to_element_with_offset(plot, round(x), round(y)).perform()
+
+
+def test_points_and_labels_are_drawn_and_hover_tells_of_one(atlas: Reader) -> None:
+    assert pixels(atlas) > COUNT
+    assert int(atlas.find(".plot").get_attribute("data-labels") or 0) > 5
+    hover(atlas, 7)
+    atlas.wait("document.querySelector('.point h2') !== null")
+    shown = int(atlas.find(".point").get_attribute("data-index") or -1)
+    assert atlas.text(".point h2") == f"point {shown}" or shown == 0
+    assert f"group {shown % 3}" in atlas.text(".point dl")
+
+
+def test_links_open_apart_and_script_links_and_markup_are_text(atlas: Reader, page: Path) -> None:
+    atlas.open("about:blank")
+    atlas.open(page.as_uri() + "#point=0")
+    atlas.wait_state("drawn")
+    assert MARKUP in atlas.text(".point h2")
+    assert "javascript:alert(1)" in atlas.text(".point .link")
+    assert atlas.driver.find_elements(By.CSS_SELECTOR, "#app img, #app a") == []
+    atlas.open("about:blank")
+    atlas.open(page.as_uri() + "#point=5")
+    atlas.wait_state("drawn")
+    link = atlas.find(".point a")
+    assert link.get_attribute("href") == "https://a.test/5"
+    assert link.get_attribute("target") == "_blank"
+    assert "noopener" in (link.get_attribute("rel") or "")
+
+
+def test_search_and_legend_choose_and_nothing_found_says_what_to_do(atlas: Reader) -> None:
+    atlas.press("input", "point 29")
+    atlas.wait("document.querySelector('.status').textContent.startsWith('11 of')")
+    atlas.press("input", "x")
+    atlas.wait("document.querySelector('.status').textContent.startsWith('No point matches')")
+    atlas.press("input", Keys.ESCAPE)
+    atlas.wait("document.querySelector('.status').textContent === '300 points'")
+    atlas.find(".entry").click()
+    atlas.wait("document.querySelector('.status').textContent.startsWith('100 of')")
+
+
+def test_a_lasso_chooses_and_the_csv_holds_what_is_chosen(atlas: Reader) -> None:
+    atlas.press(".plot", "l")
+    plot = atlas.find(".plot")
+    half = plot.size["width"] // 2 - 12, plot.size["height"] // 2 - 12
+    chain = ActionChains(atlas.driver).move_to_element_with_offset(plot, -half[0], -half[1])
+    chain.click_and_hold()
+    for x, y in ((half[0], -half[1]), (half[0], 0), (-half[0], 0)):
+        chain.move_to_element_with_offset(plot, x, y)
+    chain.release().perform()
+    atlas.wait("/ of 300/.test(document.querySelector('.status').textContent)")
+    chosen = int(atlas.text(".status").split()[0])
+    assert 0 < chosen < COUNT
+    rows = atlas.driver.execute_script(
+        "const a = window.repwatchAtlas; window.saved = null;"
+        "URL.createObjectURL = (blob) => { window.saved = blob; return 'blob:none'; };"
+        "HTMLAnchorElement.prototype.click = () => {}; a.csv.click(); return a.chosen;"
+    )
+    text = atlas.driver.execute_async_script("window.saved.text().then(arguments[0])")
+    assert len(text.strip().splitlines()) == chosen + 1 == len(rows) + 1
+    assert text.strip("\ufeff").startswith("row,label,link,group,amount")
+
+
+def test_the_address_restores_what_is_seen(atlas: Reader) -> None:
+    Select(atlas.find("select")).select_by_value("amount")
+    atlas.press("input", "point 2")
+    atlas.press(".plot", "+", "+", Keys.ARROW_LEFT)
+    atlas.press(".plot", "n")
+    atlas.wait("location.hash.includes('point=') && location.hash.includes('view=')")
+    state = "JSON.stringify([a.state.color, a.state.q, a.state.point, Math.round(a.view.x)])"
+    script = f"const a = window.repwatchAtlas; return {state}"
+    before, address = atlas.driver.execute_script(script), atlas.driver.current_url
+    atlas.open("about:blank")
+    atlas.open(address)
+    atlas.wait_state("drawn")
+    assert atlas.driver.execute_script(script) == before
+    assert atlas.driver.find_elements(By.CSS_SELECTOR, ".legend .bar")
+
+
+def test_it_asks_nothing_of_the_network_and_the_console_stays_empty(atlas: Reader) -> None:
+    atlas.prefer_dark(True)
+    hover(atlas, 7)
+    atlas.resize(420, 900)
+    atlas.wait("document.documentElement.dataset.theme === 'dark'")
+    assert pixels(atlas) > 0
+    assert all(address.startswith("file://") for address in atlas.requested())
+    assert atlas.complaints() == []
+
+
+def test_without_webgl_it_draws_on_a_plain_canvas_and_says_so(plain: Reader, page: Path) -> None:
+    plain.open(page)
+    plain.wait_state("drawn")
+    assert "Without WebGL" in plain.text(".note")
+    assert pixels(plain) > COUNT
+    assert plain.complaints() == []
+
+
+def test_a_page_that_was_cut_off_says_that_it_cannot_be_shown(
+    reader: Reader, page: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(
+        page.read_text(encoding="utf-8").replace('id="atlas">H4sI', 'id="atlas">AAAA')
+    )
+    reader.open(broken)
+    reader.wait_state("error")
+    assert "cannot be shown" in reader.text(".message")
