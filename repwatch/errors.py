@@ -16,6 +16,7 @@ RepWatchError
 │   ├── RunNotFoundError (LookupError)
 │   ├── RunExistsError                the name belongs to another run
 │   └── LabelError                    a label that says nothing, or contradicts itself
+├── DriftError                        runs that a detector cannot learn from, or judge
 ├── SpaceError                        a space cannot be fitted, or placed into
 └── LoggerError                       a logger did not take a figure or scalar
 
@@ -29,6 +30,7 @@ __all__ = [
     "ConfigurationError",
     "ConstantRDMError",
     "DivergedRDMError",
+    "DriftError",
     "LabelError",
     "LoggerError",
     "MissingPackageError",
@@ -108,6 +110,10 @@ class RunExistsError(RegistryError):
 
 class LabelError(RegistryError):
     """A label that says nothing, or contradicts itself."""
+
+
+class DriftError(RepWatchError):
+    """A detector cannot learn from these landmarks, or judge this run."""
 
 
 class SpaceError(RepWatchError):

@@ -218,7 +218,7 @@ class PageReader:
         new = [s for s in shown.snapshots if s.id not in drawn.positions and not s.diverged]
         if new:
             drawn.place(self._registry, new)
-        scene = drawn.scene(self._registry, shown.snapshots, current=shown.current)
+        scene = drawn.scene(shown.runs, shown.snapshots, current=shown.current)
         return map_row(scene, shown.snapshots, drawn.positions), scene
 
 

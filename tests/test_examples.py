@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import json
+import logging
 import re
 import subprocess
 import sys

@@ -11,7 +11,6 @@ import gzip
 import html
 import json
 import os
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from repwatch.atlas.table import (
     told,
 )
 from repwatch.errors import ConfigurationError
-from repwatch.figures.export import asset, bundle, free_target, write_atomically
+from repwatch.figures.export import bundle, fill, free_target, write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -233,9 +232,7 @@ def _texts(texts: Sequence[str], put: Any) -> dict[str, Any]:
 def _page(packed: bytes, title: str) -> str:
     parts = {
         "TITLE": html.escape(title),
-        "STYLE": asset("atlas.css").decode(),
         "DATA": base64.b64encode(packed).decode(),
         "MODULES": bundle(_MODULES),
     }
-    template = asset("atlas.html").decode()
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found.group(1)], template)
+    return fill("atlas.html", parts, style="atlas.css")

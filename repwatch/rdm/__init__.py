@@ -23,6 +23,7 @@ from repwatch.rdm.condensed import (
     count_points,
     decode,
     encode,
+    pairs,
     square,
 )
 from repwatch.rdm.views import (
@@ -61,6 +62,7 @@ __all__ = [
     "from_activations",
     "neighbor_graph",
     "neighbors",
+    "pairs",
     "pca",
     "project",
     "purity",

@@ -82,8 +82,8 @@ def sum_by_point(values: Float64) -> Float64:
     """(n,) sum over the pairs that each point is in, of values in condensed order."""
     n = count_points(values)
     left, right = pairs(n)
-    sums: Float64 = np.bincount(left, values, n) + np.bincount(right, values, n)
-    return sums
+    sums = np.bincount(left, values, n) + np.bincount(right, values, n)
+    return sums.astype(np.float64, copy=False)
 
 
 def condense(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -118,7 +118,7 @@ def effective_dimension(D: NDArray[Any]) -> float:
     n, total = len(sums), float(sums.sum())
     # Trace and squared Frobenius norm of the centred Gram matrix, without making the matrix.
     trace = total / (2 * n)
-    norm = (2 * squared @ squared - 2 * sums @ sums / n + (total / n) ** 2) / 4
+    norm = float(2 * squared @ squared - 2 * sums @ sums / n + (total / n) ** 2) / 4
     return trace**2 / norm if norm > 0 else 0.0
 
 

@@ -1,0 +1,27 @@
+"""Drift detection: landmarks + a run so far -> is it going wrong, how sure, which cause.
+
+    registry --features--> History --stage, at each checkpoint--> score --detector--> Assessment
+
+Alarms come from the RDMs and the curves, never from positions on a map. `backtest` says on the
+user's own runs what a flag is worth.
+"""
+
+from __future__ import annotations
+
+from repwatch.drift.assessment import Assessment, Near
+from repwatch.drift.backtest import Backtest, backtest
+from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
+from repwatch.drift.features import Checkpoint, History, Reader, read_histories
+
+__all__ = [
+    "FEWEST_GOOD",
+    "Assessment",
+    "Backtest",
+    "Checkpoint",
+    "DriftDetector",
+    "History",
+    "Near",
+    "Reader",
+    "backtest",
+    "read_histories",
+]

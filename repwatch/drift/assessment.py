@@ -1,0 +1,151 @@
+"""What a detector says of a run at a checkpoint, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Assessment", "Near", "advise"]
+
+# Hyperparameters that say where a run came from, and not how it was trained.
+_NOT_SETTINGS = ("data.", "truth.", "model")
+
+
+@dataclass(frozen=True)
+class Near:
+    """A landmark near the run at the same checkpoint.
+
+    `distance` is the root mean square difference of the numbers of their RDMs, in units of the good
+    landmarks' own spread.
+    """
+
+    run: str
+    label: str
+    cause: str | None
+    step: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One checkpoint of one run.
+
+    Attributes:
+        run: The run's name.
+        checkpoint: (epoch, place within the epoch).
+        step: Its optimizer step.
+        promise: What a flag is worth, in words.
+        silent: Why nothing is said, or None.
+        score: In units of the good landmarks' upper tail.
+        threshold: The score above which a run is flagged.
+        alarm: Whether the score is above it.
+        by_guard: Whether the loss alone gave the score.
+        p_bad: Probability of a bad end, calibrated on the landmarks; None without bad landmarks.
+        causes: Share for each cause, largest first; they are those of the bad landmarks.
+        cause: The first of them.
+        layer: The layer that differs most from the good landmarks.
+        nearest: The landmarks nearest at the same checkpoint.
+        outside: Distance to the nearest landmark of any kind.
+        unlike: Whether that is farther than 95 % of the landmarks are from their nearest.
+        advice: What to change, where a hyperparameter is out of the good landmarks' range.
+        layers_missing: Layers of the landmarks that the run does not have.
+    """
+
+    run: str
+    checkpoint: tuple[int, int]
+    step: int
+    promise: str
+    silent: str | None = None
+    score: float = 0.0
+    threshold: float = math.inf
+    alarm: bool = False
+    by_guard: bool = False
+    p_bad: float | None = None
+    causes: Mapping[str, float] = field(default_factory=dict)
+    cause: str | None = None
+    layer: str | None = None
+    nearest: Sequence[Near] = ()
+    outside: float = 0.0
+    unlike: bool = False
+    advice: str | None = None
+    layers_missing: Sequence[str] = ()
+
+    @property
+    def message(self) -> str:
+        """One line for a person."""
+        if self.silent:
+            return self.silent
+        where = f"At epoch {self.checkpoint[0]}, step {self.step}, {self.run!r}"
+        if not self.alarm:
+            return (
+                f"{where} looks like the good landmarks (score {self.score:.1f} of {self.limit})."
+            )
+        parts = [f"{where} {self._what()} (score {self.score:.1f}, limit {self.limit})"]
+        bad = [near for near in self.nearest if near.label == "bad"]
+        if bad and not self.by_guard:
+            parts.append(f"{len(bad)} of the {len(self.nearest)} nearest landmarks ended badly")
+        if self.layer and not self.by_guard:
+            parts.append(f"it shows most in layer {self.layer!r}")
+        if self.advice:
+            parts.append(self.advice)
+        return "; ".join(parts) + "."
+
+    @property
+    def limit(self) -> str:
+        return f"{self.threshold:.1f}"
+
+    def _what(self) -> str:
+        if self.by_guard:
+            return "has a loss that good landmarks did not have here"
+        if self.unlike and self.outside > 0:
+            return "is unlike any landmark"
+        if self.cause:
+            return f"goes the way of runs with {self.cause!r}"
+        return "leaves the way of the good landmarks"
+
+    def evidence(self) -> dict[str, Any]:
+        """What is stored with a flag: plain values."""
+        told = asdict(self)
+        kept = ("score", "threshold", "causes", "layer", "nearest", "outside", "unlike", "advice")
+        return {name: told[name] for name in (*kept, "by_guard", "promise")}
+
+
+def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
+    """The hyperparameter that is farthest outside the good landmarks' range, and what to do."""
+    worst: tuple[float, str] | None = None
+    seen: set[tuple[float, float, float]] = set()
+    for name in sorted(hparams, key=lambda key: ("." in key, key)):
+        value = _number(hparams[name])
+        known = [_number(one.get(name)) for one in good]
+        values = [number for number in known if number is not None]
+        if name.startswith(_NOT_SETTINGS) or value is None or len(values) < max(len(good) // 2, 3):
+            continue
+        low, high = min(values), max(values)
+        if low <= value <= high or (value, low, high) in seen:
+            continue
+        seen.add((value, low, high))
+        excess = _excess(value, low, high)
+        if worst is None or excess > worst[0]:
+            change = "lower" if value > high else "raise"
+            span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+            worst = (
+                excess,
+                f"its {name} is {value:.3g}, good runs here had {span}: {change} it",
+            )
+    return None if worst is None else worst[1]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _excess(value: float, low: float, high: float) -> float:
+    """How far outside the range, in widths of it; on a log scale where all are positive."""
+    if min(value, low) > 0:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    gap = value - high if value > high else low - value
+    return gap / max(high - low, 0.1)

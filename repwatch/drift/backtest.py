@@ -1,0 +1,249 @@
+"""What a flag is worth on a user's own runs: each run judged by a detector that has not seen it.
+
+Beside the detector stand its opponents on the same runs: the same forests on the curves alone, the
+calibrated loss alone, and the rule of Optuna's MedianPruner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.drift.detector import FEWEST_GOOD, SIGNALS, DriftDetector
+from repwatch.drift.features import Checkpoint, History
+from repwatch.errors import DriftError
+from repwatch.rdm import Float64
+
+__all__ = ["Backtest", "Method", "backtest"]
+
+_METHODS = {
+    "RepWatch": SIGNALS,
+    "curves": ("curves",),
+    "loss": ("loss",),
+}
+_BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one detector did, checkpoint by checkpoint.
+
+    Attributes:
+        auroc: Area under the ROC curve, good against bad, for each checkpoint.
+        gain: AUROC above the curves-only twin, with its 95 % interval over runs.
+        found: Share of the bad runs flagged by then.
+        false_alarms: Share of the good runs flagged by then; the last is that of the whole run.
+        top1, top3: Share of the bad runs whose cause is named first, or among the first three.
+    """
+
+    name: str
+    auroc: list[float]
+    gain: list[tuple[float, float, float]]
+    found: list[float]
+    false_alarms: list[float]
+    top1: list[float]
+    top3: list[float]
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """The table of a backtest.
+
+    Attributes:
+        checkpoints: (epoch, place within the epoch).
+        good, bad: How many landmarks of each kind there were.
+        methods: RepWatch first, then its opponents.
+        lead: Checkpoints by which RepWatch flags bad runs before the loss does, in the mean over
+            bad runs that both flag; NaN where there are none.
+    """
+
+    checkpoints: list[Checkpoint]
+    good: int
+    bad: int
+    methods: list[Method]
+    lead: float
+
+
+def backtest(
+    landmarks: Sequence[History],
+    *,
+    folds: int = 5,
+    false_alarms: float = 0.05,
+    group: str | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Backtest:
+    """Cross-validation over labelled runs, every fold with each cause in its share.
+
+    Args:
+        landmarks: Histories of labelled runs of one probe set.
+        folds: Parts; as many as there are runs is leave-one-run-out.
+        false_alarms, group, seed: As `DriftDetector`.
+        progress: Called with the folds that are done, and how many there are.
+
+    Raises:
+        DriftError: Fewer than 10 good or 3 bad landmarks, or too few folds.
+    """
+    bad = np.array([one.run.label == "bad" for one in landmarks], dtype=np.bool_)
+    good = int((~bad).sum())
+    if good < 2 * FEWEST_GOOD or bad.sum() < 3:
+        raise DriftError(
+            f"Expected at least {2 * FEWEST_GOOD} good and 3 bad landmarks to test on, but got "
+            f"{good} and {int(bad.sum())}. Label more runs (`repwatch suggest-labels`)."
+        )
+    if not 2 <= folds <= len(landmarks):
+        raise DriftError(f"Expected 2 to {len(landmarks)} folds, but got {folds}.")
+    checkpoints = _common(landmarks)
+    fold = _deal(landmarks, folds, seed)
+    shape = (len(landmarks), len(checkpoints))
+    scores = {name: np.full(shape, np.nan) for name in _METHODS}
+    flagged = {name: np.zeros(shape, dtype=np.bool_) for name in (*_METHODS, "median rule")}
+    ranks = {name: np.full(shape, np.inf) for name in _METHODS}
+    for part in range(folds):
+        progress(part, folds)
+        known = [one for one, at in zip(landmarks, fold, strict=True) if at != part]
+        for name, signals in _METHODS.items():
+            detector = DriftDetector(
+                known, false_alarms=false_alarms, group=group, seed=seed, signals=signals
+            )
+            for row in np.flatnonzero(fold == part).tolist():
+                _judge(
+                    detector,
+                    landmarks[row],
+                    checkpoints,
+                    scores[name][row],
+                    flagged[name][row],
+                    ranks[name][row],
+                )
+        for row in np.flatnonzero(fold == part).tolist():
+            flagged["median rule"][row] = _median_rule(landmarks[row], known, checkpoints)
+    progress(folds, folds)
+    methods = [
+        _method(name, bad, scores.get(name), scores["curves"], flagged[name], ranks.get(name), seed)
+        for name in flagged
+    ]
+    lead = _lead(flagged["RepWatch"][bad], flagged["loss"][bad])
+    return Backtest(checkpoints, good, int(bad.sum()), methods, lead)
+
+
+def _common(landmarks: Sequence[History]) -> list[Checkpoint]:
+    counts: dict[Checkpoint, int] = {}
+    for one in landmarks:
+        for checkpoint in one.steps:
+            counts[checkpoint] = counts.get(checkpoint, 0) + 1
+    return sorted(c for c, n in counts.items() if n >= len(landmarks) / 2 and c != (0, 0))
+
+
+def _deal(landmarks: Sequence[History], folds: int, seed: int) -> NDArray[np.intp]:
+    """A fold for each run: runs of one outcome are dealt out like cards."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(landmarks))
+    key = [(str(landmarks[k].run.label), str(landmarks[k].run.cause)) for k in order]
+    sorted_order = [int(order[k]) for k in sorted(range(len(order)), key=lambda k: key[k])]
+    fold = np.empty(len(landmarks), dtype=np.intp)
+    fold[sorted_order] = np.arange(len(landmarks)) % folds
+    return fold
+
+
+def _judge(
+    detector: DriftDetector,
+    history: History,
+    checkpoints: Sequence[Checkpoint],
+    scores: Float64,
+    flagged: NDArray[np.bool_],
+    ranks: Float64,
+) -> None:
+    for k, checkpoint in enumerate(checkpoints):
+        if checkpoint not in history.steps:
+            continue
+        told = detector.judge(history, checkpoint)
+        if told.silent is None:
+            scores[k], flagged[k] = told.score, told.alarm
+            names = list(told.causes)
+            if history.run.cause in names:
+                ranks[k] = names.index(str(history.run.cause))
+
+
+def _median_rule(
+    history: History, known: Sequence[History], checkpoints: Sequence[Checkpoint]
+) -> NDArray[np.bool_]:
+    """Optuna's MedianPruner: the best value so far is worse than the median of the others then."""
+    name, sign = _watched(history)
+    out = np.zeros(len(checkpoints), dtype=np.bool_)
+    best = np.inf
+    for k, checkpoint in enumerate(checkpoints):
+        value = history.curves.get(checkpoint, {}).get(name, np.nan)
+        best = min(best, sign * value) if np.isfinite(value) else best
+        others = [sign * one.curves.get(checkpoint, {}).get(name, np.nan) for one in known]
+        finite = [value for value in others if np.isfinite(value)]
+        out[k] = bool(finite) and best > float(np.median(finite))
+    return out
+
+
+def _watched(history: History) -> tuple[str, float]:
+    """The metric to prune by and its sign: small is good where it is 1."""
+    numbers = next(iter(history.curves.values()), {})
+    monitor = history.run.monitor
+    if monitor is not None and monitor in numbers:
+        return monitor, 1.0 if history.run.mode == "min" else -1.0
+    losses = [name for name in numbers if "loss" in name and "since" not in name]
+    return next((name for name in losses if "val" in name), (losses or [""])[0]), 1.0
+
+
+def _method(
+    name: str,
+    bad: NDArray[np.bool_],
+    scores: Float64 | None,
+    twin: Float64,
+    flagged: NDArray[np.bool_],
+    ranks: Float64 | None,
+    seed: int,
+) -> Method:
+    by_then = np.maximum.accumulate(flagged, axis=1)
+    auroc, gain = [], []
+    if scores is not None:
+        auroc = [_auroc(column, bad) for column in scores.T]
+        gain = [_gain(a, b, bad, seed) for a, b in zip(scores.T, twin.T, strict=True)]
+    named = ranks[bad] if ranks is not None else np.empty((0, 0))
+    return Method(
+        name,
+        auroc,
+        gain,
+        by_then[bad].mean(0).tolist(),
+        by_then[~bad].mean(0).tolist(),
+        (named < 1).mean(0).tolist() if named.size else [],
+        (named < 3).mean(0).tolist() if named.size else [],
+    )
+
+
+def _auroc(scores: Float64, bad: NDArray[np.bool_]) -> float:
+    """Share of pairs (bad, good) in which the bad run has the larger score; ties count half."""
+    known = np.isfinite(scores)
+    worse, better = scores[known & bad], scores[known & ~bad]
+    if not len(worse) or not len(better):
+        return float("nan")
+    above = (worse[:, None] > better).mean()
+    return float(above + (worse[:, None] == better).mean() / 2)
+
+
+def _gain(
+    scores: Float64, twin: Float64, bad: NDArray[np.bool_], seed: int
+) -> tuple[float, float, float]:
+    """AUROC above the twin's, and its 95 % interval by bootstrap over runs."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(_BOOTSTRAPS):
+        take = generator.integers(len(bad), size=len(bad))
+        found.append(_auroc(scores[take], bad[take]) - _auroc(twin[take], bad[take]))
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return _auroc(scores, bad) - _auroc(twin, bad), float(low), float(high)
+
+
+def _lead(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    both = first.any(1) & second.any(1)
+    if not both.any():
+        return float("nan")
+    return float(np.mean(second[both].argmax(1) - first[both].argmax(1)))

@@ -1,0 +1,232 @@
+"""DriftDetector: landmarks + a run's snapshots so far -> is it going wrong, how sure, and why.
+
+    histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
+
+Two forests, one on the curves and one on the RDMs, are averaged; a guard on the loss stands beside
+them, since faults that no landmark has are seen best by it. Each score is in units of how
+far the good landmarks' own upper tail reaches at that checkpoint. The threshold is conformal: the
+ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest scores over all checkpoints, so
+that of good runs a share of at most `a` is flagged at any time of the run (Vovk et al. 2005).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.drift.assessment import Assessment, Near, advise
+from repwatch.drift.features import Checkpoint, History, Reader, read_histories
+from repwatch.drift.stage import Stage
+from repwatch.errors import ConfigurationError, DriftError
+from repwatch.registry import Registry, Run
+
+__all__ = ["FEWEST_GOOD", "DriftDetector"]
+
+FEWEST_GOOD = 5
+SIGNALS = ("curves", "representations", "loss")
+_MOST_CHECKPOINTS = 12
+
+
+class DriftDetector:
+    """What the landmarks of a probe set say of other runs.
+
+    Attributes:
+        good, bad: How many landmarks of each kind it knows.
+        false_alarms: The share of good runs that may be flagged over their whole length.
+        threshold: The score above which a run is flagged; None with fewer than 5 good landmarks.
+    """
+
+    def __init__(
+        self,
+        landmarks: Sequence[History],
+        *,
+        false_alarms: float = 0.05,
+        group: str | None = None,
+        seed: int = 0,
+        signals: Sequence[str] = SIGNALS,
+    ) -> None:
+        if not 0 < false_alarms < 1:
+            raise ConfigurationError(
+                f"Expected `false_alarms` to be a share in (0, 1), such as 0.05, but got "
+                f"{false_alarms!r}."
+            )
+        probes = {one.run.probe for one in landmarks}
+        if len(probes) > 1:
+            raise DriftError(
+                f"Expected landmarks of one probe set, but got {len(probes)}: "
+                f"{', '.join(sorted(probes))}."
+            )
+        self.landmarks = [one for one in landmarks if one.steps]
+        self.false_alarms = false_alarms
+        self._bad = np.array([one.run.label == "bad" for one in self.landmarks], dtype=np.bool_)
+        self.good, self.bad = int((~self._bad).sum()), int(self._bad.sum())
+        self._group = group
+        self._seed = seed
+        self._signals = tuple(signals)
+        self._stages: dict[Checkpoint, Stage] = {}
+        self.threshold: float | None = None
+        if self.good >= FEWEST_GOOD:
+            self._learn()
+
+    @classmethod
+    def fit(
+        cls,
+        registry: Registry,
+        probe: str | None = None,
+        *,
+        without: str | None = None,
+        false_alarms: float = 0.05,
+        group: str | None = None,
+        seed: int = 0,
+    ) -> DriftDetector:
+        """Learn from a registry's landmarks.
+
+        Args:
+            registry: Read; what was read of each landmark is kept in it unless it is read-only.
+            probe: Fingerprint of the probe set; None for that of the newest run.
+            without: Id of a run to leave out: the one that is watched.
+            false_alarms: The share of good runs that may be flagged over their whole length.
+            group: A hyperparameter that tells kinds of training apart (such as "method"): each
+                kind is compared with its own good landmarks.
+            seed: The same seed gives the same detector.
+
+        Raises:
+            DriftError: The registry has no run.
+        """
+        if probe is None:
+            runs = registry.runs()
+            if not runs:
+                raise DriftError(
+                    f"Expected runs to learn from, but {registry!r} has none. Train with "
+                    "RepWatch(), and label what became of the runs (`repwatch label`)."
+                )
+            probe = runs[-1].probe
+        landmarks = [run for run in registry.landmarks(probe) if run.id != without]
+        found = read_histories(registry, landmarks)
+        return cls(found, false_alarms=false_alarms, group=group, seed=seed)
+
+    @property
+    def promise(self) -> str:
+        """What a flag is worth, or what is missing for one."""
+        if self.threshold is None:
+            return (
+                f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there. Label "
+                "more good runs of this probe set (`repwatch label RUN good`)."
+            )
+        lowest = 1 / (self.good + 1)
+        if self.false_alarms < lowest:
+            return (
+                f"With {self.good} good landmarks, at most 1 in {self.good + 1} good runs is "
+                f"flagged; a promise of {self.false_alarms:.0%} needs "
+                f"{math.ceil(1 / self.false_alarms) - 1}."
+            )
+        return f"At most {self.false_alarms:.0%} of good runs are flagged, over their whole length."
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that are watched, in order."""
+        return list(self._stages)
+
+    def assess(self, run: Run, *, until: int | None = None) -> Assessment:
+        """Where the run stands at its newest snapshots, or at the last ones up to a step.
+
+        Raises:
+            DriftError: The run has another probe set, or no snapshots yet.
+        """
+        return self.replay(run, until=until)[-1]
+
+    def replay(self, run: Run, *, until: int | None = None) -> list[Assessment]:
+        """The run as the detector would have seen it, checkpoint by checkpoint."""
+        self._check(run)
+        history = Reader(run.registry, run).read(until=until)
+        if not history.steps:
+            raise DriftError(
+                f"Expected snapshots of run {run.name!r}, but it has none"
+                f"{'' if until is None else f' up to step {until}'}."
+            )
+        return [self.judge(history, checkpoint) for checkpoint in history.steps]
+
+    def judge(self, history: History, checkpoint: Checkpoint) -> Assessment:
+        """One checkpoint of a history that was read before."""
+        common: dict[str, Any] = {
+            "run": history.run.name,
+            "checkpoint": checkpoint,
+            "step": history.steps[checkpoint],
+            "promise": self.promise,
+        }
+        stage = self._stages.get(checkpoint)
+        if stage is None or self.threshold is None:
+            return Assessment(**common, silent=self._why_silent(checkpoint))
+        told = stage.score(history)
+        alarm = told.score > self.threshold
+        causes = stage.causes(history) if self.bad else {}
+        layer, outside = stage.outside(history)
+        near = [
+            Near(one.run.name, one.run.label or "", one.run.cause, one.steps[checkpoint], away)
+            for one, away in stage.nearest(history)
+        ]
+        cause = max(causes, key=lambda name: causes[name]) if causes else None
+        good = [one.run.hparams for one in self.landmarks if one.run.label == "good"]
+        return Assessment(
+            **common,
+            score=told.score,
+            threshold=self.threshold,
+            alarm=alarm,
+            by_guard=told.by_guard,
+            p_bad=told.p_bad,
+            causes=causes,
+            cause=cause,
+            layer=layer,
+            nearest=tuple(near),
+            outside=outside,
+            unlike=outside > stage.usual,
+            advice=advise(history.run.hparams, good),
+            layers_missing=stage.missing(history),
+        )
+
+    def _why_silent(self, checkpoint: Checkpoint) -> str:
+        if self.threshold is None:
+            return self.promise
+        return (
+            f"Fewer than {FEWEST_GOOD} good landmarks have a snapshot at this place of the "
+            f"schedule (epoch {checkpoint[0]}, number {checkpoint[1]})."
+        )
+
+    def _check(self, run: Run) -> None:
+        probes = {one.run.probe for one in self.landmarks}
+        if probes and run.probe not in probes:
+            raise DriftError(
+                f"Expected a run of the landmarks' probe set {probes.pop()}, but {run.name!r} has "
+                f'{run.probe}. Share one between runs with RepWatch(probe="shared").'
+            )
+
+    def _learn(self) -> None:
+        counts: dict[Checkpoint, int] = {}
+        for one in self.landmarks:
+            if one.run.label == "good":
+                for checkpoint in one.steps:
+                    counts[checkpoint] = counts.get(checkpoint, 0) + 1
+        usual = max(FEWEST_GOOD, self.good // 2)
+        watched = sorted(c for c, count in counts.items() if count >= usual)
+        # The snapshot of the initialization says nothing of the training.
+        for checkpoint in [c for c in watched if c != (0, 0)][:_MOST_CHECKPOINTS]:
+            self._stages[checkpoint] = Stage(
+                self.landmarks, checkpoint, self._group, self._seed, self._signals
+            )
+        largest = _largest(self._stages.values(), [one.run.id for one in self.landmarks])
+        own = np.sort(largest[~self._bad])
+        rank = math.ceil((1 - self.false_alarms) * (len(own) + 1))
+        self.threshold = float(own[min(rank, len(own)) - 1])
+
+
+def _largest(stages: Any, ids: Sequence[str]) -> NDArray[np.float64]:
+    """Each landmark's largest score over the stages, as if it were not a landmark."""
+    scores: Mapping[str, list[float]] = {one: [] for one in ids}
+    for stage in stages:
+        for one, score in stage.own_scores.items():
+            scores[one].append(score)
+    return np.array([max(scores[one], default=-np.inf) for one in ids])

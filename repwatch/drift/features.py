@@ -1,0 +1,266 @@
+"""What is read of a run, checkpoint by checkpoint: its curves and its RDMs as numbers by name.
+
+A checkpoint is a place in the schedule: (epoch, how many snapshots that epoch had before). Runs are
+compared at the same checkpoint (any-epoch neighbours are worse). The numbers of a checkpoint need
+nothing that comes after it, so that a finished run can be replayed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch import rdm
+from repwatch.rdm import Float64
+from repwatch.registry import Registry, Run, Snapshot
+
+__all__ = ["Checkpoint", "History", "Reader", "read_histories"]
+
+Checkpoint: TypeAlias = tuple[int, int]
+
+_FORMAT = 1
+_ALL = "all layers"
+_NEIGHBOURS = 10
+_NEAR_ZERO = 0.01
+_TINY = 1e-12
+# Metrics that are settings and not outcomes.
+_SETTINGS = ("lr", "learning_rate", "momentum", "epoch", "repwatch/")
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as a detector sees it.
+
+    Attributes:
+        run: The run.
+        steps: The optimizer step of each checkpoint, in order.
+        curves: Numbers of each checkpoint: metrics then, and their change.
+        representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs alone.
+    """
+
+    run: Run
+    steps: dict[Checkpoint, int] = field(default_factory=dict)
+    curves: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
+    representations: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        return list(self.steps)
+
+
+def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
+    """The histories of runs, as the registry has them now.
+
+    What was read of a run that has ended is kept in the registry, unless that is read-only.
+    """
+    return [_kept(registry, run) or _read_and_keep(registry, run) for run in runs]
+
+
+def _key(run: Run) -> str:
+    return f"history-{_FORMAT}-{run.id}-{run.last_step}-{run.status}"
+
+
+def _kept(registry: Registry, run: Run) -> History | None:
+    blob = registry.load_space(_key(run))
+    if blob is None:
+        return None
+    held = json.loads(blob)
+    checkpoints = [(int(epoch), int(place)) for epoch, place in held["checkpoints"]]
+    return History(
+        run,
+        dict(zip(checkpoints, held["steps"], strict=True)),
+        dict(zip(checkpoints, held["curves"], strict=True)),
+        dict(zip(checkpoints, held["representations"], strict=True)),
+    )
+
+
+def _read_and_keep(registry: Registry, run: Run) -> History:
+    history = Reader(registry, run).read()
+    if run.status != "running" and not registry.read_only:
+        held = {
+            "checkpoints": history.checkpoints,
+            "steps": list(history.steps.values()),
+            "curves": list(history.curves.values()),
+            "representations": list(history.representations.values()),
+        }
+        registry.save_space(_key(run), json.dumps(held, allow_nan=False).encode())
+    return history
+
+
+class Reader:
+    """Reads a run that may still grow: each RDM is measured once."""
+
+    def __init__(self, registry: Registry, run: Run) -> None:
+        self._registry = registry
+        self._run = run
+        self._labels = _labels(registry, run.probe)
+        self._layers: dict[str, _Layer] = {}
+        self._inputs: NDArray[Any] | None = None
+        self._representations: dict[int, dict[str, float]] = {}
+
+    def read(self, *, until: int | None = None) -> History:
+        """The history up to and with the step `until`; all of it without."""
+        history = History(self._run)
+        by_step: dict[int, list[Snapshot]] = defaultdict(list)
+        for snapshot in self._registry.snapshots(run=self._run):
+            if until is None or snapshot.step <= until:
+                by_step[snapshot.step].append(snapshot)
+        seen: dict[int, int] = defaultdict(int)
+        for step, snapshots in sorted(by_step.items()):
+            if step not in self._representations:
+                self._representations[step] = self._measure(snapshots)
+            checkpoint = (snapshots[0].epoch, seen[snapshots[0].epoch])
+            history.steps[checkpoint] = step
+            history.representations[checkpoint] = self._representations[step]
+            seen[snapshots[0].epoch] += 1
+        names = sorted(filter(_is_curve, self._registry.run(self._run.id).metrics))
+        _read_curves(history, {name: self._run.history(name) for name in names})
+        return history
+
+    def _measure(self, snapshots: Sequence[Snapshot]) -> dict[str, float]:
+        usable = [one for one in snapshots if not one.diverged]
+        numbers = {f"{_ALL}:diverged": 1 - len(usable) / len(snapshots)}
+        rdms = self._registry.rdms(usable) if usable else ()
+        for snapshot, D in zip(usable, rdms, strict=True):
+            if snapshot.layer == "input":
+                self._inputs = rdm.neighbors(D, _neighbours(snapshot.points))
+                continue
+            layer = self._layers.setdefault(snapshot.layer, _Layer(self._labels))
+            for name, value in layer.measure(D.astype(np.float64), self._inputs).items():
+                numbers[f"{snapshot.layer}:{name}"] = value
+        return numbers
+
+
+def _is_curve(name: str) -> bool:
+    return not name.lower().startswith(_SETTINGS)
+
+
+def _labels(registry: Registry, probe: str) -> NDArray[Any] | None:
+    """The probe points' labels as whole numbers, or None where the probe set has none."""
+    points = registry.points(probe)
+    values = [point.columns.get("label") for point in points]
+    if any(value is None for value in values):
+        return None
+    codes = {value: code for code, value in enumerate(sorted(set(map(str, values))))}
+    found = np.array([codes[str(value)] for value in values])
+    return found if 1 < len(codes) <= len(values) // 2 else None
+
+
+def _read_curves(history: History, series: Mapping[str, Sequence[tuple[int, int, float]]]) -> None:
+    """The last value of each metric at each checkpoint, and how far it has come."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for checkpoint, step in history.steps.items():
+        numbers: dict[str, float] = {}
+        for name, points in series.items():
+            values = [value for at, _, value in points if at <= step]
+            if not values:
+                continue
+            value = _squash(values[-1])
+            first.setdefault(name, _squash(values[0]))
+            numbers[name] = value
+            numbers[f"{name} since the start"] = value - first[name]
+            numbers[f"{name} since the last"] = value - last.get(name, first[name])
+            last[name] = value
+        history.curves[checkpoint] = numbers
+
+
+def _squash(value: float) -> float:
+    """The logarithm of a positive number; what is not finite is very large."""
+    if not np.isfinite(value):
+        return 30.0
+    return float(np.log(max(value, _TINY))) if value > 0 else float(value)
+
+
+def _neighbours(points: int) -> int:
+    return min(_NEIGHBOURS, max(points // 4, 1))
+
+
+class _Layer:
+    """One layer's way through a run: each RDM against the first and the last."""
+
+    def __init__(self, labels: NDArray[Any] | None) -> None:
+        self._labels = labels
+        self._first: Float64 | None = None
+        self._last: Float64 | None = None
+        self._step: Float64 | None = None
+        self._way = 0.0
+        self._near_first: NDArray[Any] | None = None
+        self._near_last: NDArray[Any] | None = None
+
+    def measure(self, D: Float64, inputs: NDArray[Any] | None) -> dict[str, float]:
+        mean = float(D.mean())
+        if mean <= _TINY:
+            return {"scale": float(np.log(_TINY)), "near zero": 1.0}
+        shape = D / mean
+        near = rdm.neighbors(D, _neighbours(rdm.count_points(D)))
+        numbers = {
+            "scale": float(np.log(mean)),
+            "variation": float(shape.std()),
+            "dimension": float(np.log(max(rdm.effective_dimension(D), _TINY))),
+            "near zero": float((shape < _NEAR_ZERO).mean()),
+            "skew": float((((shape - 1) / max(float(shape.std()), _TINY)) ** 3).mean()),
+        }
+        if inputs is not None:
+            numbers["neighbours of the input"] = _overlap(near, inputs)
+        numbers |= self._move(D, shape, mean, near)
+        if self._labels is not None:
+            numbers |= _cluster(D, near, self._labels)
+        return numbers
+
+    def _move(
+        self, D: Float64, shape: Float64, mean: float, near: NDArray[Any]
+    ) -> dict[str, float]:
+        if self._first is None or self._last is None or self._near_first is None:
+            self._first = self._last = D
+            self._near_first = self._near_last = near
+            return {}
+        step = shape - self._last / self._last.mean()
+        away = shape - self._first / self._first.mean()
+        length, far = float(np.linalg.norm(step)), float(np.linalg.norm(away))
+        self._way += length
+        numbers = {
+            "growth": float(np.log(mean / self._first.mean())),
+            "growth since the last": float(np.log(mean / self._last.mean())),
+            "change": float(np.log(far / np.sqrt(len(D)) + 1e-6)),
+            "change since the last": float(np.log(length / np.sqrt(len(D)) + 1e-6)),
+            "straightness": far / max(self._way, _TINY),
+            "neighbours of the start": _overlap(near, self._near_first),
+            "neighbours of the last": _overlap(near, self._near_last),
+        }
+        if self._step is not None:
+            lengths = length * float(np.linalg.norm(self._step))
+            numbers["turn"] = float(step @ self._step) / max(lengths, _TINY)
+        self._last, self._near_last, self._step = D, near, step
+        return numbers
+
+
+def _overlap(first: NDArray[Any], second: NDArray[Any] | None) -> float:
+    """Mean share of each point's nearest neighbours that are so in both."""
+    if second is None:
+        return 0.0
+    same = (first[:, :, None] == second[:, None, :]).any(2)
+    return float(same.mean())
+
+
+def _cluster(D: Float64, near: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+    """How the RDM's clusters agree with the labels of the probe points."""
+    own = labels[near] == labels[:, None]
+    votes = np.zeros((len(labels), int(labels.max()) + 1))
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels[near[:, :5]]), 1)
+    left, right = rdm.pairs(len(labels))
+    within = labels[left] == labels[right]
+    squared = D**2
+    inside, outside = float(squared[within].mean()), float(squared[~within].mean())
+    return {
+        "purity": float(own.mean()),
+        "accuracy": float((votes.argmax(1) == labels).mean()),
+        "between": float(np.log((outside + _TINY) / (inside + _TINY))),
+        "label correlation": float(np.corrcoef(D, ~within)[0, 1]),
+    }

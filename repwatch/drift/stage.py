@@ -1,0 +1,323 @@
+"""One checkpoint of the detector: what the landmarks looked like then, and how a run compares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.drift.features import Checkpoint, History
+from repwatch.drift.scores import FEWEST_BAD, Forests, Standard, matrix
+from repwatch.rdm import Float64
+
+__all__ = ["Score", "Stage"]
+
+# How much of the guard's score counts: chosen on populations of digits, see docs of the detector.
+_GUARD = 0.6
+_NEAREST = 10
+_UPPER = 0.9
+_LEAST_SPREAD = 0.3
+# The raw score where no forest and no distance speaks, so that the guard alone decides.
+_NOTHING = -100.0
+
+
+class Score(NamedTuple):
+    """The score, whether the guard alone gave it, and the calibrated probability of a bad end."""
+
+    score: float
+    by_guard: bool
+    p_bad: float | None
+
+
+class _Scale(NamedTuple):
+    """Scores in units of the good landmarks' upper tail."""
+
+    middle: float
+    spread: float
+
+    @classmethod
+    def of(cls, good: Float64) -> _Scale:
+        middle = float(np.median(good))
+        return cls(middle, max(float(np.quantile(good, _UPPER)) - middle, _LEAST_SPREAD))
+
+    def __call__(self, scores: Float64) -> Float64:
+        scaled: Float64 = (scores - self.middle) / self.spread - (self.middle == _NOTHING) * 100.0
+        return scaled
+
+
+class Stage:
+    """All that is known at a checkpoint, from the landmarks that have it.
+
+    Attributes:
+        own_scores: The score of each landmark, by the id of its run, as if it were none.
+        usual: How far outside 95 % of the landmarks are, in the units of `outside`.
+    """
+
+    def __init__(
+        self,
+        landmarks: Sequence[History],
+        checkpoint: Checkpoint,
+        group: str | None,
+        seed: int,
+        signals: Sequence[str],
+    ) -> None:
+        self.checkpoint = checkpoint
+        self._landmarks = [one for one in landmarks if checkpoint in one.steps]
+        self._bad = np.array([one.run.label == "bad" for one in self._landmarks], dtype=np.bool_)
+        self._signals = signals
+        self._parts = {
+            name: _Numbers(self._landmarks, ~self._bad, checkpoint, name, group)
+            for name in ("curves", "representations")
+        }
+        self._guard = _Guard(self._landmarks, ~self._bad, checkpoint, group)
+        self._forests: dict[str, Forests] = {}
+        if self._bad.sum() >= FEWEST_BAD:
+            causes = [one.run.cause or "" for one in self._landmarks if one.run.label == "bad"]
+            for name, part in self._parts.items():
+                if name in signals and part.names:
+                    self._forests[name] = Forests(part.rows, self._bad, causes, seed)
+        forest = self._own_raw()
+        self._scale = _Scale.of(forest[~self._bad])
+        combined = self._scale(forest)
+        if "loss" in signals:
+            combined = np.maximum(combined, _GUARD * self._guard.own)
+        ids = [one.run.id for one in self._landmarks]
+        self.own_scores = dict(zip(ids, combined.tolist(), strict=True))
+        self._combined = combined
+        own = self._parts["representations"].own_distances()
+        self.usual = float(np.quantile(own, 0.95))
+
+    def score(self, history: History) -> Score:
+        raw = self._raw(history)
+        forest = float(self._scale(np.array([raw]))[0])
+        guard = _GUARD * self._guard.score(history) if "loss" in self._signals else -np.inf
+        score = max(forest, guard)
+        return Score(score, guard > forest, self._probability(score))
+
+    def causes(self, history: History) -> dict[str, float]:
+        """Share of trees for each cause, over the forests that know more than one."""
+        found: dict[str, list[float]] = {}
+        for name, forest in self._forests.items():
+            for cause, share in forest.causes(self._parts[name].row(history)[None])[0].items():
+                found.setdefault(cause, []).append(share)
+        shares = {cause: float(np.mean(values)) for cause, values in found.items() if cause}
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    def outside(self, history: History) -> tuple[str | None, float]:
+        """The layer that differs most from the good landmarks, and how far all landmarks are."""
+        part = self._parts["representations"]
+        row = part.row(history)
+        layers: dict[str, list[float]] = {}
+        for name, value in zip(part.names, row, strict=True):
+            layers.setdefault(name.split("|", 1)[1].rsplit(":", 1)[0], []).append(value**2)
+        worst = max(layers, key=lambda layer: np.mean(layers[layer]), default=None)
+        return worst, float(part.distances(row).min())
+
+    def nearest(self, history: History) -> list[tuple[History, float]]:
+        """The landmarks nearest by the numbers of their RDMs at this checkpoint."""
+        part = self._parts["representations"]
+        away = part.distances(part.row(history))
+        order = np.argsort(away, kind="stable")[:_NEAREST]
+        return [(self._landmarks[index], float(away[index])) for index in order]
+
+    def missing(self, history: History) -> tuple[str, ...]:
+        """Layers of the landmarks that the run does not have here."""
+        there = {
+            name.rsplit(":", 1)[0] for name in history.representations.get(self.checkpoint, {})
+        }
+        known = {
+            name.rsplit(":", 1)[0]
+            for one in self._landmarks
+            for name in one.representations.get(self.checkpoint, {})
+        }
+        return tuple(sorted(known - there))
+
+    def _own_raw(self) -> Float64:
+        if self._forests:
+            scores = [forest.out_of_bag for forest in self._forests.values()]
+            mean: Float64 = np.mean(scores, axis=0)
+            return mean
+        if "representations" not in self._signals:
+            return np.full(len(self._landmarks), _NOTHING)
+        sizes: Float64 = np.log(self._parts["representations"].own_oneclass() + 1e-3)
+        return sizes
+
+    def _raw(self, history: History) -> float:
+        if self._forests:
+            parts = [
+                float(forest.score(self._parts[name].row(history)[None])[0])
+                for name, forest in self._forests.items()
+            ]
+            return float(np.mean(parts))
+        if "representations" not in self._signals:
+            return _NOTHING
+        return float(np.log(_size(self._parts["representations"].row(history)[None])[0] + 1e-3))
+
+    def _probability(self, score: float) -> float | None:
+        if self._calibration is None:
+            return None
+        return float(self._calibration.predict_proba([[np.clip(score, -10, 10)]])[0, 1])
+
+    @cached_property
+    def _calibration(self) -> Any:
+        """Logistic regression of the outcome on the landmarks' own scores (Platt 1999)."""
+        if self._bad.sum() < FEWEST_BAD:
+            return None
+        from sklearn.linear_model import LogisticRegression
+
+        scores = np.clip(self._combined, -10, 10)[:, None]
+        return LogisticRegression().fit(scores, self._bad)
+
+
+def _size(rows: Float64) -> Float64:
+    """Root mean square of each row."""
+    size: Float64 = np.sqrt((rows**2).mean(axis=1)) if rows.shape[1] else np.zeros(len(rows))
+    return size
+
+
+class _Numbers:
+    """The numbers of one kind of all checkpoints so far, standardized by good landmarks."""
+
+    def __init__(
+        self,
+        landmarks: Sequence[History],
+        good: NDArray[np.bool_],
+        checkpoint: Checkpoint,
+        kind: str,
+        group: str | None,
+    ) -> None:
+        self._kind, self._checkpoint, self._group = kind, checkpoint, group
+        given = [self._flat(one) for one in landmarks]
+        self.names = sorted({name for row in given for name in row})
+        raw = matrix(given, self.names)
+        kinds = np.array([_kind(one, group) for one in landmarks])
+        self._good = good
+        self._good_raw = raw[good]
+        self._standards = {"": Standard.of(raw[good])}
+        for name in sorted(set(kinds.tolist())):
+            if (good & (kinds == name)).sum() >= 3:
+                self._standards[name] = Standard.of(raw[good & (kinds == name)])
+        self.rows = np.stack(
+            [self._standard(kind_)(row) for kind_, row in zip(kinds, raw, strict=True)]
+        )
+
+    def row(self, history: History) -> Float64:
+        raw = matrix([self._flat(history)], self.names)[0]
+        return self._standard(_kind(history, self._group))(raw)
+
+    def distances(self, row: Float64) -> Float64:
+        """(landmarks,) root mean square of the differences."""
+        return _size(self.rows - row)
+
+    def own_distances(self) -> Float64:
+        """(landmarks,) the distance of each to its nearest other."""
+        norms = (self.rows**2).sum(1)
+        squared = norms[:, None] + norms - 2 * self.rows @ self.rows.T
+        np.fill_diagonal(squared, np.inf)
+        nearest: Float64 = np.sqrt(np.maximum(squared.min(1), 0) / max(len(self.names), 1))
+        return nearest
+
+    def own_oneclass(self) -> Float64:
+        """(landmarks,) the size of each row; of a good one standardized without itself."""
+        sizes = _size(self.rows)
+        good = np.arange(len(self._good_raw))
+        left_out = [
+            _size(Standard.of(self._good_raw[good != k])(self._good_raw[k : k + 1]))[0]
+            for k in good
+        ]
+        sizes[self._good] = left_out
+        return sizes
+
+    def _standard(self, kind: str) -> Standard:
+        return self._standards.get(kind, self._standards[""])
+
+    def _flat(self, history: History) -> dict[str, float]:
+        source = history.curves if self._kind == "curves" else history.representations
+        return {
+            f"{checkpoint[0]}.{checkpoint[1]}|{name}": value
+            for checkpoint, numbers in source.items()
+            if checkpoint <= self._checkpoint
+            for name, value in numbers.items()
+        }
+
+
+def _kind(history: History, group: str | None) -> str:
+    return "" if group is None else str(history.run.hparams.get(group, ""))
+
+
+class _Guard:
+    """The loss at a checkpoint against that of the good landmarks, two-sided where it tells little.
+
+    Of a run whose monitored metric is only known at the end (self-supervised training), a loss
+    that is too good is as odd as one that is too bad.
+    """
+
+    def __init__(
+        self,
+        landmarks: Sequence[History],
+        good: NDArray[np.bool_],
+        checkpoint: Checkpoint,
+        group: str | None,
+    ) -> None:
+        self._checkpoint, self._group = checkpoint, group
+        first = [one.curves.get(checkpoint, {}) for one in landmarks]
+        self._name = _loss(first)
+        monitored = {one.run.monitor for one in landmarks} - {None}
+        self._two_sided = not any(str(name) in numbers for name in monitored for numbers in first)
+        values = np.array([self._value(one) for one in landmarks])
+        kinds = np.array([_kind(one, group) for one in landmarks])
+        self._known = {
+            kind: values[good & (kinds == kind) & np.isfinite(values)]
+            for kind in sorted(set(kinds.tolist()))
+        }
+        everyone = values[good & np.isfinite(values)]
+        self._all = everyone
+        own = np.zeros(len(landmarks))
+        for index, (value, kind) in enumerate(zip(values, kinds, strict=True)):
+            reference = self._reference(kind)
+            if good[index]:
+                reference = _without(reference, value)
+            own[index] = self._against(value, reference)
+        self.own: Float64 = own
+
+    def score(self, history: History) -> float:
+        return self._against(self._value(history), self._reference(_kind(history, self._group)))
+
+    def _reference(self, kind: str) -> Float64:
+        known = self._known.get(kind, self._all)
+        return known if len(known) >= 3 else self._all
+
+    def _against(self, value: float, good: Float64) -> float:
+        if self._name is None or len(good) < 3 or np.isnan(value):
+            return -np.inf
+        middle = float(np.median(good))
+        upper = float(np.quantile(good, _UPPER)) - middle
+        if value >= middle or not self._two_sided:
+            return (value - middle) / max(upper, 0.02)
+        lower = middle - float(np.quantile(good, 1 - _UPPER))
+        return (middle - value) / max(lower, 0.02)
+
+    def _value(self, history: History) -> float:
+        numbers = history.curves.get(self._checkpoint, {})
+        return numbers.get(self._name, np.nan) if self._name is not None else np.nan
+
+
+def _without(values: Float64, value: float) -> Float64:
+    """The values less one that equals `value`."""
+    places = np.flatnonzero(values == value)
+    return np.delete(values, places[:1])
+
+
+def _loss(rows: Sequence[dict[str, float]]) -> str | None:
+    """The name of the loss that is guarded: a validation loss, else any loss."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        for name in row:
+            if "loss" in name.lower() and "since" not in name:
+                counts[name] = counts.get(name, 0) + 1
+    validation = [name for name in counts if "val" in name.lower()]
+    usual = validation or list(counts)
+    return max(usual, key=lambda name: (counts[name], name), default=None)
