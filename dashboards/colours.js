@@ -43,8 +43,11 @@ export function outcomeScale(values, dark) {
   const rank = (name) => (name === "good" ? 0 : name === "unlabelled" ? 2 : 1);
   const names = [...new Set(values)].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   let causes = 0;
-  const hue = (name) => theme[name] ?? theme.causes[causes++ % theme.causes.length];
-  return categories(values, names, names.map((name) => (name === "causes" ? theme.unlabelled : hue(name))));
+  const hue = (name) => {
+    if (name === "good" || name === "unlabelled") return theme[name];
+    return theme.causes[causes++ % theme.causes.length];
+  };
+  return categories(values, names, names.map(hue), dark);
 }
 
 /** A scale for any column: a colour for each of a few values, else a ramp; null has no colour. */

@@ -34,6 +34,7 @@ export class Workbench {
     const { signal } = this.listening;
     window.addEventListener("hashchange", () => this.restore(), { signal });
     document.addEventListener("keydown", (event) => this.key(event), { signal });
+    document.addEventListener("click", (event) => closeMenus(event.target), { signal });
     window.repwatch = this.asked();
     this.ready = this.start();
   }
@@ -156,7 +157,7 @@ export class Workbench {
     this.kept = row;
     this.hovered = -1;
     this.pins = { a: this.readPin(state.a), b: this.readPin(state.b) };
-    if (!(state.by in scene.points.columns)) state.by = defaults.by;
+    if (!Object.hasOwn(scene.points.columns, state.by)) state.by = defaults.by;
   }
 
   readPin(text) {
@@ -400,5 +401,12 @@ export class Workbench {
     if (!(event.key in acts)) return;
     acts[event.key]();
     event.preventDefault();
+  }
+}
+
+/** A menu closes when something else is clicked. */
+function closeMenus(target) {
+  for (const menu of document.querySelectorAll("details[open]")) {
+    if (!menu.contains(target)) menu.open = false;
   }
 }

@@ -100,8 +100,9 @@ class _Shown:
 
 
 class PageReader:
-    """Reads a registry for the page; never writes. Not to be shared by threads.
+    """Reads a registry for the page. Not to be shared by threads.
 
+    Nothing is written, but for newly fitted maps where the registry may be written to.
     Fitted maps are kept while the landmarks are the same. Where no run is labelled, all snapshots
     are landmarks: then a map is kept, and new snapshots are placed on it, until it has doubled.
     """
@@ -236,7 +237,7 @@ def write_report(
     """Write the page as one self-contained file that asks nothing of any network.
 
     Args:
-        registry: read.
+        registry: read; newly fitted maps are kept in it unless it is read-only.
         path: where to write; its folder must exist.
         runs: names or ids of the runs to watch; none: all without a label that share the newest
             run's probe set.
