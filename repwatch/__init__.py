@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from repwatch import atlas, rdm, similarity
+    from repwatch.drift import DriftDetector
     from repwatch.lightning import RepWatch
     from repwatch.probe import ProbeSet
     from repwatch.registry import Registry
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DriftDetector",
     "ProbeSet",
     "Registry",
     "RepWatch",
@@ -33,6 +35,7 @@ __all__ = [
 
 # Imported on first use, so that `import repwatch` costs nothing.
 _HOME = {
+    "DriftDetector": "repwatch.drift",
     "ProbeSet": "repwatch.probe",
     "Registry": "repwatch.registry",
     "RepWatch": "repwatch.lightning",

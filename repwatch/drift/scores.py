@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,8 @@ class Forests:
         self._outcome = ExtraTreesClassifier(oob_score=True, **settings).fit(rows, bad)
         share = np.nan_to_num(self._outcome.oob_decision_function_[:, 1], nan=0.5)
         self.out_of_bag: Float64 = _logit(share)
-        self._cause = None
-        if len(set(causes)) > 1:
-            self._cause = ExtraTreesClassifier(**settings).fit(rows[bad], list(causes))
+        self._settings = settings
+        self._bad_rows, self._bad_causes = rows[bad], list(causes)
 
     def score(self, rows: Float64) -> Float64:
         """(runs,) logit of the share of trees that say bad."""
@@ -83,6 +83,15 @@ class Forests:
             return [{} for _ in rows]
         shares = self._cause.predict_proba(rows)
         return [dict(zip(self._cause.classes_, row.tolist(), strict=True)) for row in shares]
+
+    @cached_property
+    def _cause(self) -> Any:
+        """The forest of causes, made when first asked for; None where only one is known."""
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        if len(set(self._bad_causes)) < 2:
+            return None
+        return ExtraTreesClassifier(**self._settings).fit(self._bad_rows, self._bad_causes)
 
 
 def _logit(share: Float64) -> Float64:

@@ -273,8 +273,7 @@ class _Guard:
             kind: values[good & (kinds == kind) & np.isfinite(values)]
             for kind in sorted(set(kinds.tolist()))
         }
-        everyone = values[good & np.isfinite(values)]
-        self._all = everyone
+        self._all: Float64 = values[good & np.isfinite(values)]
         own = np.zeros(len(landmarks))
         for index, (value, kind) in enumerate(zip(values, kinds, strict=True)):
             reference = self._reference(kind)
@@ -284,10 +283,11 @@ class _Guard:
         self.own: Float64 = own
 
     def score(self, history: History) -> float:
-        return self._against(self._value(history), self._reference(_kind(history, self._group)))
+        value = self._value(history)
+        return float(self._against(value, self._reference(_kind(history, self._group))))
 
     def _reference(self, kind: str) -> Float64:
-        known = self._known.get(kind, self._all)
+        known: Float64 = self._known.get(kind, self._all)
         return known if len(known) >= 3 else self._all
 
     def _against(self, value: float, good: Float64) -> float:
@@ -308,7 +308,8 @@ class _Guard:
 def _without(values: Float64, value: float) -> Float64:
     """The values less one that equals `value`."""
     places = np.flatnonzero(values == value)
-    return np.delete(values, places[:1])
+    kept: Float64 = values[np.arange(len(values)) != (places[0] if len(places) else -1)]
+    return kept
 
 
 def _loss(rows: Sequence[dict[str, float]]) -> str | None:

@@ -20,6 +20,7 @@ from repwatch.lightning.namespaces import bind, loaded_namespaces, unbound
 from repwatch.lightning.session import Session, is_sharded
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry
+from repwatch.registry.records import EndStatus
 from repwatch.watcher import Schedule, Throttle
 
 __all__ = ["RepWatch"]
@@ -41,7 +42,7 @@ def _guarded(hook: Hook) -> Hook:
         try:
             hook(self, trainer, *args, **kwargs)
         except Exception as error:
-            self._sleep(error)
+            self._sleep(trainer, error)
         finally:
             session.throttle.spent += time.perf_counter() - began
 
@@ -75,6 +76,8 @@ class RepWatch:
         max_layers: How many layers to watch where `layers` is None.
         forward: A function (module, inputs) -> anything that runs the probe points through the
             module, where calling the module does not.
+        false_alarms: The share of good runs that drift detection may flag over their whole length,
+            in (0, 1). It needs 5 good landmarks of the same probe set to say anything.
         draw_map: Whether to place the run on the map of landmarks and log it.
 
     Raises:
@@ -104,6 +107,7 @@ class RepWatch:
         points: int = 256,
         max_layers: int = 8,
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
+        false_alarms: float = 0.05,
         draw_map: bool = True,
     ) -> None:
         if mode not in ("min", "max"):
@@ -137,6 +141,12 @@ class RepWatch:
         self.points = points
         self.max_layers = max_layers
         self.forward = forward
+        if not 0 < false_alarms < 1:
+            raise ConfigurationError(
+                "Expected `false_alarms` to be a share in (0, 1), such as 0.05, but got "
+                f"{false_alarms!r}."
+            )
+        self.false_alarms = false_alarms
         self.draw_map = draw_map
         self.run_id: str | None = None
         self._session: Session | None = None
@@ -177,7 +187,7 @@ class RepWatch:
                 # costs nothing.
                 self._session = None
                 raise
-            self._sleep(error)
+            self._sleep(trainer, error)
 
     @_guarded
     def on_train_batch_start(
@@ -234,7 +244,8 @@ class RepWatch:
 
     @_guarded
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self._live.finish("stopped" if isinstance(exception, KeyboardInterrupt) else "failed")
+        status: EndStatus = "stopped" if isinstance(exception, KeyboardInterrupt) else "failed"
+        self._live.finish(trainer, status)
         self._session = None
 
     def _stop_if_asked(self, trainer: Any) -> None:
@@ -252,7 +263,7 @@ class RepWatch:
             raise RuntimeError("Expected a session, but this training is not watched.")
         return self._session
 
-    def _sleep(self, error: Exception) -> None:
+    def _sleep(self, trainer: Any, error: Exception) -> None:
         """Tell the cause once, and do nothing more; the training goes on."""
         session, self._session = self._session, None
         log.warning(
@@ -263,7 +274,7 @@ class RepWatch:
         )
         if session is not None:
             try:
-                session.finish("stopped", timeout=10.0)
+                session.finish(trainer, "stopped", timeout=10.0)
             except Exception as second:
                 log.warning("RepWatch: the run was not closed either: %s", second)
 

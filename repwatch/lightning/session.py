@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from repwatch.capture import Capture, Listening
 from repwatch.errors import (
     CaptureError,
@@ -29,7 +31,7 @@ from repwatch.lightning.hyperparameters import (
 from repwatch.lightning.sources import probe_from_trainer
 from repwatch.loggers import Loggers
 from repwatch.probe import ProbeCollector, ProbeSet
-from repwatch.registry import Registry
+from repwatch.registry import Flag, Registry
 from repwatch.registry.records import EndStatus
 from repwatch.watcher import Throttle, Watcher
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Session", "is_sharded"]
 
 log = logging.getLogger("repwatch")
+
+P_BAD = "repwatch/p_bad"
 
 
 class Session:
@@ -98,7 +102,7 @@ class Session:
         if due(last, trainer.global_step, trainer.current_epoch):
             self._snapshot(trainer)
         self._store()
-        self._hand_over()
+        self._hand_over(trainer)
 
     def validation_batch_starts(self, trainer: Any, module: Any, batch: Any) -> None:
         self._collect(trainer, module, batch)
@@ -123,15 +127,15 @@ class Session:
         if self._settings.schedule.due_after_epoch(trainer.current_epoch):
             self._snapshot(trainer)
         self._store()
-        self._hand_over()
+        self._hand_over(trainer)
 
     def train_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         self._gather(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
             self._snapshot(trainer)
-        self.finish("stopped" if trainer.should_stop else "finished")
+        self.finish(trainer, "stopped" if trainer.should_stop else "finished")
 
-    def finish(self, status: EndStatus, timeout: float | None = 60.0) -> None:
+    def finish(self, trainer: Any, status: EndStatus, timeout: float | None = 60.0) -> None:
         """Store what is waiting, log the last map, and end the run."""
         if self._watcher is None:
             return
@@ -141,7 +145,7 @@ class Session:
             try:
                 self._watcher.finish(status, timeout)
             finally:
-                self._hand_over(last=True)
+                self._hand_over(trainer, last=True)
                 self._watcher = None
 
     def _find_registry(self, trainer: Any) -> Registry:
@@ -177,6 +181,7 @@ class Session:
             convert=plugin.convert_input,
             draw_map=settings.draw_map,
             map_share=settings.max_overhead / 2,
+            false_alarms=settings.false_alarms,
         )
         if trainer.is_global_zero:
             settings.run_id = self._watcher.start().id
@@ -227,12 +232,16 @@ class Session:
         self._gather(trainer, learning_rates(trainer))
         self._store()
         for flag in self._watcher.record(capture, step, epoch, log_step=log_step):
-            self._loggers.text("repwatch/flag", flag.message, log_step)
-            if callable(self._settings.on_flag):
-                self._settings.on_flag(flag)
-            else:
-                log.warning("RepWatch: %s", flag.message)
-                self.stop = self.stop or self._settings.on_flag == "stop"
+            self._raise(flag, log_step)
+
+    def _raise(self, flag: Flag, log_step: int) -> None:
+        self._loggers.text("repwatch/flag", flag.message, log_step)
+        self._loggers.scalars({"repwatch/flag": 1.0}, log_step)
+        if callable(self._settings.on_flag):
+            self._settings.on_flag(flag)
+        else:
+            log.warning("RepWatch: %s", flag.message)
+            self.stop = self.stop or self._settings.on_flag == "stop"
 
     def _gather(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         if trainer.is_global_zero:
@@ -245,15 +254,21 @@ class Session:
         if self._watcher is not None:
             self._watcher.metrics(*self._metrics_at, metrics)
 
-    def _hand_over(self, *, last: bool = False) -> None:
-        """Give the loggers what has become ready since the last time."""
-        updates = [] if self._watcher is None else self._watcher.updates()
+    def _hand_over(self, trainer: Any, *, last: bool = False) -> None:
+        """Give loggers, callback_metrics and `on_flag` what has become ready."""
+        if self._watcher is None:
+            return
+        updates = self._watcher.updates()
+        newest = next((one for one in reversed(updates) if one.scene is not None), None)
         for update in updates:
             scalars = {f"repwatch/{name}": value for name, value in update.scalars.items()}
             self._loggers.scalars(scalars, update.log_step)
+            if P_BAD in scalars:
+                trainer.callback_metrics[P_BAD] = torch.tensor(scalars[P_BAD])
             if update.scene is not None:
-                final = last and update is updates[-1]
-                self._loggers.figure(update.scene, update.log_step, last=final)
+                self._loggers.figure(update.scene, update.log_step, last=last and update is newest)
+        for flag in self._watcher.flags():
+            self._raise(flag, _log_step(trainer))
 
     def concerns_arguments(self, error: RepWatchError) -> bool:
         """Whether what the user gave is at fault, and not what RepWatch chose by itself."""

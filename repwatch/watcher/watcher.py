@@ -7,7 +7,8 @@
     watcher.finish("finished")
 
 What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
-has a thread of its own, and so has the map: a map that is slow, or fails, holds no snapshot back.
+has a thread of its own, and so have drift detection and the map: one that is slow, or fails, holds
+no snapshot back.
 What is ready to show waits in `updates()` for the training thread, since loggers are not made for
 two threads.
 """
@@ -32,6 +33,7 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
 from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
+from repwatch.watcher.judge import Judge
 from repwatch.watcher.landmarks import MapSettings
 from repwatch.watcher.schedule import Throttle
 from repwatch.watcher.tracker import Tracker
@@ -81,6 +83,7 @@ class Watcher:
         map_settings: How the map is made.
         map_share: The largest share of the time that placing on the map may take, in (0, 1]; what
             it has no time for is placed later, at the end of the training at the latest.
+        false_alarms: The share of good runs that drift detection may flag over their whole length.
 
     Raises:
         UnknownLayerError: A name in `layers` is not in the model.
@@ -106,6 +109,7 @@ class Watcher:
         draw_map: bool = True,
         map_settings: MapSettings | None = None,
         map_share: float = 0.01,
+        false_alarms: float = 0.05,
     ) -> None:
         self.probe = probe
         self.registry = Registry.coerce(registry)
@@ -134,6 +138,10 @@ class Watcher:
         self._writer: Writer | None = None
         self._mapper: Writer | None = None
         self._tracker: Tracker | None = None
+        self._judge: Judge | None = None
+        self._judging: Writer | None = None
+        self._false_alarms = false_alarms
+        self._flags: deque[Flag] = deque()
         self._map_time = Throttle(map_share, grace=0.0, name="map_share")
         self._unplaced: list[tuple[int, int]] = []
         self._updates: deque[Update] = deque()
@@ -164,6 +172,9 @@ class Watcher:
         self.run = self._open()
         self._began = time.monotonic()
         self._writer = Writer(self.registry, self.run.id)
+        self._judge = Judge(self.run, self._false_alarms)
+        self._judging = Writer(self.registry, self.run.id)
+        self._judging.call(self._judge.fit)
         if self._draw_map:
             self._tracker = Tracker(self.run, self._map_settings)
             self._mapper = Writer(self.registry, self.run.id)
@@ -209,7 +220,9 @@ class Watcher:
             ]
         )
         flags = self._flag_diverged(capture, step, epoch)
-        self._follow(step, step if log_step is None else log_step)
+        at = step if log_step is None else log_step
+        self._assess(step, at)
+        self._follow(step, at)
         return flags
 
     @property
@@ -224,24 +237,26 @@ class Watcher:
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first."""
-        if self._mapper is not None and self._mapper.error is not None:
-            error = self._mapper.error
-            self._tell(
-                [
-                    f"the map cannot be drawn any more ({type(error).__name__}: {error}). "
-                    "Snapshots are still stored."
-                ]
-            )
+        self._tell_failure(self._mapper, "the map cannot be drawn any more")
+        self._tell_failure(self._judging, "drift is not watched for any more")
         ready = []
         while self._updates:
             ready.append(self._updates.popleft())
         return ready
 
+    def flags(self) -> list[Flag]:
+        """The flags that drift detection has raised since the last call, oldest first."""
+        raised = []
+        while self._flags:
+            raised.append(self._flags.popleft())
+        return raised
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
         stored = self._running().flush(timeout)
         self._place()
-        return stored and (self._mapper is None or self._mapper.flush(timeout))
+        threads = (self._judging, self._mapper)
+        return stored and all(one.flush(timeout) for one in threads if one is not None)
 
     def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
@@ -258,6 +273,9 @@ class Watcher:
         self._writer = None
         writer.finish(status)
         writer.close(timeout)
+        if self._judging is not None:
+            self._judging.close(timeout)
+            self._tell_failure(self._judging, "drift is not watched for any more")
         if self._mapper is not None and not self._mapper.close(timeout) and not self._mapper.error:
             self._tell([f"the last map was not ready within {timeout} s; `repwatch map` draws it."])
         if writer.error is not None:
@@ -294,6 +312,23 @@ class Watcher:
         )
         return [flag]
 
+    def _assess(self, step: int, log_step: int) -> None:
+        """Have this step judged, once it is committed."""
+        judge, judging, writer = self._judge, self._judging, self._writer
+        if judge is None or judging is None or writer is None:
+            return
+
+        def follow(registry: Registry) -> None:
+            if not writer.flush():
+                return
+            told, flag = judge.follow(registry, step)
+            if told is not None and told.p_bad is not None:
+                self._updates.append(Update(step, log_step, None, {"p_bad": told.p_bad}))
+            if flag is not None:
+                self._flags.append(flag)
+
+        judging.call(follow)
+
     def _follow(self, step: int, log_step: int) -> None:
         """Have this step placed: now, or with later ones where the map took its share of time."""
         if self._mapper is None:
@@ -320,6 +355,12 @@ class Watcher:
             self._map_time.spent += time.perf_counter() - began
 
         mapper.call(follow)
+
+    def _tell_failure(self, thread: Writer | None, what: str) -> None:
+        if thread is not None and thread.error is not None:
+            error = thread.error
+            told = f"{what} ({type(error).__name__}: {error}). Snapshots are still stored."
+            self._tell([told])
 
     def _tell(self, notes: Sequence[str]) -> None:
         for note in notes:
