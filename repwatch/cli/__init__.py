@@ -1,9 +1,9 @@
-"""The command line: reads the registry and shows it; only `label` writes.
+"""The command line: reads the registry and shows it; only labels are written, and only when asked.
 
-repwatch demo | runs | show | label | map | report | compare | atlas, each with --help, those that
-read and tell with --json.
+repwatch demo | runs | show | label | suggest-labels | map | report | compare | atlas, each with
+--help, those that read and tell with --json.
 
-landmarks.py  label      terminal.py  printing, options, opening the registry
+landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ def show(
 
 
 app.command()(landmarks.label)
+app.command("suggest-labels")(landmarks.suggest_labels)
 
 
 @app.command("map")
