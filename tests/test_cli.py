@@ -147,6 +147,7 @@ def test_map_as_json_is_the_scene(registry: Registry) -> None:
 
 def test_reading_commands_do_not_make_a_registry(tmp_path: Path) -> None:
     missing = tmp_path / "none.db"
-    result = CliRunner().invoke(cli.app, ["runs", "--registry", str(missing)])
-    assert result.exit_code != 0
-    assert not missing.exists()
+    for words in (["runs"], ["suggest-labels", "--apply"]):
+        result = CliRunner().invoke(cli.app, [*words, "--registry", str(missing)])
+        assert result.exit_code != 0
+        assert not missing.exists()

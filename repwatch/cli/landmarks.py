@@ -72,14 +72,15 @@ def suggest_labels(
     as_json: JsonOption = False,
 ) -> None:
     """Suggest which runs are good and bad, and why; changes nothing without --apply."""
-    opened = open_registry(registry, read_only=not apply)
+    opened = open_registry(registry)
     checked: Any = mode  # by suggest_labels
     found = opened.suggest_labels(metric, checked, probe=probe, tolerance=tolerance)
     present = {run.name: run for run in opened.runs(probe=found.probe)}
     free = [one for one in found if present[one.run].automatic or not present[one.run].label]
     if apply:
+        writable = open_registry(registry, read_only=False)
         for one in free:
-            opened.label(present[one.run], one.label, one.cause, automatic=True)
+            writable.label(present[one.run], one.label, one.cause, automatic=True)
     if as_json:
         labels = {one.run: present[one.run].label for one in found}
         print_json({**found.to_dict(), "present": labels, "applied": len(free) if apply else 0})

@@ -11,12 +11,14 @@ The cause of a bad run is the hyperparameter furthest outside the range of the g
 of that range; a word that no good run has counts as half a width. A learning rate is compared with
 the good runs of the same optimizer, if there are a few. From 20 good runs on, values of the outer
 twentieth at each end that lie apart from the others do not widen the range: a run that got away
-with a bad value must not make it a good one.
+with a bad value must not make it a good one. Seeds are no cause, nor are words in which most good
+runs differ, such as folders, nor what RepWatch read of the data.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +41,8 @@ _SPREADS = 3 * 1.4826
 _IGNORED = ("truth.", "data.")
 _OWN = ("optimizer", "scheduler", "trainer", "model")
 _LEARNING_RATES = ("lr", "learning_rate")
+_SEEDS = ("seed", "random_state")
+_LONGEST_WORD = 80
 _LOG_FROM = 10.0
 _TRIM_FROM, _TRIMMED = 20, 0.05
 _FEW_ALIKE = 3
@@ -272,7 +276,7 @@ class _Way(NamedTuple):
 def _ways(runs: Sequence[Run], good: Sequence[Run]) -> list[_Way]:
     """The hyperparameters that vary among the runs, each once, those without a prefix first."""
     ways: list[_Way] = []
-    names = {name for run in runs for name in run.hparams if not name.startswith(_IGNORED)}
+    names = {name for run in runs for name in run.hparams if _may_be_cause(name)}
     for name in sorted(names, key=lambda name: ("." in name, name)):
         values = {run.id: run.hparams[name] for run in runs if _usable(run.hparams.get(name))}
         if len(set(map(_key, values.values()))) < 2:
@@ -280,10 +284,12 @@ def _ways(runs: Sequence[Run], good: Sequence[Run]) -> list[_Way]:
         tail = _tail(name)
         if any(_tail(way.name) == tail and _agree(way.values, values) for way in ways):
             continue
-        numeric = all(_is_number(value) for value in values.values())
-        log = numeric and min(values.values()) > 0
-        log = log and max(values.values()) > _LOG_FROM * min(values.values())
         having = [run for run in good if run.id in values]
+        numeric = all(_is_number(value) for value in values.values())
+        if not numeric and 2 * len({_key(values[run.id]) for run in having}) > len(having) + 1:
+            continue
+        log = numeric and min(values.values()) > 0
+        log = log and max(values.values()) / _LOG_FROM > min(values.values())
         ways.append(_Way(name, _words(name), numeric, values, having, log))
     return ways
 
@@ -332,7 +338,11 @@ def _excess(run: Run, way: _Way) -> tuple[float, float, float]:
     low, high = kept[0], kept[-1]
     value, bottom, top = scale(float(way.values[run.id])), scale(low), scale(high)
     excess = max(value - top, 0.0) + min(value - bottom, 0.0)
-    return low, high, excess / max(top - bottom, narrowest)
+    return low, high, excess / max(top - bottom, narrowest) if excess else 0.0
+
+
+def _may_be_cause(name: str) -> bool:
+    return not name.startswith(_IGNORED) and not _tail(name).lower().endswith(_SEEDS)
 
 
 def _tail(name: str) -> str:
@@ -352,12 +362,14 @@ def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _usable(value: Any) -> bool:
-    return isinstance(value, (str, bool)) or _is_number(value)
+    is_word = isinstance(value, str) and len(value) <= _LONGEST_WORD
+    return is_word or isinstance(value, bool) or _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
+    """Whether the value is a finite number that a float can hold."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return is_number and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _key(value: Any) -> tuple[bool, Any]:

@@ -223,6 +223,23 @@ def test_what_runs_do_not_choose_is_no_cause(registry: Registry) -> None:
     assert "no hyperparameter" in odd.reason
 
 
+def test_seeds_folders_and_long_texts_are_no_cause(registry: Registry) -> None:
+    for index, (value, rate) in enumerate(zip(GOOD, RATES, strict=True)):
+        own = {"seed": index, "data_seed": index, "folder": f"logs/{index}", "notes": "short"}
+        add(registry, f"good-{index}", value, {"lr": rate, **own})
+    own = {"seed": 10**6, "data_seed": 10**6, "folder": "logs/6", "notes": "long " * 1000}
+    add(registry, "odd", 0.3, {"lr": 0.002, **own})
+    assert registry.suggest_labels()[-1].cause is None
+
+
+def test_numbers_that_no_float_holds_are_no_cause(registry: Registry) -> None:
+    for index, value in enumerate(GOOD):
+        add(registry, f"good-{index}", value, {"a": 2**60, "b": 1, "c": 0.5})
+    odd = {"a": 2**60 + 1, "b": 10**400, "c": float("inf")}
+    add(registry, "odd", 0.3, odd)
+    assert registry.suggest_labels()[-1].label == "bad"
+
+
 def test_what_lightning_read_is_told_in_the_users_words(registry: Registry) -> None:
     for index, value in enumerate(GOOD):
         add(registry, f"good-{index}", value, {"optimizer.weight_decay": 0.01 * index})
