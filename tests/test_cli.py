@@ -26,7 +26,18 @@ def call(registry: Registry, *words: str) -> Result:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["runs"], ["show"], ["label"], ["map"], ["report"], ["compare"], ["atlas"]],
+    [
+        [],
+        ["demo"],
+        ["runs"],
+        ["show"],
+        ["label"],
+        ["suggest-labels"],
+        ["map"],
+        ["report"],
+        ["compare"],
+        ["atlas"],
+    ],
 )
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])
@@ -75,6 +86,30 @@ def test_a_label_for_a_run_that_is_not_there_names_the_nearest(
     assert "Traceback" not in message
 
 
+def test_suggested_labels_are_applied_only_when_asked_and_never_over_a_persons(
+    tmp_path: Path,
+) -> None:
+    made = Registry(tmp_path / "repwatch.db")
+    for index, name in enumerate(["kept", "fine", "good", "slow", "[red]lost[/red]\x1b[31m"]):
+        watch(made, name, steps=4 if index < 3 else 1)
+    made.label("kept", "bad", "a person said so")
+    words = ["suggest-labels", "--metric", "val_loss", "--mode", "min"]
+    told = json.loads(call(made, *words, "--json").output)
+    assert [one["label"] for one in told["suggestions"]] == ["good"] * 3 + ["bad"] * 2
+    assert told["present"]["kept"] == "bad"
+    shown = call(made, *words).output
+    assert "suggest-labels --metric val_loss --mode min" in shown
+    assert "--apply" in shown
+    assert "\x1b[31m" not in shown
+    assert [run.name for run in made.runs() if run.label] == ["kept"]
+    assert "Labelled 4 of 5 runs; 1 kept" in call(made, *words, "--apply").output
+    labels = {run.name: (run.label, run.automatic) for run in made.runs()}
+    assert labels["kept"] == ("bad", False)
+    assert labels["fine"] == ("good", True)
+    assert labels["slow"] == ("bad", True)
+    assert call(made, "suggest-labels", "--metric", "val_los", "--mode", "min").exit_code != 0
+
+
 def test_map_writes_one_file_and_never_overwrites_unasked(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +147,7 @@ def test_map_as_json_is_the_scene(registry: Registry) -> None:
 
 def test_reading_commands_do_not_make_a_registry(tmp_path: Path) -> None:
     missing = tmp_path / "none.db"
-    result = CliRunner().invoke(cli.app, ["runs", "--registry", str(missing)])
-    assert result.exit_code != 0
-    assert not missing.exists()
+    for words in (["runs"], ["suggest-labels", "--apply"]):
+        result = CliRunner().invoke(cli.app, [*words, "--registry", str(missing)])
+        assert result.exit_code != 0
+        assert not missing.exists()

@@ -3,6 +3,7 @@
 records.py    what goes in and comes out: frozen dataclasses
 store.py      Registry: all reads and writes, over
   queries.py    reading        changes.py    writing       blobs.py    RDMs and sketches as bytes
+suggestions.py  LabelSuggestion: labels from outcomes, causes from hyperparameters
 writer.py     Writer: one thread that records while the training goes on
 database.py   engine and transactions, over
   location.py   paths and URLs    schema.py     revisions    journal.py   WAL or not
@@ -19,10 +20,13 @@ from repwatch.registry.records import (
     Snapshot,
 )
 from repwatch.registry.store import Registry
+from repwatch.registry.suggestions import LabelSuggestion, LabelSuggestions
 from repwatch.registry.writer import Writer
 
 __all__ = [
     "Flag",
+    "LabelSuggestion",
+    "LabelSuggestions",
     "NewSnapshot",
     "ProbeInfo",
     "ProbePoint",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from repwatch.probe import ProbeSet
+    from repwatch.registry.suggestions import LabelSuggestions
 
 DEAD_AFTER = 300.0
 
@@ -244,6 +245,26 @@ class Registry:
             return self._read_run(connection, run_id)
 
         return self._database.write(write)
+
+    def suggest_labels(
+        self,
+        metric: str | None = None,
+        mode: Mode | None = None,
+        *,
+        probe: str | None = None,
+        tolerance: float | None = None,
+        share: float = 0.5,
+    ) -> LabelSuggestions:
+        """Labels and causes that the outcomes of the ended runs suggest; nothing is written.
+
+        Without `metric` and `mode` by what the runs monitor, without `probe` for the newest run's
+        probe set; the rule, `tolerance`, `share` and the errors are those of
+        `repwatch.registry.suggestions`.
+        """
+        from repwatch.registry.suggestions import suggest_labels
+
+        options: dict[str, Any] = {"probe": probe, "tolerance": tolerance, "share": share}
+        return suggest_labels(self.runs(), metric, mode, **options)
 
     # Recording
 

@@ -1,29 +1,39 @@
-"""The command line: reads the registry and shows it; only `label` writes.
+"""The command line: reads the registry and shows it; only labels are written, and only when asked.
 
-repwatch demo | runs | show | label | map | report | compare | atlas, each with --help, those that
-read and tell with --json.
+repwatch demo | runs | show | label | suggest-labels | map | report | compare | atlas, each with
+--help, those that read and tell with --json.
+
+landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from repwatch.cli import landmarks
+from repwatch.cli.terminal import (
+    JsonOption,
+    RegistryOption,
+    as_text,
+    console,
+    errors,
+    number,
+    open_registry,
+    print_json,
+    printable,
+)
 from repwatch.errors import RepWatchError
 
 if TYPE_CHECKING:
     from repwatch.demo import Watched
-    from repwatch.registry import Registry, Run
+    from repwatch.registry import Run
 
 __all__ = ["app", "main"]
 
@@ -33,30 +43,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True)
-
-RegistryOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads it at run time, on Python 3.10 too
-    typer.Option(
-        "--registry",
-        "-r",
-        help="Path or SQLAlchemy URL; without it $REPWATCH_REGISTRY, else ./repwatch.db.",
-    ),
-]
 ColumnOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="The column of META for this.", metavar="COLUMN"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-class Outcome(str, Enum):
-    """What a landmark is labelled with; `none` takes a label away."""
-
-    good = "good"
-    bad = "bad"
-    none = "none"
 
 
 def main() -> None:
@@ -64,7 +54,7 @@ def main() -> None:
     try:
         app()
     except (RepWatchError, FileExistsError) as error:
-        errors.print(Text(f"repwatch: {_printable(error)}", style="red"))
+        errors.print(Text(f"repwatch: {printable(error)}", style="red"))
         raise SystemExit(1) from None
 
 
@@ -107,9 +97,9 @@ def demo(
 @app.command()
 def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the runs of the registry, oldest first."""
-    found = _open(registry).runs()
+    found = open_registry(registry).runs()
     if as_json:
-        _print_json([_summary(run) for run in found])
+        print_json([_summary(run) for run in found])
         return
     table = Table("run", "status", "label", "cause", "last step", "metrics", "started (UTC)")
     for run in found:
@@ -122,7 +112,7 @@ def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
             _short(run.metrics),
             f"{run.started_at:%Y-%m-%d %H:%M}",
         )
-        table.add_row(*map(_text, row))
+        table.add_row(*map(as_text, row))
     console.print(table if found else "No runs yet: train with RepWatch() in the callbacks.")
 
 
@@ -133,7 +123,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: its outcome, hyperparameters, metrics, layers and flags."""
-    found = _open(registry).run(run)
+    found = open_registry(registry).run(run)
     snapshots = found.snapshots()
     layers = {
         layer: [snapshot.step for snapshot in snapshots if snapshot.layer == layer]
@@ -145,43 +135,27 @@ def show(
             for flag in found.flags
         ]
         details = {"hparams": found.hparams, "versions": found.versions, "layers": layers}
-        _print_json({**_summary(found), **details, "flags": flags})
+        print_json({**_summary(found), **details, "flags": flags})
         return
-    console.print(_text(f"{found.name}  ({found.status}, id {found.id})", style="bold"))
+    console.print(as_text(f"{found.name}  ({found.status}, id {found.id})", style="bold"))
     label = f"{found.label}: {found.cause}" if found.cause else found.label or "no label"
-    console.print(_text(f"label      {label}{' (automatic)' if found.automatic else ''}"))
-    console.print(_text(f"probe set  {found.probe}"))
+    console.print(as_text(f"label      {label}{' (automatic)' if found.automatic else ''}"))
+    console.print(as_text(f"probe set  {found.probe}"))
     for title, values in (("metrics", found.metrics), ("hyperparameters", found.hparams)):
         table = Table(title, "value")
         for name, value in values.items():
-            table.add_row(_text(name), _text(_number(value)))
+            table.add_row(as_text(name), as_text(number(value)))
         console.print(table)
     table = Table("layer", "snapshots", "at steps")
     for layer, steps in layers.items():
-        table.add_row(_text(layer), str(len(steps)), _text(", ".join(map(str, steps))))
+        table.add_row(as_text(layer), str(len(steps)), as_text(", ".join(map(str, steps))))
     console.print(table)
     for flag in found.flags:
-        console.print(_text(f"flag at step {flag.step}: {flag.message}", style="yellow"))
+        console.print(as_text(f"flag at step {flag.step}: {flag.message}", style="yellow"))
 
 
-@app.command()
-def label(
-    run: Annotated[str, typer.Argument(help="Name or id of a run.")],
-    outcome: Annotated[Outcome, typer.Argument(help="What became of the run.")],
-    cause: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--cause", "-c", help='Why it is bad, such as "learning rate too high".'),
-    ] = None,
-    registry: RegistryOption = None,
-) -> None:
-    """Make a run a landmark, good or bad with its cause; `none` takes the label away."""
-    opened = _open(registry, read_only=False)
-    if outcome is Outcome.none:
-        labelled = opened.unlabel(run)
-    else:
-        labelled = opened.label(run, outcome.value, cause)
-    told = f"{labelled.label}: {labelled.cause}" if labelled.cause else labelled.label or "no label"
-    console.print(_text(f"{labelled.name}  {told}"))
+app.command()(landmarks.label)
+app.command("suggest-labels")(landmarks.suggest_labels)
 
 
 @app.command("map")
@@ -203,11 +177,11 @@ def draw_map(
     from repwatch import figures
     from repwatch.watcher import MapSettings, map_registry
 
-    opened = _open(registry)
+    opened = open_registry(registry)
     chosen = opened.run(run) if run else None
     scene = map_registry(opened, run=chosen, settings=MapSettings(distance, method))
     if as_json:
-        _print_json(scene)
+        print_json(scene)
         return
     figures.write_html(scene, out, overwrite=overwrite)
     console.print(f"{out}: {len(scene['snapshots'])} snapshots", soft_wrap=True, highlight=False)
@@ -248,7 +222,7 @@ def report(
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("Reading trajectories", total=None)
         write_report(
-            _open(registry),
+            open_registry(registry),
             out,
             runs=runs or (),
             distances=distance or DISTANCES,
@@ -284,7 +258,7 @@ def compare(
     """Tell whether two runs ended alike, and do similar things inside, layer by layer."""
     from repwatch.compare import compare_runs
 
-    opened = _open(registry)
+    opened = open_registry(registry)
     found = compare_runs(
         opened.run(first), opened.run(second), similarity, step=step, metric=metric
     )
@@ -293,24 +267,24 @@ def compare(
 
         figures.write_comparison(found, out, overwrite=overwrite)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     name, other = found.runs
     table = Table()
     for heading in (name, other, found.similarity, "Mantel r", "p", "alike", "nearest"):
-        table.add_column(_text(heading))
+        table.add_column(as_text(heading))
     for match in found.matches:
         second_layer = match.second if match.by == "name" else f"{match.second} (by depth)"
         numbers = (f"{match.similarity:.3f}", f"{match.r:.3f}", f"{match.p:.3g}")
         row = (match.first, second_layer, *numbers, "yes" if match.alike else "no", match.nearest)
-        table.add_row(*map(_text, row))
-    console.print(_text(found.verdict, style="bold"))
+        table.add_row(*map(as_text, row))
+    console.print(as_text(found.verdict, style="bold"))
     console.print(table)
     steps = " and ".join(f"{step:,}" for step in dict.fromkeys(found.steps))
     limit = f"alike: {found.similarity} at least {found.limit:g} and p at most 0.05"
-    console.print(_text(f"at step {steps}; {limit}"))
+    console.print(as_text(f"at step {steps}; {limit}"))
     for note in found.notes:
-        console.print(_text(note))
+        console.print(as_text(note))
     if out is not None:
         console.print(f"The heatmap: {out}", soft_wrap=True, highlight=False)
 
@@ -362,14 +336,8 @@ def write_atlas(
         bar.update(task, completed=1.0, description="Done")
     kept = ", its layout kept from before" if written.reused else ""
     console.print(
-        _text(f"{written.path}: {written.points:,} points{kept}"), soft_wrap=True, highlight=False
+        as_text(f"{written.path}: {written.points:,} points{kept}"), soft_wrap=True, highlight=False
     )
-
-
-def _open(location: str | None, *, read_only: bool = True) -> Registry:
-    from repwatch.registry import Registry
-
-    return Registry(location, read_only=read_only)
 
 
 def _free_folder(folder: Path) -> Path:
@@ -407,34 +375,6 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
-
-
-def _finite(value: Any) -> Any:
-    """The value with NaN and infinities as the words that JSON has no number for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
 def _short(metrics: dict[str, float], most: int = 3) -> str:
     chosen: Sequence[str] = sorted(metrics, key=lambda name: (not name.startswith("val"), name))
-    return "  ".join(f"{name} {_number(metrics[name])}" for name in chosen[:most])
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _text(value: Any, style: str = "") -> Text:
-    """Untrusted text for the terminal: no markup is read, no escape sequence gets through."""
-    return Text(_printable(value), style=style)
-
-
-def _printable(value: Any) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))
+    return "  ".join(f"{name} {number(metrics[name])}" for name in chosen[:most])

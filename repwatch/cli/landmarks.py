@@ -1,0 +1,107 @@
+"""The commands that make landmarks: a person labels a run, or takes what outcomes suggest."""
+
+from __future__ import annotations
+
+import shlex
+from enum import Enum
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.table import Table
+
+from repwatch.cli.terminal import (
+    JsonOption,
+    RegistryOption,
+    as_text,
+    console,
+    open_registry,
+    print_json,
+)
+
+__all__ = ["Outcome", "label", "suggest_labels"]
+
+
+class Outcome(str, Enum):
+    """What a landmark is labelled with; `none` takes a label away."""
+
+    good = "good"
+    bad = "bad"
+    none = "none"
+
+
+def label(
+    run: Annotated[str, typer.Argument(help="Name or id of a run.")],
+    outcome: Annotated[Outcome, typer.Argument(help="What became of the run.")],
+    cause: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--cause", "-c", help='Why it is bad, such as "learning rate too high".'),
+    ] = None,
+    registry: RegistryOption = None,
+) -> None:
+    """Make a run a landmark, good or bad with its cause; `none` takes the label away."""
+    opened = open_registry(registry, read_only=False)
+    if outcome is Outcome.none:
+        labelled = opened.unlabel(run)
+    else:
+        labelled = opened.label(run, outcome.value, cause)
+    told = f"{labelled.label}: {labelled.cause}" if labelled.cause else labelled.label or "no label"
+    console.print(as_text(f"{labelled.name}  {told}"))
+
+
+def suggest_labels(
+    metric: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Whose final value tells the outcome; without it what runs monitor."),
+    ] = None,
+    mode: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="min or max: which is better; without it as the runs monitor it."),
+    ] = None,
+    probe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Fingerprint of the runs' probe set; without it the newest run's."),
+    ] = None,
+    tolerance: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, help="How much worse than the better runs a good run may be."),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Label the runs, except those that a person labelled.")
+    ] = False,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Suggest which runs are good and bad, and why; changes nothing without --apply."""
+    opened = open_registry(registry)
+    checked: Any = mode  # by suggest_labels
+    found = opened.suggest_labels(metric, checked, probe=probe, tolerance=tolerance)
+    present = {run.name: run for run in opened.runs(probe=found.probe)}
+    free = [one for one in found if present[one.run].automatic or not present[one.run].label]
+    if apply:
+        writable = open_registry(registry, read_only=False)
+        for one in free:
+            writable.label(present[one.run], one.label, one.cause, automatic=True)
+    if as_json:
+        labels = {one.run: present[one.run].label for one in found}
+        print_json({**found.to_dict(), "present": labels, "applied": len(free) if apply else 0})
+        return
+    table = Table()
+    for heading in ("run", found.metric, "suggested", "cause", "reason", "present label"):
+        table.add_column(as_text(heading))
+    for one in found:
+        known = present[one.run]
+        label = f"{known.label}{' (automatic)' if known.automatic else ''}" if known.label else ""
+        row = (one.run, f"{one.value:.4g}", one.label, one.cause or "", one.reason, label)
+        table.add_row(*map(as_text, row))
+    console.print(table)
+    for note in found.notes:
+        console.print(as_text(note))
+    if apply:
+        kept = f"; {len(found) - len(free)} kept a person's label" * (len(free) < len(found))
+        console.print(f"Labelled {len(free)} of {len(found)} runs{kept}.", highlight=False)
+        return
+    words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]
+    for option, given in (("--probe", probe), ("--tolerance", tolerance), ("-r", registry)):
+        words += [option, str(given)] if given is not None else []
+    told = f"Nothing is changed. To label these runs: {shlex.join([*words, '--apply'])}"
+    console.print(as_text(told), soft_wrap=True)

@@ -1,0 +1,73 @@
+"""What the commands share: printing, options, the registry; untrusted text is made safe here."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from repwatch.registry import Registry
+
+__all__ = [
+    "JsonOption",
+    "RegistryOption",
+    "as_text",
+    "console",
+    "errors",
+    "number",
+    "open_registry",
+    "print_json",
+    "printable",
+]
+
+console = Console()
+errors = Console(stderr=True)
+
+RegistryOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time, on Python 3.10 too
+    typer.Option(
+        "--registry",
+        "-r",
+        help="Path or SQLAlchemy URL; without it $REPWATCH_REGISTRY, else ./repwatch.db.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def open_registry(location: str | None, *, read_only: bool = True) -> Registry:
+    from repwatch.registry import Registry
+
+    return Registry(location, read_only=read_only)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities as the words that JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def as_text(value: Any, style: str = "") -> Text:
+    """Untrusted text for the terminal: no markup is read, no escape sequence gets through."""
+    return Text(printable(value), style=style)
+
+
+def printable(value: Any) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))
