@@ -67,7 +67,7 @@ class Result:
     watched: list[Watched]
 
 
-def population(size: int = 4) -> list[Setting]:
+def population(size: int = 5) -> list[Setting]:
     """`size` landmark runs of each kind, each with a seed and a learning rate of its own."""
     settings = []
     for index in range(size):
@@ -105,7 +105,7 @@ def watched() -> list[Setting]:
 def run_demo(
     folder: Path,
     *,
-    size: int = 4,
+    size: int = 5,
     epochs: int = EPOCHS,
     progress: Callable[[Setting, int, int], None] = lambda setting, done, total: None,
 ) -> Result:

@@ -3,6 +3,7 @@
 repwatch demo | runs | show | label | suggest-labels | map | report | compare | atlas, each with
 --help, those that read and tell with --json.
 
+drift.py      check, backtest
 landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
 """
 
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from repwatch.cli import landmarks
+from repwatch.cli import drift, landmarks
 from repwatch.cli.terminal import (
     JsonOption,
     RegistryOption,
@@ -64,7 +65,7 @@ def demo(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", help="Where to put it; a new folder repwatch-demo if absent."),
     ] = None,
-    size: Annotated[int, typer.Option(min=2, max=50, help="Landmark runs of each kind.")] = 4,
+    size: Annotated[int, typer.Option(min=2, max=50, help="Landmark runs of each kind.")] = 5,
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Epochs of each run.")] = 8,
 ) -> None:
     """Train landmark runs and two runs to watch on scikit-learn's digits, and map them."""
@@ -156,6 +157,8 @@ def show(
 
 app.command()(landmarks.label)
 app.command("suggest-labels")(landmarks.suggest_labels)
+app.command()(drift.check)
+app.command()(drift.backtest)
 
 
 @app.command("map")

@@ -38,9 +38,8 @@ class Assessment:
         step: Its optimizer step.
         promise: What a flag is worth, in words.
         silent: Why nothing is said, or None.
-        score: In units of the good landmarks' upper tail.
-        threshold: The score above which a run is flagged.
-        alarm: Whether the score is above it.
+        score: In units of the limit: above 1 a run is flagged.
+        alarm: Whether it is above 1.
         by_guard: Whether the loss alone gave the score.
         p_bad: Probability of a bad end, calibrated on the landmarks; None without bad landmarks.
         causes: Share for each cause, largest first; they are those of the bad landmarks.
@@ -59,7 +58,6 @@ class Assessment:
     promise: str
     silent: str | None = None
     score: float = 0.0
-    threshold: float = math.inf
     alarm: bool = False
     by_guard: bool = False
     p_bad: float | None = None
@@ -79,10 +77,8 @@ class Assessment:
             return self.silent
         where = f"At epoch {self.checkpoint[0]}, step {self.step}, {self.run!r}"
         if not self.alarm:
-            return (
-                f"{where} looks like the good landmarks (score {self.score:.1f} of {self.limit})."
-            )
-        parts = [f"{where} {self._what()} (score {self.score:.1f}, limit {self.limit})"]
+            return f"{where} looks like the good landmarks (score {self.score:.1f}, limit 1)."
+        parts = [f"{where} {self._what()} (score {self.score:.1f}, limit 1)"]
         bad = [near for near in self.nearest if near.label == "bad"]
         if bad and not self.by_guard:
             parts.append(f"{len(bad)} of the {len(self.nearest)} nearest landmarks ended badly")
@@ -91,10 +87,6 @@ class Assessment:
         if self.advice:
             parts.append(self.advice)
         return "; ".join(parts) + "."
-
-    @property
-    def limit(self) -> str:
-        return f"{self.threshold:.1f}"
 
     def _what(self) -> str:
         if self.by_guard:
@@ -108,7 +100,7 @@ class Assessment:
     def evidence(self) -> dict[str, Any]:
         """What is stored with a flag: plain values."""
         told = asdict(self)
-        kept = ("score", "threshold", "causes", "layer", "nearest", "outside", "unlike", "advice")
+        kept = ("score", "causes", "layer", "nearest", "outside", "unlike", "advice")
         return {name: told[name] for name in (*kept, "by_guard", "promise")}
 
 

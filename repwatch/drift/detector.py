@@ -3,24 +3,24 @@
     histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
 
 Two forests, one on the curves and one on the RDMs, are averaged; a guard on the loss stands beside
-them, since faults that no landmark has are seen best by it. Each score is in units of how
-far the good landmarks' own upper tail reaches at that checkpoint. The threshold is conformal: the
-ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest scores over all checkpoints, so
-that of good runs a share of at most `a` is flagged at any time of the run (Vovk et al. 2005).
+them, since faults that no landmark has are seen best by it. Each of the two scores is in units of
+how far the good landmarks' own upper tail reaches at that checkpoint, and has a conformal limit:
+the ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest scores over all checkpoints,
+so that of good runs a share of at most `a` is flagged at any time of the run (Vovk et al. 2005).
+Of the false alarms that are allowed, four fifths are the forests' and one fifth is the guard's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from repwatch.drift.assessment import Assessment, Near, advise
 from repwatch.drift.features import Checkpoint, History, Reader, read_histories
-from repwatch.drift.stage import Stage
+from repwatch.drift.stage import Score, Stage
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import Registry, Run
 
@@ -37,7 +37,8 @@ class DriftDetector:
     Attributes:
         good, bad: How many landmarks of each kind it knows.
         false_alarms: The share of good runs that may be flagged over their whole length.
-        threshold: The score above which a run is flagged; None with fewer than 5 good landmarks.
+        limits: The scores of forests and guard above which a run is flagged; None with fewer than 5
+            good landmarks.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class DriftDetector:
         self._seed = seed
         self._signals = tuple(signals)
         self._stages: dict[Checkpoint, Stage] = {}
-        self.threshold: float | None = None
+        self.limits: Score | None = None
         if self.good >= FEWEST_GOOD:
             self._learn()
 
@@ -112,17 +113,16 @@ class DriftDetector:
     @property
     def promise(self) -> str:
         """What a flag is worth, or what is missing for one."""
-        if self.threshold is None:
+        if self.limits is None:
             return (
                 f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there. Label "
                 "more good runs of this probe set (`repwatch label RUN good`)."
             )
-        lowest = 1 / (self.good + 1)
-        if self.false_alarms < lowest:
+        lowest = sum(self._least(share) for share in self._shares())
+        if lowest > self.false_alarms + 1e-9:
             return (
-                f"With {self.good} good landmarks, at most 1 in {self.good + 1} good runs is "
-                f"flagged; a promise of {self.false_alarms:.0%} needs "
-                f"{math.ceil(1 / self.false_alarms) - 1}."
+                f"With {self.good} good landmarks, at most {lowest:.0%} of good runs are flagged; "
+                f"a promise of {self.false_alarms:.0%} needs more of them."
             )
         return f"At most {self.false_alarms:.0%} of good runs are flagged, over their whole length."
 
@@ -159,10 +159,10 @@ class DriftDetector:
             "promise": self.promise,
         }
         stage = self._stages.get(checkpoint)
-        if stage is None or self.threshold is None:
+        if stage is None or self.limits is None:
             return Assessment(**common, silent=self._why_silent(checkpoint))
         told = stage.score(history)
-        alarm = told.score > self.threshold
+        parts = (told.forest / self.limits.forest, told.guard / self.limits.guard)
         causes = stage.causes(history) if self.bad else {}
         layer, outside = stage.outside(history)
         near = [
@@ -173,10 +173,9 @@ class DriftDetector:
         good = [one.run.hparams for one in self.landmarks if one.run.label == "good"]
         return Assessment(
             **common,
-            score=told.score,
-            threshold=self.threshold,
-            alarm=alarm,
-            by_guard=told.by_guard,
+            score=max(parts),
+            alarm=max(parts) > 1,
+            by_guard=parts[1] > parts[0],
             p_bad=told.p_bad,
             causes=causes,
             cause=cause,
@@ -189,7 +188,7 @@ class DriftDetector:
         )
 
     def _why_silent(self, checkpoint: Checkpoint) -> str:
-        if self.threshold is None:
+        if self.limits is None:
             return self.promise
         return (
             f"Fewer than {FEWEST_GOOD} good landmarks have a snapshot at this place of the "
@@ -217,16 +216,34 @@ class DriftDetector:
             self._stages[checkpoint] = Stage(
                 self.landmarks, checkpoint, self._group, self._seed, self._signals
             )
-        largest = _largest(self._stages.values(), [one.run.id for one in self.landmarks])
-        own = np.sort(largest[~self._bad])
-        rank = math.ceil((1 - self.false_alarms) * (len(own) + 1))
-        self.threshold = float(own[min(rank, len(own)) - 1])
+        forests, guards = [], []
+        for one in self.landmarks:
+            scores = [
+                stage.own_scores[one.run.id]
+                for stage in self._stages.values()
+                if one.run.id in stage.own_scores
+            ]
+            if one.run.label == "good" and scores:
+                forests.append(max(score.forest for score in scores))
+                guards.append(max(score.guard for score in scores))
+        forest, guard = self._shares()
+        self.limits = Score(self._limit(forests, forest), self._limit(guards, guard))
 
+    def _shares(self) -> tuple[float, float]:
+        """The false alarms that forests and guard may give."""
+        if "loss" not in self._signals:
+            return self.false_alarms, 0.0
+        if self._signals == ("loss",):
+            return 0.0, self.false_alarms
+        return 0.8 * self.false_alarms, 0.2 * self.false_alarms
 
-def _largest(stages: Any, ids: Sequence[str]) -> NDArray[np.float64]:
-    """Each landmark's largest score over the stages, as if it were not a landmark."""
-    scores: Mapping[str, list[float]] = {one: [] for one in ids}
-    for stage in stages:
-        for one, score in stage.own_scores.items():
-            scores[one].append(score)
-    return np.array([max(scores[one], default=-np.inf) for one in ids])
+    def _least(self, share: float) -> float:
+        return max(share, 1 / (self.good + 1)) if share else 0.0
+
+    def _limit(self, largest: Sequence[float], share: float) -> float:
+        """The conformal limit; never below a small positive number, by which scores are divided."""
+        if not share:
+            return np.inf
+        own = sorted(largest)
+        rank = min(math.ceil((1 - share) * (len(own) + 1)), len(own))
+        return max(own[rank - 1], 0.1)

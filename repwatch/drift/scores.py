@@ -63,7 +63,7 @@ class Forests:
         settings: dict[str, Any] = {
             "n_estimators": TREES,
             "max_features": "sqrt",
-            "class_weight": "balanced",
+            "class_weight": "balanced_subsample",
             "bootstrap": True,
             "random_state": seed,
         }
@@ -78,11 +78,13 @@ class Forests:
         return _logit(self._outcome.predict_proba(rows)[:, 1])
 
     def causes(self, rows: Float64) -> list[dict[str, float]]:
-        """For each run the share of trees for each cause; empty where only one is known."""
+        """For each run the share of trees for each cause."""
         if self._cause is None:
-            return [{} for _ in rows]
+            return [dict.fromkeys(map(str, self._bad_causes), 1.0) for _ in rows]
         shares = self._cause.predict_proba(rows)
-        return [dict(zip(self._cause.classes_, row.tolist(), strict=True)) for row in shares]
+        return [
+            dict(zip(map(str, self._cause.classes_), row.tolist(), strict=True)) for row in shares
+        ]
 
     @cached_property
     def _cause(self) -> Any:

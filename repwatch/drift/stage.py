@@ -15,8 +15,6 @@ from repwatch.rdm import Float64
 
 __all__ = ["Score", "Stage"]
 
-# How much of the guard's score counts: chosen on populations of digits, see docs of the detector.
-_GUARD = 0.6
 _NEAREST = 10
 _UPPER = 0.9
 _LEAST_SPREAD = 0.3
@@ -25,11 +23,14 @@ _NOTHING = -100.0
 
 
 class Score(NamedTuple):
-    """The score, whether the guard alone gave it, and the calibrated probability of a bad end."""
+    """Scores in units of the good landmarks' upper tail: the forests' and the guard's.
 
-    score: float
-    by_guard: bool
-    p_bad: float | None
+    `p_bad` is the calibrated probability of a bad end; None without bad landmarks.
+    """
+
+    forest: float
+    guard: float
+    p_bad: float | None = None
 
 
 class _Scale(NamedTuple):
@@ -81,28 +82,26 @@ class Stage:
                     self._forests[name] = Forests(part.rows, self._bad, causes, seed)
         forest = self._own_raw()
         self._scale = _Scale.of(forest[~self._bad])
-        combined = self._scale(forest)
-        if "loss" in signals:
-            combined = np.maximum(combined, _GUARD * self._guard.own)
-        ids = [one.run.id for one in self._landmarks]
-        self.own_scores = dict(zip(ids, combined.tolist(), strict=True))
-        self._combined = combined
+        self._own = self._scale(forest)
+        guard = self._guard.own if "loss" in signals else np.full(len(forest), -np.inf)
+        self.own_scores = {
+            one.run.id: Score(*pair)
+            for one, *pair in zip(self._landmarks, self._own.tolist(), guard.tolist(), strict=True)
+        }
         own = self._parts["representations"].own_distances()
         self.usual = float(np.quantile(own, 0.95))
 
     def score(self, history: History) -> Score:
-        raw = self._raw(history)
-        forest = float(self._scale(np.array([raw]))[0])
-        guard = _GUARD * self._guard.score(history) if "loss" in self._signals else -np.inf
-        score = max(forest, guard)
-        return Score(score, guard > forest, self._probability(score))
+        forest = float(self._scale(np.array([self._raw(history)]))[0])
+        guard = self._guard.score(history) if "loss" in self._signals else -np.inf
+        return Score(forest, guard, self._probability(forest))
 
     def causes(self, history: History) -> dict[str, float]:
         """Share of trees for each cause, over the forests that know more than one."""
         found: dict[str, list[float]] = {}
         for name, forest in self._forests.items():
             for cause, share in forest.causes(self._parts[name].row(history)[None])[0].items():
-                found.setdefault(cause, []).append(share)
+                found.setdefault(str(cause), []).append(share)
         shares = {cause: float(np.mean(values)) for cause, values in found.items() if cause}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
@@ -164,11 +163,11 @@ class Stage:
     @cached_property
     def _calibration(self) -> Any:
         """Logistic regression of the outcome on the landmarks' own scores (Platt 1999)."""
-        if self._bad.sum() < FEWEST_BAD:
+        if not self._forests:
             return None
         from sklearn.linear_model import LogisticRegression
 
-        scores = np.clip(self._combined, -10, 10)[:, None]
+        scores = np.clip(self._own, -10, 10)[:, None]
         return LogisticRegression().fit(scores, self._bad)
 
 

@@ -1,0 +1,142 @@
+"""The commands of drift detection: replay a run, and test the detector on the user's own runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+from rich.progress import track
+from rich.table import Table
+
+from repwatch.cli.terminal import (
+    JsonOption,
+    RegistryOption,
+    as_text,
+    console,
+    errors,
+    open_registry,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from repwatch.drift import Assessment, Backtest
+
+__all__ = ["backtest", "check"]
+
+FalseAlarmsOption = Annotated[
+    float,
+    typer.Option(help="Share of good runs that may be flagged over their whole length."),
+]
+GroupOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="A hyperparameter that tells kinds of training apart, such as method."),
+]
+
+
+def check(
+    run: Annotated[str, typer.Argument(help="Name or id of a run.")],
+    false_alarms: FalseAlarmsOption = 0.05,
+    group: GroupOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay a run by the landmarks of its probe set: when it would have been flagged, and why."""
+    from repwatch.drift import DriftDetector
+
+    opened = open_registry(registry)
+    found = opened.run(run)
+    detector = DriftDetector.fit(
+        opened, found.probe, without=found.id, false_alarms=false_alarms, group=group
+    )
+    told = detector.replay(found)
+    if as_json:
+        print_json([{**asdict(one), "message": one.message} for one in told])
+        return
+    table = Table()
+    for heading in ("epoch", "step", "score", "p bad", "first cause", "layer", "nearest"):
+        table.add_column(heading)
+    for one in told:
+        table.add_row(*map(as_text, _row(one)), style="red" if one.alarm else "")
+    console.print(table)
+    first = next((one for one in told if one.alarm), told[-1])
+    console.print(as_text(first.message, style="bold"))
+    missing = told[-1].layers_missing
+    if missing:
+        console.print(as_text(f"Layers that landmarks have and this run has not: {missing}."))
+    console.print(as_text(detector.promise))
+
+
+def _row(one: Assessment) -> list[str]:
+    epoch, place = one.checkpoint
+    where = f"{epoch}" if place == 0 else f"{epoch} ({place + 1})"
+    if one.silent:
+        return [where, f"{one.step:,}", "-", "-", "-", "-", "-"]
+    bad = sum(near.label == "bad" for near in one.nearest)
+    return [
+        where,
+        f"{one.step:,}",
+        f"{one.score:.2f}",
+        "-" if one.p_bad is None else f"{one.p_bad:.2f}",
+        one.cause or "-",
+        one.layer or "-",
+        f"{bad} of {len(one.nearest)} bad",
+    ]
+
+
+def backtest(
+    false_alarms: FalseAlarmsOption = 0.05,
+    folds: Annotated[int, typer.Option(help="Parts of the cross-validation over runs.")] = 5,
+    group: GroupOption = None,
+    probe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Fingerprint of a probe set; without it the newest run's."),
+    ] = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what a flag is worth here: each landmark judged by a detector that has not seen it."""
+    from repwatch import drift
+    from repwatch.errors import DriftError
+
+    opened = open_registry(registry)
+    runs = opened.runs()
+    if not runs:
+        raise DriftError(f"Expected labelled runs to test on, but {opened!r} has no run at all.")
+    landmarks = opened.landmarks(probe or runs[-1].probe)
+    reading = track(landmarks, "reading landmarks", console=errors, transient=True)
+    histories = [drift.read_histories(opened, [run])[0] for run in reading]
+    with errors.status("training detectors"):
+        found = drift.backtest(histories, folds=folds, false_alarms=false_alarms, group=group)
+    if as_json:
+        print_json(asdict(found))
+        return
+    _print(found, false_alarms)
+
+
+def _print(found: Backtest, false_alarms: float) -> None:
+    table = Table(title=f"{found.good} good and {found.bad} bad landmarks")
+    table.add_column("epoch")
+    for method in found.methods:
+        table.add_column(as_text(f"{method.name}\nAUROC  found  false"), justify="right")
+    table.add_column("AUROC above curves\n(95 %)")
+    table.add_column("cause\ntop 1  top 3")
+    own = found.methods[0]
+    for k, (epoch, place) in enumerate(found.checkpoints):
+        cells = []
+        for method in found.methods:
+            auroc = f"{method.auroc[k]:.3f}" if method.auroc else "    -"
+            cells.append(f"{auroc}   {method.found[k]:.2f}   {method.false_alarms[k]:.3f}")
+        gain, low, high = own.gain[k]
+        table.add_row(
+            f"{epoch}" if place == 0 else f"{epoch} ({place + 1})",
+            *cells,
+            f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]",
+            f"{own.top1[k]:.2f}   {own.top3[k]:.2f}",
+        )
+    console.print(table)
+    console.print(
+        f"found: share of bad runs flagged by then; false: share of good runs flagged by then, "
+        f"promised at most {false_alarms:.0%}. RepWatch flags {found.lead:+.1f} checkpoints "
+        "before the loss does, over bad runs that both find."
+    )

@@ -1,0 +1,340 @@
+"""Drift detection: what is flagged, what is promised, what is said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
+from typer.testing import CliRunner
+
+from repwatch import ProbeSet, Registry, Watcher, cli
+from repwatch.drift import DriftDetector, History, Reader, backtest, read_histories
+from repwatch.drift.assessment import advise
+from repwatch.errors import ConfigurationError, DriftError
+from repwatch.registry import NewSnapshot, Run
+from repwatch.registry.records import Label
+from tests.watcher_helpers import PROBE, network
+
+CHECKPOINTS = [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of a registry, of which made-up histories take their fields."""
+    registry = Registry(tmp_path_factory.mktemp("drift") / "repwatch.db")
+    return registry.start_run("template", probe=PROBE, monitor="val_loss")
+
+
+def history(
+    template: Run, name: str, label: Label | None, rng: np.random.Generator, *, fault: str = ""
+) -> History:
+    """Numbers of a run: noise, and with a fault what it shifts, in curves and in one layer."""
+    run = dataclasses.replace(
+        template, id=name, name=name, label=label, cause=fault or None, hparams={"lr": 0.01}
+    )
+    curves, shapes = {}, {}
+    for place, checkpoint in enumerate(CHECKPOINTS):
+        shift = {"": 0.0, "too high": 3.0 * place, "too low": -3.0 * place}[fault]
+        curves[checkpoint] = {"val_loss": float(rng.normal() + abs(shift) / 3)}
+        noise = rng.normal(size=8)
+        shapes[checkpoint] = {
+            f"{layer}:{number}": float(value + shift * (layer == "late"))
+            for (layer, number), value in zip(
+                [(layer, n) for layer in ("early", "late") for n in "abcd"], noise, strict=True
+            )
+        }
+    steps = dict(zip(CHECKPOINTS, (0, 10, 30, 100), strict=True))
+    return History(run, steps, curves, shapes)
+
+
+def population(template: Run, good: int, bad: int, seed: int = 0) -> list[History]:
+    rng = np.random.default_rng(seed)
+    runs = [history(template, f"good-{k}", "good", rng) for k in range(good)]
+    for k in range(bad):
+        fault = ("too high", "too low")[k % 2]
+        runs.append(history(template, f"bad-{k}", "bad", rng, fault=fault))
+    return runs
+
+
+def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) -> None:
+    detector = DriftDetector(population(template, 20, 10))
+    rng = np.random.default_rng(9)
+    told = detector.judge(history(template, "new", None, rng, fault="too high"), (1, 0))
+    assert told.alarm
+    assert told.score > 1
+    assert told.cause == "too high"
+    assert sum(told.causes.values()) == pytest.approx(1)
+    assert told.p_bad is not None
+    assert told.p_bad > 0.8
+    assert told.layer == "late"
+    assert {near.cause for near in told.nearest[:3]} == {"too high"}
+    assert "too high" in told.message
+    assert "'late'" in told.message
+    json.dumps(told.evidence(), allow_nan=False)
+
+
+def test_a_good_run_is_not_flagged_and_said_to_be_so(template: Run) -> None:
+    detector = DriftDetector(population(template, 20, 10))
+    told = detector.judge(history(template, "new", None, np.random.default_rng(9)), (1, 0))
+    assert not told.alarm
+    assert told.p_bad is not None
+    assert told.p_bad < 0.5
+    assert "looks like the good landmarks" in told.message
+
+
+def test_without_bad_landmarks_what_is_unlike_the_good_ones_is_flagged(template: Run) -> None:
+    detector = DriftDetector(population(template, 8, 0))
+    rng = np.random.default_rng(9)
+    odd = detector.judge(history(template, "odd", None, rng, fault="too low"), (1, 0))
+    assert odd.alarm
+    assert odd.unlike
+    assert odd.p_bad is None
+    assert odd.cause is None
+    usual = detector.judge(history(template, "usual", None, rng), (1, 0))
+    assert not usual.alarm
+
+
+def test_with_fewer_than_five_good_landmarks_it_is_silent_and_says_what_is_missing(
+    template: Run,
+) -> None:
+    detector = DriftDetector(population(template, 4, 10))
+    bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    told = detector.judge(bad, (1, 0))
+    assert not told.alarm
+    assert told.silent is not None
+    assert "4 of at least 5 good landmarks" in told.silent
+
+
+@pytest.mark.parametrize(("good", "promised"), [(8, "at most 22% of good"), (120, "At most 5% of")])
+def test_what_can_be_promised_depends_on_the_good_landmarks(
+    template: Run, good: int, promised: str
+) -> None:
+    assert promised in DriftDetector(population(template, good, 4)).promise
+
+
+def test_false_alarms_over_whole_runs_keep_the_promise(template: Run) -> None:
+    detector = DriftDetector(population(template, 120, 20), false_alarms=0.1)
+    rng = np.random.default_rng(5)
+    fresh = [history(template, f"new-{k}", None, rng) for k in range(200)]
+    flagged = [any(detector.judge(one, c).alarm for c in detector.checkpoints) for one in fresh]
+    # Of 200 runs at 10 %: three standard deviations, of the runs and of the limit, above it.
+    assert np.mean(flagged) <= 0.1 + 3 * math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / 120))
+
+
+def test_a_fault_that_no_landmark_has_is_found_by_the_guard(template: Run) -> None:
+    detector = DriftDetector(population(template, 30, 10))
+    odd = history(template, "odd", None, np.random.default_rng(9))
+    odd.curves[1, 0]["val_loss"] = 30.0  # what a NaN loss is read as
+    told = detector.judge(odd, (1, 0))
+    assert told.alarm
+    assert told.by_guard
+    assert "a loss that good landmarks did not have" in told.message
+
+
+def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: Run) -> None:
+    runs = population(template, 12, 6)
+    for one in runs[:4]:
+        del one.steps[1, 0], one.curves[1, 0], one.representations[1, 0]
+        for numbers in one.representations.values():
+            for name in [name for name in numbers if name.startswith("early")]:
+                del numbers[name]
+    detector = DriftDetector(runs)
+    new = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    assert detector.judge(new, (1, 0)).alarm
+    for numbers in new.representations.values():
+        for name in [name for name in numbers if name.startswith("late")]:
+            del numbers[name]
+    assert detector.judge(new, (1, 0)).layers_missing == ("late",)
+
+
+def test_a_place_of_the_schedule_that_landmarks_do_not_have_is_said(template: Run) -> None:
+    detector = DriftDetector(population(template, 12, 6))
+    new = history(template, "new", None, np.random.default_rng(9))
+    new.steps[7, 0] = 900
+    told = detector.judge(new, (7, 0))
+    assert told.silent is not None
+    assert "epoch 7" in told.silent
+
+
+def test_advice_names_what_is_out_of_the_good_range() -> None:
+    good = [{"lr": lr, "depth": 3, "truth.fault": 0} for lr in (0.0005, 0.002, 0.01)]
+    told = advise({"lr": 0.3, "optimizer.lr": 0.3, "depth": 3, "truth.fault": 1}, good)
+    assert told == "its lr is 0.3, good runs here had 0.0005 to 0.01: lower it"
+    assert advise({"lr": 0.001, "depth": 3}, good) is None
+    assert "raise it" in str(advise({"lr": 1e-6}, good))
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1])
+def test_a_share_of_false_alarms_that_cannot_be_is_refused(template: Run, share: float) -> None:
+    with pytest.raises(ConfigurationError, match="false_alarms"):
+        DriftDetector(population(template, 6, 0), false_alarms=share)
+
+
+def test_a_backtest_tells_found_false_alarms_and_causes_beside_its_opponents(
+    template: Run,
+) -> None:
+    found = backtest(population(template, 40, 20), folds=3)
+    own, curves, loss, median = found.methods
+    assert [own.name, curves.name, loss.name] == ["RepWatch", "curves", "loss"]
+    assert found.checkpoints == CHECKPOINTS[1:]
+    assert own.auroc[-1] > 0.95
+    assert own.gain[-1][1] <= own.gain[-1][0] <= own.gain[-1][2]
+    assert own.top1[-1] > 0.8
+    assert own.found == sorted(own.found)
+    assert own.found[-1] > loss.found[-1]
+    assert own.false_alarms[-1] < median.false_alarms[-1]
+
+
+def test_a_backtest_says_what_it_needs(template: Run) -> None:
+    with pytest.raises(DriftError, match="10 good and 3 bad landmarks"):
+        backtest(population(template, 9, 9))
+    with pytest.raises(DriftError, match="folds"):
+        backtest(population(template, 12, 9), folds=1)
+
+
+# From real RDMs
+
+
+def rdms(rng: np.random.Generator, steps: int, growth: float) -> list[np.ndarray]:
+    X = rng.normal(size=(24, 5))
+    return [
+        pdist(X * growth**k + 0.1 * k * rng.normal(size=X.shape)).astype(np.float32)
+        for k in range(steps)
+    ]
+
+
+def record(registry: Registry, name: str, growth: float, steps: int = 4) -> Run:
+    rng = np.random.default_rng(sum(map(ord, name)))
+    run = registry.start_run(name, probe=PROBE, monitor="val_loss", hparams={"lr": growth})
+    for step, D in enumerate(rdms(rng, steps, growth)):
+        snapshot = NewSnapshot(layer="late", step=step, epoch=step, depth=1, rdm=D)
+        registry.add_snapshots(run.id, [snapshot])
+        registry.add_metrics(run.id, step, step, {"val_loss": 1 / (step + 1) + rng.random() / 9})
+    registry.finish_run(run.id, "finished")
+    return registry.run(run.id)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    made = Registry(tmp_path_factory.mktemp("drift") / "repwatch.db")
+    for k in range(12):
+        registry_label(made, record(made, f"good-{k}", 1.05 + k / 200), None)
+    for k in range(6):
+        registry_label(made, record(made, f"bad-{k}", 2.5 + k / 20), "learning rate too high")
+    record(made, "current", 2.6)
+    return made
+
+
+def registry_label(registry: Registry, run: Run, cause: str | None) -> None:
+    registry.label(run, "bad" if cause else "good", cause)
+
+
+def test_numbers_of_an_rdm_equal_those_computed_another_way(registry: Registry) -> None:
+    run = registry.run("good-3")
+    numbers = Reader(registry, run).read().representations[2, 0]
+    first, D = (run.snapshots()[k].rdm.astype(float) for k in (0, 2))
+    square = squareform(D)
+    np.fill_diagonal(square, np.inf)
+    near = square.argsort(1)[:, :6]
+    start = squareform(first)
+    np.fill_diagonal(start, np.inf)
+    before = start.argsort(1)[:, :6]
+    overlap = np.mean([len(set(a) & set(b)) / 6 for a, b in zip(near, before, strict=True)])
+    labels = np.array([i % 3 for i in range(24)])
+    assert numbers["late:scale"] == pytest.approx(math.log(D.mean()))
+    assert numbers["late:growth"] == pytest.approx(math.log(D.mean() / first.mean()))
+    assert numbers["late:neighbours of the start"] == pytest.approx(overlap)
+    assert numbers["late:purity"] == pytest.approx(np.mean(labels[near] == labels[:, None]))
+    assert 0 < numbers["late:straightness"] <= 1 + 1e-9
+
+
+def test_what_was_read_of_a_run_that_has_ended_is_kept(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = registry.runs()[:2]
+    first = read_histories(registry, runs)
+    monkeypatch.setattr(Registry, "rdms", lambda *args: pytest.fail("RDMs were read again"))
+    again = read_histories(registry, runs)
+    assert [one.representations for one in again] == [one.representations for one in first]
+    assert [one.steps for one in again] == [one.steps for one in first]
+
+
+def test_a_replay_knows_nothing_of_what_comes_after(registry: Registry) -> None:
+    detector = DriftDetector.fit(registry)
+    run = registry.run("current")
+    replayed = detector.replay(run)
+    assert [one.step for one in replayed] == [0, 1, 2, 3]
+    assert [detector.assess(run, until=step) for step in range(4)] == replayed
+    assert any(one.alarm for one in replayed)
+    assert "lower it" in replayed[-1].message
+
+
+def test_a_run_of_another_probe_set_or_without_snapshots_is_refused(registry: Registry) -> None:
+    detector = DriftDetector.fit(registry, registry.run("current").probe)
+    other = registry.start_run("other", probe=ProbeSet.from_tensor(PROBE.inputs[:10]))
+    with pytest.raises(DriftError, match="probe set"):
+        detector.assess(other)
+    registry.delete_run(other)
+    empty = registry.start_run("empty", probe=PROBE)
+    with pytest.raises(DriftError, match="has none"):
+        detector.assess(empty)
+    registry.delete_run(empty)
+
+
+def test_a_diverged_snapshot_is_far_from_all_landmarks(registry: Registry) -> None:
+    run = record(registry, "dies", 1.05, steps=2)
+    gone = NewSnapshot(layer="late", step=2, epoch=2, depth=1, rdm=None)
+    registry.add_snapshots(run.id, [gone])
+    told = DriftDetector.fit(registry).assess(run)
+    assert told.unlike
+    assert math.isfinite(told.score)
+    registry.delete_run(run)
+
+
+def test_check_and_backtest_tell_it_on_the_command_line(registry: Registry) -> None:
+    def call(*words: str) -> str:
+        result = CliRunner().invoke(cli.app, [*words, "--registry", str(registry.path)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "learning rate too high" in " ".join(call("check", "current").split())
+    told = json.loads(call("check", "current", "--json"))
+    assert told[-1]["alarm"]
+    assert "good landmarks" in call("check", "good-1")
+    assert "AUROC" in call("backtest", "--folds", "3")
+    table = json.loads(call("backtest", "--folds", "3", "--json"))
+    assert next(method["name"] for method in table["methods"]) == "RepWatch"
+
+
+def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> None:
+    import torch
+
+    for k in range(6):
+        registry_label(registry, watched(registry, f"calm-{k}", 1.05), None)
+        registry_label(registry, watched(registry, f"wild-{k}", 3.0), "weights explode")
+    model = network(seed=3)
+    with Watcher(model, PROBE, registry=registry, run_name="live", draw_map=False) as watcher:
+        for step in range(4):
+            watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})
+            watcher.snapshot(step, epoch=step)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(3.0)
+        watcher.flush()
+        flags, updates = watcher.flags(), watcher.updates()
+    assert [flag.kind for flag in flags] == ["drift"]
+    assert watcher.flags() == []
+    assert flags[0].cause == "weights explode"
+    assert flags[0].evidence["nearest"]
+    assert 0 <= updates[-1].scalars["p_bad"] <= 1
+    assert [flag.message for flag in registry.run("live").flags] == [flags[0].message]
+
+
+def watched(registry: Registry, name: str, scale: float) -> Run:
+    from tests.watcher_helpers import watch
+
+    return registry.run(watch(registry, name, scale=scale))
