@@ -98,10 +98,9 @@ class Assessment:
         return "leaves the way of the good landmarks"
 
     def evidence(self) -> dict[str, Any]:
-        """What is stored with a flag: plain values."""
+        """What is stored with a flag beside its message: plain values."""
         told = asdict(self)
-        kept = ("score", "causes", "layer", "nearest", "outside", "unlike", "advice")
-        return {name: told[name] for name in (*kept, "by_guard", "promise")}
+        return {name: told[name] for name in ("score", "causes", "nearest", "outside", "promise")}
 
 
 def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
