@@ -159,7 +159,7 @@ def _judge(
     for k, checkpoint in enumerate(checkpoints):
         if checkpoint not in history.steps:
             continue
-        told = detector.judge(history, checkpoint)
+        told = detector.judge(history, checkpoint, explain=history.run.label == "bad")
         if told.silent is None:
             scores[k], flagged[k] = told.score, told.alarm
             names = list(told.causes)

@@ -148,10 +148,16 @@ class DriftDetector:
                 f"Expected snapshots of run {run.name!r}, but it has none"
                 f"{'' if until is None else f' up to step {until}'}."
             )
-        return [self.judge(history, checkpoint) for checkpoint in history.steps]
+        return [self.judge(history, checkpoint, explain=True) for checkpoint in history.steps]
 
-    def judge(self, history: History, checkpoint: Checkpoint) -> Assessment:
-        """One checkpoint of a history that was read before."""
+    def judge(
+        self, history: History, checkpoint: Checkpoint, *, explain: bool = False
+    ) -> Assessment:
+        """One checkpoint of a history that was read before.
+
+        Causes are told of what is flagged, and of all else where `explain` asks for it: the first
+        time at a checkpoint they take as long as learning it.
+        """
         common: dict[str, Any] = {
             "run": history.run.name,
             "checkpoint": checkpoint,
@@ -163,7 +169,8 @@ class DriftDetector:
             return Assessment(**common, silent=self._why_silent(checkpoint))
         told = stage.score(history)
         parts = (told.forest / self.limits.forest, told.guard / self.limits.guard)
-        causes = stage.causes(history) if self.bad else {}
+        alarm = max(parts) > 1
+        causes = stage.causes(history) if alarm or explain else {}
         layer, outside = stage.outside(history)
         near = [
             Near(one.run.name, one.run.label or "", one.run.cause, one.steps[checkpoint], away)
@@ -174,7 +181,7 @@ class DriftDetector:
         return Assessment(
             **common,
             score=max(parts),
-            alarm=max(parts) > 1,
+            alarm=alarm,
             by_guard=parts[1] > parts[0],
             p_bad=told.p_bad,
             causes=causes,

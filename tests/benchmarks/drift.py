@@ -1,0 +1,85 @@
+"""The drift detector with 200 landmarks of 9 layers: learning once, and judging one checkpoint."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from repwatch import ProbeSet, Registry
+from repwatch.drift import DriftDetector, History, Reader
+from repwatch.registry import NewSnapshot, Run
+from tests.benchmarks.measure import Line
+
+FIT_LIMIT, JUDGE_LIMIT = 5.0, 50.0
+
+
+def run(smoke: bool) -> list[Line]:
+    landmarks, layers, checkpoints, points = (12, 2, 3, 16) if smoke else (200, 9, 10, 256)
+    with TemporaryDirectory() as folder:
+        registry = Registry(Path(folder) / "repwatch.db")
+        watched = _record(registry, layers, checkpoints, points)
+        histories = _landmarks(Reader(registry, watched).read(), landmarks)
+        began = time.perf_counter()
+        detector = DriftDetector(histories)
+        learning = time.perf_counter() - began
+        judging = []
+        reader = Reader(registry, watched)
+        for step in range(checkpoints):
+            began = time.perf_counter()
+            history = reader.read(until=step)
+            detector.judge(history, max(history.steps))
+            judging.append(1000 * (time.perf_counter() - began))
+        registry.close()
+    size = f"{landmarks} landmarks, {layers} layers, {checkpoints} checkpoints"
+    typical = statistics.median(judging)
+    return [
+        Line("learning from landmarks", learning, "s", "under 5 s", learning < FIT_LIMIT, size),
+        Line(
+            "reading and judging one checkpoint",
+            typical,
+            "ms",
+            "under 50 ms",
+            typical < JUDGE_LIMIT,
+            f"median of {len(judging)}, slowest {max(judging):.0f} ms; {size}",
+        ),
+    ]
+
+
+def _record(registry: Registry, layers: int, checkpoints: int, points: int) -> Run:
+    rng = np.random.default_rng(0)
+    probe = ProbeSet(rng.normal(size=(points, 4)).astype(np.float32))
+    started = registry.start_run("watched", probe=probe)
+    length = points * (points - 1) // 2
+    for step in range(checkpoints):
+        new = [
+            NewSnapshot(f"layer{k}", step, step, k + 1, rng.uniform(1, 2, length).astype("f4"))
+            for k in range(layers)
+        ]
+        registry.add_snapshots(started.id, new)
+        registry.add_metrics(started.id, step, step, {"val_loss": 1 / (step + 1)})
+    return registry.run(started.id)
+
+
+def _landmarks(like: History, count: int) -> list[History]:
+    """Runs with the numbers of one, and noise; every third is bad, of one of four causes."""
+    from dataclasses import replace
+
+    rng = np.random.default_rng(1)
+    made = []
+    for k in range(count):
+        bad = k % 3 == 2
+        label, cause = ("bad", f"cause {k % 4}") if bad else ("good", None)
+        owner = replace(like.run, id=str(k), name=f"run-{k}", label=label, cause=cause)
+        curves, shapes = (
+            {
+                checkpoint: {name: value + rng.normal() + bad for name, value in numbers.items()}
+                for checkpoint, numbers in kind.items()
+            }
+            for kind in (like.curves, like.representations)
+        )
+        made.append(History(owner, dict(like.steps), curves, shapes))
+    return made
