@@ -37,6 +37,8 @@ def call(registry: Registry, *words: str) -> Result:
         ["report"],
         ["compare"],
         ["atlas"],
+        ["check"],
+        ["backtest"],
     ],
 )
 def test_every_command_has_help(command: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The command line: reads the registry and shows it; only labels are written, and only when asked.
 
-repwatch demo | runs | show | label | suggest-labels | map | report | compare | atlas, each with
---help, those that read and tell with --json.
+repwatch demo | runs | show | label | suggest-labels | check | backtest | map | report | compare |
+atlas, each with --help, those that read and tell with --json.
 
 drift.py      check, backtest
 landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
