@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -308,6 +309,13 @@ def test_check_and_backtest_tell_it_on_the_command_line(registry: Registry) -> N
     assert "AUROC" in call("backtest", "--folds", "3")
     table = json.loads(call("backtest", "--folds", "3", "--json"))
     assert next(method["name"] for method in table["methods"]) == "RepWatch"
+
+
+def test_checking_where_there_is_no_registry_makes_none(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.db"
+    result = CliRunner().invoke(cli.app, ["check", "any", "--registry", str(missing)])
+    assert result.exit_code != 0
+    assert not missing.exists()
 
 
 def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> None:

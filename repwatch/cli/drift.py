@@ -18,9 +18,11 @@ from repwatch.cli.terminal import (
     open_registry,
     print_json,
 )
+from repwatch.errors import DriftError, RegistryUnwritableError
 
 if TYPE_CHECKING:
     from repwatch.drift import Assessment, Backtest
+    from repwatch.registry import Registry
 
 __all__ = ["backtest", "check"]
 
@@ -44,7 +46,7 @@ def check(
     """Replay a run by the landmarks of its probe set: when it would have been flagged, and why."""
     from repwatch.drift import DriftDetector
 
-    opened = open_registry(registry)
+    opened = _open(registry)
     found = opened.run(run)
     detector = DriftDetector.fit(
         opened, found.probe, without=found.id, false_alarms=false_alarms, group=group
@@ -65,6 +67,18 @@ def check(
     if missing:
         console.print(as_text(f"Layers that landmarks have and this run has not: {missing}."))
     console.print(as_text(detector.promise))
+
+
+def _open(location: str | None) -> Registry:
+    """The registry, writable where it can be, so that what is read of landmarks is kept in it."""
+    reading = open_registry(location)
+    reading.runs()  # a registry that is not there is an error, and is not made
+    try:
+        writing = open_registry(location, read_only=False)
+        writing.runs()
+    except RegistryUnwritableError:
+        return reading
+    return writing
 
 
 def _row(one: Assessment) -> list[str]:
@@ -97,9 +111,8 @@ def backtest(
 ) -> None:
     """Tell what a flag is worth here: each landmark judged by a detector that has not seen it."""
     from repwatch import drift
-    from repwatch.errors import DriftError
 
-    opened = open_registry(registry)
+    opened = _open(registry)
     runs = opened.runs()
     if not runs:
         raise DriftError(f"Expected labelled runs to test on, but {opened!r} has no run at all.")
