@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, History, Reader, backtest, read_histories
+from repwatch.drift import DriftDetector, History, Reader, backtest, read_histories, scores
 from repwatch.drift.assessment import advise
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import NewSnapshot, Run
@@ -21,6 +21,11 @@ from repwatch.registry.records import Label
 from tests.watcher_helpers import PROBE, network
 
 CHECKPOINTS = [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
+@pytest.fixture(autouse=True)
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "TREES", 60)
 
 
 @pytest.fixture(scope="module")
