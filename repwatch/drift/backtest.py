@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repwatch.drift.detector import FEWEST_GOOD, SIGNALS, DriftDetector
-from repwatch.drift.features import Checkpoint, History
+from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
 from repwatch.errors import DriftError
 from repwatch.rdm import Float64
 
@@ -96,7 +96,7 @@ def backtest(
         )
     if not 2 <= folds <= len(landmarks):
         raise DriftError(f"Expected 2 to {len(landmarks)} folds, but got {folds}.")
-    checkpoints = _common(landmarks)
+    checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
     fold = _deal(landmarks, folds, seed)
     shape = (len(landmarks), len(checkpoints))
     scores = {name: np.full(shape, np.nan) for name in _METHODS}
@@ -127,14 +127,6 @@ def backtest(
     ]
     lead = _lead(flagged["RepWatch"][bad], flagged["loss"][bad])
     return Backtest(checkpoints, good, int(bad.sum()), methods, lead)
-
-
-def _common(landmarks: Sequence[History]) -> list[Checkpoint]:
-    counts: dict[Checkpoint, int] = {}
-    for one in landmarks:
-        for checkpoint in one.steps:
-            counts[checkpoint] = counts.get(checkpoint, 0) + 1
-    return sorted(c for c, n in counts.items() if n >= len(landmarks) / 2 and c != (0, 0))
 
 
 def _deal(landmarks: Sequence[History], folds: int, seed: int) -> NDArray[np.intp]:
@@ -189,8 +181,7 @@ def _watched(history: History) -> tuple[str, float]:
     monitor = history.run.monitor
     if monitor is not None and monitor in numbers:
         return monitor, 1.0 if history.run.mode == "min" else -1.0
-    losses = [name for name in numbers if "loss" in name and "since" not in name]
-    return next((name for name in losses if "val" in name), (losses or [""])[0]), 1.0
+    return loss_name([numbers]) or "", 1.0
 
 
 def _method(

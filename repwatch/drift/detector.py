@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 
 from repwatch.drift.assessment import Assessment, Near, advise
-from repwatch.drift.features import Checkpoint, History, Reader, read_histories
+from repwatch.drift.features import (
+    Checkpoint,
+    History,
+    Reader,
+    read_histories,
+    shared_checkpoints,
+)
 from repwatch.drift.stage import Score, Stage
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import Registry, Run
@@ -167,15 +173,16 @@ class DriftDetector:
         stage = self._stages.get(checkpoint)
         if stage is None or self.limits is None:
             return Assessment(**common, silent=self._why_silent(checkpoint))
-        told = stage.score(history)
+        rows = stage.rows(history)
+        told = stage.score(history, rows)
         parts = (told.forest / self.limits.forest, told.guard / self.limits.guard)
         alarm = max(parts) > 1
-        causes = stage.causes(history) if alarm or explain else {}
-        layer, outside = stage.outside(history)
+        causes = stage.causes(rows) if alarm or explain else {}
         near = [
             Near(one.run.name, one.run.label or "", one.run.cause, one.steps[checkpoint], away)
-            for one, away in stage.nearest(history)
+            for one, away in stage.nearest(rows)
         ]
+        outside = near[0].distance
         cause = max(causes, key=lambda name: causes[name]) if causes else None
         good = [one.run.hparams for one in self.landmarks if one.run.label == "good"]
         return Assessment(
@@ -186,7 +193,7 @@ class DriftDetector:
             p_bad=told.p_bad,
             causes=causes,
             cause=cause,
-            layer=layer,
+            layer=stage.strangest_layer(rows),
             nearest=tuple(near),
             outside=outside,
             unlike=outside > stage.usual,
@@ -211,26 +218,20 @@ class DriftDetector:
             )
 
     def _learn(self) -> None:
-        counts: dict[Checkpoint, int] = {}
-        for one in self.landmarks:
-            if one.run.label == "good":
-                for checkpoint in one.steps:
-                    counts[checkpoint] = counts.get(checkpoint, 0) + 1
-        usual = max(FEWEST_GOOD, self.good // 2)
-        watched = sorted(c for c, count in counts.items() if count >= usual)
-        # The snapshot of the initialization says nothing of the training.
-        for checkpoint in [c for c in watched if c != (0, 0)][:_MOST_CHECKPOINTS]:
+        good = [one for one in self.landmarks if one.run.label == "good"]
+        watched = shared_checkpoints(good, max(FEWEST_GOOD, self.good // 2))
+        for checkpoint in watched[:_MOST_CHECKPOINTS]:
             self._stages[checkpoint] = Stage(
                 self.landmarks, checkpoint, self._group, self._seed, self._signals
             )
         forests, guards = [], []
-        for one in self.landmarks:
+        for one in good:
             scores = [
                 stage.own_scores[one.run.id]
                 for stage in self._stages.values()
                 if one.run.id in stage.own_scores
             ]
-            if one.run.label == "good" and scores:
+            if scores:
                 forests.append(max(score.forest for score in scores))
                 guards.append(max(score.guard for score in scores))
         forest, guard = self._shares()
@@ -248,9 +249,12 @@ class DriftDetector:
         return max(share, 1 / (self.good + 1)) if share else 0.0
 
     def _limit(self, largest: Sequence[float], share: float) -> float:
-        """The conformal limit; never below a small positive number, by which scores are divided."""
+        """The conformal limit; never below a small positive number, by which scores are divided.
+
+        With no share there are no scores either, and any limit will do.
+        """
         if not share:
-            return np.inf
+            return 1.0
         own = sorted(largest)
         rank = min(math.ceil((1 - share) * (len(own) + 1)), len(own))
         return max(own[rank - 1], 0.1)

@@ -8,10 +8,10 @@ nothing that comes after it, so that a finished run can be replayed.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,14 @@ from repwatch import rdm
 from repwatch.rdm import Float64
 from repwatch.registry import Registry, Run, Snapshot
 
-__all__ = ["Checkpoint", "History", "Reader", "read_histories"]
+__all__ = [
+    "Checkpoint",
+    "History",
+    "Reader",
+    "loss_name",
+    "read_histories",
+    "shared_checkpoints",
+]
 
 Checkpoint: TypeAlias = tuple[int, int]
 
@@ -137,6 +144,28 @@ class Reader:
         return numbers
 
 
+def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Checkpoint]:
+    """The checkpoints that at least so many of the histories have, in order.
+
+    Without the initialization, which says nothing of the training.
+    """
+    counts = Counter(checkpoint for one in histories for checkpoint in one.steps)
+    return sorted(one for one, count in counts.items() if count >= fewest and one != (0, 0))
+
+
+def loss_name(rows: Sequence[Mapping[str, float]]) -> str | None:
+    """The loss among the curves of a checkpoint: a validation loss, else any loss.
+
+    Of several the one that most runs have.
+    """
+    counts = Counter(
+        name for row in rows for name in row if "loss" in name.lower() and "since" not in name
+    )
+    validation = [name for name in counts if "val" in name.lower()]
+    usual = validation or list(counts)
+    return max(usual, key=lambda name: (counts[name], name), default=None)
+
+
 def _is_curve(name: str) -> bool:
     return not name.lower().startswith(_SETTINGS)
 
@@ -182,69 +211,72 @@ def _neighbours(points: int) -> int:
     return min(_NEIGHBOURS, max(points // 4, 1))
 
 
+class _Seen(NamedTuple):
+    """An RDM as a layer remembers it: in units of its mean, that mean, nearest neighbours."""
+
+    shape: Float64
+    mean: float
+    near: NDArray[Any]
+
+
 class _Layer:
     """One layer's way through a run: each RDM against the first and the last."""
 
     def __init__(self, labels: NDArray[Any] | None) -> None:
         self._labels = labels
-        self._first: Float64 | None = None
-        self._last: Float64 | None = None
+        self._first: _Seen | None = None
+        self._last: _Seen | None = None
         self._step: Float64 | None = None
         self._way = 0.0
-        self._near_first: NDArray[Any] | None = None
-        self._near_last: NDArray[Any] | None = None
 
     def measure(self, D: Float64, inputs: NDArray[Any] | None) -> dict[str, float]:
         mean = float(D.mean())
         if mean <= _TINY:
             return {"scale": float(np.log(_TINY)), "near zero": 1.0}
         shape = D / mean
+        spread = float(shape.std())
         near = rdm.neighbors(D, _neighbours(rdm.count_points(D)))
         numbers = {
             "scale": float(np.log(mean)),
-            "variation": float(shape.std()),
+            "variation": spread,
             "dimension": float(np.log(max(rdm.effective_dimension(D), _TINY))),
             "near zero": float((shape < _NEAR_ZERO).mean()),
-            "skew": float((((shape - 1) / max(float(shape.std()), _TINY)) ** 3).mean()),
+            "skew": float((((shape - 1) / max(spread, _TINY)) ** 3).mean()),
         }
         if inputs is not None:
             numbers["neighbours of the input"] = _overlap(near, inputs)
-        numbers |= self._move(D, shape, mean, near)
+        numbers |= self._move(_Seen(shape, mean, near))
         if self._labels is not None:
             numbers |= _cluster(D, near, self._labels)
         return numbers
 
-    def _move(
-        self, D: Float64, shape: Float64, mean: float, near: NDArray[Any]
-    ) -> dict[str, float]:
-        if self._first is None or self._last is None or self._near_first is None:
-            self._first = self._last = D
-            self._near_first = self._near_last = near
+    def _move(self, new: _Seen) -> dict[str, float]:
+        first, last = self._first or new, self._last
+        self._first, self._last = first, new
+        if last is None:
             return {}
-        step = shape - self._last / self._last.mean()
-        away = shape - self._first / self._first.mean()
+        step, away = new.shape - last.shape, new.shape - first.shape
         length, far = float(np.linalg.norm(step)), float(np.linalg.norm(away))
         self._way += length
+        root = np.sqrt(len(step))
         numbers = {
-            "growth": float(np.log(mean / self._first.mean())),
-            "growth since the last": float(np.log(mean / self._last.mean())),
-            "change": float(np.log(far / np.sqrt(len(D)) + 1e-6)),
-            "change since the last": float(np.log(length / np.sqrt(len(D)) + 1e-6)),
+            "growth": float(np.log(new.mean / first.mean)),
+            "growth since the last": float(np.log(new.mean / last.mean)),
+            "change": float(np.log(far / root + 1e-6)),
+            "change since the last": float(np.log(length / root + 1e-6)),
             "straightness": far / max(self._way, _TINY),
-            "neighbours of the start": _overlap(near, self._near_first),
-            "neighbours of the last": _overlap(near, self._near_last),
+            "neighbours of the start": _overlap(new.near, first.near),
+            "neighbours of the last": _overlap(new.near, last.near),
         }
         if self._step is not None:
             lengths = length * float(np.linalg.norm(self._step))
             numbers["turn"] = float(step @ self._step) / max(lengths, _TINY)
-        self._last, self._near_last, self._step = D, near, step
+        self._step = step
         return numbers
 
 
-def _overlap(first: NDArray[Any], second: NDArray[Any] | None) -> float:
+def _overlap(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Mean share of each point's nearest neighbours that are so in both."""
-    if second is None:
-        return 0.0
     same = (first[:, :, None] == second[:, None, :]).any(2)
     return float(same.mean())
 

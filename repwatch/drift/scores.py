@@ -1,4 +1,4 @@
-"""The detector's parts at one checkpoint: standardized numbers, forests, a guard, a ranking."""
+"""What a stage is made of: numbers in units of the good landmarks' spread, and forests on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from repwatch.rdm import Float64
 __all__ = ["Forests", "Standard", "matrix"]
 
 TREES = 200
-# Good landmarks from which on a forest of good against bad is worth its name.
+# Bad landmarks from which on a forest of good against bad is worth its name.
 FEWEST_BAD = 3
 
 

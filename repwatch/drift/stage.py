@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.features import Checkpoint, History
+from repwatch.drift.features import Checkpoint, History, loss_name
 from repwatch.drift.scores import FEWEST_BAD, Forests, Standard, matrix
 from repwatch.rdm import Float64
 
 __all__ = ["Score", "Stage"]
 
+_SHAPES = "representations"
 _NEAREST = 10
 _UPPER = 0.9
 _LEAST_SPREAD = 0.3
-# The raw score where no forest and no distance speaks, so that the guard alone decides.
-_NOTHING = -100.0
+
+
+# A run's standardized numbers at a checkpoint, by the name of their part.
+Rows: TypeAlias = dict[str, Float64]
 
 
 class Score(NamedTuple):
     """Scores in units of the good landmarks' upper tail: the forests' and the guard's.
 
-    `p_bad` is the calibrated probability of a bad end; None without bad landmarks.
+    One that is not asked for, or has nothing to go by, is -inf. `p_bad` is the calibrated
+    probability of a bad end; None without bad landmarks.
     """
 
     forest: float
@@ -45,7 +49,7 @@ class _Scale(NamedTuple):
         return cls(middle, max(float(np.quantile(good, _UPPER)) - middle, _LEAST_SPREAD))
 
     def __call__(self, scores: Float64) -> Float64:
-        scaled: Float64 = (scores - self.middle) / self.spread - (self.middle == _NOTHING) * 100.0
+        scaled: Float64 = (scores - self.middle) / self.spread
         return scaled
 
 
@@ -71,7 +75,7 @@ class Stage:
         self._signals = signals
         self._parts = {
             name: _Numbers(self._landmarks, ~self._bad, checkpoint, name, group)
-            for name in ("curves", "representations")
+            for name in ("curves", _SHAPES)
         }
         self._guard = _Guard(self._landmarks, ~self._bad, checkpoint, group)
         self._forests: dict[str, Forests] = {}
@@ -80,88 +84,85 @@ class Stage:
             for name, part in self._parts.items():
                 if name in signals and part.names:
                     self._forests[name] = Forests(part.rows, self._bad, causes, seed)
-        forest = self._own_raw()
-        self._scale = _Scale.of(forest[~self._bad])
-        self._own = self._scale(forest)
-        guard = self._guard.own if "loss" in signals else np.full(len(forest), -np.inf)
+        self._silent = not self._forests and _SHAPES not in signals
+        nothing: Float64 = np.full(len(self._landmarks), -np.inf)
+        self._own = nothing
+        if not self._silent:
+            raw = self._own_raw()
+            self._scale = _Scale.of(raw[~self._bad])
+            self._own = self._scale(raw)
+        guard = self._guard.own if "loss" in signals else nothing
         self.own_scores = {
             one.run.id: Score(*pair)
             for one, *pair in zip(self._landmarks, self._own.tolist(), guard.tolist(), strict=True)
         }
-        own = self._parts["representations"].own_distances()
+        self._calibration = self._calibrate()
+        own = self._parts[_SHAPES].own_distances()
         self.usual = float(np.quantile(own, 0.95))
 
-    def score(self, history: History) -> Score:
-        forest = float(self._scale(np.array([self._raw(history)]))[0])
+    def rows(self, history: History) -> Rows:
+        """The run's numbers up to here in units of the good landmarks' spread."""
+        return {name: part.row(history) for name, part in self._parts.items()}
+
+    def score(self, history: History, rows: Rows) -> Score:
         guard = self._guard.score(history) if "loss" in self._signals else -np.inf
+        if self._silent:
+            return Score(-np.inf, guard)
+        forest = float(self._scale(np.array([self._raw(rows)]))[0])
         return Score(forest, guard, self._probability(forest))
 
-    def causes(self, history: History) -> dict[str, float]:
-        """Share of trees for each cause, over the forests that know more than one."""
+    def causes(self, rows: Rows) -> dict[str, float]:
+        """Share of trees for each cause, in the mean over the forests."""
         found: dict[str, list[float]] = {}
         for name, forest in self._forests.items():
-            for cause, share in forest.causes(self._parts[name].row(history)[None])[0].items():
-                found.setdefault(str(cause), []).append(share)
+            for cause, share in forest.causes(rows[name][None])[0].items():
+                found.setdefault(cause, []).append(share)
         shares = {cause: float(np.mean(values)) for cause, values in found.items() if cause}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
-    def outside(self, history: History) -> tuple[str | None, float]:
-        """The layer that differs most from the good landmarks, and how far all landmarks are."""
-        part = self._parts["representations"]
-        row = part.row(history)
+    def strangest_layer(self, rows: Rows) -> str | None:
+        """The layer that differs most from the good landmarks."""
         layers: dict[str, list[float]] = {}
-        for name, value in zip(part.names, row, strict=True):
-            layers.setdefault(name.split("|", 1)[1].rsplit(":", 1)[0], []).append(value**2)
-        worst = max(layers, key=lambda layer: np.mean(layers[layer]), default=None)
-        return worst, float(part.distances(row).min())
+        for name, value in zip(self._parts[_SHAPES].names, rows[_SHAPES], strict=True):
+            layers.setdefault(_layer(name.split("|", 1)[1]), []).append(value**2)
+        return max(layers, key=lambda layer: np.mean(layers[layer]), default=None)
 
-    def nearest(self, history: History) -> list[tuple[History, float]]:
+    def nearest(self, rows: Rows) -> list[tuple[History, float]]:
         """The landmarks nearest by the numbers of their RDMs at this checkpoint."""
-        part = self._parts["representations"]
-        away = part.distances(part.row(history))
+        away = self._parts[_SHAPES].distances(rows[_SHAPES])
         order = np.argsort(away, kind="stable")[:_NEAREST]
         return [(self._landmarks[index], float(away[index])) for index in order]
 
     def missing(self, history: History) -> tuple[str, ...]:
         """Layers of the landmarks that the run does not have here."""
-        there = {
-            name.rsplit(":", 1)[0] for name in history.representations.get(self.checkpoint, {})
-        }
-        known = {
-            name.rsplit(":", 1)[0]
-            for one in self._landmarks
-            for name in one.representations.get(self.checkpoint, {})
-        }
-        return tuple(sorted(known - there))
+        return tuple(sorted(self._layers - self._layers_of(history)))
+
+    @cached_property
+    def _layers(self) -> set[str]:
+        return set().union(*map(self._layers_of, self._landmarks))
+
+    def _layers_of(self, history: History) -> set[str]:
+        return {_layer(name) for name in history.representations.get(self.checkpoint, {})}
 
     def _own_raw(self) -> Float64:
         if self._forests:
             scores = [forest.out_of_bag for forest in self._forests.values()]
             mean: Float64 = np.mean(scores, axis=0)
             return mean
-        if "representations" not in self._signals:
-            return np.full(len(self._landmarks), _NOTHING)
-        sizes: Float64 = np.log(self._parts["representations"].own_oneclass() + 1e-3)
-        return sizes
+        return _log(self._parts[_SHAPES].own_oneclass())
 
-    def _raw(self, history: History) -> float:
+    def _raw(self, rows: Rows) -> float:
         if self._forests:
-            parts = [
-                float(forest.score(self._parts[name].row(history)[None])[0])
-                for name, forest in self._forests.items()
-            ]
-            return float(np.mean(parts))
-        if "representations" not in self._signals:
-            return _NOTHING
-        return float(np.log(_size(self._parts["representations"].row(history)[None])[0] + 1e-3))
+            scores = [forest.score(rows[name][None]) for name, forest in self._forests.items()]
+            return float(np.mean(scores))
+        return float(_log(_size(rows[_SHAPES][None]))[0])
 
     def _probability(self, score: float) -> float | None:
         if self._calibration is None:
             return None
         return float(self._calibration.predict_proba([[np.clip(score, -10, 10)]])[0, 1])
 
-    @cached_property
-    def _calibration(self) -> Any:
+    def _calibrate(self) -> Any:
         """Logistic regression of the outcome on the landmarks' own scores (Platt 1999)."""
         if not self._forests:
             return None
@@ -169,6 +170,16 @@ class Stage:
 
         scores = np.clip(self._own, -10, 10)[:, None]
         return LogisticRegression().fit(scores, self._bad)
+
+
+def _layer(name: str) -> str:
+    """The layer of a number "<layer>:<name>"."""
+    return name.rsplit(":", 1)[0]
+
+
+def _log(sizes: Float64) -> Float64:
+    logarithms: Float64 = np.log(sizes + 1e-3)
+    return logarithms
 
 
 def _size(rows: Float64) -> Float64:
@@ -263,7 +274,7 @@ class _Guard:
     ) -> None:
         self._checkpoint, self._group = checkpoint, group
         first = [one.curves.get(checkpoint, {}) for one in landmarks]
-        self._name = _loss(first)
+        self._name = loss_name(first)
         monitored = {one.run.monitor for one in landmarks} - {None}
         self._two_sided = not any(str(name) in numbers for name in monitored for numbers in first)
         values = np.array([self._value(one) for one in landmarks])
@@ -309,15 +320,3 @@ def _without(values: Float64, value: float) -> Float64:
     places = np.flatnonzero(values == value)
     kept: Float64 = values[np.arange(len(values)) != (places[0] if len(places) else -1)]
     return kept
-
-
-def _loss(rows: Sequence[dict[str, float]]) -> str | None:
-    """The name of the loss that is guarded: a validation loss, else any loss."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        for name in row:
-            if "loss" in name.lower() and "since" not in name:
-                counts[name] = counts.get(name, 0) + 1
-    validation = [name for name in counts if "val" in name.lower()]
-    usual = validation or list(counts)
-    return max(usual, key=lambda name: (counts[name], name), default=None)

@@ -71,7 +71,8 @@ class RepWatch:
             the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
             thread, in (0, 1]. The first 20 seconds are free; above the share, snapshots are left
-            out. Storing and the map run in threads of their own and are not counted.
+            out. Storing, drift detection and the map run in threads of their own and are not
+            counted.
         points: How many probe points to take where the number is not given with the probe set.
         max_layers: How many layers to watch where `layers` is None.
         forward: A function (module, inputs) -> anything that runs the probe points through the

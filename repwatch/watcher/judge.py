@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from repwatch.drift import FEWEST_GOOD, Assessment, DriftDetector, Reader
 from repwatch.registry import Flag, Registry, Run
 
 __all__ = ["Judge"]
-
-log = logging.getLogger("repwatch")
 
 
 class Judge:

@@ -67,14 +67,15 @@ class Tracker:
             registry: Where the run's committed snapshots are read.
             steps: The newest steps, in order; several, where the map has fallen behind.
         """
-        own = [one for one in registry.snapshots(run=self._run.id) if one.step <= max(steps)]
-        newest = [snapshot for snapshot in own if snapshot.step in set(steps)]
+        new, last = set(steps), max(steps)
+        own = [one for one in registry.snapshots(run=self._run.id) if one.step <= last]
+        newest = [snapshot for snapshot in own if snapshot.step in new]
         scalars = self._measure(registry, newest)
         drawn = self._map or self._fit_alone(registry, own)
         if drawn is None:
             return [Sighting(None, scalars[step]) for step in steps]
         if self._map is not None:
-            missing = [s for s in own if s.id not in drawn.positions and s.step not in set(steps)]
+            missing = [s for s in own if s.id not in drawn.positions and s.step not in new]
             if missing:
                 drawn.place(registry, missing)
             _compare(drawn, drawn.place(registry, newest), newest, scalars)
