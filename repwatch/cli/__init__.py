@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +24,7 @@ from repwatch.cli.terminal import (
     RegistryOption,
     as_text,
     console,
+    counted,
     errors,
     number,
     open_registry,
@@ -72,13 +73,7 @@ def demo(
     from repwatch.demo import Setting, run_demo
 
     folder = folder or _free_folder(Path("repwatch-demo"))
-    columns = (
-        TextColumn("{task.description:<42}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
+    with counted(console, width=42) as bar:
         task = bar.add_task("Preparing", total=None)
 
         def show(setting: Setting, done: int, total: int) -> None:
@@ -216,13 +211,7 @@ def report(
     """
     from repwatch.report import DISTANCES, write_report
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True) as bar:
+    with counted(errors, transient=True) as bar:
         task = bar.add_task("Reading trajectories", total=None)
         write_report(
             open_registry(registry),

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from repwatch.cli.terminal import (
     JsonOption,
+    ProbeOption,
     RegistryOption,
     as_text,
     console,
+    counted,
     errors,
     open_registry,
     print_json,
@@ -102,10 +104,7 @@ def backtest(
     false_alarms: FalseAlarmsOption = 0.05,
     folds: Annotated[int, typer.Option(help="Parts of the cross-validation over runs.")] = 5,
     group: GroupOption = None,
-    probe: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Fingerprint of a probe set; without it the newest run's."),
-    ] = None,
+    probe: ProbeOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,8 +118,15 @@ def backtest(
     landmarks = opened.landmarks(probe or runs[-1].probe)
     reading = track(landmarks, "reading landmarks", console=errors, transient=True)
     histories = [drift.read_histories(opened, [run])[0] for run in reading]
-    with errors.status("training detectors"):
-        found = drift.backtest(histories, folds=folds, false_alarms=false_alarms, group=group)
+    with counted(errors, transient=True) as bar:
+        task = bar.add_task("Training detectors", total=folds)
+        found = drift.backtest(
+            histories,
+            folds=folds,
+            false_alarms=false_alarms,
+            group=group,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if as_json:
         print_json(asdict(found))
         return

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from repwatch.cli.terminal import (
     JsonOption,
+    ProbeOption,
     RegistryOption,
     as_text,
     console,
@@ -57,10 +58,7 @@ def suggest_labels(
         Optional[str],  # noqa: UP045
         typer.Option(help="min or max: which is better; without it as the runs monitor it."),
     ] = None,
-    probe: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Fingerprint of the runs' probe set; without it the newest run's."),
-    ] = None,
+    probe: ProbeOption = None,
     tolerance: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(min=0, help="How much worse than the better runs a good run may be."),

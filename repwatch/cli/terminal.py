@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JsonOption",
+    "ProbeOption",
     "RegistryOption",
     "as_text",
     "console",
+    "counted",
     "errors",
     "number",
     "open_registry",
@@ -36,7 +39,23 @@ RegistryOption = Annotated[
         help="Path or SQLAlchemy URL; without it $REPWATCH_REGISTRY, else ./repwatch.db.",
     ),
 ]
+ProbeOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Fingerprint of the runs' probe set; without it the newest run's."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def counted(where: Console, *, transient: bool = False, width: int = 0) -> Progress:
+    """A bar of things that are done, of how many, and since when."""
+    return Progress(
+        TextColumn(f"{{task.description:<{width}}}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=where,
+        transient=transient,
+    )
 
 
 def open_registry(location: str | None, *, read_only: bool = True) -> Registry:
