@@ -34,7 +34,7 @@ async function findRegistries() {
 
 async function showPage(root, registries) {
   document.body.className = "workbench";
-  await addStyle("workbench.css");
+  await addStyles("tokens.css", "workbench.css");
   if (tensorBoard()) useAddressOf(tensorBoard());
   const live = new Live(root, registries, async (route, parameters) => {
     const reply = await fetchReply(`${route}?${new URLSearchParams(parameters)}`);
@@ -47,12 +47,16 @@ async function showPage(root, registries) {
 }
 
 async function showFigures(root) {
-  await addStyle("style.css");
+  await addStyles("tokens.css", "style.css");
   const tab = new Tab(root);
   followTheme((dark) => tab.page.setTheme(dark));
   listenToParent("experimental.DataReloaded", () => tab.refresh());
   tab.page.resize();
   await tab.start();
+}
+
+function addStyles(...names) {
+  return Promise.all(names.map(addStyle));
 }
 
 function addStyle(name) {

@@ -134,6 +134,7 @@ def test_an_empty_log_directory_lists_nothing(tmp_path: Path) -> None:
         ("texts.js", "text/javascript"),
         ("marks.js", "text/javascript"),
         ("payload.js", "text/javascript"),
+        ("tokens.css", "text/css"),
         ("style.css", "text/css"),
         ("workbench.css", "text/css"),
         *((name, "text/javascript") for name in (*PAGE_MODULES, "live.js")),

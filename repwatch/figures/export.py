@@ -229,7 +229,8 @@ def _page(content: bytes, title: str) -> str:
 
 def fill(template: str, parts: Mapping[str, str], *, style: str) -> str:
     """A page of the sources with its style and its parts, which stand in it as {{NAME}}."""
-    every = {"STYLE": asset(style).decode(), **parts}
+    styles = [asset(name).decode() for name in ("tokens.css", style)]
+    every = {"STYLE": "\n".join(styles), **parts}
     return re.sub(r"\{\{(\w+)\}\}", lambda found: every[found.group(1)], asset(template).decode())
 
 
@@ -242,13 +243,13 @@ def bundle(modules: Sequence[str]) -> str:
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
 
 
-def write_atomically(target: Path, text: str) -> None:
-    """Write the whole text or, where that fails, leave what was there."""
+def write_atomically(target: Path, content: str | bytes) -> None:
+    """Write the whole content, text in UTF-8, or, where that fails, leave what was there."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        # mkstemp makes private files; a page is as readable as any other file of its maker.
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        # mkstemp makes private files; this one is as readable as any other file of its maker.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)

@@ -43,7 +43,7 @@ _SCRIPTS = (
 )
 _FILES = {
     **dict.fromkeys(_SCRIPTS, "text/javascript; charset=utf-8"),
-    **dict.fromkeys(("style.css", "workbench.css"), "text/css; charset=utf-8"),
+    **dict.fromkeys(("tokens.css", "style.css", "workbench.css"), "text/css; charset=utf-8"),
 }
 # More than any run has: the provider wants a number, and every step is to be listed.
 _ALL = 10**6
