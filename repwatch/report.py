@@ -39,7 +39,7 @@ from repwatch.scene import (
     pack_distances,
     pack_views,
 )
-from repwatch.watcher import LandmarkMap, MapSettings
+from repwatch.watcher import SMALLEST, LandmarkMap, MapSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +68,6 @@ PAGE_MODULES = (
     "finding.js",
     "workbench.js",
 )
-_SMALLEST = 3
 _PERMUTATIONS = 999
 # Of a report: how many last snapshots are compared with each other, and in how many pairs Mantel's
 # test is made (about 25 ms each).
@@ -177,14 +176,9 @@ class PageReader:
             )
         D1, D2 = self._registry.rdms([known[first], known[second]])
         measures = {name: _or_none(D1, D2, name) for name in similarity.SIMILARITIES}
-        try:
-            mantel = similarity.mantel(D1, D2, _PERMUTATIONS)
-        except RDMError:
-            return {"measures": measures, "mantel": None}
-        return {
-            "measures": measures,
-            "mantel": {"r": mantel.r, "p": mantel.p, "permutations": _PERMUTATIONS},
-        }
+        found = _mantel(D1, D2)
+        told = found and {"r": found.r, "p": found.p, "permutations": _PERMUTATIONS}
+        return {"measures": measures, "mantel": told}
 
     def _vectors(self, snapshots: Sequence[Snapshot]) -> NDArray[Any]:
         if not snapshots:
@@ -207,7 +201,7 @@ class PageReader:
         chosen = {run.id for run in runs}
         snapshots = [s for s in self._registry.snapshots(probe=probe) if s.run_id in chosen]
         landmarks = [s for s in snapshots if s.label is not None and s.run_id not in ids]
-        if sum(not s.diverged for s in landmarks) < _SMALLEST:
+        if sum(not s.diverged for s in landmarks) < SMALLEST:
             landmarks = snapshots
         return _Shown(runs, snapshots, landmarks, [run.name for run in reversed(watched)])
 
@@ -280,7 +274,7 @@ def read_whole(
     page: dict[str, Any] = {**reader.overview()}
     if not page["maps"]:
         raise SpaceError(
-            f"Expected at least {_SMALLEST} snapshots that have not diverged. Got too few in "
+            f"Expected at least {SMALLEST} snapshots that have not diverged. Got too few in "
             f"{registry!r}: train with RepWatch() in the Trainer's callbacks first."
         )
     page["maps"] = [reader.map(method, distance) for distance in distances for method in methods]
@@ -333,9 +327,9 @@ def _comparisons(
     ]
     mantel = []
     for i, j in tested[:_TESTED]:
-        p = _mantel_p(stack[i], stack[j])
-        if p is not None:
-            mantel.append([i, j, p])
+        found = _mantel(stack[i], stack[j])
+        if found is not None:
+            mantel.append([i, j, found.p])
     return {
         "snapshots": rows,
         "measures": measures,
@@ -360,9 +354,10 @@ def _or_none(D1: NDArray[Any], D2: NDArray[Any], name: str) -> float | None:
         return None
 
 
-def _mantel_p(D1: NDArray[Any], D2: NDArray[Any]) -> float | None:
+def _mantel(D1: NDArray[Any], D2: NDArray[Any]) -> similarity.Mantel | None:
+    """The test, or None where it is not defined."""
     try:
-        return similarity.mantel(D1, D2, _PERMUTATIONS).p
+        return similarity.mantel(D1, D2, _PERMUTATIONS)
     except RDMError:
         return None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repwatch.errors import ConfigurationError
+from repwatch.figures.export import write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,15 +145,6 @@ def _read(path: Path) -> tuple[str, Float32]:
 
 
 def _write(target: Path, key: str, positions: Float32) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, kind=_KIND, key=key, positions=positions)
-        # mkstemp makes private files; a layout is as readable as any other file of its maker.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    content = io.BytesIO()
+    np.savez_compressed(content, kind=_KIND, key=key, positions=positions)
+    write_atomically(target, content.getvalue())

@@ -13,14 +13,14 @@ from repwatch.errors import ConfigurationError
 from repwatch.scene.document import (
     VERSION,
     CausePlace,
-    FlagRow,
     MapScene,
     RunRow,
     SnapshotLike,
     SnapshotRow,
     outcome,
 )
-from repwatch.scene.plain import plain, real, text, whole
+from repwatch.scene.plain import real, text, whole
+from repwatch.scene.rows import flag_row, layer_order, run_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,9 +80,9 @@ def build_map(
         diverged=lost,
         runs=run_rows,
         current=names,
-        layers=_layers(snapshots),
+        layers=layer_order(snapshots),
         causes=_cause_places(rows, names),
-        flags=[_flag_row(flag, names, runs) for flag in flags],
+        flags=[flag_row(flag, _owner(flag, names, runs)) for flag in flags],
         metric=_key_metric(metric, names, runs, run_rows),
         settings=_settings(run_rows),
         method=text(getattr(space, "method", None)),
@@ -143,16 +143,7 @@ def _run_rows(snapshots: Sequence[SnapshotLike], runs: Sequence[Any]) -> list[Ru
     rows = []
     for name in [*first, *(name for name in known if name not in first)]:
         source = known.get(name, first.get(name))
-        rows.append(
-            RunRow(
-                name=name,
-                label=text(getattr(source, "label", None)),
-                cause=text(getattr(source, "cause", None)),
-                status=text(getattr(source, "status", None)),
-                hparams=plain(getattr(source, "hparams", None) or {}),
-                metrics=plain(getattr(source, "metrics", None) or {}),
-            )
-        )
+        rows.append(run_row(name, source))
     return rows
 
 
@@ -166,14 +157,6 @@ def _current_names(current: str | Sequence[str] | None, rows: list[RunRow]) -> l
                 f"{', '.join(sorted(known)) or 'none'}."
             )
     return names
-
-
-def _layers(snapshots: Sequence[SnapshotLike]) -> list[str]:
-    """Layer names from the input to the output, by their median depth over the runs."""
-    depths: dict[str, list[int]] = {}
-    for snapshot in snapshots:
-        depths.setdefault(str(snapshot.layer), []).append(int(snapshot.depth))
-    return sorted(depths, key=lambda layer: (float(np.median(depths[layer])), layer))
 
 
 def _cause_places(rows: Sequence[SnapshotRow], current: Sequence[str]) -> list[CausePlace]:
@@ -234,18 +217,9 @@ def _final(rows: Sequence[SnapshotRow]) -> NDArray[np.bool_]:
     return np.array([row["step"] == last[row["run"], row["layer"]] for row in rows], dtype=bool)
 
 
-def _flag_row(flag: Any, current: Sequence[str], runs: Sequence[Any]) -> FlagRow:
+def _owner(flag: Any, current: Sequence[str], runs: Sequence[Any]) -> str:
     owners = [run.name for run in runs if getattr(run, "id", None) == flag.run_id]
-    return FlagRow(
-        run=str((owners or [*current, ""])[0]),
-        kind=str(flag.kind),
-        step=whole(flag.step),
-        epoch=whole(flag.epoch),
-        layer=text(flag.layer),
-        message=str(flag.message),
-        cause=text(flag.cause),
-        probability=real(flag.probability),
-    )
+    return str((owners or [*current, ""])[0])
 
 
 def _key_metric(

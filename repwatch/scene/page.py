@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from repwatch.scene.document import CausePlace, MapScene, RunRow
-from repwatch.scene.plain import real, scalar, text, whole
+from repwatch.scene.document import CausePlace, FlagRow, MapScene, RunRow
+from repwatch.scene.plain import whole
+from repwatch.scene.rows import flag_row, layer_order, run_row
 from repwatch.scene.views import NEIGHBOURS
 
 if TYPE_CHECKING:
@@ -56,17 +57,9 @@ class MapRow(TypedDict):
     causes: list[CausePlace]
 
 
-class PageFlag(TypedDict):
+class PageFlag(FlagRow):
     """One flag, with its evidence as pairs of a name and a value in words."""
 
-    run: str
-    kind: str
-    step: int | None
-    epoch: int | None
-    layer: str | None
-    message: str
-    cause: str | None
-    probability: float | None
     evidence: list[tuple[str, str]]
 
 
@@ -147,7 +140,7 @@ def build_page(
         registry: name of the registry, for its reader.
         notes: sentences that stand under the map.
     """
-    layers = _layers(snapshots)
+    layers = layer_order(snapshots)
     places = {run.name: index for index, run in enumerate(runs)}
     depths = {layer: index for index, layer in enumerate(layers)}
     return PageScene(
@@ -157,7 +150,7 @@ def build_page(
         probe=snapshots[0].probe if snapshots else "",
         points=snapshots[0].points if snapshots else 0,
         neighbours=min(NEIGHBOURS, snapshots[0].points - 1) if snapshots else 0,
-        runs=[_run_row(run) for run in runs],
+        runs=[run_row(run.name, run) for run in runs],
         current=list(current),
         layers=layers,
         settings=known["settings"] if known else [],
@@ -172,7 +165,7 @@ def build_page(
         },
         values=_values(snapshots, runs, history),
         trajectories=_trajectories(snapshots),
-        flags=[_flag_row(flag, run) for run in runs for flag in run.flags],
+        flags=[_page_flag(flag, run) for run in runs for flag in run.flags],
         maps=list(maps),
         distances=distances,
         notes=[*(known["notes"] if known else []), *notes],
@@ -232,25 +225,6 @@ def pack_distances(name: str, vectors: NDArray[Any]) -> Distances:
     )
 
 
-def _layers(snapshots: Sequence[Snapshot]) -> list[str]:
-    """Layer names from the input to the output, by their median depth over the runs."""
-    depths: dict[str, list[int]] = {}
-    for one in snapshots:
-        depths.setdefault(one.layer, []).append(one.depth)
-    return sorted(depths, key=lambda layer: (float(np.median(depths[layer])), layer))
-
-
-def _run_row(run: Run) -> RunRow:
-    return RunRow(
-        name=run.name,
-        label=run.label,
-        cause=run.cause,
-        status=run.status,
-        hparams={str(key): scalar(value) for key, value in run.hparams.items()},
-        metrics={str(key): scalar(value) for key, value in run.metrics.items()},
-    )
-
-
 def _values(
     snapshots: Sequence[Snapshot], runs: Sequence[Run], history: History
 ) -> dict[str, list[float | str | None]]:
@@ -293,18 +267,9 @@ def _trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
     ]
 
 
-def _flag_row(flag: Flag, run: Run) -> PageFlag:
-    return PageFlag(
-        run=run.name,
-        kind=str(flag.kind),
-        step=whole(flag.step),
-        epoch=whole(flag.epoch),
-        layer=text(flag.layer),
-        message=str(flag.message),
-        cause=text(flag.cause),
-        probability=real(flag.probability),
-        evidence=[(str(name), _words(value)) for name, value in flag.evidence.items()],
-    )
+def _page_flag(flag: Flag, run: Run) -> PageFlag:
+    evidence = [(str(name), _words(value)) for name, value in flag.evidence.items()]
+    return PageFlag(**flag_row(flag, run.name), evidence=evidence)
 
 
 def _words(value: Any, longest: int = 200) -> str:

@@ -1,11 +1,18 @@
 """The one orchestrator: capture, registry, space and scene, driven by any training loop."""
 
-from repwatch.watcher.landmarks import LandmarkMap, MapSettings, find_landmarks, map_registry
+from repwatch.watcher.landmarks import (
+    SMALLEST,
+    LandmarkMap,
+    MapSettings,
+    find_landmarks,
+    map_registry,
+)
 from repwatch.watcher.schedule import Schedule, Throttle
 from repwatch.watcher.tracker import Sighting, Tracker
 from repwatch.watcher.watcher import Update, Watcher
 
 __all__ = [
+    "SMALLEST",
     "LandmarkMap",
     "MapSettings",
     "Schedule",
