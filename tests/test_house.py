@@ -15,6 +15,7 @@ PACKAGE = Path(repwatch.__file__).parent
 
 LAYERS = (
     "errors",
+    "tsne",
     "rdm",
     "similarity",
     "probe",
@@ -38,7 +39,7 @@ LAYERS = (
 HOMES = {
     "sqlalchemy": {"registry"},
     "alembic": {"registry"},
-    "openTSNE": {"space"},
+    "openTSNE": {"tsne"},
     "plotly": {"figures"},
     "lightning": {"lightning"},
     "pytorch_lightning": {"lightning"},

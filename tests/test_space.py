@@ -224,6 +224,21 @@ def test_outside_is_measured_against_other_runs() -> None:
     assert told.outside.max() < untold.outside.max()
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("distance", "left_out"), [("euclidean", (903,)), ("cosine", ())])
+def test_a_snapshot_that_has_exploded_spoils_no_map(
+    distance: str, left_out: tuple[int, ...], exact: bool
+) -> None:
+    """Its distances are finite, but their squares are beyond float32; its shape may be fine."""
+    exploded = Snapshot(903, NEWCOMERS[0].rdm * np.float32(1e24))
+    space = RepresentationSpace.fit(
+        [exploded, *LANDMARKS], method="pca", distance=distance, exact=exact
+    )
+    assert space.left_out == left_out
+    assert np.isfinite(space.positions).all()
+    assert space.place([exploded]).left_out == left_out
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_restored_space_places_identically(method: str, exact: bool) -> None:
@@ -263,7 +278,7 @@ def test_diverged_and_constant_snapshots_are_left_out_and_named() -> None:
     odd = [Snapshot(901, None), constant]
     space = RepresentationSpace.fit([*odd, *LANDMARKS], method="pca")
     assert space.left_out == (901, 902)
-    assert space.notes == ("2 snapshots left out, diverged or constant: 901, 902.",)
+    assert space.notes == ("2 snapshots left out, diverged, exploded or constant: 901, 902.",)
     assert len(space) == len(LANDMARKS)
     placement = space.place([odd[0], NEWCOMERS[0], odd[1]])
     assert placement.snapshot_ids == (NEWCOMERS[0].id,)

@@ -6,7 +6,7 @@ translations and permutations of neurons, and nothing else, so that everything b
 computation on the raw activations.
 
     activations (n, d) --from_activations--> D --encode--> bytes in the registry --decode--> D
-    D --> pca, neighbors, neighbor_graph, effective_dimension, project, analogies, purity, ...
+    D --> pca, tsne, neighbors, neighbor_graph, effective_dimension, project, analogies, purity, ...
 
 Torch is imported only by `from_activations`, so that reading needs numpy alone.
 """
@@ -41,6 +41,7 @@ from repwatch.rdm.views import (
     purity,
     sample_quadruples,
     spectrum,
+    tsne,
 )
 
 __all__ = [
@@ -69,4 +70,5 @@ __all__ = [
     "sample_quadruples",
     "spectrum",
     "square",
+    "tsne",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from repwatch.errors import ConfigurationError, RDMError
 from repwatch.rdm.condensed import check, condense, pairs, square, sum_by_point
+from repwatch.tsne import PERPLEXITY, descend, effective_perplexity, start_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +89,43 @@ def neighbors(D: NDArray[Any], k: int = 10) -> Int:
     np.fill_diagonal(distances, np.inf)
     nearest: Int = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return nearest
+
+
+def tsne(
+    D: NDArray[Any],
+    init: NDArray[Any] | None = None,
+    *,
+    perplexity: float = PERPLEXITY,
+    seed: int = 0,
+) -> Float64:
+    """(n, 2) t-SNE view of the representation; the same for the same seed and machine.
+
+    Equal to t-SNE of the activations from the same start (van der Maaten and Hinton 2008), since it
+    asks for nothing but distances. Axes and units have no meaning.
+
+    Args:
+        init: (n, 2) the view of the snapshot before; the new one starts from it and is aligned to
+            it, so that an animation does not jump.
+        perplexity: adapts to small n.
+
+    Raises:
+        ConfigurationError: `init` has another shape.
+        RDMError: fewer than 3 probe points, or D cannot be used.
+        DivergedRDMError: as `check`.
+    """
+    distances = square(check(D)).astype(np.float64)
+    n = len(distances)
+    if n < 3:
+        raise RDMError(f"Expected at least 3 probe points for a view. Got {n}.")
+    if init is not None and init.shape != (n, 2):
+        raise ConfigurationError(f"Expected init of shape ({n}, 2). Got {init.shape}.")
+    effective = effective_perplexity(perplexity, n)
+    near = neighbors(D, min(n - 1, max(2, int(3 * effective))))
+    lengths = np.take_along_axis(distances, near, axis=1)
+    if init is None:
+        return descend(start_from(pca(D, 2), seed), near, lengths, effective)
+    view = descend(init.astype(np.float64), near, lengths, effective, unfolded=True)
+    return align(view, init)
 
 
 def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Graph:

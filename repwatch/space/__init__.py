@@ -19,7 +19,7 @@ from repwatch.space.methods import METHODS
 from repwatch.space.placement import Nearest, Placed, Placement, placement_agreement
 from repwatch.space.representation_space import RepresentationSpace
 from repwatch.space.snapshots import Snapshot, select
-from repwatch.space.tsne import fit_tsne, tsne_view
+from repwatch.space.tsne import fit_tsne
 
 __all__ = [
     "METHODS",
@@ -31,5 +31,4 @@ __all__ = [
     "fit_tsne",
     "placement_agreement",
     "select",
-    "tsne_view",
 ]

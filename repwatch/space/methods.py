@@ -9,12 +9,12 @@ import numpy as np
 from repwatch.errors import ConfigurationError
 from repwatch.space.nearest import distinct_rows, farthest_points
 from repwatch.space.tsne import (
-    PERPLEXITY,
     TSNEPlacer,
     fit_tsne,
     leading_eigenvectors,
     principal_axes,
 )
+from repwatch.tsne import PERPLEXITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from repwatch.space.methods import Fitted, check_method, fit_map, make_placer
 from repwatch.space.nearest import farthest_points, nearest
 from repwatch.space.placement import Nearest, Placed, Placement
 from repwatch.space.snapshots import common_probe, owners, read_vectors, select
-from repwatch.space.tsne import PERPLEXITY
+from repwatch.tsne import PERPLEXITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +152,8 @@ class RepresentationSpace:
             names = ", ".join(str(one) for one in self.left_out[:10])
             more = f" and {len(self.left_out) - 10} more" if len(self.left_out) > 10 else ""
             said.append(
-                f"{len(self.left_out)} snapshots left out, diverged or constant: {names}{more}."
+                f"{len(self.left_out)} snapshots left out, diverged, exploded or constant: "
+                f"{names}{more}."
             )
         if self.thinned:
             said.append(

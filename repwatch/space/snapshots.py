@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from repwatch.rdm import Float32
 
+# Vectors of this norm have exploded: the squares of their distances leave float32's range.
+_EXPLODED = 1e18
+
 
 class Snapshot(Protocol):
     """What a space needs of a snapshot; those of the registry have it, and `sketch` beside it.
@@ -122,7 +125,9 @@ def read_vectors(
             values = similarity.vectors(stack, distance).astype(np.float32, copy=False)
     else:
         values = similarity.sketch_vectors(stack, distance)
-    fine: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1) & (values.shape[1] > 0))
+    # A norm that is NaN compares as false.
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+    fine: NDArray[np.bool_] = np.asarray((norms < _EXPLODED) & (values.shape[1] > 0))
     return Read(
         [snapshot for snapshot, good in zip(snapshots, fine, strict=True) if good],
         values if fine.all() else values[fine],

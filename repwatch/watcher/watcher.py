@@ -42,6 +42,10 @@ __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
 
+# Seconds between two maps. TensorBoard looks for new ones every 30 s, and what is drawn in Python
+# holds the training's own Python up.
+_MAP_REST = 10.0
+
 
 @dataclass(frozen=True)
 class Update:
@@ -81,8 +85,9 @@ class Watcher:
         convert: Applied to the inputs of each forward pass, on the model's device.
         draw_map: Whether to place the run on the map.
         map_settings: How the map is made.
-        map_share: The largest share of the time that placing on the map may take, in (0, 1]; what
-            it has no time for is placed later, at the end of the training at the latest.
+        map_share: The largest share of the time that placing on the map may take, in (0, 1]. What
+            it has no time for is placed later, as is what comes within 10 s of the last map: at
+            the end of the training at the latest.
         false_alarms: The share of good runs that drift detection may flag over their whole length.
 
     Raises:
@@ -143,6 +148,7 @@ class Watcher:
         self._false_alarms = false_alarms
         self._flags: deque[Flag] = deque()
         self._map_time = Throttle(map_share, grace=0.0, name="map_share")
+        self._next_map = 0.0
         self._unplaced: list[tuple[int, int]] = []
         self._updates: deque[Update] = deque()
         self._began = time.monotonic()
@@ -334,8 +340,10 @@ class Watcher:
         if self._mapper is None:
             return
         self._unplaced.append((step, log_step))
-        idle = self._mapper.flush(0)
-        if idle and self._map_time.allows(time.monotonic() - self._began):
+        elapsed = time.monotonic() - self._began
+        due = elapsed >= self._next_map and self._map_time.allows(elapsed)
+        if due and self._mapper.flush(0):
+            self._next_map = elapsed + _MAP_REST
             self._place()
 
     def _place(self) -> None:

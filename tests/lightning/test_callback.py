@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import pickle
 from pathlib import Path
 from types import ModuleType
@@ -196,7 +197,7 @@ def test_warnings_as_errors_do_not_turn_a_notice_into_the_end_of_a_training(
     torch.manual_seed(0)
     watch = RepWatch()
     nan = trainer(pl, tmp_path, watch)
-    nan.fit(module(pl, lr=1e30), *loaders())
+    nan.fit(module(pl, lr=math.inf), *loaders())
     assert only_run(tmp_path).flags
 
 
@@ -205,7 +206,7 @@ def test_diverged_activations_are_flagged_once_and_stored_as_diverged(
 ) -> None:
     torch.manual_seed(0)
     got: list[Any] = []
-    trainer(pl, tmp_path, RepWatch(on_flag=got.append)).fit(module(pl, lr=1e30), *loaders())
+    trainer(pl, tmp_path, RepWatch(on_flag=got.append)).fit(module(pl, lr=math.inf), *loaders())
     run = only_run(tmp_path)
     assert run.status == "finished"
     assert any(snapshot.diverged for snapshot in run.snapshots())
@@ -217,7 +218,7 @@ def test_diverged_activations_are_flagged_once_and_stored_as_diverged(
 def test_on_flag_stop_ends_the_training(pl: ModuleType, tmp_path: Path) -> None:
     torch.manual_seed(0)
     stopping = trainer(pl, tmp_path, RepWatch(on_flag="stop"), max_epochs=5)
-    stopping.fit(module(pl, lr=1e30), *loaders())
+    stopping.fit(module(pl, lr=math.inf), *loaders())
     assert stopping.current_epoch < 5
     assert only_run(tmp_path).status == "stopped"
 

@@ -68,7 +68,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     _, without = train([], folder)
     _, watched = train([RepWatch(run_name="two ranks", points=20)], folder)
-    stopping, _ = train([RepWatch(run_name="stopped", points=20, on_flag="stop")], folder, 6, 1e30)
+    stop = RepWatch(run_name="stopped", points=20, on_flag="stop")
+    stopping, _ = train([stop], folder, 6, float("inf"))
     torch.save([without.state_dict(), watched.state_dict(), stopping.current_epoch],
                folder / "result.pt")
 """
