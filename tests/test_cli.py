@@ -39,6 +39,11 @@ def call(registry: Registry, *words: str) -> Result:
         ["atlas"],
         ["check"],
         ["backtest"],
+        ["directions"],
+        ["export"],
+        ["import"],
+        ["prune"],
+        ["doctor"],
     ],
 )
 def test_every_command_has_help(command: list[str]) -> None:

@@ -1,10 +1,12 @@
-"""The command line: reads the registry and shows it; only labels are written, and only when asked.
+"""The command line: reads the registry and shows it; what changes it does so only when asked.
 
 repwatch demo | runs | show | label | suggest-labels | check | backtest | map | report | compare |
-atlas, each with --help, those that read and tell with --json.
+directions | atlas | export | import | prune | doctor, each with --help, those that read and tell
+with --json.
 
-drift.py      check, backtest
-landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
+drift.py      check, backtest            directions.py  directions
+landmarks.py  label, suggest-labels      upkeep.py      export, import, prune, doctor
+terminal.py   printing, options, opening the registry
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from repwatch.cli import drift, landmarks
+from repwatch.cli import directions, drift, landmarks, upkeep
 from repwatch.cli.terminal import (
     JsonOption,
     RegistryOption,
@@ -154,6 +156,11 @@ app.command()(landmarks.label)
 app.command("suggest-labels")(landmarks.suggest_labels)
 app.command()(drift.check)
 app.command()(drift.backtest)
+app.command()(directions.directions)
+app.command()(upkeep.export)
+app.command("import")(upkeep.import_runs)
+app.command()(upkeep.prune)
+app.command()(upkeep.doctor)
 
 
 @app.command("map")

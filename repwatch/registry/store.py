@@ -378,6 +378,10 @@ class Registry:
         """Delete a run with its snapshots, metrics, flags and label; the probe set stays."""
         self._database.write(lambda c: changes.remove_run(c, self._find(c, run)))
 
+    def compact(self) -> None:
+        """Give the room of what was deleted back to the disk; a server does so by itself."""
+        self._database.compact()
+
     # Helpers
 
     def _find(self, connection: Connection, run: Run | str) -> str:
