@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, case, delete, insert, select, text, update
+from sqlalchemy import Connection, Executable, case, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
@@ -75,14 +76,20 @@ def upsert(
     connection: Connection, table: type[Base], keys: Sequence[str], rows: Sequence[dict[str, Any]]
 ) -> None:
     """Insert the rows; where the keys are there, replace the rest of that row."""
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=list(keys), set_=changed), list(rows)
-    )
+    if rows:
+        statement = _upsert(connection.dialect.name, table, tuple(keys), tuple(rows[0]))
+        connection.execute(statement, list(rows))
+
+
+# Made once: to put a statement together takes as long as to execute it.
+@lru_cache(maxsize=64)
+def _upsert(
+    dialect: str, table: type[Base], keys: tuple[str, ...], columns: tuple[str, ...]
+) -> Executable:
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    made: Executable = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+    return made
 
 
 def new_probe(probe: ProbeSet) -> NewProbe:
