@@ -80,6 +80,12 @@ class RepWatch:
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1). It needs 5 good landmarks of the same probe set to say anything.
         draw_map: Whether to place the run on the map of landmarks and log it.
+        group: A hyperparameter of the module that tells kinds of training apart, such as "method":
+            each kind is compared with its own good landmarks.
+        auto_label: Whether to label the run by its last `monitor` once it has finished, or was
+            ended by EarlyStopping, by the rule of `repwatch suggest-labels`. It takes 5 other
+            ended runs of the probe set to say anything. Such a label is marked as automatic, and
+            never replaces one that a person gave.
 
     Raises:
         ConfigurationError: An argument cannot work. What only the Trainer can tell (layer names, a
@@ -110,6 +116,8 @@ class RepWatch:
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         false_alarms: float = 0.05,
         draw_map: bool = True,
+        group: str | None = None,
+        auto_label: bool = False,
     ) -> None:
         if mode not in ("min", "max"):
             raise ConfigurationError(f"Expected `mode` to be 'min' or 'max', but got {mode!r}.")
@@ -149,6 +157,13 @@ class RepWatch:
             )
         self.false_alarms = false_alarms
         self.draw_map = draw_map
+        self.group = group
+        if auto_label and monitor is None:
+            raise ConfigurationError(
+                "Expected `monitor` beside auto_label=True, the metric that says how good a run "
+                'is, such as monitor="val_loss".'
+            )
+        self.auto_label = auto_label
         self.run_id: str | None = None
         self._session: Session | None = None
 

@@ -16,11 +16,14 @@ class Judge:
     Args:
         run: The run to follow.
         false_alarms: The share of good runs that may be flagged over their whole length.
+        group: A hyperparameter that tells kinds of training apart: each kind is compared with its
+            own good landmarks.
     """
 
-    def __init__(self, run: Run, false_alarms: float = 0.05) -> None:
+    def __init__(self, run: Run, false_alarms: float = 0.05, group: str | None = None) -> None:
         self._run = run
         self._false_alarms = false_alarms
+        self._group = group
         self._detector: DriftDetector | None = None
         self._reader: Reader | None = None
         self._flagged = False
@@ -31,7 +34,11 @@ class Judge:
         if labels.count("good") < FEWEST_GOOD:
             return
         self._detector = DriftDetector.fit(
-            registry, self._run.probe, without=self._run.id, false_alarms=self._false_alarms
+            registry,
+            self._run.probe,
+            without=self._run.id,
+            false_alarms=self._false_alarms,
+            group=self._group,
         )
         self._reader = Reader(registry, self._run)
         self._flagged = any(flag.kind == "drift" for flag in registry.run(self._run.id).flags)
