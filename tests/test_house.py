@@ -31,6 +31,7 @@ LAYERS = (
     "tensorboard",
     "loggers",
     "lightning",
+    "optuna",
     "demo",
     "cli",
 )
@@ -42,6 +43,7 @@ HOMES = {
     "plotly": {"figures"},
     "lightning": {"lightning"},
     "pytorch_lightning": {"lightning"},
+    "optuna": {"optuna"},
 }
 
 

@@ -93,6 +93,11 @@ class RepWatch:
             raises in `on_train_start`, before the first step.
         MissingPackageError: Lightning is not installed.
 
+    Attributes:
+        run_id: The run's id in the registry, once it is there.
+        flags: The flags that the present training, or else the last, has raised so far.
+        p_bad: The newest calibrated probability of a bad end; None where none is known.
+
     With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`.
     """
 
@@ -165,6 +170,8 @@ class RepWatch:
             )
         self.auto_label = auto_label
         self.run_id: str | None = None
+        self.flags: list[Flag] = []
+        self.p_bad: float | None = None
         self._session: Session | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -192,6 +199,7 @@ class RepWatch:
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._session = None
+        self.flags, self.p_bad = [], None
         if trainer.fast_dev_run or not (trainer.is_global_zero or is_sharded(trainer)):
             return
         self._session = session = Session(self, trainer)
@@ -260,7 +268,7 @@ class RepWatch:
 
     @_guarded
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        status: EndStatus = "stopped" if isinstance(exception, KeyboardInterrupt) else "failed"
+        status: EndStatus = "stopped" if _is_intended(exception) else "failed"
         self._live.finish(trainer, status)
         self._session = None
 
@@ -299,6 +307,12 @@ def _restore(own: type[RepWatch], state: dict[str, Any]) -> RepWatch:
     callback = RepWatch.__new__(own)
     vars(callback).update(state)
     return callback
+
+
+def _is_intended(exception: BaseException) -> bool:
+    """Whether a person, or Optuna, ends the training so; Optuna is not imported to find out."""
+    names = {cls.__name__ for cls in type(exception).__mro__}
+    return bool(names & {"KeyboardInterrupt", "TrialPruned"})
 
 
 def _metrics(trainer: Any) -> dict[str, float]:

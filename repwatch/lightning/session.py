@@ -250,6 +250,7 @@ class Session:
             self._raise(flag, log_step)
 
     def _raise(self, flag: Flag, log_step: int) -> None:
+        self._settings.flags.append(flag)
         self._loggers.text("repwatch/flag", flag.message, log_step)
         self._loggers.scalars({"repwatch/flag": 1.0}, log_step)
         if callable(self._settings.on_flag):
@@ -279,6 +280,7 @@ class Session:
             scalars = {f"repwatch/{name}": value for name, value in update.scalars.items()}
             self._loggers.scalars(scalars, update.log_step)
             if P_BAD in scalars:
+                self._settings.p_bad = scalars[P_BAD]
                 trainer.callback_metrics[P_BAD] = torch.tensor(scalars[P_BAD])
             if update.scene is not None:
                 self._loggers.figure(update.scene, update.log_step, last=last and update is newest)

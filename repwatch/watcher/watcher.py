@@ -31,6 +31,7 @@ from repwatch.capture import Capture, Capturer
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
+from repwatch.registry.names import nearest_names
 from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
 from repwatch.watcher.judge import Judge
@@ -91,7 +92,8 @@ class Watcher:
             `repwatch suggest-labels` would; see `repwatch.watcher.outcome`.
 
     Raises:
-        ConfigurationError: `auto_label` without a metric to `monitor`.
+        ConfigurationError: `auto_label` without a metric to `monitor`, or a `group` that is not
+            among `hparams`.
         UnknownLayerError: A name in `layers` is not in the model.
     """
 
@@ -123,6 +125,12 @@ class Watcher:
             raise ConfigurationError(
                 "Expected `monitor` beside auto_label=True, the metric that says how good the run "
                 'is, such as monitor="val_loss".'
+            )
+        if group is not None and group not in (hparams or {}):
+            known = nearest_names(group, hparams or {}) or sorted(hparams or {})[:5]
+            raise ConfigurationError(
+                f"Expected `group` to be a hyperparameter of the run, but got {group!r}; the "
+                f"nearest are {', '.join(known) or 'none: it has none'}."
             )
         self.probe = probe
         self.registry = Registry.coerce(registry)
