@@ -262,6 +262,8 @@ class Watcher:
         """What has become ready to show since the last call, oldest first."""
         self._tell_failure(self._mapper, "the map cannot be drawn any more")
         self._tell_failure(self._judging, "drift is not watched for any more")
+        if self._judge is not None and self._judge.silent is not None:
+            self._tell([self._judge.silent])
         ready = []
         while self._updates:
             ready.append(self._updates.popleft())
@@ -386,6 +388,7 @@ class Watcher:
     def _place(self) -> None:
         """Place what waits, once it is committed."""
         tracker, mapper, writer = self._tracker, self._mapper, self._writer
+        judging = self._judging
         waiting, self._unplaced = self._unplaced, []
         if not waiting or tracker is None or mapper is None or writer is None:
             return
@@ -393,6 +396,9 @@ class Watcher:
         def follow(registry: Registry) -> None:
             if not writer.flush():
                 return
+            if judging is not None:
+                # The flag of a step is on the map of that step.
+                judging.flush()
             began = time.perf_counter()
             sightings = tracker.follow(registry, [step for step, _ in waiting])
             for (step, log_step), sighting in zip(waiting, sightings, strict=True):
