@@ -32,6 +32,7 @@ LAYERS = (
     "tensorboard",
     "loggers",
     "lightning",
+    "optuna",
     "demo",
     "cli",
 )
@@ -43,6 +44,7 @@ HOMES = {
     "plotly": {"figures"},
     "lightning": {"lightning"},
     "pytorch_lightning": {"lightning"},
+    "optuna": {"optuna"},
 }
 
 

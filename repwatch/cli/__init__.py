@@ -104,7 +104,7 @@ def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
         row = (
             run.name,
             run.status,
-            run.label or "",
+            f"{run.label or ''}{' (automatic)' * run.automatic}",
             run.cause or "",
             str(run.last_step),
             _short(run.metrics),

@@ -69,6 +69,21 @@ def check(
     if missing:
         console.print(as_text(f"Layers that landmarks have and this run has not: {missing}."))
     console.print(as_text(detector.promise))
+    _tell_cost(opened, found.probe)
+
+
+def _tell_cost(registry: Registry, probe: str) -> None:
+    """Say what is missing where the probe points have no labels."""
+    from repwatch.drift import has_labels
+
+    if not has_labels(registry, probe):
+        console.print(
+            "The probe set has no labels that tell classes apart, so how classes separate is not "
+            "looked at: in supervised training that is much of what representations say before "
+            "the first epoch ends. ProbeSet(..., columns={'label': [...]}) gives them.",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _open(location: str | None) -> Registry:
@@ -131,6 +146,7 @@ def backtest(
         print_json(asdict(found))
         return
     _print(found, false_alarms)
+    _tell_cost(opened, landmarks[0].probe)
 
 
 def _print(found: Backtest, false_alarms: float) -> None:

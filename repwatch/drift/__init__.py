@@ -11,7 +11,13 @@ from __future__ import annotations
 from repwatch.drift.assessment import Assessment, Near
 from repwatch.drift.backtest import Backtest, backtest
 from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
-from repwatch.drift.features import Checkpoint, History, Reader, read_histories
+from repwatch.drift.features import (
+    Checkpoint,
+    History,
+    Reader,
+    has_labels,
+    read_histories,
+)
 
 __all__ = [
     "FEWEST_GOOD",
@@ -23,5 +29,6 @@ __all__ = [
     "Near",
     "Reader",
     "backtest",
+    "has_labels",
     "read_histories",
 ]

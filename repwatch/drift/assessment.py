@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any
 
-__all__ = ["Assessment", "Near", "advise"]
+from repwatch.drift.features import RATES, Checkpoint, History
+
+__all__ = ["Assessment", "Near", "advise", "settings_then"]
 
 # Hyperparameters that say where a run came from, and not how it was trained.
 _NOT_SETTINGS = ("data.", "truth.", "model")
@@ -101,6 +104,24 @@ class Assessment:
         """What is stored with a flag beside its message: plain values."""
         told = asdict(self)
         return {name: told[name] for name in ("score", "causes", "nearest", "outside", "promise")}
+
+
+def settings_then(
+    history: History, checkpoint: Checkpoint, good: Sequence[History]
+) -> Mapping[str, Any]:
+    """The run's hyperparameters, its learning rate as it was at a checkpoint.
+
+    What a scheduler did to the good landmarks by then is taken out: the same schedule changes
+    nothing, a learning rate that was set anew does.
+    """
+    own = history.pace(checkpoint)
+    paces = [pace for one in good if (pace := one.pace(checkpoint)) is not None and pace > 0]
+    hparams = history.run.hparams
+    if own is None or not paces:
+        return hparams
+    change = own / median(paces)
+    rates = {name: rate * change for name in RATES if (rate := _number(hparams.get(name)))}
+    return {**hparams, **rates}
 
 
 def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from repwatch.drift.assessment import Assessment, Near, advise
+from repwatch.drift.assessment import Assessment, Near, advise, settings_then
 from repwatch.drift.features import (
     Checkpoint,
     History,
@@ -42,6 +42,7 @@ class DriftDetector:
 
     Attributes:
         good, bad: How many landmarks of each kind it knows.
+        empty: How many labelled runs have no snapshots, and so teach nothing.
         false_alarms: The share of good runs that may be flagged over their whole length.
         limits: The scores of forests and guard above which a run is flagged; None with fewer than 5
             good landmarks.
@@ -68,6 +69,7 @@ class DriftDetector:
                 f"{', '.join(sorted(probes))}."
             )
         self.landmarks = [one for one in landmarks if one.steps]
+        self.empty = len(landmarks) - len(self.landmarks)
         self.false_alarms = false_alarms
         self._bad = np.array([one.run.label == "bad" for one in self.landmarks], dtype=np.bool_)
         self.good, self.bad = int((~self._bad).sum()), int(self._bad.sum())
@@ -120,9 +122,12 @@ class DriftDetector:
     def promise(self) -> str:
         """What a flag is worth, or what is missing for one."""
         if self.limits is None:
+            empty = f" ({self.empty} labelled runs without snapshots do not count)" * (
+                self.empty > 0
+            )
             return (
-                f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there. Label "
-                "more good runs of this probe set (`repwatch label RUN good`)."
+                f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there{empty}. "
+                "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
         lowest = sum(self._least(share) for share in self._shares())
         if lowest > self.false_alarms + 1e-9:
@@ -184,7 +189,8 @@ class DriftDetector:
         ]
         outside = near[0].distance
         cause = max(causes, key=lambda name: causes[name]) if causes else None
-        good = [one.run.hparams for one in self.landmarks if one.run.label == "good"]
+        good = [one for one in self.landmarks if one.run.label == "good"]
+        settings = settings_then(history, checkpoint, good)
         return Assessment(
             **common,
             score=max(parts),
@@ -197,7 +203,7 @@ class DriftDetector:
             nearest=tuple(near),
             outside=outside,
             unlike=outside > stage.usual,
-            advice=advise(history.run.hparams, good),
+            advice=advise(settings, [one.run.hparams for one in good]),
             layers_missing=stage.missing(history),
         )
 

@@ -21,9 +21,11 @@ from repwatch.rdm import Float64
 from repwatch.registry import Registry, Run, Snapshot
 
 __all__ = [
+    "RATES",
     "Checkpoint",
     "History",
     "Reader",
+    "has_labels",
     "loss_name",
     "read_histories",
     "shared_checkpoints",
@@ -31,7 +33,10 @@ __all__ = [
 
 Checkpoint: TypeAlias = tuple[int, int]
 
-_FORMAT = 1
+_FORMAT = 2
+_RATE = "learning_rate"
+# Hyperparameters that are the learning rate of the first optimizer.
+RATES = ("optimizer.lr", "lr", "learning_rate")
 _ALL = "all layers"
 _NEIGHBOURS = 10
 _NEAR_ZERO = 0.01
@@ -49,16 +54,25 @@ class History:
         steps: The optimizer step of each checkpoint, in order.
         curves: Numbers of each checkpoint: metrics then, and their change.
         representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs alone.
+        rates: The learning rate at each checkpoint, where it was stored.
     """
 
     run: Run
     steps: dict[Checkpoint, int] = field(default_factory=dict)
     curves: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
     representations: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
+    rates: dict[Checkpoint, float] = field(default_factory=dict)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
         return list(self.steps)
+
+    def pace(self, checkpoint: Checkpoint) -> float | None:
+        """The learning rate at a checkpoint as a share of the one that was set at the start."""
+        base = next((self.run.hparams[name] for name in RATES if name in self.run.hparams), None)
+        if checkpoint not in self.rates or not isinstance(base, (int, float)) or not base > 0:
+            return None
+        return self.rates[checkpoint] / base
 
 
 def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
@@ -69,21 +83,22 @@ def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
     return [_kept(registry, run) or _read_and_keep(registry, run) for run in runs]
 
 
-def _key(run: Run) -> str:
-    return f"history-{_FORMAT}-{run.id}-{run.last_step}-{run.status}"
-
-
 def _kept(registry: Registry, run: Run) -> History | None:
-    blob = registry.load_space(_key(run))
-    if blob is None:
+    blob = registry.load_reading(run)
+    held = {} if blob is None else json.loads(blob)
+    if held.get("format") != _FORMAT:
         return None
-    held = json.loads(blob)
     checkpoints = [(int(epoch), int(place)) for epoch, place in held["checkpoints"]]
     return History(
         run,
         dict(zip(checkpoints, held["steps"], strict=True)),
         dict(zip(checkpoints, held["curves"], strict=True)),
         dict(zip(checkpoints, held["representations"], strict=True)),
+        {
+            one: rate
+            for one, rate in zip(checkpoints, held["rates"], strict=True)
+            if rate is not None
+        },
     )
 
 
@@ -91,12 +106,14 @@ def _read_and_keep(registry: Registry, run: Run) -> History:
     history = Reader(registry, run).read()
     if run.status != "running" and not registry.read_only:
         held = {
+            "format": _FORMAT,
             "checkpoints": history.checkpoints,
             "steps": list(history.steps.values()),
             "curves": list(history.curves.values()),
             "representations": list(history.representations.values()),
+            "rates": [history.rates.get(one) for one in history.checkpoints],
         }
-        registry.save_space(_key(run), json.dumps(held, allow_nan=False).encode())
+        registry.save_reading(run, json.dumps(held, allow_nan=False).encode())
     return history
 
 
@@ -128,6 +145,7 @@ class Reader:
             seen[snapshots[0].epoch] += 1
         names = sorted(filter(_is_curve, self._registry.run(self._run.id).metrics))
         _read_curves(history, {name: self._run.history(name) for name in names})
+        _read_rates(history, self._run.history(_RATE))
         return history
 
     def _measure(self, snapshots: Sequence[Snapshot]) -> dict[str, float]:
@@ -142,6 +160,11 @@ class Reader:
             for name, value in layer.measure(D.astype(np.float64), self._inputs).items():
                 numbers[f"{snapshot.layer}:{name}"] = value
         return numbers
+
+
+def has_labels(registry: Registry, probe: str) -> bool:
+    """Whether the probe points' `label` column tells classes apart: 2 or more, 2 points in each."""
+    return _labels(registry, probe) is not None
 
 
 def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Checkpoint]:
@@ -198,6 +221,14 @@ def _read_curves(history: History, series: Mapping[str, Sequence[tuple[int, int,
             numbers[f"{name} since the last"] = value - last.get(name, first[name])
             last[name] = value
         history.curves[checkpoint] = numbers
+
+
+def _read_rates(history: History, points: Sequence[tuple[int, int, float]]) -> None:
+    """The last learning rate at each checkpoint, where one was stored by then."""
+    for checkpoint, step in history.steps.items():
+        known = [value for at, _, value in points if at <= step and np.isfinite(value)]
+        if known:
+            history.rates[checkpoint] = known[-1]
 
 
 def _squash(value: float) -> float:

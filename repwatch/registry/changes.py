@@ -199,6 +199,7 @@ def store_snapshots(
     connection: Connection, run_id: str, new: Sequence[EncodedSnapshot], place: str
 ) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
+    forget_reading(connection, run_id)
     # An upsert takes each key once; the last of several is the newest.
     by_key = {(one.layer, one.step): one for one in new}
     if not by_key:
@@ -263,6 +264,7 @@ def store_metrics(
     place: str,
 ) -> None:
     """Upsert the metrics of one step."""
+    forget_reading(connection, run_id)
     _beat(connection, run_id, step, place)
     rows = []
     for name, value in values.items():
@@ -323,12 +325,33 @@ def beat(connection: Connection, run_id: str, place: str) -> None:
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
-    """Delete the run; its snapshots, metrics, label and flags go with it."""
+    """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
+    forget_reading(connection, run_id)
     connection.execute(delete(RunRow).where(RunRow.id == run_id))
 
 
 def store_space(connection: Connection, key: str, content: bytes) -> None:
     upsert(connection, SpaceRow, ("key",), [{"key": key, "saved_at": now(), "content": content}])
+
+
+def reading_key(run_id: str) -> str:
+    return f"reading-{run_id}"
+
+
+def store_reading(
+    connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
+) -> bool:
+    """Keep what was read of a run, unless the run has been written or deleted since."""
+    query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
+    unchanged = connection.scalar(query) == heartbeat_at
+    if unchanged:
+        store_space(connection, reading_key(run_id), content)
+    return unchanged
+
+
+def forget_reading(connection: Connection, run_id: str) -> None:
+    """Let go of what was read of a run: it is about to change."""
+    connection.execute(delete(SpaceRow).where(SpaceRow.key == reading_key(run_id)))
 
 
 def _beat(connection: Connection, run_id: str, step: int, place: str) -> None:

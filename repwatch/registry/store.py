@@ -218,6 +218,10 @@ class Registry:
         content = self._database.read(lambda c: c.scalar(query))
         return None if content is None else bytes(content)
 
+    def load_reading(self, run: Run) -> bytes | None:
+        """What `save_reading` kept; None where it kept nothing, or the run has changed since."""
+        return self.load_space(changes.reading_key(run.id))
+
     # Landmarks
 
     def label(
@@ -373,6 +377,15 @@ class Registry:
     def save_space(self, key: str, content: bytes) -> None:
         """Store a fitted space under a key; what was there is replaced."""
         self._database.write(lambda c: changes.store_space(c, key, content))
+
+    def save_reading(self, run: Run, content: bytes) -> bool:
+        """Keep what was read of a run until its snapshots or metrics change, or it is deleted.
+
+        `run` is the run as it was before it was read: where it has been written since, nothing is
+        kept, and the answer is False.
+        """
+        store = changes.store_reading
+        return self._database.write(lambda c: store(c, run.id, run.heartbeat_at, content))
 
     def delete_run(self, run: Run | str) -> None:
         """Delete a run with its snapshots, metrics, flags and label; the probe set stays."""
