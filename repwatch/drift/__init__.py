@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from repwatch.drift.assessment import Assessment, Near
 from repwatch.drift.backtest import Backtest, backtest
+from repwatch.drift.calibration import Calibration
 from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
 from repwatch.drift.features import (
     Checkpoint,
@@ -18,15 +19,18 @@ from repwatch.drift.features import (
     has_labels,
     read_histories,
 )
+from repwatch.drift.points import OddPoint
 
 __all__ = [
     "FEWEST_GOOD",
     "Assessment",
     "Backtest",
+    "Calibration",
     "Checkpoint",
     "DriftDetector",
     "History",
     "Near",
+    "OddPoint",
     "Reader",
     "backtest",
     "has_labels",

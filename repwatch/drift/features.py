@@ -26,6 +26,7 @@ __all__ = [
     "History",
     "Reader",
     "has_labels",
+    "layer_of",
     "loss_name",
     "read_histories",
     "shared_checkpoints",
@@ -33,11 +34,12 @@ __all__ = [
 
 Checkpoint: TypeAlias = tuple[int, int]
 
-_FORMAT = 2
+_FORMAT = 3
 _RATE = "learning_rate"
 # Hyperparameters that are the learning rate of the first optimizer.
 RATES = ("optimizer.lr", "lr", "learning_rate")
 _ALL = "all layers"
+_INPUT = "input"
 _NEIGHBOURS = 10
 _NEAR_ZERO = 0.01
 _TINY = 1e-12
@@ -55,6 +57,7 @@ class History:
         curves: Numbers of each checkpoint: metrics then, and their change.
         representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs alone.
         rates: The learning rate at each checkpoint, where it was stored.
+        layers: The layers, by depth, without the input.
     """
 
     run: Run
@@ -62,6 +65,7 @@ class History:
     curves: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
     representations: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
     rates: dict[Checkpoint, float] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -99,6 +103,7 @@ def _kept(registry: Registry, run: Run) -> History | None:
             for one, rate in zip(checkpoints, held["rates"], strict=True)
             if rate is not None
         },
+        tuple(held["layers"]),
     )
 
 
@@ -112,6 +117,7 @@ def _read_and_keep(registry: Registry, run: Run) -> History:
             "curves": list(history.curves.values()),
             "representations": list(history.representations.values()),
             "rates": [history.rates.get(one) for one in history.checkpoints],
+            "layers": history.layers,
         }
         registry.save_reading(run, json.dumps(held, allow_nan=False).encode())
     return history
@@ -130,11 +136,14 @@ class Reader:
 
     def read(self, *, until: int | None = None) -> History:
         """The history up to and with the step `until`; all of it without."""
-        history = History(self._run)
         by_step: dict[int, list[Snapshot]] = defaultdict(list)
+        depths: dict[str, int] = {}
         for snapshot in self._registry.snapshots(run=self._run):
             if until is None or snapshot.step <= until:
                 by_step[snapshot.step].append(snapshot)
+                depths[snapshot.layer] = snapshot.depth
+        depths.pop(_INPUT, None)
+        history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
         seen: dict[int, int] = defaultdict(int)
         for step, snapshots in sorted(by_step.items()):
             if step not in self._representations:
@@ -153,7 +162,7 @@ class Reader:
         numbers = {f"{_ALL}:diverged": 1 - len(usable) / len(snapshots)}
         rdms = self._registry.rdms(usable) if usable else ()
         for snapshot, D in zip(usable, rdms, strict=True):
-            if snapshot.layer == "input":
+            if snapshot.layer == _INPUT:
                 self._inputs = rdm.neighbors(D, _neighbours(snapshot.points))
                 continue
             layer = self._layers.setdefault(snapshot.layer, _Layer(self._labels))
@@ -189,19 +198,34 @@ def loss_name(rows: Sequence[Mapping[str, float]]) -> str | None:
     return max(usual, key=lambda name: (counts[name], name), default=None)
 
 
+def layer_of(name: str) -> str:
+    """The layer of a number "<layer>:<name>"."""
+    return name.rsplit(":", 1)[0]
+
+
 def _is_curve(name: str) -> bool:
     return not name.lower().startswith(_SETTINGS)
 
 
-def _labels(registry: Registry, probe: str) -> NDArray[Any] | None:
-    """The probe points' labels as whole numbers, or None where the probe set has none."""
+class _Labels(NamedTuple):
+    """The probe points' labels as whole numbers, and for each pair whether they agree."""
+
+    codes: NDArray[Any]
+    same: NDArray[np.bool_]
+
+
+def _labels(registry: Registry, probe: str) -> _Labels | None:
+    """The labels of the probe points, or None where they have none that groups them."""
     points = registry.points(probe)
     values = [point.columns.get("label") for point in points]
     if any(value is None for value in values):
         return None
     codes = {value: code for code, value in enumerate(sorted(set(map(str, values))))}
+    if not 1 < len(codes) <= len(values) // 2:
+        return None
     found = np.array([codes[str(value)] for value in values])
-    return found if 1 < len(codes) <= len(values) // 2 else None
+    left, right = rdm.pairs(len(found))
+    return _Labels(found, found[left] == found[right])
 
 
 def _read_curves(history: History, series: Mapping[str, Sequence[tuple[int, int, float]]]) -> None:
@@ -253,7 +277,7 @@ class _Seen(NamedTuple):
 class _Layer:
     """One layer's way through a run: each RDM against the first and the last."""
 
-    def __init__(self, labels: NDArray[Any] | None) -> None:
+    def __init__(self, labels: _Labels | None) -> None:
         self._labels = labels
         self._first: _Seen | None = None
         self._last: _Seen | None = None
@@ -266,13 +290,14 @@ class _Layer:
             return {"scale": float(np.log(_TINY)), "near zero": 1.0}
         shape = D / mean
         spread = float(shape.std())
+        odd = (shape - 1) / max(spread, _TINY)
         near = rdm.neighbors(D, _neighbours(rdm.count_points(D)))
         numbers = {
             "scale": float(np.log(mean)),
             "variation": spread,
             "dimension": float(np.log(max(rdm.effective_dimension(D), _TINY))),
             "near zero": float((shape < _NEAR_ZERO).mean()),
-            "skew": float((((shape - 1) / max(spread, _TINY)) ** 3).mean()),
+            "skew": float((odd * odd * odd).mean()),
         }
         if inputs is not None:
             numbers["neighbours of the input"] = _overlap(near, inputs)
@@ -312,18 +337,17 @@ def _overlap(first: NDArray[Any], second: NDArray[Any]) -> float:
     return float(same.mean())
 
 
-def _cluster(D: Float64, near: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _cluster(D: Float64, near: NDArray[Any], labels: _Labels) -> dict[str, float]:
     """How the RDM's clusters agree with the labels of the probe points."""
-    own = labels[near] == labels[:, None]
-    votes = np.zeros((len(labels), int(labels.max()) + 1))
-    np.add.at(votes, (np.arange(len(labels))[:, None], labels[near[:, :5]]), 1)
-    left, right = rdm.pairs(len(labels))
-    within = labels[left] == labels[right]
+    codes, within = labels
+    own = codes[near] == codes[:, None]
+    votes = np.zeros((len(codes), int(codes.max()) + 1))
+    np.add.at(votes, (np.arange(len(codes))[:, None], codes[near[:, :5]]), 1)
     squared = D**2
     inside, outside = float(squared[within].mean()), float(squared[~within].mean())
     return {
         "purity": float(own.mean()),
-        "accuracy": float((votes.argmax(1) == labels).mean()),
+        "accuracy": float((votes.argmax(1) == codes).mean()),
         "between": float(np.log((outside + _TINY) / (inside + _TINY))),
         "label correlation": float(np.corrcoef(D, ~within)[0, 1]),
     }

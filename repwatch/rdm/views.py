@@ -87,7 +87,12 @@ def neighbors(D: NDArray[Any], k: int = 10) -> Int:
     if not 1 <= k < n:
         raise ConfigurationError(f"Expected 1 to {n - 1} neighbours among {n} points. Got k={k}.")
     np.fill_diagonal(distances, np.inf)
-    nearest: Int = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    # Partition and sort the k alone; a tie for the last place needs the whole row.
+    found: Int = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
+    values = np.take_along_axis(distances, found, axis=1)
+    nearest = np.take_along_axis(found, np.argsort(values, axis=1, kind="stable"), axis=1)
+    tied = (distances <= values.max(axis=1, keepdims=True)).sum(axis=1) > k
+    nearest[tied] = np.argsort(distances[tied], axis=1, kind="stable")[:, :k]
     return nearest
 
 

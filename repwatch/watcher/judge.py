@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from repwatch.drift import Assessment, DriftDetector, Reader
 from repwatch.registry import Flag, Registry, Run
 
@@ -62,6 +64,7 @@ class Judge:
         if told.silent or not told.alarm or self._flagged:
             return told, None
         self._flagged = True
+        told = replace(told, points=self._detector.find_odd_points(history, told))
         flag = registry.add_flag(
             self._run.id,
             kind="drift",
