@@ -264,15 +264,24 @@ def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
     Raises:
         ConfigurationError: the shapes differ.
     """
+    turn, shift = alignment(view, reference)
+    aligned: Float64 = view @ turn + shift
+    return aligned
+
+
+def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Float64]:
+    """The turn (k, k) and the shift (k,) of `align`: view @ turn + shift lies on the reference.
+
+    Raises: as `align`.
+    """
     if view.shape != reference.shape or view.ndim != 2:
         raise ConfigurationError(
             f"Expected two views of one shape (n, k). Got {view.shape} and {reference.shape}."
         )
-    moving = view - view.mean(0)
-    centre = reference.mean(0)
-    left, _, right = np.linalg.svd(moving.T @ (reference - centre))
-    aligned: Float64 = moving @ (left @ right) + centre
-    return aligned
+    middle, centre = view.mean(0), reference.mean(0)
+    left, _, right = np.linalg.svd((view - middle).T @ (reference - centre))
+    turn: Float64 = left @ right
+    return turn, centre - middle @ turn
 
 
 def align_views(views: Sequence[NDArray[Any]]) -> list[Float64]:
