@@ -3,6 +3,7 @@
 records.py    what goes in and comes out: frozen dataclasses
 store.py      Registry: all reads and writes, over
   queries.py    reading        changes.py    writing       blobs.py    RDMs and sketches as bytes
+                                                       stacks.py   and many of them as arrays
 suggestions.py  LabelSuggestion: labels from outcomes, causes from hyperparameters
 writer.py     Writer: one thread that records while the training goes on
 database.py   engine and transactions, over
