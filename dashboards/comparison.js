@@ -4,7 +4,7 @@ import { element } from "./marks.js";
 import { recolour } from "./map.js";
 import { unpack } from "./payload.js";
 
-const SETTINGS = { displaylogo: false, responsive: true };
+const SETTINGS = { displayModeBar: false, responsive: true };
 
 async function openComparison() {
   const figure = unpack(JSON.parse(document.getElementById("figure").textContent));

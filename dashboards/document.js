@@ -28,7 +28,7 @@ export class Scene {
     this.count = page.snapshots.step.length;
     this.k = page.neighbours;
     this.n = page.points;
-    this.maps = new Map(page.maps.map((map) => [mapKey(map.method, map.distance, map.layers), readMap(map)]));
+    this.maps = new Map(page.maps.map((map) => [mapKey(map.method, map.distance, map.layers), this.readMap(map)]));
     this.views = new Map();
     this.excerpts = new Map();
     this.trajectoryOf = new Map();
@@ -132,10 +132,26 @@ export class Scene {
     return this.maps.has(mapKey(method, distance, layers)) || (!this.source && this.maps.has(mapKey(method, distance, null)));
   }
 
+  /** A map's positions for every snapshot, in [0, 1]; NaN where it has none. */
+  readMap(map) {
+    const scale = (text) => Float32Array.from(shorts(text), (value) => (value === 0 ? NaN : (value - 1) / (GRID - 1)));
+    const [x, y] = [scale(map.x), scale(map.y)];
+    if (!map.layers) return { ...map, x, y };
+    const wanted = new Set(map.layers.map((layer) => this.layers.indexOf(layer)));
+    const rows = this.snapshots.layer.flatMap((layer, row) => (wanted.has(layer) ? [row] : []));
+    const spread = (values) => {
+      const every = new Float32Array(this.count).fill(NaN);
+      rows.forEach((row, at) => (every[row] = values[at]));
+      return every;
+    };
+    // Of a registry that has grown since the document was made: the page is read again soon.
+    return rows.length === x.length ? { ...map, x: spread(x), y: spread(y) } : { ...map, x, y };
+  }
+
   /** The map of these layers; in a report that does not hold it, the map of all. */
   async map(method, distance, layers = null) {
     const key = mapKey(method, distance, layers);
-    if (!this.maps.has(key) && this.source) this.maps.set(key, readMap(await this.source.map(method, distance, layers ?? [])));
+    if (!this.maps.has(key) && this.source) this.maps.set(key, this.readMap(await this.source.map(method, distance, layers ?? [])));
     const found = this.maps.get(key) ?? this.maps.get(mapKey(method, distance, null));
     if (!found) throw new Error("This map is not in the report.");
     return found;
@@ -226,12 +242,6 @@ function mapKey(method, distance, layers) {
 function outcomeOf({ label, cause }) {
   if (label === "bad") return cause ?? "bad";
   return label ?? "unlabelled";
-}
-
-function readMap(map) {
-  const [x, y] = [shorts(map.x), shorts(map.y)];
-  const scale = (values) => Float32Array.from(values, (value) => (value === 0 ? NaN : (value - 1) / (GRID - 1)));
-  return { ...map, x: scale(x), y: scale(y) };
 }
 
 function bytesOf(text) {

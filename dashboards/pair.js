@@ -87,7 +87,7 @@ function measured({ measures, euclidean, mantel, estimated }) {
   const told = (name, text, share = 1) => {
     if (!estimated) return text;
     const off = estimated.errors[name];
-    return off === null || off === undefined ? `≈ ${text}` : `≈ ${text} ± ${brief(Number((off * share).toPrecision(2)))}`;
+    return off === null || off === undefined ? `≈\u00a0${text}` : `≈\u00a0${text}\u00a0±\u00a0${brief(Number((off * share).toPrecision(2)))}`;
   };
   const rows = Object.entries(measures).map(([name, value]) => [
     NAMES[name] ?? name,

@@ -45,11 +45,11 @@ History = Callable[["Run", str], Sequence[tuple[int, int, float]]]
 
 
 class MapRow(TypedDict):
-    """Positions on one map, for each snapshot in their order.
+    """Positions on one map, for each snapshot of its layers in their order.
 
     `x` and `y` are base64 of little-endian uint16: 1 to 65,535 from the left (bottom) to the right
     (top) of a square that holds all; 0 where a snapshot has no place. `causes` lie in [0, 1].
-    `layers` are those that the map was fitted on and holds; None for all.
+    `layers` are those that it was fitted on; None for all.
     """
 
     method: str
@@ -183,8 +183,12 @@ def map_row(
     positions: Mapping[int, Sequence[float]],
     layers: Sequence[str] | None = None,
 ) -> MapRow:
-    """The map of a scene for the page: `positions` are (x, y) by snapshot id."""
-    pairs = [positions.get(one.id) for one in snapshots]
+    """The map of a scene for the page: `positions` are (x, y) by snapshot id.
+
+    `snapshots` are all of the page; those of the map's layers are taken.
+    """
+    members = [one for one in snapshots if layers is None or one.layer in layers]
+    pairs = [positions.get(one.id) for one in members]
     placed = np.array([pair for pair in pairs if pair is not None], dtype=np.float64)
     low = placed.min(axis=0) if len(placed) else np.zeros(2)
     extent = float((placed.max(axis=0) - low).max()) if len(placed) else 0.0
