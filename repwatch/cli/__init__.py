@@ -173,7 +173,16 @@ def draw_map(
         typer.Option("--run", help="The run to watch; without it all that are not landmarks."),
     ] = None,
     method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
-    distance: Annotated[str, typer.Option(help="A distance of repwatch.similarity.")] = "euclidean",
+    distance: Annotated[
+        str,
+        typer.Option(
+            help="euclidean, cosine, pearson, spearman, cka or cka_unbiased, of the RDMs."
+        ),
+    ] = "euclidean",
+    layer: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A layer to map; may be given again. All layers if absent."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -184,7 +193,8 @@ def draw_map(
 
     opened = open_registry(registry)
     chosen = opened.run(run) if run else None
-    scene = map_registry(opened, run=chosen, settings=MapSettings(distance, method))
+    settings = MapSettings(distance, method, layers=tuple(layer) if layer else None)
+    scene = map_registry(opened, run=chosen, settings=settings)
     if as_json:
         print_json(scene)
         return
@@ -205,8 +215,18 @@ def report(
     ),
     distance: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Distance of the maps in it; may be given again. All if absent."),
+        typer.Option(
+            help="Distance of the maps in it: euclidean, cosine, pearson, spearman, cka; may be "
+            "given again. All if absent."
+        ),
     ] = None,
+    each_layer: Annotated[
+        bool,
+        typer.Option(
+            help="Hold a map of each single layer too, by each distance. Without, the file is made "
+            "sooner, and layers are hidden or shown on the maps of all."
+        ),
+    ] = True,
     title: Annotated[str, typer.Option(help="The page's title.")] = "RepWatch",
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     registry: RegistryOption = None,
@@ -219,12 +239,13 @@ def report(
     from repwatch.report import DISTANCES, write_report
 
     with counted(errors, transient=True) as bar:
-        task = bar.add_task("Reading trajectories", total=None)
+        task = bar.add_task("Reading trajectories, making maps", total=None)
         write_report(
             open_registry(registry),
             out,
             runs=runs or (),
             distances=distance or DISTANCES,
+            each_layer=each_layer,
             title=title,
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

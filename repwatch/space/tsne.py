@@ -33,8 +33,13 @@ def fit_tsne(
     seed: int,
     perplexity: float,
     progress: Callable[[float, str], None] | None = None,
+    start: Float64 | None = None,
 ) -> tuple[Float64, float]:
-    """(n, 2) positions and the effective perplexity; the same for the same seed and machine."""
+    """(n, 2) positions and the effective perplexity; the same for the same seed and machine.
+
+    From `start` (n, 2), where the points lay before, they move without exaggerated attraction,
+    which would draw together what has its place.
+    """
     tell = progress or (lambda share, what: None)
     n = len(vectors)
     effective = effective_perplexity(perplexity, n)
@@ -48,11 +53,12 @@ def fit_tsne(
         progress=lambda share: tell(0.4 * share, "finding neighbours"),
     )
     embedding = descend(
-        start_from(principal_axes(reduced)[1], seed),
+        start_from(principal_axes(reduced)[1], seed) if start is None else start,
         neighbours,
         distances,
         effective,
         progress=lambda share: tell(0.4 + 0.6 * share, "fitting"),
+        unfolded=start is not None,
     )
     tell(1.0, "fitted")
     return embedding, effective
