@@ -28,7 +28,7 @@ from repwatch.drift.features import (
     read_histories,
     shared_checkpoints,
 )
-from repwatch.drift.layers import match_layers, rename_layers
+from repwatch.drift.layers import match_layers, rename_layers, why_incomparable
 from repwatch.drift.points import OddPoint, find_odd_points
 from repwatch.drift.settings import Settings, combine
 from repwatch.drift.stage import SIGNALS, Score, Stage
@@ -39,6 +39,7 @@ __all__ = ["FEWEST_GOOD", "DriftDetector"]
 
 FEWEST_GOOD = 5
 _MOST_CHECKPOINTS = 12
+_UNPROMISED = "That is said of the landmarks' architecture, and not of others."
 
 
 class DriftDetector:
@@ -186,12 +187,15 @@ class DriftDetector:
             "run": history.run.name,
             "checkpoint": checkpoint,
             "step": history.steps[checkpoint],
-            "promise": self.promise,
+            "promise": f"{self.promise} {_UNPROMISED}" if match else self.promise,
             "matched": match,
         }
         stage = self._stages.get(checkpoint)
         if stage is None or self.limits is None:
             return Assessment(**common, silent=self._why_silent(checkpoint))
+        other = why_incomparable(history.layers, match)
+        if other is not None:
+            return Assessment(**(common | {"matched": {}}), silent=other)
         if match:
             history = rename_layers(history, match)
         rows = stage.rows(history)
