@@ -3,11 +3,13 @@
     histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
 
 Two forests, one on the curves and one on the RDMs, are averaged; a guard on the loss stands beside
-them, since faults that no landmark has are seen best by it. Each of the two scores is in units of
-how far the good landmarks' own upper tail reaches at that checkpoint, and has a conformal limit:
-the ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest scores over all checkpoints,
-so that of good runs a share of at most `a` is flagged at any time of the run (Vovk et al. 2005).
-Of the false alarms that are allowed, four fifths are the forests' and one fifth is the guard's.
+them, since faults that no landmark has are seen best by it. The forests' score is the log-odds of a
+bad end, calibrated at each checkpoint, so that little is flagged where little can be told; the
+guard's (and the forests' without bad landmarks) is in units of how far the good landmarks' own
+upper tail reaches there. Each of the two has a conformal limit: the ceil((1 - a)(n + 1))-th
+smallest of the n good landmarks' largest scores over all checkpoints, so that of good runs a share
+of at most `a` is flagged at any time of the run (Vovk et al. 2005). Of the false alarms that are
+allowed, four fifths are the forests' and one fifth is the guard's.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ __all__ = ["FEWEST_GOOD", "DriftDetector"]
 
 FEWEST_GOOD = 5
 _MOST_CHECKPOINTS = 12
+_LEAST_LIMIT = 0.1
 _UNPROMISED = "That is said of the landmarks' architecture, and not of others."
 
 
@@ -200,7 +203,11 @@ class DriftDetector:
             history = rename_layers(history, match)
         rows = stage.rows(history)
         told = stage.score(history, rows)
-        parts = (told.forest / self.limits.forest, told.guard / self.limits.guard)
+        usual = stage.usual_score
+        parts = (
+            (told.forest - usual) / max(self.limits.forest - usual, _LEAST_LIMIT),
+            told.guard / self.limits.guard,
+        )
         alarm = max(parts) > 1
         by_training = stage.causes(rows) if alarm or explain else {}
         causes = combine(by_training, self._settings.causes(history.run.hparams))
@@ -311,4 +318,4 @@ class DriftDetector:
             return 1.0
         own = sorted(largest)
         rank = min(math.ceil((1 - share) * (len(own) + 1)), len(own))
-        return max(own[rank - 1], 0.1)
+        return max(own[rank - 1], _LEAST_LIMIT)
