@@ -144,6 +144,8 @@ def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) 
     assert high.cause == "too high"
     assert low.causes["too low"] > low.causes_by_training["too low"]
     assert high.causes_by_training == low.causes_by_training
+    healthy = history(template, "healthy", None, np.random.default_rng(8))
+    assert detector.judge(give(healthy, 1.0), (0, 1)).cause is None
     assert (high.p_bad, high.score, high.alarm) == (low.p_bad, low.score, low.alarm)
 
 

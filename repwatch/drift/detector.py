@@ -199,41 +199,42 @@ class DriftDetector:
         other = why_incomparable(history.layers, match)
         if other is not None:
             return Assessment(**(common | {"matched": {}}), silent=other)
-        if match:
-            history = rename_layers(history, match)
+        known_as = rename_layers(history, match) if match else history
+        told = self._tell(stage, self.limits, known_as, explain)
+        layer = told.pop("layer")
+        return Assessment(**common, **told, layer=match.get(layer, layer))
+
+    def _tell(self, stage: Stage, limits: Score, history: History, explain: bool) -> dict[str, Any]:
+        """What the stage says of a run that has the landmarks' layers."""
         rows = stage.rows(history)
         told = stage.score(history, rows)
         usual = stage.usual_score
-        parts = (
-            (told.forest - usual) / max(self.limits.forest - usual, _LEAST_LIMIT),
-            told.guard / self.limits.guard,
-        )
-        alarm = max(parts) > 1
+        forest = (told.forest - usual) / max(limits.forest - usual, _LEAST_LIMIT)
+        guard = told.guard / limits.guard
+        alarm = max(forest, guard) > 1
         by_training = stage.causes(rows) if alarm or explain else {}
-        causes = combine(by_training, self._settings.causes(history.run.hparams))
-        layer = stage.strangest_layer(rows)
+        by_settings = self._settings.causes(history.run.hparams) if by_training else {}
+        causes = combine(by_training, by_settings)
         near = [
-            Near(one.run.name, one.run.label or "", one.run.cause, one.steps[checkpoint], away)
-            for one, away in stage.nearest(rows)
+            Near(one.run.name, one.run.label or "", one.run.cause, one.steps[stage.checkpoint], far)
+            for one, far in stage.nearest(rows)
         ]
-        outside = near[0].distance
         good = [one.run.hparams for one in self.landmarks if one.run.label == "good"]
-        return Assessment(
-            **common,
-            score=max(parts),
-            alarm=alarm,
-            by_guard=parts[1] > parts[0],
-            p_bad=told.p_bad,
-            causes=causes,
-            causes_by_training=by_training,
-            cause=next(iter(causes), None),
-            layer=None if layer is None else match.get(layer, layer),
-            nearest=tuple(near),
-            outside=outside,
-            unlike=outside > stage.usual,
-            advice=advise(history.run.hparams, good),
-            layers_missing=stage.missing(history),
-        )
+        return {
+            "score": max(forest, guard),
+            "alarm": alarm,
+            "by_guard": guard > forest,
+            "p_bad": told.p_bad,
+            "causes": causes,
+            "causes_by_training": by_training,
+            "cause": next(iter(causes), None),
+            "layer": stage.strangest_layer(rows),
+            "nearest": tuple(near),
+            "outside": near[0].distance,
+            "unlike": near[0].distance > stage.usual,
+            "advice": advise(history.run.hparams, good),
+            "layers_missing": stage.missing(history),
+        }
 
     def find_odd_points(self, history: History, told: Assessment) -> tuple[OddPoint, ...]:
         """The probe points that drive what was told: most deviating first, in its layer.
