@@ -51,6 +51,8 @@ DISTANCES = similarity.SKETCHED_DISTANCES
 # In the order in which they use each other.
 PAGE_MODULES = (
     "marks.js",
+    "hand.js",
+    "room.js",
     "colours.js",
     "document.js",
     "layout.js",
@@ -66,6 +68,7 @@ PAGE_MODULES = (
     "gallery.js",
     "stepbar.js",
     "finding.js",
+    "toolbar.js",
     "workbench.js",
 )
 _PERMUTATIONS = 999
@@ -257,7 +260,7 @@ def write_report(
             "SCENE": content.replace("<", "\\u003c"),
             "MODULES": bundle((*PAGE_MODULES, "opened.js")),
         },
-        style="workbench.css",
+        styles=("panels.css", "workbench.css"),
     )
     write_atomically(target, page)
     return target

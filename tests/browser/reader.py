@@ -140,6 +140,12 @@ class Reader:
     def press(self, selector: str, *keys: str) -> None:
         self.find(selector).send_keys(*keys)
 
+    def touch(self, kind: str, fingers: list[tuple[float, float]]) -> None:
+        """Fingers at these places of the window: touchStart, touchMove, or touchEnd with none."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
+        event = {"type": kind, "touchPoints": points}
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
     def step_back(self) -> None:
         before = self.text(".step")
         self.press("footer input", Keys.ARROW_LEFT)
