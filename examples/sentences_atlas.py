@@ -171,7 +171,7 @@ def tell_retrieval(name: str, ranks: Array) -> str:
 def represent(
     learned: Sequence[tuple[str, str]], held: Sequence[tuple[str, str]], names: tuple[str, str]
 ) -> tuple[Array, tuple[Array, Array]]:
-    """Vectors (2n, d) of held-out pairs, language by language in turn, and how each is found.
+    """Vectors (2n, d) of held-out pairs, in the order of `interleave`, and the ranks (n,) twice.
 
     Prints how often the translation is the nearest.
     """
@@ -183,25 +183,32 @@ def represent(
     print(tell_retrieval(f"{names[0]} to {names[1]}", ranks[0]))
     print(tell_retrieval(f"{names[1]} to {names[0]}", ranks[1]))
     print(tell_retrieval("by spelling, nothing learned", rank_by_spelling(held)))
-    return np.stack([first, second], axis=1).reshape(2 * len(held), -1).astype(np.float32), ranks
+    return np.array(interleave(first, second), dtype=np.float32), ranks
 
 
 def interleave(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-    """Both languages in turn: of points drawn in this order, neither covers the other."""
-    return [item for both in zip(first, second, strict=True) for item in both]
+    """The two of each pair, by turns the one or the other first.
+
+    Points are drawn in this order, and the two of a pair lie close: so neither language covers the
+    other.
+    """
+    pairs = enumerate(zip(first, second, strict=True))
+    return [item for at, (a, b) in pairs for item in ((b, a) if at % 2 else (a, b))]
 
 
 def tell_map(positions: Array) -> str:
     """Whether translations lie together on the map, and whether the languages mix."""
-    rows = np.arange(len(positions))[:, None]
-    wanted = min(NEIGHBOURS, len(positions) - 1)
+    count = len(positions)
+    rows = np.arange(count)[:, None]
+    language = np.array(interleave([0] * (count // 2), [1] * (count // 2)))
+    wanted = min(NEIGHBOURS, count - 1)
     near = NearestNeighbors(n_neighbors=wanted + 1).fit(positions)
     found = near.kneighbors(positions, return_distance=False)
     together = float((found == rows ^ 1).any(1).mean())
-    mixed = float((found[:, 1:] % 2 != rows % 2).mean())
+    mixed = float((language[found[:, 1:]] != language[:, None]).mean())
     return (
         f"On the map, the translation is among the {wanted} nearest points of "
-        f"{100 * together:.0f} % of sentences (chance {100 * wanted / (len(rows) - 1):.2f} %); "
+        f"{100 * together:.0f} % of sentences (chance {100 * wanted / (count - 1):.2f} %); "
         f"{100 * mixed:.0f} % of neighbours are of the other language (50 % if fully mixed)."
     )
 
@@ -217,7 +224,7 @@ def first_words(sentences: Sequence[str]) -> list[str]:
 def make_columns(
     held: Sequence[tuple[str, str]], names: tuple[str, str], ranks: tuple[Array, Array]
 ) -> dict[str, list[Any]]:
-    """What a person sees of each sentence; the two of a pair stand in neighbouring rows."""
+    """What a person sees of each sentence, in the order of `interleave`."""
     first, second = ([pair[side] for pair in held] for side in (0, 1))
     sentences = interleave(first, second)
     lengths = [len(text.split()) for text in sentences]
@@ -227,7 +234,7 @@ def make_columns(
     return {
         "sentence": sentences,
         "translation": interleave(second, first),
-        "language": list(names) * len(held),
+        "language": interleave([names[0]] * len(held), [names[1]] * len(held)),
         "first word": interleave(first_words(first), first_words(second)),
         "words": lengths,
         "found": ["first" if n < 1 else "in ten" if n < 10 else "no" for n in nearer],

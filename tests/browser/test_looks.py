@@ -113,14 +113,10 @@ def test_a_picture_fills_its_panel_and_no_other_turn_would_make_it_much_larger(
     page: Reader, size: tuple[int, int], panel: str
 ) -> None:
     page.resize(*size)
-    page.driver.execute_script("window.location.reload()")
+    page.driver.refresh()
     page.wait_state("drawn")
-    count = (
-        COUNT
-        if "middle" in panel
-        else int(page.find(".space .plot").get_attribute("data-points") or 0)
-    )
-    page.wait("!document.hidden")
+    points = page.wait("document.querySelector('.space .plot').dataset.points")
+    count = COUNT if "middle" in panel else int(points)
     canvas = page.find(panel).size
     room = np.array([canvas["width"], canvas["height"]]) - 2 * MARGIN
     places = np.array(page.driver.execute_script(PLACES, panel, count), dtype=float)
@@ -172,9 +168,8 @@ def test_every_text_has_the_contrast_that_reading_wants(
 
 def test_what_is_pressed_is_large_enough_for_mouse_and_finger(page: Reader) -> None:
     assert page.driver.execute_script(SMALL, 24) == []
-    media = [{"name": "pointer", "value": "coarse"}]
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
-    page.resize(420, 900)
+    page.use_fingers(True)
+    page.wait("matchMedia('(pointer: coarse)').matches")
     assert page.driver.execute_script(SMALL, 35) == []
 
 
