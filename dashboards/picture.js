@@ -85,6 +85,8 @@ export class Picture {
   /** Turns a picture onto the one before, so that one sees which points moved, and shows it. */
   place(made) {
     const { bench, scatter } = this;
+    // A picture that was hidden until now chooses its turn by the size that it has.
+    if (scatter.size[0] < 20) scatter.resize();
     const fits = (view) => view && view.x.length === made.x.length;
     const glide = Boolean(fits(this.view));
     const reference = [this.view, bench.reference].find(fits);

@@ -67,14 +67,15 @@ export class Workbench {
     const layers = scene.page.trajectories.filter((one) => one.run === follow).map((one) => one.layer);
     const layer = layers.at(-1) ?? scene.layers.at(-1) ?? "";
     const columns = Object.keys(scene.points.columns);
+    const method = scene.usualMethod();
     return {
       mode: "space",
       follow,
       run: follow,
       layer,
       step: scene.stepsOf(follow).at(-1) ?? 0,
-      method: scene.usualMethod(),
-      distance: scene.page.maps[0]?.distance ?? "euclidean",
+      method,
+      distance: scene.page.maps.find((map) => map.method === method)?.distance ?? "euclidean",
       colour: "outcome",
       view: "pca",
       by: columns.find((name) => name === "class") ?? columns.find((name) => name === "label") ?? columns[0] ?? "",
