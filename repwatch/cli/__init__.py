@@ -3,7 +3,7 @@
 repwatch demo | runs | show | label | suggest-labels | check | backtest | map | report | compare |
 atlas, each with --help, those that read and tell with --json.
 
-drift.py      check, backtest
+drift.py      check, backtest            holdout.py   what backtest prints of a hold-out
 landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
 """
 

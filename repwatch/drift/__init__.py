@@ -3,7 +3,7 @@
     registry --features--> History --stage, at each checkpoint--> score --detector--> Assessment
 
 Alarms come from the RDMs and the curves, never from positions on a map. `backtest` says on the
-user's own runs what a flag is worth.
+user's own runs what a flag is worth, `backtest_without` where landmarks are missing.
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ from repwatch.drift.assessment import Assessment, Near
 from repwatch.drift.backtest import Backtest, backtest
 from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
 from repwatch.drift.features import Checkpoint, History, Reader, read_histories
+from repwatch.drift.holdout import HOLD_OUTS, Did, HoldOut, Row, backtest_without
 
 __all__ = [
     "FEWEST_GOOD",
+    "HOLD_OUTS",
     "Assessment",
     "Backtest",
     "Checkpoint",
+    "Did",
     "DriftDetector",
     "History",
+    "HoldOut",
     "Near",
     "Reader",
+    "Row",
     "backtest",
+    "backtest_without",
     "read_histories",
 ]
