@@ -1,12 +1,15 @@
 // The document of a page, read: columns as arrays, views of representations on demand.
 
-const PAGE_VERSION = 1;
+import { euclidean, mantelTest, measuresOf } from "./similarity.js";
+
+const PAGE_VERSION = 2;
 const LEVELS = 4096;
 const GRID = 65535;
 
 /**
- * `whole` has page, points, and in a report comparisons. `source` is how a live page asks for what is
- * not in it: views(run, layer), map(method, distance) and compare(id, id), each a promise.
+ * `whole` has page, points, and in a report excerpted and comparisons. `source` is how a live page asks
+ * for what is not in it: views(run, layer), map(method, distance, layers) and compare(id, id), each a
+ * promise.
  */
 export class Scene {
   constructor(whole, source = null) {
@@ -25,8 +28,9 @@ export class Scene {
     this.count = page.snapshots.step.length;
     this.k = page.neighbours;
     this.n = page.points;
-    this.maps = new Map(page.maps.map((map) => [`${map.method} ${map.distance}`, readMap(map)]));
+    this.maps = new Map(page.maps.map((map) => [mapKey(map.method, map.distance, map.layers), this.readMap(map)]));
     this.views = new Map();
+    this.excerpts = new Map();
     this.trajectoryOf = new Map();
     page.trajectories.forEach((trajectory, index) =>
       trajectory.snapshots.forEach((row, place) => this.trajectoryOf.set(row, [index, place])),
@@ -111,30 +115,98 @@ export class Scene {
     return views;
   }
 
-  async map(method, distance) {
-    const key = `${method} ${distance}`;
-    if (!this.maps.has(key) && this.source) this.maps.set(key, readMap(await this.source.map(method, distance)));
-    const found = this.maps.get(key);
+  /** The method that a page begins with: t-SNE, or what a report without it holds. */
+  usualMethod() {
+    const held = this.page.maps.map((map) => map.method);
+    return this.source || held.length === 0 || held.includes("tsne") ? "tsne" : held[0];
+  }
+
+  /** Which layers a map is to be made of, where some are switched off; null for all. */
+  chosenLayers(off) {
+    const chosen = this.layers.filter((layer) => !off.includes(layer));
+    return chosen.length === 0 || chosen.length === this.layers.length ? null : chosen;
+  }
+
+  /** Whether a map is at hand; a report makes do with that of all layers. */
+  hasMap(method, distance, layers = null) {
+    return this.maps.has(mapKey(method, distance, layers)) || (!this.source && this.maps.has(mapKey(method, distance, null)));
+  }
+
+  /** A map's positions for every snapshot, in [0, 1]; NaN where it has none. */
+  readMap(map) {
+    const scale = (text) => Float32Array.from(shorts(text), (value) => (value === 0 ? NaN : (value - 1) / (GRID - 1)));
+    const [x, y] = [scale(map.x), scale(map.y)];
+    if (!map.layers) return { ...map, x, y };
+    const wanted = new Set(map.layers.map((layer) => this.layers.indexOf(layer)));
+    const rows = this.snapshots.layer.flatMap((layer, row) => (wanted.has(layer) ? [row] : []));
+    const spread = (values) => {
+      const every = new Float32Array(this.count).fill(NaN);
+      rows.forEach((row, at) => (every[row] = values[at]));
+      return every;
+    };
+    // Of a registry that has grown since the document was made: the page is read again soon.
+    return rows.length === x.length ? { ...map, x: spread(x), y: spread(y) } : { ...map, x, y };
+  }
+
+  /** The map of these layers; in a report that does not hold it, the map of all. */
+  async map(method, distance, layers = null) {
+    const key = mapKey(method, distance, layers);
+    if (!this.maps.has(key) && this.source) this.maps.set(key, this.readMap(await this.source.map(method, distance, layers ?? [])));
+    const found = this.maps.get(key) ?? this.maps.get(mapKey(method, distance, null));
     if (!found) throw new Error("This map is not in the report.");
     return found;
   }
 
-  /** {measures: {name: number | null}, mantel: {r, p, permutations} | null} or null where unknown. */
+  /**
+   * {measures: {name: number | null}, euclidean, mantel: {r, p, permutations} | null, estimated}. What
+   * a report does not hold of a pair it estimates from excerpts: then `estimated`, or that of mantel,
+   * is {points, pairs, errors}.
+   */
   async compare(a, b) {
     const { id } = this.snapshots;
     if (this.source) return this.source.compare(id[a], id[b]);
     const { comparisons } = this;
-    const [i, j] = [comparisons.snapshots.indexOf(a), comparisons.snapshots.indexOf(b)];
-    if (i < 0 || j < 0) return null;
+    const exact = this.compared(comparisons.snapshots.indexOf(a), comparisons.snapshots.indexOf(b));
+    if (exact?.mantel) return exact;
+    const { permutations, errors } = comparisons;
+    const [first, second] = await Promise.all([this.excerpt(a), this.excerpt(b)]);
     const size = comparisons.snapshots.length;
-    const read = (text) => {
-      const value = shorts(text)[i * size + j];
-      return value === 0 ? null : ((value - 1) / (GRID - 1)) * 2 - 1;
+    const estimated = { points: this.excerpted.length, pairs: (size * (size - 1)) / 2, errors };
+    const tested = mantelTest(first, second, permutations);
+    const mantel = tested && { ...tested, permutations, estimated };
+    if (exact) return { ...exact, mantel };
+    const share = (this.n * (this.n - 1)) / 2 / first.length;
+    return { measures: measuresOf(first, second), euclidean: euclidean(first, second) * Math.sqrt(share), mantel, estimated };
+  }
+
+  /** What the report holds of the pair (i, j) of last snapshots; null where it does not. */
+  compared(i, j) {
+    if (i < 0 || j < 0 || i === j) return null;
+    const { comparisons } = this;
+    const size = comparisons.snapshots.length;
+    const [low, high] = [Math.min(i, j), Math.max(i, j)];
+    const place = size * low - (low * (low + 1)) / 2 + high - low - 1;
+    const share = (text) => {
+      const value = shorts(text)[place];
+      return value === 0 ? null : (value - 1) / (GRID - 1);
     };
-    const measures = Object.fromEntries(Object.entries(comparisons.measures).map(([name, text]) => [name, read(text)]));
+    const measures = Object.fromEntries(
+      Object.entries(comparisons.measures).map(([name, text]) => [name, share(text) === null ? null : share(text) * 2 - 1]),
+    );
+    const { scale, rows } = comparisons.euclidean;
     const tested = comparisons.mantel.find(([x, y]) => (x === i && y === j) || (x === j && y === i));
     const mantel = tested ? { r: measures.pearson, p: tested[2], permutations: comparisons.permutations } : null;
-    return { measures, mantel };
+    return { measures, euclidean: share(rows) * scale, mantel };
+  }
+
+  /** A promise of the RDM of the excerpted points of a snapshot, condensed. */
+  async excerpt(row) {
+    const [index, place] = this.trajectoryOf.get(row);
+    if (!this.excerpts.has(index)) {
+      const { excerpts, snapshots } = this.page.trajectories[index];
+      this.excerpts.set(index, unpackExcerpts(await inflate(excerpts), snapshots.length));
+    }
+    return this.excerpts.get(index)[place];
   }
 
   /** Distance of every snapshot to one, from the leading components of their sketches; NaN where none. */
@@ -162,16 +234,14 @@ export class Scene {
   }
 }
 
+function mapKey(method, distance, layers) {
+  return JSON.stringify([method, distance, layers && [...layers].sort()]);
+}
+
 /** The group that a run belongs to: its cause, else "good", "bad" or "unlabelled". */
 function outcomeOf({ label, cause }) {
   if (label === "bad") return cause ?? "bad";
   return label ?? "unlabelled";
-}
-
-function readMap(map) {
-  const [x, y] = [shorts(map.x), shorts(map.y)];
-  const scale = (values) => Float32Array.from(values, (value) => (value === 0 ? NaN : (value - 1) / (GRID - 1)));
-  return { ...map, x: scale(x), y: scale(y) };
 }
 
 function bytesOf(text) {
@@ -190,6 +260,18 @@ async function inflate(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+/** See repwatch/scene/excerpts.py for how they are packed. */
+function unpackExcerpts(bytes, snapshots) {
+  const largest = new Float32Array(bytes.slice(0, 4 * snapshots).buffer);
+  const size = (bytes.length - 4 * snapshots) / snapshots;
+  const levels = new Uint8Array(size);
+  return Array.from(largest, (unit, snapshot) => {
+    const from = 4 * snapshots + snapshot * size;
+    for (let at = 0; at < size; at += 1) levels[at] += bytes[from + at];
+    return Float64Array.from(levels, (level) => (level / 255) * unit);
+  });
+}
+
 /** See repwatch/scene/views.py for how they are packed. */
 function unpackViews(bytes, snapshots, n, k) {
   const size = snapshots * n * 2;
@@ -198,19 +280,42 @@ function unpackViews(bytes, snapshots, n, k) {
   const total = snapshots * n * k;
   const views = [];
   const place = new Uint16Array(n * 2);
-  const near = new Uint16Array(n * k);
   for (let snapshot = 0; snapshot < snapshots; snapshot += 1) {
     for (let at = 0; at < n * 2; at += 1) {
       const from = snapshot * n * 2 + at;
       place[at] = (place[at] + bytes[from] + 256 * bytes[size + from]) % LEVELS;
     }
-    for (let at = 0; at < n * k; at += 1) {
-      const from = lists + snapshot * n * k + at;
-      near[at] ^= bytes[from] + (wide ? 256 * bytes[from + total] : 0);
-    }
+    const first = lists + snapshot * n * k;
+    const ranks = Uint16Array.from({ length: n * k }, (_, at) => bytes[first + at] + (wide ? 256 * bytes[first + at + total] : 0));
     const axis = (first) =>
       Float32Array.from({ length: n }, (_, point) => (place[2 * point + first] / (LEVELS - 1)) * 2 - 1);
-    views.push({ x: axis(0), y: axis(1), near: near.slice() });
+    views.push(lazily({ x: axis(0), y: axis(1) }, place.slice(), ranks, n, k));
   }
   return views;
+}
+
+/** The view with `near`, which is found when it is asked for: it takes some milliseconds. */
+function lazily(view, place, ranks, n, k) {
+  let near = null;
+  Object.defineProperty(view, "near", { get: () => (near ??= neighboursOf(place, ranks, n, k)), enumerable: true });
+  return view;
+}
+
+/** The k nearest neighbours of each point out of their ranks by distance in the picture. */
+function neighboursOf(place, ranks, n, k) {
+  const near = new Uint16Array(n * k);
+  const keys = new Float64Array(n);
+  for (let point = 0; point < n; point += 1) {
+    for (let other = 0; other < n; other += 1) {
+      const [dx, dy] = [place[2 * other] - place[2 * point], place[2 * other + 1] - place[2 * point + 1]];
+      keys[other] = (dx * dx + dy * dy) * n + other;
+    }
+    keys[point] = -n + point;
+    keys.sort();
+    for (let at = point * k; at < (point + 1) * k; at += 1) {
+      const key = keys[ranks[at]];
+      near[at] = ((key % n) + n) % n;
+    }
+  }
+  return near;
 }

@@ -111,5 +111,6 @@ export function turnOnto(view, reference) {
   const [c, s] = [cos / size, sin / size];
   const x = Float32Array.from(view.x, (value, i) => c * value - mirror * s * view.y[i]);
   const y = Float32Array.from(view.x, (value, i) => s * value + mirror * c * view.y[i]);
-  return { ...view, x, y };
+  // What else the view tells is only looked up when it is asked for.
+  return Object.assign(Object.create(view), { x, y });
 }

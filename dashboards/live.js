@@ -5,7 +5,7 @@ import { Scene } from "./document.js";
 import { Workbench } from "./workbench.js";
 import { choice } from "./widgets.js";
 
-const DISTANCES = ["euclidean", "cosine", "pearson"];
+const DISTANCES = ["euclidean", "cosine", "pearson", "spearman", "cka"];
 
 /** `ask(route, parameters)` gives a promise of {content, tag}. */
 export class Live {
@@ -58,10 +58,11 @@ export class Live {
 
   source(registry) {
     const read = async (route, parameters) => (await this.ask(route, { registry, ...parameters })).content;
+    const told = (layers) => (layers.length ? { layers: JSON.stringify(layers) } : {});
     return {
       distances: DISTANCES,
       views: (run, layer) => read("views", { run, layer }),
-      map: (method, distance) => read("positions", { method, distance }),
+      map: (method, distance, layers) => read("positions", { method, distance, ...told(layers) }),
       compare: (a, b) => read("compare", { a, b }),
     };
   }

@@ -122,7 +122,8 @@ function grow(trace, meta) {
 
 const KEPT = new Set(["meta", "x", "y", "customdata", "hovertext"]);
 
-function recolour(value, dark) {
+/** What a figure holds, with the dark colour in the place of each light one. */
+export function recolour(value, dark) {
   if (typeof value === "string") return dark[value] ?? value;
   if (Array.isArray(value)) return value.map((item) => recolour(item, dark));
   if (value === null || typeof value !== "object") return value;

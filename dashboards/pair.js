@@ -5,6 +5,7 @@ import { Picture } from "./picture.js";
 import { brief, pressable } from "./widgets.js";
 
 const NAMES = {
+  euclidean: "euclidean distance of the RDMs",
   cosine: "cosine of the RDMs",
   pearson: "Pearson correlation",
   spearman: "Spearman correlation",
@@ -58,14 +59,9 @@ export class Pair {
       failure = error.message;
     }
     if (key !== this.key) return;
-    for (const [name, value] of Object.entries(found?.measures ?? {})) rows.push([NAMES[name] ?? name, value]);
-    if (found?.mantel) rows.push(["Mantel p", found.mantel.p]);
-    this.numbers.replaceChildren(
-      ...rows.flatMap(([name, value]) => [
-        element("dt", {}, name),
-        element("dd", {}, value === null ? "not defined" : name === "Mantel p" ? brief(value) : value.toFixed(3)),
-      ]),
-    );
+    const words = rows.map(([name, value]) => [name, value.toFixed(3)]);
+    if (found) words.push(...measured(found));
+    this.numbers.replaceChildren(...words.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
     this.told.textContent = failure ?? this.source(found, a === b);
   }
 
@@ -75,12 +71,29 @@ export class Pair {
     const chance = (scene.k / (scene.n - 1)).toFixed(3);
     const common = `Neighbours in common: of the ${scene.k} nearest of each point; ${chance} by chance.`;
     if (same) return `${common} A and B are the same representation.`;
-    if (found === null) {
-      return `${common} The report holds the other measures for the last snapshot of each trajectory alone: take those, or open this registry in TensorBoard.`;
-    }
-    const tested = found.mantel
-      ? `Mantel p from ${found.mantel.permutations} relabellings of the points.`
-      : "Mantel's test is not in this report for the two: it holds it for a watched and another run, layer by layer.";
-    return `${common} The other measures are of the two RDMs themselves. ${tested}`;
+    const tested = found.mantel ? ` Mantel p from ${found.mantel.permutations} relabellings of the points.` : "";
+    const estimated = found.estimated ?? found.mantel?.estimated;
+    if (!estimated) return `${common} The other measures are of the two RDMs themselves.${tested}`;
+    const { points, pairs } = estimated;
+    const few = `≈ estimated from ${points} of the ${scene.n} probe points`;
+    if (!found.estimated) return `${common} The other measures are of the two RDMs themselves.${tested} ${few}.`;
+    const sure = pairs > 0 ? `, ± as far as it was off in 95 % of ${brief(pairs)} pairs whose exact measures this report holds` : "";
+    return `${common} ${few}${sure}.${tested} Exact: for the last snapshots of trajectories, and in TensorBoard's tab.`;
   }
+}
+
+/** [name, words] of each measure; what is estimated says so, and how far it may be off. */
+function measured({ measures, euclidean, mantel, estimated }) {
+  const told = (name, text, share = 1) => {
+    if (!estimated) return text;
+    const off = estimated.errors[name];
+    return off === null || off === undefined ? `≈\u00a0${text}` : `≈\u00a0${text}\u00a0±\u00a0${brief(Number((off * share).toPrecision(2)))}`;
+  };
+  const rows = Object.entries(measures).map(([name, value]) => [
+    NAMES[name] ?? name,
+    value === null ? "not defined" : told(name, value.toFixed(3)),
+  ]);
+  rows.push([NAMES.euclidean, told("euclidean", brief(euclidean), euclidean)]);
+  if (mantel) rows.push(["Mantel p", `${mantel.estimated ? "≈ " : ""}${brief(mantel.p)}`]);
+  return rows;
 }

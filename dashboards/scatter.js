@@ -50,7 +50,7 @@ export class Scatter {
   current() {
     const share = this.share();
     if (!this.from || share >= 1) return { x: this.x, y: this.y };
-    const mix = (a, b) => Float32Array.from(b, (value, index) => a[index] + (value - a[index]) * share);
+    const mix = (a, b) => Float32Array.from(b, (value, index) => (Number.isFinite(a[index]) ? a[index] + (value - a[index]) * share : value));
     return { x: mix(this.from.x, this.x), y: mix(this.from.y, this.y) };
   }
 

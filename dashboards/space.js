@@ -9,6 +9,7 @@ import { choice, layerLegend, legend, saver } from "./widgets.js";
 const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
 const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
 const FOLDED = 0.16;
+const PATIENCE = 350;
 
 export class Space {
   constructor(bench) {
@@ -27,6 +28,7 @@ export class Space {
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colours of the map" });
     this.marks = element("div", { className: "legend", role: "group", "aria-label": "Layers" });
     this.state = element("p", { className: "nothing", role: "status" });
+    this.told = element("p", { className: "detail made" });
     this.node = element(
       "section",
       { className: "panel space", "aria-label": "The space of representations" },
@@ -38,13 +40,13 @@ export class Space {
       ),
       element("div", { className: "controls" }, this.method.node, this.distance.node, this.colour.node),
       element("div", { className: "stage" }, this.scatter.node, this.state),
-      element("div", { className: "foot" }, this.legend, this.marks),
+      element("div", { className: "foot" }, this.legend, this.marks, this.told),
     );
   }
 
   async refresh() {
     const { scene, state, dark } = this.bench;
-    const methods = [...new Set([...scene.maps.keys()].map((key) => key.split(" ")[0]))];
+    const methods = [...new Set([...scene.maps.values()].map((map) => map.method))];
     const live = scene.source !== null;
     this.method.show((live ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
     const distances = live ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
@@ -63,20 +65,37 @@ export class Space {
 
   async place() {
     const { scene, state } = this.bench;
-    const key = `${state.method} ${state.distance}`;
-    if (this.placed === `${key} ${scene.stamp}`) return this.scatter.draw();
-    this.state.textContent = scene.maps.has(key) ? "" : "Making the map …";
+    const layers = scene.chosenLayers(state.layers);
+    const key = JSON.stringify([state.method, state.distance, layers, scene.stamp]);
+    this.wanted = key;
+    if (this.placed === key) {
+      this.state.textContent = this.empty();
+      return this.scatter.draw();
+    }
+    const at = [state.method, state.distance, layers];
+    if (!scene.hasMap(...at)) {
+      this.state.textContent = "Making the map …";
+      this.scatter.draw();
+      // A map is only asked for once the reader has chosen: who switches three layers off wants one.
+      if (layers) await new Promise((go) => setTimeout(go, PATIENCE));
+      if (this.wanted !== key) return undefined;
+    }
     try {
-      const map = await scene.map(state.method, state.distance);
-      if (key !== `${this.bench.state.method} ${this.bench.state.distance}`) return undefined;
+      const map = await scene.map(...at);
+      if (this.wanted !== key) return undefined;
       this.map = map;
-      this.placed = `${key} ${scene.stamp}`;
-      this.state.textContent = map.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
+      this.placed = key;
+      this.told.textContent = madeOf(map, layers);
+      this.state.textContent = this.empty();
       this.scatter.setPositions(map, bounds(map), this.scatter.x.length > 0);
     } catch (error) {
-      this.state.textContent = error.message;
+      if (this.wanted === key) this.state.textContent = error.message;
     }
     return undefined;
+  }
+
+  empty() {
+    return this.map.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
   }
 
   colours() {
@@ -147,7 +166,8 @@ export class Space {
     this.paintNames(pen, place, size, theme);
     this.paintChosen(pen, place, theme);
     this.scatter.node.dataset.points = String(drawn);
-    this.scatter.node.dataset.map = `${state.method} ${state.distance}`;
+    this.scatter.node.dataset.map = `${this.map.method} ${this.map.distance}`;
+    this.scatter.node.dataset.layers = (this.map.layers ?? []).join(" ");
   }
 
   /** The followed run: a line that grows darker with the steps, its newest point the largest. */
@@ -234,6 +254,13 @@ export class Space {
     pen.circle(x, y, 11.5, { stroke: theme.paper, width: 4 });
     pen.circle(x, y, 11.5, { stroke: theme.ink, width: held ? 2.4 : 1.4 });
   }
+}
+
+/** What the map was fitted on, where that is not simply all that is seen. */
+function madeOf(map, layers) {
+  if (map.layers) return `A map of ${map.layers.length === 1 ? "this layer" : "these layers"} alone.`;
+  if (layers) return "A map of all layers, some of them hidden: the report holds no map of this choice.";
+  return "";
 }
 
 function bounds({ x, y }) {

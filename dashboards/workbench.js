@@ -66,7 +66,7 @@ export class Workbench {
       run: follow,
       layer,
       step: scene.stepsOf(follow).at(-1) ?? 0,
-      method: "tsne",
+      method: scene.usualMethod(),
       distance: scene.page.maps[0]?.distance ?? "euclidean",
       colour: "outcome",
       view: "pca",

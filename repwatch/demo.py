@@ -250,7 +250,7 @@ def _near(registry: Registry, run: Run) -> Counter[str]:
     landmarks = find_landmarks(registry, run.probe, without=run.id)
     outcomes = {snapshot.id: snapshot.cause or str(snapshot.label) for snapshot in landmarks}
     last = [s for s in run.snapshots() if s.step == run.last_step and s.layer != "input"]
-    placement = LandmarkMap.fit(registry, landmarks, MapSettings()).place(registry, last, NEAREST)
+    placement = LandmarkMap.fit(registry, landmarks, MapSettings()).place(last, NEAREST)
     return Counter(outcomes[near.id] for one in placement for near in one.nearest)
 
 

@@ -1,11 +1,17 @@
-"""What several test modules share: small trainings through either Lightning namespace."""
+"""What several test modules share: trainings through either Lightning namespace, PostgreSQL."""
 
 from __future__ import annotations
 
+import uuid
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
 
 # Lightning's own, about this machine and not about RepWatch.
 LIGHTNING_NOISE = (
@@ -35,3 +41,35 @@ def pl(request: pytest.FixtureRequest) -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL database that lives as long as the tests."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    admin = create_engine(
+        POSTGRESQL, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3}
+    )
+    name = f"repwatch_test_{uuid.uuid4().hex[:12]}"
+    try:
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError as error:
+        pytest.skip(f"no PostgreSQL at {POSTGRESQL}: {str(error.orig).splitlines()[0]}")
+    yield POSTGRESQL.rsplit("/", 1)[0] + "/" + name
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def postgresql_schema(postgresql: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL schema, as search path."""
+    engine = create_engine(postgresql)
+    name = f"s{uuid.uuid4().hex[:12]}"
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+    yield f"{postgresql}?options=-csearch_path%3D{name}"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+    engine.dispose()

@@ -39,6 +39,11 @@ def call(registry: Registry, *words: str) -> Result:
         ["atlas"],
         ["check"],
         ["backtest"],
+        ["directions"],
+        ["export"],
+        ["import"],
+        ["prune"],
+        ["doctor"],
     ],
 )
 def test_every_command_has_help(command: list[str]) -> None:
@@ -145,6 +150,33 @@ def test_map_as_json_is_the_scene(registry: Registry) -> None:
     scene = json.loads(call(registry, "map", "--json", "--method", "pca").output)
     assert scene["version"] == 1
     assert scene["method"] == "pca"
+
+
+@pytest.mark.parametrize("distance", ["cka", "spearman", "pearson"])
+def test_map_takes_any_distance_and_the_layers_that_are_chosen(
+    registry: Registry, distance: str
+) -> None:
+    words = ["map", "--json", "--distance", distance, "--method", "pca", "--layer", "2"]
+    result = call(registry, *words)
+    assert result.exit_code == 0, result.output
+    scene = json.loads(result.output)
+    assert scene["distance"] == distance
+    assert scene["layers"] == ["2"]
+    assert len(scene["snapshots"]) == len(registry.snapshots(layer="2"))
+    wrong = call(registry, "map", "--json", "--layer", "nowhere")
+    assert wrong.exit_code != 0
+    assert "Got snapshots of other layers only: 1, 2, input" in str(wrong.exception)
+
+
+def test_a_report_without_maps_of_each_layer_is_smaller(registry: Registry, tmp_path: Path) -> None:
+    sizes = []
+    for option in ("--each-layer", "--no-each-layer"):
+        out = tmp_path / f"report{option}.html"
+        words = ["report", "current", "--out", str(out), "--distance", "spearman", option]
+        result = call(registry, *words)
+        assert result.exit_code == 0, result.output
+        sizes.append(out.read_text(encoding="utf-8").count('"distance":"spearman"'))
+    assert sizes == [3 * 4, 3]
 
 
 def test_reading_commands_do_not_make_a_registry(tmp_path: Path) -> None:

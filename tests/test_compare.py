@@ -247,7 +247,8 @@ def test_the_page_is_one_file_and_is_not_overwritten_unasked(book: Book, tmp_pat
     found = compare_runs(book.run("a"), book.run("</script>evil"))
     page = figures.write_comparison(found, tmp_path / "heatmap.html")
     text = page.read_text(encoding="utf-8")
-    assert "Plotly.newPlot" in text
+    assert "plotly.js v" in text
+    assert "default-src 'none'" in text
     assert "</script>evil" not in text
     assert 'src="http' not in text
     with pytest.raises(ConfigurationError, match="exists already"):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, History, Reader, backtest, read_histories, scores
+from repwatch.drift import DriftDetector, Reader, backtest, read_histories, scores
 from repwatch.drift.assessment import advise
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import NewSnapshot, Run
-from repwatch.registry.records import Label
+from tests.drift_helpers import (
+    CHECKPOINTS,
+    history,
+    population,
+    put_label,
+    record,
+    start_template,
+    watched,
+)
 from tests.watcher_helpers import PROBE, network
-
-CHECKPOINTS = [(0, 0), (0, 1), (0, 2), (1, 0)]
 
 
 @pytest.fixture(autouse=True)
@@ -30,40 +35,7 @@ def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of a registry, of which made-up histories take their fields."""
-    registry = Registry(tmp_path_factory.mktemp("drift") / "repwatch.db")
-    return registry.start_run("template", probe=PROBE, monitor="val_loss")
-
-
-def history(
-    template: Run, name: str, label: Label | None, rng: np.random.Generator, *, fault: str = ""
-) -> History:
-    """Numbers of a run: noise, and with a fault what it shifts, in curves and in one layer."""
-    run = dataclasses.replace(
-        template, id=name, name=name, label=label, cause=fault or None, hparams={"lr": 0.01}
-    )
-    curves, shapes = {}, {}
-    for place, checkpoint in enumerate(CHECKPOINTS):
-        shift = {"": 0.0, "too high": 3.0 * place, "too low": -3.0 * place}[fault]
-        curves[checkpoint] = {"val_loss": float(rng.normal() + abs(shift) / 3)}
-        noise = rng.normal(size=8)
-        shapes[checkpoint] = {
-            f"{layer}:{number}": float(value + shift * (layer == "late"))
-            for (layer, number), value in zip(
-                [(layer, n) for layer in ("early", "late") for n in "abcd"], noise, strict=True
-            )
-        }
-    steps = dict(zip(CHECKPOINTS, (0, 10, 30, 100), strict=True))
-    return History(run, steps, curves, shapes)
-
-
-def population(template: Run, good: int, bad: int, seed: int = 0) -> list[History]:
-    rng = np.random.default_rng(seed)
-    runs = [history(template, f"good-{k}", "good", rng) for k in range(good)]
-    for k in range(bad):
-        fault = ("too high", "too low")[k % 2]
-        runs.append(history(template, f"bad-{k}", "bad", rng, fault=fault))
-    return runs
+    return start_template(tmp_path_factory.mktemp("drift"))
 
 
 def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) -> None:
@@ -193,6 +165,10 @@ def test_a_backtest_tells_found_false_alarms_and_causes_beside_its_opponents(
     assert own.found == sorted(own.found)
     assert own.found[-1] > loss.found[-1]
     assert own.false_alarms[-1] < median.false_alarms[-1]
+    assert own.top1_read == own.top1  # the hyperparameters are all the same
+    assert found.calibration_overall is not None
+    assert found.calibration_overall.brier < found.calibration_overall.brier_of_share
+    assert len(found.calibration) == len(found.checkpoints)
 
 
 def test_a_backtest_says_what_it_needs(template: Run) -> None:
@@ -205,38 +181,15 @@ def test_a_backtest_says_what_it_needs(template: Run) -> None:
 # From real RDMs
 
 
-def rdms(rng: np.random.Generator, steps: int, growth: float) -> list[np.ndarray]:
-    X = rng.normal(size=(24, 5))
-    return [
-        pdist(X * growth**k + 0.1 * k * rng.normal(size=X.shape)).astype(np.float32)
-        for k in range(steps)
-    ]
-
-
-def record(registry: Registry, name: str, growth: float, steps: int = 4) -> Run:
-    rng = np.random.default_rng(sum(map(ord, name)))
-    run = registry.start_run(name, probe=PROBE, monitor="val_loss", hparams={"lr": growth})
-    for step, D in enumerate(rdms(rng, steps, growth)):
-        snapshot = NewSnapshot(layer="late", step=step, epoch=step, depth=1, rdm=D)
-        registry.add_snapshots(run.id, [snapshot])
-        registry.add_metrics(run.id, step, step, {"val_loss": 1 / (step + 1) + rng.random() / 9})
-    registry.finish_run(run.id, "finished")
-    return registry.run(run.id)
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     made = Registry(tmp_path_factory.mktemp("drift") / "repwatch.db")
     for k in range(12):
-        registry_label(made, record(made, f"good-{k}", 1.05 + k / 200), None)
+        put_label(made, record(made, f"good-{k}", 1.05 + k / 200), None)
     for k in range(6):
-        registry_label(made, record(made, f"bad-{k}", 2.5 + k / 20), "learning rate too high")
+        put_label(made, record(made, f"bad-{k}", 2.5 + k / 20), "learning rate too high")
     record(made, "current", 2.6)
     return made
-
-
-def registry_label(registry: Registry, run: Run, cause: str | None) -> None:
-    registry.label(run, "bad" if cause else "good", cause)
 
 
 def test_numbers_of_an_rdm_equal_those_computed_another_way(registry: Registry) -> None:
@@ -276,6 +229,7 @@ def test_a_replay_knows_nothing_of_what_comes_after(registry: Registry) -> None:
     assert [one.step for one in replayed] == [0, 1, 2, 3]
     assert [detector.assess(run, until=step) for step in range(4)] == replayed
     assert any(one.alarm for one in replayed)
+    assert all(len(one.points) == 5 for one in replayed if one.alarm)
     assert "lower it" in replayed[-1].message
 
 
@@ -310,10 +264,15 @@ def test_check_and_backtest_tell_it_on_the_command_line(registry: Registry) -> N
     assert "learning rate too high" in " ".join(call("check", "current").split())
     told = json.loads(call("check", "current", "--json"))
     assert told[-1]["alarm"]
+    assert told[-1]["points"][0]["label"] in {"0", "1", "2"}
+    assert "Probe points that differ most there: " in call("check", "current")
     assert "good landmarks" in call("check", "good-1")
-    assert "AUROC" in call("backtest", "--folds", "3")
-    table = json.loads(call("backtest", "--folds", "3", "--json"))
-    assert next(method["name"] for method in table["methods"]) == "RepWatch"
+    table = call("backtest", "--folds", "3")
+    assert "AUROC" in table
+    assert "calibration error" in table
+    found = json.loads(call("backtest", "--folds", "3", "--json"))
+    assert found["methods"][0]["name"] == "RepWatch"
+    assert 0 <= found["methods"][0]["top1_read"][-1] <= 1
 
 
 def test_checking_where_there_is_no_registry_makes_none(tmp_path: Path) -> None:
@@ -327,8 +286,8 @@ def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> No
     import torch
 
     for k in range(6):
-        registry_label(registry, watched(registry, f"calm-{k}", 1.05), None)
-        registry_label(registry, watched(registry, f"wild-{k}", 3.0), "weights explode")
+        put_label(registry, watched(registry, f"calm-{k}", 1.05), None)
+        put_label(registry, watched(registry, f"wild-{k}", 3.0), "weights explode")
     model = network(seed=3)
     with Watcher(model, PROBE, registry=registry, run_name="live", draw_map=False) as watcher:
         for step in range(4):
@@ -343,11 +302,6 @@ def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> No
     assert watcher.flags() == []
     assert flags[0].cause == "weights explode"
     assert flags[0].evidence["nearest"]
+    assert [point["point"] for point in flags[0].evidence["points"]]
     assert 0 <= updates[-1].scalars["p_bad"] <= 1
     assert [flag.message for flag in registry.run("live").flags] == [flags[0].message]
-
-
-def watched(registry: Registry, name: str, scale: float) -> Run:
-    from tests.watcher_helpers import watch
-
-    return registry.run(watch(registry, name, scale=scale))

@@ -15,6 +15,7 @@ PACKAGE = Path(repwatch.__file__).parent
 
 LAYERS = (
     "errors",
+    "tsne",
     "rdm",
     "similarity",
     "probe",
@@ -31,6 +32,7 @@ LAYERS = (
     "tensorboard",
     "loggers",
     "lightning",
+    "optuna",
     "demo",
     "cli",
 )
@@ -38,10 +40,11 @@ LAYERS = (
 HOMES = {
     "sqlalchemy": {"registry"},
     "alembic": {"registry"},
-    "openTSNE": {"space"},
+    "openTSNE": {"tsne"},
     "plotly": {"figures"},
     "lightning": {"lightning"},
     "pytorch_lightning": {"lightning"},
+    "optuna": {"optuna"},
 }
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from repwatch import RepWatch
+from repwatch import Registry, RepWatch
 from repwatch.loggers import Loggers
-from tests.lightning.training import loaders, module, trainer
+from tests.lightning.training import diverging, loaders, module, trainer
 
 
 def train(pl: ModuleType, root: Path, *loggers: Any, name: str | None = None) -> RepWatch:
@@ -55,6 +55,35 @@ def test_csv_gets_scalars_and_one_html_file_beside_them(pl: ModuleType, tmp_path
     with (tmp_path / "logs" / "run" / "metrics.csv").open() as file:
         columns = next(csv.reader(file))
     assert "repwatch/mean_distance/net.4" in columns
+
+
+def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_told_once(
+    pl: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scenes: list[Any] = []
+    monkeypatch.setattr(Loggers, "figure", lambda self, scene, *args, **kw: scenes.append(scene))
+    logger = loggers_of(pl).TensorBoardLogger(tmp_path / "logs", name=None, version="run")
+    torch.manual_seed(0)
+    watch = RepWatch()
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        trainer(pl, tmp_path, watch, max_epochs=3, logger=[logger]).fit(diverging(pl), *loaders())
+    flags = Registry(tmp_path / "repwatch.db").runs()[0].flags
+    assert len(flags) >= 1
+    assert watch.flags == list(flags)
+    assert [one["message"] for one in scenes[-1]["flags"]] == [flag.message for flag in flags]
+    told = [record.getMessage() for record in caplog.records]
+    assert [sum(flag.message in line for line in told) for flag in flags] == [1] * len(flags)
+
+    (file,) = (tmp_path / "logs").rglob("events.out.*")
+    events = EventAccumulator(str(file), size_guidance={"tensors": 0, "scalars": 0}).Reload()
+    texts = events.Tensors("repwatch/flag/text_summary")
+    assert [one.step for one in events.Scalars("repwatch/flag")] == [flag.step for flag in flags]
+    assert [one.tensor_proto.string_val[0].decode() for one in texts] == [
+        flag.message for flag in flags
+    ]
 
 
 class Recording:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import squareform
 
 from repwatch import ProbeSet, Registry, rdm, similarity
 from repwatch.errors import ConfigurationError, RunNotFoundError, SpaceError
 from repwatch.figures.export import asset
 from repwatch.registry import NewSnapshot
-from repwatch.report import PAGE_MODULES, PageReader, read_whole, write_report
-from repwatch.scene import make_views, pack_views, unpack_views
+from repwatch.report import DISTANCES, PAGE_MODULES, Held, PageReader, read_whole, write_report
+from repwatch.report.maps import Maps
+from repwatch.report.reader import read_shown
+from repwatch.scene import make_views, pack_views, unpack_excerpts, unpack_views
+from repwatch.watcher import LandmarkMap, MapSettings
 from tests.watcher_helpers import PROBE, landmark_registry, watch
 
 
@@ -41,7 +47,7 @@ def make_registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture(name="whole", scope="module")
 def read(registry: Registry) -> dict[str, Any]:
-    return read_whole(PageReader(registry), registry, ("euclidean",), ("pca",))
+    return read_whole(registry, held=Held(("euclidean", "cka"), ("pca",)))
 
 
 def numbers(text: str, kind: str = "<u2") -> np.ndarray[Any, Any]:
@@ -50,8 +56,8 @@ def numbers(text: str, kind: str = "<u2") -> np.ndarray[Any, Any]:
 
 def test_the_document_is_plain_json_of_a_version(whole: dict[str, Any]) -> None:
     assert json.loads(json.dumps(whole, allow_nan=False)) == json.loads(json.dumps(whole))
-    assert (whole["page"]["version"], whole["page"]["kind"]) == (1, "page")
-    assert set(whole) == {"page", "points", "comparisons", "made"}
+    assert (whole["page"]["version"], whole["page"]["kind"]) == (2, "page")
+    assert set(whole) == {"page", "points", "excerpted", "comparisons", "made"}
 
 
 def test_every_column_has_an_entry_for_each_snapshot(
@@ -67,7 +73,8 @@ def test_every_column_has_an_entry_for_each_snapshot(
     ]
     assert page["current"] == ["current"]
     for row in page["maps"]:
-        assert len(numbers(row["x"])) == len(numbers(row["y"])) == len(stored)
+        placed = [one for one in stored if row["layers"] is None or one.layer in row["layers"]]
+        assert len(numbers(row["x"])) == len(numbers(row["y"])) == len(placed)
         assert numbers(row["x"]).min() > 0
 
 
@@ -155,8 +162,12 @@ def test_comparisons_are_those_of_the_rdms(registry: Registry, whole: dict[str, 
         for row in (held["snapshots"][0], held["snapshots"][5])
     )
     for name, text in held["measures"].items():
-        told = (numbers(text).reshape(size, size)[0, 5] - 1) / 65534 * 2 - 1
+        told = (squareform(numbers(text).astype(float))[0, 5] - 1) / 65534 * 2 - 1
         assert told == pytest.approx(similarity.similarity(first, second, name), abs=1e-4)
+    between = squareform(numbers(held["euclidean"]["rows"]).astype(float) - 1)[0, 5] / 65534
+    assert between * held["euclidean"]["scale"] == pytest.approx(
+        similarity.distance(first, second, "euclidean"), rel=1e-3
+    )
     i, j, p = held["mantel"][0]
     D1, D2 = (known[page["snapshots"]["id"][held["snapshots"][at]]].rdm for at in (i, j))
     assert p == similarity.mantel(D1, D2, 999).p
@@ -168,12 +179,164 @@ def test_two_snapshots_are_compared_on_demand(registry: Registry) -> None:
     assert found["measures"]["cka"] == pytest.approx(
         similarity.similarity(first.rdm, second.rdm, "cka")
     )
+    assert found["euclidean"] == similarity.distance(first.rdm, second.rdm, "euclidean")
     assert found["mantel"] == {
         **similarity.mantel(first.rdm, second.rdm, 999)._asdict(),
         "permutations": 999,
     }
     with pytest.raises(ConfigurationError, match="two snapshots on this page"):
         PageReader(registry).compare(first.id, 10**6)
+
+
+def test_a_report_holds_a_map_of_each_distance_of_all_layers_and_of_each(
+    registry: Registry, whole: dict[str, Any]
+) -> None:
+    told = [(row["distance"], row["layers"]) for row in whole["page"]["maps"]]
+    layers = whole["page"]["layers"]
+    assert told == [
+        ("euclidean", None),
+        ("cka", None),
+        *((distance, [layer]) for layer in sorted(layers) for distance in ("euclidean", "cka")),
+    ]
+    only = read_whole(registry, held=Held(("cosine",), ("pca",), each_layer=False))
+    assert [row["layers"] for row in only["page"]["maps"]] == [None]
+
+
+def test_excerpts_are_the_rdms_of_some_points_of_every_snapshot(
+    registry: Registry, whole: dict[str, Any]
+) -> None:
+    points = whole["excerpted"]
+    assert points == list(range(len(PROBE))), "all 24, where there are no more than 32"
+    stored = registry.snapshots()
+    for one in whole["page"]["trajectories"]:
+        told = unpack_excerpts(one["excerpts"], len(one["snapshots"]))
+        for row, place in zip(told, one["snapshots"], strict=True):
+            D = stored[place].rdm
+            np.testing.assert_allclose(row, D, atol=0.5001 * D.max() / 255)
+
+
+def test_32_of_more_points_are_excerpted_evenly_and_the_report_says_how_far_they_are_off(
+    tmp_path: Path,
+) -> None:
+    probe = ProbeSet(torch.randn(100, 6, generator=torch.Generator().manual_seed(3)))
+    registry = Registry(tmp_path / "repwatch.db")
+    for name in ("one", "two"):
+        watch(registry, name, scale=1.5, probe=probe)
+    whole = read_whole(registry, held=Held(("cosine",), ("pca",)))
+    points = whole["excerpted"]
+    assert (len(points), points[0], points[-1]) == (32, 0, 99)
+    assert set(np.diff(points)) == {3, 4}
+    (first, *_) = whole["page"]["trajectories"]
+    (row, *_) = unpack_excerpts(first["excerpts"], len(first["snapshots"]))
+    exact = rdm.square(registry.snapshots()[first["snapshots"][0]].rdm)[np.ix_(points, points)]
+    np.testing.assert_allclose(row, rdm.condense(exact), atol=0.5001 * exact.max() / 255)
+    errors = whole["comparisons"]["errors"]
+    assert set(errors) == set(similarity.DISTANCES)
+    assert all(0 < error < 0.2 for error in errors.values())
+
+
+def test_a_report_reads_runs_snapshots_and_each_rdm_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    asked: list[str] = []
+    rdms = Registry.rdms
+
+    def follow(self: Registry, snapshots: Any) -> Any:
+        read.extend(one.id for one in snapshots)
+        return rdms(self, snapshots)
+
+    monkeypatch.setattr(Registry, "rdms", follow)
+    for name in ("runs", "snapshots", "sketches"):
+        original = getattr(Registry, name)
+
+        def count(self: Registry, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+            asked.append(_original.__name__)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Registry, name, count)
+    beside = Registry(registry.path, read_only=True)
+    read_whole(beside, held=Held(DISTANCES, ("pca", "mds")))
+    assert sorted(read) == sorted(one.id for one in registry.snapshots() if not one.diverged)
+    assert sorted(asked[:-1]) == ["runs", "sketches", "snapshots"], "and the last is this test's"
+
+
+def test_the_map_of_chosen_layers_is_one_of_its_own(registry: Registry) -> None:
+    reader = PageReader(registry)
+    stored = registry.snapshots()
+    two = reader.map("pca", "cosine", ["1", "2"])
+    assert two["layers"] == ["1", "2"]
+    places = numbers(two["x"])
+    chosen = np.array([one.layer in ("1", "2") for one in stored])
+    assert len(places) == chosen.sum() < len(stored)
+    whole = numbers(reader.map("pca", "cosine")["x"])[chosen].astype(float)
+    assert abs(np.corrcoef(places, whole)[0, 1]) < 0.999, "fitted, not filtered"
+    with pytest.raises(ConfigurationError, match=r"layers that are on the page: 1.*Got nowhere"):
+        reader.map("pca", "cosine", ["nowhere"])
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_every_distance_makes_a_map_of_the_page(registry: Registry, distance: str) -> None:
+    row = PageReader(registry).map("pca", distance)
+    assert row["distance"] == distance
+    assert numbers(row["x"]).min() > 0
+
+
+def test_who_asks_for_other_things_does_not_wait_for_a_map(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, done = Event(), Event()
+    fit = LandmarkMap.fit
+
+    def slowly(*args: Any, **kwargs: Any) -> LandmarkMap:
+        if args[2].distance == "cka":
+            began.set()
+            assert done.wait(60)
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(LandmarkMap, "fit", slowly)
+    reader = PageReader(registry)
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(reader.map, "pca", "cka")
+        try:
+            assert began.wait(60)
+            assert reader.overview()["current"] == ["current"]
+            assert reader.views("current", "2")["steps"]
+            assert reader.map("pca", "spearman")["distance"] == "spearman"
+            assert not waiting.done()
+        finally:
+            done.set()
+        assert waiting.result()["distance"] == "cka"
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca", "mds"])
+def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
+    tmp_path: Path, method: str
+) -> None:
+    """Without labels all snapshots make the map, and it is made anew when they have doubled."""
+    registry = Registry(tmp_path / "repwatch.db")
+    for index in range(3):
+        watch(registry, f"run-{index}", scale=1.3, steps=5)
+    shown = read_shown(registry)
+    maps = Maps(registry)
+    maps.draw(shown, MapSettings("cosine", method))
+    known = [one.id for one in shown.snapshots]
+    place = maps._place(MapSettings("cosine", method))
+    assert place.drawn is not None
+    first, before = place.drawn, dict(place.drawn.positions)
+    for index in range(3, 7):
+        watch(registry, f"run-{index}", scale=1.3, steps=5)
+    maps.draw(read_shown(registry), MapSettings("cosine", method))
+    assert place.drawn is not first, "it was fitted anew"
+    after = place.drawn.positions
+    old, new = (np.array([every[one] for one in known]) for every in (before, after))
+    alone = LandmarkMap.fit(registry, read_shown(registry).landmarks, MapSettings("cosine", method))
+    extent = np.ptp(old, axis=0).max()
+    moved = np.median(np.linalg.norm(new - old, axis=1)) / extent
+    fresh = np.array([alone.positions[one] for one in known])
+    jumped = np.median(np.linalg.norm(fresh - old, axis=1)) / extent
+    assert moved < 0.12
+    assert moved <= jumped + 1e-6
 
 
 def test_distances_of_the_page_are_those_between_snapshots(

@@ -224,6 +224,21 @@ def test_outside_is_measured_against_other_runs() -> None:
     assert told.outside.max() < untold.outside.max()
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("distance", "left_out"), [("euclidean", (903,)), ("cosine", ())])
+def test_a_snapshot_that_has_exploded_spoils_no_map(
+    distance: str, left_out: tuple[int, ...], exact: bool
+) -> None:
+    """Its distances are finite, but their squares are beyond float32; its shape may be fine."""
+    exploded = Snapshot(903, NEWCOMERS[0].rdm * np.float32(1e24))
+    space = RepresentationSpace.fit(
+        [exploded, *LANDMARKS], method="pca", distance=distance, exact=exact
+    )
+    assert space.left_out == left_out
+    assert np.isfinite(space.positions).all()
+    assert space.place([exploded]).left_out == left_out
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_restored_space_places_identically(method: str, exact: bool) -> None:
@@ -263,7 +278,7 @@ def test_diverged_and_constant_snapshots_are_left_out_and_named() -> None:
     odd = [Snapshot(901, None), constant]
     space = RepresentationSpace.fit([*odd, *LANDMARKS], method="pca")
     assert space.left_out == (901, 902)
-    assert space.notes == ("2 snapshots left out, diverged or constant: 901, 902.",)
+    assert space.notes == ("2 snapshots left out, diverged, exploded or constant: 901, 902.",)
     assert len(space) == len(LANDMARKS)
     placement = space.place([odd[0], NEWCOMERS[0], odd[1]])
     assert placement.snapshot_ids == (NEWCOMERS[0].id,)
@@ -298,8 +313,9 @@ def test_probe_sets_are_not_mixed(spaces: dict[str, RepresentationSpace]) -> Non
 @pytest.mark.parametrize("distance", similarity.DISTANCES)
 def test_every_distance_makes_a_space(distance: str) -> None:
     space = RepresentationSpace.fit(LANDMARKS[::3], distance, "pca")
-    assert space.exact is (distance not in similarity.SKETCHED_DISTANCES)
-    near = space.place(NEWCOMERS[5:6]).nearest[0]
+    placement = space.place(NEWCOMERS[5:6])
+    near = placement.nearest[0]
+    assert placement.exact
     exact = similarity.cross(NEWCOMERS[5].rdm[None], [one.rdm for one in LANDMARKS[::3]], distance)
     assert near[0].distance == pytest.approx(exact.min(), rel=1e-4)
 

@@ -8,16 +8,18 @@ import shutil
 import subprocess
 import sys
 import warnings
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 from werkzeug.test import Client, TestResponse
 
 from repwatch import Registry
 from repwatch.scene import unpack_views
-from tests.watcher_helpers import PROBE, landmark_registry, watch
+from tests.watcher_helpers import PROBE, fill_with_landmarks, landmark_registry, watch
 
 with warnings.catch_warnings():
     # TensorBoard carries an old html5lib, which says so when it is imported.
@@ -75,9 +77,13 @@ def test_the_page_comes_in_pieces(board: Client, key: str) -> None:
     assert told["steps"] == [0, 1, 2, 3]
     assert unpack_views(told["views"], 4, len(PROBE)).coordinates.shape == (4, len(PROBE), 2)
     other = ask(board, "positions", key, method="pca", distance="cosine").json
-    assert (other["method"], other["distance"]) == ("pca", "cosine")
+    assert (other["method"], other["distance"], other["layers"]) == ("pca", "cosine", None)
+    some = ask(board, "positions", key, method="pca", distance="cka", layers='["2"]').json
+    assert (some["distance"], some["layers"]) == ("cka", ["2"])
     a, b = page["snapshots"]["id"][:2]
-    assert -1 <= ask(board, "compare", key, a=a, b=b).json["measures"]["pearson"] <= 1
+    compared = ask(board, "compare", key, a=a, b=b).json
+    assert -1 <= compared["measures"]["pearson"] <= 1
+    assert compared["euclidean"] >= 0
 
 
 def test_what_has_not_changed_is_not_sent_again(board: Client, key: str) -> None:
@@ -102,7 +108,10 @@ def test_what_has_not_changed_is_not_sent_again(board: Client, key: str) -> None
         ("views", {"run": "nobody", "layer": "2"}, 404),
         ("views", {"run": "current", "layer": "../../etc/passwd"}, 404),
         ("positions", {"method": "umap", "distance": "cosine"}, 400),
-        ("positions", {"method": "tsne", "distance": "spearman"}, 400),
+        ("positions", {"method": "tsne", "distance": "procrustes"}, 400),
+        ("positions", {"method": "pca", "distance": "cka", "layers": '["nowhere"]'}, 400),
+        ("positions", {"method": "pca", "distance": "cka", "layers": "2"}, 400),
+        ("positions", {"method": "pca", "distance": "cka", "layers": "[2"}, 400),
         ("compare", {"a": "one", "b": "2"}, 400),
         ("compare", {"a": "1", "b": "999999"}, 400),
     ],
@@ -176,6 +185,43 @@ def test_the_address_of_a_database_server_is_not_shown() -> None:
     board = client("gs://bucket/logs", "postgresql://me:secret@host/db")
     reply = board.get(f"{ROUTE}/registries")
     assert [one["name"] for one in reply.json["registries"]] == ["database"]
+    assert "secret" not in reply.text
+
+
+def test_a_registry_on_postgresql_is_served_by_the_flag(postgresql_schema: str) -> None:
+    with closing(Registry(postgresql_schema)) as registry:
+        fill_with_landmarks(registry)
+        watch(registry, "current")
+        board = client("gs://bucket/logs", postgresql_schema)
+        (listed,) = board.get(f"{ROUTE}/registries").json["registries"]
+        assert listed["name"] == "database"
+        key = listed["key"]
+        page = ask(board, "page", key).json
+        assert (page["registry"], page["current"]) == ("database", ["current"])
+        assert len(page["snapshots"]["id"]) == len(registry.snapshots())
+        assert ask(board, "points", key, probe=page["probe"]).json["count"] == len(PROBE)
+        views = ask(board, "views", key, run="current", layer="2").json
+        assert views["steps"] == [0, 1, 2, 3]
+        for distance in ("euclidean", "cka"):
+            row = ask(board, "positions", key, method="pca", distance=distance).json
+            assert row["distance"] == distance
+        a, b = page["snapshots"]["id"][:2]
+        assert ask(board, "compare", key, a=a, b=b).json["mantel"]["p"] > 0
+        watch(registry, "newer")
+        grown = ask(board, "page", key).json
+        assert grown["current"] == ["newer", "current"]
+        # The tab only reads: what it fitted is not kept in the registry.
+        engine = create_engine(postgresql_schema)
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM spaces")) == 0
+        engine.dispose()
+
+
+def test_a_database_server_that_does_not_answer_is_told_without_its_address() -> None:
+    board = client("gs://bucket/logs", "postgresql://me:secret@127.0.0.1:1/none")
+    (listed,) = board.get(f"{ROUTE}/registries").json["registries"]
+    reply = ask(board, "page", listed["key"])
+    assert reply.status_code == 409
     assert "secret" not in reply.text
 
 

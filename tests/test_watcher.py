@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from repwatch import Registry, Watcher
+from repwatch import Registry, Watcher, rdm
 from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryError, SpaceError
-from repwatch.watcher import LandmarkMap, MapSettings, Schedule, Throttle, map_registry
+from repwatch.watcher import LandmarkMap, MapSettings, Schedule, Throttle, Tracker, map_registry
 from repwatch.watcher.landmarks import find_landmarks
 from tests.watcher_helpers import PROBE, landmark_registry, network, watch
 
@@ -103,11 +103,27 @@ def test_the_space_is_fitted_once_while_the_landmarks_stay_the_same(
     assert np.array_equal(first.space.positions, again.space.positions)
 
 
+def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "repwatch.db")
+    watch(registry, "current", scale=1.4, steps=12)
+    tracker = Tracker(registry.run("current"))
+    steps = sorted({one.step for one in registry.snapshots()})
+    before: dict[tuple[str, int], tuple[float, float]] = {}
+    for step in steps:
+        (sighting,) = tracker.follow(registry, [step])
+        assert sighting.scene is not None
+        rows = sighting.scene["snapshots"]
+        now = {(row["layer"], row["step"]): (row["x"], row["y"]) for row in rows}
+        if len(before) >= 3:
+            old, new = (np.array([places[key] for key in before]) for places in (before, now))
+            turned = rdm.align(new, old)
+            np.testing.assert_allclose(new, turned, atol=0.02 * np.ptp(old))
+        before = now
+
+
 def test_a_map_that_fails_costs_no_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from repwatch.watcher.tracker import Tracker
-
     def breaks(*args: object) -> None:
         raise ZeroDivisionError("a fault of the map's")
 

@@ -41,10 +41,14 @@ def watch(
 
 
 def landmark_registry(path: Path) -> Registry:
-    """Three good landmarks and three bad ones, whose representations explode."""
+    """A registry with three good landmarks and three bad ones, whose representations explode."""
     registry = Registry(path)
+    fill_with_landmarks(registry)
+    return registry
+
+
+def fill_with_landmarks(registry: Registry) -> None:
     for index in range(3):
         registry.label(watch(registry, f"good-{index}", scale=1.05), "good")
         bad = watch(registry, f"bad-{index}", scale=3.0)
         registry.label(bad, "bad", "learning rate too high")
-    return registry

@@ -1,10 +1,13 @@
-"""The command line: reads the registry and shows it; only labels are written, and only when asked.
+"""The command line: reads the registry and shows it; what changes it does so only when asked.
 
 repwatch demo | runs | show | label | suggest-labels | check | backtest | map | report | compare |
-atlas, each with --help, those that read and tell with --json.
+directions | atlas | export | import | prune | doctor, each with --help, those that read and tell
+with --json.
 
-drift.py      check, backtest            holdout.py   what backtest prints of a hold-out
-landmarks.py  label, suggest-labels      terminal.py  printing, options, opening the registry
+drift.py      check, backtest            holdout.py     what backtest prints of a hold-out
+landmarks.py  label, suggest-labels      directions.py  directions
+terminal.py   printing, options, opening the registry
+upkeep.py     export, import, prune, doctor
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from repwatch.cli import drift, landmarks
+from repwatch.cli import directions, drift, landmarks, upkeep
 from repwatch.cli.terminal import (
     JsonOption,
     RegistryOption,
@@ -102,7 +105,7 @@ def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
         row = (
             run.name,
             run.status,
-            run.label or "",
+            f"{run.label or ''}{' (automatic)' * run.automatic}",
             run.cause or "",
             str(run.last_step),
             _short(run.metrics),
@@ -154,6 +157,11 @@ app.command()(landmarks.label)
 app.command("suggest-labels")(landmarks.suggest_labels)
 app.command()(drift.check)
 app.command()(drift.backtest)
+app.command()(directions.directions)
+app.command()(upkeep.export)
+app.command("import")(upkeep.import_runs)
+app.command()(upkeep.prune)
+app.command()(upkeep.doctor)
 
 
 @app.command("map")
@@ -166,7 +174,16 @@ def draw_map(
         typer.Option("--run", help="The run to watch; without it all that are not landmarks."),
     ] = None,
     method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
-    distance: Annotated[str, typer.Option(help="A distance of repwatch.similarity.")] = "euclidean",
+    distance: Annotated[
+        str,
+        typer.Option(
+            help="euclidean, cosine, pearson, spearman, cka or cka_unbiased, of the RDMs."
+        ),
+    ] = "euclidean",
+    layer: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A layer to map; may be given again. All layers if absent."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -177,7 +194,8 @@ def draw_map(
 
     opened = open_registry(registry)
     chosen = opened.run(run) if run else None
-    scene = map_registry(opened, run=chosen, settings=MapSettings(distance, method))
+    settings = MapSettings(distance, method, layers=tuple(layer) if layer else None)
+    scene = map_registry(opened, run=chosen, settings=settings)
     if as_json:
         print_json(scene)
         return
@@ -198,8 +216,18 @@ def report(
     ),
     distance: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Distance of the maps in it; may be given again. All if absent."),
+        typer.Option(
+            help="Distance of the maps in it: euclidean, cosine, pearson, spearman, cka; may be "
+            "given again. All if absent."
+        ),
     ] = None,
+    each_layer: Annotated[
+        bool,
+        typer.Option(
+            help="Hold a map of each single layer too, by each distance. Without, the file is made "
+            "sooner, and layers are hidden or shown on the maps of all."
+        ),
+    ] = True,
     title: Annotated[str, typer.Option(help="The page's title.")] = "RepWatch",
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
     registry: RegistryOption = None,
@@ -212,12 +240,13 @@ def report(
     from repwatch.report import DISTANCES, write_report
 
     with counted(errors, transient=True) as bar:
-        task = bar.add_task("Reading trajectories", total=None)
+        task = bar.add_task("Reading trajectories, making maps", total=None)
         write_report(
             open_registry(registry),
             out,
             runs=runs or (),
             distances=distance or DISTANCES,
+            each_layer=each_layer,
             title=title,
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -24,7 +24,7 @@ from repwatch.cli.terminal import (
 from repwatch.errors import DriftError, RegistryUnwritableError
 
 if TYPE_CHECKING:
-    from repwatch.drift import Assessment, Backtest, HoldOut
+    from repwatch.drift import Assessment, Backtest, Calibration, HoldOut
     from repwatch.registry import Registry
 
 __all__ = ["backtest", "check"]
@@ -85,10 +85,30 @@ def check(
     console.print(table)
     first = next((one for one in told if one.alarm), told[-1])
     console.print(as_text(first.message, style="bold"))
+    if first.points:
+        points = ", ".join(point.words for point in first.points)
+        console.print(as_text(f"Probe points that differ most there: {points}."))
+    if first.matching and not first.alarm:
+        console.print(as_text(f"{first.matching.capitalize()}."))
     missing = told[-1].layers_missing
     if missing:
         console.print(as_text(f"Layers that landmarks have and this run has not: {missing}."))
     console.print(as_text(detector.promise))
+    _tell_cost(opened, found.probe)
+
+
+def _tell_cost(registry: Registry, probe: str) -> None:
+    """Say what is missing where the probe points have no labels."""
+    from repwatch.drift import has_labels
+
+    if not has_labels(registry, probe):
+        console.print(
+            "The probe set has no labels that tell classes apart, so how classes separate is not "
+            "looked at: in supervised training that is much of what representations say before "
+            "the first epoch ends. ProbeSet(..., columns={'label': [...]}) gives them.",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _open(location: str | None) -> Registry:
@@ -173,6 +193,7 @@ def backtest(
         print_hold_out(found, false_alarms)
     else:
         _print(found, false_alarms)
+        _tell_cost(opened, landmarks[0].probe)
 
 
 def _print(found: Backtest, false_alarms: float) -> None:
@@ -182,6 +203,8 @@ def _print(found: Backtest, false_alarms: float) -> None:
         table.add_column(as_text(f"{method.name}\nAUROC  found  false"), justify="right")
     table.add_column("AUROC above curves\n(95 %)")
     table.add_column("cause\ntop 1  top 3")
+    table.add_column("with settings\ntop 1  top 3")
+    table.add_column("p bad\nerror")
     own = found.methods[0]
     for k, (epoch, place) in enumerate(found.checkpoints):
         cells = []
@@ -193,11 +216,30 @@ def _print(found: Backtest, false_alarms: float) -> None:
             f"{epoch}" if place == 0 else f"{epoch} ({place + 1})",
             *cells,
             f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]",
-            f"{own.top1[k]:.2f}   {own.top3[k]:.2f}",
+            _pair(own.top1, own.top3, k),
+            _pair(own.top1_read, own.top3_read, k),
+            _error(found.calibration[k]),
         )
     console.print(table)
     console.print(
         f"found: share of bad runs flagged by then; false: share of good runs flagged by then, "
         f"promised at most {false_alarms:.0%}. RepWatch flags {found.lead:+.1f} checkpoints "
-        "before the loss does, over bad runs that both find."
+        "before the loss does, over bad runs that both find. cause: named first, or among the "
+        "first three, by training alone and with the hyperparameters read."
     )
+    kept = found.calibration_overall
+    if kept is not None:
+        console.print(
+            f"p bad: calibration error {kept.error:.3f}, Brier score {kept.brier:.3f} against "
+            f"{kept.brier_of_share:.3f} for always telling the share of bad runs. Told and true: "
+            + ", ".join(f"{one.told:.2f} {one.bad:.2f} ({one.count})" for one in kept.bins)
+            + "."
+        )
+
+
+def _pair(first: list[float], second: list[float], k: int) -> str:
+    return f"{first[k]:.2f}   {second[k]:.2f}" if first else "-"
+
+
+def _error(kept: Calibration | None) -> str:
+    return "-" if kept is None else f"{kept.error:.3f}"

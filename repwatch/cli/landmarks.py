@@ -47,6 +47,8 @@ def label(
         labelled = opened.label(run, outcome.value, cause)
     told = f"{labelled.label}: {labelled.cause}" if labelled.cause else labelled.label or "no label"
     console.print(as_text(f"{labelled.name}  {told}"))
+    if labelled.label and not labelled.layers:
+        console.print("It has no snapshots: it tells nothing of how other runs go.")
 
 
 def suggest_labels(

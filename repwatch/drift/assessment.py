@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any
 
-__all__ = ["Assessment", "Near", "advise"]
+from repwatch.drift.features import RATES, Checkpoint, History
+from repwatch.drift.points import OddPoint
+from repwatch.drift.settings import as_number, is_setting
 
-# Hyperparameters that say where a run came from, and not how it was trained.
-_NOT_SETTINGS = ("data.", "truth.", "model")
+__all__ = ["Assessment", "Near", "advise", "settings_then"]
+
+
+# Parts of a flag's evidence that are left out where they are empty.
+_WHERE_THERE = ("points", "matched")
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ class Assessment:
         alarm: Whether it is above 1.
         by_guard: Whether the loss alone gave the score.
         p_bad: Probability of a bad end, calibrated on the landmarks; None without bad landmarks.
-        causes: Share for each cause, largest first; they are those of the bad landmarks.
+        causes: Share for each cause, largest first, by training and hyperparameters; they are
+            those of the bad landmarks.
+        causes_by_training: The same without the hyperparameters being read.
         cause: The first of them.
         layer: The layer that differs most from the good landmarks.
         nearest: The landmarks nearest at the same checkpoint.
@@ -50,6 +58,9 @@ class Assessment:
         unlike: Whether that is farther than 95 % of the landmarks are from their nearest.
         advice: What to change, where a hyperparameter is out of the good landmarks' range.
         layers_missing: Layers of the landmarks that the run does not have.
+        points: Probe points whose distances differ most from the good landmarks', in that layer.
+        matched: For each layer of the landmarks the run's own at the same relative depth, where it
+            has other layers than they have.
     """
 
     run: str
@@ -62,6 +73,7 @@ class Assessment:
     by_guard: bool = False
     p_bad: float | None = None
     causes: Mapping[str, float] = field(default_factory=dict)
+    causes_by_training: Mapping[str, float] = field(default_factory=dict)
     cause: str | None = None
     layer: str | None = None
     nearest: Sequence[Near] = ()
@@ -69,6 +81,8 @@ class Assessment:
     unlike: bool = False
     advice: str | None = None
     layers_missing: Sequence[str] = ()
+    points: Sequence[OddPoint] = ()
+    matched: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def message(self) -> str:
@@ -86,7 +100,15 @@ class Assessment:
             parts.append(f"it shows most in layer {self.layer!r}")
         if self.advice:
             parts.append(self.advice)
+        if self.matched:
+            parts.append(self.matching)
         return "; ".join(parts) + "."
+
+    @property
+    def matching(self) -> str:
+        """How the layers of another architecture were compared; "" where they are the same."""
+        told = ", ".join(f"{own} with {known}" for known, own in self.matched.items())
+        return f"layers matched by relative depth: {told}" if told else ""
 
     def _what(self) -> str:
         if self.by_guard:
@@ -100,7 +122,26 @@ class Assessment:
     def evidence(self) -> dict[str, Any]:
         """What is stored with a flag beside its message: plain values."""
         told = asdict(self)
-        return {name: told[name] for name in ("score", "causes", "nearest", "outside", "promise")}
+        names = ("score", "causes", "points", "nearest", "outside", "matched", "promise")
+        return {name: told[name] for name in names if told[name] or name not in _WHERE_THERE}
+
+
+def settings_then(
+    history: History, checkpoint: Checkpoint, good: Sequence[History]
+) -> Mapping[str, Any]:
+    """The run's hyperparameters, its learning rate as it was at a checkpoint.
+
+    What a scheduler did to the good landmarks by then is taken out: the same schedule changes
+    nothing, a learning rate that was set anew does.
+    """
+    own = history.pace(checkpoint)
+    paces = [pace for one in good if (pace := one.pace(checkpoint)) is not None and pace > 0]
+    hparams = history.run.hparams
+    if own is None or not paces:
+        return hparams
+    change = own / median(paces)
+    rates = {name: rate * change for name in RATES if (rate := as_number(hparams.get(name)))}
+    return {**hparams, **rates}
 
 
 def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
@@ -108,10 +149,10 @@ def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str
     worst: tuple[float, str] | None = None
     seen: set[tuple[float, float, float]] = set()
     for name in sorted(hparams, key=lambda key: ("." in key, key)):
-        value = _number(hparams[name])
-        known = [_number(one.get(name)) for one in good]
+        value = as_number(hparams[name])
+        known = [as_number(one.get(name)) for one in good]
         values = [number for number in known if number is not None]
-        if name.startswith(_NOT_SETTINGS) or value is None or len(values) < max(len(good) // 2, 3):
+        if not _can_be_changed(name) or value is None or len(values) < max(len(good) // 2, 3):
             continue
         low, high = min(values), max(values)
         if low <= value <= high or (value, low, high) in seen:
@@ -128,10 +169,9 @@ def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str
     return None if worst is None else worst[1]
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+def _can_be_changed(name: str) -> bool:
+    """Whether it is a setting, and not a count that follows from others."""
+    return is_setting(name) and not name.startswith("model")
 
 
 def _excess(value: float, low: float, high: float) -> float:

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.detector import FEWEST_GOOD, SIGNALS, DriftDetector
+from repwatch.drift.calibration import Calibration, calibration
+from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
+from repwatch.drift.stage import SIGNALS
 from repwatch.errors import DriftError
 from repwatch.rdm import Float64
 
-__all__ = ["Backtest", "Method", "backtest"]
+__all__ = ["METHODS", "Backtest", "Method", "backtest"]
 
-_METHODS = {
+# RepWatch and its opponents, by the signals that each goes by.
+METHODS = {
     "RepWatch": SIGNALS,
     "curves": ("curves",),
     "loss": ("loss",),
@@ -36,7 +39,9 @@ class Method:
         gain: AUROC above the curves-only twin, with its 95 % interval over runs.
         found: Share of the bad runs flagged by then.
         false_alarms: Share of the good runs flagged by then; the last is that of the whole run.
-        top1, top3: Share of the bad runs whose cause is named first, or among the first three.
+        top1, top3: Of the bad runs that have a cause, the share for which it is named first, or
+            among the first three, by training alone.
+        top1_read, top3_read: The same with the hyperparameters read.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Method:
     false_alarms: list[float]
     top1: list[float]
     top3: list[float]
+    top1_read: list[float]
+    top3_read: list[float]
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Backtest:
         methods: RepWatch first, then its opponents.
         lead: Checkpoints by which RepWatch flags bad runs before the loss does, in the mean over
             bad runs that both flag; NaN where there are none.
+        calibration: What `p_bad` was worth at each checkpoint; None where it was not told.
+        calibration_overall: The same over all checkpoints.
     """
 
     checkpoints: list[Checkpoint]
@@ -65,6 +74,32 @@ class Backtest:
     bad: int
     methods: list[Method]
     lead: float
+    calibration: list[Calibration | None]
+    calibration_overall: Calibration | None
+
+
+@dataclass
+class _Tally:
+    """What one detector said, each (runs, checkpoints).
+
+    The rank of the true cause counts from 0: the first is by training alone, the second with the
+    hyperparameters read.
+    """
+
+    scores: Float64
+    p_bad: Float64
+    flagged: NDArray[np.bool_]
+    ranks: tuple[Float64, Float64]
+
+    @classmethod
+    def empty(cls, runs: int, checkpoints: int) -> _Tally:
+        shape = (runs, checkpoints)
+        return cls(
+            np.full(shape, np.nan),
+            np.full(shape, np.nan),
+            np.zeros(shape, dtype=np.bool_),
+            (np.full(shape, np.inf), np.full(shape, np.inf)),
+        )
 
 
 def backtest(
@@ -98,35 +133,28 @@ def backtest(
         raise DriftError(f"Expected 2 to {len(landmarks)} folds, but got {folds}.")
     checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
     fold = _deal(landmarks, folds, seed)
-    shape = (len(landmarks), len(checkpoints))
-    scores = {name: np.full(shape, np.nan) for name in _METHODS}
-    flagged = {name: np.zeros(shape, dtype=np.bool_) for name in (*_METHODS, "median rule")}
-    ranks = {name: np.full(shape, np.inf) for name in _METHODS}
+    tallies = {
+        name: _Tally.empty(len(landmarks), len(checkpoints)) for name in (*METHODS, "median rule")
+    }
     for part in range(folds):
         progress(part, folds)
         known = [one for one, at in zip(landmarks, fold, strict=True) if at != part]
-        for name, signals in _METHODS.items():
-            detector = DriftDetector(
-                known, false_alarms=false_alarms, group=group, seed=seed, signals=signals
-            )
-            for row in np.flatnonzero(fold == part).tolist():
-                _judge(
-                    detector,
-                    landmarks[row],
-                    checkpoints,
-                    scores[name][row],
-                    flagged[name][row],
-                    ranks[name][row],
-                )
+        whole = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
+        detectors = {name: whole.only(signals) for name, signals in METHODS.items()}
         for row in np.flatnonzero(fold == part).tolist():
-            flagged["median rule"][row] = _median_rule(landmarks[row], known, checkpoints)
+            for name, detector in detectors.items():
+                _judge(detector, landmarks[row], checkpoints, tallies[name], row)
+            rule = _median_rule(landmarks[row], known, checkpoints)
+            tallies["median rule"].flagged[row] = rule
     progress(folds, folds)
-    methods = [
-        _method(name, bad, scores.get(name), scores["curves"], flagged[name], ranks.get(name), seed)
-        for name in flagged
-    ]
-    lead = _lead(flagged["RepWatch"][bad], flagged["loss"][bad])
-    return Backtest(checkpoints, good, int(bad.sum()), methods, lead)
+    twin = tallies["curves"].scores
+    caused = np.array([bool(one.run.cause) for one in landmarks]) & bad
+    methods = [_method(name, bad, caused, tally, twin, seed) for name, tally in tallies.items()]
+    own = tallies["RepWatch"]
+    lead = _lead(own.flagged[bad], tallies["loss"].flagged[bad])
+    kept = [calibration(column, bad) for column in own.p_bad.T]
+    overall = calibration(own.p_bad.ravel(), np.repeat(bad, len(checkpoints)))
+    return Backtest(checkpoints, good, int(bad.sum()), methods, lead, kept, overall)
 
 
 def _deal(landmarks: Sequence[History], folds: int, seed: int) -> NDArray[np.intp]:
@@ -144,19 +172,21 @@ def _judge(
     detector: DriftDetector,
     history: History,
     checkpoints: Sequence[Checkpoint],
-    scores: Float64,
-    flagged: NDArray[np.bool_],
-    ranks: Float64,
+    tally: _Tally,
+    row: int,
 ) -> None:
     for k, checkpoint in enumerate(checkpoints):
         if checkpoint not in history.steps:
             continue
         told = detector.judge(history, checkpoint, explain=history.run.label == "bad")
-        if told.silent is None:
-            scores[k], flagged[k] = told.score, told.alarm
-            names = list(told.causes)
+        if told.silent is not None:
+            continue
+        tally.scores[row, k], tally.flagged[row, k] = told.score, told.alarm
+        tally.p_bad[row, k] = np.nan if told.p_bad is None else told.p_bad
+        for ranks, causes in zip(tally.ranks, (told.causes_by_training, told.causes), strict=True):
+            names = list(causes)
             if history.run.cause in names:
-                ranks[k] = names.index(str(history.run.cause))
+                ranks[row, k] = names.index(str(history.run.cause))
 
 
 def _median_rule(
@@ -187,27 +217,25 @@ def _watched(history: History) -> tuple[str, float]:
 def _method(
     name: str,
     bad: NDArray[np.bool_],
-    scores: Float64 | None,
+    caused: NDArray[np.bool_],
+    tally: _Tally,
     twin: Float64,
-    flagged: NDArray[np.bool_],
-    ranks: Float64 | None,
     seed: int,
 ) -> Method:
-    by_then = np.maximum.accumulate(flagged, axis=1)
+    by_then = np.maximum.accumulate(tally.flagged, axis=1)
     auroc, gain = [], []
-    if scores is not None:
-        auroc = [_auroc(column, bad) for column in scores.T]
-        gain = [_gain(a, b, bad, seed) for a, b in zip(scores.T, twin.T, strict=True)]
-    named = ranks[bad] if ranks is not None else np.empty((0, 0))
-    return Method(
-        name,
-        auroc,
-        gain,
-        by_then[bad].mean(0).tolist(),
-        by_then[~bad].mean(0).tolist(),
-        (named < 1).mean(0).tolist() if named.size else [],
-        (named < 3).mean(0).tolist() if named.size else [],
-    )
+    if np.isfinite(tally.scores).any():
+        auroc = [_auroc(column, bad) for column in tally.scores.T]
+        gain = [_gain(a, b, bad, seed) for a, b in zip(tally.scores.T, twin.T, strict=True)]
+    tops = [_share(ranks[caused] < most) for ranks in tally.ranks for most in (1, 3)]
+    found, false_alarms = by_then[bad].mean(0).tolist(), by_then[~bad].mean(0).tolist()
+    return Method(name, auroc, gain, found, false_alarms, *tops)
+
+
+def _share(hits: NDArray[np.bool_]) -> list[float]:
+    """Share of the rows, by column; nothing without rows."""
+    shares: list[float] = hits.mean(0).tolist() if len(hits) else []
+    return shares
 
 
 def _auroc(scores: Float64, bad: NDArray[np.bool_]) -> float:

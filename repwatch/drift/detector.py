@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from repwatch.drift.assessment import Assessment, Near, advise
+from repwatch.drift.assessment import Assessment, Near, advise, settings_then
 from repwatch.drift.features import (
     Checkpoint,
     History,
@@ -26,14 +28,16 @@ from repwatch.drift.features import (
     read_histories,
     shared_checkpoints,
 )
-from repwatch.drift.stage import Score, Stage
+from repwatch.drift.layers import match_layers, rename_layers
+from repwatch.drift.points import OddPoint, find_odd_points
+from repwatch.drift.settings import Settings, combine
+from repwatch.drift.stage import SIGNALS, Score, Stage
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import Registry, Run
 
 __all__ = ["FEWEST_GOOD", "DriftDetector"]
 
 FEWEST_GOOD = 5
-SIGNALS = ("curves", "representations", "loss")
 _MOST_CHECKPOINTS = 12
 
 
@@ -42,6 +46,7 @@ class DriftDetector:
 
     Attributes:
         good, bad: How many landmarks of each kind it knows.
+        empty: How many labelled runs have no snapshots, and so teach nothing.
         false_alarms: The share of good runs that may be flagged over their whole length.
         limits: The scores of forests and guard above which a run is flagged; None with fewer than 5
             good landmarks.
@@ -54,7 +59,6 @@ class DriftDetector:
         false_alarms: float = 0.05,
         group: str | None = None,
         seed: int = 0,
-        signals: Sequence[str] = SIGNALS,
     ) -> None:
         if not 0 < false_alarms < 1:
             raise ConfigurationError(
@@ -68,13 +72,15 @@ class DriftDetector:
                 f"{', '.join(sorted(probes))}."
             )
         self.landmarks = [one for one in landmarks if one.steps]
+        self.empty = len(landmarks) - len(self.landmarks)
         self.false_alarms = false_alarms
         self._bad = np.array([one.run.label == "bad" for one in self.landmarks], dtype=np.bool_)
         self.good, self.bad = int((~self._bad).sum()), int(self._bad.sum())
         self._group = group
         self._seed = seed
-        self._signals = tuple(signals)
+        self._signals: Sequence[str] = SIGNALS
         self._stages: dict[Checkpoint, Stage] = {}
+        self._layers: list[tuple[str, ...]] = []
         self.limits: Score | None = None
         if self.good >= FEWEST_GOOD:
             self._learn()
@@ -116,13 +122,25 @@ class DriftDetector:
         found = read_histories(registry, landmarks)
         return cls(found, false_alarms=false_alarms, group=group, seed=seed)
 
+    def only(self, signals: Sequence[str]) -> DriftDetector:
+        """A detector that goes by some of the signals alone, from what this one has learned."""
+        twin = copy(self)
+        twin._signals = tuple(signals)
+        twin._stages = {place: stage.only(signals) for place, stage in self._stages.items()}
+        if self.limits is not None:
+            twin._set_limits()
+        return twin
+
     @property
     def promise(self) -> str:
         """What a flag is worth, or what is missing for one."""
         if self.limits is None:
+            empty = f" ({self.empty} labelled runs without snapshots do not count)" * (
+                self.empty > 0
+            )
             return (
-                f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there. Label "
-                "more good runs of this probe set (`repwatch label RUN good`)."
+                f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there{empty}. "
+                "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
         lowest = sum(self._least(share) for share in self._shares())
         if lowest > self.false_alarms + 1e-9:
@@ -154,7 +172,11 @@ class DriftDetector:
                 f"Expected snapshots of run {run.name!r}, but it has none"
                 f"{'' if until is None else f' up to step {until}'}."
             )
-        return [self.judge(history, checkpoint, explain=True) for checkpoint in history.steps]
+        told = [self.judge(history, checkpoint, explain=True) for checkpoint in history.steps]
+        return [
+            replace(one, points=self.find_odd_points(history, one)) if one.alarm else one
+            for one in told
+        ]
 
     def judge(
         self, history: History, checkpoint: Checkpoint, *, explain: bool = False
@@ -164,27 +186,33 @@ class DriftDetector:
         Causes are told of what is flagged, and of all else where `explain` asks for it: the first
         time at a checkpoint they take as long as learning it.
         """
+        match = match_layers(history.layers, self._layers)
         common: dict[str, Any] = {
             "run": history.run.name,
             "checkpoint": checkpoint,
             "step": history.steps[checkpoint],
             "promise": self.promise,
+            "matched": match,
         }
         stage = self._stages.get(checkpoint)
         if stage is None or self.limits is None:
             return Assessment(**common, silent=self._why_silent(checkpoint))
+        if match:
+            history = rename_layers(history, match)
         rows = stage.rows(history)
         told = stage.score(history, rows)
         parts = (told.forest / self.limits.forest, told.guard / self.limits.guard)
         alarm = max(parts) > 1
-        causes = stage.causes(rows) if alarm or explain else {}
+        by_training = stage.causes(rows) if alarm or explain else {}
+        causes = combine(by_training, self._settings.causes(history.run.hparams))
+        layer = stage.strangest_layer(rows)
         near = [
             Near(one.run.name, one.run.label or "", one.run.cause, one.steps[checkpoint], away)
             for one, away in stage.nearest(rows)
         ]
         outside = near[0].distance
-        cause = max(causes, key=lambda name: causes[name]) if causes else None
-        good = [one.run.hparams for one in self.landmarks if one.run.label == "good"]
+        good = [one for one in self.landmarks if one.run.label == "good"]
+        settings = settings_then(history, checkpoint, good)
         return Assessment(
             **common,
             score=max(parts),
@@ -192,14 +220,31 @@ class DriftDetector:
             by_guard=parts[1] > parts[0],
             p_bad=told.p_bad,
             causes=causes,
-            cause=cause,
-            layer=stage.strangest_layer(rows),
+            causes_by_training=by_training,
+            cause=next(iter(causes), None),
+            layer=None if layer is None else match.get(layer, layer),
             nearest=tuple(near),
             outside=outside,
             unlike=outside > stage.usual,
-            advice=advise(history.run.hparams, good),
+            advice=advise(settings, [one.run.hparams for one in good]),
             layers_missing=stage.missing(history),
         )
+
+    def find_odd_points(self, history: History, told: Assessment) -> tuple[OddPoint, ...]:
+        """The probe points that drive what was told: most deviating first, in its layer.
+
+        RDMs of the run and of good landmarks are read from their registry, which takes longer than
+        judging; nothing is found where the layer or the landmarks have none there.
+        """
+        if told.silent or told.layer is None or not self.landmarks:
+            return ()
+        known = {own: layer for layer, own in told.matched.items()}
+        good = {
+            one.run.id: one.steps[told.checkpoint]
+            for one in self.landmarks
+            if one.run.label == "good" and told.checkpoint in one.steps
+        }
+        return find_odd_points(history.run, told.step, told.layer, good, known.get(told.layer))
 
     def _why_silent(self, checkpoint: Checkpoint) -> str:
         if self.limits is None:
@@ -219,11 +264,22 @@ class DriftDetector:
 
     def _learn(self) -> None:
         good = [one for one in self.landmarks if one.run.label == "good"]
+        bad = [one for one in self.landmarks if one.run.label == "bad" and one.run.cause]
+        self._layers = [one.layers for one in good]
+        self._settings = Settings(
+            [one.run.hparams for one in good],
+            [one.run.hparams for one in bad],
+            [str(one.run.cause) for one in bad],
+            self._seed,
+        )
         watched = shared_checkpoints(good, max(FEWEST_GOOD, self.good // 2))
         for checkpoint in watched[:_MOST_CHECKPOINTS]:
-            self._stages[checkpoint] = Stage(
-                self.landmarks, checkpoint, self._group, self._seed, self._signals
-            )
+            self._stages[checkpoint] = Stage(self.landmarks, checkpoint, self._group, self._seed)
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        """The conformal limits, from the good landmarks' largest scores."""
+        good = [one for one in self.landmarks if one.run.label == "good"]
         forests, guards = [], []
         for one in good:
             scores = [

@@ -21,9 +21,12 @@ from repwatch.rdm import Float64
 from repwatch.registry import Registry, Run, Snapshot
 
 __all__ = [
+    "RATES",
     "Checkpoint",
     "History",
     "Reader",
+    "has_labels",
+    "layer_of",
     "loss_name",
     "read_histories",
     "shared_checkpoints",
@@ -31,8 +34,12 @@ __all__ = [
 
 Checkpoint: TypeAlias = tuple[int, int]
 
-_FORMAT = 1
+_FORMAT = 3
+_RATE = "learning_rate"
+# Hyperparameters that are the learning rate of the first optimizer.
+RATES = ("optimizer.lr", "lr", "learning_rate")
 _ALL = "all layers"
+_INPUT = "input"
 _NEIGHBOURS = 10
 _NEAR_ZERO = 0.01
 _TINY = 1e-12
@@ -49,16 +56,27 @@ class History:
         steps: The optimizer step of each checkpoint, in order.
         curves: Numbers of each checkpoint: metrics then, and their change.
         representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs alone.
+        rates: The learning rate at each checkpoint, where it was stored.
+        layers: The layers, by depth, without the input.
     """
 
     run: Run
     steps: dict[Checkpoint, int] = field(default_factory=dict)
     curves: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
     representations: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
+    rates: dict[Checkpoint, float] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
         return list(self.steps)
+
+    def pace(self, checkpoint: Checkpoint) -> float | None:
+        """The learning rate at a checkpoint as a share of the one that was set at the start."""
+        base = next((self.run.hparams[name] for name in RATES if name in self.run.hparams), None)
+        if checkpoint not in self.rates or not isinstance(base, (int, float)) or not base > 0:
+            return None
+        return self.rates[checkpoint] / base
 
 
 def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
@@ -69,21 +87,23 @@ def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
     return [_kept(registry, run) or _read_and_keep(registry, run) for run in runs]
 
 
-def _key(run: Run) -> str:
-    return f"history-{_FORMAT}-{run.id}-{run.last_step}-{run.status}"
-
-
 def _kept(registry: Registry, run: Run) -> History | None:
-    blob = registry.load_space(_key(run))
-    if blob is None:
+    blob = registry.load_reading(run)
+    held = {} if blob is None else json.loads(blob)
+    if held.get("format") != _FORMAT:
         return None
-    held = json.loads(blob)
     checkpoints = [(int(epoch), int(place)) for epoch, place in held["checkpoints"]]
     return History(
         run,
         dict(zip(checkpoints, held["steps"], strict=True)),
         dict(zip(checkpoints, held["curves"], strict=True)),
         dict(zip(checkpoints, held["representations"], strict=True)),
+        {
+            one: rate
+            for one, rate in zip(checkpoints, held["rates"], strict=True)
+            if rate is not None
+        },
+        tuple(held["layers"]),
     )
 
 
@@ -91,12 +111,15 @@ def _read_and_keep(registry: Registry, run: Run) -> History:
     history = Reader(registry, run).read()
     if run.status != "running" and not registry.read_only:
         held = {
+            "format": _FORMAT,
             "checkpoints": history.checkpoints,
             "steps": list(history.steps.values()),
             "curves": list(history.curves.values()),
             "representations": list(history.representations.values()),
+            "rates": [history.rates.get(one) for one in history.checkpoints],
+            "layers": history.layers,
         }
-        registry.save_space(_key(run), json.dumps(held, allow_nan=False).encode())
+        registry.save_reading(run, json.dumps(held, allow_nan=False).encode())
     return history
 
 
@@ -113,11 +136,14 @@ class Reader:
 
     def read(self, *, until: int | None = None) -> History:
         """The history up to and with the step `until`; all of it without."""
-        history = History(self._run)
         by_step: dict[int, list[Snapshot]] = defaultdict(list)
+        depths: dict[str, int] = {}
         for snapshot in self._registry.snapshots(run=self._run):
             if until is None or snapshot.step <= until:
                 by_step[snapshot.step].append(snapshot)
+                depths[snapshot.layer] = snapshot.depth
+        depths.pop(_INPUT, None)
+        history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
         seen: dict[int, int] = defaultdict(int)
         for step, snapshots in sorted(by_step.items()):
             if step not in self._representations:
@@ -128,6 +154,7 @@ class Reader:
             seen[snapshots[0].epoch] += 1
         names = sorted(filter(_is_curve, self._registry.run(self._run.id).metrics))
         _read_curves(history, {name: self._run.history(name) for name in names})
+        _read_rates(history, self._run.history(_RATE))
         return history
 
     def _measure(self, snapshots: Sequence[Snapshot]) -> dict[str, float]:
@@ -135,13 +162,18 @@ class Reader:
         numbers = {f"{_ALL}:diverged": 1 - len(usable) / len(snapshots)}
         rdms = self._registry.rdms(usable) if usable else ()
         for snapshot, D in zip(usable, rdms, strict=True):
-            if snapshot.layer == "input":
+            if snapshot.layer == _INPUT:
                 self._inputs = rdm.neighbors(D, _neighbours(snapshot.points))
                 continue
             layer = self._layers.setdefault(snapshot.layer, _Layer(self._labels))
             for name, value in layer.measure(D.astype(np.float64), self._inputs).items():
                 numbers[f"{snapshot.layer}:{name}"] = value
         return numbers
+
+
+def has_labels(registry: Registry, probe: str) -> bool:
+    """Whether the probe points' `label` column tells classes apart: 2 or more, 2 points in each."""
+    return _labels(registry, probe) is not None
 
 
 def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Checkpoint]:
@@ -166,19 +198,34 @@ def loss_name(rows: Sequence[Mapping[str, float]]) -> str | None:
     return max(usual, key=lambda name: (counts[name], name), default=None)
 
 
+def layer_of(name: str) -> str:
+    """The layer of a number "<layer>:<name>"."""
+    return name.rsplit(":", 1)[0]
+
+
 def _is_curve(name: str) -> bool:
     return not name.lower().startswith(_SETTINGS)
 
 
-def _labels(registry: Registry, probe: str) -> NDArray[Any] | None:
-    """The probe points' labels as whole numbers, or None where the probe set has none."""
+class _Labels(NamedTuple):
+    """The probe points' labels as whole numbers, and for each pair whether they agree."""
+
+    codes: NDArray[Any]
+    same: NDArray[np.bool_]
+
+
+def _labels(registry: Registry, probe: str) -> _Labels | None:
+    """The labels of the probe points, or None where they have none that groups them."""
     points = registry.points(probe)
     values = [point.columns.get("label") for point in points]
     if any(value is None for value in values):
         return None
     codes = {value: code for code, value in enumerate(sorted(set(map(str, values))))}
+    if not 1 < len(codes) <= len(values) // 2:
+        return None
     found = np.array([codes[str(value)] for value in values])
-    return found if 1 < len(codes) <= len(values) // 2 else None
+    left, right = rdm.pairs(len(found))
+    return _Labels(found, found[left] == found[right])
 
 
 def _read_curves(history: History, series: Mapping[str, Sequence[tuple[int, int, float]]]) -> None:
@@ -198,6 +245,14 @@ def _read_curves(history: History, series: Mapping[str, Sequence[tuple[int, int,
             numbers[f"{name} since the last"] = value - last.get(name, first[name])
             last[name] = value
         history.curves[checkpoint] = numbers
+
+
+def _read_rates(history: History, points: Sequence[tuple[int, int, float]]) -> None:
+    """The last learning rate at each checkpoint, where one was stored by then."""
+    for checkpoint, step in history.steps.items():
+        known = [value for at, _, value in points if at <= step and np.isfinite(value)]
+        if known:
+            history.rates[checkpoint] = known[-1]
 
 
 def _squash(value: float) -> float:
@@ -222,7 +277,7 @@ class _Seen(NamedTuple):
 class _Layer:
     """One layer's way through a run: each RDM against the first and the last."""
 
-    def __init__(self, labels: NDArray[Any] | None) -> None:
+    def __init__(self, labels: _Labels | None) -> None:
         self._labels = labels
         self._first: _Seen | None = None
         self._last: _Seen | None = None
@@ -235,13 +290,14 @@ class _Layer:
             return {"scale": float(np.log(_TINY)), "near zero": 1.0}
         shape = D / mean
         spread = float(shape.std())
+        odd = (shape - 1) / max(spread, _TINY)
         near = rdm.neighbors(D, _neighbours(rdm.count_points(D)))
         numbers = {
             "scale": float(np.log(mean)),
             "variation": spread,
             "dimension": float(np.log(max(rdm.effective_dimension(D), _TINY))),
             "near zero": float((shape < _NEAR_ZERO).mean()),
-            "skew": float((((shape - 1) / max(spread, _TINY)) ** 3).mean()),
+            "skew": float((odd * odd * odd).mean()),
         }
         if inputs is not None:
             numbers["neighbours of the input"] = _overlap(near, inputs)
@@ -281,18 +337,17 @@ def _overlap(first: NDArray[Any], second: NDArray[Any]) -> float:
     return float(same.mean())
 
 
-def _cluster(D: Float64, near: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+def _cluster(D: Float64, near: NDArray[Any], labels: _Labels) -> dict[str, float]:
     """How the RDM's clusters agree with the labels of the probe points."""
-    own = labels[near] == labels[:, None]
-    votes = np.zeros((len(labels), int(labels.max()) + 1))
-    np.add.at(votes, (np.arange(len(labels))[:, None], labels[near[:, :5]]), 1)
-    left, right = rdm.pairs(len(labels))
-    within = labels[left] == labels[right]
+    codes, within = labels
+    own = codes[near] == codes[:, None]
+    votes = np.zeros((len(codes), int(codes.max()) + 1))
+    np.add.at(votes, (np.arange(len(codes))[:, None], codes[near[:, :5]]), 1)
     squared = D**2
     inside, outside = float(squared[within].mean()), float(squared[~within].mean())
     return {
         "purity": float(own.mean()),
-        "accuracy": float((votes.argmax(1) == labels).mean()),
+        "accuracy": float((votes.argmax(1) == codes).mean()),
         "between": float(np.log((outside + _TINY) / (inside + _TINY))),
         "label correlation": float(np.corrcoef(D, ~within)[0, 1]),
     }

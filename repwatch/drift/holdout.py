@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.detector import SIGNALS, DriftDetector
+from repwatch.drift.backtest import METHODS
+from repwatch.drift.detector import DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
 from repwatch.drift.parts import HOLD_OUTS, Part, Rows, check, kinds_of, mark, plan
 from repwatch.rdm import Float64
 
 __all__ = ["HOLD_OUTS", "Did", "HoldOut", "Row", "backtest_without"]
 
-_METHODS = {"RepWatch": SIGNALS, "curves": ("curves",), "loss": ("loss",)}
 _BOOTSTRAPS = 500
 _UNLIKE, _GUARD = 1, 2
 
@@ -162,7 +162,7 @@ def _judge_all(
     shape = (len(plans), len(landmarks), len(checkpoints))
     said = {
         name: _Said(np.full(shape, np.nan), np.zeros(shape, bool), np.zeros(shape, np.int8))
-        for name in _METHODS
+        for name in METHODS
     }
     total, done = sum(map(len, plans)), 0
     for k, parts in enumerate(plans):
@@ -179,10 +179,8 @@ def _judge_all(
 
 def _detectors(known: Sequence[History], **settings: Any) -> dict[str, DriftDetector]:
     """RepWatch and its opponents, with the same landmarks."""
-    return {
-        name: DriftDetector(known, signals=signals, **settings)
-        for name, signals in _METHODS.items()
-    }
+    whole = DriftDetector(known, **settings)
+    return {name: whole.only(signals) for name, signals in METHODS.items()}
 
 
 def _judge(

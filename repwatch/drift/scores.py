@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch.drift.trees import Walk
 from repwatch.rdm import Float64
 
 __all__ = ["Forests", "Standard", "matrix"]
@@ -67,33 +68,32 @@ class Forests:
             "bootstrap": True,
             "random_state": seed,
         }
-        self._outcome = ExtraTreesClassifier(oob_score=True, **settings).fit(rows, bad)
-        share = np.nan_to_num(self._outcome.oob_decision_function_[:, 1], nan=0.5)
+        outcome = ExtraTreesClassifier(oob_score=True, **settings).fit(rows, bad)
+        share = np.nan_to_num(outcome.oob_decision_function_[:, 1], nan=0.5)
         self.out_of_bag: Float64 = _logit(share)
+        self._outcome = Walk(outcome)
         self._settings = settings
         self._bad_rows, self._bad_causes = rows[bad], list(causes)
 
     def score(self, rows: Float64) -> Float64:
         """(runs,) logit of the share of trees that say bad."""
-        return _logit(self._outcome.predict_proba(rows)[:, 1])
+        return _logit(self._outcome(rows)[:, 1])
 
     def causes(self, rows: Float64) -> list[dict[str, float]]:
         """For each run the share of trees for each cause."""
         if self._cause is None:
             return [dict.fromkeys(map(str, self._bad_causes), 1.0) for _ in rows]
-        shares = self._cause.predict_proba(rows)
-        return [
-            dict(zip(map(str, self._cause.classes_), row.tolist(), strict=True)) for row in shares
-        ]
+        names = list(map(str, self._cause.classes))
+        return [dict(zip(names, row.tolist(), strict=True)) for row in self._cause(rows)]
 
     @cached_property
-    def _cause(self) -> Any:
+    def _cause(self) -> Walk | None:
         """The forest of causes, made when first asked for; None where only one is known."""
         from sklearn.ensemble import ExtraTreesClassifier
 
         if len(set(self._bad_causes)) < 2:
             return None
-        return ExtraTreesClassifier(**self._settings).fit(self._bad_rows, self._bad_causes)
+        return Walk(ExtraTreesClassifier(**self._settings).fit(self._bad_rows, self._bad_causes))
 
 
 def _logit(share: Float64) -> Float64:

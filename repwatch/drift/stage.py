@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.features import Checkpoint, History, loss_name
+from repwatch.drift.features import Checkpoint, History, layer_of, loss_name
 from repwatch.drift.scores import FEWEST_BAD, Forests, Standard, matrix
 from repwatch.rdm import Float64
 
-__all__ = ["Score", "Stage"]
+__all__ = ["SIGNALS", "Score", "Stage"]
 
 _SHAPES = "representations"
+# What a stage goes by: a forest on each of the first two, and the guard.
+SIGNALS = ("curves", _SHAPES, "loss")
 _NEAREST = 10
 _UPPER = 0.9
 _LEAST_SPREAD = 0.3
@@ -67,12 +70,10 @@ class Stage:
         checkpoint: Checkpoint,
         group: str | None,
         seed: int,
-        signals: Sequence[str],
     ) -> None:
         self.checkpoint = checkpoint
         self._landmarks = [one for one in landmarks if checkpoint in one.steps]
         self._bad = np.array([one.run.label == "bad" for one in self._landmarks], dtype=np.bool_)
-        self._signals = signals
         self._parts = {
             name: _Numbers(self._landmarks, ~self._bad, checkpoint, name, group)
             for name in ("curves", _SHAPES)
@@ -82,8 +83,21 @@ class Stage:
         if self._bad.sum() >= FEWEST_BAD:
             causes = [one.run.cause or "" for one in self._landmarks if one.run.label == "bad"]
             for name, part in self._parts.items():
-                if name in signals and part.names:
+                if part.names:
                     self._forests[name] = Forests(part.rows, self._bad, causes, seed)
+        self.usual = float(np.quantile(self._parts[_SHAPES].own_distances(), 0.95))
+        self._listen_to(SIGNALS)
+
+    def only(self, signals: Sequence[str]) -> Stage:
+        """The stage as it were if it went by these signals alone; nothing is learned anew."""
+        twin = copy(self)
+        twin._forests = {name: self._forests[name] for name in signals if name in self._forests}
+        twin._listen_to(signals)
+        return twin
+
+    def _listen_to(self, signals: Sequence[str]) -> None:
+        """What the landmarks' own scores are by these signals."""
+        self._signals = signals
         self._silent = not self._forests and _SHAPES not in signals
         nothing: Float64 = np.full(len(self._landmarks), -np.inf)
         self._own = nothing
@@ -97,8 +111,6 @@ class Stage:
             for one, *pair in zip(self._landmarks, self._own.tolist(), guard.tolist(), strict=True)
         }
         self._calibration = self._calibrate()
-        own = self._parts[_SHAPES].own_distances()
-        self.usual = float(np.quantile(own, 0.95))
 
     def rows(self, history: History) -> Rows:
         """The run's numbers up to here in units of the good landmarks' spread."""
@@ -124,7 +136,7 @@ class Stage:
         """The layer that differs most from the good landmarks."""
         layers: dict[str, list[float]] = {}
         for name, value in zip(self._parts[_SHAPES].names, rows[_SHAPES], strict=True):
-            layers.setdefault(_layer(name.split("|", 1)[1]), []).append(value**2)
+            layers.setdefault(layer_of(name.split("|", 1)[1]), []).append(value**2)
         return max(layers, key=lambda layer: np.mean(layers[layer]), default=None)
 
     def nearest(self, rows: Rows) -> list[tuple[History, float]]:
@@ -139,10 +151,12 @@ class Stage:
 
     @cached_property
     def _layers(self) -> set[str]:
-        return set().union(*map(self._layers_of, self._landmarks))
+        here = _place(self.checkpoint)
+        names = (name.split("|", 1) for name in self._parts[_SHAPES].names)
+        return {layer_of(name) for place, name in names if place == here}
 
     def _layers_of(self, history: History) -> set[str]:
-        return {_layer(name) for name in history.representations.get(self.checkpoint, {})}
+        return {layer_of(name) for name in history.representations.get(self.checkpoint, {})}
 
     def _own_raw(self) -> Float64:
         if self._forests:
@@ -172,9 +186,8 @@ class Stage:
         return LogisticRegression().fit(scores, self._bad)
 
 
-def _layer(name: str) -> str:
-    """The layer of a number "<layer>:<name>"."""
-    return name.rsplit(":", 1)[0]
+def _place(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint[0]}.{checkpoint[1]}"
 
 
 def _log(sizes: Float64) -> Float64:
@@ -213,6 +226,7 @@ class _Numbers:
         self.rows = np.stack(
             [self._standard(kind_)(row) for kind_, row in zip(kinds, raw, strict=True)]
         )
+        self._norms: Float64 = (self.rows**2).sum(1)
 
     def row(self, history: History) -> Float64:
         raw = matrix([self._flat(history)], self.names)[0]
@@ -220,12 +234,13 @@ class _Numbers:
 
     def distances(self, row: Float64) -> Float64:
         """(landmarks,) root mean square of the differences."""
-        return _size(self.rows - row)
+        squared = self._norms + row @ row - 2 * self.rows @ row
+        away: Float64 = np.sqrt(np.maximum(squared, 0) / max(len(self.names), 1))
+        return away
 
     def own_distances(self) -> Float64:
         """(landmarks,) the distance of each to its nearest other."""
-        norms = (self.rows**2).sum(1)
-        squared = norms[:, None] + norms - 2 * self.rows @ self.rows.T
+        squared = self._norms[:, None] + self._norms - 2 * self.rows @ self.rows.T
         np.fill_diagonal(squared, np.inf)
         nearest: Float64 = np.sqrt(np.maximum(squared.min(1), 0) / max(len(self.names), 1))
         return nearest
@@ -247,9 +262,12 @@ class _Numbers:
     def _flat(self, history: History) -> dict[str, float]:
         source = history.curves if self._kind == "curves" else history.representations
         return {
-            f"{checkpoint[0]}.{checkpoint[1]}|{name}": value
-            for checkpoint, numbers in source.items()
-            if checkpoint <= self._checkpoint
+            f"{place}|{name}": value
+            for place, numbers in (
+                (_place(checkpoint), numbers)
+                for checkpoint, numbers in source.items()
+                if checkpoint <= self._checkpoint
+            )
             for name, value in numbers.items()
         }
 

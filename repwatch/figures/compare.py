@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from repwatch.figures import palette
-from repwatch.figures.export import free_target, write_atomically
+from repwatch.figures.export import write_html
 from repwatch.figures.words import safe
 
 if TYPE_CHECKING:
@@ -51,17 +51,13 @@ def comparison_figure(comparison: Comparison) -> go.Figure:
 def write_comparison(
     comparison: Comparison, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> Path:
-    """Write the heatmap as one self-contained page, which asks nothing of any network.
+    """Write the heatmap as one self-contained page, in the reader's light or dark theme.
 
     Raises:
         ConfigurationError: the file exists and `overwrite` is False, or the folder does not exist.
     """
-    target = free_target(path, overwrite)
-    page: str = comparison_figure(comparison).to_html(
-        include_plotlyjs=True, config={"displaylogo": False, "responsive": True}
-    )
-    write_atomically(target, page)
-    return target
+    title = f"RepWatch: {comparison.runs[0]} and {comparison.runs[1]}"
+    return write_html(comparison_figure(comparison), path, title=title, overwrite=overwrite)
 
 
 def _layout(
@@ -103,7 +99,7 @@ def _layout(
         "plot_bgcolor": palette.PAPER,
         "margin": {"t": 120, "l": 20, "r": 20, "b": 20},
         "height": _ROOM + _CELL * min(len(labels[0]), 20),
-        "meta": {"kind": "comparison", **comparison.to_dict()},
+        "meta": {"kind": "comparison", "dark": palette.DARK, **comparison.to_dict()},
     }
 
 

@@ -44,8 +44,9 @@ __all__ = [
 VERSION = 1
 _BREAK = "<br>"
 _PACKED = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"})
-# In the order in which the page's modules use each other.
+# In the order in which the pages' modules use each other.
 _MODULES = ("payload.js", "marks.js", "texts.js", "map.js", "page.js", "report.js")
+_COMPARISON_MODULES = ("payload.js", "marks.js", "texts.js", "map.js", "comparison.js")
 _IMPORT = re.compile(r"^import [^\n]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
 
@@ -92,11 +93,12 @@ def write_html(
 ) -> Path:
     """Write one self-contained page: plotly.js, figure and controls in a single file.
 
-    The page opens from disk and asks nothing of any network. It has a slider of steps with play,
-    filters by outcome and layer, and follows the reader's light or dark theme.
+    The page opens from disk, asks nothing of any network, and follows the reader's light or dark
+    theme. That of a map has a slider of steps with play, and filters by outcome and layer.
 
     Args:
-        figure: a map scene, or a figure from `map_figure` in its light colours.
+        figure: a map scene, or a figure from `map_figure` or `comparison_figure` in its light
+            colours.
         path: where to write; its folder must exist.
         title: the page's title.
         overwrite: False refuses to replace a file that is there.
@@ -108,7 +110,9 @@ def write_html(
         ConfigurationError: the file exists and `overwrite` is False, or the folder does not exist.
     """
     target = free_target(path, overwrite)
-    write_atomically(target, _page(payload(figure), title))
+    kind = (figure.layout.meta or {}).get("kind") if isinstance(figure, go.Figure) else "map"
+    modules = _COMPARISON_MODULES if kind == "comparison" else _MODULES
+    write_atomically(target, _page(payload(figure), title, modules))
     return target
 
 
@@ -216,13 +220,13 @@ def _unpack(value: Any, lines: list[str]) -> Any:
     return {key: _unpack(item, lines) for key, item in value.items()}
 
 
-def _page(content: bytes, title: str) -> str:
+def _page(content: bytes, title: str, modules: Sequence[str]) -> str:
     parts = {
         "TITLE": html.escape(title),
         # Within a script element only "<" can end it.
         "FIGURE": content.decode().replace("<", "\\u003c"),
         "PLOTLY": plotly_js().read_text(encoding="utf-8"),
-        "MODULES": bundle(_MODULES),
+        "MODULES": bundle(modules),
     }
     return fill("report.html", parts, style="style.css")
 

@@ -80,12 +80,23 @@ class RepWatch:
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1). It needs 5 good landmarks of the same probe set to say anything.
         draw_map: Whether to place the run on the map of landmarks and log it.
+        group: A hyperparameter of the module that tells kinds of training apart, such as "method":
+            each kind is compared with its own good landmarks.
+        auto_label: Whether to label the run by its last `monitor` once it has finished, or was
+            ended by EarlyStopping, by the rule of `repwatch suggest-labels`. It takes 5 other
+            ended runs of the probe set to say anything. Such a label is marked as automatic, and
+            never replaces one that a person gave.
 
     Raises:
         ConfigurationError: An argument cannot work. What only the Trainer can tell (layer names, a
             probe of the wrong shape, a registry that cannot be opened, a run name that is taken)
             raises in `on_train_start`, before the first step.
         MissingPackageError: Lightning is not installed.
+
+    Attributes:
+        run_id: The run's id in the registry, once it is there.
+        flags: The flags that the present training, or else the last, has raised so far.
+        p_bad: The newest calibrated probability of a bad end; None where none is known.
 
     With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`.
     """
@@ -110,6 +121,8 @@ class RepWatch:
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         false_alarms: float = 0.05,
         draw_map: bool = True,
+        group: str | None = None,
+        auto_label: bool = False,
     ) -> None:
         if mode not in ("min", "max"):
             raise ConfigurationError(f"Expected `mode` to be 'min' or 'max', but got {mode!r}.")
@@ -149,7 +162,16 @@ class RepWatch:
             )
         self.false_alarms = false_alarms
         self.draw_map = draw_map
+        self.group = group
+        if auto_label and monitor is None:
+            raise ConfigurationError(
+                "Expected `monitor` beside auto_label=True, the metric that says how good a run "
+                'is, such as monitor="val_loss".'
+            )
+        self.auto_label = auto_label
         self.run_id: str | None = None
+        self.flags: list[Flag] = []
+        self.p_bad: float | None = None
         self._session: Session | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -177,6 +199,7 @@ class RepWatch:
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._session = None
+        self.flags, self.p_bad = [], None
         if trainer.fast_dev_run or not (trainer.is_global_zero or is_sharded(trainer)):
             return
         self._session = session = Session(self, trainer)
@@ -245,7 +268,7 @@ class RepWatch:
 
     @_guarded
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        status: EndStatus = "stopped" if isinstance(exception, KeyboardInterrupt) else "failed"
+        status: EndStatus = "stopped" if _is_intended(exception) else "failed"
         self._live.finish(trainer, status)
         self._session = None
 
@@ -284,6 +307,12 @@ def _restore(own: type[RepWatch], state: dict[str, Any]) -> RepWatch:
     callback = RepWatch.__new__(own)
     vars(callback).update(state)
     return callback
+
+
+def _is_intended(exception: BaseException) -> bool:
+    """Whether a person, or Optuna, ends the training so; Optuna is not imported to find out."""
+    names = {cls.__name__ for cls in type(exception).__mro__}
+    return bool(names & {"KeyboardInterrupt", "TrialPruned"})
 
 
 def _metrics(trainer: Any) -> dict[str, float]:

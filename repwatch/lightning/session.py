@@ -133,17 +133,30 @@ class Session:
         self._gather(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
             self._snapshot(trainer)
-        self.finish(trainer, "stopped" if trainer.should_stop else "finished")
+        # What EarlyStopping ends has run its course; what anything else ends has not.
+        course = any(one.stopped_epoch for one in trainer.early_stopping_callbacks)
+        status: EndStatus = "stopped" if trainer.should_stop else "finished"
+        self.finish(trainer, status, settled=status == "finished" or (course and not self.stop))
 
-    def finish(self, trainer: Any, status: EndStatus, timeout: float | None = 60.0) -> None:
-        """Store what is waiting, log the last map, and end the run."""
+    def finish(
+        self,
+        trainer: Any,
+        status: EndStatus,
+        timeout: float | None = 60.0,
+        *,
+        settled: bool = False,
+    ) -> None:
+        """Store what is waiting, log the last map, and end the run.
+
+        `settled` says whether its last metrics are its outcome.
+        """
         if self._watcher is None:
             return
         try:
             self._store()
         finally:
             try:
-                self._watcher.finish(status, timeout)
+                self._watcher.finish(status, timeout, settled=settled)
             finally:
                 self._hand_over(trainer, last=True)
                 self._watcher = None
@@ -182,6 +195,8 @@ class Session:
             draw_map=settings.draw_map,
             map_share=settings.max_overhead / 2,
             false_alarms=settings.false_alarms,
+            group=settings.group,
+            auto_label=settings.auto_label,
         )
         if trainer.is_global_zero:
             settings.run_id = self._watcher.start().id
@@ -235,6 +250,7 @@ class Session:
             self._raise(flag, log_step)
 
     def _raise(self, flag: Flag, log_step: int) -> None:
+        self._settings.flags.append(flag)
         self._loggers.text("repwatch/flag", flag.message, log_step)
         self._loggers.scalars({"repwatch/flag": 1.0}, log_step)
         if callable(self._settings.on_flag):
@@ -264,6 +280,7 @@ class Session:
             scalars = {f"repwatch/{name}": value for name, value in update.scalars.items()}
             self._loggers.scalars(scalars, update.log_step)
             if P_BAD in scalars:
+                self._settings.p_bad = scalars[P_BAD]
                 trainer.callback_metrics[P_BAD] = torch.tensor(scalars[P_BAD])
             if update.scene is not None:
                 self._loggers.figure(update.scene, update.log_step, last=last and update is newest)

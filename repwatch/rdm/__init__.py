@@ -6,7 +6,7 @@ translations and permutations of neurons, and nothing else, so that everything b
 computation on the raw activations.
 
     activations (n, d) --from_activations--> D --encode--> bytes in the registry --decode--> D
-    D --> pca, neighbors, neighbor_graph, effective_dimension, project, analogies, purity, ...
+    D --> pca, tsne, neighbors, neighbor_graph, effective_dimension, project, analogies, purity, ...
 
 Torch is imported only by `from_activations`, so that reading needs numpy alone.
 """
@@ -31,6 +31,7 @@ from repwatch.rdm.views import (
     Purity,
     align,
     align_views,
+    alignment,
     analogies,
     complete_analogy,
     effective_dimension,
@@ -41,6 +42,7 @@ from repwatch.rdm.views import (
     purity,
     sample_quadruples,
     spectrum,
+    tsne,
 )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Purity",
     "align",
     "align_views",
+    "alignment",
     "analogies",
     "check",
     "complete_analogy",
@@ -69,4 +72,5 @@ __all__ = [
     "sample_quadruples",
     "spectrum",
     "square",
+    "tsne",
 ]

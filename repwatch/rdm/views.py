@@ -8,6 +8,7 @@ import numpy as np
 
 from repwatch.errors import ConfigurationError, RDMError
 from repwatch.rdm.condensed import check, condense, pairs, square, sum_by_point
+from repwatch.tsne import PERPLEXITY, descend, effective_perplexity, start_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +67,23 @@ def pca(D: NDArray[Any], k: int = 2) -> Float64:
     n = len(gram)
     if not 1 <= k <= n:
         raise ConfigurationError(f"Expected 1 to {n} components of {n} points. Got k={k}.")
-    eigenvalues, eigenvectors = np.linalg.eigh(gram)
-    lengths = np.sqrt(np.maximum(eigenvalues[::-1][:k], 0.0))
-    axes = eigenvectors[:, ::-1][:, :k]
+    eigenvalues, axes = _leading(gram, k)
+    lengths = np.sqrt(np.maximum(eigenvalues, 0.0))
     largest = axes[np.abs(axes).argmax(0), np.arange(k)]
     components: Float64 = axes * np.where(largest < 0, -lengths, lengths)
     return components
+
+
+def _leading(gram: Float64, k: int) -> tuple[Float64, Float64]:
+    """The k largest eigenvalues (k,) and their vectors (n, k); few of many cost a third of all."""
+    n = len(gram)
+    if 4 * k > n:
+        eigenvalues, eigenvectors = np.linalg.eigh(gram)
+        return eigenvalues[::-1][:k], eigenvectors[:, ::-1][:, :k]
+    from scipy.linalg import eigh
+
+    some, vectors = eigh(gram, subset_by_index=(n - k, n - 1), check_finite=False)
+    return some[::-1], vectors[:, ::-1]
 
 
 def neighbors(D: NDArray[Any], k: int = 10) -> Int:
@@ -86,8 +98,50 @@ def neighbors(D: NDArray[Any], k: int = 10) -> Int:
     if not 1 <= k < n:
         raise ConfigurationError(f"Expected 1 to {n - 1} neighbours among {n} points. Got k={k}.")
     np.fill_diagonal(distances, np.inf)
-    nearest: Int = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    # Partition and sort the k alone; a tie for the last place needs the whole row.
+    found: Int = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
+    values = np.take_along_axis(distances, found, axis=1)
+    nearest = np.take_along_axis(found, np.argsort(values, axis=1, kind="stable"), axis=1)
+    tied = (distances <= values.max(axis=1, keepdims=True)).sum(axis=1) > k
+    nearest[tied] = np.argsort(distances[tied], axis=1, kind="stable")[:, :k]
     return nearest
+
+
+def tsne(
+    D: NDArray[Any],
+    init: NDArray[Any] | None = None,
+    *,
+    perplexity: float = PERPLEXITY,
+    seed: int = 0,
+) -> Float64:
+    """(n, 2) t-SNE view of the representation; the same for the same seed and machine.
+
+    Equal to t-SNE of the activations from the same start (van der Maaten and Hinton 2008), since it
+    asks for nothing but distances. Axes and units have no meaning.
+
+    Args:
+        init: (n, 2) the view of the snapshot before; the new one starts from it and is aligned to
+            it, so that an animation does not jump.
+        perplexity: adapts to small n.
+
+    Raises:
+        ConfigurationError: `init` has another shape.
+        RDMError: fewer than 3 probe points, or D cannot be used.
+        DivergedRDMError: as `check`.
+    """
+    distances = square(check(D)).astype(np.float64)
+    n = len(distances)
+    if n < 3:
+        raise RDMError(f"Expected at least 3 probe points for a view. Got {n}.")
+    if init is not None and init.shape != (n, 2):
+        raise ConfigurationError(f"Expected init of shape ({n}, 2). Got {init.shape}.")
+    effective = effective_perplexity(perplexity, n)
+    near = neighbors(D, min(n - 1, max(2, int(3 * effective))))
+    lengths = np.take_along_axis(distances, near, axis=1)
+    if init is None:
+        return descend(start_from(pca(D, 2), seed), near, lengths, effective)
+    view = descend(init.astype(np.float64), near, lengths, effective, unfolded=True)
+    return align(view, init)
 
 
 def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Graph:
@@ -264,15 +318,24 @@ def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
     Raises:
         ConfigurationError: the shapes differ.
     """
+    turn, shift = alignment(view, reference)
+    aligned: Float64 = view @ turn + shift
+    return aligned
+
+
+def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Float64]:
+    """The turn (k, k) and the shift (k,) of `align`: view @ turn + shift lies on the reference.
+
+    Raises: as `align`.
+    """
     if view.shape != reference.shape or view.ndim != 2:
         raise ConfigurationError(
             f"Expected two views of one shape (n, k). Got {view.shape} and {reference.shape}."
         )
-    moving = view - view.mean(0)
-    centre = reference.mean(0)
-    left, _, right = np.linalg.svd(moving.T @ (reference - centre))
-    aligned: Float64 = moving @ (left @ right) + centre
-    return aligned
+    middle, centre = view.mean(0), reference.mean(0)
+    left, _, right = np.linalg.svd((view - middle).T @ (reference - centre))
+    turn: Float64 = left @ right
+    return turn, centre - middle @ turn
 
 
 def align_views(views: Sequence[NDArray[Any]]) -> list[Float64]:

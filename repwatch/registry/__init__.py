@@ -3,7 +3,10 @@
 records.py    what goes in and comes out: frozen dataclasses
 store.py      Registry: all reads and writes, over
   queries.py    reading        changes.py    writing       blobs.py    RDMs and sketches as bytes
-suggestions.py  LabelSuggestion: labels from outcomes, causes from hyperparameters
+                                                        stacks.py   and many of them as arrays
+suggestions.py  LabelSuggestion: labels from outcomes, over
+  causes.py       the hyperparameter that sets a bad run apart
+transfer.py   runs from one registry into another    health.py     what is wrong with one
 writer.py     Writer: one thread that records while the training goes on
 database.py   engine and transactions, over
   location.py   paths and URLs    schema.py     revisions    journal.py   WAL or not

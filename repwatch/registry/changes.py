@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, case, delete, insert, select, text, update
+from sqlalchemy import Connection, Executable, case, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
@@ -75,14 +76,20 @@ def upsert(
     connection: Connection, table: type[Base], keys: Sequence[str], rows: Sequence[dict[str, Any]]
 ) -> None:
     """Insert the rows; where the keys are there, replace the rest of that row."""
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=list(keys), set_=changed), list(rows)
-    )
+    if rows:
+        statement = _upsert(connection.dialect.name, table, tuple(keys), tuple(rows[0]))
+        connection.execute(statement, list(rows))
+
+
+# Made once: to put a statement together takes as long as to execute it.
+@lru_cache(maxsize=64)
+def _upsert(
+    dialect: str, table: type[Base], keys: tuple[str, ...], columns: tuple[str, ...]
+) -> Executable:
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    made: Executable = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+    return made
 
 
 def new_probe(probe: ProbeSet) -> NewProbe:
@@ -192,6 +199,7 @@ def store_snapshots(
     connection: Connection, run_id: str, new: Sequence[EncodedSnapshot], place: str
 ) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
+    forget_reading(connection, run_id)
     # An upsert takes each key once; the last of several is the newest.
     by_key = {(one.layer, one.step): one for one in new}
     if not by_key:
@@ -256,6 +264,7 @@ def store_metrics(
     place: str,
 ) -> None:
     """Upsert the metrics of one step."""
+    forget_reading(connection, run_id)
     _beat(connection, run_id, step, place)
     rows = []
     for name, value in values.items():
@@ -316,12 +325,33 @@ def beat(connection: Connection, run_id: str, place: str) -> None:
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
-    """Delete the run; its snapshots, metrics, label and flags go with it."""
+    """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
+    forget_reading(connection, run_id)
     connection.execute(delete(RunRow).where(RunRow.id == run_id))
 
 
 def store_space(connection: Connection, key: str, content: bytes) -> None:
     upsert(connection, SpaceRow, ("key",), [{"key": key, "saved_at": now(), "content": content}])
+
+
+def reading_key(run_id: str) -> str:
+    return f"reading-{run_id}"
+
+
+def store_reading(
+    connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
+) -> bool:
+    """Keep what was read of a run, unless the run has been written or deleted since."""
+    query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
+    unchanged = connection.scalar(query) == heartbeat_at
+    if unchanged:
+        store_space(connection, reading_key(run_id), content)
+    return unchanged
+
+
+def forget_reading(connection: Connection, run_id: str) -> None:
+    """Let go of what was read of a run: it is about to change."""
+    connection.execute(delete(SpaceRow).where(SpaceRow.key == reading_key(run_id)))
 
 
 def _beat(connection: Connection, run_id: str, step: int, place: str) -> None:

@@ -14,6 +14,7 @@ import random
 import sqlite3
 import time
 import weakref
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,6 +104,22 @@ class Database:
         with _gate.passed():
             self.release()
             self._let_go()
+
+    def compact(self) -> None:
+        """Rewrite a SQLite file without its empty pages; waits for others' transactions.
+
+        Raises:
+            RegistryError: another process held the registry for too long.
+        """
+        if self.path is None:
+            return
+        self.engine  # noqa: B018 - opened and checked before anything is rewritten
+        try:
+            with _gate.passed(), closing(_connect_sqlite(self.path, "mode=rw")) as connection:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
 
     def release(self) -> None:
         """Close the connections that nobody uses just now; the engine opens others when asked."""

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from sqlalchemy import ColumnElement, Connection, select
 
-from repwatch.errors import ProbeMismatchError
 from repwatch.registry import changes, checks, queries
 from repwatch.registry.database import Database
 from repwatch.registry.location import Location, resolve
@@ -32,13 +30,15 @@ from repwatch.registry.records import (
     Snapshot,
     Status,
 )
+from repwatch.registry.stacks import stack_rdms, stack_sketches
 from repwatch.registry.tables import LabelRow, ProbeSetRow, RunRow, SnapshotRow, SpaceRow
 from repwatch.registry.values import plain, plain_float, plain_int
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from repwatch.probe import ProbeSet
@@ -168,29 +168,11 @@ class Registry:
 
         Raises ProbeMismatchError where the snapshots differ in their number of points.
         """
-        from repwatch.registry.blobs import decode_rdm
-
-        sizes = {snapshot.points for snapshot in snapshots}
-        if len(sizes) > 1:
-            probes = sorted({snapshot.probe for snapshot in snapshots})
-            raise ProbeMismatchError(
-                f"The snapshots have {' and '.join(map(str, sorted(sizes)))} probe points, so "
-                f"their RDMs do not fit one array; their probe sets are {', '.join(probes)}. "
-                "Take snapshots of one probe set (registry.snapshots(probe=...)), and share one "
-                'between runs with RepWatch(probe="shared").'
-            )
-        points = sizes.pop() if sizes else 0
-        length = points * (points - 1) // 2
-        return self._stack(snapshots, decode_rdm, sketches=False, length=length)
+        return stack_rdms(self._database, snapshots)
 
     def sketches(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
         """The RDMs' sketches, float32, shape (k, 1024); diverged rows are NaN."""
-        from repwatch.registry.blobs import SKETCH_LENGTH, decode_sketch
-
-        def decode(blob: bytes, scale: float) -> NDArray[np.float32]:
-            return decode_sketch(blob)
-
-        return self._stack(snapshots, decode, sketches=True, length=SKETCH_LENGTH)
+        return stack_sketches(self._database, snapshots)
 
     def probe(self, fingerprint: str | None = None) -> ProbeSet:
         """The probe set of this fingerprint; None: the one that was used last.
@@ -217,6 +199,10 @@ class Registry:
         query = select(SpaceRow.content).where(SpaceRow.key == key)
         content = self._database.read(lambda c: c.scalar(query))
         return None if content is None else bytes(content)
+
+    def load_reading(self, run: Run) -> bytes | None:
+        """What `save_reading` kept; None where it kept nothing, or the run has changed since."""
+        return self.load_space(changes.reading_key(run.id))
 
     # Landmarks
 
@@ -374,9 +360,22 @@ class Registry:
         """Store a fitted space under a key; what was there is replaced."""
         self._database.write(lambda c: changes.store_space(c, key, content))
 
+    def save_reading(self, run: Run, content: bytes) -> bool:
+        """Keep what was read of a run until its snapshots or metrics change, or it is deleted.
+
+        `run` is the run as it was before it was read: where it has been written since, nothing is
+        kept, and the answer is False.
+        """
+        store = changes.store_reading
+        return self._database.write(lambda c: store(c, run.id, run.heartbeat_at, content))
+
     def delete_run(self, run: Run | str) -> None:
         """Delete a run with its snapshots, metrics, flags and label; the probe set stays."""
         self._database.write(lambda c: changes.remove_run(c, self._find(c, run)))
+
+    def compact(self) -> None:
+        """Give the room of what was deleted back to the disk; a server does so by itself."""
+        self._database.compact()
 
     # Helpers
 
@@ -393,29 +392,3 @@ class Registry:
         if self._database.read(lambda c: c.scalar(stored)) is not None:
             return changes.NewProbe(probe.fingerprint, probe.name, len(probe), None, [])
         return changes.new_probe(probe)
-
-    def _stack(
-        self,
-        snapshots: Sequence[Snapshot],
-        decode: Callable[[bytes, float], NDArray[np.float32]],
-        *,
-        sketches: bool,
-        length: int,
-    ) -> NDArray[np.float32]:
-        """One decoded blob a row, in the order of the snapshots; NaN where there is none."""
-        rows: dict[int, list[int]] = {}
-        for row, snapshot in enumerate(snapshots):
-            if not snapshot.diverged:
-                rows.setdefault(snapshot.id, []).append(row)
-        stack = np.full((len(snapshots), length), np.nan, dtype=np.float32)
-
-        def read(connection: Connection) -> int:
-            blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
-            found = 0
-            for snapshot_id, blob, scale in blobs:
-                stack[rows[snapshot_id]] = decode(blob, scale)
-                found += 1
-            return found
-
-        queries.require_all(self._database.read(read), len(rows), self._database.place)
-        return stack

@@ -7,48 +7,35 @@ The better half of the runs tells what good is: their median, and the median abs
 is bad (1.4826 MAD is the standard deviation of a normal distribution), and so is one whose metric
 is NaN or infinite. A metric in which less is better is compared on a log scale if it is positive.
 
-The cause of a bad run is the hyperparameter furthest outside the range of the good runs, in widths
-of that range; a word that no good run has counts as half a width. A learning rate is compared with
-the good runs of the same optimizer, if there are a few. From 20 good runs on, values of the outer
-twentieth at each end that lie apart from the others do not widen the range: a run that got away
-with a bad value must not make it a good one. Seeds are no cause, nor are words in which most good
-runs differ, such as folders, nor what RepWatch read of the data.
+One run alone is judged by the same rule: by the good landmarks, where there are 5, instead of the
+better half of all runs.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry import checks
+from repwatch.registry.causes import find_cause, find_ways
 from repwatch.registry.names import nearest_names
 
 if TYPE_CHECKING:
     from repwatch.registry.records import Label, Mode, Run
 
-__all__ = ["LabelSuggestion", "LabelSuggestions", "suggest_labels"]
+__all__ = ["LabelSuggestion", "LabelSuggestions", "suggest_label", "suggest_labels"]
 
 FEWEST = 3
+FEWEST_BESIDE = 5
+_ENDED = ("finished", "stopped", "failed")
 _SHARE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 0.1
 _SPREADS = 3 * 1.4826
-_IGNORED = ("truth.", "data.")
-_OWN = ("optimizer", "scheduler", "trainer", "model")
-_LEARNING_RATES = ("lr", "learning_rate")
-_SEEDS = ("seed", "random_state")
-_LONGEST_WORD = 80
-_LOG_FROM = 10.0
-_TRIM_FROM, _TRIMMED = 20, 0.05
-_FEW_ALIKE = 3
-_NARROWEST = 0.05
-_APART = 0.25
-_WORD_EXCESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -126,7 +113,7 @@ def suggest_labels(
     if not 0 < share <= 1:
         raise ConfigurationError(f"Expected a share above 0, at most 1. Got {share}.")
     probe, chosen = _of_probe(runs, probe)
-    ended = [run for run in chosen if run.status in ("finished", "stopped", "failed")]
+    ended = [run for run in chosen if run.status in _ENDED]
     metric, mode = _what_tells(ended, metric, mode)
     measured = [run for run in ended if metric in run.metrics]
     if len(measured) < FEWEST:
@@ -138,11 +125,11 @@ def suggest_labels(
     values = [float(run.metrics[metric]) for run in measured]
     is_bad = _find_bad(values, mode, tolerance, share)
     good = [run for run, bad in zip(measured, is_bad, strict=True) if not bad]
-    ways = _ways(measured, good)
+    ways = find_ways(measured, good)
     one_kind = _one_kind(is_bad, metric)
     suggestions = []
     for run, value, bad in zip(measured, values, is_bad, strict=True):
-        cause, why = _cause(run, ways) if bad else (None, "")
+        cause, why = find_cause(run, ways) if bad else (None, "")
         reason = "; ".join(filter(None, (_told(value, bad, good, metric), why, one_kind)))
         suggestions.append(
             LabelSuggestion(run.name, "bad" if bad else "good", cause, value, reason)
@@ -152,7 +139,68 @@ def suggest_labels(
     return LabelSuggestions(metric, mode, probe, tuple(suggestions), left_out, notes)
 
 
+def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) -> LabelSuggestion:
+    """Suggest a label for one run by its final monitored metric; nothing is written.
+
+    The good landmarks tell what good is, where 5 or more have the metric; where there are fewer,
+    the better half of all ended runs, this one among them, if there are 5 others.
+
+    Args:
+        run: a run with a `monitor`; that it has ended is not asked for.
+        runs: what it is compared with, as far as they are of its probe set, have ended and have
+            the metric; the run itself may be among them.
+        group: a hyperparameter that tells kinds of training apart: only runs of the same kind are
+            compared.
+
+    Raises:
+        ConfigurationError: the run has no outcome, or there are too few others to judge it by.
+    """
+    metric = run.monitor
+    if metric is None or metric not in run.metrics:
+        have = f"it has {', '.join(sorted(run.metrics)) or 'no metric'}"
+        raise ConfigurationError(
+            f"Expected the metric that tells the outcome, monitor={metric!r}, among those that the "
+            f"run logged; {have}."
+        )
+    others = _comparable(run, runs, group)
+    landmarks = [
+        one for one in others if one.label == "good" and math.isfinite(one.metrics[metric])
+    ]
+    known = landmarks if len(landmarks) >= FEWEST_BESIDE else []
+    if len(others) < FEWEST_BESIDE:
+        kind = "" if group is None else f" and the same {group}"
+        raise ConfigurationError(
+            f"Expected {FEWEST_BESIDE} or more other ended runs with {metric!r} on the same probe "
+            f"set{kind}, to tell good from bad by. Got {len(others)}."
+        )
+    compared = [*others, run]
+    values = [float(one.metrics[metric]) for one in compared]
+    telling = [float(one.metrics[metric]) for one in known]
+    is_bad = _find_bad(values, run.mode, None, 0.5, telling)
+    good = known or [one for one, bad in zip(compared, is_bad, strict=True) if not bad]
+    cause, why = find_cause(run, find_ways(compared, good)) if is_bad[-1] else (None, "")
+    reason = "; ".join(filter(None, (_told(values[-1], is_bad[-1], good, metric), why)))
+    return LabelSuggestion(run.name, "bad" if is_bad[-1] else "good", cause, values[-1], reason)
+
+
 # Which runs, and by what
+
+
+def _comparable(run: Run, runs: Sequence[Run], group: str | None) -> list[Run]:
+    """The other ended runs that the run's outcome can be held against."""
+
+    def kind(one: Run) -> Any:
+        return None if group is None else one.hparams.get(group)
+
+    return [
+        one
+        for one in runs
+        if one.id != run.id
+        and one.probe == run.probe
+        and one.status in _ENDED
+        and run.monitor in one.metrics
+        and kind(one) == kind(run)
+    ]
 
 
 def _of_probe(runs: Sequence[Run], probe: str | None) -> tuple[str, list[Run]]:
@@ -211,15 +259,24 @@ def _left_out(chosen: Sequence[Run], ended: Sequence[Run], metric: str) -> Itera
 
 
 def _find_bad(
-    values: Sequence[float], mode: Mode, tolerance: float | None, share: float
+    values: Sequence[float],
+    mode: Mode,
+    tolerance: float | None,
+    share: float,
+    telling: Sequence[float] = (),
 ) -> list[bool]:
-    """Whether each value is worse than those of the better runs, by the rule of the module."""
-    finite = [value for value in values if math.isfinite(value)]
+    """Whether each value is worse than those of the better runs, by the rule of the module.
+
+    The better runs are those with the finite values `telling`, where there are any.
+    """
+    finite = [value for value in (*values, *telling) if math.isfinite(value)]
     if not finite:
         return [True] * len(values)
     log = mode == "min" and min(finite) > 0
     badness = [_badness(value, mode, log) for value in values]
     better = sorted(badness)[: min(len(finite), math.ceil(share * len(values)))]
+    if telling:
+        better = [_badness(value, mode, log) for value in telling]
     center = median(better)
     spread = median([abs(one - center) for one in better])
     if log:
@@ -257,121 +314,3 @@ def _told(value: float, bad: bool, good: Sequence[Run], metric: str) -> str:
     ends = [float(run.metrics[metric]) for run in good]
     known = f"good runs {min(ends):.4g} to {max(ends):.4g}"
     return f"{metric} {value:.4g}, {known}" if bad else f"{metric} {value:.4g}"
-
-
-# Causes
-
-
-class _Way(NamedTuple):
-    """A hyperparameter in which runs differ: its values by run id."""
-
-    name: str
-    words: str
-    numeric: bool
-    values: dict[str, Any]
-    good: list[Run]
-    log: bool
-
-
-def _ways(runs: Sequence[Run], good: Sequence[Run]) -> list[_Way]:
-    """The hyperparameters that vary among the runs, each once, those without a prefix first."""
-    ways: list[_Way] = []
-    names = {name for run in runs for name in run.hparams if _may_be_cause(name)}
-    for name in sorted(names, key=lambda name: ("." in name, name)):
-        values = {run.id: run.hparams[name] for run in runs if _usable(run.hparams.get(name))}
-        if len(set(map(_key, values.values()))) < 2:
-            continue
-        tail = _tail(name)
-        if any(_tail(way.name) == tail and _agree(way.values, values) for way in ways):
-            continue
-        having = [run for run in good if run.id in values]
-        numeric = all(_is_number(value) for value in values.values())
-        if not numeric and 2 * len({_key(values[run.id]) for run in having}) > len(having) + 1:
-            continue
-        log = numeric and min(values.values()) > 0
-        log = log and max(values.values()) / _LOG_FROM > min(values.values())
-        ways.append(_Way(name, _words(name), numeric, values, having, log))
-    return ways
-
-
-def _cause(run: Run, ways: Sequence[_Way]) -> tuple[str | None, str]:
-    """The cause that sets the run apart most, and how; (None, why not) where none does."""
-    outside: list[tuple[float, str, str]] = []
-    for way in ways:
-        if run.id not in way.values or not way.good:
-            continue
-        value = way.values[run.id]
-        if way.numeric:
-            low, high, excess = _excess(run, way)
-            if excess:
-                side = "high" if excess > 0 else "low"
-                told = f"{way.words} {value:.4g}, good runs {low:.4g} to {high:.4g}"
-                outside.append((abs(excess), f"{way.words} too {side}", told))
-        elif all(_key(way.values[one.id]) != _key(value) for one in way.good):
-            cause = f"{way.words} is {value}"
-            told = f"no good run has {way.words} {value}"
-            outside.append((_WORD_EXCESS, cause, told))
-    if not outside:
-        return None, "no hyperparameter sets it apart from the good runs"
-    _, cause, told = max(outside, key=lambda one: one[0])
-    return cause, told
-
-
-def _excess(run: Run, way: _Way) -> tuple[float, float, float]:
-    """(low, high) of the good runs; how far above (+) or below (-) the run is, in its widths.
-
-    A range narrower than a twentieth of what all runs span counts as that wide.
-    """
-    alike = way.good
-    optimizer = run.hparams.get("optimizer")
-    if _tail(way.name) in _LEARNING_RATES and optimizer is not None:
-        same = [one for one in way.good if one.hparams.get("optimizer") == optimizer]
-        alike = same if len(same) >= _FEW_ALIKE else way.good
-    scale = math.log if way.log else float
-    ordered = sorted(float(way.values[one.id]) for one in alike)
-    every = [float(one) for one in way.values.values()]
-    narrowest = _NARROWEST * (scale(max(every)) - scale(min(every)))
-    cut = int(_TRIMMED * len(ordered)) if len(ordered) >= _TRIM_FROM else 0
-    bottom, top = scale(ordered[cut]), scale(ordered[len(ordered) - 1 - cut])
-    near = _APART * max(top - bottom, narrowest)
-    kept = [one for one in ordered if bottom - near <= scale(one) <= top + near]
-    low, high = kept[0], kept[-1]
-    value, bottom, top = scale(float(way.values[run.id])), scale(low), scale(high)
-    excess = max(value - top, 0.0) + min(value - bottom, 0.0)
-    return low, high, excess / max(top - bottom, narrowest) if excess else 0.0
-
-
-def _may_be_cause(name: str) -> bool:
-    return not name.startswith(_IGNORED) and not _tail(name).lower().endswith(_SEEDS)
-
-
-def _tail(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
-
-
-def _words(name: str) -> str:
-    if _tail(name) in _LEARNING_RATES:
-        return "learning rate"
-    prefix, _, rest = name.partition(".")
-    return (rest if rest and prefix in _OWN else name).replace("_", " ")
-
-
-def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    both = one.keys() & other.keys()
-    return bool(both) and all(_key(one[run]) == _key(other[run]) for run in both)
-
-
-def _usable(value: Any) -> bool:
-    is_word = isinstance(value, str) and len(value) <= _LONGEST_WORD
-    return is_word or isinstance(value, bool) or _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    """Whether the value is a finite number that a float can hold."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and -sys.float_info.max <= value <= sys.float_info.max
-
-
-def _key(value: Any) -> tuple[bool, Any]:
-    """What two values are compared by: True is not 1."""
-    return isinstance(value, bool), value

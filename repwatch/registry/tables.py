@@ -4,7 +4,7 @@ probe_sets 1─n probe_points      a probe set and what a person sees of each of
 probe_sets 1─n runs 1─n snapshots 1─1 rdms
                     1─n metrics, flags
                     1─1 labels   the outcome that makes a run a landmark
-spaces                           fitted maps, by key
+spaces                           fitted maps, and what was read of a run, by key
 
 The large blobs of a snapshot stand in `rdms`, so that listing snapshots reads none of them; a
 diverged snapshot has no row there. A change here needs a revision in `versions/`.

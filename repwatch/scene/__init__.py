@@ -8,7 +8,8 @@ one is decided here.
     snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  figures
     snapshots + runs + maps                       ->  build_page ->  PageScene     \\
     probe points + images                         ->  build_points -> PointsScene   >  the page
-    RDMs of a trajectory                          ->  make_views, pack_views       /
+    RDMs of a trajectory                          ->  make_views, pack_views      /
+                                                  ->  take_excerpts, pack_excerpts
 """
 
 from __future__ import annotations
@@ -25,12 +26,19 @@ from repwatch.scene.document import (
     outcome,
     steps,
 )
+from repwatch.scene.excerpts import (
+    choose_points,
+    pack_excerpts,
+    take_excerpts,
+    unpack_excerpts,
+)
 from repwatch.scene.page import (
     PAGE_VERSION,
     MapRow,
     PageScene,
     Trajectory,
     build_page,
+    follow,
     map_row,
     pack_distances,
 )
@@ -54,11 +62,16 @@ __all__ = [
     "build_map",
     "build_page",
     "build_points",
+    "choose_points",
+    "follow",
     "make_views",
     "map_row",
     "outcome",
     "pack_distances",
+    "pack_excerpts",
     "pack_views",
     "steps",
+    "take_excerpts",
+    "unpack_excerpts",
     "unpack_views",
 ]

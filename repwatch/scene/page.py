@@ -32,11 +32,12 @@ __all__ = [
     "PageScene",
     "Trajectory",
     "build_page",
+    "follow",
     "map_row",
     "pack_distances",
 ]
 
-PAGE_VERSION = 1
+PAGE_VERSION = 2
 _GRID = 65535
 _COMPONENTS = 24
 _FINEST = 32767
@@ -44,14 +45,16 @@ History = Callable[["Run", str], Sequence[tuple[int, int, float]]]
 
 
 class MapRow(TypedDict):
-    """Positions on one map, for each snapshot in their order.
+    """Positions on one map, for each snapshot of its layers in their order.
 
     `x` and `y` are base64 of little-endian uint16: 1 to 65,535 from the left (bottom) to the right
     (top) of a square that holds all; 0 where a snapshot has no place. `causes` lie in [0, 1].
+    `layers` are those that it was fitted on; None for all.
     """
 
     method: str
     distance: str
+    layers: list[str] | None
     x: str
     y: str
     causes: list[CausePlace]
@@ -66,13 +69,15 @@ class PageFlag(FlagRow):
 class Trajectory(TypedDict):
     """One layer of one run: places in the list of snapshots, by step, without diverged ones.
 
-    `views` is what `pack_views` made of them, or None where it is to be asked for.
+    `views` is what `pack_views` made of them, `excerpts` what `pack_excerpts` did; None where that
+    is to be asked for.
     """
 
     run: str
     layer: str
     snapshots: list[int]
     views: str | None
+    excerpts: str | None
 
 
 class Distances(TypedDict):
@@ -164,7 +169,7 @@ def build_page(
             "diverged": [int(one.diverged) for one in snapshots],
         },
         values=_values(snapshots, runs, history),
-        trajectories=_trajectories(snapshots),
+        trajectories=follow(snapshots),
         flags=[_page_flag(flag, run) for run in runs for flag in run.flags],
         maps=list(maps),
         distances=distances,
@@ -173,10 +178,17 @@ def build_page(
 
 
 def map_row(
-    scene: MapScene, snapshots: Sequence[Snapshot], positions: Mapping[int, Sequence[float]]
+    scene: MapScene,
+    snapshots: Sequence[Snapshot],
+    positions: Mapping[int, Sequence[float]],
+    layers: Sequence[str] | None = None,
 ) -> MapRow:
-    """The map of a scene for the page: `positions` are (x, y) by snapshot id."""
-    pairs = [positions.get(one.id) for one in snapshots]
+    """The map of a scene for the page: `positions` are (x, y) by snapshot id.
+
+    `snapshots` are all of the page; those of the map's layers are taken.
+    """
+    members = [one for one in snapshots if layers is None or one.layer in layers]
+    pairs = [positions.get(one.id) for one in members]
     placed = np.array([pair for pair in pairs if pair is not None], dtype=np.float64)
     low = placed.min(axis=0) if len(placed) else np.zeros(2)
     extent = float((placed.max(axis=0) - low).max()) if len(placed) else 0.0
@@ -197,6 +209,7 @@ def map_row(
     return MapRow(
         method=scene["method"] or "",
         distance=scene["distance"] or "",
+        layers=None if layers is None else list(layers),
         x=packed(grid[:, 0]),
         y=packed(grid[:, 1]),
         causes=causes,
@@ -251,7 +264,8 @@ def _values(
     return columns
 
 
-def _trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
+def follow(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
+    """The trajectories of snapshots, without what is asked for or held of each."""
     groups: dict[tuple[str, str], list[int]] = {}
     for row, one in enumerate(snapshots):
         if not one.diverged:
@@ -262,6 +276,7 @@ def _trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
             layer=layer,
             snapshots=sorted(members, key=lambda row: snapshots[row].step),
             views=None,
+            excerpts=None,
         )
         for (run, layer), members in groups.items()
     ]

@@ -5,8 +5,9 @@
 Packed views are the base64 text of one zlib stream: of s snapshots of n points, first the x and y
 of each as whole numbers of 12 bits (all low bytes, then all high bytes), then the k nearest
 neighbours of each point (one byte each up to 256 points; else all low, then all high bytes).
-Coordinates are kept as differences from the snapshot before, modulo 4096, neighbours as the
-exclusive-or with it: what training does not change becomes zeros.
+Coordinates are kept as differences from the snapshot before, modulo 4096: what training does not
+change becomes zeros. A neighbour is kept as its rank by distance in the picture (0 is the point
+itself; ties by the lower index): what the picture shows already costs little.
 """
 
 from __future__ import annotations
@@ -64,10 +65,12 @@ def pack_views(views: Views) -> str:
     """The views as text; `unpack_views` and the page read it."""
     moved = views.coordinates.copy()
     moved[1:] = (views.coordinates[1:] - views.coordinates[:-1]) % LEVELS
-    changed = views.neighbours.copy()
-    changed[1:] ^= views.neighbours[:-1]
     wide = views.coordinates.shape[1] > 256
-    content = _planes(moved, wide=True) + _planes(changed, wide=wide)
+    ranks = np.zeros_like(views.neighbours)
+    for at, (picture, near) in enumerate(zip(views.coordinates, views.neighbours, strict=True)):
+        places = np.argsort(_by_distance(picture), axis=1)
+        ranks[at] = np.take_along_axis(places, near.astype(np.intp), axis=1)
+    content = _planes(moved, wide=True) + _planes(ranks, wide=wide)
     return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
@@ -77,9 +80,23 @@ def unpack_views(text: str, snapshots: int, points: int) -> Views:
     k = min(NEIGHBOURS, points - 1)
     split = 4 * snapshots * points
     moved = _join(content[:split], (snapshots, points, 2), wide=True)
-    changed = _join(content[split:], (snapshots, points, k), wide=points > 256)
-    coordinates = np.cumsum(moved, axis=0, dtype=np.int64) % LEVELS
-    return Views(coordinates.astype(np.uint16), np.bitwise_xor.accumulate(changed, axis=0))
+    ranks = _join(content[split:], (snapshots, points, k), wide=points > 256)
+    coordinates = (np.cumsum(moved, axis=0, dtype=np.int64) % LEVELS).astype(np.uint16)
+    neighbours = [
+        np.take_along_axis(_by_distance(picture), row.astype(np.intp), axis=1)
+        for picture, row in zip(coordinates, ranks, strict=True)
+    ]
+    return Views(coordinates, np.array(neighbours, dtype=np.uint16).reshape(ranks.shape))
+
+
+def _by_distance(picture: NDArray[np.uint16]) -> NDArray[np.intp]:
+    """(n, n) all points of a picture (n, 2) from near to far, for each point."""
+    places = picture.astype(np.int64)
+    squared = np.square(places[:, None] - places[None]).sum(axis=2)
+    # The point itself comes first, also where another lies on it.
+    np.fill_diagonal(squared, -1)
+    order: NDArray[np.intp] = np.argsort(squared, axis=1, kind="stable")
+    return order
 
 
 def _fill(view: NDArray[np.float64]) -> NDArray[np.float64]:

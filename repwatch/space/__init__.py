@@ -18,8 +18,8 @@ from __future__ import annotations
 from repwatch.space.methods import METHODS
 from repwatch.space.placement import Nearest, Placed, Placement, placement_agreement
 from repwatch.space.representation_space import RepresentationSpace
-from repwatch.space.snapshots import Snapshot, select
-from repwatch.space.tsne import fit_tsne, tsne_view
+from repwatch.space.snapshots import Snapshot, read_rows, select
+from repwatch.space.tsne import fit_tsne
 
 __all__ = [
     "METHODS",
@@ -30,6 +30,6 @@ __all__ = [
     "Snapshot",
     "fit_tsne",
     "placement_agreement",
+    "read_rows",
     "select",
-    "tsne_view",
 ]

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from repwatch import rdm
 from repwatch.errors import ConfigurationError
-from repwatch.space.nearest import distinct_rows, farthest_points
+from repwatch.space.nearest import distinct_rows, farthest_points, nearest
 from repwatch.space.tsne import (
-    PERPLEXITY,
     TSNEPlacer,
     fit_tsne,
     leading_eigenvectors,
     principal_axes,
 )
+from repwatch.tsne import PERPLEXITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,10 @@ class Placer(Protocol):
 
 
 class Fitted(NamedTuple):
-    """Positions (n, 2), the effective perplexity if there is one, what placing needs."""
+    """Positions (n, 2), the effective perplexity if there is one, what placing needs.
+
+    `turn` (2, 2) and `shift` (2,) among the arrays lay a linear map on the one before it.
+    """
 
     positions: Float32
     perplexity: float | None
@@ -56,17 +60,64 @@ def fit_map(
     seed: int,
     perplexity: float = PERPLEXITY,
     progress: Callable[[float, str], None] | None = None,
+    before: Float64 | None = None,
 ) -> Fitted:
-    """Fit one of `METHODS` to landmarks' vectors (n, p), n >= 3."""
+    """Fit one of `METHODS` to landmarks' vectors (n, p), n >= 3.
+
+    `before` (n, 2) is where they lay on the map that this one follows, NaN where they did not: the
+    new one is turned, mirrored and moved to lie best on it, and t-SNE starts from there.
+    """
     check_method(method)
+    if before is not None and np.isfinite(before).all(axis=1).sum() < _FEWEST:
+        before = None
     if method == "tsne":
-        # Equal vectors, such as the input's in every run, are one point: t-SNE would spread them
-        # over a disc that means nothing.
-        first, twin = distinct_rows(vectors)
-        if len(first) < _FEWEST:
-            first = twin = np.arange(len(vectors), dtype=np.intp)
-        positions, effective = fit_tsne(vectors[first], seed, perplexity, progress)
-        return Fitted(positions[twin].astype(np.float32), effective, {})
+        return _fit_tsne(vectors, seed, perplexity, progress, before)
+    fitted = _fit_linear(method, vectors, seed)
+    if before is None:
+        return fitted
+    turn, shift = _onto(fitted.positions, before)
+    positions = (fitted.positions @ turn + shift).astype(np.float32)
+    return Fitted(positions, None, {**fitted.arrays, "turn": turn, "shift": shift})
+
+
+def _fit_tsne(
+    vectors: Float32,
+    seed: int,
+    perplexity: float,
+    progress: Callable[[float, str], None] | None,
+    before: Float64 | None,
+) -> Fitted:
+    # Equal vectors, such as the input's in every run, are one point: t-SNE would spread them
+    # over a disc that means nothing.
+    first, twin = distinct_rows(vectors)
+    if len(first) < _FEWEST:
+        first = twin = np.arange(len(vectors), dtype=np.intp)
+    start = None if before is None else _start(vectors, before)[first]
+    positions, effective = fit_tsne(vectors[first], seed, perplexity, progress, start)
+    positions = positions[twin]
+    if before is not None:
+        turn, shift = _onto(positions, before)
+        positions = positions @ turn + shift
+    return Fitted(positions.astype(np.float32), effective, {})
+
+
+def _onto(positions: NDArray[Any], before: Float64) -> tuple[Float64, Float64]:
+    """The turn and shift that lay positions on those before, by what lay there."""
+    known = np.isfinite(before).all(axis=1)
+    return rdm.alignment(positions[known].astype(np.float64), before[known])
+
+
+def _start(vectors: Float32, before: Float64) -> Float64:
+    """(n, 2) positions before; of what has none, the mean of its three nearest that have one."""
+    known = np.isfinite(before).all(axis=1)
+    start: Float64 = before.copy()
+    if not known.all():
+        near, _ = nearest(vectors[~known], vectors[known], _FEWEST)
+        start[~known] = before[known][near].mean(axis=1)
+    return start
+
+
+def _fit_linear(method: str, vectors: Float32, seed: int) -> Fitted:
     if method == "pca":
         axes, positions, mean = principal_axes(vectors)
         return Fitted(positions.astype(np.float32), None, {"axes": axes, "mean": mean})
@@ -81,9 +132,10 @@ def make_placer(method: str, vectors: Float32, fitted: Fitted) -> Placer:
     """What places snapshots into a fitted map; made once, used for every placement."""
     if method == "tsne":
         return _TSNE(fitted)
-    if method == "pca":
-        return _PCA(fitted.arrays)
-    return _MDS(vectors, fitted.arrays)
+    linear: Placer = _PCA(fitted.arrays) if method == "pca" else _MDS(vectors, fitted.arrays)
+    if "turn" not in fitted.arrays:
+        return linear
+    return _Turned(linear, fitted.arrays["turn"], fitted.arrays["shift"])
 
 
 class _TSNE:
@@ -141,6 +193,20 @@ class _MDS:
 
     def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
         return self._placer.place(vectors)
+
+
+class _Turned:
+    def __init__(self, placer: Placer, turn: Float64, shift: Float64) -> None:
+        self._placer, self._turn, self._shift = placer, turn, shift
+        self.neighbours = placer.neighbours
+
+    def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
+        # Row by row, so that a placement does not depend on its company.
+        rows = [
+            (row[:, None] * self._turn).sum(0)
+            for row in self._placer.place(vectors, indices, distances)
+        ]
+        return np.array(rows, dtype=np.float64).reshape(-1, 2) + self._shift
 
 
 def _squared(first: Float64, second: Float64) -> Float64:

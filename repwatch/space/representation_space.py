@@ -12,13 +12,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from repwatch.errors import ConfigurationError, SpaceError
-from repwatch.similarity import DISTANCES, SKETCHED_DISTANCES
+from repwatch.similarity import DISTANCES
 from repwatch.space.exact import ExactDistances
 from repwatch.space.methods import Fitted, check_method, fit_map, make_placer
 from repwatch.space.nearest import farthest_points, nearest
 from repwatch.space.placement import Nearest, Placed, Placement
 from repwatch.space.snapshots import common_probe, owners, read_vectors, select
-from repwatch.space.tsne import PERPLEXITY
+from repwatch.tsne import PERPLEXITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +89,7 @@ class RepresentationSpace:
         perplexity: float = PERPLEXITY,
         max_landmarks: int = 100_000,
         rows: NDArray[Any] | None = None,
+        before: Mapping[Any, Sequence[float]] | None = None,
     ) -> RepresentationSpace:
         """Fit a map of landmarks, at least 3.
 
@@ -97,14 +98,18 @@ class RepresentationSpace:
             distance: one of `similarity.DISTANCES`.
             method: "tsne", "pca" or "mds".
             seed: the same seed gives the same map.
-            exact: read the full RDMs; else sketches, for the distances that these hold.
+            exact: fit on the distances' own vectors, each of the size of an RDM; else on sketches,
+                which keep distances to within about 2.5 %.
             progress: called with the share that is done, in [0, 1], and what is being done.
             layers: a layer, or several; None takes all.
             depths: first and last depth of a band; None takes all.
             perplexity: of t-SNE; adapts to small spaces.
             max_landmarks: with more, a seeded farthest-point choice of so many is kept.
-            rows: what was read in bulk of the snapshots, in their order: sketches, or with `exact`
-                RDMs. Not together with `layers` or `depths`.
+            rows: what `repwatch.space.read_rows` gave of the snapshots for this distance, in their
+                order; with `exact` their RDMs. Not together with `layers` or `depths`.
+            before: (x, y) by snapshot id on the map that this one follows, such as that of the
+                snapshots so far of a training that goes on: t-SNE starts there, and any map is
+                turned, mirrored and moved to lie best on it.
 
         Raises:
             SpaceError: fewer than 3 snapshots that can be compared.
@@ -116,7 +121,6 @@ class RepresentationSpace:
             raise ConfigurationError("Expected rows without layers and depths: select first.")
         chosen = select(snapshots, layers=layers, depths=depths)
         probe = common_probe(chosen)
-        exact = exact or distance not in SKETCHED_DISTANCES
         read = read_vectors(chosen, distance, exact, rows)
         if len(read.snapshots) < _FEWEST:
             raise SpaceError(
@@ -142,8 +146,9 @@ class RepresentationSpace:
             "probe": probe,
             "usual": _usual_distance(vectors, owners(kept)),
         }
-        space = cls(vectors, fit_map(method, vectors, seed, perplexity, progress), header)
-        return space.attach(kept)
+        lain = None if before is None else _lain(kept, before)
+        fitted = fit_map(method, vectors, seed, perplexity, progress, lain)
+        return cls(vectors, fitted, header).attach(kept)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -152,7 +157,8 @@ class RepresentationSpace:
             names = ", ".join(str(one) for one in self.left_out[:10])
             more = f" and {len(self.left_out) - 10} more" if len(self.left_out) > 10 else ""
             said.append(
-                f"{len(self.left_out)} snapshots left out, diverged or constant: {names}{more}."
+                f"{len(self.left_out)} snapshots left out, diverged, exploded or constant: "
+                f"{names}{more}."
             )
         if self.thinned:
             said.append(
@@ -184,7 +190,7 @@ class RepresentationSpace:
 
         Args:
             snapshots: of the same probe set as the landmarks.
-            k: how many nearest landmarks are told.
+            k: how many nearest landmarks are told; with 0 no RDM of a landmark is read.
             rows: as in `fit`.
 
         Distances to the nearest landmarks are exact while the landmarks' snapshots are at hand
@@ -206,7 +212,7 @@ class RepresentationSpace:
         count = max(self._placer.neighbours, _CANDIDATES * k)
         indices, distances = nearest(read.vectors, self._vectors, count)
         found, away = indices[:, : _CANDIDATES * k], distances[:, : _CANDIDATES * k]
-        exact = self.exact or len(self._landmarks) == len(self)
+        exact = self.exact or (k > 0 and len(self._landmarks) == len(self))
         # Numpy lets go of the interpreter: positions are found while RDMs are read.
         with ThreadPoolExecutor(1) as beside:
             waiting = beside.submit(self._placer.place, read.vectors, indices, distances)
@@ -275,6 +281,12 @@ def _check_arguments(distance: str, method: str, perplexity: float, max_landmark
         raise ConfigurationError(f"Expected a perplexity of at least 1. Got {perplexity}.")
     if max_landmarks < _FEWEST:
         raise ConfigurationError(f"Expected max_landmarks >= {_FEWEST}. Got {max_landmarks}.")
+
+
+def _lain(snapshots: Sequence[Snapshot], before: Mapping[Any, Sequence[float]]) -> Float64:
+    """(n, 2) where the snapshots lay before; NaN where they did not."""
+    nowhere = (np.nan, np.nan)
+    return np.array([before.get(one.id, nowhere) for one in snapshots], dtype=np.float64)
 
 
 def _usual_distance(vectors: Float32, runs: Int) -> float:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from repwatch.rdm import Float32
 
+# Vectors of this norm have exploded: the squares of their distances leave float32's range.
+_EXPLODED = 1e18
+
 
 class Snapshot(Protocol):
     """What a space needs of a snapshot; those of the registry have it, and `sketch` beside it.
@@ -31,6 +34,9 @@ class Snapshot(Protocol):
     @property
     def rdm(self) -> NDArray[Any]: ...
 
+
+# RDMs of 256 points at a time: 256 of them, and their vectors, are some 100 MB.
+_BLOCK = 256
 
 AnySnapshot = TypeVar("AnySnapshot", bound=Snapshot)
 
@@ -102,16 +108,17 @@ def read_vectors(
     """Vectors whose distances are those between the snapshots, from sketches or the full RDMs.
 
     Args:
-        given: (k, 1024) sketches, or with `exact` (k, m) RDMs, of the snapshots in their order,
-            where they have been read in bulk; rows of diverged snapshots are NaN.
+        given: what `read_rows` gave of the snapshots, in their order, or with `exact` their RDMs
+            (k, m); rows of diverged snapshots are NaN.
 
     Raises:
         ConfigurationError: `given` has another number of rows, or shape.
         SpaceError: the RDMs are not of one size.
     """
-    stack = _in_bulk(snapshots, exact) if given is None else given
-    if stack is None:
-        stack = _one_by_one(snapshots, exact)
+    if given is not None:
+        stack = given
+    else:
+        stack = _rows(snapshots, exact=True) if exact else read_rows(snapshots, distance)
     if stack.ndim != 2 or len(stack) != len(snapshots):
         raise ConfigurationError(
             f"Expected one row for each of {len(snapshots)} snapshots. Got shape {stack.shape}."
@@ -120,14 +127,44 @@ def read_vectors(
         values = np.zeros((len(stack), 0), dtype=np.float32)
         if stack.size:
             values = similarity.vectors(stack, distance).astype(np.float32, copy=False)
-    else:
+    elif distance in similarity.SKETCHED_DISTANCES:
         values = similarity.sketch_vectors(stack, distance)
-    fine: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1) & (values.shape[1] > 0))
+    else:
+        values = stack.astype(np.float32, copy=False)
+    # A norm that is NaN compares as false.
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+    fine: NDArray[np.bool_] = np.asarray((norms < _EXPLODED) & (values.shape[1] > 0))
     return Read(
         [snapshot for snapshot, good in zip(snapshots, fine, strict=True) if good],
         values if fine.all() else values[fine],
         tuple(snapshot.id for snapshot, good in zip(snapshots, fine, strict=True) if not good),
     )
+
+
+def read_rows(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
+    """(k, 1024) what stands for the snapshots on a map of a distance; NaN rows for diverged ones.
+
+    Sketches, as they are stored, for the distances that these hold: the same rows for all of them.
+    For the others the full RDMs are read, a block at a time, and the sketches are those of the
+    distance's own vectors: of Spearman's ranks, of the centred kernels of CKA.
+
+    Raises:
+        SpaceError, ProbeMismatchError: the RDMs are not of one size.
+    """
+    if distance in similarity.SKETCHED_DISTANCES:
+        return _rows(snapshots, exact=False)
+    out = np.empty((len(snapshots), similarity.SKETCH_LENGTH), dtype=np.float32)
+    for start in range(0, len(snapshots), _BLOCK):
+        block = snapshots[start : start + _BLOCK]
+        vectors = similarity.vectors(_rows(block, exact=True), distance)
+        out[start : start + _BLOCK] = similarity.sketches(vectors)
+    return out
+
+
+def _rows(snapshots: Sequence[Snapshot], *, exact: bool) -> NDArray[Any]:
+    """(k, p) sketches or RDMs, in one question where that is possible."""
+    stack = _in_bulk(snapshots, exact)
+    return _one_by_one(snapshots, exact) if stack is None else stack
 
 
 def _in_bulk(snapshots: Sequence[Snapshot], exact: bool) -> NDArray[Any] | None:

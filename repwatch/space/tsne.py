@@ -1,15 +1,16 @@
-"""t-SNE: fitting by openTSNE, placing by our own descent against landmarks that stand still."""
+"""Maps by t-SNE: fitted among nearest snapshots, and placed by a descent of our own.
+
+A placed snapshot finds its position against landmarks that stand still.
+"""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repwatch import rdm
-from repwatch.errors import ConfigurationError, SpaceError
 from repwatch.space.nearest import nearest, reduce_dimensions
+from repwatch.tsne import descend, effective_perplexity, start_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,20 +19,8 @@ if TYPE_CHECKING:
 
     from repwatch.rdm import Float32, Float64, Int
 
-PERPLEXITY = 30.0
 # A placed snapshot keeps near to its nearest landmarks only.
 _PLACING_PERPLEXITY = 10.0
-# From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
-# cells of width 2, whose cost grows with the area of the map, and all cores take part. Smaller maps
-# are fitted on one: a training may be running beside.
-_LARGE = 4000
-_CELL = 2
-# Steps with exaggerated attraction, and then without. Large maps keep their neighbourhoods (the
-# same trustworthiness, among 10,000) with fewer, since the step grows with the number of points.
-_STEPS, _LARGE_STEPS = (250, 500), (100, 250)
-_EARLY_EXAGGERATION = 12.0
-# Exaggerated attraction draws so few points together into one: they start apart, without it.
-_SMALL = 60
 # Placing: pairs of snapshot and landmark at a time (for the processor's cache), the length of a
 # step that is no more than rest on a map whose kernel has width 1, and the end of patience.
 _BLOCK_VALUES = 2**16
@@ -39,19 +28,18 @@ _STILL = 1e-3
 _MOST_STEPS = 100
 
 
-def effective_perplexity(perplexity: float, n: int) -> float:
-    """The perplexity that n points allow: a third of the others, or 2 in the smallest spaces."""
-    others = n - 1
-    return float(min(perplexity, max(others / 3, min(2.0, 0.75 * others))))
-
-
 def fit_tsne(
     vectors: Float32,
     seed: int,
     perplexity: float,
     progress: Callable[[float, str], None] | None = None,
+    start: Float64 | None = None,
 ) -> tuple[Float64, float]:
-    """(n, 2) positions and the effective perplexity; the same for the same seed and machine."""
+    """(n, 2) positions and the effective perplexity; the same for the same seed and machine.
+
+    From `start` (n, 2), where the points lay before, they move without exaggerated attraction,
+    which would draw together what has its place.
+    """
     tell = progress or (lambda share, what: None)
     n = len(vectors)
     effective = effective_perplexity(perplexity, n)
@@ -64,26 +52,16 @@ def fit_tsne(
         itself=True,
         progress=lambda share: tell(0.4 * share, "finding neighbours"),
     )
-    start = _principal_start(reduced, seed)
-    embedding = _descend(
-        start, neighbours, distances, effective, lambda share: tell(0.4 + 0.6 * share, "fitting")
+    embedding = descend(
+        start_from(principal_axes(reduced)[1], seed) if start is None else start,
+        neighbours,
+        distances,
+        effective,
+        progress=lambda share: tell(0.4 + 0.6 * share, "fitting"),
+        unfolded=start is not None,
     )
     tell(1.0, "fitted")
     return embedding, effective
-
-
-def _principal_start(vectors: Float32, seed: int) -> Float64:
-    """(n, 2) the first principal components: small ones (1e-4), which the descent unfolds.
-
-    In small spaces they have a standard deviation of 1, the width of the kernel.
-    """
-    start = principal_axes(vectors)[1][:, :2]
-    generator = np.random.default_rng(seed)
-    scale = float(start[:, 0].std())
-    wanted = 1.0 if len(vectors) < _SMALL else 1e-4
-    start = start * (wanted / scale) if scale > 0 else np.zeros_like(start)
-    # Points that coincide would never part, and a line would stay a line.
-    return start + generator.normal(scale=0.01 * wanted, size=start.shape)
 
 
 def principal_axes(vectors: NDArray[Any], k: int = 2) -> tuple[Float64, Float64, Float64]:
@@ -126,94 +104,6 @@ def leading_eigenvectors(matrix: Float64, k: int) -> Float64:
     real = values[order] > 1e-14 * max(float(values.max()), 1e-300)
     leading: Float64 = np.where(real, columns[:, order], 0.0)
     return leading
-
-
-def _descend(
-    start: Float64,
-    neighbours: Int,
-    distances: Float64,
-    perplexity: float,
-    progress: Callable[[float], None],
-    early: int | None = None,
-) -> Float64:
-    import scipy.sparse
-    from openTSNE import TSNEEmbedding
-    from openTSNE.affinity import PrecomputedAffinities, joint_probabilities_nn
-
-    n = len(start)
-    large = n >= _LARGE
-    usual, main = _LARGE_STEPS if large else _STEPS
-    if early is None:
-        early = 0 if n < _SMALL else usual
-    P = joint_probabilities_nn(neighbours, distances, [perplexity], n_reference_samples=n)
-    embedding = TSNEEmbedding(
-        start,
-        PrecomputedAffinities(scipy.sparse.csr_matrix(P), normalize=False),
-        negative_gradient_method="fft" if large else "bh",
-        ints_in_interval=_CELL,
-        # Each thread fills rows of its own: the result does not depend on their number.
-        n_jobs=(os.cpu_count() or 1) if large else 1,
-        theta=0.5 if n > 500 else 0.0,
-    )
-    total = early + main
-
-    def follow(done: int) -> Callable[[int, float, Any], bool]:
-        def callback(iteration: int, error: float, _: Any) -> bool:
-            progress((done + iteration) / total)
-            return False
-
-        return callback
-
-    for iterations, done, settings in (
-        (early, 0, {"exaggeration": _EARLY_EXAGGERATION, "momentum": 0.5}),
-        (main, early, {"exaggeration": 1.0, "momentum": 0.8}),
-    ):
-        if iterations:
-            embedding.optimize(
-                iterations,
-                inplace=True,
-                callbacks=[follow(done)],
-                callbacks_every_iters=50,
-                learning_rate="auto",
-                **settings,
-            )
-    positions = np.asarray(embedding, dtype=np.float64)
-    if not np.isfinite(positions).all():
-        raise SpaceError("Expected finite positions from t-SNE. Got NaN: try another seed.")
-    return positions
-
-
-def tsne_view(
-    D: NDArray[Any], init: NDArray[Any] | None = None, *, perplexity: float = 30.0, seed: int = 0
-) -> Float64:
-    """(n, 2) t-SNE view of one representation, from its RDM.
-
-    Args:
-        init: (n, 2) the view of the snapshot before; the new one starts from it and is aligned to
-            it, so that an animation does not jump.
-        perplexity: adapts to small n.
-
-    Raises:
-        ConfigurationError: `init` has another shape.
-        SpaceError: fewer than 3 probe points.
-        DivergedRDMError, RDMError: D cannot be used.
-    """
-    square = rdm.square(rdm.check(D))
-    n = len(square)
-    if n < 3:
-        raise SpaceError(f"Expected at least 3 probe points for a view. Got {n}.")
-    if init is not None and init.shape != (n, 2):
-        raise ConfigurationError(f"Expected init of shape ({n}, 2). Got {init.shape}.")
-    effective = effective_perplexity(perplexity, n)
-    neighbours = rdm.neighbors(D, min(n - 1, max(2, int(3 * effective))))
-    distances = np.take_along_axis(square, neighbours, axis=1)
-    if init is None:
-        start = _principal_start(rdm.pca(D, 2).astype(np.float32), seed)
-        return _descend(start, neighbours, distances, effective, lambda share: None)
-    view = _descend(
-        init.astype(np.float64), neighbours, distances, effective, lambda share: None, early=0
-    )
-    return rdm.align(view, init)
 
 
 class TSNEPlacer:

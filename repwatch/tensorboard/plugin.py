@@ -38,8 +38,8 @@ _SCRIPTS = (
         "pair.js",
         "pens.js",
     ),
-    *("picture.js", "point.js", "scatter.js", "sheets.js", "space.js", "stepbar.js", "widgets.js"),
-    *("workbench.js", "plotly.min.js"),
+    *("picture.js", "point.js", "scatter.js", "sheets.js", "similarity.js", "space.js"),
+    *("stepbar.js", "widgets.js", "workbench.js", "plotly.min.js"),
 )
 _FILES = {
     **dict.fromkeys(_SCRIPTS, "text/javascript; charset=utf-8"),

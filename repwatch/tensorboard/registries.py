@@ -70,7 +70,9 @@ class RegistryRoutes:
             ),
             "/positions": self._serving(
                 lambda reader, request: reader.map(
-                    _word(request, "method"), _word(request, "distance")
+                    _word(request, "method"),
+                    _word(request, "distance"),
+                    _names(request, "layers"),
                 )
             ),
             "/compare": self._serving(
@@ -98,7 +100,8 @@ class RegistryRoutes:
                 with known.lock:
                     if not known.reader:
                         known.reader.append(_open(known.location))
-                    content = read(known.reader[0], request)
+                # Others are answered while a map is being made.
+                content = read(known.reader[0], request)
             except ConfigurationError as error:
                 return refuse(str(error), 400)
             except _NOT_FOUND as error:
@@ -161,6 +164,18 @@ def _word(request: Request, name: str) -> str:
     if value is None:
         raise ConfigurationError(f"Expected {name} in the address, but it is not there.")
     return value
+
+
+def _names(request: Request, name: str) -> list[str]:
+    """A list of names, as JSON; empty where it is not in the address."""
+    text = request.args.get(name, "[]")
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise ConfigurationError(f"Expected {name} in the address to be a JSON list of names.")
+    return names
 
 
 def _number(request: Request, name: str) -> int:

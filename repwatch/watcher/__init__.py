@@ -4,6 +4,7 @@ from repwatch.watcher.landmarks import (
     SMALLEST,
     LandmarkMap,
     MapSettings,
+    ReadRows,
     find_landmarks,
     map_registry,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "SMALLEST",
     "LandmarkMap",
     "MapSettings",
+    "ReadRows",
     "Schedule",
     "Sighting",
     "Throttle",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from repwatch.drift import FEWEST_GOOD, Assessment, DriftDetector, Reader
+from dataclasses import replace
+
+from repwatch.drift import Assessment, DriftDetector, Reader
 from repwatch.registry import Flag, Registry, Run
 
 __all__ = ["Judge"]
@@ -16,23 +18,37 @@ class Judge:
     Args:
         run: The run to follow.
         false_alarms: The share of good runs that may be flagged over their whole length.
+        group: A hyperparameter that tells kinds of training apart: each kind is compared with its
+            own good landmarks.
+
+    Attributes:
+        silent: Why the landmarks that there are do not suffice, or None.
     """
 
-    def __init__(self, run: Run, false_alarms: float = 0.05) -> None:
+    def __init__(self, run: Run, false_alarms: float = 0.05, group: str | None = None) -> None:
         self._run = run
         self._false_alarms = false_alarms
+        self._group = group
         self._detector: DriftDetector | None = None
         self._reader: Reader | None = None
         self._flagged = False
+        self.silent: str | None = None
 
     def fit(self, registry: Registry) -> None:
-        """Learn from the landmarks; with too few good ones nothing is ever said."""
-        labels = [run.label for run in registry.landmarks(self._run.probe)]
-        if labels.count("good") < FEWEST_GOOD:
+        """Learn from the landmarks; with too few good ones nothing is ever said but that."""
+        if all(run.id == self._run.id for run in registry.landmarks(self._run.probe)):
             return
-        self._detector = DriftDetector.fit(
-            registry, self._run.probe, without=self._run.id, false_alarms=self._false_alarms
+        detector = DriftDetector.fit(
+            registry,
+            self._run.probe,
+            without=self._run.id,
+            false_alarms=self._false_alarms,
+            group=self._group,
         )
+        if detector.limits is None:
+            self.silent = detector.promise
+            return
+        self._detector = detector
         self._reader = Reader(registry, self._run)
         self._flagged = any(flag.kind == "drift" for flag in registry.run(self._run.id).flags)
 
@@ -48,6 +64,7 @@ class Judge:
         if told.silent or not told.alarm or self._flagged:
             return told, None
         self._flagged = True
+        told = replace(told, points=self._detector.find_odd_points(history, told))
         flag = registry.add_flag(
             self._run.id,
             kind="drift",

@@ -41,7 +41,8 @@ class Tracker:
     """Follows one run through the space of the landmarks that share its probe set.
 
     Where there are no landmarks, the other runs of the probe set stand in for them; where there
-    are none of those either, the run's own snapshots make the space, anew at each step.
+    are none of those either, the run's own snapshots make the space, anew at each step, and turned
+    to lie on the one before.
 
     Args:
         run: The run to follow.
@@ -52,6 +53,7 @@ class Tracker:
         self._run = run
         self._settings = settings or MapSettings()
         self._map: LandmarkMap | None = None
+        self._alone: dict[int, Sequence[float]] | None = None
         self._last: dict[str, NDArray[np.float32]] = {}
 
     def fit(self, registry: Registry) -> None:
@@ -71,14 +73,14 @@ class Tracker:
         own = [one for one in registry.snapshots(run=self._run.id) if one.step <= last]
         newest = [snapshot for snapshot in own if snapshot.step in new]
         scalars = self._measure(registry, newest)
-        drawn = self._map or self._fit_alone(registry, own)
+        drawn = self._map or self._fit_alone(own)
         if drawn is None:
             return [Sighting(None, scalars[step]) for step in steps]
         if self._map is not None:
             missing = [s for s in own if s.id not in drawn.positions and s.step not in new]
             if missing:
-                drawn.place(registry, missing)
-            _compare(drawn, drawn.place(registry, newest), newest, scalars)
+                drawn.place(missing)
+            _compare(drawn, drawn.place(newest), newest, scalars)
         runs = registry.runs(probe=self._run.probe)
         flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
         return [
@@ -94,7 +96,7 @@ class Tracker:
             for step in steps
         ]
 
-    def _fit_alone(self, registry: Registry, own: Sequence[Snapshot]) -> LandmarkMap | None:
+    def _fit_alone(self, own: Sequence[Snapshot]) -> LandmarkMap | None:
         if sum(not snapshot.diverged for snapshot in own) < SMALLEST:
             return None
         space = RepresentationSpace.fit(
@@ -102,9 +104,11 @@ class Tracker:
             distance=self._settings.distance,
             method="pca",
             seed=self._settings.seed,
-            rows=registry.sketches(own),
+            before=self._alone,
         )
-        return LandmarkMap(space, own)
+        drawn = LandmarkMap(space, own)
+        self._alone = drawn.positions
+        return drawn
 
     def _measure(
         self, registry: Registry, newest: Sequence[Snapshot]

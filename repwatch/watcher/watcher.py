@@ -28,19 +28,25 @@ from typing import Any, Literal
 import torch
 
 from repwatch.capture import Capture, Capturer
-from repwatch.errors import RegistryError
+from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
+from repwatch.registry.names import nearest_names
 from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
 from repwatch.watcher.judge import Judge
 from repwatch.watcher.landmarks import MapSettings
+from repwatch.watcher.outcome import label_outcome
 from repwatch.watcher.schedule import Throttle
 from repwatch.watcher.tracker import Tracker
 
 __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
+
+# Seconds between two maps. TensorBoard looks for new ones every 30 s, and what is drawn in Python
+# holds the training's own Python up.
+_MAP_REST = 10.0
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,18 @@ class Watcher:
         convert: Applied to the inputs of each forward pass, on the model's device.
         draw_map: Whether to place the run on the map.
         map_settings: How the map is made.
-        map_share: The largest share of the time that placing on the map may take, in (0, 1]; what
-            it has no time for is placed later, at the end of the training at the latest.
+        map_share: The largest share of the time that placing on the map may take, in (0, 1]. What
+            it has no time for is placed later, as is what comes within 10 s of the last map: at
+            the end of the training at the latest.
         false_alarms: The share of good runs that drift detection may flag over their whole length.
+        group: A hyperparameter that tells kinds of training apart, such as "method": each kind is
+            compared with its own good landmarks.
+        auto_label: Whether to label the run, once it has finished, by its last `monitor`, as
+            `repwatch suggest-labels` would; see `repwatch.watcher.outcome`.
 
     Raises:
+        ConfigurationError: `auto_label` without a metric to `monitor`, or a `group` that is not
+            among `hparams`.
         UnknownLayerError: A name in `layers` is not in the model.
     """
 
@@ -110,7 +123,20 @@ class Watcher:
         map_settings: MapSettings | None = None,
         map_share: float = 0.01,
         false_alarms: float = 0.05,
+        group: str | None = None,
+        auto_label: bool = False,
     ) -> None:
+        if auto_label and monitor is None:
+            raise ConfigurationError(
+                "Expected `monitor` beside auto_label=True, the metric that says how good the run "
+                'is, such as monitor="val_loss".'
+            )
+        if group is not None and group not in (hparams or {}):
+            known = nearest_names(group, hparams or {}) or sorted(hparams or {})[:5]
+            raise ConfigurationError(
+                f"Expected `group` to be a hyperparameter of the run, but got {group!r}; the "
+                f"nearest are {', '.join(known) or 'none: it has none'}."
+            )
         self.probe = probe
         self.registry = Registry.coerce(registry)
         self.capturer = Capturer(
@@ -141,8 +167,11 @@ class Watcher:
         self._judge: Judge | None = None
         self._judging: Writer | None = None
         self._false_alarms = false_alarms
+        self._group = group
+        self._auto_label = auto_label
         self._flags: deque[Flag] = deque()
         self._map_time = Throttle(map_share, grace=0.0, name="map_share")
+        self._next_map = 0.0
         self._unplaced: list[tuple[int, int]] = []
         self._updates: deque[Update] = deque()
         self._began = time.monotonic()
@@ -172,7 +201,7 @@ class Watcher:
         self.run = self._open()
         self._began = time.monotonic()
         self._writer = Writer(self.registry, self.run.id)
-        self._judge = Judge(self.run, self._false_alarms)
+        self._judge = Judge(self.run, self._false_alarms, self._group)
         self._judging = Writer(self.registry, self.run.id)
         self._judging.call(self._judge.fit)
         if self._draw_map:
@@ -239,6 +268,8 @@ class Watcher:
         """What has become ready to show since the last call, oldest first."""
         self._tell_failure(self._mapper, "the map cannot be drawn any more")
         self._tell_failure(self._judging, "drift is not watched for any more")
+        if self._judge is not None and self._judge.silent is not None:
+            self._tell([self._judge.silent])
         ready = []
         while self._updates:
             ready.append(self._updates.popleft())
@@ -258,12 +289,20 @@ class Watcher:
         threads = (self._judging, self._mapper)
         return stored and all(one.flush(timeout) for one in threads if one is not None)
 
-    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
+    def finish(
+        self,
+        status: EndStatus = "finished",
+        timeout: float | None = 60.0,
+        *,
+        settled: bool | None = None,
+    ) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
 
         Args:
             status: How the run ended.
             timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
+            settled: Whether the last metrics are the run's outcome, by which `auto_label` may label
+                it; None where it has finished.
 
         Raises:
             RegistryError: Something could not be stored.
@@ -272,7 +311,11 @@ class Watcher:
         self._place()
         self._writer = None
         writer.finish(status)
+        why: list[str] = []
+        if self._auto_label and (status == "finished" if settled is None else settled):
+            writer.call(partial(self._label, why))
         writer.close(timeout)
+        self._tell(why)
         if self._judging is not None:
             self._judging.close(timeout)
             self._tell_failure(self._judging, "drift is not watched for any more")
@@ -283,6 +326,16 @@ class Watcher:
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
                 f"{writer.error}"
             ) from writer.error
+
+    def _label(self, why: list[str], registry: Registry) -> None:
+        """Label the ended run by its outcome; what keeps it from that goes to `why`."""
+        assert self.run is not None
+        try:
+            told = label_outcome(registry, self.run.id, self._group)
+        except Exception as error:
+            # The run is stored all the same.
+            told = f"the run could not be labelled ({type(error).__name__}: {error})."
+        why += [told] if told else []
 
     def _running(self, *, check: bool = True) -> Writer:
         if self._writer is None:
@@ -334,13 +387,16 @@ class Watcher:
         if self._mapper is None:
             return
         self._unplaced.append((step, log_step))
-        idle = self._mapper.flush(0)
-        if idle and self._map_time.allows(time.monotonic() - self._began):
+        elapsed = time.monotonic() - self._began
+        due = elapsed >= self._next_map and self._map_time.allows(elapsed)
+        if due and self._mapper.flush(0):
+            self._next_map = elapsed + _MAP_REST
             self._place()
 
     def _place(self) -> None:
         """Place what waits, once it is committed."""
         tracker, mapper, writer = self._tracker, self._mapper, self._writer
+        judging = self._judging
         waiting, self._unplaced = self._unplaced, []
         if not waiting or tracker is None or mapper is None or writer is None:
             return
@@ -348,6 +404,9 @@ class Watcher:
         def follow(registry: Registry) -> None:
             if not writer.flush():
                 return
+            if judging is not None:
+                # The flag of a step is on the map of that step.
+                judging.flush()
             began = time.perf_counter()
             sightings = tracker.follow(registry, [step for step, _ in waiting])
             for (step, log_step), sighting in zip(waiting, sightings, strict=True):

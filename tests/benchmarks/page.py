@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repwatch import Registry
-from repwatch.report import write_report
+from repwatch.report import DISTANCES, METHODS, write_report
 from tests.benchmarks.measure import Line, Skipped
 from tests.benchmarks.population import fill
 from tests.browser.reader import Reader, find_browser
@@ -84,10 +84,12 @@ def _measure(folder: Path, size: int, browser: tuple[str, str], hovers: int) -> 
         laid_out = reader.driver.execute_async_script(_HOVER, hovers, "map")
     finally:
         reader.close()
+    maps = len(METHODS) * len(DISTANCES)
+    detail = f"{maps} maps of all layers and of each, pictures, neighbours, excerpts"
     fits = megabytes * 1e6 * 2000 / max(count, 2000) < _MOST_BYTES
     return [
-        Line(what, megabytes, "MB", "under 10 MB at 2,000", fits, "9 maps, pictures, neighbours"),
-        Line("  written in", seconds, "s", "", None, "t-SNE, PCA and MDS of three distances"),
+        Line(what, megabytes, "MB", "under 10 MB at 2,000", fits, detail),
+        Line("  written in", seconds, "s", "", None, "t-SNE, PCA and MDS of five distances"),
         Line("  open to first drawn", statistics.median(opened), "ms", "", None, "median of 3"),
         _hover_line("  pointing at a snapshot to drawn", map_times),
         _hover_line("  the same, with t-SNE made on the spot", laid_out),

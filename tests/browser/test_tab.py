@@ -263,7 +263,43 @@ def test_another_map_and_measures_are_asked_for_when_they_are_wanted(
     reader.press(".space canvas", Keys.ARROW_LEFT, Keys.ENTER)
     reader.press("body", "p")
     reader.find("header .row button[value='pair']").click()
-    reader.wait("document.querySelectorAll('.numbers dd').length === 7")
+    reader.wait("document.querySelectorAll('.numbers dd').length === 8")
+    assert "≈" not in reader.text(".numbers")
+    assert reader.complaints() == []
+
+
+def test_any_distance_and_any_choice_of_layers_make_a_map(
+    reader: Reader, beside: str, trained: Trained
+) -> None:
+    layers = Registry(trained.registry).run(trained.current).layers
+    reader.open(f"{beside}data/plugin_entry.html?name=repwatch")
+    reader.wait_state("drawn")
+    picker = Select(reader.find("select[aria-label='Distance']"))
+    offered = [option.get_attribute("value") for option in picker.options]
+    assert offered == ["euclidean", "cosine", "pearson", "spearman", "cka"]
+    for distance in ("spearman", "cka"):
+        Select(reader.find("select[aria-label='Distance']")).select_by_value(distance)
+        reader.wait(
+            "document.querySelector('.space .plot').dataset.map === arguments[0]",
+            f"tsne {distance}",
+        )
+    whole = int(reader.find(".space .plot").get_attribute("data-points") or 0)
+    chips = "[aria-label='Layers'] .chip"
+    for chip in range(len(layers) - 2):
+        reader.driver.find_elements(By.CSS_SELECTOR, chips)[chip].click()
+    wanted = " ".join(sorted(layers[-2:]))
+    reader.wait("document.querySelector('.space .plot').dataset.layers === arguments[0]", wanted)
+    assert reader.text(".space .made") == "A map of these layers alone."
+    assert 0 < int(reader.find(".space .plot").get_attribute("data-points") or 0) < whole
+    asked = [urlsplit(url) for url in reader.requested()]
+    fitted = [
+        url.query for url in asked if url.path.endswith("positions") and "layers" in url.query
+    ]
+    assert len(fitted) == 1, "a map of what was chosen in the end, and none on the way"
+    for _ in range(len(layers) - 2):
+        reader.find(f"{chips}[aria-pressed='false']").click()
+    reader.wait("document.querySelector('.space .plot').dataset.layers === ''")
+    assert reader.text(".space .made") == ""
     assert reader.complaints() == []
 
 

@@ -24,7 +24,7 @@ from repwatch.errors import (
     UnknownLayerError,
 )
 from repwatch.watcher import Schedule
-from tests.lightning.training import dataset, loaders, module, trainer
+from tests.lightning.training import dataset, diverging, loaders, module, trainer
 
 
 def fit(pl: ModuleType, root: Path, watch: RepWatch, **options: Any) -> Any:
@@ -196,7 +196,7 @@ def test_warnings_as_errors_do_not_turn_a_notice_into_the_end_of_a_training(
     torch.manual_seed(0)
     watch = RepWatch()
     nan = trainer(pl, tmp_path, watch)
-    nan.fit(module(pl, lr=1e30), *loaders())
+    nan.fit(diverging(pl), *loaders())
     assert only_run(tmp_path).flags
 
 
@@ -205,7 +205,7 @@ def test_diverged_activations_are_flagged_once_and_stored_as_diverged(
 ) -> None:
     torch.manual_seed(0)
     got: list[Any] = []
-    trainer(pl, tmp_path, RepWatch(on_flag=got.append)).fit(module(pl, lr=1e30), *loaders())
+    trainer(pl, tmp_path, RepWatch(on_flag=got.append)).fit(diverging(pl), *loaders())
     run = only_run(tmp_path)
     assert run.status == "finished"
     assert any(snapshot.diverged for snapshot in run.snapshots())
@@ -217,7 +217,7 @@ def test_diverged_activations_are_flagged_once_and_stored_as_diverged(
 def test_on_flag_stop_ends_the_training(pl: ModuleType, tmp_path: Path) -> None:
     torch.manual_seed(0)
     stopping = trainer(pl, tmp_path, RepWatch(on_flag="stop"), max_epochs=5)
-    stopping.fit(module(pl, lr=1e30), *loaders())
+    stopping.fit(diverging(pl), *loaders())
     assert stopping.current_epoch < 5
     assert only_run(tmp_path).status == "stopped"
 

@@ -30,9 +30,9 @@ warnings.simplefilter("ignore")
 
 
 class Classifier(pl.LightningModule):
-    def __init__(self, lr):
+    def __init__(self, lr, net):
         super().__init__()
-        self.net = network()
+        self.net = net or network()
         self.lr = lr
 
     def forward(self, x):
@@ -51,9 +51,9 @@ class Classifier(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
-def train(callbacks, folder, epochs=2, lr=0.1):
+def train(callbacks, folder, epochs=2, lr=0.1, net=None):
     pl.seed_everything(1, verbose=False)
-    model = Classifier(lr)
+    model = Classifier(lr, net)
     trainer = pl.Trainer(
         accelerator="cpu", devices=2, strategy="ddp_spawn", max_epochs=epochs,
         callbacks=callbacks, logger=False, enable_checkpointing=False,
@@ -68,7 +68,10 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     _, without = train([], folder)
     _, watched = train([RepWatch(run_name="two ranks", points=20)], folder)
-    stopping, _ = train([RepWatch(run_name="stopped", points=20, on_flag="stop")], folder, 6, 1e30)
+    # Without a non-linearity nothing dies or saturates: it overflows in the first steps.
+    linear = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 2))
+    stop = RepWatch(run_name="stopped", points=20, on_flag="stop")
+    stopping, _ = train([stop], folder, 6, 1e30, linear)
     torch.save([without.state_dict(), watched.state_dict(), stopping.current_epoch],
                folder / "result.pt")
 """

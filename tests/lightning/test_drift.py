@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from repwatch import Registry, RepWatch
+from repwatch import DriftDetector, Registry, RepWatch
+from repwatch.errors import ConfigurationError
 from repwatch.registry import Flag
 from tests.lightning.training import loaders, module, trainer
 
 
 def fit(pl: ModuleType, root: Path, lr: float, seed: int, **options: Any) -> Any:
     epochs = options.pop("epochs", 2)
+    hparams = {"method": options.pop("method")} if "method" in options else {}
     torch.manual_seed(seed)
     watch = RepWatch("shared" if seed else None, draw_map=False, monitor="val_loss", **options)
     fitted = trainer(pl, root, watch, max_epochs=epochs)
-    fitted.fit(module(pl, lr=lr), *loaders())
+    fitted.fit(module(pl, lr=lr, **hparams), *loaders())
     return fitted
 
 
@@ -59,3 +61,30 @@ def test_a_run_on_the_way_of_the_good_ones_trains_on_unflagged(pl: ModuleType, r
     fitted = fit(pl, root, 0.075, 3, run_name="healthy", on_flag=seen.append)
     assert seen == []
     assert fitted.callback_metrics["repwatch/p_bad"] < 0.5
+
+
+def test_a_kind_of_training_is_compared_with_its_own_good_landmarks(
+    pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    learn = DriftDetector.fit.__func__  # type: ignore[attr-defined]
+
+    def fits(cls: Any, *args: Any, **options: Any) -> Any:
+        given.append(options["group"])
+        return learn(cls, *args, **options)
+
+    for k in range(6):
+        fit(pl, tmp_path, 0.05 + k / 100, k, run_name=f"run-{k}", group="method", method="SimCLR")
+        Registry(tmp_path / "repwatch.db").label(f"run-{k}", "good")
+    monkeypatch.setattr(DriftDetector, "fit", classmethod(fits))
+    fit(pl, tmp_path, 0.07, 9, run_name="new", group="method", method="SimCLR")
+    assert given == ["method"]
+    assert Registry(tmp_path / "repwatch.db").run("new").hparams["method"] == "SimCLR"
+
+
+def test_a_group_that_is_no_hyperparameter_is_told_before_the_first_step(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"'methods'.*nearest are method"):
+        fit(pl, tmp_path, 0.1, 0, group="methods", method="VAE")
+    assert Registry(tmp_path / "repwatch.db").runs() == []

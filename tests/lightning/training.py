@@ -53,6 +53,11 @@ def module(pl: ModuleType, net: nn.Module | None = None, lr: float = 0.1, **extr
     return Classifier()
 
 
+def diverging(pl: ModuleType) -> Any:
+    """A module whose activations overflow in the first steps: nothing in it dies or saturates."""
+    return module(pl, nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 2)), lr=1e30)
+
+
 def trainer(pl: ModuleType, root: Path, *callbacks: Any, **options: Any) -> Any:
     """A quiet Trainer on the CPU: two epochs, no progress bar, no checkpoints."""
     defaults: dict[str, Any] = {

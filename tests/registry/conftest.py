@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import OperationalError
 
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run
@@ -14,40 +11,6 @@ from repwatch.registry import Registry, Run
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL database that lives as long as the tests."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    admin = create_engine(
-        POSTGRESQL, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3}
-    )
-    name = f"repwatch_test_{uuid.uuid4().hex[:12]}"
-    try:
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-    except OperationalError as error:
-        pytest.skip(f"no PostgreSQL at {POSTGRESQL}: {str(error.orig).splitlines()[0]}")
-    yield POSTGRESQL.rsplit("/", 1)[0] + "/" + name
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-@pytest.fixture
-def postgresql_schema(postgresql: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL schema, as search path."""
-    engine = create_engine(postgresql)
-    name = f"s{uuid.uuid4().hex[:12]}"
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {name}"))
-    yield f"{postgresql}?options=-csearch_path%3D{name}"
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
-    engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,6 +10,7 @@ import pytest
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry import LabelSuggestion, LabelSuggestions, Registry
+from repwatch.registry.suggestions import suggest_label
 from tests.registry.helpers import LightProbe
 
 GOOD = (0.95, 0.96, 0.94, 0.955, 0.965, 0.945)
@@ -281,3 +282,70 @@ def test_errors_say_what_came_and_what_to_do(registry: Registry) -> None:
         registry.suggest_labels("val_acc", "max", tolerance=float("nan"))
     with pytest.raises(ConfigurationError, match="share above 0"):
         registry.suggest_labels("val_acc", "max", share=0.0)
+
+
+# One run by its own outcome
+
+
+def outcome(registry: Registry, name: str, **options: Any) -> LabelSuggestion:
+    return suggest_label(registry.run(name), registry.runs(), **options)
+
+
+@pytest.mark.parametrize(("value", "label"), [(0.94, "good"), (0.3, "bad")])
+def test_one_run_is_judged_by_the_better_half_of_the_others(
+    registry: Registry, value: float, label: str
+) -> None:
+    add_good(registry)
+    add(registry, "own", value, {"lr": 0.5 if label == "bad" else 0.002})
+    found = outcome(registry, "own")
+    assert (found.run, found.label, found.value) == ("own", label, value)
+    assert found.cause == ("learning rate too high" if label == "bad" else None)
+    same = registry.suggest_labels()[-1]
+    assert (same.label, same.cause) == (found.label, found.cause), "the rule for all of them"
+
+
+def test_good_landmarks_tell_what_good_is_where_most_other_runs_are_bad(
+    registry: Registry,
+) -> None:
+    add_good(registry)
+    for index in range(20):
+        add(registry, f"hot-{index}", 0.3, {"lr": 0.5})
+    add(registry, "own", 0.5, {"lr": 0.4})
+    assert outcome(registry, "own").label == "good", "better than half of the others"
+    for index in range(5):
+        registry.label(f"good-{index}", "good")
+    found = outcome(registry, "own")
+    assert (found.label, found.cause) == ("bad", "learning rate too high")
+    assert "good runs 0.94 to 0.965" in found.reason
+
+
+def test_a_run_is_judged_among_its_own_kind_of_training(registry: Registry) -> None:
+    for index, value in enumerate(GOOD):
+        add(registry, f"simclr-{index}", value, {"method": "SimCLR"})
+        add(registry, f"vae-{index}", value - 0.5, {"method": "VAE"})
+    add(registry, "own", 0.45, {"method": "VAE"})
+    assert outcome(registry, "own").label == "bad"
+    assert outcome(registry, "own", group="method").label == "good"
+
+
+def test_too_few_others_or_no_outcome_are_said(registry: Registry) -> None:
+    for index in range(4):
+        add(registry, f"run-{index}", 0.9)
+    add(registry, "elsewhere", 0.9, probe=OtherProbe)
+    add(registry, "running", 0.9, end=False)
+    add(registry, "own", 0.9)
+    with pytest.raises(ConfigurationError, match=r"5 or more other ended runs .* Got 4"):
+        outcome(registry, "own")
+    add(registry, "silent", None)
+    with pytest.raises(ConfigurationError, match="monitor='val_acc'"):
+        outcome(registry, "silent")
+    add(registry, "unwatched", 0.9, monitor=None)
+    with pytest.raises(ConfigurationError, match="it has val_acc"):
+        outcome(registry, "unwatched")
+
+
+def test_a_run_whose_metric_broke_is_bad_by_itself(registry: Registry) -> None:
+    add_good(registry)
+    add(registry, "own", float("nan"), {"lr": 0.5})
+    found = outcome(registry, "own")
+    assert (found.label, found.cause) == ("bad", "learning rate too high")

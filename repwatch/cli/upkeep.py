@@ -1,0 +1,195 @@
+"""The commands that keep a registry: runs given away and taken in, thrown away, and looked over."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+from rich.table import Table
+
+from repwatch.cli.terminal import (
+    JsonOption,
+    RegistryOption,
+    as_text,
+    console,
+    counted,
+    errors,
+    open_registry,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from repwatch.registry import Registry, Run
+    from repwatch.registry.transfer import Transfer
+
+__all__ = ["doctor", "export", "import_runs", "prune"]
+
+
+class Ended(str, Enum):
+    """How a run that may go has ended."""
+
+    dead = "dead"
+    failed = "failed"
+    stopped = "stopped"
+    finished = "finished"
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="The registry file to write; a new one.")],
+    runs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[RUN]...", help="Names or ids; without any all landmarks."),
+    ] = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write runs with their probe sets and labels as a registry file of their own."""
+    from repwatch.registry import Registry
+    from repwatch.registry.transfer import write_new
+
+    opened = open_registry(registry)
+    chosen = [opened.run(run) for run in runs] if runs else [r for r in opened.runs() if r.label]
+    if not chosen:
+        raise typer.BadParameter(
+            "no run is labelled yet, so there are no landmarks to export. Label some "
+            "(`repwatch suggest-labels`), or name the runs: repwatch export FILE RUN..."
+        )
+
+    def write(path: Path) -> Transfer:
+        made = Registry(path)
+        try:
+            return _copy(opened, made, chosen)
+        finally:
+            made.close()
+
+    done = write_new(out, write)
+    if as_json:
+        print_json({**done.to_dict(), "file": str(out)})
+        return
+    told = f"{out}: {len(done.copied)} runs, {out.stat().st_size / 1e6:.1f} MB"
+    console.print(as_text(told), soft_wrap=True)
+
+
+def import_runs(
+    file: Annotated[Path, typer.Argument(help="A registry file, such as `export` writes.")],
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in all runs of another registry file; those that are here already stay as they are."""
+    source = open_registry(str(file))
+    done = _copy(source, open_registry(registry, read_only=False), source.runs())
+    if as_json:
+        print_json(done.to_dict())
+        return
+    told = f"{len(done.copied)} runs taken in"
+    told += f", {len(done.known)} were here already" if done.known else ""
+    console.print(as_text(told))
+    for name, before in done.renamed.items():
+        console.print(as_text(f"{before} is called {name} here: another run has its name"))
+
+
+def prune(
+    runs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[RUN]...", help="Names or ids of runs to delete."),
+    ] = None,
+    ended: Annotated[
+        Optional[list[Ended]],  # noqa: UP045
+        typer.Option("--ended", help="Runs that ended so; may be given again. Never landmarks."),
+    ] = None,
+    older_than: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, metavar="DAYS", help="Only runs without a sign of life for so long."),
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Delete them, and shrink the file.")] = (
+        False
+    ),
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs that can go; deletes them only with --apply.
+
+    Without RUN or --ended: the dead and failed runs, and those without snapshots. A labelled or a
+    running run goes only where it is named.
+    """
+    opened = open_registry(registry, read_only=not apply)
+    if runs:
+        chosen = [opened.run(run) for run in runs]
+    else:
+        chosen = _idle(opened, {one.value for one in ended or ()}, older_than)
+    if apply:
+        for run in chosen:
+            opened.delete_run(run)
+        opened.compact()
+    if as_json:
+        print_json({"runs": [run.name for run in chosen], "deleted": apply})
+        return
+    table = Table("run", "status", "label", "last step", "last sign of life (UTC)")
+    for run in chosen:
+        seen = f"{run.heartbeat_at:%Y-%m-%d %H:%M}"
+        table.add_row(*map(as_text, (run.name, run.status, run.label or "", run.last_step, seen)))
+    console.print(table if chosen else "No such run.")
+    if apply:
+        console.print(f"Deleted {len(chosen)} runs.", highlight=False)
+    elif chosen:
+        words = ["repwatch", "prune", *(runs or ())]
+        words += [word for one in ended or () for word in ("--ended", one.value)]
+        words += ["--older-than", f"{older_than:g}"] if older_than is not None else []
+        words += ["-r", registry] if registry is not None else []
+        told = f"Nothing is deleted. To delete them for good: {shlex.join([*words, '--apply'])}"
+        console.print(as_text(told), soft_wrap=True)
+
+
+def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
+    """Look through the registry: is it sound, and what keeps its landmarks from being used?
+
+    Ends with status 1 where data are damaged.
+    """
+    from repwatch.drift import FEWEST_GOOD
+    from repwatch.registry.health import examine
+
+    findings = examine(open_registry(registry), FEWEST_GOOD)
+    sound = all(one.level != "problem" for one in findings)
+    if as_json:
+        print_json({"sound": sound, "findings": [one.to_dict() for one in findings]})
+    else:
+        styles = {"fine": "green", "hint": "yellow", "problem": "red"}
+        table = Table("", "what", "found")
+        for one in findings:
+            style = styles[one.level]
+            table.add_row(as_text(one.level, style), as_text(one.subject), as_text(one.message))
+        console.print(table)
+    if not sound:
+        raise typer.Exit(1)
+
+
+def _copy(source: Registry, target: Registry, runs: list[Run]) -> Transfer:
+    from repwatch.registry.transfer import copy_runs
+
+    with counted(errors, transient=True) as bar:
+        task = bar.add_task("Copying runs", total=len(runs))
+        return copy_runs(
+            source,
+            target,
+            runs,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _idle(registry: Registry, ended: set[str], older_than: float | None) -> list[Run]:
+    """Runs that no one has labelled and that ended so; or ended badly, or left nothing behind."""
+    last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)
+    old = [
+        run
+        for run in registry.runs()
+        if not run.label and run.status != "running" and run.heartbeat_at <= last
+    ]
+    if ended:
+        return [run for run in old if run.status in ended]
+    if older_than is not None:
+        return old
+    return [run for run in old if run.status in ("dead", "failed") or not run.layers]

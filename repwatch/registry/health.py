@@ -1,0 +1,160 @@
+"""Whether a registry is sound, and whether what is in it can be used: what `doctor` tells."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import Connection, func, or_, select, text
+
+from repwatch.errors import RegistryError
+from repwatch.registry.blobs import SKETCH_LENGTH
+from repwatch.registry.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from repwatch.registry.records import Run
+    from repwatch.registry.store import Registry
+
+Level = Literal["fine", "hint", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: "fine"; "hint", where something could be better; "problem", where data are damaged.
+        subject: What was looked at, in a few words.
+        message: What was found, and what to do about it.
+    """
+
+    level: Level
+    subject: str
+    message: str
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def examine(registry: Registry, fewest_good: int = 0) -> list[Finding]:
+    """Look through the whole registry; nothing is changed.
+
+    Args:
+        fewest_good: How many good landmarks each probe set should have.
+    """
+    database = registry._database
+    findings: list[Finding] = []
+    if database.path is not None:
+        try:
+            findings += database.read(_examine_file)
+        except RegistryError as error:
+            findings.append(Finding("problem", "the file", str(error)))
+        if any(one.level == "problem" for one in findings):
+            return findings  # what else it holds cannot be trusted
+    findings += database.read(_examine_rows)
+    runs, stored = registry.runs(), database.read(_count_snapshots)
+    findings += _examine_runs(runs, stored)
+    return findings + _examine_landmarks(runs, stored, fewest_good)
+
+
+def _examine_file(connection: Connection) -> list[Finding]:
+    """SQLite's own look at every page, and at every reference."""
+    broken = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(20)"))]
+    if broken != ["ok"]:
+        told = "; ".join(broken[:3])
+        return [
+            Finding(
+                "problem",
+                "the file",
+                f"SQLite finds it damaged: {told}. Restore it from a copy, or save what can be "
+                "read by `repwatch export`.",
+            )
+        ]
+    loose = connection.execute(text("PRAGMA foreign_key_check")).fetchall()
+    if loose:
+        tables = ", ".join(sorted({str(row[0]) for row in loose}))
+        message = f"{len(loose)} rows of {tables} belong to nothing. Restore it from a copy."
+        return [Finding("problem", "the file", message)]
+    pages, free, size, journal = (
+        connection.execute(text(f"PRAGMA {name}")).scalar_one()
+        for name in ("page_count", "freelist_count", "page_size", "journal_mode")
+    )
+    megabytes = pages * size / 1e6
+    findings = [Finding("fine", "the file", f"{megabytes:,.1f} MB, journal {journal}, sound.")]
+    if free > pages / 4 and free * size > 1e7:
+        message = f"{free * size / 1e6:,.0f} MB of it are empty; `repwatch prune` frees them."
+        findings.append(Finding("hint", "the file", message))
+    return findings
+
+
+def _examine_rows(connection: Connection) -> list[Finding]:
+    """RDMs and sketches of the wrong length, and snapshots that lack them."""
+    n = ProbeSetRow.points
+    joined = (
+        select(func.count())
+        .select_from(SnapshotRow)
+        .join(RunRow, RunRow.id == SnapshotRow.run_id)
+        .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
+        .outerjoin(RdmRow, RdmRow.snapshot_id == SnapshotRow.id)
+    )
+    total = connection.scalar(joined) or 0
+    odd = connection.scalar(
+        joined.where(
+            or_(
+                func.length(RdmRow.rdm) != n * (n - 1),
+                func.length(RdmRow.sketch) != 4 * SKETCH_LENGTH,
+                RdmRow.snapshot_id.is_(None) & ~SnapshotRow.diverged,
+            )
+        )
+    )
+    if odd:
+        message = f"{odd} of {total:,} have no RDM, or one of a wrong length: delete those runs."
+        return [Finding("problem", "snapshots", message)]
+    return [Finding("fine", "snapshots", f"{total:,}, each with what belongs to it.")]
+
+
+def _count_snapshots(connection: Connection) -> dict[str, int]:
+    query = select(SnapshotRow.run_id, func.count()).group_by(SnapshotRow.run_id)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _examine_runs(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
+    findings = [Finding("fine", "runs", f"{len(runs):,}.")]
+    dead = [run.name for run in runs if run.status == "dead"]
+    if dead:
+        message = f"{_some(dead)} ended without a word: the process was killed, or the machine."
+        findings.append(Finding("hint", "dead runs", message))
+    empty = [run for run in runs if not stored.get(run.id) and run.status != "running"]
+    if empty:
+        message = f"{_some([run.name for run in empty])}: `repwatch prune` lists what can go."
+        findings.append(Finding("hint", "runs without snapshots", message))
+    labelled = [run.name for run in empty if run.label]
+    if labelled:
+        message = f"{_some(labelled)} are no landmarks, for there is nothing to compare with."
+        findings.append(Finding("hint", "labels without snapshots", message))
+    return findings
+
+
+def _examine_landmarks(
+    runs: Sequence[Run], stored: dict[str, int], fewest_good: int
+) -> list[Finding]:
+    findings = []
+    for probe in dict.fromkeys(run.probe for run in runs):
+        usable = [run for run in runs if run.probe == probe and stored.get(run.id)]
+        good, bad = (sum(run.label == label for run in usable) for label in ("good", "bad"))
+        subject = f"probe set {probe}"
+        message = f"{len(usable)} runs, {good} good landmarks and {bad} bad ones."
+        if good < fewest_good:
+            message += (
+                f" Drift is watched for from {fewest_good} good ones on: "
+                "`repwatch suggest-labels`, or `repwatch label RUN good`."
+            )
+        findings.append(Finding("fine" if good >= fewest_good else "hint", subject, message))
+    return findings
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

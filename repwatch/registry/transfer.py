@@ -1,0 +1,205 @@
+"""Runs from one registry into another: packs of landmarks to give away, and to take in.
+
+Each run is copied in one transaction, with its probe set, snapshots, metrics, label and flags: it
+is there as a whole, or not at all. Maps and histories are left behind; they are made anew.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, insert, select
+
+from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.registry.blobs import SKETCH_LENGTH
+from repwatch.registry.changes import serialize
+from repwatch.registry.names import free_name
+from repwatch.registry.records import Run
+from repwatch.registry.tables import (
+    Base,
+    FlagRow,
+    LabelRow,
+    MetricRow,
+    ProbePointRow,
+    ProbeSetRow,
+    RdmRow,
+    RunRow,
+    SnapshotRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from repwatch.registry.database import Database
+    from repwatch.registry.store import Registry
+
+# Snapshots at a time: a long run's RDMs need not fit into memory.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What came of it, by the runs' names in the registry that they went to.
+
+    Attributes:
+        copied: The runs that are there now.
+        renamed: Of these, the name that each had before, where another run has it there.
+        known: The runs that were there already, and were left as they are.
+    """
+
+    copied: tuple[str, ...]
+    renamed: dict[str, str]
+    known: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"copied": self.copied, "renamed": self.renamed, "known": self.known}
+
+
+def copy_runs(
+    source: Registry,
+    target: Registry,
+    runs: Sequence[Run | str] | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Transfer:
+    """Copy runs, each whole or not at all; None takes all landmarks of the source.
+
+    Runs that the target has already, by their id, are left as they are; one whose name another run
+    has there gets the next free name.
+
+    Raises:
+        RunNotFoundError: one of `runs` is not in the source.
+        ConfigurationError: source and target are one registry.
+        RegistryError: a snapshot of the source is damaged; the runs before it are copied.
+    """
+    if source.url == target.url:
+        raise ConfigurationError(f"Expected two registries, but got {source!r} twice.")
+    taken = [run for run in source.runs() if run.label] if runs is None else runs
+    chosen = [run if isinstance(run, Run) else source.run(run) for run in taken]
+    copied: list[str] = []
+    known: list[str] = []
+    renamed: dict[str, str] = {}
+    for done, run in enumerate(chosen):
+        if progress is not None:
+            progress(done, len(chosen))
+        name = _copy_run(source._database, target._database, run.id)
+        if name is None:
+            known.append(run.name)
+            continue
+        copied.append(name)
+        if name != run.name:
+            renamed[name] = run.name
+    if progress is not None:
+        progress(len(chosen), len(chosen))
+    return Transfer(tuple(copied), renamed, tuple(known))
+
+
+def write_new(path: Path, write: Callable[[Path], Transfer]) -> Transfer:
+    """Have a file written beside `path`, and moved there once it is whole; never over another.
+
+    Raises:
+        FileExistsError: `path` is there.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} is there already, and is left as it is. Give another name.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".repwatch-", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        result = write(made)
+        try:
+            os.link(made, path)  # unlike a move, this fails where `path` has come up meanwhile
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            made.rename(path)
+    return result
+
+
+def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
+    """The run's name in the target; None where it was there already."""
+    run = _read(source, RunRow, RunRow.id == run_id)[0]
+    ids = [
+        row["id"] for row in _read(source, SnapshotRow, SnapshotRow.run_id == run_id, only=("id",))
+    ]
+    points = run_points(source, run["probe"])
+
+    def write(connection: Connection) -> str | None:
+        serialize(connection)
+        if connection.scalar(select(RunRow.id).where(RunRow.id == run_id)) is not None:
+            return None
+        taken = set(connection.scalars(select(RunRow.name)))
+        name = str(run["name"])
+        name = free_name(name, taken) if name in taken else name
+        _copy_probe(source, connection, run["probe"])
+        connection.execute(insert(RunRow), [{**run, "name": name}])
+        for start in range(0, len(ids), _CHUNK):
+            _copy_snapshots(source, connection, run_id, ids[start : start + _CHUNK], points)
+        for table in (MetricRow, LabelRow, FlagRow):
+            rows = _read(source, table, table.run_id == run_id, without=("id",))
+            if rows:
+                connection.execute(insert(table), rows)
+        return name
+
+    return target.write(write)
+
+
+def run_points(source: Database, fingerprint: str) -> int:
+    """How many probe points a probe set has."""
+    found = _read(source, ProbeSetRow, ProbeSetRow.fingerprint == fingerprint, only=("points",))
+    return int(found[0]["points"])
+
+
+def _copy_probe(source: Database, connection: Connection, fingerprint: str) -> None:
+    there = select(ProbeSetRow.fingerprint).where(ProbeSetRow.fingerprint == fingerprint)
+    if connection.scalar(there) is not None:
+        return
+    for table, where in (
+        (ProbeSetRow, ProbeSetRow.fingerprint == fingerprint),
+        (ProbePointRow, ProbePointRow.probe == fingerprint),
+    ):
+        connection.execute(insert(table), _read(source, table, where))
+
+
+def _copy_snapshots(
+    source: Database, connection: Connection, run_id: str, ids: Sequence[int], points: int
+) -> None:
+    """Snapshots get ids of their own in the target; a snapshot is known by its layer and step."""
+    snapshots = _read(source, SnapshotRow, SnapshotRow.id.in_(ids))
+    keys = {row.pop("id"): (row["layer"], row["step"]) for row in snapshots}
+    connection.execute(insert(SnapshotRow), snapshots)
+    query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
+        SnapshotRow.run_id == run_id,
+        SnapshotRow.step.in_({step for _, step in keys.values()}),
+    )
+    new = {(row.layer, row.step): row.id for row in connection.execute(query)}
+    blobs = _read(source, RdmRow, RdmRow.snapshot_id.in_(ids))
+    for row in blobs:
+        layer, step = keys[row["snapshot_id"]]
+        if len(row["rdm"]) != points * (points - 1) or len(row["sketch"]) != 4 * SKETCH_LENGTH:
+            raise RegistryError(
+                f"{source.place}: the snapshot of layer {layer!r} at step {step} of run {run_id} "
+                f"is damaged: expected an RDM of {points * (points - 1)} bytes and a sketch of "
+                f"{4 * SKETCH_LENGTH}, got {len(row['rdm'])} and {len(row['sketch'])}. "
+                "`repwatch doctor` looks through the whole registry."
+            )
+        row["snapshot_id"] = new[layer, step]
+    if blobs:
+        connection.execute(insert(RdmRow), blobs)
+
+
+def _read(
+    source: Database,
+    table: type[Base],
+    where: ColumnElement[bool],
+    *,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Rows as {column: value}: of all columns, of some only, or without some."""
+    names = only or [c.key for c in table.__table__.columns if c.key not in without]
+    query = select(*(getattr(table, name) for name in names)).where(where)
+    return source.read(lambda c: [dict(row) for row in c.execute(query).mappings()])

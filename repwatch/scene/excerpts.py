@@ -1,0 +1,61 @@
+"""Excerpts: the RDM of some probe points, small enough that a report holds one for each snapshot.
+
+    (s, m) RDMs of one trajectory --take_excerpts--> (s, e) --pack_excerpts--> text, for the page
+
+From two excerpts a page estimates how alike two representations are, for any two snapshots. An
+excerpt is kept as one byte for each distance, in units of the largest of them.
+
+Packed excerpts are the base64 text of one zlib stream: the largest distance of each snapshot (s
+little-endian float32), then the bytes, each as the difference from the snapshot before, modulo 256.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repwatch import rdm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["choose_points", "pack_excerpts", "take_excerpts", "unpack_excerpts"]
+
+_POINTS = 32
+_FINEST = 255
+
+
+def choose_points(count: int) -> list[int]:
+    """About 32 of the probe points, evenly spread over their order; all, where there are fewer."""
+    return [int(at) for at in np.linspace(0, count - 1, min(_POINTS, count)).round()]
+
+
+def take_excerpts(rows: NDArray[Any], points: list[int]) -> NDArray[np.float32]:
+    """(s, e) RDMs of these points, in ascending order, out of RDMs (s, m) of all points."""
+    places = rdm.square(np.arange(rows.shape[1], dtype=np.float64))[np.ix_(points, points)]
+    excerpts: NDArray[np.float32] = rows[:, rdm.condense(places).astype(np.intp)]
+    return excerpts.astype(np.float32, copy=False)
+
+
+def pack_excerpts(excerpts: NDArray[np.float32]) -> str:
+    """The excerpts (s, e) as text; `unpack_excerpts` and the page read it."""
+    largest = excerpts.max(axis=1, initial=0.0).astype("<f4")
+    units = np.where(largest > 0, largest, 1.0)[:, None]
+    levels = np.rint(excerpts / units * _FINEST).astype(np.uint8)
+    changed = levels.copy()
+    changed[1:] -= levels[:-1]
+    content = largest.tobytes() + changed.tobytes()
+    return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
+def unpack_excerpts(text: str, snapshots: int) -> NDArray[np.float32]:
+    """The excerpts out of their text, as the page reads them."""
+    content = zlib.decompress(base64.b64decode(text))
+    largest = np.frombuffer(content[: 4 * snapshots], dtype="<f4")
+    changed = np.frombuffer(content[4 * snapshots :], dtype=np.uint8).reshape(snapshots, -1)
+    levels = np.cumsum(changed, axis=0, dtype=np.uint64) % 256
+    excerpts: NDArray[np.float32] = (levels / _FINEST * largest[:, None]).astype(np.float32)
+    return excerpts

@@ -1,0 +1,34 @@
+"""What became of the watched run itself: its label by its own outcome, where that was asked for."""
+
+from __future__ import annotations
+
+from repwatch.errors import ConfigurationError
+from repwatch.registry import Registry
+from repwatch.registry.suggestions import suggest_label
+
+__all__ = ["label_outcome"]
+
+
+def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> str | None:
+    """Label a run by its final monitored metric, marked as automatic.
+
+    A person's label stays, whatever the outcome says.
+
+    Args:
+        registry: Written.
+        run_id: A run that has ended by itself.
+        group: A hyperparameter that tells kinds of training apart: each kind has outcomes of its
+            own.
+
+    Returns:
+        Why the run got no label, or None.
+    """
+    run = registry.run(run_id)
+    if run.label is not None and not run.automatic:
+        return None
+    try:
+        found = suggest_label(run, registry.runs(probe=run.probe), group=group)
+    except ConfigurationError as error:
+        return f"{run.name!r} gets no label from its outcome. {error}"
+    registry.label(run, found.label, found.cause, automatic=True)
+    return None

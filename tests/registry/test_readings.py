@@ -1,0 +1,67 @@
+"""What was read of a run is kept until the run changes or goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from repwatch.registry import Registry, Run
+from tests.registry.helpers import LightProbe, snapshot_of
+
+
+@pytest.fixture
+def run(registry: Registry) -> Run:
+    started = registry.start_run("run", probe=LightProbe())  # type: ignore[arg-type]
+    registry.add_snapshots(started.id, [snapshot_of()])
+    registry.add_metrics(started.id, 3, 0, {"val_loss": 0.5})
+    registry.finish_run(started.id, "finished")
+    return registry.run("run")
+
+
+def test_a_reading_is_kept_for_its_run(registry: Registry, run: Run) -> None:
+    assert registry.load_reading(run) is None
+    assert registry.save_reading(run, b"first")
+    assert registry.save_reading(run, b"second")
+    assert registry.load_reading(registry.run("run")) == b"second"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda registry, run: registry.add_metrics(run.id, 1, 0, {"val_loss": 0.9}),
+        lambda registry, run: registry.add_snapshots(run.id, [snapshot_of()]),
+    ],
+    ids=["a late metric at an old step", "a snapshot written anew"],
+)
+def test_it_goes_when_the_run_changes(registry: Registry, run: Run, change: Any) -> None:
+    registry.save_reading(run, b"old")
+    change(registry, run)
+    assert registry.load_reading(run) is None
+    assert not registry.save_reading(run, b"old"), "read before the change"
+    assert registry.load_reading(run) is None
+    assert registry.save_reading(registry.run("run"), b"new")
+
+
+def test_a_label_changes_nothing_of_what_was_read(registry: Registry, run: Run) -> None:
+    registry.save_reading(run, b"kept")
+    registry.label(run, "bad", "noisy labels")
+    assert registry.load_reading(run) == b"kept"
+
+
+def test_nothing_of_a_deleted_run_is_left(registry: Registry, run: Run) -> None:
+    registry.save_reading(run, b"gone")
+    registry.save_space("map", b"stays")
+    registry.delete_run(run)
+    assert registry.load_reading(run) is None
+    assert not registry.save_reading(run, b"late"), "the run is no longer there"
+    assert registry.load_reading(run) is None
+    assert registry.load_space("map") == b"stays"
+
+
+def test_a_reading_of_one_run_is_not_lost_with_another(registry: Registry, run: Run) -> None:
+    other = registry.start_run("other", probe=LightProbe())  # type: ignore[arg-type]
+    registry.save_reading(run, b"kept")
+    registry.add_metrics(other.id, 1, 0, {"val_loss": 0.1})
+    registry.delete_run(other)
+    assert registry.load_reading(run) == b"kept"
