@@ -1,14 +1,17 @@
 // The atlas: one map of very many points. State is in the address; everything else follows from it.
 
 import { element } from "./marks.js";
+import { Hand } from "./hand.js";
+import { readView, writeView } from "./atlas_address.js";
 import { cell, readAtlas, safeLink, toCsv } from "./atlas_data.js";
-import { css, paint } from "./atlas_colors.js";
+import { paint } from "./atlas_colors.js";
 import { Grid, View, within } from "./atlas_space.js";
-import { chooseLabels, makePoints, pointSize, SHOWN } from "./atlas_draw.js";
+import { makePoints, SHOWN } from "./atlas_draw.js";
+import { drawLabels, drawMarked } from "./atlas_over.js";
 import { describe, legendOf } from "./atlas_panel.js";
 
 const REACH = 12; // pixels
-const LABEL_FONT = "500 12px system-ui, sans-serif";
+const TOUCH_REACH = 24;
 
 class Atlas {
   constructor(root, atlas) {
@@ -20,6 +23,7 @@ class Atlas {
     this.theme = window.matchMedia("(prefers-color-scheme: dark)");
     this.state = { color: "", q: "", only: new Set(), polygon: [], point: -1, lasso: false };
     this.hovered = -1;
+    this.path = null; // of a lasso that is being drawn
     this.build(root);
     const made = makePoints(this.canvas, atlas.x, atlas.y);
     this.points = made.points;
@@ -66,67 +70,68 @@ class Atlas {
     new ResizeObserver(() => this.resize()).observe(this.plot);
     this.plot.onwheel = (event) => {
       event.preventDefault();
-      const [px, py] = this.at(event);
-      this.act(() => this.view.zoomAt(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), px, py));
+      const box = this.plot.getBoundingClientRect();
+      const factor = Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016));
+      this.act(() => this.view.zoomAt(factor, event.clientX - box.left, event.clientY - box.top));
     };
-    this.plot.onpointerdown = (event) => this.press(event);
-    this.plot.onpointermove = (event) => this.move(event);
-    this.plot.onpointerup = (event) => this.release(event);
-    this.plot.onpointercancel = () => { this.drag = null; };
-    this.plot.onpointerleave = () => this.hover(-1);
+    new Hand(this.plot, this.acts());
     document.onkeydown = (event) => this.key(event);
   }
 
-  at(event) {
-    const box = this.plot.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
+  acts() {
+    return {
+      hover: (place) => this.hover(this.under(place, REACH)),
+      leave: () => this.hover(-1),
+      press: (place) => { if (this.state.lasso) this.path = [this.view.toPlane(...place)]; },
+      drag: (place, moved) => {
+        if (this.path) this.path.push(this.view.toPlane(...place));
+        else this.view.pan(...moved);
+        this.draw();
+      },
+      drop: () => this.drop(),
+      tap: (place, event) => this.tap(place, event.pointerType !== "mouse"),
+      pinch: (factor, place, moved) => this.act(() => {
+        this.view.pan(...moved);
+        this.view.zoomAt(factor, ...place);
+      }),
+      cancel: () => { this.path = null; this.draw(); },
+    };
   }
 
-  press(event) {
-    this.plot.setPointerCapture(event.pointerId);
-    const [px, py] = this.at(event);
-    this.drag = { px, py, moved: 0, path: this.state.lasso ? [this.view.toPlane(px, py)] : null };
+  /** The point at a place of the plot that is not dimmed, or -1. */
+  under(place, reach) {
+    const [x, y] = this.view.toPlane(...place);
+    return this.grid.nearest(x, y, reach / this.view.scale, (i) => this.shown[i] !== SHOWN.dim);
   }
 
-  move(event) {
-    const [px, py] = this.at(event);
-    if (!this.drag) {
-      const [x, y] = this.view.toPlane(px, py);
-      this.hover(this.grid.nearest(x, y, REACH / this.view.scale, (i) => this.shown[i] !== SHOWN.dim));
-      return;
-    }
-    const { drag } = this;
-    drag.moved += Math.abs(px - drag.px) + Math.abs(py - drag.py);
-    if (drag.path) drag.path.push(this.view.toPlane(px, py));
-    else this.view.pan(px - drag.px, py - drag.py);
-    [drag.px, drag.py] = [px, py];
-    this.draw();
-  }
-
-  release() {
-    const { drag } = this;
-    this.drag = null;
-    if (!drag) return;
-    if (drag.path && drag.path.length > 2) {
-      const step = Math.max(1, Math.ceil(drag.path.length / 60));
-      this.state.polygon = drag.path.filter((_, i) => i % step === 0).map((p) => p.map(Math.round));
+  drop() {
+    const { path } = this;
+    this.path = null;
+    if (path?.length > 2) {
+      const step = Math.max(1, Math.ceil(path.length / 60));
+      this.state.polygon = path.filter((_, i) => i % step === 0).map((p) => p.map(Math.round));
       this.setLasso(false);
       this.choose();
-    } else if (drag.moved < 4) this.click();
-    else this.saveSoon();
+    } else this.saveSoon();
     this.draw();
   }
 
-  click() {
-    const again = this.hovered;
-    this.pin(again);
-    if (again >= 0) this.openLink(again);
+  /** A click opens the link of a point. A finger cannot hover: its first tap shows the point. */
+  tap(place, touched) {
+    this.path = null;
+    const index = this.under(place, touched ? TOUCH_REACH : REACH);
+    const shown = touched ? this.state.point : index;
+    this.pin(index);
+    if (index >= 0 && index === shown) this.openLink(index);
+  }
+
+  linkOf(index) {
+    return safeLink(cell(this.byName.get(this.atlas.roles.link), index));
   }
 
   openLink(index) {
-    const address = safeLink(cell(this.byName.get(this.atlas.roles.link), index));
-    if (!address) return;
-    element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }).click();
+    const address = this.linkOf(index);
+    if (address) element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }).click();
   }
 
   pin(index) {
@@ -140,12 +145,18 @@ class Atlas {
     if (index === this.hovered) return;
     this.hovered = index;
     this.plot.classList.toggle("over", index >= 0);
+    this.plot.classList.toggle("link", index >= 0 && this.linkOf(index) !== null);
     this.tell();
     this.drawMarked();
   }
 
+  /** The point that the panel tells of, or -1. */
+  get told() {
+    return this.hovered >= 0 ? this.hovered : this.state.point;
+  }
+
   tell() {
-    const index = this.hovered >= 0 ? this.hovered : this.state.point;
+    const index = this.told;
     this.point.dataset.index = index;
     this.point.replaceChildren(...describe(this.atlas, this.byName, index));
   }
@@ -163,7 +174,7 @@ class Atlas {
       "+": () => view.zoomAt(1.4), "=": () => view.zoomAt(1.4), "-": () => view.zoomAt(1 / 1.4),
       0: () => view.home(), l: () => this.setLasso(!this.state.lasso),
       n: () => this.walk(1), p: () => this.walk(-1),
-      Enter: () => this.state.point >= 0 && this.openLink(this.state.point),
+      Enter: () => this.told >= 0 && this.openLink(this.told),
     };
     const action = actions[event.key] ?? actions[event.key.toLowerCase()];
     if (!action) return;
@@ -176,8 +187,10 @@ class Atlas {
     const all = Array.from(this.atlas.order).filter((i) => this.shown[i] !== SHOWN.dim);
     if (!all.length) return;
     const at = all.indexOf(this.state.point);
+    const next = all[at < 0 ? 0 : (at + step + all.length) % all.length];
     this.hovered = -1;
-    this.pin(all[at < 0 ? 0 : (at + step + all.length) % all.length]);
+    this.view.reveal(this.atlas.x[next], this.atlas.y[next]);
+    this.pin(next);
   }
 
   act(action) {
@@ -279,122 +292,28 @@ class Atlas {
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
       this.points.draw(this.view, this.ratio);
-      this.drawLabels();
+      this.plot.dataset.labels = drawLabels(this, this.path ?? this.state.polygon);
       this.drawMarked();
       document.body.dataset.state = "drawn";
       document.body.dataset.frames = Number(document.body.dataset.frames ?? 0) + 1;
     });
   }
 
-  /** An empty layer, ready to write on. */
-  pen(canvas) {
-    const pen = canvas.getContext("2d");
-    pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    pen.clearRect(0, 0, this.view.width, this.view.height);
-    Object.assign(pen, { font: LABEL_FONT, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
-    [this.ink, this.paper] = this.theme.matches ? ["#f0f2f4", "#16191d"] : ["#15191d", "#ffffff"];
-    return pen;
-  }
-
-  drawLabels() {
-    const pen = this.pen(this.over);
-    const labels = this.label ? chooseLabels({
-      atlas: this.atlas, view: this.view, pen, passes: (i) => this.shown[i] !== SHOWN.dim,
-      text: (i) => shorten(cell(this.label, i)),
-    }) : [];
-    this.plot.dataset.labels = labels.length;
-    pen.lineWidth = 3.5;
-    pen.strokeStyle = this.paper;
-    pen.fillStyle = this.ink;
-    for (const [px, py, words] of labels) {
-      pen.globalAlpha = 0.85;
-      pen.strokeText(words, px, py);
-      pen.globalAlpha = 1;
-      pen.fillText(words, px, py);
-    }
-    this.drawPolygon(pen, this.drag?.path ?? this.state.polygon, this.ink);
-  }
-
-  /** The points under the pointer and chosen, on a layer of their own: nothing else is drawn again. */
   drawMarked() {
-    const { view, atlas } = this;
-    const pen = this.pen(this.top);
-    for (const i of new Set([this.state.point, this.hovered])) {
-      if (i < 0) continue;
-      const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
-      const radius = pointSize(view, atlas.count) / 2 + 3.5;
-      pen.beginPath();
-      pen.arc(px, py, radius, 0, 2 * Math.PI);
-      pen.fillStyle = css(this.colors.subarray(4 * i, 4 * i + 3));
-      pen.fill();
-      pen.lineWidth = 2;
-      pen.strokeStyle = this.ink;
-      pen.stroke();
-      const words = this.label ? shorten(cell(this.label, i)) : "";
-      if (!words) continue;
-      const half = pen.measureText(words).width / 2 + 6;
-      const middle = Math.min(Math.max(px, half), Math.max(view.width - half, half));
-      const height = py > 40 ? py - radius - 13 : py + radius + 13;
-      pen.fillStyle = this.ink;
-      pen.fillRect(middle - half, height - 10, 2 * half, 20);
-      pen.fillStyle = this.paper;
-      pen.fillText(words, middle, height);
-    }
-  }
-
-  drawPolygon(pen, polygon, ink) {
-    if (polygon.length < 2) return;
-    pen.beginPath();
-    for (const [x, y] of polygon) pen.lineTo(...this.view.toScreen(x, y));
-    pen.closePath();
-    pen.strokeStyle = ink;
-    pen.lineWidth = 1.2;
-    pen.setLineDash([4, 3]);
-    pen.stroke();
-    pen.setLineDash([]);
+    drawMarked(this, [...new Set([this.state.point, this.hovered])].filter((i) => i >= 0));
   }
 
   saveSoon() {
     clearTimeout(this.saving);
-    this.saving = setTimeout(() => {
-      const { state, view } = this;
-      const parts = new URLSearchParams();
-      if (view.zoom !== 1 || view.x !== 32768 || view.y !== 32768) {
-        parts.set("view", [Math.round(view.x), Math.round(view.y), view.zoom.toPrecision(4)].join(","));
-      }
-      if (state.color !== (this.atlas.roles.color ?? "")) parts.set("color", state.color);
-      if (state.q) parts.set("q", state.q);
-      if (state.only.size) parts.set("only", [...state.only].join(","));
-      if (state.polygon.length) parts.set("lasso", state.polygon.flat().join(","));
-      if (state.point >= 0) parts.set("point", state.point);
-      history.replaceState(null, "", `#${parts}`);
-    }, 150);
+    this.saving = setTimeout(() => writeView(this.state, this.view, this.atlas.roles.color ?? ""), 150);
   }
 
   readAddress() {
-    const parts = new URLSearchParams(location.hash.slice(1));
-    const { state, view, atlas } = this;
-    const list = (name) => (parts.get(name) ?? "").split(",").map(Number).filter(Number.isFinite);
-    const color = parts.get("color") ?? atlas.roles.color ?? "";
-    const colorable = this.byName.has(color) && this.byName.get(color).kind !== "text";
-    state.color = colorable ? color : "";
-    state.q = parts.get("q") ?? "";
-    state.only = new Set(parts.has("only") ? list("only") : []);
-    const flat = parts.has("lasso") ? list("lasso") : [];
-    state.polygon = Array.from({ length: Math.floor(flat.length / 2) }, (_, i) => [flat[2 * i], flat[2 * i + 1]]);
-    const point = parts.has("point") ? Number(parts.get("point")) : -1;
-    state.point = Number.isInteger(point) && point >= 0 && point < atlas.count ? point : -1;
-    const [x, y, zoom] = parts.has("view") ? list("view") : [];
-    if (zoom > 0) Object.assign(view, { x, y, zoom: Math.min(Math.max(zoom, 0.5), 400) });
-    else view.home();
-    this.search.value = state.q;
-    this.select.value = state.color;
+    readView(this.state, this.view, this.byName, this.atlas);
+    this.search.value = this.state.q;
+    this.select.value = this.state.color;
     this.tell();
   }
-}
-
-function shorten(text) {
-  return text.length > 28 ? `${text.slice(0, 27)}…` : text;
 }
 
 async function openAtlas() {

@@ -1,5 +1,7 @@
 // Draws points with WebGL, or on a plain canvas where there is none, and labels over them.
 
+import { Room } from "./room.js";
+
 const VERTEX = `
 attribute vec2 place; attribute vec4 color; attribute float shown;
 uniform vec2 centre; uniform vec2 scale; uniform float size;
@@ -126,39 +128,24 @@ export function makePoints(canvas, x, y) {
 
 /** Labels by interest, as many as fit: [[x, y, text], …]; those behind overlap none before. */
 export function chooseLabels({ atlas, view, text, passes, pen }) {
-  const cellSize = 56;
-  const boxes = new Map();
+  const room = new Room([view.width, view.height]);
+  const most = Math.round((view.width * view.height) / 5200);
   const chosen = [];
   let tried = 0;
-  const most = Math.round((view.width * view.height) / 5200);
-  const place = (i) => {
-    const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
-    if (px < 4 || py < 10 || px > view.width - 4 || py > view.height - 8) return;
-    const here = boxes.get(`${Math.floor(px / cellSize)},${Math.floor(py / cellSize)}`);
-    if (here?.some((box) => px > box[0] - 8 && px < box[2] + 8 && py > box[1] - 8 && py < box[3] + 8)) return;
-    tried += 1;
-    const words = text(i);
-    if (!words) return;
-    const half = pen.measureText(words).width / 2 + 5;
-    if (px - half < 2 || px + half > view.width - 2) return;
-    const box = [px - half, py - 11, px + half, py + 11];
-    const keys = [];
-    for (let cx = Math.floor(box[0] / cellSize); cx <= Math.floor(box[2] / cellSize); cx += 1) {
-      for (let cy = Math.floor(box[1] / cellSize); cy <= Math.floor(box[3] / cellSize); cy += 1) {
-        keys.push(`${cx},${cy}`);
-      }
-    }
-    const meets = (other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1];
-    if (keys.some((key) => boxes.get(key)?.some(meets))) return;
-    for (const key of keys) boxes.set(key, [...(boxes.get(key) ?? []), box]);
-    chosen.push([px, py, words]);
-  };
   for (const i of atlas.order) {
     if (chosen.length >= most || tried > 9000) break;
     if (!passes(i)) continue;
     const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
-    if (px < 0 || py < 0 || px > view.width || py > view.height) continue;
-    place(i);
+    const inside = px > 4 && py > 10 && px < view.width - 4 && py < view.height - 8;
+    if (!inside || room.near(px, py, 8)) continue;
+    tried += 1;
+    const words = text(i);
+    if (!words) continue;
+    const half = pen.measureText(words).width / 2 + 5;
+    const box = [px - half, py - 11, px + half, py + 11];
+    if (!room.free(box)) continue;
+    room.take(box);
+    chosen.push([px, py, words]);
   }
   return chosen;
 }

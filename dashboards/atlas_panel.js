@@ -4,15 +4,19 @@ import { element } from "./marks.js";
 import { cell, safeLink } from "./atlas_data.js";
 
 const MOST_ENTRIES = 40;
+const LONG_TITLE = 48;
 
 /** What is known of one point. Everything is text, but for links of http and https. */
 export function describe(atlas, byName, index) {
   if (index < 0) {
+    const opens = atlas.roles.link ? " A click opens its link." : "";
     return [element("p", { className: "hint" },
-      "Each point is one row. Near points have similar vectors; far apart says little, and the axes mean nothing. Point at one.")];
+      "Each point is one row of the data. Near points have similar vectors; how far apart the others are says little, " +
+      `and axes have no meaning. Point at one to read it.${opens}`)];
   }
   const role = (name) => byName.get(atlas.roles[name]);
-  const parts = [element("h2", {}, cell(role("label"), index) || `row ${index}`)];
+  const title = cell(role("label"), index) || `row ${index}`;
+  const parts = [element("h2", { className: title.length > LONG_TITLE ? "long" : "" }, title)];
   const image = cell(role("image"), index);
   if (image.startsWith("data:image/")) {
     parts.push(element("img", { src: image, alt: cell(role("label"), index) || `image of row ${index}` }));
@@ -22,7 +26,7 @@ export function describe(atlas, byName, index) {
   const link = cell(role("link"), index);
   if (link) parts.push(linkOrText(link));
   const rest = element("dl", {});
-  const special = new Set(["label", "text", "image", "link"].map((name) => atlas.roles[name]));
+  const special = new Set(["label", "text", "image", "link", "rank"].map((name) => atlas.roles[name]));
   for (const column of atlas.columns) {
     const value = cell(column, index);
     if (special.has(column.name) || !value) continue;

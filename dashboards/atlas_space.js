@@ -36,6 +36,12 @@ export class View {
     this.y = Math.min(Math.max(this.y + dy / this.scale, 0), SIDE);
   }
 
+  /** Moves so that a place of the plane is seen, if it is not. */
+  reveal(x, y) {
+    const [px, py] = this.toScreen(x, y);
+    if (px < 0 || py < 0 || px > this.width || py > this.height) Object.assign(this, { x, y });
+  }
+
   /** Zooms so that the place under (px, py) stays there. */
   zoomAt(factor, px = this.width / 2, py = this.height / 2) {
     const [x, y] = this.toPlane(px, py);

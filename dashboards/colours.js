@@ -17,10 +17,32 @@ const RAMP = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", 
 const STEPS = { light: ["#9fc3ea", "#00347a"], dark: ["#34587f", "#b9dcff"] };
 const NOTHING = { light: "#c9ced4", dark: "#454c55" };
 const FEW = 12;
+const TEXT_CONTRAST = 4.5;
 
 /** Ink, muted ink, paper, hairlines, flags and new neighbours, for a light or dark page. */
 export function inks(dark) {
   return INKS[dark ? "dark" : "light"];
+}
+
+/** A colour that text can have: of the same hue, and with enough contrast to the page (4.5 to 1). */
+export function readable(colour, dark) {
+  const { ink, paper } = inks(dark);
+  const away = luminance(paper);
+  for (let share = 0; share < 1; share += 0.08) {
+    const tried = mixed(colour, ink, share);
+    const light = luminance(tried);
+    if ((Math.max(light, away) + 0.05) / (Math.min(light, away) + 0.05) >= TEXT_CONTRAST) return tried;
+  }
+  return ink;
+}
+
+/** Relative luminance, as WCAG defines it. */
+function luminance(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => {
+    const part = parseInt(colour.slice(at, at + 2), 16) / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
 /** The colour of the followed run at a share of its steps, in [0, 1]. */

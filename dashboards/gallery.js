@@ -1,7 +1,7 @@
 // The gallery: many representations as small pictures, a layer across runs or a run across steps.
 
 import { inks } from "./colours.js";
-import { turnOnto } from "./layout.js";
+import { bestTurn, boundsOf, scaleInto, turnOnto } from "./layout.js";
 import { element } from "./marks.js";
 import { CanvasPen } from "./pens.js";
 import { buttonRow, choice } from "./widgets.js";
@@ -58,17 +58,19 @@ export class Gallery {
     }
     if (key !== this.key) return;
     let reference = null;
+    let turn = 0;
     this.cells = rows.map((row, index) => {
       const made = this.bench.layouts.of(row, views[index], state.view, scene.n, scene.k);
       const view = reference ? turnOnto(made, reference) : made;
+      if (!reference) turn = bestTurn(view, [1, 1]);
       if (!reference || state.across === "steps") reference = view;
-      return this.cell(row, view);
+      return this.cell(row, view, turn);
     });
     this.grid.replaceChildren(...this.cells.map(({ node }) => node));
     this.told.textContent = rows.length ? "Point at a point: it lights up in all. Click a picture to see it large." : "There is no such layer in these runs.";
   }
 
-  cell(row, view) {
+  cell(row, view, turn) {
     const { scene } = this.bench;
     const canvas = element("canvas", { "aria-hidden": "true" });
     const run = scene.runOf(row);
@@ -82,7 +84,7 @@ export class Gallery {
       element("span", { className: "detail" }, this.bench.state.across === "steps" ? "" : outcome),
     );
     node.addEventListener("click", () => this.bench.open(row));
-    const cell = { row, view, canvas, node, pen: new CanvasPen(canvas) };
+    const cell = { row, view, turn, box: boundsOf(view, turn), canvas, node, pen: new CanvasPen(canvas) };
     canvas.addEventListener("pointermove", (event) => this.bench.previewPoint(nearest(cell, event)));
     canvas.addEventListener("pointerleave", () => this.bench.previewPoint(-1));
     return cell;
@@ -91,34 +93,38 @@ export class Gallery {
   draw() {
     const { scene, dark, point, marked, pointScale } = this.bench;
     const theme = inks(dark);
-    for (const { view, canvas, pen, row, node } of this.cells) {
+    for (const cell of this.cells) {
+      const { canvas, pen, row, node } = cell;
       const side = canvas.clientWidth || 120;
       pen.begin(side, side);
-      const place = spot(side);
+      const place = spot(cell, side);
       for (let index = 0; index < scene.n; index += 1) {
         if (this.bench.hiddenPoint(index)) continue;
         const alpha = marked && !marked[index] ? 0.12 : 0.85;
-        pen.circle(...place(view, index), 1.7, { fill: pointScale.colour(index), alpha });
+        pen.circle(...place(index), 1.7, { fill: pointScale.colour(index), alpha });
       }
-      if (point >= 0) pen.circle(...place(view, point), 4.5, { fill: theme.paper, stroke: theme.ink, width: 1.6 });
+      if (point >= 0) pen.circle(...place(point), 4.5, { fill: theme.paper, stroke: theme.ink, width: 1.6 });
       node.setAttribute("aria-current", String(row === this.bench.selected));
     }
   }
 }
 
-function spot(side) {
-  return (view, index) => [
-    EDGE + ((view.x[index] + 1) / 2) * (side - 2 * EDGE),
-    EDGE + ((1 - view.y[index]) / 2) * (side - 2 * EDGE),
+function spot({ view, turn, box }, side) {
+  const scale = scaleInto(box, [side - 2 * EDGE, side - 2 * EDGE]);
+  const [cos, sin] = [Math.cos(turn) * scale, Math.sin(turn) * scale];
+  const [left, right, low, high] = box;
+  return (index) => [
+    side / 2 + cos * view.x[index] - sin * view.y[index] - ((left + right) / 2) * scale,
+    side / 2 - sin * view.x[index] - cos * view.y[index] + ((low + high) / 2) * scale,
   ];
 }
 
-function nearest({ view, canvas }, event) {
-  const box = canvas.getBoundingClientRect();
-  const place = spot(box.width);
+function nearest(cell, event) {
+  const box = cell.canvas.getBoundingClientRect();
+  const place = spot(cell, box.width);
   let [best, least] = [-1, 14 ** 2];
-  for (let index = 0; index < view.x.length; index += 1) {
-    const [x, y] = place(view, index);
+  for (let index = 0; index < cell.view.x.length; index += 1) {
+    const [x, y] = place(index);
     const far = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
     if (far < least) [best, least] = [index, far];
   }

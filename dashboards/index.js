@@ -34,7 +34,7 @@ async function findRegistries() {
 
 async function showPage(root, registries) {
   document.body.className = "workbench";
-  await addStyles("tokens.css", "workbench.css");
+  await addStyles("tokens.css", "base.css", "panels.css", "workbench.css");
   if (tensorBoard()) useAddressOf(tensorBoard());
   const live = new Live(root, registries, async (route, parameters) => {
     const reply = await fetchReply(`${route}?${new URLSearchParams(parameters)}`);
@@ -47,7 +47,7 @@ async function showPage(root, registries) {
 }
 
 async function showFigures(root) {
-  await addStyles("tokens.css", "style.css");
+  await addStyles("tokens.css", "base.css", "style.css");
   const tab = new Tab(root);
   followTheme((dark) => tab.page.setTheme(dark));
   listenToParent("experimental.DataReloaded", () => tab.refresh());

@@ -1,8 +1,11 @@
-// Pictures from neighbours: a t-SNE in which each of a point's k neighbours weighs alike, and the
-// turning of one picture onto another.
+// Pictures from neighbours: a t-SNE in which each of a point's k neighbours weighs alike; the turning
+// of one picture onto another, and into its frame.
 
 const SCHEDULE = { tsne: [[4, 80], [1, 220]], graph: [[4, 60], [2, 200]] };
 const SLOW = 1200;
+const TURNS = 60;
+// A picture is turned anew only where it gains so much: who looks on should know it again.
+const GAIN = 1.2;
 
 /**
  * Positions of n points from their k nearest neighbours, starting from `start` ({x, y}): exact
@@ -113,4 +116,41 @@ export function turnOnto(view, reference) {
   const y = Float32Array.from(view.x, (value, i) => s * value + mirror * c * view.y[i]);
   // What else the view tells is only looked up when it is asked for.
   return Object.assign(Object.create(view), { x, y });
+}
+
+/** The bounds [left, right, low, high] of points turned by an angle; points without a place count not. */
+export function boundsOf({ x, y }, angle = 0) {
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+  const bounds = [Infinity, -Infinity, Infinity, -Infinity];
+  for (let i = 0; i < x.length; i += 1) {
+    if (!Number.isFinite(x[i])) continue;
+    const [u, v] = [cos * x[i] - sin * y[i], sin * x[i] + cos * y[i]];
+    if (u < bounds[0]) bounds[0] = u;
+    if (u > bounds[1]) bounds[1] = u;
+    if (v < bounds[2]) bounds[2] = v;
+    if (v > bounds[3]) bounds[3] = v;
+  }
+  return bounds[0] <= bounds[1] ? bounds : [0, 1, 0, 1];
+}
+
+/** Pixels for each unit, so that bounds fill a frame of [width, height] at one scale. */
+export function scaleInto([left, right, low, high], [width, height]) {
+  return Math.min(width / Math.max(right - left, 1e-6), height / Math.max(high - low, 1e-6));
+}
+
+/**
+ * The angle at which points fill a frame of [width, height] best, at one scale: axes have no meaning,
+ * so any turn is as true. One close to `start` (or `start` itself) is taken where it is nearly as good.
+ */
+export function bestTurn(points, frame, start = null) {
+  const from = start ?? 0;
+  const fit = (angle) => scaleInto(boundsOf(points, angle), frame);
+  let [best, most] = [from, fit(from) * (start === null ? 1 : GAIN)];
+  for (let turn = 1; turn < TURNS; turn += 1) {
+    // From small turns to large ones, to both sides.
+    const angle = from + ((turn % 2 ? 1 : -1) * Math.ceil(turn / 2) * Math.PI) / TURNS;
+    const found = fit(angle);
+    if (found > most * 1.01) [best, most] = [angle, found];
+  }
+  return best;
 }

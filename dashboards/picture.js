@@ -3,16 +3,16 @@
 import { inks, scaleOf } from "./colours.js";
 import { layoutNeighbours, turnOnto } from "./layout.js";
 import { element } from "./marks.js";
+import { Room } from "./room.js";
 import { Scatter } from "./scatter.js";
-import { legend, saver } from "./widgets.js";
+import { saver } from "./widgets.js";
 
-const BOX = [-1, 1, -1, 1];
 const KEPT = 60;
 const EDGES = 3;
-const SMALLEST_THUMBNAIL = 11;
-const LARGEST_THUMBNAIL = 30;
-// Thumbnails may overlap: so many times the usual distance of a point to its nearest one.
-const OVERLAP = 4.5;
+const SMALLEST_THUMBNAIL = 14;
+const LARGEST_THUMBNAIL = 32;
+// Of a thumbnail's side: ink seldom reaches its edges, so that they may touch.
+const COVERS = 0.8;
 
 /** Pictures by layout: PCA is in the document, the others are made of the neighbours. */
 export class Layouts {
@@ -31,9 +31,11 @@ export class Layouts {
   }
 }
 
+/** One picture. The one that `leads` chooses the turn at which all are seen, so that they can be compared. */
 export class Picture {
-  constructor(bench, name) {
+  constructor(bench, name, leads = false) {
     this.bench = bench;
+    this.leads = leads;
     this.row = -1;
     this.view = null;
     this.asked = 0;
@@ -58,38 +60,70 @@ export class Picture {
     const { scene, state } = this.bench;
     this.title.textContent = row < 0 ? "" : this.bench.nameOf(row);
     this.title.title = this.title.textContent;
-    const key = `${row} ${state.view} ${scene.stamp}`;
+    const key = `${row} ${state.view} ${scene.stamp} ${this.leads ? "" : this.bench.turn}`;
     if (key === this.key) return this.scatter.draw();
     if (row < 0) return undefined;
     try {
       const view = scene.viewNow(row) ?? (await scene.view(row));
       if (turn !== this.asked) return undefined;
       const made = this.bench.layouts.of(row, view, state.view, scene.n, scene.k);
-      const known = this.view && this.view.x.length === made.x.length;
-      this.view = known ? turnOnto(made, this.view) : made;
-      this.spacing = usualSpacing(this.view);
+      this.place(made);
       this.row = row;
       this.key = key;
       this.state.textContent = "";
-      this.scatter.setPositions(this.view, BOX, known);
       this.scatter.node.dataset.shown = this.bench.nameOf(row);
     } catch (error) {
-      if (turn === this.asked) this.state.textContent = error.message;
+      if (turn !== this.asked) return undefined;
+      // What was drawn is of another snapshot than the title names.
+      Object.assign(this, { view: null, key: "" });
+      this.state.textContent = error.message;
+      this.scatter.setPositions({ x: [], y: [] });
     }
     return undefined;
   }
 
-  /** How large thumbnails can be: a whole number of times their size where that fits, or 0. */
+  /** Turns a picture onto the one before, so that one sees which points moved, and shows it. */
+  place(made) {
+    const { bench, scatter } = this;
+    const fits = (view) => view && view.x.length === made.x.length;
+    const glide = Boolean(fits(this.view));
+    const reference = [this.view, bench.reference].find(fits);
+    this.view = reference ? turnOnto(made, reference) : made;
+    scatter.setPositions(this.view, { glide, turn: this.leads ? null : bench.turn });
+    if (!this.leads && bench.turn !== null) return;
+    bench.turn = scatter.angle;
+    bench.reference = this.view;
+  }
+
+  /** How large thumbnails are: a whole number of times their size where that fits; 0 for dots. */
   thumbnail([width, height]) {
     const { scene, state } = this.bench;
     const { sprite } = scene.points;
     if (!sprite || !this.bench.sheets || state.marks === "dots") return 0;
-    const { zoom, options } = this.scatter;
-    const apart = this.spacing * (Math.min(width, height) / 2 - options.margin) * zoom.scale;
-    const even = Math.sqrt((0.5 * width * height) / scene.n) * Math.sqrt(zoom.scale);
-    const room = Math.min(even, OVERLAP * apart, LARGEST_THUMBNAIL * Math.sqrt(zoom.scale));
-    const side = sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : room;
-    return side < SMALLEST_THUMBNAIL ? 0 : side;
+    const closer = Math.sqrt(this.scatter.zoom.scale);
+    const even = Math.sqrt((0.5 * width * height) / scene.n);
+    const room = Math.min(Math.max(even, SMALLEST_THUMBNAIL), LARGEST_THUMBNAIL) * closer;
+    return sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : room;
+  }
+
+  /** Which points have room for a thumbnail: what is pointed at and its neighbours before all others. */
+  pictured(size, side) {
+    const { scene, point, marked } = this.bench;
+    const place = this.scatter.placer(this.scatter);
+    const near = point < 0 ? [] : [point, ...this.view.near.subarray(point * scene.k, (point + 1) * scene.k)];
+    const room = new Room(size, -side);
+    const half = (COVERS * side) / 2;
+    const chosen = new Set();
+    for (const index of [...near, ...this.view.x.keys()]) {
+      if (chosen.has(index) || this.bench.hiddenPoint(index)) continue;
+      if (marked && !marked[index] && index !== point) continue;
+      const [x, y] = place(index);
+      const box = [x - half, y - half, x + half, y + half];
+      if (!room.free(box)) continue;
+      room.take(box);
+      chosen.add(index);
+    }
+    return chosen;
   }
 
   paint(pen, place, size) {
@@ -98,23 +132,25 @@ export class Picture {
     const theme = inks(dark);
     const scale = this.bench.pointScale;
     const side = this.thumbnail(size);
+    const pictured = side ? this.pictured(size, side) : new Set();
     if (state.view === "graph") this.paintEdges(pen, place, theme);
     if (point >= 0) this.paintNeighbours(pen, place, theme, point);
-    const radius = Math.max(2.2, Math.min(4.6, Math.sqrt((size[0] * size[1]) / scene.n) / 8));
+    const radius = side ? 2.2 : Math.max(2.2, Math.min(4.6, Math.sqrt((size[0] * size[1]) / scene.n) / 8));
     for (let index = 0; index < scene.n; index += 1) {
-      const alpha = marked && !marked[index] ? 0.12 : this.bench.hiddenPoint(index) ? 0 : 0.92;
-      if (alpha === 0) continue;
-      const [x, y] = place(index);
-      if (side) this.bench.sheets.draw(pen, index, scale.colour(index), x, y, side, alpha);
-      else pen.circle(x, y, radius, { fill: scale.colour(index), alpha });
+      if (pictured.has(index) || this.bench.hiddenPoint(index)) continue;
+      pen.circle(...place(index), radius, { fill: scale.colour(index), alpha: marked && !marked[index] ? 0.14 : side ? 0.6 : 0.92 });
     }
-    const reach = side ? side * 0.62 : radius + 3.5;
-    if (point >= 0 && point < scene.n) {
-      const [x, y] = place(point);
-      pen.circle(x, y, reach + 2, { stroke: theme.paper, width: 4 });
-      pen.circle(x, y, reach + 2, { stroke: theme.ink, width: this.bench.pointHeld ? 2.4 : 1.6 });
-    }
-    this.scatter.node.dataset.marks = side ? "thumbnails" : "dots";
+    for (const index of pictured) this.bench.sheets.draw(pen, index, scale.colour(index), ...place(index), side, 0.96);
+    this.paintPointed(pen, place, theme, pictured.has(point) ? side * 0.62 : radius + 3.5);
+    Object.assign(this.scatter.node.dataset, { marks: side ? "thumbnails" : "dots", pictures: pictured.size });
+  }
+
+  paintPointed(pen, place, theme, reach) {
+    const { scene, point } = this.bench;
+    if (point < 0 || point >= scene.n) return;
+    const [x, y] = place(point);
+    pen.circle(x, y, reach + 2, { stroke: theme.paper, width: 4 });
+    pen.circle(x, y, reach + 2, { stroke: theme.ink, width: this.bench.pointHeld ? 2.4 : 1.6 });
   }
 
   paintEdges(pen, place, theme) {
@@ -141,24 +177,20 @@ export class Picture {
 export class Middle {
   constructor(bench, pin) {
     this.bench = bench;
-    this.picture = new Picture(bench, "The representation that is pointed at");
+    this.picture = new Picture(bench, "The representation that is pointed at", true);
     this.detail = element("p", { className: "detail" });
-    this.legend = element("div", { className: "legend", role: "group", "aria-label": "Values of probe points" });
     this.node = element(
       "section",
       { className: "panel middle", "aria-label": "One representation" },
       element("div", { className: "head" }, this.picture.title, pin, this.picture.save),
       (this.controls = element("div", { className: "controls" })),
       this.picture.stage,
-      element("div", { className: "foot" }, this.detail, this.legend),
+      (this.foot = element("div", { className: "foot" }, this.detail)),
     );
   }
 
   refresh() {
-    const { state, selected } = this.bench;
-    this.legend.replaceChildren(
-      ...legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
-    );
+    const { selected } = this.bench;
     this.detail.textContent = selected < 0 ? "" : this.bench.describe(selected);
     return this.picture.show(selected);
   }
@@ -168,16 +200,4 @@ export class Middle {
 export function columnScale(scene, column, dark) {
   const values = scene.points.columns[column] ?? new Array(scene.n).fill(null);
   return scaleOf(values, dark);
-}
-
-/** The median distance of a point to its nearest one in the picture. */
-function usualSpacing({ x, y }) {
-  const nearest = Array.from(x, (_, i) => {
-    let least = Infinity;
-    for (let j = 0; j < x.length; j += 1) {
-      if (j !== i) least = Math.min(least, (x[i] - x[j]) ** 2 + (y[i] - y[j]) ** 2);
-    }
-    return least;
-  });
-  return Math.sqrt(nearest.sort((a, b) => a - b)[Math.floor(x.length / 2)]);
 }

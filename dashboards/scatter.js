@@ -1,6 +1,8 @@
 // Points on a canvas that can be pointed at: fitting, zoom, gliding, lasso, keys, saving. What a
 // point looks like is the business of whoever paints.
 
+import { Hand } from "./hand.js";
+import { bestTurn, boundsOf, scaleInto } from "./layout.js";
 import { element } from "./marks.js";
 import { CanvasPen, SvgPen } from "./pens.js";
 
@@ -10,7 +12,8 @@ const NEAREST_ZOOM = 40;
 
 /**
  * options: label, paint(pen, place, size), onPoint(index or -1), onPick(index or -1),
- * onLasso(indices), margin. `place(index)` gives [x, y] in pixels.
+ * onLasso(indices), margin. `place(index)` gives [x, y] in pixels, `place.at(x, y)` those of any
+ * position, `place.scale` the pixels for each unit.
  */
 export class Scatter {
   constructor(options) {
@@ -18,6 +21,9 @@ export class Scatter {
     this.x = new Float32Array(0);
     this.y = new Float32Array(0);
     this.from = null;
+    this.angle = null;
+    this.given = null;
+    this.box = null;
     this.pointed = -1;
     this.zoom = { scale: 1, x: 0, y: 0 };
     this.canvas = element("canvas", { tabIndex: 0, role: "application", "aria-label": options.label });
@@ -32,26 +38,51 @@ export class Scatter {
     const size = [this.node.clientWidth, this.node.clientHeight];
     if (size[0] < 20 || size[1] < 20) return;
     this.size = size;
+    this.fit();
     this.draw();
   }
 
-  /** New positions, NaN for none. `glide` moves from the old ones to them. `box` is [x0, x1, y0, y1]. */
-  setPositions({ x, y }, box, glide = false) {
+  /**
+   * New positions, NaN for none. `glide` moves from the old ones to them. `turn` is the angle at which
+   * they are seen, where another picture decides that; else they are turned so as to fill the panel.
+   */
+  setPositions({ x, y }, { glide = false, turn = null } = {}) {
     const moving = glide && this.x.length === x.length && !calm() && document.visibilityState === "visible";
-    this.from = moving ? this.current() : null;
+    this.from = moving && this.box ? this.current() : null;
     this.began = performance.now();
     this.x = x;
     this.y = y;
-    this.box = box;
+    this.given = turn;
+    this.fit();
     this.draw();
   }
 
-  /** Where points are just now, on their way. */
+  /** Turns the picture into its panel, once both are known. */
+  fit() {
+    if (this.x.length === 0 || this.size[0] < 20) return;
+    this.angle = this.given ?? bestTurn(this, this.room(), this.angle);
+    this.box = boundsOf(this, this.angle);
+  }
+
+  /** Width and height that points may fill. */
+  room() {
+    const { margin } = this.options;
+    return this.size.map((side) => Math.max(side - 2 * margin, 20));
+  }
+
+  /** Where points are just now, on their way, and how they are seen. */
   current() {
     const share = this.share();
-    if (!this.from || share >= 1) return { x: this.x, y: this.y };
-    const mix = (a, b) => Float32Array.from(b, (value, index) => (Number.isFinite(a[index]) ? a[index] + (value - a[index]) * share : value));
-    return { x: mix(this.from.x, this.x), y: mix(this.from.y, this.y) };
+    const { from, x, y, angle, box } = this;
+    if (!from || share >= 1) return { x, y, angle, box };
+    const between = (a, b) => a + (b - a) * share;
+    const mix = (a, b) => Float32Array.from(b, (value, index) => (Number.isFinite(a[index]) ? between(a[index], value) : value));
+    return {
+      x: mix(from.x, x),
+      y: mix(from.y, y),
+      angle: between(from.angle, angle),
+      box: box.map((side, index) => between(from.box[index], side)),
+    };
   }
 
   share() {
@@ -79,16 +110,14 @@ export class Scatter {
     else this.from = null;
   }
 
-  placer(points) {
-    const [left, right, low, high] = this.box;
-    const { margin } = this.options;
-    const room = Math.min((this.size[0] - 2 * margin) / (right - left), (this.size[1] - 2 * margin) / (high - low));
-    const scale = room * this.zoom.scale;
+  placer({ x, y, angle, box }) {
+    const [left, right, low, high] = box;
+    const scale = scaleInto(box, this.room()) * this.zoom.scale;
+    const [cos, sin] = [Math.cos(angle) * scale, Math.sin(angle) * scale];
     const across = this.size[0] / 2 + this.zoom.x - ((left + right) / 2) * scale;
     const along = this.size[1] / 2 + this.zoom.y + ((low + high) / 2) * scale;
-    const place = (index) => [across + points.x[index] * scale, along - points.y[index] * scale];
-    place.at = (x, y) => [across + x * scale, along - y * scale];
-    return place;
+    const at = (px, py) => [across + cos * px - sin * py, along - sin * px - cos * py];
+    return Object.assign((index) => at(x[index], y[index]), { at, scale });
   }
 
   /** The point nearest to a pixel, within reach, or -1. */
@@ -113,60 +142,53 @@ export class Scatter {
   }
 
   listen() {
-    const spot = (event) => {
-      const box = this.canvas.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    };
-    this.canvas.addEventListener("pointermove", (event) => {
-      const here = spot(event);
-      if (this.lasso) {
-        this.lasso.push(here);
+    this.hand = new Hand(this.canvas, {
+      hover: (here) => this.point(this.box ? this.hit(...here) : -1),
+      leave: () => this.point(-1),
+      press: (here, event) => {
+        if (this.options.onLasso && (event.shiftKey || this.lassoing)) this.lasso = [here];
+      },
+      drag: (here, moved) => {
+        if (this.lasso) this.lasso.push(here);
+        else this.zoom = { ...this.zoom, x: this.zoom.x + moved[0], y: this.zoom.y + moved[1] };
         this.draw();
-      } else if (this.drag) this.pan(here);
-      else this.point(this.box ? this.hit(...here) : -1);
-    });
-    this.canvas.addEventListener("pointerleave", () => !this.drag && !this.lasso && this.point(-1));
-    this.canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      const here = spot(event);
-      if (this.options.onLasso && (event.shiftKey || this.lassoing)) this.lasso = [here];
-      else this.drag = { from: here, zoom: { ...this.zoom }, moved: false };
-      this.canvas.setPointerCapture(event.pointerId);
-    });
-    this.canvas.addEventListener("pointerup", (event) => this.release(spot(event)));
-    this.canvas.addEventListener("pointercancel", () => {
-      this.drag = null;
-      this.lasso = null;
-      this.draw();
+      },
+      drop: () => this.drop(),
+      tap: (here) => {
+        if (this.lasso) this.drop();
+        else if (this.box) this.options.onPick?.(this.hit(...here));
+      },
+      pinch: (factor, here, moved) => {
+        this.zoom = { ...this.zoom, x: this.zoom.x + moved[0], y: this.zoom.y + moved[1] };
+        this.zoomAt(factor, here);
+      },
+      cancel: () => {
+        this.lasso = null;
+        this.draw();
+      },
     });
     this.canvas.addEventListener("dblclick", () => this.resetZoom());
-    this.canvas.addEventListener("wheel", (event) => this.wheel(event, spot(event)), { passive: false });
+    this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
-  release(here) {
-    if (this.lasso) {
-      const shape = this.lasso;
-      this.lasso = null;
-      this.options.onLasso(shape.length > 2 ? this.inside(shape) : []);
-      this.draw();
-    } else if (this.drag && !this.drag.moved) this.options.onPick?.(this.hit(...here));
-    this.drag = null;
-  }
-
-  pan([x, y]) {
-    const [dx, dy] = [x - this.drag.from[0], y - this.drag.from[1]];
-    if (!this.drag.moved && Math.hypot(dx, dy) < 4) return;
-    this.drag.moved = true;
-    this.zoom = { ...this.drag.zoom, x: this.drag.zoom.x + dx, y: this.drag.zoom.y + dy };
+  drop() {
+    const shape = this.lasso;
+    this.lasso = null;
+    if (shape) this.options.onLasso(shape.length > 2 ? this.inside(shape) : []);
     this.draw();
   }
 
-  wheel(event, [x, y]) {
+  wheel(event) {
     // A page that scrolls keeps its wheel, but for a pinch, or when the plot is already entered.
     if (document.documentElement.scrollHeight > window.innerHeight + 1 && !event.ctrlKey && this.zoom.scale === 1) return;
     event.preventDefault();
-    const scale = Math.min(Math.max(this.zoom.scale * Math.exp(-event.deltaY / 400), 1), NEAREST_ZOOM);
+    this.zoomAt(Math.exp(-event.deltaY / 400), this.hand.at(event));
+  }
+
+  /** Zooms so that what is under (x, y) stays there. */
+  zoomAt(factor, [x, y]) {
+    const scale = Math.min(Math.max(this.zoom.scale * factor, 1), NEAREST_ZOOM);
     if (scale === 1) return this.resetZoom();
     const ratio = scale / this.zoom.scale;
     const keep = (at, middle, shift) => at - middle - (at - middle - shift) * ratio;
@@ -175,11 +197,14 @@ export class Scatter {
       x: keep(x, this.size[0] / 2, this.zoom.x),
       y: keep(y, this.size[1] / 2, this.zoom.y),
     };
+    // A finger scrolls the page past a plot, until the plot is entered.
+    this.canvas.style.touchAction = "none";
     return this.draw();
   }
 
   resetZoom() {
     this.zoom = { scale: 1, x: 0, y: 0 };
+    this.canvas.style.touchAction = "";
     this.draw();
   }
 

@@ -1,7 +1,8 @@
 // The left box: the map of snapshots.
 
-import { inks, outcomeScale, scaleOf, stepColour } from "./colours.js";
+import { inks, outcomeScale, readable, scaleOf, stepColour } from "./colours.js";
 import { element } from "./marks.js";
+import { Room } from "./room.js";
 import { Scatter } from "./scatter.js";
 import { choice, layerLegend, legend, saver } from "./widgets.js";
 
@@ -10,6 +11,8 @@ const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
 const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
 const FOLDED = 0.16;
 const PATIENCE = 350;
+// From a newest point to its name: past the ring of what is selected.
+const GAP = 14;
 
 export class Space {
   constructor(bench) {
@@ -87,7 +90,7 @@ export class Space {
       this.placed = key;
       this.told.textContent = madeOf(map, layers);
       this.state.textContent = this.empty();
-      this.scatter.setPositions(map, bounds(map), this.scatter.x.length > 0);
+      this.scatter.setPositions(map, { glide: this.scatter.x.length > 0 });
     } catch (error) {
       if (this.wanted === key) this.state.textContent = error.message;
     }
@@ -211,32 +214,33 @@ export class Space {
   }
 
   /** Each cause once, in the middle of its cluster; each layer beside the newest point. */
-  paintNames(pen, place, [width, height], theme) {
+  paintNames(pen, place, size, theme) {
     const { state } = this.bench;
-    const taken = this.newest.map(([[x, y]]) => [x - 9, x + 9, y - 9, y + 9]);
-    const free = (area) =>
-      area[0] > 2 && area[1] < width - 2 && area[2] > 2 && area[3] < height - 2 &&
-      !taken.some((other) => area[0] < other[1] && other[0] < area[1] && area[2] < other[3] && other[2] < area[3]);
-    if (state.colour === "outcome") {
-      for (const cause of this.map.causes) {
-        if (state.off.includes(cause.name) || cause.name === "unlabelled") continue;
-        const wide = pen.measure(cause.name, 12.5, 650) / 2 + 4;
-        const [x, y] = place.at(cause.x, cause.y);
-        const inner = Math.min(Math.max(x, wide + 4), width - wide - 4);
-        const shift = [0, -17, 17, -34, 34, -51, 51].find((by) => free([inner - wide, inner + wide, y + by - 9, y + by + 9]));
-        if (shift === undefined) continue;
-        taken.push([inner - wide, inner + wide, y + shift - 9, y + shift + 9]);
-        const colour = this.scale.items.find((item) => item.name === cause.name)?.colour ?? theme.ink;
-        pen.text(cause.name, inner, y + shift, { fill: darker(colour, this.bench.dark), size: 12.5, weight: 650, align: "center", halo: theme.paper });
-      }
-    }
+    const room = new Room(size);
+    for (const [[x, y]] of this.newest) room.take([x - 12, y - 12, x + 12, y + 12]);
+    if (state.colour === "outcome") this.paintCauses(pen, place, size, theme, room);
     for (const [[x, y], layer] of this.newest) {
       const wide = pen.measure(layer, 11) + 4;
-      const areas = { left: [x + 10, x + 10 + wide, y - 8, y + 8], right: [x - 10 - wide, x - 10, y - 8, y + 8] };
-      const side = Object.keys(areas).find((name) => free(areas[name]));
+      const areas = { left: [x + GAP, y - 8, x + GAP + wide, y + 8], right: [x - GAP - wide, y - 8, x - GAP, y + 8] };
+      const side = Object.keys(areas).find((name) => room.free(areas[name]));
       if (!side) continue;
-      taken.push(areas[side]);
-      pen.text(layer, side === "left" ? x + 11 : x - 11, y, { fill: theme.ink, size: 11, align: side, halo: theme.paper });
+      room.take(areas[side]);
+      pen.text(layer, side === "left" ? x + GAP : x - GAP, y, { fill: theme.ink, size: 11, align: side, halo: theme.paper });
+    }
+  }
+
+  paintCauses(pen, place, [width], theme, room) {
+    for (const cause of this.map.causes) {
+      if (this.bench.state.off.includes(cause.name) || cause.name === "unlabelled") continue;
+      const wide = pen.measure(cause.name, 12.5, 650) / 2 + 4;
+      const [x, y] = place.at(cause.x, cause.y);
+      const inner = Math.min(Math.max(x, wide + 4), width - wide - 4);
+      const area = (by) => [inner - wide, y + by - 9, inner + wide, y + by + 9];
+      const shift = [0, -17, 17, -34, 34, -51, 51].find((by) => room.free(area(by)));
+      if (shift === undefined) continue;
+      room.take(area(shift));
+      const colour = this.scale.items.find((item) => item.name === cause.name)?.colour ?? theme.ink;
+      pen.text(cause.name, inner, y + shift, { fill: readable(colour, this.bench.dark), size: 12.5, weight: 650, align: "center", halo: theme.paper });
     }
   }
 
@@ -261,19 +265,4 @@ function madeOf(map, layers) {
   if (map.layers) return `A map of ${map.layers.length === 1 ? "this layer" : "these layers"} alone.`;
   if (layers) return "A map of all layers, some of them hidden: the report holds no map of this choice.";
   return "";
-}
-
-function bounds({ x, y }) {
-  const placed = (values) => values.filter(Number.isFinite);
-  const ends = (values) => values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-  const [left, right] = ends(placed(x));
-  const [low, high] = ends(placed(y));
-  return left <= right ? [left, right + 1e-6, low, high + 1e-6] : [0, 1, 0, 1];
-}
-
-/** A colour that text can have: on white, darker than that of marks. */
-function darker(colour, dark) {
-  if (dark) return colour;
-  const part = (at) => Math.round(parseInt(colour.slice(at, at + 2), 16) * 0.72);
-  return `rgb(${part(1)}, ${part(3)}, ${part(5)})`;
 }

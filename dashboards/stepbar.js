@@ -52,8 +52,19 @@ export class StepBar {
     const flags = scene.page.flags.filter((flag) => flag.run === state.follow);
     const others = scene.page.flags.length - flags.length;
     const key = JSON.stringify([flags, others, scene.page.notes, state.follow]);
-    if (key === this.shown) return;
+    if (key !== this.shown) this.listFlags(flags, others);
     this.shown = key;
+    flags.forEach((flag, index) => this.flags.children[index].setAttribute("aria-current", String(this.isHere(flag))));
+  }
+
+  /** Whether what is shown is the snapshot of a flag. */
+  isHere(flag) {
+    const { state } = this.bench;
+    return state.run === flag.run && state.step === flag.step && (flag.layer === null || state.layer === flag.layer);
+  }
+
+  listFlags(flags, others) {
+    const { scene, state } = this.bench;
     const told = flags.length ? [] : [element("span", { className: "detail" }, `No flags on ${state.follow}${others ? `; ${others} on other runs` : ""}.`)];
     this.flags.classList.toggle("none", flags.length === 0);
     this.flags.replaceChildren(...told, ...flags.map((flag) => this.flag(flag)));
@@ -68,8 +79,9 @@ export class StepBar {
     button.append(
       element("span", { className: "ring", "aria-hidden": "true" }),
       element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
-      element("span", {}, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
+      element("span", { className: "told" }, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
     );
+    button.title = evidence;
     return button;
   }
 

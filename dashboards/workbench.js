@@ -2,7 +2,7 @@
 // Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
 import { readAddress, writeAddress } from "./address.js";
-import { findPoints, pointsCsv } from "./finding.js";
+import { findPoints } from "./finding.js";
 import { Gallery } from "./gallery.js";
 import { element } from "./marks.js";
 import { Pair } from "./pair.js";
@@ -11,18 +11,25 @@ import { PointBox } from "./point.js";
 import { Sheets } from "./sheets.js";
 import { Space } from "./space.js";
 import { StepBar } from "./stepbar.js";
-import { brief, buttonRow, choice, download, pressable } from "./widgets.js";
+import { closeMenus, Toolbar } from "./toolbar.js";
+import { brief } from "./widgets.js";
 
-const SENTENCE =
-  "Each point on the map is one layer of one run at one step, by how it represents the probe set: " +
-  "near ones hold the same probe points alike and apart, far ones disagree. Axes have no meaning.";
-const KEYS = "Arrows walk in a box, Enter holds, Escape lets go, Space plays, [ and ] change the step, P pins, / searches.";
+const SENTENCES = {
+  space:
+    "Each point on the map is one layer of one run at one step: near points find the same probe points alike, " +
+    "far points disagree on which are alike. Axes have no meaning.",
+  pair: "Each point is one probe point, as two representations see it: near points are alike to that layer. Axes have no meaning.",
+  gallery: "Each picture is one representation of the same probe points: near points are alike to that layer. Axes have no meaning.",
+};
 
 export class Workbench {
   constructor(root, scene) {
     this.scene = scene;
     this.dark = false;
     this.layouts = new Layouts();
+    // The angle at which pictures are seen, and the picture that others are turned onto.
+    this.turn = null;
+    this.reference = null;
     this.sheets = null;
     this.hovered = -1;
     this.hoveredPoint = -1;
@@ -86,35 +93,17 @@ export class Workbench {
   }
 
   build(root) {
-    this.modes = buttonRow("View", [["space", "Space"], ["pair", "Side by side"], ["gallery", "Gallery"]], (mode) => this.set({ mode }));
-    this.follow = choice("Run", (follow) => this.followRun(follow));
-    this.status = element("p", { className: "status", role: "status" });
-    this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => this.set({ view }));
-    this.layout.node.title = "PCA is of the representation's RDM; t-SNE and graph are laid out here, from each point's nearest neighbours.";
-    this.column = choice("Colour", (by) => this.set({ by, values: [] }));
-    this.pin = pressable("Pin", () => this.pinNow(), { title: "Pin this representation for Side by side (P)" });
-    this.search = element("input", { type: "search", placeholder: "Find points: text, or label:3", "aria-label": "Find probe points by text or column" });
-    this.search.addEventListener("input", () => this.set({ query: this.search.value }));
-    this.found = element("output", { className: "detail" });
-    this.csv = pressable("CSV", () => this.saveCsv(), { title: "The points that are chosen or found, as CSV" });
-    this.clear = pressable("Clear", () => this.set({ query: "", chosen: [] }));
-    this.lasso = pressable("Lasso", () => this.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to choose them (or drag with Shift)" });
+    this.toolbar = new Toolbar(this);
+    this.status = this.toolbar.status;
     this.space = new Space(this);
-    this.middle = new Middle(this, this.pin);
+    this.middle = new Middle(this, this.toolbar.pin);
     this.point_ = new PointBox(this);
     this.pair = new Pair(this);
     this.gallery = new Gallery(this);
     this.steps = new StepBar(this);
-    this.dots = choice("Marks", (marks) => this.set({ marks }));
-    this.tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
-    const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("p", {}, KEYS));
-    root.replaceChildren(
-      element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, this.tools, keys, this.status),
-      element("p", { className: "sentence" }, SENTENCE),
-      this.main,
-      this.steps.node,
-    );
+    this.sentence = element("p", { className: "sentence" });
+    root.replaceChildren(this.toolbar.node, this.sentence, this.main, this.steps.node);
   }
 
   /** Another page takes this one's place. */
@@ -282,7 +271,7 @@ export class Workbench {
 
   toggleLasso() {
     this.lassoing = !this.lassoing;
-    this.lasso.setAttribute("aria-pressed", String(this.lassoing));
+    this.toolbar.lasso.setAttribute("aria-pressed", String(this.lassoing));
     for (const { scatter } of [this.middle.picture, ...Object.values(this.pair.pictures)]) scatter.lassoing = this.lassoing;
   }
 
@@ -296,21 +285,9 @@ export class Workbench {
     const { scene, state } = this;
     this.marked = findPoints(scene, state.query, state.chosen);
     this.pointScale = columnScale(scene, state.by, this.dark);
-    this.modes.show(state.mode);
-    const runs = [...new Set([...scene.page.current, ...scene.runs.map((run) => run.name).reverse()])];
-    this.follow.show(runs.map((name) => [name, name]), state.follow);
-    this.layout.show(state.view);
-    this.column.show(Object.keys(scene.points.columns).map((name) => [name, name]), state.by);
-    this.dots.show(scene.points.sprite && state.mode !== "gallery" ? [["thumbnails", "thumbnails"], ["dots", "dots"]] : [], state.marks);
-    if (this.search.value !== state.query) this.search.value = state.query;
-    const count = this.marked?.filter(Boolean).length;
-    this.found.textContent = this.marked ? `${count} of ${scene.n}` : "";
-    this.csv.disabled = this.clear.disabled = !this.marked;
-    this.pin.textContent = state.pinning ? `Pin as ${state.pinning.toUpperCase()}` : "Pin";
     this.main.dataset.mode = state.mode;
-    const panel = { pair: this.pair, gallery: this.gallery }[state.mode] ?? this.middle;
-    // One set of controls, which stands with the pictures that are seen.
-    if (this.layout.node.parentNode !== panel.controls) panel.controls.append(this.layout.node, this.column.node, this.dots.node);
+    this.sentence.textContent = SENTENCES[state.mode] ?? SENTENCES.space;
+    this.toolbar.refresh({ pair: this.pair, gallery: this.gallery }[state.mode] ?? this.middle);
     this.space.node.hidden = this.middle.node.hidden = state.mode !== "space";
     this.pair.node.hidden = state.mode !== "pair";
     this.gallery.node.hidden = state.mode !== "gallery";
@@ -337,7 +314,7 @@ export class Workbench {
       whereIs: (selector, index) => {
         const canvas = document.querySelector(selector);
         const scatter = scatters.find((one) => one.canvas === canvas);
-        return scatter.placer({ x: scatter.x, y: scatter.y })(index);
+        return scatter.placer(scatter)(index);
       },
     };
   }
@@ -378,15 +355,11 @@ export class Workbench {
     ].filter((part) => part !== "").join(" · ");
   }
 
-  saveCsv() {
-    download("repwatch-points.csv", pointsCsv(this.scene, this.marked));
-  }
-
   key(event) {
     const typing = event.target instanceof HTMLElement && event.target.matches("select, input, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (typing) {
-      if (event.key === "Escape" && event.target === this.search) this.set({ query: "" });
+      if (event.key === "Escape" && event.target === this.toolbar.search) this.set({ query: "" });
       return;
     }
     const pressed = event.target instanceof HTMLElement && event.target.matches("button, summary, a");
@@ -394,19 +367,12 @@ export class Workbench {
       "[": () => this.steps.move(-1),
       "]": () => this.steps.move(1),
       p: () => this.pinNow(),
-      "/": () => this.search.focus(),
+      "/": () => this.toolbar.search.focus(),
       Escape: () => this.set({ held: "", point: -1, chosen: [] }),
       ...(pressed ? {} : { " ": () => this.steps.togglePlay() }),
     };
     if (!(event.key in acts)) return;
     acts[event.key]();
     event.preventDefault();
-  }
-}
-
-/** A menu closes when something else is clicked. */
-function closeMenus(target) {
-  for (const menu of document.querySelectorAll("details[open]")) {
-    if (!menu.contains(target)) menu.open = false;
   }
 }

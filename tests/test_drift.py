@@ -302,6 +302,8 @@ def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> No
     assert watcher.flags() == []
     assert flags[0].cause == "weights explode"
     assert flags[0].evidence["nearest"]
-    assert [point["point"] for point in flags[0].evidence["points"]]
+    points = flags[0].evidence["points"]
+    assert len(points) == 5
+    assert all({"point", "deviation", "label"} <= point.keys() for point in points)
     assert 0 <= updates[-1].scalars["p_bad"] <= 1
     assert [flag.message for flag in registry.run("live").flags] == [flags[0].message]

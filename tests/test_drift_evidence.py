@@ -144,6 +144,8 @@ def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) 
     assert high.cause == "too high"
     assert low.causes["too low"] > low.causes_by_training["too low"]
     assert high.causes_by_training == low.causes_by_training
+    healthy = history(template, "healthy", None, np.random.default_rng(8))
+    assert detector.judge(give(healthy, 1.0), (0, 1)).cause is None
     assert (high.p_bad, high.score, high.alarm) == (low.p_bad, low.score, low.alarm)
 
 
@@ -221,9 +223,22 @@ def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run)
     assert told.layer == "block2"
     assert "layers matched by relative depth: block1 with early, block2 with late" in told.message
     assert told.evidence()["matched"] == told.matched
+    assert "not of others" in told.promise
     assert detector.judge(bad, (1, 0)).score == told.score
     good = detector.judge(rename(history(template, "n", None, np.random.default_rng(8))), (1, 0))
     assert not good.alarm
+
+
+@pytest.mark.parametrize("layers", [("only",), tuple(f"block{k}" for k in range(7))])
+def test_a_run_of_a_far_smaller_or_larger_network_is_refused_and_told_so(
+    template: Run, layers: tuple[str, ...]
+) -> None:
+    detector = DriftDetector(population(template, 8, 4))
+    one = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    told = detector.judge(dataclasses.replace(one, layers=layers), (1, 0))
+    assert not told.alarm
+    assert told.silent is not None
+    assert f"has {len(layers)} layers and the landmarks 2 of other names" in told.message
 
 
 # Whether p_bad holds

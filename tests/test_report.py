@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import typing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -22,7 +23,18 @@ from repwatch.registry import NewSnapshot
 from repwatch.report import DISTANCES, PAGE_MODULES, Held, PageReader, read_whole, write_report
 from repwatch.report.maps import Maps
 from repwatch.report.reader import read_shown
-from repwatch.scene import make_views, pack_views, unpack_excerpts, unpack_views
+from repwatch.scene import (
+    MapRow,
+    PageScene,
+    PointsScene,
+    RunRow,
+    Trajectory,
+    make_views,
+    pack_views,
+    unpack_excerpts,
+    unpack_views,
+)
+from repwatch.scene.page import Distances, PageFlag
 from repwatch.watcher import LandmarkMap, MapSettings
 from tests.watcher_helpers import PROBE, landmark_registry, watch
 
@@ -58,6 +70,29 @@ def test_the_document_is_plain_json_of_a_version(whole: dict[str, Any]) -> None:
     assert json.loads(json.dumps(whole, allow_nan=False)) == json.loads(json.dumps(whole))
     assert (whole["page"]["version"], whole["page"]["kind"]) == (2, "page")
     assert set(whole) == {"page", "points", "excerpted", "comparisons", "made"}
+
+
+def test_the_document_has_what_its_types_announce_and_nothing_else(
+    registry: Registry, whole: dict[str, Any]
+) -> None:
+    def keys(kind: Any) -> set[str]:
+        return set(typing.get_type_hints(kind))
+
+    for page in (whole["page"], PageReader(registry).overview()):
+        assert set(page) == keys(PageScene)
+        assert set(page["distances"]) == keys(Distances)
+        for name, kind in (
+            ("runs", RunRow),
+            ("trajectories", Trajectory),
+            ("flags", PageFlag),
+            ("maps", MapRow),
+        ):
+            assert page[name]
+            assert all(set(one) == keys(kind) for one in page[name])
+    asked = PageReader(registry).overview()["trajectories"]
+    assert all(one["views"] is one["excerpts"] is None for one in asked)
+    assert all(one["views"] and one["excerpts"] for one in whole["page"]["trajectories"])
+    assert set(whole["points"]) == keys(PointsScene)
 
 
 def test_every_column_has_an_entry_for_each_snapshot(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,11 @@ def test_rows_that_were_read_before_make_the_same_map(distance: str) -> None:
         fresh.place(NEWCOMERS).positions,
         given.place(NEWCOMERS, rows=read_rows(NEWCOMERS, distance)).positions,
     )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_layer_that_is_the_same_in_many_runs_can_be_mapped(method: str) -> None:
+    twins = [replace(LANDMARKS[0], id=k) for k in range(140)]
+    space = RepresentationSpace.fit(twins, "cka", method)
+    assert np.isfinite(space.positions).all()
+    assert np.isfinite(space.place(twins[:2]).positions).all()

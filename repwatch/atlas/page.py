@@ -40,10 +40,14 @@ if TYPE_CHECKING:
 VERSION = 1
 _MODULES = (
     "marks.js",
+    "hand.js",
+    "room.js",
+    "atlas_address.js",
     "atlas_data.js",
     "atlas_colors.js",
     "atlas_space.js",
     "atlas_draw.js",
+    "atlas_over.js",
     "atlas_panel.js",
     "atlas.js",
 )
@@ -235,4 +239,4 @@ def _page(packed: bytes, title: str) -> str:
         "DATA": base64.b64encode(packed).decode(),
         "MODULES": bundle(_MODULES),
     }
-    return fill("atlas.html", parts, style="atlas.css")
+    return fill("atlas.html", parts, styles=("atlas.css",))

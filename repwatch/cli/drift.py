@@ -93,7 +93,7 @@ def check(
     missing = told[-1].layers_missing
     if missing:
         console.print(as_text(f"Layers that landmarks have and this run has not: {missing}."))
-    console.print(as_text(detector.promise))
+    console.print(as_text(first.promise))
     _tell_cost(opened, found.probe)
 
 

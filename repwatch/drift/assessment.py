@@ -122,6 +122,10 @@ class Assessment:
     def evidence(self) -> dict[str, Any]:
         """What is stored with a flag beside its message: plain values."""
         told = asdict(self)
+        told["points"] = [
+            {name: value for name, value in point.items() if value is not None}
+            for point in told["points"]
+        ]
         names = ("score", "causes", "points", "nearest", "outside", "matched", "promise")
         return {name: told[name] for name in names if told[name] or name not in _WHERE_THERE}
 

@@ -3,11 +3,13 @@
     histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
 
 Two forests, one on the curves and one on the RDMs, are averaged; a guard on the loss stands beside
-them, since faults that no landmark has are seen best by it. Each of the two scores is in units of
-how far the good landmarks' own upper tail reaches at that checkpoint, and has a conformal limit:
-the ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest scores over all checkpoints,
-so that of good runs a share of at most `a` is flagged at any time of the run (Vovk et al. 2005).
-Of the false alarms that are allowed, four fifths are the forests' and one fifth is the guard's.
+them, since faults that no landmark has are seen best by it. The forests' score is the log-odds of a
+bad end, calibrated at each checkpoint, so that little is flagged where little can be told; the
+guard's (and the forests' without bad landmarks) is in units of how far the good landmarks' own
+upper tail reaches there. Each of the two has a conformal limit: the ceil((1 - a)(n + 1))-th
+smallest of the n good landmarks' largest scores over all checkpoints, so that of good runs a share
+of at most `a` is flagged at any time of the run (Vovk et al. 2005). Of the false alarms that are
+allowed, four fifths are the forests' and one fifth is the guard's.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from repwatch.drift.features import (
     read_histories,
     shared_checkpoints,
 )
-from repwatch.drift.layers import match_layers, rename_layers
+from repwatch.drift.layers import match_layers, rename_layers, why_incomparable
 from repwatch.drift.points import OddPoint, find_odd_points
 from repwatch.drift.settings import Settings, combine
 from repwatch.drift.stage import SIGNALS, Score, Stage
@@ -39,6 +41,8 @@ __all__ = ["FEWEST_GOOD", "DriftDetector"]
 
 FEWEST_GOOD = 5
 _MOST_CHECKPOINTS = 12
+_LEAST_LIMIT = 0.1
+_UNPROMISED = "That is said of the landmarks' architecture, and not of others."
 
 
 class DriftDetector:
@@ -191,44 +195,52 @@ class DriftDetector:
             "run": history.run.name,
             "checkpoint": checkpoint,
             "step": history.steps[checkpoint],
-            "promise": self.promise,
+            "promise": f"{self.promise} {_UNPROMISED}" if match else self.promise,
             "matched": match,
         }
         stage = self._stages.get(checkpoint)
         if stage is None or self.limits is None:
             return Assessment(**common, silent=self._why_silent(checkpoint))
-        if match:
-            history = rename_layers(history, match)
+        other = why_incomparable(history.layers, match)
+        if other is not None:
+            return Assessment(**(common | {"matched": {}}), silent=other)
+        known_as = rename_layers(history, match) if match else history
+        told = self._tell(stage, self.limits, known_as, explain)
+        layer = told.pop("layer")
+        return Assessment(**common, **told, layer=match.get(layer, layer))
+
+    def _tell(self, stage: Stage, limits: Score, history: History, explain: bool) -> dict[str, Any]:
+        """What the stage says of a run that has the landmarks' layers."""
         rows = stage.rows(history)
         told = stage.score(history, rows)
-        parts = (told.forest / self.limits.forest, told.guard / self.limits.guard)
-        alarm = max(parts) > 1
+        usual = stage.usual_score
+        forest = (told.forest - usual) / max(limits.forest - usual, _LEAST_LIMIT)
+        guard = told.guard / limits.guard
+        alarm = max(forest, guard) > 1
         by_training = stage.causes(rows) if alarm or explain else {}
-        causes = combine(by_training, self._settings.causes(history.run.hparams))
-        layer = stage.strangest_layer(rows)
+        by_settings = self._settings.causes(history.run.hparams) if by_training else {}
+        causes = combine(by_training, by_settings)
         near = [
-            Near(one.run.name, one.run.label or "", one.run.cause, one.steps[checkpoint], away)
-            for one, away in stage.nearest(rows)
+            Near(one.run.name, one.run.label or "", one.run.cause, one.steps[stage.checkpoint], far)
+            for one, far in stage.nearest(rows)
         ]
-        outside = near[0].distance
         good = [one for one in self.landmarks if one.run.label == "good"]
-        settings = settings_then(history, checkpoint, good)
-        return Assessment(
-            **common,
-            score=max(parts),
-            alarm=alarm,
-            by_guard=parts[1] > parts[0],
-            p_bad=told.p_bad,
-            causes=causes,
-            causes_by_training=by_training,
-            cause=next(iter(causes), None),
-            layer=None if layer is None else match.get(layer, layer),
-            nearest=tuple(near),
-            outside=outside,
-            unlike=outside > stage.usual,
-            advice=advise(settings, [one.run.hparams for one in good]),
-            layers_missing=stage.missing(history),
-        )
+        settings = settings_then(history, stage.checkpoint, good)
+        return {
+            "score": max(forest, guard),
+            "alarm": alarm,
+            "by_guard": guard > forest,
+            "p_bad": told.p_bad,
+            "causes": causes,
+            "causes_by_training": by_training,
+            "cause": next(iter(causes), None),
+            "layer": stage.strangest_layer(rows),
+            "nearest": tuple(near),
+            "outside": near[0].distance,
+            "unlike": near[0].distance > stage.usual,
+            "advice": advise(settings, [one.run.hparams for one in good]),
+            "layers_missing": stage.missing(history),
+        }
 
     def find_odd_points(self, history: History, told: Assessment) -> tuple[OddPoint, ...]:
         """The probe points that drive what was told: most deviating first, in its layer.
@@ -313,4 +325,4 @@ class DriftDetector:
             return 1.0
         own = sorted(largest)
         rank = min(math.ceil((1 - share) * (len(own) + 1)), len(own))
-        return max(own[rank - 1], 0.1)
+        return max(own[rank - 1], _LEAST_LIMIT)

@@ -8,7 +8,10 @@ from dataclasses import replace
 
 from repwatch.drift.features import History, layer_of
 
-__all__ = ["match_layers", "rename_layers"]
+__all__ = ["match_layers", "rename_layers", "why_incomparable"]
+
+# How many times as many layers one of two networks may have for depth to match them.
+_LIKE = 3
 
 
 def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict[str, str]:
@@ -34,6 +37,21 @@ def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict
         layer: min(own, key=lambda name: abs(own.index(name) / own_last - place / last))
         for place, layer in enumerate(known)
     }
+
+
+def why_incomparable(own: Sequence[str], match: Mapping[str, str]) -> str | None:
+    """Why layers that were matched by depth are not compared, or None where they are.
+
+    Depth says something only of networks of a like number of layers.
+    """
+    fewest, most = sorted((len(own), len(match)))
+    if not match or (fewest >= 2 and most <= _LIKE * fewest):
+        return None
+    return (
+        f"Not judged: the run has {len(own)} layers and the landmarks {len(match)} of other names, "
+        "too different to be matched by relative depth. Label runs of this architecture, or watch "
+        "as many layers (`layers=`)."
+    )
 
 
 def rename_layers(history: History, match: Mapping[str, str]) -> History:

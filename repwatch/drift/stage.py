@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ SIGNALS = ("curves", _SHAPES, "loss")
 _NEAREST = 10
 _UPPER = 0.9
 _LEAST_SPREAD = 0.3
+# Scaled scores beyond this tell no more.
+_FARTHEST = 10.0
 
 
 # A run's standardized numbers at a checkpoint, by the name of their part.
@@ -29,10 +32,11 @@ Rows: TypeAlias = dict[str, Float64]
 
 
 class Score(NamedTuple):
-    """Scores in units of the good landmarks' upper tail: the forests' and the guard's.
+    """The forests' score and the guard's; one that is not asked for, or has no grounds, is -inf.
 
-    One that is not asked for, or has nothing to go by, is -inf. `p_bad` is the calibrated
-    probability of a bad end; None without bad landmarks.
+    The forests' is the calibrated log-odds of a bad end, which mean the same at all checkpoints,
+    and without bad landmarks in units of the good ones' upper tail, as the guard's is. `p_bad` is
+    the probability; None without bad landmarks.
     """
 
     forest: float
@@ -56,11 +60,31 @@ class _Scale(NamedTuple):
         return scaled
 
 
+class _Odds(NamedTuple):
+    """Scaled scores as log-odds of a bad end (Platt 1999)."""
+
+    slope: float
+    intercept: float
+
+    @classmethod
+    def of(cls, scores: Float64, bad: NDArray[np.bool_]) -> _Odds:
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression().fit(np.clip(scores, -_FARTHEST, _FARTHEST)[:, None], bad)
+        # A larger score never means better odds, however few the landmarks.
+        return cls(max(float(model.coef_[0, 0]), 0.01), float(model.intercept_[0]))
+
+    def __call__(self, scores: Float64) -> Float64:
+        odds: Float64 = self.slope * np.clip(scores, -_FARTHEST, _FARTHEST) + self.intercept
+        return odds
+
+
 class Stage:
     """All that is known at a checkpoint, from the landmarks that have it.
 
     Attributes:
         own_scores: The score of each landmark, by the id of its run, as if it were none.
+        usual_score: The median of the good landmarks' own scores by the forests.
         usual: How far outside 95 % of the landmarks are, in the units of `outside`.
     """
 
@@ -100,17 +124,18 @@ class Stage:
         self._signals = signals
         self._silent = not self._forests and _SHAPES not in signals
         nothing: Float64 = np.full(len(self._landmarks), -np.inf)
-        self._own = nothing
+        own, self.usual_score = nothing, 0.0
         if not self._silent:
             raw = self._own_raw()
             self._scale = _Scale.of(raw[~self._bad])
-            self._own = self._scale(raw)
+            self._odds = _Odds.of(self._scale(raw), self._bad) if self._forests else None
+            own = self._told(raw)
+            self.usual_score = float(np.median(own[~self._bad]))
         guard = self._guard.own if "loss" in signals else nothing
         self.own_scores = {
             one.run.id: Score(*pair)
-            for one, *pair in zip(self._landmarks, self._own.tolist(), guard.tolist(), strict=True)
+            for one, *pair in zip(self._landmarks, own.tolist(), guard.tolist(), strict=True)
         }
-        self._calibration = self._calibrate()
 
     def rows(self, history: History) -> Rows:
         """The run's numbers up to here in units of the good landmarks' spread."""
@@ -120,8 +145,8 @@ class Stage:
         guard = self._guard.score(history) if "loss" in self._signals else -np.inf
         if self._silent:
             return Score(-np.inf, guard)
-        forest = float(self._scale(np.array([self._raw(rows)]))[0])
-        return Score(forest, guard, self._probability(forest))
+        forest = float(self._told(np.array([self._raw(rows)]))[0])
+        return Score(forest, guard, None if self._odds is None else 1 / (1 + math.exp(-forest)))
 
     def causes(self, rows: Rows) -> dict[str, float]:
         """Share of trees for each cause, in the mean over the forests."""
@@ -171,19 +196,10 @@ class Stage:
             return float(np.mean(scores))
         return float(_log(_size(rows[_SHAPES][None]))[0])
 
-    def _probability(self, score: float) -> float | None:
-        if self._calibration is None:
-            return None
-        return float(self._calibration.predict_proba([[np.clip(score, -10, 10)]])[0, 1])
-
-    def _calibrate(self) -> Any:
-        """Logistic regression of the outcome on the landmarks' own scores (Platt 1999)."""
-        if not self._forests:
-            return None
-        from sklearn.linear_model import LogisticRegression
-
-        scores = np.clip(self._own, -10, 10)[:, None]
-        return LogisticRegression().fit(scores, self._bad)
+    def _told(self, raw: Float64) -> Float64:
+        """Log-odds of a bad end where they can be told, else units of the good upper tail."""
+        scaled = self._scale(raw)
+        return scaled if self._odds is None else self._odds(scaled)
 
 
 def _place(checkpoint: Checkpoint) -> str:

@@ -228,13 +228,13 @@ def _page(content: bytes, title: str, modules: Sequence[str]) -> str:
         "PLOTLY": plotly_js().read_text(encoding="utf-8"),
         "MODULES": bundle(modules),
     }
-    return fill("report.html", parts, style="style.css")
+    return fill("report.html", parts, styles=("style.css",))
 
 
-def fill(template: str, parts: Mapping[str, str], *, style: str) -> str:
-    """A page of the sources with its style and its parts, which stand in it as {{NAME}}."""
-    styles = [asset(name).decode() for name in ("tokens.css", style)]
-    every = {"STYLE": "\n".join(styles), **parts}
+def fill(template: str, parts: Mapping[str, str], *, styles: Sequence[str]) -> str:
+    """A page of the sources with its styles and its parts, which stand in it as {{NAME}}."""
+    texts = [asset(name).decode() for name in ("tokens.css", "base.css", *styles)]
+    every = {"STYLE": "\n".join(texts), **parts}
     return re.sub(r"\{\{(\w+)\}\}", lambda found: every[found.group(1)], asset(template).decode())
 
 

@@ -199,12 +199,12 @@ def store_snapshots(
     connection: Connection, run_id: str, new: Sequence[EncodedSnapshot], place: str
 ) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
-    forget_reading(connection, run_id)
     # An upsert takes each key once; the last of several is the newest.
     by_key = {(one.layer, one.step): one for one in new}
     if not by_key:
         return
     _beat(connection, run_id, max(step for _, step in by_key), place)
+    forget_reading(connection, run_id)
     _check_points(connection, run_id, list(by_key.values()))
     upsert(
         connection,
@@ -264,8 +264,8 @@ def store_metrics(
     place: str,
 ) -> None:
     """Upsert the metrics of one step."""
-    forget_reading(connection, run_id)
     _beat(connection, run_id, step, place)
+    forget_reading(connection, run_id)
     rows = []
     for name, value in values.items():
         finite, special = split_float(value)
@@ -326,8 +326,8 @@ def beat(connection: Connection, run_id: str, place: str) -> None:
 
 def remove_run(connection: Connection, run_id: str) -> None:
     """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
-    forget_reading(connection, run_id)
     connection.execute(delete(RunRow).where(RunRow.id == run_id))
+    forget_reading(connection, run_id)
 
 
 def store_space(connection: Connection, key: str, content: bytes) -> None:
@@ -350,7 +350,7 @@ def store_reading(
 
 
 def forget_reading(connection: Connection, run_id: str) -> None:
-    """Let go of what was read of a run: it is about to change."""
+    """Let go of what was read of a run that changes; its row is locked before, as when keeping."""
     connection.execute(delete(SpaceRow).where(SpaceRow.key == reading_key(run_id)))
 
 

@@ -27,8 +27,9 @@ __all__ = ["DISTANCES", "METHODS", "Drawn", "Maps", "Rows", "Shown", "check_sett
 
 # The unbiased CKA is left out: on a map of many points it lies where CKA does.
 DISTANCES = tuple(name for name in similarity.DISTANCES if name != "cka_unbiased")
-# A choice of layers makes a map of its own, and there are many choices.
-_KEPT = 64
+# A choice of layers makes a map of its own, and there are many choices: maps of so many snapshots
+# in all are kept, which is about 400 MB.
+_KEPT = 100_000
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ class _Place:
     lock: Lock = field(default_factory=Lock)
     drawn: LandmarkMap | None = None
 
+    def __len__(self) -> int:
+        return 0 if self.drawn is None else len(self.drawn.landmarks)
+
 
 class Maps:
     """Fitted maps of a registry; may be shared by threads, which wait only for the same map.
@@ -146,7 +150,7 @@ class Maps:
         with self._lock:
             place = self._places.setdefault(settings, _Place())
             self._places.move_to_end(settings)
-            while len(self._places) > _KEPT:
+            while len(self._places) > 1 and sum(map(len, self._places.values())) > _KEPT:
                 self._places.popitem(last=False)
         return place
 

@@ -38,6 +38,8 @@ __all__ = ["PAGE_MODULES", "Held", "read_whole", "write_report"]
 # In the order in which they use each other.
 PAGE_MODULES = (
     "marks.js",
+    "hand.js",
+    "room.js",
     "colours.js",
     "similarity.js",
     "document.js",
@@ -54,6 +56,7 @@ PAGE_MODULES = (
     "gallery.js",
     "stepbar.js",
     "finding.js",
+    "toolbar.js",
     "workbench.js",
 )
 
@@ -119,7 +122,7 @@ def write_report(
             "SCENE": content.replace("<", "\\u003c"),
             "MODULES": bundle((*PAGE_MODULES, "opened.js")),
         },
-        style="workbench.css",
+        styles=("panels.css", "workbench.css"),
     )
     write_atomically(target, page)
     return target

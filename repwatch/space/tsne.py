@@ -96,6 +96,8 @@ def leading_eigenvectors(matrix: Float64, k: int) -> Float64:
     from scipy.sparse.linalg import eigsh
 
     n = len(matrix)
+    if not matrix.any():  # all rows are equal, such as those of the input in every run
+        return np.zeros((n, k))
     if n <= 128:
         values, columns = np.linalg.eigh(matrix)
     else:  # a few of many: iterate, from a fixed start, instead of decomposing all

@@ -34,16 +34,20 @@ _SCRIPTS = (
         "document.js",
         "finding.js",
         "gallery.js",
+        "hand.js",
         "layout.js",
         "pair.js",
         "pens.js",
     ),
-    *("picture.js", "point.js", "scatter.js", "sheets.js", "similarity.js", "space.js"),
-    *("stepbar.js", "widgets.js", "workbench.js", "plotly.min.js"),
+    *("picture.js", "point.js", "room.js", "scatter.js", "sheets.js", "similarity.js"),
+    *("space.js", "stepbar.js", "toolbar.js", "widgets.js", "workbench.js", "plotly.min.js"),
 )
 _FILES = {
     **dict.fromkeys(_SCRIPTS, "text/javascript; charset=utf-8"),
-    **dict.fromkeys(("tokens.css", "style.css", "workbench.css"), "text/css; charset=utf-8"),
+    **dict.fromkeys(
+        ("tokens.css", "base.css", "style.css", "panels.css", "workbench.css"),
+        "text/css; charset=utf-8",
+    ),
 }
 # More than any run has: the provider wants a number, and every step is to be listed.
 _ALL = 10**6

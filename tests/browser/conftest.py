@@ -81,18 +81,18 @@ def trained(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def board() -> Iterator[Callable[[Path], str]]:
-    """Starts TensorBoards on this machine alone, and gives their addresses."""
+def board() -> Iterator[Callable[..., str]]:
+    """Starts TensorBoards on this machine alone, with flags, and gives their addresses."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(logs: Path) -> str:
+    def start(logs: Path, *flags: str) -> str:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logs}", f"--port={port}"]
         options = ["--host=127.0.0.1", "--reload_interval=1"]
         process = subprocess.Popen(
-            [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, *options, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         running.append(process)
         address = f"http://127.0.0.1:{port}/"

@@ -66,6 +66,7 @@ class Reader:
         self.driver.get("about:blank")
         self.block([])
         self.prefer_dark(False)
+        self.use_fingers(False)
         self.resize(*self._size)
         for kind in ("performance", "browser"):
             self.driver.get_log(kind)
@@ -139,6 +140,16 @@ class Reader:
 
     def press(self, selector: str, *keys: str) -> None:
         self.find(selector).send_keys(*keys)
+
+    def use_fingers(self, touching: bool) -> None:
+        """Whether the pointer of this machine is a finger."""
+        self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touching})
+
+    def touch(self, kind: str, fingers: list[tuple[float, float]]) -> None:
+        """Fingers at these places of the window: touchStart, touchMove, or touchEnd with none."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
+        event = {"type": kind, "touchPoints": points}
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
 
     def step_back(self) -> None:
         before = self.text(".step")

@@ -101,6 +101,118 @@ def test_links_open_apart_and_script_links_and_markup_are_text(atlas: Reader, pa
     assert "noopener" in (link.get_attribute("rel") or "")
 
 
+KEEP_OPENED = (
+    "window.opened = []; HTMLAnchorElement.prototype.click = function () {"
+    "  window.opened.push([this.href, this.target, this.rel]); };"
+)
+OPENED = "window.opened.map(([href]) => href)"
+
+
+def named(reader: Reader) -> int:
+    """The row of the point that the panel tells of."""
+    return int(reader.find(".point").get_attribute("data-index") or -1)
+
+
+def tap(reader: Reader, index: int) -> None:
+    """One touch of a finger on a point."""
+    x, y = reader.driver.execute_script(
+        "const a = window.repwatchAtlas; const i = arguments[0];"
+        "const box = a.plot.getBoundingClientRect();"
+        "const [x, y] = a.view.toScreen(a.atlas.x[i], a.atlas.y[i]);"
+        "return [x + box.left, y + box.top]",
+        index,
+    )
+    reader.touch("touchStart", [(x, y)])
+    reader.touch("touchEnd", [])
+
+
+def test_a_click_opens_the_link_apart_and_the_pointer_says_that_it_will(atlas: Reader) -> None:
+    atlas.driver.execute_script(KEEP_OPENED)
+    hover(atlas, 7)
+    atlas.wait("document.querySelector('.plot').classList.contains('link')")
+    cursor = "getComputedStyle(document.querySelector('.plot')).cursor"
+    assert atlas.driver.execute_script(f"return {cursor}") == "pointer"
+    ActionChains(atlas.driver).click().perform()
+    row = named(atlas)
+    assert atlas.driver.execute_script("return window.opened") == [
+        [f"https://a.test/{row}", "_blank", "noopener noreferrer"]
+    ]
+
+
+def test_a_drag_opens_nothing_though_it_ends_where_it_began(atlas: Reader) -> None:
+    atlas.driver.execute_script(KEEP_OPENED)
+    hover(atlas, 7)
+    chain = ActionChains(atlas.driver).click_and_hold().move_by_offset(60, 0)
+    chain.move_by_offset(-60, 0).release().perform()
+    ActionChains(atlas.driver).context_click().perform()
+    assert atlas.driver.execute_script("return window.opened") == []
+    assert atlas.driver.execute_script("return window.repwatchAtlas.state.point") == -1
+
+
+def test_a_script_link_is_never_opened(atlas: Reader) -> None:
+    atlas.driver.execute_script(KEEP_OPENED)
+    atlas.driver.execute_script("window.repwatchAtlas.pin(0)")
+    atlas.press(".plot", Keys.ENTER)
+    atlas.driver.execute_script("window.repwatchAtlas.pin(3)")
+    atlas.press(".plot", Keys.ENTER)
+    assert atlas.driver.execute_script(f"return {OPENED}") == ["https://a.test/3"]
+
+
+def test_keys_walk_to_a_point_even_one_out_of_sight_and_enter_opens_it(atlas: Reader) -> None:
+    atlas.driver.execute_script(KEEP_OPENED)
+    atlas.driver.execute_script("const a = window.repwatchAtlas; a.view.zoomAt(60, 4, 4);")
+    atlas.press(".plot", "n", "n", "n")
+    row = named(atlas)
+    assert atlas.driver.execute_script(
+        "const a = window.repwatchAtlas; const i = arguments[0];"
+        "const [x, y] = a.view.toScreen(a.atlas.x[i], a.atlas.y[i]);"
+        "return x >= 0 && y >= 0 && x <= a.view.width && y <= a.view.height",
+        row,
+    )
+    atlas.press(".plot", Keys.ENTER)
+    assert atlas.driver.execute_script(f"return {OPENED}") == [f"https://a.test/{row}"]
+
+
+def test_a_finger_shows_a_point_first_and_opens_it_with_a_second_tap(atlas: Reader) -> None:
+    atlas.driver.execute_script(KEEP_OPENED)
+    tap(atlas, 7)
+    atlas.wait("document.querySelector('.point').dataset.index !== '-1'")
+    assert atlas.driver.execute_script(f"return {OPENED}") == []
+    tap(atlas, named(atlas))
+    atlas.wait("window.opened.length === 1")
+    assert atlas.driver.execute_script(f"return {OPENED}") == [f"https://a.test/{named(atlas)}"]
+
+
+def test_two_fingers_zoom_and_move_and_open_nothing(atlas: Reader) -> None:
+    atlas.driver.execute_script(KEEP_OPENED)
+    box = atlas.find(".plot").rect
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    under = (
+        "const a = window.repwatchAtlas; const b = a.plot.getBoundingClientRect();"
+        "return a.view.toPlane(arguments[0] - b.left, arguments[1] - b.top)"
+    )
+    middle = atlas.driver.execute_script(under, x, y)
+    atlas.touch("touchStart", [(x - 50, y)])
+    atlas.touch("touchStart", [(x - 50, y), (x + 50, y)])
+    for wide in (80, 120, 150):
+        atlas.touch("touchMove", [(x - wide, y), (x + wide, y)])
+    atlas.wait("Math.abs(window.repwatchAtlas.view.zoom - 3) < 0.1")
+    atlas.touch("touchMove", [(x - 110, y + 30), (x + 190, y + 30)])
+    # What was between the fingers at first is between them still.
+    atlas.wait(
+        "((a, b, [px, py], [x, y]) => {"
+        "  const [sx, sy] = a.view.toScreen(x, y);"
+        "  return Math.hypot(sx + b.left - px, sy + b.top - py) < 4;"
+        "})(window.repwatchAtlas, window.repwatchAtlas.plot.getBoundingClientRect(), ...arguments)",
+        [x + 40, y + 30],
+        middle,
+        seconds=5,
+    )
+    atlas.touch("touchEnd", [])
+    assert atlas.driver.execute_script(f"return {OPENED}") == []
+    assert atlas.driver.execute_script("return window.repwatchAtlas.state.point") == -1
+
+
 def test_search_and_legend_choose_and_nothing_found_says_what_to_do(atlas: Reader) -> None:
     atlas.press("input", "point 29")
     atlas.wait("document.querySelector('.status').textContent.startsWith('11 of')")

@@ -150,6 +150,7 @@ def test_a_click_on_a_flag_goes_to_its_snapshot(page: Reader, trained: Trained) 
     run = Registry(trained.registry).run(trained.current)
     page.wait(f"{SHOWN}.startsWith(arguments[0])", f"{run.name} · {run.layers[1]} · step")
     assert state_of(page)["step"] == run.flags[0].step
+    assert page.find(".flag").get_attribute("aria-current") == "true"
     assert page.driver.find_elements(By.CSS_SELECTOR, ".flag b") == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,11 +21,11 @@ from repwatch.tensorboard.summary import figure_summary
 from tests.browser.conftest import Trained, wait_for
 from tests.browser.reader import Reader
 from tests.fake_snapshots import population
-from tests.watcher_helpers import landmark_registry, watch
+from tests.watcher_helpers import fill_with_landmarks, landmark_registry, watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-Board = Callable[[Path], str]
+Board = Callable[..., str]
 CURRENT_LOGS = "run-0.05"
 
 
@@ -300,6 +301,24 @@ def test_any_distance_and_any_choice_of_layers_make_a_map(
         reader.find(f"{chips}[aria-pressed='false']").click()
     reader.wait("document.querySelector('.space .plot').dataset.layers === ''")
     assert reader.text(".space .made") == ""
+    assert reader.complaints() == []
+
+
+def test_a_registry_on_postgresql_is_shown_where_the_flag_names_it(
+    reader: Reader, board: Board, postgresql_schema: str, tmp_path: Path
+) -> None:
+    with closing(Registry(postgresql_schema)) as registry:
+        fill_with_landmarks(registry)
+        watch(registry, "current")
+        placed = len(registry.snapshots())
+    address = board(tmp_path, f"--repwatch_registry={postgresql_schema}")
+    reader.open(f"{address}data/plugin_entry.html?name=repwatch")
+    reader.wait_state("drawn")
+    reader.wait(
+        "document.querySelector('.space .plot').dataset.points === arguments[0]", str(placed)
+    )
+    assert reader.text(".middle .title") == "current · 2 · step 3"
+    assert "postgres" not in reader.driver.page_source
     assert reader.complaints() == []
 
 
