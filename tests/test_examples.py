@@ -99,7 +99,8 @@ def check_population(registry: Registry, steps: list[int], metrics: set[str]) ->
 def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_off(
     tmp_path: Path, populations: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["digits-mlp", "--registry", str(tmp_path / "runs.db"), "--runs", "4"]
+    words = ["digits-mlp", "--registry", str(tmp_path / "runs.db"), "--runs", "3"]
+    words += ["--unseen", "1", "--label"]
     command = [sys.executable, str(EXAMPLES / "populations"), *words, "--workers", "2"]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
@@ -107,7 +108,8 @@ def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_o
     steps = [0, 1, 3, *range(9, 73, 9)]
     check_population(registry, steps, {"train_loss", "grad_norm", "val_loss", "val_acc"})
     first = {run.name: run.id for run in registry.runs()}
-    assert sorted(first) == [f"digits-mlp-00{index}" for index in range(4)]
+    assert sorted(first) == [*(f"digits-mlp-00{k}" for k in range(3)), "digits-mlp-unseen-000"]
+    assert {run.label for run in registry.runs()} <= {"good", "bad"}
     for run in registry.runs():
         assert run.hparams["truth.regime"] in told.stdout
 
@@ -153,6 +155,86 @@ def test_of_22_runs_ten_are_good_and_each_fault_is_there_once(populations: Modul
     assert all(setting.warmup > 1 for setting in slow)
     assert drawn == [regimes.draw(families["digits-mlp"], 0, index) for index in range(44)]
     assert drawn != [regimes.draw(families["digits-mlp"], 1, index) for index in range(44)]
+
+
+def test_further_runs_have_faults_that_no_other_run_has(populations: ModuleType) -> None:
+    regimes, ssl = populations.regimes, populations.ssl_regimes
+    first = regimes.UNSEEN_FROM
+    family = populations.supervised.FAMILIES["digits-mlp"]
+    drawn = [regimes.draw(family, 0, first + k) for k in range(24)]
+    assert Counter(truth.fault for _, truth in drawn) == dict.fromkeys(regimes.UNSEEN, 12)
+    assert all(truth.hparams()["truth.unseen"] for _, truth in drawn)
+    assert not set(regimes.UNSEEN) & set(regimes.FAULTS)
+    momenta = [setting.momentum for setting, truth in drawn if "momentum" in truth.fault]
+    assert 0.99 <= min(momenta) < max(momenta) <= 0.999
+    assert {setting.missing_classes for setting, _ in drawn} == {0, 1, 2, 3}
+    seen = [regimes.draw(family, 0, k) for k in range(44)]
+    assert not any(truth.unseen for _, truth in seen)
+    assert {(setting.momentum, setting.missing_classes) for setting, _ in seen} == {(0.9, 0)}
+    recipe = ssl.Recipe(passes=1, strength=1.0)
+    told = [ssl.draw(recipe, 0, first + k) for k in range(24)]
+    assert Counter(truth.fault for _, truth in told) == dict.fromkeys(ssl.UNSEEN, 12)
+    pairs = {(setting["method"], truth.fault) for setting, truth in told}
+    assert pairs == {(method, fault) for method in ssl.METHODS for fault in ssl.UNSEEN}
+
+
+def test_unseen_faults_do_what_they_say(
+    populations: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = populations.data.digits()
+    family = populations.supervised.FAMILIES["digits-mlp"]
+    given: list[tuple[torch.nn.Module, populations.data.Batches]] = []
+    for example in (populations.supervised, populations.selfsupervised):
+        monkeypatch.setattr(
+            example,
+            "fit",
+            lambda name, module, batches, *rest, **more: given.append((module, batches)),
+        )
+    first = populations.regimes.UNSEEN_FROM
+    for index in (first, first + 1):
+        populations.supervised.train("digits-mlp", "one", 0, index, None, None)
+    (fast, _), (lacking, batches) = given
+    group = fast.configure_optimizers()[0][0].param_groups[0]
+    assert group.get("momentum", group.get("betas", (0,))[0]) == fast.hparams.momentum > 0.98
+    count = lacking.hparams.missing_classes
+    assert set(batches.tensors[1].tolist()) == set(range(count, 10))
+    assert family.train_size > len(batches.tensors[0]) > 0
+
+    given.clear()
+    for index in range(first, first + 8):
+        populations.selfsupervised.train("ssl-digits", "one", 0, index, None, None)
+    for module, _ in given[::2]:
+        assert 0.3 <= module.hparams.wrong_pairs <= 1
+        share = (module._pair(data.inputs) != data.inputs).any((1, 2, 3)).float().mean()
+        assert share == pytest.approx(module.hparams.wrong_pairs, abs=0.05)
+        assert torch.isfinite(module.loss((data.inputs[:32],)))
+    for module, _ in given[1::2]:
+        others, encoder = module.configure_optimizers()[0][0].param_groups
+        assert encoder["initial_lr"] == module.hparams.lr * module.hparams.encoder_lr
+        assert others["initial_lr"] == module.hparams.lr
+        known = {id(one) for one in (*others["params"], *encoder["params"])}
+        assert known == {id(one) for one in module.parameters()}
+        assert any(one is module.hidden1[0].weight for one in encoder["params"])
+
+
+def test_runs_are_labelled_by_how_they_ended_with_their_fault_as_the_cause(
+    tmp_path: Path, populations: ModuleType
+) -> None:
+    registry = Registry(tmp_path / "runs.db")
+    probe = populations.data.digits().probe
+    ends = [("", 0.9), ("", 0.91), ("", 0.92), ("dead ReLUs", 0.5), ("noisy labels", 0.9)]
+    for k, (fault, value) in enumerate([*ends, ("dead ReLUs", 0.5)]):
+        hparams = {"truth.fault": fault}
+        run = registry.start_run(f"run-{k}", probe=probe, monitor="val_acc", hparams=hparams)
+        registry.add_metrics(run.id, 0, 0, {"val_acc": value})
+        registry.finish_run(run.id, "finished")
+    registry.label("run-5", "good")
+    populations.report.label(registry, registry.runs())
+    assert [(run.label, run.cause) for run in registry.runs()] == [
+        *[("good", None)] * 3,
+        ("bad", "dead ReLUs"),
+        *[("good", None)] * 2,
+    ]
 
 
 def test_a_run_that_fails_is_told_and_the_others_are_trained(

@@ -20,6 +20,14 @@ must not read them.
 | ssl-digits    | SimCLR, SimSiam, VICReg and VAE   | scikit-learn's digits, labels for the probe |
 | ssl-mnist     | the same                          | --mnist, labels for the probe               |
 
+`--label` labels the runs by how they ended, the bad ones with their fault as the cause, so that
+`repwatch backtest` can be asked what flags are worth. `--unseen 24` trains as many further runs
+of two faults that no other run has (momentum too high and classes missing; without labels, wrong
+pairs and an encoder that hardly learns), for a look that no choice depends on:
+
+    python examples/populations digits-mlp --registry digits-mlp.db --unseen 24 --label
+    repwatch backtest --registry digits-mlp.db --hold-out where --where truth.unseen=True
+
 A run that is in the registry and finished is not trained again, so that the same command takes up
 a population where it was broken off; use one process at a time for one registry. At the end a
 table says how the runs of each regime came out.

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 import populations
 from populations import selfsupervised, supervised
-from populations.report import outcome_table
+from populations.regimes import UNSEEN_FROM
+from populations.report import label, outcome_table
 from populations.training import quiet
 from repwatch import Registry
 
@@ -38,6 +39,8 @@ def family_of(population: str) -> ModuleType:
 
 
 def run_name(population: str, index: int) -> str:
+    if index >= UNSEEN_FROM:
+        return f"{population}-unseen-{index - UNSEEN_FROM:03d}"
     return f"{population}-{index:03d}"
 
 
@@ -50,16 +53,19 @@ def prepare() -> None:
 def main(words: list[str] | None = None) -> None:
     chosen = parse(words)
     registry = Registry(chosen.registry)
-    names = {run_name(chosen.population, index): index for index in range(chosen.runs)}
+    indices = [*range(chosen.runs), *range(UNSEEN_FROM, UNSEEN_FROM + chosen.unseen)]
+    names = {run_name(chosen.population, index): index for index in indices}
     missing = names.keys() - clear_up(registry, names)
     task = partial(train_one, chosen.population, chosen.seed, chosen.mnist, chosen.registry)
-    failed = follow(chosen, task, sorted(names[name] for name in missing))
+    failed = follow(chosen, task, sorted(names[name] for name in missing), len(names))
     finished = [run for run in registry.runs(status="finished") if run.name in names]
     Console().print(outcome_table(chosen.population, finished))
+    if chosen.label:
+        label(registry, finished)
     registry.close()
     if failed:
         raise SystemExit(
-            f"{failed} of {chosen.runs} runs failed; the same command trains them anew."
+            f"{failed} of {len(names)} runs failed; the same command trains them anew."
         )
 
 
@@ -74,13 +80,15 @@ def clear_up(registry: Registry, names: Container[str]) -> set[str]:
     return finished
 
 
-def follow(chosen: argparse.Namespace, task: Callable[[int], None], indices: list[int]) -> int:
-    """Do the task for each index, with a progress bar; how many failed."""
+def follow(
+    chosen: argparse.Namespace, task: Callable[[int], None], indices: list[int], total: int
+) -> int:
+    """Do the task for each index of a total, with a progress bar; how many failed."""
     failed = 0
     columns = (MofNCompleteColumn(), TimeRemainingColumn())
     with Progress("{task.description}", BarColumn(), *columns) as progress:
-        done = chosen.runs - len(indices)
-        bar = progress.add_task(chosen.population, total=chosen.runs, completed=done)
+        done = total - len(indices)
+        bar = progress.add_task(chosen.population, total=total, completed=done)
         for index, error in work(task, indices, chosen.workers):
             progress.advance(bar)
             if error is not None:
@@ -130,6 +138,8 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("population", choices=POPULATIONS, metavar="NAME", help="see above")
     parser.add_argument("--registry", type=Path, required=True, help="a file, made or taken up")
     parser.add_argument("--runs", type=int, default=150, help="how many runs (150)")
+    parser.add_argument("--unseen", type=int, default=0, help="further runs, of other faults (0)")
+    parser.add_argument("--label", action="store_true", help="label the runs by how they ended")
     parser.add_argument("--workers", type=int, default=2, help="parallel processes (2)")
     parser.add_argument("--mnist", type=Path, help="an .npz with images and labels")
     parser.add_argument("--seed", type=int, default=0, help="draws all settings (0)")
@@ -137,8 +147,8 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     if ("mnist" in chosen.population) != (chosen.mnist is not None):
         wanted = "needs" if chosen.mnist is None else "does not take"
         parser.error(f"{chosen.population} {wanted} --mnist")
-    if chosen.runs < 1 or chosen.workers < 1:
-        parser.error("--runs and --workers should be 1 or more")
+    if chosen.runs < 1 or chosen.workers < 1 or chosen.unseen < 0:
+        parser.error("--runs and --workers should be 1 or more, --unseen 0 or more")
     try:
         family_of(chosen.population).load(chosen.population, chosen.mnist)
     except (OSError, KeyError, ValueError) as error:

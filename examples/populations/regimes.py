@@ -1,4 +1,7 @@
-"""Settings of supervised runs: good ones, slow starters, and twelve faults from mild to strong."""
+"""Settings of supervised runs: good ones, slow starters, and twelve faults from mild to strong.
+
+Two more faults are for runs that no choice has ever looked at; see `UNSEEN_FROM`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,21 @@ from typing import Any
 import numpy as np
 
 GOOD, SLOW = "", "slow warm-up"
+# Runs from this index on have faults that no other run has.
+UNSEEN_FROM = 1_000_000
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is wrong with a run. `fault` is "" for a good one, `severity` from 0 to 1."""
+    """What is wrong with a run. `fault` is "" for a good one, `severity` from 0 to 1.
+
+    `unseen` is whether it is one of the faults that are kept apart.
+    """
 
     fault: str
     slow: bool
     severity: float
+    unseen: bool = False
 
     def hparams(self) -> dict[str, Any]:
         regime = self.fault or (f"good, {SLOW}" if self.slow else "good")
@@ -31,7 +40,8 @@ class Setting:
     """The hyperparameters of a supervised run.
 
     `warmup` and `lr_ramp_epoch` are in epochs; `lr_ramp` is what the learning rate is multiplied
-    by during the epoch that begins there; `depth` counts hidden layers.
+    by during the epoch that begins there; `depth` counts hidden layers; `momentum` is that of SGD,
+    and Adam's first beta.
     """
 
     lr: float
@@ -50,6 +60,8 @@ class Setting:
     init_bias: float = 0.0
     dropout: float = 0.0
     activation: str = "relu"
+    momentum: float = 0.9
+    missing_classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,21 +135,29 @@ FAULTS: dict[str, Change] = {
 }
 
 
+UNSEEN: dict[str, Change] = {
+    "momentum too high": lambda s, f, a, g: {"momentum": round(1 - between((0.01, 0.001), a), 5)},
+    "classes missing": lambda s, f, a, g: {"missing_classes": 1 + round(2 * a)},
+}
+
+
 def truth(seed: int, index: int) -> Truth:
     """The regime of run `index`.
 
     Of each 22 runs, ten are good, a quarter of them slow starters, and twelve have one fault each,
     in an order of their own.
     """
+    severity = round(float(np.random.default_rng((seed, index, 1)).uniform()), 3)
+    if index >= UNSEEN_FROM:
+        return Truth(list(UNSEEN)[index % len(UNSEEN)], False, severity, unseen=True)
     cycle, place = divmod(index, 10 + len(FAULTS))
     slow = 2 + cycle % 2
     regimes = [*FAULTS, *[SLOW] * slow, *[GOOD] * (10 - slow)]
     regime = regimes[np.random.default_rng((seed, cycle)).permutation(len(regimes))[place]]
-    severity = np.random.default_rng((seed, index, 1)).uniform()
     return Truth(
         fault=regime if regime in FAULTS else "",
         slow=regime == SLOW,
-        severity=round(float(severity), 3) if regime in FAULTS else 0.0,
+        severity=severity if regime in FAULTS else 0.0,
     )
 
 
@@ -164,7 +184,7 @@ def draw(family: Family, seed: int, index: int) -> tuple[Setting, Truth]:
     if told.fault:
         if told.fault == "dead ReLUs":
             good = replace(good, activation="relu")
-        changed = FAULTS[told.fault](good, family, told.severity, generator)
+        changed = (FAULTS | UNSEEN)[told.fault](good, family, told.severity, generator)
         return replace(good, **changed), told
     if family.deep and generator.uniform() < 0.2:
         good = replace(good, depth=family.deep, norm="batch")

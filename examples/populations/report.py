@@ -1,4 +1,4 @@
-"""How the runs of each regime came out."""
+"""How the runs of each regime came out, as a table and as labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from repwatch import Registry
 from repwatch.registry import Run
 
 LEAST = 0.02
@@ -36,6 +37,18 @@ def outcome_table(population: str, runs: Sequence[Run]) -> Table:
     for group, least in bounds.items():
         table.add_row(f"bad is below ({group})" if group else "bad is below", "", f"{least:.3f}")
     return table
+
+
+def label(registry: Registry, runs: Sequence[Run]) -> None:
+    """Label runs that have no label yet: good, or bad with the fault as the cause."""
+    for found in _by(runs, "method").values():
+        least = bound(found, found[0].monitor or "outcome")
+        for run in found:
+            if run.label is not None:
+                continue
+            bad = outcome(run, run.monitor or "outcome") < least
+            cause = (run.hparams["truth.fault"] or None) if bad else None
+            registry.label(run, "bad" if bad else "good", cause)
 
 
 def outcome(run: Run, metric: str) -> float:

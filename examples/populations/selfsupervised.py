@@ -91,20 +91,44 @@ class Encoder(Watched):
 
     def loss(self, batch: Any) -> torch.Tensor:
         x = batch[0]
+        other = self._pair(x)
         if self.log_variance is not None:
-            return self._variational(x, self.log_variance)
+            return self._variational(x, other, self.log_variance)
         strength = self.hparams.augmentation
-        a, b = self(torch.cat([augment(x, strength), augment(x, strength)])).chunk(2)
+        a, b = self(torch.cat([augment(x, strength), augment(other, strength)])).chunk(2)
         objective = {"SimCLR": self._simclr, "SimSiam": self._simsiam, "VICReg": self._vicreg}
         return objective[self.hparams.method](a, b)
 
-    def _variational(self, x: torch.Tensor, log_variance: nn.Linear) -> torch.Tensor:
+    def _pair(self, x: torch.Tensor) -> torch.Tensor:
+        """The images that these are paired with: themselves, but for a share of wrong ones."""
+        share = self.hparams.get("wrong_pairs", 0.0)
+        if not share:
+            return x
+        wrong = torch.rand(len(x)) < share
+        paired = x.clone()
+        paired[wrong] = x.roll(1, 0)[wrong]
+        return paired
+
+    def parts(self) -> Any:
+        """All parameters, or the encoder's with a learning rate of their own."""
+        if "encoder_lr" not in self.hparams:
+            return self.parameters()
+        names = ("hidden1.", "hidden2.", "code.", "log_variance.")
+        named = list(self.named_parameters())
+        encoder = [parameter for name, parameter in named if name.startswith(names)]
+        others = [parameter for name, parameter in named if not name.startswith(names)]
+        rate = self.hparams.lr * self.hparams.encoder_lr
+        return [{"params": others}, {"params": encoder, "lr": rate}]
+
+    def _variational(
+        self, x: torch.Tensor, target: torch.Tensor, log_variance: nn.Linear
+    ) -> torch.Tensor:
         """Minus the evidence lower bound for each image, the divergence weighted by beta."""
         hidden = self.hidden2(self.hidden1(x.flatten(1)))
         mean, spread = self.code(hidden), log_variance(hidden)
         sample = mean + (0.5 * spread).exp() * torch.randn_like(mean)
         rebuilt = functional.binary_cross_entropy_with_logits(
-            self.head(sample), x.flatten(1), reduction="none"
+            self.head(sample), target.flatten(1), reduction="none"
         )
         divergence = 0.5 * (mean**2 + spread.exp() - spread - 1).sum(1)
         return (rebuilt.sum(1) + self.hparams.beta * divergence).mean()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from populations.regimes import Truth, between
+from populations.regimes import UNSEEN_FROM, Truth, between
 
 METHODS = ("SimCLR", "SimSiam", "VICReg", "VAE")
 
@@ -70,6 +70,10 @@ FAULTS: dict[str, dict[str, Change]] = {
         "beta too high": lambda s, a: {"beta": between((10, 100), a)},
     },
 }
+UNSEEN: dict[str, Change] = {
+    "wrong pairs": lambda s, a: {"wrong_pairs": between((0.3, 1.0), a)},
+    "encoder frozen": lambda s, a: {"encoder_lr": round(0.01 * (1 - a), 4)},
+}
 PAIRS = [(method, fault) for method in METHODS for fault in FAULTS[method]]
 
 
@@ -109,6 +113,8 @@ def draw(recipe: Recipe, seed: int, index: int) -> tuple[Setting, Truth]:
     """
     turn = index // 2
     generator = np.random.default_rng((seed, index, 2))
+    if index >= UNSEEN_FROM:
+        return _draw_unseen(recipe, index - UNSEEN_FROM, generator)
     if index % 2 == 0:
         return good(recipe, METHODS[turn % len(METHODS)], generator), Truth("", False, 0.0)
     cycle, place = divmod(turn, len(PAIRS))
@@ -117,3 +123,14 @@ def draw(recipe: Recipe, seed: int, index: int) -> tuple[Setting, Truth]:
     severity = round(float(generator.uniform()), 3)
     setting = good(recipe, method, generator)
     return setting | FAULTS[method][fault](setting, severity), Truth(fault, False, severity)
+
+
+def _draw_unseen(
+    recipe: Recipe, number: int, generator: np.random.Generator
+) -> tuple[Setting, Truth]:
+    """One of the faults that are kept apart, by turns of the methods and of the faults."""
+    turn, which = divmod(number, len(UNSEEN))
+    fault = list(UNSEEN)[which]
+    severity = round(float(generator.uniform()), 3)
+    setting = good(recipe, METHODS[turn % len(METHODS)], generator)
+    return setting | UNSEEN[fault](setting, severity), Truth(fault, False, severity, unseen=True)

@@ -169,6 +169,8 @@ def train(
     wrong = torch.rand(len(labels)) < setting.label_noise
     labels[wrong] = torch.randint(data.classes, (int(wrong.sum()),))
     inputs = data.inputs[: setting.train_size]
+    there = labels >= setting.missing_classes
+    inputs, labels = inputs[there], labels[there]
     batches = Batches(inputs, labels, size=setting.batch_size, length=steps, seed=index)
     fit(
         name,

@@ -64,10 +64,16 @@ class Watched(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         h = self.hparams
         kind = {"Adam": torch.optim.Adam, "SGD": torch.optim.SGD}[h.optimizer]
-        options = {"momentum": 0.9} if h.optimizer == "SGD" else {}
-        optimizer = kind(self.parameters(), lr=h.lr, weight_decay=h.weight_decay, **options)
+        momentum = h.get("momentum", 0.9)
+        options = {"momentum": momentum} if h.optimizer == "SGD" else {"betas": (momentum, 0.999)}
+        parts = self.parts()
+        optimizer = kind(parts, lr=h.lr, weight_decay=h.weight_decay, **options)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def parts(self) -> Any:
+        """The parameters, or groups of them, as an optimizer takes them."""
+        return self.parameters()
 
     def _rate(self, step: int) -> float:
         """The learning rate at a step as a multiple of `lr`: warmed up, or ramped up late."""

@@ -4,9 +4,10 @@ repwatch demo | runs | show | label | suggest-labels | check | backtest | map | 
 directions | atlas | export | import | prune | doctor, each with --help, those that read and tell
 with --json.
 
-drift.py      check, backtest            directions.py  directions
-landmarks.py  label, suggest-labels      upkeep.py      export, import, prune, doctor
+drift.py      check, backtest            holdout.py     what backtest prints of a hold-out
+landmarks.py  label, suggest-labels      directions.py  directions
 terminal.py   printing, options, opening the registry
+upkeep.py     export, import, prune, doctor
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
+from repwatch.cli.holdout import parse_where, print_hold_out
 from repwatch.cli.terminal import (
     JsonOption,
     ProbeOption,
@@ -23,7 +24,7 @@ from repwatch.cli.terminal import (
 from repwatch.errors import DriftError, RegistryUnwritableError
 
 if TYPE_CHECKING:
-    from repwatch.drift import Assessment, Backtest, Calibration
+    from repwatch.drift import Assessment, Backtest, Calibration, HoldOut
     from repwatch.registry import Registry
 
 __all__ = ["backtest", "check"]
@@ -35,6 +36,25 @@ FalseAlarmsOption = Annotated[
 GroupOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="A hyperparameter that tells kinds of training apart, such as method."),
+]
+HoldOutOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="Landmarks that are missing beside the run itself: those of its cause, of its group "
+        "(a kind of training, see --group), the bad-of-group, or those that --where marks: where."
+    ),
+]
+WhereOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="NAME=VALUE of a hyperparameter: these runs are told apart."),
+]
+GoodOption = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Keep so many good landmarks, by a draw, and bad ones in proportion."),
+]
+RoundsOption = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="How often all is done, each time with other draws."),
 ]
 
 
@@ -124,13 +144,22 @@ def backtest(
     false_alarms: FalseAlarmsOption = 0.05,
     folds: Annotated[int, typer.Option(help="Parts of the cross-validation over runs.")] = 5,
     group: GroupOption = None,
+    hold_out: HoldOutOption = None,
+    where: WhereOption = None,
+    good: GoodOption = None,
+    rounds: RoundsOption = None,
     probe: ProbeOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what a flag is worth here: each landmark judged by a detector that has not seen it."""
+    """Tell what a flag is worth here: each landmark judged by a detector that has not seen it.
+
+    With --hold-out, --where, --good or --rounds it tells what it is worth where landmarks are
+    missing, and for runs of a kind.
+    """
     from repwatch import drift
 
+    marked = parse_where(where)
     opened = _open(registry)
     runs = opened.runs()
     if not runs:
@@ -140,18 +169,31 @@ def backtest(
     histories = [drift.read_histories(opened, [run])[0] for run in reading]
     with counted(errors, transient=True) as bar:
         task = bar.add_task("Training detectors", total=folds)
-        found = drift.backtest(
-            histories,
-            folds=folds,
-            false_alarms=false_alarms,
-            group=group,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        settings: dict[str, Any] = {
+            "folds": folds,
+            "false_alarms": false_alarms,
+            "group": group,
+            "progress": lambda done, total: bar.update(task, completed=done, total=total),
+        }
+        found: Backtest | HoldOut
+        if hold_out or marked or good or rounds:
+            found = drift.backtest_without(
+                histories,
+                hold_out or "run",
+                where=marked,
+                good=good,
+                rounds=rounds or 1,
+                **settings,
+            )
+        else:
+            found = drift.backtest(histories, **settings)
     if as_json:
         print_json(asdict(found))
-        return
-    _print(found, false_alarms)
-    _tell_cost(opened, landmarks[0].probe)
+    elif isinstance(found, drift.HoldOut):
+        print_hold_out(found, false_alarms)
+    else:
+        _print(found, false_alarms)
+        _tell_cost(opened, landmarks[0].probe)
 
 
 def _print(found: Backtest, false_alarms: float) -> None:

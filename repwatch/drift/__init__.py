@@ -3,7 +3,7 @@
     registry --features--> History --stage, at each checkpoint--> score --detector--> Assessment
 
 Alarms come from the RDMs and the curves, never from positions on a map. `backtest` says on the
-user's own runs what a flag is worth.
+user's own runs what a flag is worth, `backtest_without` where landmarks are missing.
 """
 
 from __future__ import annotations
@@ -19,20 +19,26 @@ from repwatch.drift.features import (
     has_labels,
     read_histories,
 )
+from repwatch.drift.holdout import HOLD_OUTS, Did, HoldOut, Row, backtest_without
 from repwatch.drift.points import OddPoint
 
 __all__ = [
     "FEWEST_GOOD",
+    "HOLD_OUTS",
     "Assessment",
     "Backtest",
     "Calibration",
     "Checkpoint",
+    "Did",
     "DriftDetector",
     "History",
+    "HoldOut",
     "Near",
     "OddPoint",
     "Reader",
+    "Row",
     "backtest",
+    "backtest_without",
     "has_labels",
     "read_histories",
 ]

@@ -19,9 +19,10 @@ from repwatch.drift.stage import SIGNALS
 from repwatch.errors import DriftError
 from repwatch.rdm import Float64
 
-__all__ = ["Backtest", "Method", "backtest"]
+__all__ = ["METHODS", "Backtest", "Method", "backtest"]
 
-_METHODS = {
+# RepWatch and its opponents, by the signals that each goes by.
+METHODS = {
     "RepWatch": SIGNALS,
     "curves": ("curves",),
     "loss": ("loss",),
@@ -133,13 +134,13 @@ def backtest(
     checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
     fold = _deal(landmarks, folds, seed)
     tallies = {
-        name: _Tally.empty(len(landmarks), len(checkpoints)) for name in (*_METHODS, "median rule")
+        name: _Tally.empty(len(landmarks), len(checkpoints)) for name in (*METHODS, "median rule")
     }
     for part in range(folds):
         progress(part, folds)
         known = [one for one, at in zip(landmarks, fold, strict=True) if at != part]
         whole = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
-        detectors = {name: whole.only(signals) for name, signals in _METHODS.items()}
+        detectors = {name: whole.only(signals) for name, signals in METHODS.items()}
         for row in np.flatnonzero(fold == part).tolist():
             for name, detector in detectors.items():
                 _judge(detector, landmarks[row], checkpoints, tallies[name], row)
