@@ -42,7 +42,7 @@ def history(
             )
         }
     steps = dict(zip(CHECKPOINTS, (0, 10, 30, 100), strict=True))
-    return History(run, steps, curves, shapes, ("early", "late"))
+    return History(run, steps, curves, shapes, layers=("early", "late"))
 
 
 def population(template: Run, good: int, bad: int, seed: int = 0) -> list[History]:
