@@ -83,7 +83,7 @@ def population(template: Run) -> list[History]:
 def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[History], list[History]]]:
     """The landmarks of each detector that is made, and whom it judges."""
     seen: list[tuple[list[History], list[History]]] = []
-    made = holdout._detectors
+    made = holdout.rivals
     judge: Callable[..., None] = holdout._judge
 
     def spy(landmarks: list[History], **settings: object) -> dict[str, DriftDetector]:
@@ -95,7 +95,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[History], list[His
             seen[-1][1].append(one)
         judge(detector, one, *rest)
 
-    monkeypatch.setattr(holdout, "_detectors", spy)
+    monkeypatch.setattr(holdout, "rivals", spy)
     monkeypatch.setattr(holdout, "_judge", watch)
     return seen
 

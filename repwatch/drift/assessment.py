@@ -10,7 +10,8 @@ from typing import Any
 
 from repwatch.drift.features import RATES, Checkpoint, History
 from repwatch.drift.points import OddPoint
-from repwatch.drift.settings import as_number, is_setting
+from repwatch.drift.settings import as_number
+from repwatch.registry.causes import is_setting
 
 __all__ = ["Assessment", "Near", "advise", "settings_then"]
 

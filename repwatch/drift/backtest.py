@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repwatch.drift.calibration import Calibration, calibration
-from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
+from repwatch.drift.detector import DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
+from repwatch.drift.parts import check_folds, deal, outcomes_of
+from repwatch.drift.ranking import auroc, gain
 from repwatch.drift.stage import SIGNALS
-from repwatch.errors import DriftError
 from repwatch.rdm import Float64
 
-__all__ = ["METHODS", "Backtest", "Method", "backtest"]
+__all__ = ["METHODS", "Backtest", "Method", "backtest", "rivals"]
 
 # RepWatch and its opponents, by the signals that each goes by.
 METHODS = {
@@ -123,24 +125,16 @@ def backtest(
         DriftError: Fewer than 10 good or 3 bad landmarks, or too few folds.
     """
     bad = np.array([one.run.label == "bad" for one in landmarks], dtype=np.bool_)
-    good = int((~bad).sum())
-    if good < 2 * FEWEST_GOOD or bad.sum() < 3:
-        raise DriftError(
-            f"Expected at least {2 * FEWEST_GOOD} good and 3 bad landmarks to test on, but got "
-            f"{good} and {int(bad.sum())}. Label more runs (`repwatch suggest-labels`)."
-        )
-    if not 2 <= folds <= len(landmarks):
-        raise DriftError(f"Expected 2 to {len(landmarks)} folds, but got {folds}.")
+    check_folds(bad, folds)
     checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
-    fold = _deal(landmarks, folds, seed)
+    fold = deal(outcomes_of(landmarks), folds, np.random.default_rng(seed))
     tallies = {
         name: _Tally.empty(len(landmarks), len(checkpoints)) for name in (*METHODS, "median rule")
     }
     for part in range(folds):
         progress(part, folds)
         known = [one for one, at in zip(landmarks, fold, strict=True) if at != part]
-        whole = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
-        detectors = {name: whole.only(signals) for name, signals in METHODS.items()}
+        detectors = rivals(known, false_alarms=false_alarms, group=group, seed=seed)
         for row in np.flatnonzero(fold == part).tolist():
             for name, detector in detectors.items():
                 _judge(detector, landmarks[row], checkpoints, tallies[name], row)
@@ -154,18 +148,13 @@ def backtest(
     lead = _lead(own.flagged[bad], tallies["loss"].flagged[bad])
     kept = [calibration(column, bad) for column in own.p_bad.T]
     overall = calibration(own.p_bad.ravel(), np.repeat(bad, len(checkpoints)))
-    return Backtest(checkpoints, good, int(bad.sum()), methods, lead, kept, overall)
+    return Backtest(checkpoints, int((~bad).sum()), int(bad.sum()), methods, lead, kept, overall)
 
 
-def _deal(landmarks: Sequence[History], folds: int, seed: int) -> NDArray[np.intp]:
-    """A fold for each run: runs of one outcome are dealt out like cards."""
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(landmarks))
-    key = [(str(landmarks[k].run.label), str(landmarks[k].run.cause)) for k in order]
-    sorted_order = [int(order[k]) for k in sorted(range(len(order)), key=lambda k: key[k])]
-    fold = np.empty(len(landmarks), dtype=np.intp)
-    fold[sorted_order] = np.arange(len(landmarks)) % folds
-    return fold
+def rivals(known: Sequence[History], **settings: Any) -> dict[str, DriftDetector]:
+    """RepWatch and its opponents, with the same landmarks; `settings` are those of the detector."""
+    whole = DriftDetector(known, **settings)
+    return {name: whole.only(signals) for name, signals in METHODS.items()}
 
 
 def _judge(
@@ -223,42 +212,22 @@ def _method(
     seed: int,
 ) -> Method:
     by_then = np.maximum.accumulate(tally.flagged, axis=1)
-    auroc, gain = [], []
+    ranked, gains = [], []
     if np.isfinite(tally.scores).any():
-        auroc = [_auroc(column, bad) for column in tally.scores.T]
-        gain = [_gain(a, b, bad, seed) for a, b in zip(tally.scores.T, twin.T, strict=True)]
+        ranked = [auroc(column, bad, ~bad) for column in tally.scores.T]
+        gains = [
+            gain(a[None], b[None], bad, draws=_BOOTSTRAPS, seed=seed)
+            for a, b in zip(tally.scores.T, twin.T, strict=True)
+        ]
     tops = [_share(ranks[caused] < most) for ranks in tally.ranks for most in (1, 3)]
     found, false_alarms = by_then[bad].mean(0).tolist(), by_then[~bad].mean(0).tolist()
-    return Method(name, auroc, gain, found, false_alarms, *tops)
+    return Method(name, ranked, gains, found, false_alarms, *tops)
 
 
 def _share(hits: NDArray[np.bool_]) -> list[float]:
     """Share of the rows, by column; nothing without rows."""
     shares: list[float] = hits.mean(0).tolist() if len(hits) else []
     return shares
-
-
-def _auroc(scores: Float64, bad: NDArray[np.bool_]) -> float:
-    """Share of pairs (bad, good) in which the bad run has the larger score; ties count half."""
-    known = np.isfinite(scores)
-    worse, better = scores[known & bad], scores[known & ~bad]
-    if not len(worse) or not len(better):
-        return float("nan")
-    above = (worse[:, None] > better).mean()
-    return float(above + (worse[:, None] == better).mean() / 2)
-
-
-def _gain(
-    scores: Float64, twin: Float64, bad: NDArray[np.bool_], seed: int
-) -> tuple[float, float, float]:
-    """AUROC above the twin's, and its 95 % interval by bootstrap over runs."""
-    generator = np.random.default_rng(seed)
-    found = []
-    for _ in range(_BOOTSTRAPS):
-        take = generator.integers(len(bad), size=len(bad))
-        found.append(_auroc(scores[take], bad[take]) - _auroc(twin[take], bad[take]))
-    low, high = np.nanquantile(found, [0.025, 0.975])
-    return _auroc(scores, bad) - _auroc(twin, bad), float(low), float(high)
 
 
 def _lead(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.backtest import METHODS
+from repwatch.drift.backtest import METHODS, rivals
 from repwatch.drift.detector import DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
 from repwatch.drift.parts import HOLD_OUTS, Part, Rows, check, kinds_of, mark, plan
+from repwatch.drift.ranking import auroc, gain
 from repwatch.rdm import Float64
 
 __all__ = ["HOLD_OUTS", "Did", "HoldOut", "Row", "backtest_without"]
@@ -125,7 +126,7 @@ def backtest_without(
         DriftError: Too few landmarks, causes, groups or folds, or no run that `where` marks.
     """
     bad = np.array([one.run.label == "bad" for one in landmarks], dtype=np.bool_)
-    check(landmarks, bad, hold_out, folds, good, rounds)
+    check(bad, hold_out, folds, good, rounds)
     marked = None if where is None else mark(landmarks, *where)
     kinds = kinds_of(landmarks, hold_out, group, marked)
     checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
@@ -144,7 +145,20 @@ def backtest_without(
         for name, rows in picked.items()
     ]
     own = said["RepWatch"].scores
-    above = {name: _gains(own, said[name].scores, bad, strata, seed) for name in ("curves", "loss")}
+    above = {
+        name: [
+            gain(
+                own[:, :, k],
+                said[name].scores[:, :, k],
+                bad,
+                draws=_BOOTSTRAPS,
+                seed=seed,
+                strata=strata,
+            )
+            for k in range(len(checkpoints))
+        ]
+        for name in ("curves", "loss")
+    }
     known = [part.known for parts in plans for part in parts]
     counts = [min(int((bad[rows] == kind).sum()) for rows in known) for kind in (False, True)]
     return HoldOut(hold_out, checkpoints, counts[0], counts[1], rounds, rows, above)
@@ -169,18 +183,12 @@ def _judge_all(
         for part in parts:
             progress(done, total)
             known = [landmarks[row] for row in part.known]
-            for name, detector in _detectors(known, seed=seed + k, **settings).items():
+            for name, detector in rivals(known, seed=seed + k, **settings).items():
                 for row in part.judged:
                     _judge(detector, landmarks[row], checkpoints, said[name], (k, int(row)))
             done += 1
     progress(total, total)
     return said
-
-
-def _detectors(known: Sequence[History], **settings: Any) -> dict[str, DriftDetector]:
-    """RepWatch and its opponents, with the same landmarks."""
-    whole = DriftDetector(known, **settings)
-    return {name: whole.only(signals) for name, signals in METHODS.items()}
 
 
 def _judge(
@@ -248,7 +256,7 @@ def _tell(name: str, said: _Said, bad: Rows, strata: NDArray[Any], rows: Rows) -
     flagged = np.maximum.accumulate(said.flagged, axis=2)
     found = {
         "auroc": np.array(
-            [[_auroc(c, bad & rows, ~bad, strata) for c in one.T] for one in said.scores]
+            [[auroc(c, bad & rows, ~bad, strata) for c in one.T] for one in said.scores]
         ),
         "found": _share(flagged, bad & rows),
         "false_alarms": _share(flagged, ~bad & rows),
@@ -257,9 +265,9 @@ def _tell(name: str, said: _Said, bad: Rows, strata: NDArray[Any], rows: Rows) -
         _share(flagged & (said.why == why), bad & rows).mean(0).tolist()
         for why in (_UNLIKE, _GUARD)
     ]
-    auroc, flags, false = (values.mean(0).tolist() for values in found.values())
+    areas, flags, false = (values.mean(0).tolist() for values in found.values())
     spread = {key: values.std(0).tolist() for key, values in found.items()}
-    return Did(name, auroc, flags, false, reasons[0], reasons[1], spread)
+    return Did(name, areas, flags, false, reasons[0], reasons[1], spread)
 
 
 def _share(flags: NDArray[np.bool_], rows: Rows) -> Float64:
@@ -268,40 +276,3 @@ def _share(flags: NDArray[np.bool_], rows: Rows) -> Float64:
         return np.full((len(flags), flags.shape[2]), np.nan)
     share: Float64 = flags[:, rows].mean(1)
     return share
-
-
-def _auroc(scores: Float64, worse: Rows, better: Rows, strata: NDArray[Any]) -> float:
-    """Share of pairs, within a stratum, whose bad run has the larger score; ties count half."""
-    known = np.isfinite(scores)
-    won, pairs = 0.0, 0
-    for stratum in np.unique(strata):
-        own = known & (strata == stratum)
-        low, high = np.sort(scores[own & better]), scores[own & worse]
-        below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
-        won += float(below.sum()) / 2
-        pairs += len(low) * len(high)
-    return won / pairs if pairs else float("nan")
-
-
-def _gains(
-    own: Float64, other: Float64, bad: Rows, strata: NDArray[Any], seed: int
-) -> list[tuple[float, float, float]]:
-    """AUROC above the other's in the mean over rounds, and its interval by bootstrap over runs."""
-    generator = np.random.default_rng(seed)
-    takes = [np.arange(len(bad))]
-    takes += [generator.integers(len(bad), size=len(bad)) for _ in range(_BOOTSTRAPS)]
-    gains = []
-    for k in range(own.shape[2]):
-        found = [
-            np.mean(
-                [
-                    _auroc(a[take], bad[take], ~bad[take], strata[take])
-                    - _auroc(b[take], bad[take], ~bad[take], strata[take])
-                    for a, b in zip(own[:, :, k], other[:, :, k], strict=True)
-                ]
-            )
-            for take in takes
-        ]
-        low, high = np.nanquantile(found[1:], [0.025, 0.975])
-        gains.append((float(found[0]), float(low), float(high)))
-    return gains

@@ -1,4 +1,4 @@
-"""Which runs are landmarks, and which are judged by them, where something is held out."""
+"""Which runs are landmarks, and which are judged by them, in a backtest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from repwatch.drift.detector import FEWEST_GOOD
 from repwatch.drift.features import History
 from repwatch.errors import DriftError
 
-__all__ = ["HOLD_OUTS", "Part", "Rows", "check", "kinds_of", "mark", "plan"]
+__all__ = [
+    "HOLD_OUTS",
+    "Part",
+    "Rows",
+    "check",
+    "check_folds",
+    "deal",
+    "kinds_of",
+    "mark",
+    "outcomes_of",
+    "plan",
+]
 
 HOLD_OUTS = ("run", "cause", "group", "bad-of-group", "where")
 
@@ -26,30 +37,51 @@ class Part(NamedTuple):
     judged: NDArray[np.intp]
 
 
-def check(
-    landmarks: Sequence[History],
-    bad: Rows,
-    hold_out: str,
-    folds: int,
-    good: int | None,
-    rounds: int,
-) -> None:
-    if hold_out not in HOLD_OUTS:
-        raise DriftError(f"Expected one of {', '.join(HOLD_OUTS)} to hold out, but got {hold_out}.")
-    there = int((~bad).sum())
-    if there < 2 * FEWEST_GOOD or bad.sum() < 3:
+def check_folds(bad: Rows, folds: int) -> None:
+    """Refuse what cannot be tested on. Raises DriftError.
+
+    Args:
+        bad: Of each landmark, whether it is a bad one.
+        folds: Parts of the cross-validation.
+    """
+    good = int((~bad).sum())
+    if good < 2 * FEWEST_GOOD or bad.sum() < 3:
         raise DriftError(
             f"Expected at least {2 * FEWEST_GOOD} good and 3 bad landmarks to test on, but got "
-            f"{there} and {int(bad.sum())}. Label more runs (`repwatch suggest-labels`)."
+            f"{good} and {int(bad.sum())}. Label more runs (`repwatch suggest-labels`)."
         )
-    if not 2 <= folds <= len(landmarks):
-        raise DriftError(f"Expected 2 to {len(landmarks)} folds, but got {folds}.")
+    if not 2 <= folds <= len(bad):
+        raise DriftError(f"Expected 2 to {len(bad)} folds, but got {folds}.")
+
+
+def check(bad: Rows, hold_out: str, folds: int, good: int | None, rounds: int) -> None:
+    """Refuse what cannot be held out, besides what `check_folds` refuses. Raises DriftError."""
+    if hold_out not in HOLD_OUTS:
+        raise DriftError(f"Expected one of {', '.join(HOLD_OUTS)} to hold out, but got {hold_out}.")
+    check_folds(bad, folds)
+    there = int((~bad).sum())
     if good is not None and not FEWEST_GOOD <= good <= there:
         raise DriftError(
             f"Expected {FEWEST_GOOD} to {there} good landmarks to keep, but got {good}."
         )
     if rounds < 1:
         raise DriftError(f"Expected 1 round or more, but got {rounds}.")
+
+
+def outcomes_of(landmarks: Sequence[History]) -> NDArray[np.str_]:
+    """Label and cause of each run, as one word."""
+    return np.array([f"{one.run.label} {one.run.cause}" for one in landmarks])
+
+
+def deal(
+    outcomes: NDArray[np.str_], folds: int, generator: np.random.Generator
+) -> NDArray[np.intp]:
+    """A fold for each run: runs of one outcome are dealt out like cards."""
+    order = generator.permutation(len(outcomes))
+    order = order[np.argsort(outcomes[order], kind="stable")]
+    fold = np.empty(len(outcomes), dtype=np.intp)
+    fold[order] = np.arange(len(outcomes)) % folds
+    return fold
 
 
 def mark(landmarks: Sequence[History], name: str, value: str) -> Rows:
@@ -100,14 +132,14 @@ def plan(
 ) -> list[Part]:
     """Parts in which every run is judged once, by landmarks that lack what is held out."""
     generator = np.random.default_rng(seed)
-    outcomes = np.array([f"{one.run.label} {one.run.cause}" for one in landmarks])
+    outcomes = outcomes_of(landmarks)
     bad = np.array([one.run.label == "bad" for one in landmarks], dtype=np.bool_)
     everyone = np.ones(len(bad), dtype=np.bool_)
     fold = np.full(len(bad), folds)
     by_kind = {"cause": bad, "bad-of-group": bad, "group": everyone}.get(hold_out)
     if by_kind is None:
         rest = kinds == ""
-        fold[rest] = _deal(outcomes[rest], folds, generator)
+        fold[rest] = deal(outcomes[rest], folds, generator)
     else:
         names, found = np.unique(kinds[by_kind], return_inverse=True)
         if len(names) < 2:
@@ -116,7 +148,7 @@ def plan(
                 f"{len(names)}: {', '.join(map(repr, names.tolist()))}."
             )
         fold[by_kind] = found
-        fold[~by_kind] = _deal(outcomes[~by_kind], len(names), generator)
+        fold[~by_kind] = deal(outcomes[~by_kind], len(names), generator)
     # What `where` marks is no landmark in any part.
     usable = fold < folds if hold_out == "where" else everyone
     return [
@@ -124,17 +156,6 @@ def plan(
         for k in range(int(fold.max()) + 1)
         if len(rows := np.flatnonzero(fold == k))
     ]
-
-
-def _deal(
-    outcomes: NDArray[np.str_], folds: int, generator: np.random.Generator
-) -> NDArray[np.intp]:
-    """A fold for each run: runs of one outcome are dealt out like cards."""
-    order = generator.permutation(len(outcomes))
-    order = order[np.argsort(outcomes[order], kind="stable")]
-    fold = np.empty(len(outcomes), dtype=np.intp)
-    fold[order] = np.arange(len(outcomes)) % folds
-    return fold
 
 
 def _thin(

@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 
 from repwatch.drift.trees import Walk
 from repwatch.rdm import Float64
+from repwatch.registry.causes import is_number, is_setting
 
-__all__ = ["Settings", "as_number", "combine", "is_setting"]
+__all__ = ["Settings", "as_number", "combine"]
 
-# Hyperparameters that say where a run came from, or what became of it, and not how it was trained.
-_NOT_SETTINGS = ("data.", "truth.")
-_SEEDS = ("seed", "random_state")
 _FEWEST = 3
 _LOG_FROM = 10.0
 _TREES = 200
@@ -37,17 +35,9 @@ _EXPLAINED = 0.5
 _COVERED = 0.8
 
 
-def is_setting(name: str) -> bool:
-    """Whether a hyperparameter can be a cause."""
-    tail = name.rsplit(".", 1)[-1].lower()
-    return not name.startswith(_NOT_SETTINGS) and not tail.endswith(_SEEDS)
-
-
 def as_number(value: Any) -> float | None:
     """The value as a finite number; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if is_number(value) else None
 
 
 def _as_word(value: Any) -> str | None:

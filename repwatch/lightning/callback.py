@@ -22,6 +22,7 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry
 from repwatch.registry.records import EndStatus
 from repwatch.watcher import Schedule, Throttle
+from repwatch.watcher.outcome import check_auto_label
 
 __all__ = ["RepWatch"]
 
@@ -163,11 +164,7 @@ class RepWatch:
         self.false_alarms = false_alarms
         self.draw_map = draw_map
         self.group = group
-        if auto_label and monitor is None:
-            raise ConfigurationError(
-                "Expected `monitor` beside auto_label=True, the metric that says how good a run "
-                'is, such as monitor="val_loss".'
-            )
+        check_auto_label(auto_label, monitor)
         self.auto_label = auto_label
         self.run_id: str | None = None
         self.flags: list[Flag] = []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from repwatch.registry.records import Run
 
-__all__ = ["Way", "find_cause", "find_ways"]
+__all__ = ["Way", "find_cause", "find_ways", "is_number", "is_setting"]
 
 _IGNORED = ("truth.", "data.")
 _OWN = ("optimizer", "scheduler", "trainer", "model")
@@ -47,7 +47,7 @@ class Way(NamedTuple):
 def find_ways(runs: Sequence[Run], good: Sequence[Run]) -> list[Way]:
     """The hyperparameters that vary among the runs, each once, those without a prefix first."""
     ways: list[Way] = []
-    names = {name for run in runs for name in run.hparams if _may_be_cause(name)}
+    names = {name for run in runs for name in run.hparams if is_setting(name)}
     for name in sorted(names, key=lambda name: ("." in name, name)):
         values = {run.id: run.hparams[name] for run in runs if _usable(run.hparams.get(name))}
         if len(set(map(_key, values.values()))) < 2:
@@ -56,7 +56,7 @@ def find_ways(runs: Sequence[Run], good: Sequence[Run]) -> list[Way]:
         if any(_tail(way.name) == tail and _agree(way.values, values) for way in ways):
             continue
         having = [run for run in good if run.id in values]
-        numeric = all(_is_number(value) for value in values.values())
+        numeric = all(is_number(value) for value in values.values())
         if not numeric and 2 * len({_key(values[run.id]) for run in having}) > len(having) + 1:
             continue
         log = numeric and min(values.values()) > 0
@@ -112,7 +112,8 @@ def _excess(run: Run, way: Way) -> tuple[float, float, float]:
     return low, high, excess / max(top - bottom, narrowest) if excess else 0.0
 
 
-def _may_be_cause(name: str) -> bool:
+def is_setting(name: str) -> bool:
+    """Whether a hyperparameter can be a cause: it is no seed, and not what came of the data."""
     return not name.startswith(_IGNORED) and not _tail(name).lower().endswith(_SEEDS)
 
 
@@ -134,13 +135,13 @@ def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _usable(value: Any) -> bool:
     is_word = isinstance(value, str) and len(value) <= _LONGEST_WORD
-    return is_word or isinstance(value, bool) or _is_number(value)
+    return is_word or isinstance(value, bool) or is_number(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether the value is a finite number that a float can hold."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and -sys.float_info.max <= value <= sys.float_info.max
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def _key(value: Any) -> tuple[bool, Any]:

@@ -125,7 +125,7 @@ def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
     ids = [
         row["id"] for row in _read(source, SnapshotRow, SnapshotRow.run_id == run_id, only=("id",))
     ]
-    points = run_points(source, run["probe"])
+    points = _count_points(source, run["probe"])
 
     def write(connection: Connection) -> str | None:
         serialize(connection)
@@ -147,7 +147,7 @@ def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
     return target.write(write)
 
 
-def run_points(source: Database, fingerprint: str) -> int:
+def _count_points(source: Database, fingerprint: str) -> int:
     """How many probe points a probe set has."""
     found = _read(source, ProbeSetRow, ProbeSetRow.fingerprint == fingerprint, only=("points",))
     return int(found[0]["points"])

@@ -27,6 +27,7 @@ from repwatch.scene import (
     pack_views,
     take_excerpts,
 )
+from repwatch.space import sketch_rows
 from repwatch.watcher import SMALLEST, MapSettings
 
 if TYPE_CHECKING:
@@ -186,8 +187,7 @@ class _Reading:
         trajectory["views"] = pack_views(make_views(rdms))
         trajectory["excerpts"] = pack_excerpts(take_excerpts(rdms, points))
         for distance in self._unstored:
-            rows = similarity.sketches(similarity.vectors(rdms, distance))
-            self._rows.keep(members, rows, distance)
+            self._rows.keep(members, sketch_rows(rdms, distance), distance)
         last: NDArray[np.float32] = rdms[-1]
         return last
 

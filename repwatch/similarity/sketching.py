@@ -138,18 +138,18 @@ def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
             "use the full RDMs (exact=True)."
         )
     values = np.array(stack, dtype=np.float32)
-    size = _norms(values)
+    size = row_norms(values)
     if name == "euclidean":
         return values
     if name == "pearson":
         values[:, 0] = 0
-    norms = _norms(values)
+    norms = row_norms(values)
     norms[~(norms > 1e-6 * size)] = np.nan
     unit: Float32 = (values / norms[:, None]).astype(np.float32)
     return unit
 
 
-def _norms(values: Float32) -> Float64:
+def row_norms(values: NDArray[Any]) -> Float64:
     """(k,) in float64: the squares of a run that explodes leave float32's range."""
     squares: Float64 = np.einsum("ij,ij->i", values, values, dtype=np.float64)
     return np.sqrt(squares)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from repwatch.space.methods import METHODS
 from repwatch.space.placement import Nearest, Placed, Placement, placement_agreement
 from repwatch.space.representation_space import RepresentationSpace
-from repwatch.space.snapshots import Snapshot, read_rows, select
+from repwatch.space.snapshots import Snapshot, read_rows, select, sketch_rows
 from repwatch.space.tsne import fit_tsne
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "placement_agreement",
     "read_rows",
     "select",
+    "sketch_rows",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from repwatch import rdm, similarity
 from repwatch.errors import ConfigurationError, DivergedRDMError, ProbeMismatchError, SpaceError
+from repwatch.similarity.sketching import row_norms
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -132,8 +133,7 @@ def read_vectors(
     else:
         values = stack.astype(np.float32, copy=False)
     # A norm that is NaN compares as false.
-    norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-    fine: NDArray[np.bool_] = np.asarray((norms < _EXPLODED) & (values.shape[1] > 0))
+    fine: NDArray[np.bool_] = np.asarray((row_norms(values) < _EXPLODED) & (values.shape[1] > 0))
     return Read(
         [snapshot for snapshot, good in zip(snapshots, fine, strict=True) if good],
         values if fine.all() else values[fine],
@@ -156,9 +156,13 @@ def read_rows(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
     out = np.empty((len(snapshots), similarity.SKETCH_LENGTH), dtype=np.float32)
     for start in range(0, len(snapshots), _BLOCK):
         block = snapshots[start : start + _BLOCK]
-        vectors = similarity.vectors(_rows(block, exact=True), distance)
-        out[start : start + _BLOCK] = similarity.sketches(vectors)
+        out[start : start + _BLOCK] = sketch_rows(_rows(block, exact=True), distance)
     return out
+
+
+def sketch_rows(rdms: NDArray[Any], distance: str) -> NDArray[Any]:
+    """(k, 1024) sketches of the distance's own vectors of RDMs (k, m); NaN rows stay NaN."""
+    return similarity.sketches(similarity.vectors(rdms, distance))
 
 
 def _rows(snapshots: Sequence[Snapshot], *, exact: bool) -> NDArray[Any]:

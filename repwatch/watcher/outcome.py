@@ -6,7 +6,16 @@ from repwatch.errors import ConfigurationError
 from repwatch.registry import Registry
 from repwatch.registry.suggestions import suggest_label
 
-__all__ = ["label_outcome"]
+__all__ = ["check_auto_label", "label_outcome"]
+
+
+def check_auto_label(auto_label: bool, monitor: str | None) -> None:
+    """Refuse a label by an outcome that nothing tells. Raises ConfigurationError."""
+    if auto_label and monitor is None:
+        raise ConfigurationError(
+            "Expected `monitor` beside auto_label=True, the metric that says how good a run is, "
+            'such as monitor="val_loss".'
+        )
 
 
 def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> str | None:

@@ -36,7 +36,7 @@ from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
 from repwatch.watcher.judge import Judge
 from repwatch.watcher.landmarks import MapSettings
-from repwatch.watcher.outcome import label_outcome
+from repwatch.watcher.outcome import check_auto_label, label_outcome
 from repwatch.watcher.schedule import Throttle
 from repwatch.watcher.tracker import Tracker
 
@@ -126,11 +126,7 @@ class Watcher:
         group: str | None = None,
         auto_label: bool = False,
     ) -> None:
-        if auto_label and monitor is None:
-            raise ConfigurationError(
-                "Expected `monitor` beside auto_label=True, the metric that says how good the run "
-                'is, such as monitor="val_loss".'
-            )
+        check_auto_label(auto_label, monitor)
         if group is not None and group not in (hparams or {}):
             known = nearest_names(group, hparams or {}) or sorted(hparams or {})[:5]
             raise ConfigurationError(

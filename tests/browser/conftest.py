@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.reader import Reader, find_browser
+from repwatch import Registry
+from repwatch.report import write_report
+from tests.browser.reader import SHOWN, Reader, find_browser
 from tests.lightning import training
 
 
@@ -119,3 +121,34 @@ def wait_for(passes: Callable[[], bool], seconds: float) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"This did not come true within {seconds} s.")
         time.sleep(0.2)
+
+
+@pytest.fixture(name="file", scope="module")
+def write(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    registry = Registry(trained.registry)
+    run = registry.run(trained.current)
+    step = sorted({one.step for one in run.snapshots()})[2]
+    if not run.flags:
+        registry.add_flag(
+            run.id,
+            kind="drift",
+            step=step,
+            epoch=0,
+            layer=run.layers[1],
+            message="It drifts toward <b>wild</b>.",
+            probability=0.8,
+            evidence={"nearest landmark": "wild"},
+        )
+    target = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(registry, target, distances=("euclidean", "cosine"), methods=("pca", "tsne"))
+    registry.close()
+    return target
+
+
+@pytest.fixture(name="page")
+def open_page(reader: Reader, file: Path) -> Reader:
+    reader.resize(1400, 900)
+    reader.open(file)
+    reader.wait_state("drawn")
+    reader.wait(f"{SHOWN} !== undefined")
+    return reader

@@ -16,6 +16,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+# What the middle box shows.
+SHOWN = "document.querySelector('.middle .plot').dataset.shown"
+
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -189,3 +192,15 @@ class Reader:
             if message["method"] == "Network.requestWillBeSent":
                 self.addresses.append(message["params"]["request"]["url"])
         return self.addresses
+
+
+def rest_on(page: Reader, selector: str, index: int) -> None:
+    """Rests the pointer where the plot says that its point with that index is."""
+    x, y = page.driver.execute_script(
+        "return window.repwatch.whereIs(...arguments)", selector, index
+    )
+    canvas = page.find(selector)
+    size = canvas.size
+    ActionChains(page.driver).move_to_element_with_offset(
+        canvas, round(x - size["width"] / 2), round(y - size["height"] / 2)
+    ).perform()

@@ -2,76 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import numpy as np
 import pytest
 import torch
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from repwatch import ProbeSet, Registry, rdm, similarity
-from repwatch.figures.export import bundle
+from repwatch import ProbeSet, Registry
 from repwatch.report import write_report
-from repwatch.scene import choose_points, take_excerpts
 from tests.browser.conftest import Trained
-from tests.browser.reader import Reader
+from tests.browser.reader import SHOWN, Reader, rest_on
 from tests.watcher_helpers import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LEFT, MIDDLE, RIGHT = ".space canvas", ".middle canvas", ".point"
-SHOWN = "document.querySelector('.middle .plot').dataset.shown"
 POINT = "document.querySelector('.point').dataset.point"
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
-
-
-@pytest.fixture(name="file", scope="module")
-def write(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    registry = Registry(trained.registry)
-    run = registry.run(trained.current)
-    step = sorted({one.step for one in run.snapshots()})[2]
-    if not run.flags:
-        registry.add_flag(
-            run.id,
-            kind="drift",
-            step=step,
-            epoch=0,
-            layer=run.layers[1],
-            message="It drifts toward <b>wild</b>.",
-            probability=0.8,
-            evidence={"nearest landmark": "wild"},
-        )
-    target = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(registry, target, distances=("euclidean", "cosine"), methods=("pca", "tsne"))
-    registry.close()
-    return target
-
-
-@pytest.fixture(name="page")
-def open_page(reader: Reader, file: Path) -> Reader:
-    reader.resize(1400, 900)
-    reader.open(file)
-    reader.wait_state("drawn")
-    reader.wait(f"{SHOWN} !== undefined")
-    return reader
-
-
-def rest_on(page: Reader, selector: str, index: int) -> None:
-    """Rests the pointer where the plot says that its point with that index is."""
-    x, y = page.driver.execute_script(
-        "return window.repwatch.whereIs(...arguments)", selector, index
-    )
-    canvas = page.find(selector)
-    size = canvas.size
-    ActionChains(page.driver).move_to_element_with_offset(
-        canvas, round(x - size["width"] / 2), round(y - size["height"] / 2)
-    ).perform()
 
 
 def state_of(page: Reader) -> dict[str, Any]:
@@ -199,113 +149,6 @@ def test_legends_filter_the_map(page: Reader, trained: Trained) -> None:
     page.wait("document.querySelector('.space .plot').dataset.points === arguments[0]", str(left))
     page.find(".space .chip[aria-pressed='false']").click()
     page.wait("document.querySelector('.space .plot').dataset.points === arguments[0]", str(whole))
-
-
-def test_two_pinned_representations_are_compared_and_light_up_together(
-    page: Reader, trained: Trained
-) -> None:
-    run = Registry(trained.registry).run(trained.current)
-    pins = {
-        letter: f'["{name}","{run.layers[-1]}",{Registry(trained.registry).run(name).last_step}]'
-        for letter, name in (("a", "calm"), ("b", run.name))
-    }
-    told = "&".join(f"{letter}={quote(pin)}" for letter, pin in pins.items())
-    page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
-    page.wait("document.querySelectorAll('.numbers dd').length === 8")
-    assert "CKA" in page.text(".numbers")
-    assert "Mantel p" in page.text(".numbers")
-    drawn = (
-        "[...document.querySelectorAll('.pair .plot')].map((plot) => Number(plot.dataset.drawn))"
-    )
-    before = page.driver.execute_script(f"return {drawn}")
-    rest_on(page, ".half:first-child canvas", 4)
-    page.wait(f"{drawn}.every((count, index) => count > arguments[0][index])", before)
-    page.wait(f"{POINT} !== ''")
-
-
-def pin(page: Reader, **chosen: tuple[str, str, int]) -> None:
-    told = "&".join(f"{letter}={quote(json.dumps(one))}" for letter, one in chosen.items())
-    page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
-    page.wait("document.querySelectorAll('.numbers dd').length === 8")
-
-
-def numbers(page: Reader) -> dict[str, str]:
-    names, values = (
-        page.driver.find_elements(By.CSS_SELECTOR, f".numbers {kind}") for kind in ("dt", "dd")
-    )
-    return {name.text: value.text for name, value in zip(names, values, strict=True)}
-
-
-def test_what_is_known_exactly_is_shown_as_such(page: Reader, trained: Trained) -> None:
-    registry = Registry(trained.registry)
-    first, second = (
-        registry.snapshots(run=name, layer="net.3")[-1] for name in ("calm", trained.current)
-    )
-    pin(page, a=("calm", "net.3", first.step), b=(trained.current, "net.3", second.step))
-    told = numbers(page)
-    assert told["CKA"] == f"{similarity.similarity(first.rdm, second.rdm, 'cka'):.3f}"
-    exact = similarity.distance(first.rdm, second.rdm, "euclidean")
-    assert float(told["euclidean distance of the RDMs"]) == pytest.approx(exact, rel=1e-3)
-    assert not any("≈" in value for value in told.values())
-
-
-def test_any_other_pair_is_estimated_from_some_points_and_says_so(
-    page: Reader, trained: Trained
-) -> None:
-    registry = Registry(trained.registry)
-    first = registry.snapshots(run="calm", layer="net.3")[0]
-    second = registry.snapshots(run="wild", layer="net.3")[1]
-    pin(page, a=("calm", "net.3", first.step), b=("wild", "net.3", second.step))
-    points = choose_points(first.points)
-    D1, D2 = take_excerpts(registry.rdms([first, second]), points)
-    told = numbers(page)
-    names = {"cosine of the RDMs": "cosine", "Spearman correlation": "spearman", "CKA": "cka"}
-    for shown, name in names.items():
-        about, value, plus, off = told[shown].split()
-        assert (about, plus) == ("≈", "±")
-        assert float(off) > 0
-        assert float(value) == pytest.approx(similarity.similarity(D1, D2, name), abs=5e-3)
-    assert told["Mantel p"].startswith("≈ ")
-    assert f"estimated from {len(points)} of the {first.points} probe points" in page.text(
-        ".pair .foot"
-    )
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_measures_in_the_browser_are_those_of_repwatch_similarity(
-    reader: Reader, ties: bool
-) -> None:
-    generator = np.random.default_rng(0)
-    points = generator.normal(size=(32, 6))
-    pairs = [points, points + generator.normal(size=(32, 6)), generator.normal(size=(32, 3))]
-    rows = [rdm.from_activations(one).astype(np.float64) for one in pairs]
-    if ties:
-        rows = [np.round(row) for row in rows]
-    script = bundle(("similarity.js",)) + (
-        "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
-        "return [measuresOf(a, b), euclidean(a, b), mantelTest(a, b, 999), mantelTest(a, b, 999)];"
-    )
-    for first, second in itertools.combinations(rows, 2):
-        told = reader.driver.execute_script(script, first.tolist(), second.tolist())
-        measures, between, mantel, again = told
-        assert set(measures) == set(similarity.SIMILARITIES)
-        for name, value in measures.items():
-            assert value == pytest.approx(similarity.similarity(first, second, name), abs=1e-9)
-        assert between == pytest.approx(similarity.distance(first, second, "euclidean"))
-        exact = similarity.mantel(first, second, 99_999)
-        assert mantel == again, "the same seed gives the same p"
-        assert mantel["r"] == pytest.approx(exact.r, abs=1e-9)
-        assert abs(mantel["p"] - exact.p) < 4 * np.sqrt(exact.p * (1 - exact.p) / 999) + 2e-3
-
-
-def test_what_a_measure_is_not_defined_for_is_not_a_number(reader: Reader) -> None:
-    script = bundle(("similarity.js",)) + (
-        "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
-        "return [measuresOf(a, b), mantelTest(a, b, 99)];"
-    )
-    measures, mantel = reader.driver.execute_script(script, [1.0] * 10, list(range(1, 11)))
-    assert measures["pearson"] is measures["spearman"] is mantel is None
-    assert measures["cosine"] == pytest.approx(55 / np.sqrt(10 * 385))
 
 
 def test_a_report_shows_a_map_of_one_layer_and_says_where_layers_are_only_hidden(

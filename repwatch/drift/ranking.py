@@ -1,0 +1,71 @@
+"""How well scores rank bad runs above good ones, and how much better one ranks than another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.rdm import Float64
+
+__all__ = ["auroc", "gain"]
+
+
+def auroc(
+    scores: Float64,
+    worse: NDArray[np.bool_],
+    better: NDArray[np.bool_],
+    strata: NDArray[Any] | None = None,
+) -> float:
+    """Share of pairs whose worse run has the larger score; ties count half, NaN without pairs.
+
+    Args:
+        scores: (runs,) NaN where there is none.
+        worse, better: (runs,) which runs are compared.
+        strata: (runs,) pairs are made within one of these only; None for all.
+    """
+    known = np.isfinite(scores)
+    won, pairs = 0.0, 0
+    for stratum in (None,) if strata is None else np.unique(strata):
+        own = known if strata is None else known & (strata == stratum)
+        low, high = np.sort(scores[own & better]), scores[own & worse]
+        below = np.searchsorted(low, high, "left") + np.searchsorted(low, high, "right")
+        won += float(below.sum()) / 2
+        pairs += len(low) * len(high)
+    return won / pairs if pairs else float("nan")
+
+
+def gain(
+    own: Float64,
+    other: Float64,
+    bad: NDArray[np.bool_],
+    *,
+    draws: int,
+    seed: int,
+    strata: NDArray[Any] | None = None,
+) -> tuple[float, float, float]:
+    """AUROC above the other's, in the mean over rounds, and its 95 % interval over runs.
+
+    Args:
+        own, other: (rounds, runs) scores.
+        bad: (runs,)
+        draws: Runs are drawn so often, with replacement (bootstrap).
+        seed: The same seed gives the same draws.
+        strata: As `auroc`.
+    """
+    generator = np.random.default_rng(seed)
+    takes = [np.arange(len(bad))]
+    takes += [generator.integers(len(bad), size=len(bad)) for _ in range(draws)]
+
+    def above(take: NDArray[np.intp]) -> float:
+        chosen = (bad[take], ~bad[take], None if strata is None else strata[take])
+        gains = [
+            auroc(a[take], *chosen) - auroc(b[take], *chosen)
+            for a, b in zip(own, other, strict=True)
+        ]
+        return float(np.mean(gains))
+
+    found = [above(take) for take in takes]
+    low, high = np.nanquantile(found[1:], [0.025, 0.975])
+    return found[0], float(low), float(high)

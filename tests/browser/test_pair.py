@@ -1,0 +1,128 @@
+"""Two representations side by side: how alike they are, exactly or estimated, and both lit up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from selenium.webdriver.common.by import By
+
+from repwatch import Registry, rdm, similarity
+from repwatch.figures.export import bundle
+from repwatch.scene import choose_points, take_excerpts
+from tests.browser.conftest import Trained
+from tests.browser.reader import Reader, rest_on
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+POINT = "document.querySelector('.point').dataset.point"
+
+
+def test_two_pinned_representations_are_compared_and_light_up_together(
+    page: Reader, trained: Trained
+) -> None:
+    run = Registry(trained.registry).run(trained.current)
+    pins = {
+        letter: f'["{name}","{run.layers[-1]}",{Registry(trained.registry).run(name).last_step}]'
+        for letter, name in (("a", "calm"), ("b", run.name))
+    }
+    told = "&".join(f"{letter}={quote(pin)}" for letter, pin in pins.items())
+    page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
+    page.wait("document.querySelectorAll('.numbers dd').length === 8")
+    assert "CKA" in page.text(".numbers")
+    assert "Mantel p" in page.text(".numbers")
+    drawn = (
+        "[...document.querySelectorAll('.pair .plot')].map((plot) => Number(plot.dataset.drawn))"
+    )
+    before = page.driver.execute_script(f"return {drawn}")
+    rest_on(page, ".half:first-child canvas", 4)
+    page.wait(f"{drawn}.every((count, index) => count > arguments[0][index])", before)
+    page.wait(f"{POINT} !== ''")
+
+
+def pin(page: Reader, **chosen: tuple[str, str, int]) -> None:
+    told = "&".join(f"{letter}={quote(json.dumps(one))}" for letter, one in chosen.items())
+    page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
+    page.wait("document.querySelectorAll('.numbers dd').length === 8")
+
+
+def numbers(page: Reader) -> dict[str, str]:
+    names, values = (
+        page.driver.find_elements(By.CSS_SELECTOR, f".numbers {kind}") for kind in ("dt", "dd")
+    )
+    return {name.text: value.text for name, value in zip(names, values, strict=True)}
+
+
+def test_what_is_known_exactly_is_shown_as_such(page: Reader, trained: Trained) -> None:
+    registry = Registry(trained.registry)
+    first, second = (
+        registry.snapshots(run=name, layer="net.3")[-1] for name in ("calm", trained.current)
+    )
+    pin(page, a=("calm", "net.3", first.step), b=(trained.current, "net.3", second.step))
+    told = numbers(page)
+    assert told["CKA"] == f"{similarity.similarity(first.rdm, second.rdm, 'cka'):.3f}"
+    exact = similarity.distance(first.rdm, second.rdm, "euclidean")
+    assert float(told["euclidean distance of the RDMs"]) == pytest.approx(exact, rel=1e-3)
+    assert not any("≈" in value for value in told.values())
+
+
+def test_any_other_pair_is_estimated_from_some_points_and_says_so(
+    page: Reader, trained: Trained
+) -> None:
+    registry = Registry(trained.registry)
+    first = registry.snapshots(run="calm", layer="net.3")[0]
+    second = registry.snapshots(run="wild", layer="net.3")[1]
+    pin(page, a=("calm", "net.3", first.step), b=("wild", "net.3", second.step))
+    points = choose_points(first.points)
+    D1, D2 = take_excerpts(registry.rdms([first, second]), points)
+    told = numbers(page)
+    names = {"cosine of the RDMs": "cosine", "Spearman correlation": "spearman", "CKA": "cka"}
+    for shown, name in names.items():
+        about, value, plus, off = told[shown].split()
+        assert (about, plus) == ("≈", "±")
+        assert float(off) > 0
+        assert float(value) == pytest.approx(similarity.similarity(D1, D2, name), abs=5e-3)
+    assert told["Mantel p"].startswith("≈ ")
+    assert f"estimated from {len(points)} of the {first.points} probe points" in page.text(
+        ".pair .foot"
+    )
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_measures_in_the_browser_are_those_of_repwatch_similarity(
+    reader: Reader, ties: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(32, 6))
+    pairs = [points, points + generator.normal(size=(32, 6)), generator.normal(size=(32, 3))]
+    rows = [rdm.from_activations(one).astype(np.float64) for one in pairs]
+    if ties:
+        rows = [np.round(row) for row in rows]
+    script = bundle(("similarity.js",)) + (
+        "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
+        "return [measuresOf(a, b), euclidean(a, b), mantelTest(a, b, 999), mantelTest(a, b, 999)];"
+    )
+    for first, second in itertools.combinations(rows, 2):
+        told = reader.driver.execute_script(script, first.tolist(), second.tolist())
+        measures, between, mantel, again = told
+        assert set(measures) == set(similarity.SIMILARITIES)
+        for name, value in measures.items():
+            assert value == pytest.approx(similarity.similarity(first, second, name), abs=1e-9)
+        assert between == pytest.approx(similarity.distance(first, second, "euclidean"))
+        exact = similarity.mantel(first, second, 99_999)
+        assert mantel == again, "the same seed gives the same p"
+        assert mantel["r"] == pytest.approx(exact.r, abs=1e-9)
+        assert abs(mantel["p"] - exact.p) < 4 * np.sqrt(exact.p * (1 - exact.p) / 999) + 2e-3
+
+
+def test_what_a_measure_is_not_defined_for_is_not_a_number(reader: Reader) -> None:
+    script = bundle(("similarity.js",)) + (
+        "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
+        "return [measuresOf(a, b), mantelTest(a, b, 99)];"
+    )
+    measures, mantel = reader.driver.execute_script(script, [1.0] * 10, list(range(1, 11)))
+    assert measures["pearson"] is measures["spearman"] is mantel is None
+    assert measures["cosine"] == pytest.approx(55 / np.sqrt(10 * 385))
