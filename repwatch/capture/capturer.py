@@ -35,6 +35,8 @@ from repwatch.probe.trees import Tree, take
 
 # The rehearsal finds out how to call the model and which layers fire; a few points are enough.
 REHEARSAL_POINTS = 5
+# Activations of more points leave a processor's caches, and want fresh pages each time.
+_BATCH_ON_CPU, _BATCH = 64, 256
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Capturer:
         callable (name, module) -> bool. By default each layer of weights is watched once, where
         the next one sees it: after its normalisation, non-linearity and pooling.
     forward: (model, inputs) -> anything, where the model cannot be called with the inputs alone.
-    batch_size: probe points for each forward pass.
+    batch_size: probe points for each forward pass; None for 64 on a processor, where more of them
+        leave its caches, and for 256 elsewhere.
     context: entered around the forward pass (autocast). convert: applied to each batch (precision).
     token: of sequences, the token of this place instead of the mean over time.
     max_features: activations with more are averaged over windows of space.
@@ -70,7 +73,7 @@ class Capturer:
         layers: Layers = None,
         *,
         forward: Forward | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         max_layers: int = 8,
         context: Callable[[], AbstractContextManager[Any]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
@@ -80,7 +83,7 @@ class Capturer:
     ) -> None:
         sizes = {"batch_size": batch_size, "max_layers": max_layers, "max_features": max_features}
         for what, value in sizes.items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigurationError(f"Expected {what} of at least 1, but got {value}.")
         # The wrapper of data parallel training must not run on one process alone.
         while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
@@ -144,7 +147,8 @@ class Capturer:
             modules,
             self.reduction,
             keys.__contains__,
-            at_once=size >= len(self.probe),
+            points=len(self.probe),
+            in_order=True,
             watched=watched,
         )
         assert plan.way is not None
@@ -183,8 +187,10 @@ class Capturer:
         cause: Exception | None = None
         for points in dict.fromkeys((few, batch)):
             for way in ways(self.model, inputs, self._forward):
-                recorder = Recorder(modules, self.reduction, lambda key: False, at_once=False)
                 part = take(inputs, 0, points, batch)
+                recorder = Recorder(
+                    modules, self.reduction, lambda key: False, points=points, in_order=True
+                )
                 error = self._call(way, recorder, points, part)
                 if error is not None:
                     errors[way.how], cause = _describe(error), error
@@ -254,7 +260,7 @@ class Capturer:
     def _capture(
         self, recorder: Recorder, plan: Plan, order: torch.Tensor | None = None
     ) -> Capture:
-        results = recorder.results(len(self.probe), order)
+        results = recorder.results(order)
         layers: dict[str, LayerCapture] = {}
         notes = list(plan.notes)
         if self.chosen is None or INPUT in self.chosen:
@@ -294,7 +300,9 @@ class Capturer:
         points = len(self.probe)
         if not self.probe.divisible:
             return points
-        return math.ceil(points / math.ceil(points / self._batch_size))
+        on_cpu = model_device(self.model).type == "cpu"
+        most = self._batch_size or (_BATCH_ON_CPU if on_cpu else _BATCH)
+        return math.ceil(points / math.ceil(points / most))
 
     def _batches(self, size: int) -> Iterator[tuple[int, Tree]]:
         """Fresh batches on the model's device, with their number of points."""

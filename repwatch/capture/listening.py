@@ -48,7 +48,8 @@ class Listening:
             self._modules,
             capturer.reduction,
             self._keeps,
-            at_once=False,
+            points=len(capturer.probe),
+            in_order=False,
             watched={n: m for n, m in self._modules.named.items() if names is None or n in names},
         )
 

@@ -86,11 +86,30 @@ def to_result(rows: torch.Tensor, bounded: bool) -> Result:
         return distances, measure(rows, bounded)
 
 
+class _Rows:
+    """The rows of one layer as they come in, copied: no later in-place operation reaches them."""
+
+    def __init__(self, points: int, first: torch.Tensor) -> None:
+        self.held = first.new_empty(points, first.shape[1])
+        self.count = 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Take rows in; more than there is room for are only counted."""
+        start, self.count = self.count, self.count + len(rows)
+        if self.count <= len(self.held):
+            self.held[start : self.count] = rows
+
+    @property
+    def complete(self) -> bool:
+        return self.count == len(self.held)
+
+
 class Recorder:
     """Hooks on a model's modules that turn outputs into results.
 
-    keeps: whether a layer's rows are wanted; of all other layers only the firing is noted.
-    at_once: the first batch has all the points, so the RDM is computed inside the hook.
+    points: how many rows each layer is to give. keeps: whether a layer's rows are wanted; of all
+    other layers only the firing is noted. in_order: they come in the order of the probe's points,
+    so that the RDM is computed, and the rows are let go, inside the hook that sees the last.
     """
 
     def __init__(
@@ -99,7 +118,8 @@ class Recorder:
         reduction: Reduction,
         keeps: Callable[[str], bool],
         *,
-        at_once: bool,
+        points: int,
+        in_order: bool,
         watched: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self._fired: dict[str, None] = {}
@@ -109,8 +129,9 @@ class Recorder:
         self._watched = modules.named if watched is None else watched
         self._reduction = reduction
         self._keeps = keeps
-        self._at_once = at_once
-        self._parts: dict[str, list[torch.Tensor]] = {}
+        self._points = points
+        self._in_order = in_order
+        self._rows: dict[str, _Rows] = {}
         self._results: dict[str, Result] = {}
         self._bounded: dict[str, bool] = {}
         self._handles: list[RemovableHandle] = []
@@ -135,21 +156,15 @@ class Recorder:
         while self._handles:
             self._handles.pop().remove()
 
-    def results(self, points: int, order: torch.Tensor | None = None) -> dict[str, Result]:
+    def results(self, order: torch.Tensor | None = None) -> dict[str, Result]:
         """RDM and scalars by layer, in order of firing; `order` sorts the collected rows."""
-        for key in list(self._parts):
-            if key in self.left_out:
-                del self._parts[key]
-                continue
-            parts = self._parts.pop(key)
-            if len({part.shape[1] for part in parts}) > 1:
-                self.left_out[key] = "another number of features in each batch"
-                continue
-            rows = torch.cat(parts)
-            if len(rows) != points:
-                self.left_out[key] = f"it fired for {len(rows)} of {points} points"
-                continue
-            self._store(key, rows if order is None else rows[order.to(rows.device)])
+        for key in list(self._rows):
+            rows = self._rows.pop(key)
+            if rows.complete:
+                held = rows.held
+                self._store(key, held if order is None else held[order.to(held.device)])
+            else:
+                self.left_out[key] = f"it fired for {rows.count} of {self._points} points"
         usable = [key for key in self.fired if key in self._results and key not in self.left_out]
         return {key: self._results[key] for key in usable}
 
@@ -161,11 +176,11 @@ class Recorder:
     @property
     def kept(self) -> list[str]:
         """The layers whose rows are held, in order of firing."""
-        return [key for key in self.fired if key in self._parts and key not in self.left_out]
+        return [key for key in self.fired if key in self._rows and key not in self.left_out]
 
     def drop(self, key: str) -> None:
         """Forget a layer's rows."""
-        self._parts.pop(key, None)
+        self._rows.pop(key, None)
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, _args: Any, output: Any) -> None:
@@ -189,14 +204,14 @@ class Recorder:
         if key in self.left_out:
             return
         with torch.no_grad():
-            rows = self._rows(key, name, module, output)
+            rows = self._reduced(key, name, module, output)
             if isinstance(rows, str):
                 self.left_out[key] = rows
             elif rows is not None:
                 self._bounded[key] = isinstance(module, BOUNDED)
                 self._keep(key, rows)
 
-    def _rows(
+    def _reduced(
         self, key: str, name: str, module: nn.Module, output: Any
     ) -> torch.Tensor | str | None:
         """Rows (points, features), None where they are not wanted, or why there are none."""
@@ -240,11 +255,20 @@ class Recorder:
         return known[key]
 
     def _keep(self, key: str, rows: torch.Tensor) -> None:
-        if self._at_once:
+        if self._in_order and len(rows) == self._points and key not in self._rows:
             self._store(key, rows)
             return
-        # Later in-place operations and the next batch must not reach what is kept.
-        self._parts.setdefault(key, []).append(rows.detach().clone())
+        if key not in self._rows:
+            self._rows[key] = _Rows(self._points, rows)
+        held = self._rows[key]
+        if rows.shape[1] != held.held.shape[1]:
+            self.left_out[key] = "another number of features in each batch"
+            self.drop(key)
+            return
+        held.add(rows)
+        if self._in_order and held.complete:
+            self.drop(key)
+            self._store(key, held.held)
 
     def _store(self, key: str, rows: torch.Tensor) -> None:
         self._results[key] = to_result(rows, self._bounded[key])

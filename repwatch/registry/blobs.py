@@ -12,6 +12,8 @@ from repwatch.errors import RDMError
 from repwatch.registry.values import plain_float, plain_int, plain_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from repwatch.registry.records import NewSnapshot
@@ -34,25 +36,46 @@ class EncodedSnapshot:
     sketch: bytes
 
 
-def encode_snapshot(new: NewSnapshot) -> EncodedSnapshot:
-    """The snapshot's columns: RDM as float16 with its scale, and its sketch.
+def encode_snapshots(new: Sequence[NewSnapshot]) -> list[EncodedSnapshot]:
+    """The snapshots' columns: RDM as float16 with its scale, and its sketch.
 
     An RDM that holds NaN or infinities counts as diverged. Raises RDMError where the length is
     none of an RDM, ConfigurationError where a number is none.
     """
+    stored = [_readable(one) for one in new]
+    sketches = _sketch(stored)
+    return [_encode(one, D, vector) for one, D, vector in zip(new, stored, sketches, strict=True)]
+
+
+def _readable(new: NewSnapshot) -> NDArray[np.float32] | None:
+    """The RDM, of a length that can be one; None where there is none."""
+    if new.rdm is None:
+        return None
+    D = np.ascontiguousarray(new.rdm, dtype=np.float32)
+    if D.ndim != 1:
+        raise RDMError(
+            f"The RDM of the snapshot of layer {new.layer!r} must be condensed (one dimension), "
+            f"got shape {D.shape}. Pass what rdm.from_activations returns."
+        )
+    rdm.count_points(D)
+    return D
+
+
+def _sketch(stored: Sequence[NDArray[np.float32] | None]) -> list[bytes]:
+    """Sketches of the RDMs, those of one length at once; b"" where there is no finite one."""
+    finite = {k: D for k, D in enumerate(stored) if D is not None and np.isfinite(D).all()}
+    found = [b""] * len(stored)
+    for length in {len(D) for D in finite.values()}:
+        places = [k for k, D in finite.items() if len(D) == length]
+        vectors = similarity.sketches(np.stack([finite[k] for k in places]))
+        for k, vector in zip(places, vectors, strict=True):
+            found[k] = np.asarray(vector, dtype="<f4").tobytes()
+    return found
+
+
+def _encode(new: NewSnapshot, D: NDArray[np.float32] | None, sketch: bytes) -> EncodedSnapshot:
     where = f"of the snapshot of layer {new.layer!r}"
-    points, blob, scale, sketch = None, None, 0.0, b""
-    if new.rdm is not None:
-        D = np.ascontiguousarray(new.rdm, dtype=np.float32)
-        if D.ndim != 1:
-            raise RDMError(
-                f"The RDM {where} must be condensed (one dimension), got shape {D.shape}. "
-                "Pass what rdm.from_activations returns."
-            )
-        points = rdm.count_points(D)
-        if np.isfinite(D).all():
-            blob, scale = rdm.encode(D)
-            sketch = np.asarray(similarity.sketch(D), dtype="<f4").tobytes()
+    blob, scale = rdm.encode(D) if D is not None and sketch else (None, 0.0)
     return EncodedSnapshot(
         layer=plain_text(new.layer),
         step=plain_int(new.step, f"step {where}"),
@@ -62,7 +85,7 @@ def encode_snapshot(new: NewSnapshot) -> EncodedSnapshot:
             name: plain_float(value, f"scalar {name!r} {where}")
             for name, value in new.scalars.items()
         },
-        points=points,
+        points=None if D is None else rdm.count_points(D),
         rdm=blob,
         scale=float(scale),
         sketch=sketch,

@@ -299,9 +299,9 @@ class Registry:
 
     def add_snapshots(self, run_id: str, new: Sequence[NewSnapshot]) -> None:
         """Store snapshots in one transaction; those of the same layer and step are replaced."""
-        from repwatch.registry.blobs import encode_snapshot
+        from repwatch.registry.blobs import encode_snapshots
 
-        encoded = [encode_snapshot(one) for one in new]
+        encoded = encode_snapshots(new)
         place = self._database.place
         self._database.write(lambda c: changes.store_snapshots(c, run_id, encoded, place))
 

@@ -15,7 +15,7 @@ out here: the same on every machine and for every version of numpy, since sketch
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -67,26 +67,55 @@ def sketches(stack: NDArray[Any]) -> Float32:
 def _sketch_block(D: Float64, n: int) -> Float64:
     m = D.shape[1]
     out = np.zeros((len(D), SKETCH_LENGTH))
-    out[:, 0] = D.sum(1) / np.sqrt(m)
-    rest = D - D.mean(1, keepdims=True)
+    mean = D.mean(1, keepdims=True)
+    out[:, 0] = mean[:, 0] * np.sqrt(m)
     if m < SKETCH_LENGTH:
-        out[:, 1 : 1 + m] = rest
+        out[:, 1 : 1 + m] = D - mean
         return out
-    first = 1
-    if n <= _MOST_POINTS:
+    plan = _plan(n)
+    # Both parts are linear: the mean, and then the parts of the points, are taken out of what was
+    # projected, and not of the distances, so that these are gone through once.
+    projected = D @ plan.columns - mean * plan.of_ones
+    if plan.points:
         # sums over each point's distances, of mean 0; the patterns a_i + a_j that have these sums
         # are a = sums / (n - 2), of squared length |sums|^2 / (n - 2)
-        ends = _incidence(n)
-        sums = rest @ ends
+        sums, rest = np.hsplit(projected, [n])
         out[:, 1 : 1 + n] = sums / np.sqrt(n - 2)
-        rest -= sums / (n - 2) @ ends.T
-        first += n
-    projected = rest @ _projection(m, SKETCH_LENGTH - first)
+        # not by BLAS, whose threads would get into the way of a training's
+        projected = rest - np.einsum("kp,pr->kr", sums / (n - 2), plan.of_points)
+    first = 1 + plan.points
     out[:, first : first + projected.shape[1]] = projected
     return out
 
 
+class _Plan(NamedTuple):
+    """How RDMs of n points are projected.
+
+    columns: (m, points + rows) which two points each distance is between, for up to 512 points, and
+    the random projection beside it. of_ones: (points + rows,) what they make of an RDM of ones.
+    of_points: (points, rows) what the projection makes of each point's pattern. points: n, or 0.
+    """
+
+    columns: csr_array[Any, Any]
+    of_ones: Float64
+    of_points: Float64
+    points: int
+
+
 @lru_cache(maxsize=4)
+def _plan(n: int) -> _Plan:
+    from scipy.sparse import csr_array, hstack
+
+    m = n * (n - 1) // 2
+    points = n if n <= _MOST_POINTS else 0
+    projection = _projection(m, SKETCH_LENGTH - 1 - points)
+    incidence = _incidence(n)[:, :points]
+    columns = csr_array(hstack([incidence, projection]))
+    of_points: Float64 = (incidence.T @ projection).toarray()
+    of_ones: Float64 = columns.sum(axis=0).astype(np.float64)
+    return _Plan(columns, of_ones, of_points, points)
+
+
 def _incidence(n: int) -> csr_array[Any, Any]:
     """(m, n): which two points each distance is between."""
     from scipy.sparse import csr_array
@@ -97,7 +126,6 @@ def _incidence(n: int) -> csr_array[Any, Any]:
     return csr_array((np.ones(2 * m), ends, np.arange(0, 2 * m + 1, 2)), shape=(m, n))
 
 
-@lru_cache(maxsize=4)
 def _projection(m: int, rows: int) -> csr_array[Any, Any]:
     """(m, rows): four entries of +-1/2 for each distance, one in each quarter of the rows."""
     from scipy.sparse import csr_array

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from repwatch.probe import ProbeSet
 from repwatch.watcher import Watcher
-from tests.benchmarks.images import digits, mnist, small_network
+from tests.benchmarks.images import NETWORKS, digits, mnist
 from tests.benchmarks.measure import Line, in_turn, milliseconds, ratio
 
 LIMIT = 1.5
@@ -18,7 +19,12 @@ LIMIT = 1.5
 def run(smoke: bool) -> list[Line]:
     points, rounds = (32, 2) if smoke else (256, 60)
     images = (digits() if smoke else mnist()).tensors[0][:points]
-    network = small_network(images.shape[-1])
+    return [
+        _compare(name, make(images.shape[-1]), images, rounds) for name, make in NETWORKS.items()
+    ]
+
+
+def _compare(name: str, network: nn.Module, images: torch.Tensor, rounds: int) -> Line:
     with tempfile.TemporaryDirectory() as folder:
         probe = ProbeSet.from_tensor(images)
         registry = str(Path(folder) / "repwatch.db")
@@ -41,7 +47,8 @@ def run(smoke: bool) -> list[Line]:
     value = ratio(seconds["snapshot"], seconds["forward"])
     detail = (
         f"{milliseconds(seconds['snapshot'])} against {milliseconds(seconds['forward'])}, "
-        f"{points} points, {layers} layers and the input"
+        f"{len(images)} points, {layers} layers and the input"
     )
     goal = f"at most {LIMIT}"
-    return [Line("one snapshot / bare forward pass", value, "x", goal, value <= LIMIT, detail)]
+    what = f"one snapshot / bare forward pass, {name}"
+    return Line(what, value, "x", goal, value <= LIMIT, detail)

@@ -265,13 +265,13 @@ def test_arrays_are_encoded_on_the_writers_thread(registry, run, writer, monkeyp
     from repwatch.registry import blobs
 
     threads = []
-    real = blobs.similarity.sketch
+    real = blobs.similarity.sketches
 
-    def sketch(D):
+    def sketches(stack):
         threads.append(threading.current_thread().name)
-        return real(D)
+        return real(stack)
 
-    monkeypatch.setattr(blobs.similarity, "sketch", sketch)
+    monkeypatch.setattr(blobs.similarity, "sketches", sketches)
     writer.snapshots([snapshot_of(rdm=np.ones(15, np.float32))])
     assert writer.flush()
     assert threads == ["repwatch-writer"]
