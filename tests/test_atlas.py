@@ -18,7 +18,7 @@ from repwatch import atlas, cli
 from repwatch.atlas import LayoutSettings, Roles
 from repwatch.atlas.page import _MODULES, label_order, quantize
 from repwatch.errors import ConfigurationError
-from repwatch.figures.export import asset
+from repwatch.figures.assets import asset
 
 COUNT = 40
 

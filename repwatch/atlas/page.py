@@ -42,6 +42,7 @@ _MODULES = (
     "marks.js",
     "hand.js",
     "room.js",
+    "palette.js",
     "atlas_address.js",
     "atlas_data.js",
     "atlas_colors.js",
