@@ -6,9 +6,11 @@ import { readView, writeView } from "./atlas_address.js";
 import { cell, readAtlas, safeLink, toCsv } from "./atlas_data.js";
 import { paint } from "./atlas_colors.js";
 import { Grid, View, within } from "./atlas_space.js";
+import { makeShade } from "./atlas_clusters.js";
 import { makePoints, SHOWN } from "./atlas_draw.js";
-import { drawLabels, drawMarked } from "./atlas_over.js";
+import { drawLabels, drawMarked, drawUnder } from "./atlas_over.js";
 import { describe, legendOf } from "./atlas_panel.js";
+import { shades } from "./palette.js";
 
 const REACH = 12; // pixels
 const TOUCH_REACH = 24;
@@ -44,13 +46,14 @@ class Atlas {
     this.clear = element("button", { type: "button", title: "Choose nothing (Escape)" }, "Clear");
     const home = element("button", { type: "button", title: "See everything (0)", onclick: () => this.act(() => this.view.home()) }, "Whole");
     this.status = element("p", { className: "status", role: "status" });
+    this.under = element("canvas", { "aria-hidden": "true" });
     this.canvas = element("canvas", { "aria-hidden": "true" });
     this.over = element("canvas", { "aria-hidden": "true" });
     this.top = element("canvas", { "aria-hidden": "true" });
     this.note = element("p", { className: "note" });
     this.plot = element("div", { className: "plot", tabIndex: 0, role: "application",
       "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, Enter opens the link, L draws a lasso, slash searches." },
-      this.canvas, this.over, this.top, this.note);
+      this.under, this.canvas, this.over, this.top, this.note);
     this.point = element("section", { className: "point", "aria-live": "polite" });
     this.legend = element("section", { className: "legend", "aria-label": "Legend" });
     root.replaceChildren(
@@ -220,6 +223,7 @@ class Atlas {
     const painted = paint(this.byName.get(this.state.color), this.atlas.count, dark);
     this.colors = painted.colors;
     this.legendNow = painted.legend;
+    this.shade = makeShade(this.atlas, shades(dark).ink);
     this.choose();
   }
 
@@ -279,7 +283,7 @@ class Atlas {
     const { clientWidth: width, clientHeight: height } = this.plot;
     this.ratio = Math.min(window.devicePixelRatio || 1, 2);
     Object.assign(this.view, { width: Math.max(width, 1), height: Math.max(height, 1) });
-    for (const canvas of [this.canvas, this.over, this.top]) {
+    for (const canvas of [this.under, this.canvas, this.over, this.top]) {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
@@ -291,8 +295,9 @@ class Atlas {
     if (this.pending) return;
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
+      drawUnder(this);
       this.points.draw(this.view, this.ratio);
-      this.plot.dataset.labels = drawLabels(this, this.path ?? this.state.polygon);
+      Object.assign(this.plot.dataset, drawLabels(this, this.path ?? this.state.polygon));
       this.drawMarked();
       document.body.dataset.state = "drawn";
       document.body.dataset.frames = Number(document.body.dataset.frames ?? 0) + 1;

@@ -2,7 +2,10 @@
 
 import { css } from "./atlas_colors.js";
 import { cell } from "./atlas_data.js";
+import { chooseNames, drawNames, drawShade } from "./atlas_clusters.js";
 import { chooseLabels, pointSize, SHOWN } from "./atlas_draw.js";
+import { shades } from "./palette.js";
+import { Room } from "./room.js";
 
 const LABEL_FONT = "500 12px system-ui, sans-serif";
 const LONGEST_LABEL = 28;
@@ -13,28 +16,37 @@ function emptyLayer(page, canvas) {
   pen.setTransform(page.ratio, 0, 0, page.ratio, 0, 0);
   pen.clearRect(0, 0, page.view.width, page.view.height);
   Object.assign(pen, { font: LABEL_FONT, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
-  const [ink, paper] = page.theme.matches ? ["#f0f2f4", "#16191d"] : ["#15191d", "#ffffff"];
-  return { pen, ink, paper };
+  return { pen, ...shades(page.theme.matches) };
 }
 
-/** Labels by interest, and the lasso; gives how many labels there are. */
+/** The shading, below the points. */
+export function drawUnder(page) {
+  drawShade(emptyLayer(page, page.under).pen, page.view, page.shade);
+}
+
+/** Names of clusters, labels by interest, and the lasso; gives how many names and labels there are. */
 export function drawLabels(page, polygon) {
-  const { pen, ink, paper } = emptyLayer(page, page.over);
+  const { pen, ink, muted, paper } = emptyLayer(page, page.over);
+  const room = new Room([page.view.width, page.view.height]);
+  const names = chooseNames(page.atlas, page.view, pen, room);
+  pen.font = LABEL_FONT;
   const labels = page.label ? chooseLabels({
-    atlas: page.atlas, view: page.view, pen, passes: (i) => page.shown[i] !== SHOWN.dim,
+    atlas: page.atlas, view: page.view, pen, room, passes: (i) => page.shown[i] !== SHOWN.dim,
     text: (i) => shorten(cell(page.label, i)),
   }) : [];
   pen.lineWidth = 3.5;
   pen.strokeStyle = paper;
-  pen.fillStyle = ink;
+  // Beside names of clusters, those of points are calmer.
+  pen.fillStyle = names.length ? muted : ink;
   for (const [px, py, words] of labels) {
     pen.globalAlpha = 0.85;
     pen.strokeText(words, px, py);
     pen.globalAlpha = 1;
     pen.fillText(words, px, py);
   }
+  drawNames(pen, names, ink, paper);
   drawLasso(pen, page.view, polygon, ink);
-  return labels.length;
+  return { names: names.length, labels: labels.length };
 }
 
 /** Points with a ring and their label, on a layer of their own: nothing else is drawn again. */
