@@ -22,7 +22,7 @@ __all__ = ["comparison_figure", "write_comparison"]
 _SCALE = [[0.0, palette.PAPER], [0.5, "#A9C8EA"], [1.0, "#00347A"]]
 # More cells than this have no room for numbers.
 _MOST_TEXTS = 400
-_CELL, _ROOM = 52, 260
+_CELL, _ROOM, _BAR = 52, 300, 208
 
 
 def comparison_figure(comparison: Comparison) -> go.Figure:
@@ -36,7 +36,20 @@ def comparison_figure(comparison: Comparison) -> go.Figure:
         "zmin": -1.0 if low < -1e-6 else 0.0,
         "zmax": 1.0,
         "colorscale": _SCALE,
-        "colorbar": {"title": {"text": comparison.similarity}, "thickness": 14},
+        # Right above the cells: beside them it would stand at the far edge of a wide page.
+        "colorbar": {
+            "title": {"text": comparison.similarity, "side": "top"},
+            "orientation": "h",
+            "thickness": 10,
+            "lenmode": "pixels",
+            "len": _BAR,
+            "x": 0,
+            "xanchor": "left",
+            "xpad": 0,
+            "y": 1,
+            "yanchor": "bottom",
+            "outlinewidth": 0,
+        },
         "hovertemplate": f"{first}: %{{customdata[0]}}<br>{second}: %{{customdata[1]}}"
         f"<br>{comparison.similarity} %{{z:.3f}}<extra></extra>",
         "customdata": [[[row, column] for column in columns] for row in rows],
@@ -91,13 +104,19 @@ def _layout(
             "y": 0.97,
             "yanchor": "top",
         },
-        "xaxis": x | {"constrain": "domain"},
-        "yaxis": y | {"autorange": "reversed", "scaleanchor": "x", "constrain": "domain"},
+        "xaxis": x | {"constrain": "domain", "constraintoward": "left"},
+        "yaxis": y
+        | {
+            "autorange": "reversed",
+            "scaleanchor": "x",
+            "constrain": "domain",
+            "constraintoward": "top",
+        },
         "shapes": _frames(comparison),
         "font": {"color": palette.INK, "size": 12},
         "paper_bgcolor": palette.PAPER,
         "plot_bgcolor": palette.PAPER,
-        "margin": {"t": 120, "l": 20, "r": 20, "b": 20},
+        "margin": {"t": 160, "l": 20, "r": 20, "b": 20},
         "height": _ROOM + _CELL * min(len(labels[0]), 20),
         "meta": {"kind": "comparison", "dark": palette.DARK, **comparison.to_dict()},
     }
