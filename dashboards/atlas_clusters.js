@@ -8,7 +8,8 @@ const MARGIN = (SIDE * 8) / 112; // of the shading, around the square of the poi
 const FAREST_IN = 6; // the zoom up to which names are written
 const DARKEST = 0.09; // of the ink, in the densest place
 const FONTS = ["650 15px system-ui, sans-serif", "600 12.5px system-ui, sans-serif"];
-const HEIGHTS = [20, 17];
+// Room around a name: that of a smaller region is written where nothing else is near.
+const AROUND = [[6, 10], [18, 19]];
 const APART = 190; // pixels between two places of one name
 
 /** The shading of an atlas as a small picture, or null where there are too few points for one. */
@@ -43,11 +44,12 @@ export function chooseNames({ clusters }, view, pen, room) {
   for (const [x, y, name, level] of clusters) {
     const [px, py] = view.toScreen(x, y);
     pen.font = FONTS[level];
-    const half = pen.measureText(name).width / 2 + 6;
-    const box = [px - half, py - HEIGHTS[level] / 2, px + half, py + HEIGHTS[level] / 2];
+    const [across, along] = AROUND[level];
+    const half = pen.measureText(name).width / 2;
+    const box = [px - half - across, py - along, px + half + across, py + along];
     const again = chosen.some(([ox, oy, other]) => other === name && Math.hypot(ox - px, oy - py) < APART);
     if (again || !room.free(box)) continue;
-    room.take(box);
+    room.take([px - half - 6, py - 10, px + half + 6, py + 10]);
     chosen.push([px, py, name, level]);
   }
   return chosen;

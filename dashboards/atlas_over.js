@@ -20,8 +20,8 @@ function emptyLayer(page, canvas) {
 }
 
 /** The shading, below the points. */
-export function drawUnder(page) {
-  drawShade(emptyLayer(page, page.under).pen, page.view, page.shade);
+export function drawGround(page) {
+  drawShade(emptyLayer(page, page.ground).pen, page.view, page.shade);
 }
 
 /** Names of clusters, labels by interest, and the lasso; gives how many names and labels there are. */
@@ -49,12 +49,26 @@ export function drawLabels(page, polygon) {
   return { names: names.length, labels: labels.length };
 }
 
-/** Points with a ring and their label, on a layer of their own: nothing else is drawn again. */
+/**
+ * Points with a ring, their label, and a line to the point that each belongs to; on a layer of their
+ * own, so that nothing else is drawn again. Gives how many lines there are.
+ */
 export function drawMarked(page, points) {
   const { pen, ink, paper } = emptyLayer(page, page.top);
   const { view, atlas } = page;
-  for (const i of points) {
-    const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
+  const place = (i) => view.toScreen(atlas.x[i], atlas.y[i]);
+  const pairs = points.map((i) => [i, page.partnerOf(i)]).filter(([i, other]) => other >= 0 && other !== i);
+  for (const pair of pairs) {
+    for (const [color, width] of [[paper, 4.5], [ink, 1.6]]) {
+      pen.beginPath();
+      for (const i of pair) pen.lineTo(...place(i));
+      Object.assign(pen, { strokeStyle: color, lineWidth: width });
+      pen.stroke();
+    }
+  }
+  // The other ends lie below the points themselves.
+  for (const i of new Set([...pairs.map(([, other]) => other), ...points])) {
+    const [px, py] = place(i);
     const radius = pointSize(view, atlas.count) / 2 + 3.5;
     pen.beginPath();
     pen.arc(px, py, radius, 0, 2 * Math.PI);
@@ -66,6 +80,7 @@ export function drawMarked(page, points) {
     const words = page.label ? shorten(cell(page.label, i)) : "";
     if (words) drawName(pen, view, [px, py], radius, page.linkOf(i) ? `${words} ↗` : words, ink, paper);
   }
+  return pairs.length;
 }
 
 function drawName(pen, view, [px, py], radius, words, ink, paper) {

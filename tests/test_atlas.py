@@ -165,6 +165,16 @@ def test_labels_come_by_rank_else_by_how_many_points_lie_around() -> None:
     assert label_order(points, rank).tolist() == [*range(19, -1, -1), 20]
 
 
+@pytest.mark.parametrize("mate", [COUNT, -1, 0.5, "left"])
+def test_a_partner_is_a_row_of_the_table(vectors: Path, tmp_path: Path, mate: Any) -> None:
+    columns = {"mate": [mate, 0, *[None] * (COUNT - 2)]}
+    with pytest.raises(ConfigurationError, match=f"rows from 0 to {COUNT - 1}, or nothing"):
+        atlas.write_atlas(vectors, columns, tmp_path / "a.html", roles=Roles(partner="mate"))
+    columns["mate"][0] = 1
+    atlas.write_atlas(vectors, columns, tmp_path / "a.html", roles=Roles(partner="mate"))
+    assert header_of(tmp_path / "a.html")["roles"] == {"partner": "mate"}
+
+
 def test_positions_keep_their_shape_on_the_grid() -> None:
     steps = quantize(np.array([[0, 0], [10, 5]], dtype=np.float32)).astype(int)
     assert steps[1, 0] - steps[0, 0] == 65535

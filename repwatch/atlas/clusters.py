@@ -32,8 +32,9 @@ _WORD = re.compile(r"[^\W\d_][\w'’+-]+")
 _READ = 400  # letters of each text
 _WORDS = 20_000
 _RAREST = 8
-# A name tells a cluster from the rest where share x log(share / share elsewhere) is at least this.
-_TELLING = 0.3
+# A name tells a cluster from the rest by share x log(share / share elsewhere). Of words more is
+# asked than of categories: there are many more, and somewhere each is frequent.
+_TELLING_WORD, _TELLING_CATEGORY = 0.5, 0.3
 _SECOND = 0.6  # A second word is added where it tells at least so much of what the first does.
 _STEM = 4
 
@@ -166,13 +167,15 @@ def _name(
     words: Sequence[Sequence[str]],
 ) -> str:
     """The sign that tells most; of words the two that do, unless they are forms of one."""
-    best = int(tells.argmax())
-    if tells[best] < _TELLING:
+    least = np.full(len(tells), _TELLING_WORD)
+    least[first_category:] = _TELLING_CATEGORY
+    best = int(np.where(tells >= least, tells, 0).argmax())
+    if tells[best] < least[best]:
         return ""
     if best >= first_category:
         return names[best]
     for second in np.argsort(-tells[:first_category], kind="stable")[1:4]:
-        if tells[second] < max(_SECOND * tells[best], _TELLING):
+        if tells[second] < max(_SECOND * tells[best], _TELLING_WORD):
             break
         if names[second][:_STEM] != names[best][:_STEM]:
             return _join(names[best], names[second], words)

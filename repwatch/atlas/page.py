@@ -97,7 +97,7 @@ def write_atlas(
     table = check_table(table, len(rows))
     chosen = (roles or Roles()).within(table)
     settings = settings or LayoutSettings()
-    _check_rank(table, chosen)
+    _check_numbers(table, chosen, len(rows))
     place = layout_path or beside
     if place is None:
         positions, reused = layout(rows, settings, progress), False
@@ -138,9 +138,19 @@ def _table(meta: Any) -> tuple[Mapping[str, Sequence[Any]], Path]:
     return read_table(meta), Path(meta).parent
 
 
-def _check_rank(table: Mapping[str, Sequence[Any]], roles: Roles) -> None:
+def _check_numbers(table: Mapping[str, Sequence[Any]], roles: Roles, count: int) -> None:
     if roles.rank is not None and numbers(table[roles.rank]) is None:
         raise ConfigurationError(f"Expected numbers in the column for rank, {roles.rank!r}.")
+    if roles.partner is None:
+        return
+    rows = numbers(table[roles.partner])
+    known = np.zeros(0) if rows is None else rows[~np.isnan(rows)]
+    wrong = known[(known < 0) | (known >= count) | (known != np.floor(known))]
+    if rows is None or len(wrong):
+        raise ConfigurationError(
+            f"Expected rows from 0 to {count - 1}, or nothing, in the column for partner, "
+            f"{roles.partner!r}." + (f" Got {wrong[0]:g}." if len(wrong) else "")
+        )
 
 
 def label_order(points: NDArray[np.uint16], rank: Float32 | None) -> NDArray[np.uint32]:
