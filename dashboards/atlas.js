@@ -6,9 +6,11 @@ import { readView, writeView } from "./atlas_address.js";
 import { cell, readAtlas, safeLink, toCsv } from "./atlas_data.js";
 import { paint } from "./atlas_colors.js";
 import { Grid, View, within } from "./atlas_space.js";
+import { makeShade } from "./atlas_clusters.js";
 import { makePoints, SHOWN } from "./atlas_draw.js";
-import { drawLabels, drawMarked } from "./atlas_over.js";
+import { drawLabels, drawMarked, drawGround } from "./atlas_over.js";
 import { describe, legendOf } from "./atlas_panel.js";
+import { shades } from "./palette.js";
 
 const REACH = 12; // pixels
 const TOUCH_REACH = 24;
@@ -35,7 +37,7 @@ class Atlas {
 
   build(root) {
     const { atlas } = this;
-    const colorable = atlas.columns.filter((column) => column.kind !== "text");
+    const colorable = atlas.columns.filter((column) => column.kind !== "text" && column.name !== atlas.roles.partner);
     this.search = element("input", { type: "search", placeholder: "Search", "aria-label": "Search the points" });
     this.select = element("select", {}, element("option", { value: "" }, "one colour"),
       ...colorable.map((column) => element("option", { value: column.name }, column.name)));
@@ -44,13 +46,14 @@ class Atlas {
     this.clear = element("button", { type: "button", title: "Choose nothing (Escape)" }, "Clear");
     const home = element("button", { type: "button", title: "See everything (0)", onclick: () => this.act(() => this.view.home()) }, "Whole");
     this.status = element("p", { className: "status", role: "status" });
+    this.ground = element("canvas", { "aria-hidden": "true" });
     this.canvas = element("canvas", { "aria-hidden": "true" });
     this.over = element("canvas", { "aria-hidden": "true" });
     this.top = element("canvas", { "aria-hidden": "true" });
     this.note = element("p", { className: "note" });
     this.plot = element("div", { className: "plot", tabIndex: 0, role: "application",
-      "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, Enter opens the link, L draws a lasso, slash searches." },
-      this.canvas, this.over, this.top, this.note);
+      "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, O goes to the other end of a point's line, Enter opens the link, L draws a lasso, slash searches." },
+      this.ground, this.canvas, this.over, this.top, this.note);
     this.point = element("section", { className: "point", "aria-live": "polite" });
     this.legend = element("section", { className: "legend", "aria-label": "Legend" });
     root.replaceChildren(
@@ -129,6 +132,12 @@ class Atlas {
     return safeLink(cell(this.byName.get(this.atlas.roles.link), index));
   }
 
+  /** The row that a point belongs to, or -1. */
+  partnerOf(index) {
+    const row = this.byName.get(this.atlas.roles.partner)?.values[index];
+    return row >= 0 ? row : -1;
+  }
+
   openLink(index) {
     const address = this.linkOf(index);
     if (address) element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }).click();
@@ -174,6 +183,7 @@ class Atlas {
       "+": () => view.zoomAt(1.4), "=": () => view.zoomAt(1.4), "-": () => view.zoomAt(1 / 1.4),
       0: () => view.home(), l: () => this.setLasso(!this.state.lasso),
       n: () => this.walk(1), p: () => this.walk(-1),
+      o: () => this.told >= 0 && this.goTo(this.partnerOf(this.told)),
       Enter: () => this.told >= 0 && this.openLink(this.told),
     };
     const action = actions[event.key] ?? actions[event.key.toLowerCase()];
@@ -182,15 +192,20 @@ class Atlas {
     this.act(action);
   }
 
+  /** To a point, which is brought into sight. */
+  goTo(index) {
+    if (index < 0) return;
+    this.hovered = -1;
+    this.view.reveal(this.atlas.x[index], this.atlas.y[index]);
+    this.pin(index);
+  }
+
   /** To the next or last of the points that are not dimmed, in order of interest. */
   walk(step) {
     const all = Array.from(this.atlas.order).filter((i) => this.shown[i] !== SHOWN.dim);
     if (!all.length) return;
     const at = all.indexOf(this.state.point);
-    const next = all[at < 0 ? 0 : (at + step + all.length) % all.length];
-    this.hovered = -1;
-    this.view.reveal(this.atlas.x[next], this.atlas.y[next]);
-    this.pin(next);
+    this.goTo(all[at < 0 ? 0 : (at + step + all.length) % all.length]);
   }
 
   act(action) {
@@ -220,6 +235,7 @@ class Atlas {
     const painted = paint(this.byName.get(this.state.color), this.atlas.count, dark);
     this.colors = painted.colors;
     this.legendNow = painted.legend;
+    this.shade = makeShade(this.atlas, shades(dark).ink);
     this.choose();
   }
 
@@ -279,7 +295,7 @@ class Atlas {
     const { clientWidth: width, clientHeight: height } = this.plot;
     this.ratio = Math.min(window.devicePixelRatio || 1, 2);
     Object.assign(this.view, { width: Math.max(width, 1), height: Math.max(height, 1) });
-    for (const canvas of [this.canvas, this.over, this.top]) {
+    for (const canvas of [this.ground, this.canvas, this.over, this.top]) {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
@@ -291,8 +307,9 @@ class Atlas {
     if (this.pending) return;
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
+      drawGround(this);
       this.points.draw(this.view, this.ratio);
-      this.plot.dataset.labels = drawLabels(this, this.path ?? this.state.polygon);
+      Object.assign(this.plot.dataset, drawLabels(this, this.path ?? this.state.polygon));
       this.drawMarked();
       document.body.dataset.state = "drawn";
       document.body.dataset.frames = Number(document.body.dataset.frames ?? 0) + 1;
@@ -300,7 +317,7 @@ class Atlas {
   }
 
   drawMarked() {
-    drawMarked(this, [...new Set([this.state.point, this.hovered])].filter((i) => i >= 0));
+    this.plot.dataset.lines = drawMarked(this, [...new Set([this.state.point, this.hovered])].filter((i) => i >= 0));
   }
 
   saveSoon() {

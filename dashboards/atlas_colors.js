@@ -1,29 +1,15 @@
-// Colours of points: Okabe-Ito for categories and an extension of it, a viridis-like scale for numbers.
+// Colours of points: one for each of the most frequent categories, a ramp for numbers.
 
-const CATEGORY_COLORS = [
-  "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a800",
-  "#7a5195", "#8c564b", "#3f7f3f", "#e377c2", "#1f9e9e", "#a05c00", "#5f6fd0",
-  "#b03a5b", "#84a83c",
-];
-const SCALE = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#e8d91f"];
-const REST = { light: "#aab2bc", dark: "#59616b" };
+import { channels, rampShade, shades } from "./palette.js";
 
-function channels(color) {
-  return [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
-}
+// Where nothing tells points apart, places with many of them are darker; every single one can be seen.
+const PLAIN = 200;
+const CALM = 130;
 
-function scaleColor(share, dark) {
-  // The darkest end would vanish on dark paper, the brightest on light.
-  const from = dark ? 0.14 + 0.86 * share : 0.93 * share;
-  const at = Math.min(Math.max(from, 0), 1) * (SCALE.length - 1);
-  const low = Math.min(Math.floor(at), SCALE.length - 2);
-  const [a, b] = [channels(SCALE[low]), channels(SCALE[low + 1])];
-  return a.map((value, i) => Math.round(value + (b[i] - value) * (at - low)));
-}
-
-/** A little lighter on dark paper. */
-function onPaper(rgb, dark) {
-  return dark ? rgb.map((value) => Math.round(value + (255 - value) * 0.2)) : rgb;
+/** The colours of categories: all but the grey, which is for what has none. */
+function categoryShades(dark) {
+  const { values, more } = shades(dark);
+  return [...values.filter((_, at) => at !== 8), ...more].map(channels);
 }
 
 export function css(rgb) {
@@ -32,26 +18,25 @@ export function css(rgb) {
 
 /** The colours of all points by a column (or none), and the legend that tells them. */
 export function paint(column, count, dark) {
-  const rest = channels(dark ? REST.dark : REST.light);
+  const rest = channels(shades(dark).calm);
   const colors = new Uint8Array(count * 4);
   const fill = (index, rgb, alpha) => colors.set([...rgb, alpha], index * 4);
   if (!column) {
-    const plain = channels(dark ? "#56b4e9" : "#0072b2");
-    for (let i = 0; i < count; i += 1) fill(i, plain, 150);
+    const plain = channels(shades(dark).values[0]);
+    for (let i = 0; i < count; i += 1) fill(i, plain, PLAIN);
     return { colors, legend: null };
   }
   if (column.kind === "number") return paintNumbers(column, colors, fill, rest, dark);
-  const shades = column.texts.map((_, i) =>
-    i < CATEGORY_COLORS.length ? onPaper(channels(CATEGORY_COLORS[i]), dark) : rest);
+  const known = categoryShades(dark);
+  const colorOf = (code) => known[code - 1] ?? rest;
   for (let i = 0; i < count; i += 1) {
     const code = column.codes[i];
-    if (code && code <= CATEGORY_COLORS.length) fill(i, shades[code - 1], 225);
-    else fill(i, rest, 105);
+    fill(i, colorOf(code), code && code <= known.length ? 255 : CALM);
   }
   const amounts = new Uint32Array(column.texts.length + 1);
   for (const code of column.codes) amounts[code] += 1;
   const entries = column.texts.map((text, i) => ({
-    text, code: i + 1, color: css(shades[i]), amount: amounts[i + 1],
+    text, code: i + 1, color: css(colorOf(i + 1)), amount: amounts[i + 1],
   }));
   if (amounts[0]) entries.push({ text: "(none)", code: 0, color: css(rest), amount: amounts[0] });
   return { colors, legend: { entries } };
@@ -62,10 +47,12 @@ function paintNumbers(column, colors, fill, rest, dark) {
   const sorted = Float32Array.from(values).filter((value) => Number.isFinite(value)).sort();
   const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
   const [low, high] = [at(0.01), at(0.99)];
+  const table = Array.from({ length: 256 }, (_, i) => channels(rampShade(i / 255, dark)));
+  const place = (value) => (high > low ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 0.5);
   for (let i = 0; i < values.length; i += 1) {
-    if (!Number.isFinite(values[i])) fill(i, rest, 105);
-    else fill(i, scaleColor(high > low ? (values[i] - low) / (high - low) : 0.5, dark), 215);
+    if (Number.isFinite(values[i])) fill(i, table[Math.round(255 * place(values[i]))], 255);
+    else fill(i, rest, CALM);
   }
-  const stops = Array.from({ length: 9 }, (_, i) => css(scaleColor(i / 8, dark)));
+  const stops = Array.from({ length: 9 }, (_, i) => rampShade(i / 8, dark));
   return { colors, legend: { stops, low, high } };
 }

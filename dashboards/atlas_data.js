@@ -1,9 +1,9 @@
 // Reads what repwatch.atlas packed: a gzip stream of a JSON header and arrays.
 
 const ATLAS_VERSION = 1;
-const ARRAYS = { u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
+const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
 
-/** The atlas ({title, count, x, y, order, columns, roles}) out of base64 text. */
+/** The atlas ({title, count, x, y, order, shade, clusters, columns, roles}) out of base64 text. */
 export async function readAtlas(base64) {
   if (typeof DecompressionStream === "undefined") {
     throw new Error("This browser is too old to open the page. Use one of 2023 or newer.");
@@ -22,7 +22,7 @@ export async function readAtlas(base64) {
     codes: column.codes ? array(column.codes) : null,
     values: column.values ? array(column.values) : null,
   }));
-  return { ...header, x: array(header.x), y: array(header.y), order: array(header.order), columns };
+  return { ...header, x: array(header.x), y: array(header.y), order: array(header.order), shade: array(header.shade), columns };
 }
 
 /** What a person reads of one point in one column; empty where it is missing. */

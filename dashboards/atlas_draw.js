@@ -1,7 +1,5 @@
 // Draws points with WebGL, or on a plain canvas where there is none, and labels over them.
 
-import { Room } from "./room.js";
-
 const VERTEX = `
 attribute vec2 place; attribute vec4 color; attribute float shown;
 uniform vec2 centre; uniform vec2 scale; uniform float size;
@@ -126,9 +124,8 @@ export function makePoints(canvas, x, y) {
   }
 }
 
-/** Labels by interest, as many as fit: [[x, y, text], …]; those behind overlap none before. */
-export function chooseLabels({ atlas, view, text, passes, pen }) {
-  const room = new Room([view.width, view.height]);
+/** Labels by interest, as many as have room: [[x, y, text], …]; none covers what was there before. */
+export function chooseLabels({ atlas, view, text, passes, pen, room }) {
   const most = Math.round((view.width * view.height) / 5200);
   const chosen = [];
   let tried = 0;

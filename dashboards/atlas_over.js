@@ -2,7 +2,10 @@
 
 import { css } from "./atlas_colors.js";
 import { cell } from "./atlas_data.js";
+import { chooseNames, drawNames, drawShade } from "./atlas_clusters.js";
 import { chooseLabels, pointSize, SHOWN } from "./atlas_draw.js";
+import { shades } from "./palette.js";
+import { Room } from "./room.js";
 
 const LABEL_FONT = "500 12px system-ui, sans-serif";
 const LONGEST_LABEL = 28;
@@ -13,36 +16,59 @@ function emptyLayer(page, canvas) {
   pen.setTransform(page.ratio, 0, 0, page.ratio, 0, 0);
   pen.clearRect(0, 0, page.view.width, page.view.height);
   Object.assign(pen, { font: LABEL_FONT, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
-  const [ink, paper] = page.theme.matches ? ["#f0f2f4", "#16191d"] : ["#15191d", "#ffffff"];
-  return { pen, ink, paper };
+  return { pen, ...shades(page.theme.matches) };
 }
 
-/** Labels by interest, and the lasso; gives how many labels there are. */
+/** The shading, below the points. */
+export function drawGround(page) {
+  drawShade(emptyLayer(page, page.ground).pen, page.view, page.shade);
+}
+
+/** Names of clusters, labels by interest, and the lasso; gives how many names and labels there are. */
 export function drawLabels(page, polygon) {
-  const { pen, ink, paper } = emptyLayer(page, page.over);
+  const { pen, ink, muted, paper } = emptyLayer(page, page.over);
+  const room = new Room([page.view.width, page.view.height]);
+  const names = chooseNames(page.atlas, page.view, pen, room);
+  pen.font = LABEL_FONT;
   const labels = page.label ? chooseLabels({
-    atlas: page.atlas, view: page.view, pen, passes: (i) => page.shown[i] !== SHOWN.dim,
+    atlas: page.atlas, view: page.view, pen, room, passes: (i) => page.shown[i] !== SHOWN.dim,
     text: (i) => shorten(cell(page.label, i)),
   }) : [];
   pen.lineWidth = 3.5;
   pen.strokeStyle = paper;
-  pen.fillStyle = ink;
+  // Beside names of clusters, those of points are calmer.
+  pen.fillStyle = names.length ? muted : ink;
   for (const [px, py, words] of labels) {
     pen.globalAlpha = 0.85;
     pen.strokeText(words, px, py);
     pen.globalAlpha = 1;
     pen.fillText(words, px, py);
   }
+  drawNames(pen, names, ink, paper);
   drawLasso(pen, page.view, polygon, ink);
-  return labels.length;
+  return { names: names.length, labels: labels.length };
 }
 
-/** Points with a ring and their label, on a layer of their own: nothing else is drawn again. */
+/**
+ * Points with a ring, their label, and a line to the point that each belongs to; on a layer of their
+ * own, so that nothing else is drawn again. Gives how many lines there are.
+ */
 export function drawMarked(page, points) {
   const { pen, ink, paper } = emptyLayer(page, page.top);
   const { view, atlas } = page;
-  for (const i of points) {
-    const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
+  const place = (i) => view.toScreen(atlas.x[i], atlas.y[i]);
+  const pairs = points.map((i) => [i, page.partnerOf(i)]).filter(([i, other]) => other >= 0 && other !== i);
+  for (const pair of pairs) {
+    for (const [color, width] of [[paper, 4.5], [ink, 1.6]]) {
+      pen.beginPath();
+      for (const i of pair) pen.lineTo(...place(i));
+      Object.assign(pen, { strokeStyle: color, lineWidth: width });
+      pen.stroke();
+    }
+  }
+  // The other ends lie below the points themselves.
+  for (const i of new Set([...pairs.map(([, other]) => other), ...points])) {
+    const [px, py] = place(i);
     const radius = pointSize(view, atlas.count) / 2 + 3.5;
     pen.beginPath();
     pen.arc(px, py, radius, 0, 2 * Math.PI);
@@ -54,6 +80,7 @@ export function drawMarked(page, points) {
     const words = page.label ? shorten(cell(page.label, i)) : "";
     if (words) drawName(pen, view, [px, py], radius, page.linkOf(i) ? `${words} ↗` : words, ink, paper);
   }
+  return pairs.length;
 }
 
 function drawName(pen, view, [px, py], radius, words, ink, paper) {

@@ -26,7 +26,7 @@ export function describe(atlas, byName, index) {
   const link = cell(role("link"), index);
   if (link) parts.push(linkOrText(link));
   const rest = element("dl", {});
-  const special = new Set(["label", "text", "image", "link", "rank"].map((name) => atlas.roles[name]));
+  const special = new Set(["label", "text", "image", "link", "rank", "partner"].map((name) => atlas.roles[name]));
   for (const column of atlas.columns) {
     const value = cell(column, index);
     if (special.has(column.name) || !value) continue;

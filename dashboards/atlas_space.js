@@ -1,6 +1,6 @@
 // Where points are: the view of the plane, a grid that finds the point under the pointer, the lasso.
 
-const SIDE = 65536;
+export const SIDE = 65536;
 const CELLS = 256;
 
 /** The part of the plane that is seen: its centre in steps, and pixels for each step. */

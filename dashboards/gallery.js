@@ -1,8 +1,8 @@
 // The gallery: many representations as small pictures, a layer across runs or a run across steps.
 
-import { inks } from "./colours.js";
 import { bestTurn, boundsOf, scaleInto, turnOnto } from "./layout.js";
 import { element } from "./marks.js";
+import { shades } from "./palette.js";
 import { CanvasPen } from "./pens.js";
 import { buttonRow, choice } from "./widgets.js";
 
@@ -92,7 +92,7 @@ export class Gallery {
 
   draw() {
     const { scene, dark, point, marked, pointScale } = this.bench;
-    const theme = inks(dark);
+    const theme = shades(dark);
     for (const cell of this.cells) {
       const { canvas, pen, row, node } = cell;
       const side = canvas.clientWidth || 120;
@@ -100,7 +100,7 @@ export class Gallery {
       const place = spot(cell, side);
       for (let index = 0; index < scene.n; index += 1) {
         if (this.bench.hiddenPoint(index)) continue;
-        const alpha = marked && !marked[index] ? 0.12 : 0.85;
+        const alpha = marked && !marked[index] ? 0.12 : 1;
         pen.circle(...place(index), 1.7, { fill: pointScale.colour(index), alpha });
       }
       if (point >= 0) pen.circle(...place(point), 4.5, { fill: theme.paper, stroke: theme.ink, width: 1.6 });

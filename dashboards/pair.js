@@ -39,6 +39,9 @@ export class Pair {
     const { pins } = this.bench;
     await Promise.all(Object.entries(this.pictures).map(([letter, picture]) => picture.show(pins[letter])));
     const key = `${pins.a} ${pins.b} ${this.bench.scene.stamp}`;
+    for (const [letter, picture] of Object.entries(this.pictures)) {
+      if (pins[letter] < 0) picture.state.textContent = `Nothing is pinned as ${letter.toUpperCase()}. Press Change to choose it on the map.`;
+    }
     if (pins.a < 0 || pins.b < 0) {
       this.numbers.replaceChildren();
       this.told.textContent = "Pin two representations: hold one on the map, then press Pin (or the key P).";

@@ -1,5 +1,5 @@
 // Two pens with the same strokes: one draws on a canvas, the other writes an SVG. What is drawn on
-// the screen is what is saved.
+// the screen is what is saved. A style has fill, stroke, width, alpha of both and `faint` of the fill.
 
 import { markPath } from "./marks.js";
 
@@ -82,13 +82,14 @@ export class CanvasPen {
     this.context.globalAlpha = 1;
   }
 
-  paint({ fill = null, stroke = null, width = 1, alpha = 1 }, path = null) {
-    this.context.globalAlpha = alpha;
+  paint({ fill = null, stroke = null, width = 1, alpha = 1, faint = 1 }, path = null) {
+    this.context.globalAlpha = alpha * faint;
     if (fill) {
       this.context.fillStyle = fill;
       if (path) this.context.fill(path);
       else this.context.fill();
     }
+    this.context.globalAlpha = alpha;
     if (stroke) {
       this.context.strokeStyle = stroke;
       this.context.lineWidth = width;
@@ -169,9 +170,9 @@ function fixed(value) {
   return Number(value.toFixed(2));
 }
 
-function attributes({ fill = null, stroke = null, width = 1, alpha = 1 }) {
+function attributes({ fill = null, stroke = null, width = 1, alpha = 1, faint = 1 }) {
   const edge = stroke ? ` stroke="${stroke}" stroke-width="${fixed(width)}"` : "";
-  return ` fill="${fill ?? "none"}"${edge}${alpha < 1 ? ` opacity="${alpha}"` : ""}`;
+  return ` fill="${fill ?? "none"}"${faint < 1 ? ` fill-opacity="${faint}"` : ""}${edge}${alpha < 1 ? ` opacity="${alpha}"` : ""}`;
 }
 
 function escaped(words) {

@@ -1,8 +1,9 @@
 // The middle box: one representation, as a picture of its probe points.
 
-import { inks, scaleOf } from "./colours.js";
+import { scaleOf } from "./colours.js";
 import { layoutNeighbours, turnOnto } from "./layout.js";
 import { element } from "./marks.js";
+import { shades } from "./palette.js";
 import { Room } from "./room.js";
 import { Scatter } from "./scatter.js";
 import { saver } from "./widgets.js";
@@ -51,7 +52,7 @@ export class Picture {
     this.title = element("h2", { className: "title" });
     this.state = element("p", { className: "nothing", role: "status" });
     this.stage = element("div", { className: "stage" }, this.scatter.node, this.state);
-    this.save = saver(() => `repwatch-${this.bench.nameOf(this.row)}`, this.scatter, () => inks(bench.dark).paper);
+    this.save = saver(() => `repwatch-${this.bench.nameOf(this.row)}`, this.scatter, () => shades(bench.dark).paper);
   }
 
   /** Shows the picture of a snapshot, gliding there from the one before. */
@@ -131,7 +132,7 @@ export class Picture {
   paint(pen, place, size) {
     const { scene, state, dark, point, marked } = this.bench;
     if (!this.view) return;
-    const theme = inks(dark);
+    const theme = shades(dark);
     const scale = this.bench.pointScale;
     const side = this.thumbnail(size);
     const pictured = side ? this.pictured(size, side) : new Set();
@@ -140,9 +141,9 @@ export class Picture {
     const radius = side ? 2.2 : Math.max(2.2, Math.min(4.6, Math.sqrt((size[0] * size[1]) / scene.n) / 8));
     for (let index = 0; index < scene.n; index += 1) {
       if (pictured.has(index) || this.bench.hiddenPoint(index)) continue;
-      pen.circle(...place(index), radius, { fill: scale.colour(index), alpha: marked && !marked[index] ? 0.14 : side ? 0.6 : 0.92 });
+      pen.circle(...place(index), radius, { fill: scale.colour(index), alpha: marked && !marked[index] ? 0.14 : 1 });
     }
-    for (const index of pictured) this.bench.sheets.draw(pen, index, scale.colour(index), ...place(index), side, 0.96);
+    for (const index of pictured) this.bench.sheets.draw(pen, index, scale.colour(index), ...place(index), side, 1);
     this.paintPointed(pen, place, theme, pictured.has(point) ? side * 0.62 : radius + 3.5);
     Object.assign(this.scatter.node.dataset, { marks: side ? "thumbnails" : "dots", pictures: pictured.size });
   }

@@ -104,7 +104,7 @@ export class Scatter {
     if (!this.box || this.size[0] < 20) return;
     this.pen.begin(...this.size);
     this.options.paint(this.pen, this.placer(this.current()), this.size);
-    if (this.lasso) this.pen.line(this.lasso, { stroke: "#0072b2", width: 1.5, dash: [4, 3] });
+    if (this.lasso) this.pen.line(this.lasso, { stroke: getComputedStyle(this.canvas).color, width: 1.5, dash: [4, 3] });
     this.node.dataset.drawn = String(Number(this.node.dataset.drawn ?? 0) + 1);
     if (this.from && this.share() < 1) this.draw();
     else this.from = null;

@@ -1,7 +1,8 @@
 // The left box: the map of snapshots.
 
-import { inks, outcomeScale, readable, scaleOf, stepColour } from "./colours.js";
+import { outcomeScale, readable, scaleOf, stepColour } from "./colours.js";
 import { element } from "./marks.js";
+import { shades } from "./palette.js";
 import { Room } from "./room.js";
 import { Scatter } from "./scatter.js";
 import { choice, layerLegend, legend, saver } from "./widgets.js";
@@ -39,7 +40,7 @@ export class Space {
         "div",
         { className: "head" },
         element("h2", {}, "Space of representations"),
-        saver(() => "repwatch-map", this.scatter, () => inks(bench.dark).paper),
+        saver(() => "repwatch-map", this.scatter, () => shades(bench.dark).paper),
       ),
       element("div", { className: "controls" }, this.method.node, this.distance.node, this.colour.node),
       element("div", { className: "stage" }, this.scatter.node, this.state),
@@ -155,14 +156,16 @@ export class Space {
   paint(pen, place, size) {
     const { scene, state, dark } = this.bench;
     if (!this.map || this.map.x.length !== scene.count) return;
-    const theme = inks(dark);
+    const theme = shades(dark);
     let drawn = 0;
     const followed = scene.runs.findIndex((run) => run.name === state.follow);
     for (let row = 0; row < scene.count; row += 1) {
       if (scene.snapshots.run[row] === followed || this.hidden(row)) continue;
       drawn += 1;
       const last = scene.page.trajectories[scene.trajectoryOf.get(row)[0]].snapshots.at(-1) === row;
-      pen.mark(this.symbol(row), ...place(row), last ? 3.1 : 2.3, { fill: this.scale.colour(row), alpha: last ? 0.7 : 0.4 });
+      // Calm by its pale fill, seen by its outline.
+      const colour = this.scale.colour(row);
+      pen.mark(this.symbol(row), ...place(row), last ? 3.1 : 2.1, { fill: colour, faint: last ? 0.6 : 0.28, stroke: colour, width: 0.9 });
     }
     drawn += this.paintFollowed(pen, place, theme);
     this.paintFlags(pen, place, theme);

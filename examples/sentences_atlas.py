@@ -239,6 +239,8 @@ def make_columns(
         "words": lengths,
         "found": ["first" if n < 1 else "in ten" if n < 10 else "no" for n in nearer],
         "interest": interest,
+        # The two of a pair stand side by side.
+        "partner": [row ^ 1 for row in range(len(sentences))],
     }
 
 
@@ -267,7 +269,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         vectors,
         make_columns(held, names, ranks),
         chosen.out,
-        roles=Roles(label="sentence", text="translation", color="language", rank="interest"),
+        roles=Roles(
+            label="sentence",
+            text="translation",
+            color="language",
+            rank="interest",
+            partner="partner",
+        ),
         settings=settings,
         layout_path=kept,
         title=f"{len(vectors):,} sentences in {names[0]} and {names[1]}",

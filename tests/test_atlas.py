@@ -18,7 +18,7 @@ from repwatch import atlas, cli
 from repwatch.atlas import LayoutSettings, Roles
 from repwatch.atlas.page import _MODULES, label_order, quantize
 from repwatch.errors import ConfigurationError
-from repwatch.figures.export import asset
+from repwatch.figures.assets import asset
 
 COUNT = 40
 
@@ -158,10 +158,21 @@ def test_images_are_held_by_the_page_and_other_files_are_refused(
 def test_labels_come_by_rank_else_by_how_many_points_lie_around() -> None:
     crowd = np.zeros((20, 2), dtype=np.float32)
     positions = np.concatenate([crowd, np.array([[9, 9]], dtype=np.float32)])
-    assert label_order(positions, None)[-1] == 20
+    points = quantize(positions)
+    assert label_order(points, None)[-1] == 20
     rank = np.arange(21, dtype=np.float32)
     rank[20] = np.nan
-    assert label_order(positions, rank).tolist() == [*range(19, -1, -1), 20]
+    assert label_order(points, rank).tolist() == [*range(19, -1, -1), 20]
+
+
+@pytest.mark.parametrize("mate", [COUNT, -1, 0.5, "left"])
+def test_a_partner_is_a_row_of_the_table(vectors: Path, tmp_path: Path, mate: Any) -> None:
+    columns = {"mate": [mate, 0, *[None] * (COUNT - 2)]}
+    with pytest.raises(ConfigurationError, match=f"rows from 0 to {COUNT - 1}, or nothing"):
+        atlas.write_atlas(vectors, columns, tmp_path / "a.html", roles=Roles(partner="mate"))
+    columns["mate"][0] = 1
+    atlas.write_atlas(vectors, columns, tmp_path / "a.html", roles=Roles(partner="mate"))
+    assert header_of(tmp_path / "a.html")["roles"] == {"partner": "mate"}
 
 
 def test_positions_keep_their_shape_on_the_grid() -> None:

@@ -18,7 +18,7 @@ from werkzeug.test import Client, TestResponse
 
 from repwatch.errors import MissingPackageError
 from repwatch.figures import map_figure, payload, unpack
-from repwatch.figures.export import asset
+from repwatch.figures.assets import asset
 from repwatch.report import PAGE_MODULES
 from repwatch.scene import MapScene, build_map, steps
 from repwatch.tensorboard.summary import figure_summary

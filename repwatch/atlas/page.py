@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading
 from repwatch.atlas.layout import LayoutSettings, Progress, check_vectors, kept_layout, layout
 from repwatch.atlas.table import (
     Roles,
@@ -42,17 +43,18 @@ _MODULES = (
     "marks.js",
     "hand.js",
     "room.js",
+    "palette.js",
     "atlas_address.js",
     "atlas_data.js",
     "atlas_colors.js",
     "atlas_space.js",
+    "atlas_clusters.js",
     "atlas_draw.js",
     "atlas_over.js",
     "atlas_panel.js",
     "atlas.js",
 )
-_GRID = 65535
-_DENSITY_CELLS = 256
+_INTEREST_BLUR = 1.5
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def write_atlas(
     table = check_table(table, len(rows))
     chosen = (roles or Roles()).within(table)
     settings = settings or LayoutSettings()
-    _check_rank(table, chosen)
+    _check_numbers(table, chosen, len(rows))
     place = layout_path or beside
     if place is None:
         positions, reused = layout(rows, settings, progress), False
@@ -136,24 +138,29 @@ def _table(meta: Any) -> tuple[Mapping[str, Sequence[Any]], Path]:
     return read_table(meta), Path(meta).parent
 
 
-def _check_rank(table: Mapping[str, Sequence[Any]], roles: Roles) -> None:
+def _check_numbers(table: Mapping[str, Sequence[Any]], roles: Roles, count: int) -> None:
     if roles.rank is not None and numbers(table[roles.rank]) is None:
         raise ConfigurationError(f"Expected numbers in the column for rank, {roles.rank!r}.")
+    if roles.partner is None:
+        return
+    rows = numbers(table[roles.partner])
+    known = np.zeros(0) if rows is None else rows[~np.isnan(rows)]
+    wrong = known[(known < 0) | (known >= count) | (known != np.floor(known))]
+    if rows is None or len(wrong):
+        raise ConfigurationError(
+            f"Expected rows from 0 to {count - 1}, or nothing, in the column for partner, "
+            f"{roles.partner!r}." + (f" Got {wrong[0]:g}." if len(wrong) else "")
+        )
 
 
-def label_order(positions: Float32, rank: Float32 | None) -> NDArray[np.uint32]:
+def label_order(points: NDArray[np.uint16], rank: Float32 | None) -> NDArray[np.uint32]:
     """(n,) the points by interest, the most interesting first.
 
     Without a rank, a point is the more interesting the more points lie around it on the map.
     """
     if rank is None:
-        from scipy.ndimage import gaussian_filter
-
-        low, span = positions.min(0), max(float(np.ptp(positions, axis=0).max()), 1e-9)
-        cells = ((positions - low) / span * (_DENSITY_CELLS - 1)).astype(int)
-        density = np.zeros((_DENSITY_CELLS, _DENSITY_CELLS), dtype=np.float32)
-        np.add.at(density, (cells[:, 0], cells[:, 1]), 1)
-        rank = gaussian_filter(density, 1.5)[cells[:, 0], cells[:, 1]]
+        at = points // (SIDE // CELLS)
+        rank = density(points, _INTEREST_BLUR)[at[:, 0], at[:, 1]]
     return np.argsort(-np.nan_to_num(rank, nan=-np.inf), kind="stable").astype(np.uint32)
 
 
@@ -162,7 +169,7 @@ def quantize(positions: Float32) -> NDArray[np.uint16]:
     low, high = positions.min(0), positions.max(0)
     span = max(float((high - low).max()), 1e-9)
     centred = (positions - (low + high) / 2) / span + 0.5
-    steps: NDArray[np.uint16] = np.rint(np.clip(centred, 0, 1) * _GRID).astype(np.uint16)
+    steps: NDArray[np.uint16] = np.rint(np.clip(centred, 0, 1) * (SIDE - 1)).astype(np.uint16)
     return steps
 
 
@@ -195,7 +202,9 @@ def pack(
         "roles": {role: name for role, name in vars(roles).items() if name is not None},
         "x": put(points[:, 0]),
         "y": put(points[:, 1]),
-        "order": put(label_order(positions, rank)),
+        "order": put(label_order(points, rank)),
+        "shade": put(shading(points)),
+        "clusters": [list(vars(one).values()) for one in _clusters(points, columns, roles)],
     }
     header["columns"] = [
         _column(name, values, roles, folder, put) for name, values in columns.items()
@@ -203,6 +212,18 @@ def pack(
     text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     return gzip.compress(struct.pack("<I", len(text)) + text + b"".join(arrays), 9, mtime=0)
+
+
+def _clusters(
+    points: NDArray[np.uint16], columns: Mapping[str, Sequence[Any]], roles: Roles
+) -> list[Cluster]:
+    """Named by the words of label and text, and by what colours at first, if it has categories."""
+    written = [name for name in (roles.label, roles.text) if name is not None]
+    texts = [[told(value) for value in columns[name]] for name in dict.fromkeys(written)]
+    kinds = None
+    if roles.color is not None and numbers(columns[roles.color]) is None:
+        kinds = [told(value) for value in columns[roles.color]]
+    return find_clusters(points, texts, kinds if kinds and categories(kinds) else None)
 
 
 def _column(

@@ -31,8 +31,9 @@ class Roles:
 
     label is written on the map, text and image are shown of the point under the pointer, link is
     opened by a click (http and https only), color colours at first, rank tells which labels are
-    written first (the largest). Where label, text, image or link is None, a column of that name
-    is taken if there is one.
+    written first (the largest). partner has for each point the row (from 0) that it belongs to, as
+    a sentence to its translation, or nothing: a line leads there. Where label, text, image or link
+    is None, a column of that name is taken if there is one.
     """
 
     label: str | None = None
@@ -41,6 +42,7 @@ class Roles:
     link: str | None = None
     color: str | None = None
     rank: str | None = None
+    partner: str | None = None
 
     def within(self, table: Mapping[str, Sequence[Any]]) -> Roles:
         """The roles filled in. Raises ConfigurationError for a column that is not there."""

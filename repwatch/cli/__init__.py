@@ -326,6 +326,7 @@ def write_atlas(
     link: ColumnOption = None,
     color: ColumnOption = None,
     rank: ColumnOption = None,
+    partner: ColumnOption = None,
     metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
     perplexity: Annotated[float, typer.Option(help="About how many neighbours count.")] = 30.0,
     layout: Annotated[
@@ -345,7 +346,7 @@ def write_atlas(
             vectors,
             meta,
             out,
-            roles=atlas.Roles(label, text, image, link, color, rank),
+            roles=atlas.Roles(label, text, image, link, color, rank, partner),
             settings=atlas.LayoutSettings(metric, perplexity),
             layout_path=layout,
             title=title or vectors.stem,

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["comparison_figure", "write_comparison"]
 
 # White to blue, in one hue: more is more similar.
-_SCALE = [[0.0, palette.PAPER], [0.5, "#A9C8EA"], [1.0, "#00347A"]]
+_SCALE = [[0.0, palette.PAPER], [0.5, palette.ramp(0)[0]], [1.0, palette.ramp(0)[-1]]]
 # More cells than this have no room for numbers.
 _MOST_TEXTS = 400
-_CELL, _ROOM = 52, 260
+# In pixels: a cell, what is around the cells, the foot of the title, a line below
+# it, the length of the colour bar.
+_CELL, _ROOM, _TITLE, _LINE, _BAR = 64, 214, 36, 14, 208
 
 
 def comparison_figure(comparison: Comparison) -> go.Figure:
@@ -36,7 +38,20 @@ def comparison_figure(comparison: Comparison) -> go.Figure:
         "zmin": -1.0 if low < -1e-6 else 0.0,
         "zmax": 1.0,
         "colorscale": _SCALE,
-        "colorbar": {"title": {"text": comparison.similarity}, "thickness": 14},
+        # Right above the cells: beside them it would stand at the far edge of a wide page.
+        "colorbar": {
+            "title": {"text": comparison.similarity, "side": "top"},
+            "orientation": "h",
+            "thickness": 10,
+            "lenmode": "pixels",
+            "len": _BAR,
+            "x": 0,
+            "xanchor": "left",
+            "xpad": 0,
+            "y": 1,
+            "yanchor": "bottom",
+            "outlinewidth": 0,
+        },
         "hovertemplate": f"{first}: %{{customdata[0]}}<br>{second}: %{{customdata[1]}}"
         f"<br>{comparison.similarity} %{{z:.3f}}<extra></extra>",
         "customdata": [[[row, column] for column in columns] for row in rows],
@@ -78,51 +93,57 @@ def _layout(
         }
         for run, step, names in zip(runs, comparison.steps, labels, strict=True)
     )
+    verdict = _wrap(comparison.verdict)
+    # Plotly moves a title up by the height of its subtitle.
+    below = _LINE * len(verdict)
+    height = _ROOM + below + _CELL * min(len(labels[0]), 20)
     return {
         "template": go.layout.Template(),
         "title": {
             "text": f"<b>{runs[0]} and {runs[1]}</b>",
             "subtitle": {
-                "text": "<br>".join(_wrap(comparison.verdict)),
+                "text": "<br>".join(verdict),
                 "font": {"size": 12, "color": palette.MUTED},
             },
             "x": 0.02,
             "xanchor": "left",
-            "y": 0.97,
-            "yanchor": "top",
+            "y": 1 - (_TITLE + below) / height,
+            "yanchor": "bottom",
         },
-        "xaxis": x | {"constrain": "domain"},
-        "yaxis": y | {"autorange": "reversed", "scaleanchor": "x", "constrain": "domain"},
+        "xaxis": x | {"constrain": "domain", "constraintoward": "left"},
+        "yaxis": y
+        | {
+            "autorange": "reversed",
+            "scaleanchor": "x",
+            "constrain": "domain",
+            "constraintoward": "top",
+        },
         "shapes": _frames(comparison),
         "font": {"color": palette.INK, "size": 12},
         "paper_bgcolor": palette.PAPER,
         "plot_bgcolor": palette.PAPER,
-        "margin": {"t": 120, "l": 20, "r": 20, "b": 20},
-        "height": _ROOM + _CELL * min(len(labels[0]), 20),
+        "margin": {"t": 120 + below, "l": 28, "r": 28, "b": 28},
+        "height": height,
         "meta": {"kind": "comparison", "dark": palette.DARK, **comparison.to_dict()},
     }
 
 
 def _frames(comparison: Comparison) -> list[dict[str, Any]]:
-    """A frame around the cell of each match."""
+    """A frame around the cell of each match, on an edge of paper, since cells are dark."""
     rows, columns = ({name: at for at, name in enumerate(side)} for side in comparison.layers)
-    return [
-        {
-            "type": "rect",
-            "x0": columns[match.second] - 0.46,
-            "x1": columns[match.second] + 0.46,
-            "y0": rows[match.first] - 0.46,
-            "y1": rows[match.first] + 0.46,
-            "line": {
-                "color": palette.INK if match.alike else palette.CAUSES[0].fill,
-                "width": 2,
-                "dash": "solid" if match.alike else "dash",
-            },
+    frames = []
+    for match in comparison.matches:
+        x, y = columns[match.second], rows[match.first]
+        place = {"type": "rect", "x0": x - 0.45, "x1": x + 0.45, "y0": y - 0.45, "y1": y + 0.45}
+        line = {
+            "color": palette.INK if match.alike else palette.CAUSES[0].fill,
+            "width": 2,
+            "dash": "solid" if match.alike else "dash",
         }
-        for match in comparison.matches
-    ]
+        frames += [place | {"line": {"color": palette.PAPER, "width": 5}}, place | {"line": line}]
+    return frames
 
 
-def _wrap(text: str, width: int = 90) -> list[str]:
+def _wrap(text: str, width: int = 60) -> list[str]:
     """Lines of text from outside, each safe to show."""
     return [safe(line, width) for line in textwrap.wrap(text, width)]

@@ -14,14 +14,14 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from repwatch.errors import ConfigurationError, MissingPackageError
+from repwatch.errors import ConfigurationError
+from repwatch.figures.assets import asset, plotly_js
 from repwatch.figures.map import map_content
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
     from repwatch.scene import MapScene
 
 __all__ = [
-    "asset",
     "bundle",
     "fill",
     "free_target",
     "payload",
-    "plotly_js",
     "unpack",
     "write_atomically",
     "write_html",
@@ -128,30 +126,6 @@ def free_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
             f"{target} exists already. Pass overwrite=True to replace it, or another path."
         )
     return target
-
-
-def asset(name: str) -> bytes:
-    """One file of the page's sources: in the installed package, else in the checkout."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "dashboards", package.parent / "dashboards"):
-        if (folder / name).is_file():
-            return (folder / name).read_bytes()
-    raise MissingPackageError(
-        f"The page's file {name!r} is not where RepWatch is installed ({package}). "
-        "Reinstall it: pip install --force-reinstall repwatch"
-    )
-
-
-def plotly_js() -> Path:
-    """plotly.min.js in the installed plotly wheel; plotly itself is not imported."""
-    spec = find_spec("plotly")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "package_data" / "plotly.min.js"
-        if path.is_file():
-            return path
-    raise MissingPackageError(
-        "plotly.min.js is not in the installed plotly. Reinstall it: pip install 'plotly>=6.0'"
-    )
 
 
 def _says_nothing(template: Mapping[str, Any]) -> bool:

@@ -101,11 +101,11 @@ def _landmarks(
             "meta": {"role": "landmark", "outcome": name},
             "customdata": np.array(codes, dtype=np.int16),
             "marker": {
-                "color": hue.fill,
+                "color": [hue.pale if is_last else hue.paler for is_last in final],
                 "symbol": np.array([palette.symbol(code) for code in codes], dtype=np.uint8),
                 "size": _LANDMARK_SIZE,
-                "opacity": np.where(final, 0.62, 0.3).astype(np.float32),
-                "line": {"width": 0},
+                "opacity": 1,
+                "line": {"width": 1, "color": hue.fill},
             },
         }
         traces.append(trace | _points(rows) | hovers(scene, rows, runs))

@@ -1,4 +1,4 @@
-"""Colours and marks. Each colour is a pair, for a white page and for a near-black one.
+"""Colours and marks. Colours are those of dashboards/palette.js, for a white and a near-black page.
 
 Figures are built in light colours; `DARK` says which dark colour takes the place of which light
 one, so that a page follows its reader's theme without a second figure.
@@ -6,7 +6,10 @@ one, so that a page follows its reader's theme without a second figure.
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
+
+from repwatch.figures.assets import asset
 
 __all__ = [
     "BORDER",
@@ -16,6 +19,8 @@ __all__ = [
     "PAPER",
     "SHADES",
     "Hue",
+    "contrast",
+    "luminance",
     "outcome_hues",
     "ramp",
     "recolour",
@@ -24,33 +29,78 @@ __all__ = [
 
 
 class Hue(NamedTuple):
-    """One outcome's colour: of its marks, and of its name, which needs more contrast."""
+    """One outcome's colour, and its shades.
+
+    fill is that of outlines and of the legend, pale fills the last mark of a trajectory, paler
+    those before; text is that of its name, which needs more contrast.
+    """
 
     fill: str
+    pale: str
+    paler: str
     text: str
 
 
-INK, MUTED, PAPER, BORDER = "#1B1F24", "#5C646E", "#FFFFFF", "#D5D9DE"
+def _read() -> dict[str, Any]:
+    """The palette that the page has too: the one object in palette.js is JSON."""
+    text = asset("palette.js").decode()
+    found: dict[str, Any] = json.loads(text[text.index("= {") + 2 : text.index("\n};") + 2])
+    return found
 
-# Okabe-Ito: bluish green for what is good, a grey for what nobody labelled, the rest for causes.
-GOOD = Hue("#009E73", "#0B6B52")
-UNLABELLED = Hue("#8A929B", "#5F6671")
-CAUSES = (
-    Hue("#D55E00", "#A84A00"),
-    Hue("#E69F00", "#8A5F00"),
-    Hue("#CC79A7", "#96456F"),
-    Hue("#56B4E9", "#1F6E9C"),
-    Hue("#D9CB1E", "#6E6600"),
-    Hue("#8C6D4F", "#654B31"),
+
+def _upper(value: Any) -> Any:
+    """Hexadecimal colours in capitals, as figures have them."""
+    if isinstance(value, str):
+        return value.upper()
+    return [_upper(item) for item in value] if isinstance(value, list) else value
+
+
+_LIGHT, _DARK = (
+    {name: _upper(value) for name, value in _read()[theme].items()} for theme in ("light", "dark")
 )
+INK, MUTED, PAPER, BORDER = (_LIGHT[name] for name in ("ink", "muted", "paper", "line"))
 
 SHADES = 6
-# Of current runs, from the first steps to the newest: (light ends), (dark ends).
-_RAMPS = (
-    (("#A9C8EA", "#00347A"), ("#34587F", "#B9DCFF")),
-    (("#C4C4C4", "#101010"), ("#4A4A4A", "#F6F6F6")),
-    (("#DDB4E2", "#5B0F6B"), ("#5A3A66", "#F0C8FA")),
-)
+_TEXT_CONTRAST = 4.5
+
+
+def _mix(start: str, end: str, share: float) -> str:
+    ends = zip(bytes.fromhex(start[1:]), bytes.fromhex(end[1:]), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in ends)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [part / 255 for part in bytes.fromhex(colour[1:])]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    """Contrast of two colours, 1 to 21, as WCAG 2 defines it."""
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _readable(fill: str, theme: dict[str, Any]) -> str:
+    """A colour for text: nearer to ink than the fill, until it stands out from paper."""
+    tried = (_mix(fill, theme["ink"], share / 25) for share in range(1, 26))
+    return next(one for one in tried if contrast(one, theme["paper"]) >= _TEXT_CONTRAST)
+
+
+def _hues(theme: dict[str, Any]) -> list[Hue]:
+    paper = theme["paper"]
+    return [
+        Hue(fill, _mix(fill, paper, 0.4), _mix(fill, paper, 0.72), _readable(fill, theme))
+        for fill in theme["values"]
+    ]
+
+
+# Green for what is good, a grey for what nobody labelled, the warm and the other hues for causes.
+_ORDER = (2, 8, 1, 4, 3, 5, 6, 7)
+GOOD, UNLABELLED, *CAUSES = (_hues(_LIGHT)[at] for at in _ORDER)
 
 # Plotly's numbers, because arrays of them are compact: circle, square, diamond, triangle-up, cross,
 # x, star, hexagon, pentagon, triangle-down, hourglass, bowtie.
@@ -64,7 +114,8 @@ def symbol(layer: int) -> int:
 
 def ramp(number: int, *, dark: bool = False) -> list[str]:
     """The shades of the current run with that number, first steps first."""
-    start, end = _RAMPS[number % len(_RAMPS)][int(dark)]
+    ramps = (_DARK if dark else _LIGHT)["steps"]
+    start, end = ramps[number % len(ramps)]
     return [_mix(start, end, level / (SHADES - 1)) for level in range(SHADES)]
 
 
@@ -94,33 +145,16 @@ def recolour(value: Any) -> Any:
     return value
 
 
-def _mix(start: str, end: str, share: float) -> str:
-    ends = zip(bytes.fromhex(start[1:]), bytes.fromhex(end[1:]), strict=True)
-    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in ends)
-
-
 DARK: dict[str, str] = {
-    INK: "#E8EAED",
-    MUTED: "#A3ABB5",
-    PAPER: "#16191D",
-    BORDER: "#3A4048",
-    GOOD.fill: "#3FBF9A",
-    GOOD.text: "#7FD6BC",
-    UNLABELLED.fill: "#7C858F",
-    UNLABELLED.text: "#A6AEB8",
-    **dict(
-        zip(
-            (colour for hue in CAUSES for colour in hue),
-            (
-                *("#F08A45", "#F7A873", "#F0B83D", "#F5CC73", "#DD97BF", "#EBB5D3"),
-                *("#7CC7F0", "#A5D8F5", "#F0E442", "#F4EC86", "#B8977A", "#D6BCA4"),
-            ),
-            strict=True,
-        )
-    ),
+    **{_LIGHT[name]: _DARK[name] for name in ("ink", "muted", "paper", "line")},
     **{
         light: dark
-        for number in range(len(_RAMPS))
+        for pair in zip(_hues(_LIGHT), _hues(_DARK), strict=True)
+        for light, dark in zip(*pair, strict=True)
+    },
+    **{
+        light: dark
+        for number in range(len(_LIGHT["steps"]))
         for light, dark in zip(ramp(number), ramp(number, dark=True), strict=True)
     },
 }

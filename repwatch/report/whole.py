@@ -41,6 +41,7 @@ PAGE_MODULES = (
     "marks.js",
     "hand.js",
     "room.js",
+    "palette.js",
     "colours.js",
     "similarity.js",
     "document.js",

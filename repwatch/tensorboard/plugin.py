@@ -19,7 +19,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
 
 from repwatch.errors import MissingPackageError
-from repwatch.figures.export import asset, plotly_js
+from repwatch.figures.assets import asset, plotly_js
 from repwatch.tensorboard.answers import JSON, answer, application, refuse
 from repwatch.tensorboard.registries import RegistryRoutes
 from repwatch.tensorboard.summary import PLUGIN_NAME
@@ -37,6 +37,7 @@ _SCRIPTS = (
         "hand.js",
         "layout.js",
         "pair.js",
+        "palette.js",
         "pens.js",
     ),
     *("picture.js", "point.js", "room.js", "scatter.js", "sheets.js", "similarity.js"),

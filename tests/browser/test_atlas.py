@@ -31,9 +31,10 @@ def write_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "link": ["javascript:alert(1)" if i == 0 else f"https://a.test/{i}" for i in range(COUNT)],
         "group": [f"group {i % 3}" for i in range(COUNT)],
         "amount": list(range(COUNT)),
+        "mate": ["" if i < 3 else i ^ 1 for i in range(COUNT)],
     }
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
-    roles = Roles(color="group")
+    roles = Roles(color="group", partner="mate")
     write_atlas(vectors, columns, path, roles=roles, settings=LayoutSettings("euclidean"))
     return path
 
@@ -213,6 +214,41 @@ def test_two_fingers_zoom_and_move_and_open_nothing(atlas: Reader) -> None:
     assert atlas.driver.execute_script("return window.repwatchAtlas.state.point") == -1
 
 
+def painted_between(reader: Reader, index: int) -> bool:
+    """Whether the layer of marked points is drawn on half-way between a point and its partner."""
+    script = (
+        "const a = window.repwatchAtlas; const i = arguments[0]; const j = a.partnerOf(i);"
+        "const [x, y] = a.view.toScreen((a.atlas.x[i] + a.atlas.x[j]) / 2,"
+        " (a.atlas.y[i] + a.atlas.y[j]) / 2).map((one) => Math.round(one * a.ratio));"
+        "return a.top.getContext('2d').getImageData(x, y, 1, 1).data[3] > 0"
+    )
+    return bool(reader.driver.execute_script(script, index))
+
+
+def test_a_line_leads_to_the_point_that_one_belongs_to_and_a_key_goes_there(atlas: Reader) -> None:
+    lines = "document.querySelector('.plot').dataset.lines"
+    atlas.driver.execute_script("window.repwatchAtlas.pin(2)")
+    atlas.wait(f"{lines} === '0'")
+    # The farther apart the two are, the surer is what lies between them.
+    index = atlas.driver.execute_script(
+        "const { x, y } = window.repwatchAtlas.atlas; const away = (i) =>"
+        " Math.hypot(x[i] - x[i ^ 1], y[i] - y[i ^ 1]);"
+        "let best = 4; for (let i = 4; i < x.length; i += 2) if (away(i) > away(best)) best = i;"
+        "return best"
+    )
+    atlas.driver.execute_script("window.repwatchAtlas.pin(arguments[0])", index)
+    atlas.wait(f"{lines} === '1'")
+    assert painted_between(atlas, index)
+    atlas.press(".plot", "o")
+    atlas.wait(f"document.querySelector('.point').dataset.index === '{index ^ 1}'")
+    assert painted_between(atlas, index ^ 1)
+    atlas.driver.execute_script("window.repwatchAtlas.clearAll()")
+    atlas.wait(f"{lines} === '0'")
+    assert not painted_between(atlas, index)
+    names = [one.text for one in Select(atlas.find("select")).options]
+    assert names == ["one colour", "group", "amount"]
+
+
 def test_search_and_legend_choose_and_nothing_found_says_what_to_do(atlas: Reader) -> None:
     atlas.press("input", "point 29")
     atlas.wait("document.querySelector('.status').textContent.startsWith('11 of')")
@@ -243,7 +279,7 @@ def test_a_lasso_chooses_and_the_csv_holds_what_is_chosen(atlas: Reader) -> None
     )
     text = atlas.driver.execute_async_script("window.saved.text().then(arguments[0])")
     assert len(text.strip().splitlines()) == chosen + 1 == len(rows) + 1
-    assert text.strip("\ufeff").startswith("row,label,link,group,amount")
+    assert text.strip("\ufeff").startswith("row,label,link,group,amount,mate")
 
 
 def test_the_address_restores_what_is_seen(atlas: Reader) -> None:
@@ -290,3 +326,32 @@ def test_a_page_that_was_cut_off_says_that_it_cannot_be_shown(
     reader.open(broken)
     reader.wait_state("error")
     assert "cannot be shown" in reader.text(".message")
+
+
+def test_names_of_clusters_are_read_from_afar_and_give_way_from_nearby(
+    reader: Reader, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    subjects = ("birds", "rivers", "engines", "songs")
+    middles = rng.normal(size=(4, 8)) * 9
+    rows = np.arange(800) % 4
+    vectors = middles[rows] + rng.normal(size=(800, 8))
+    columns = {"label": [f"{subjects[kind]} {i}" for i, kind in enumerate(rows)]}
+    page = tmp_path / "named.html"
+    write_atlas(vectors, columns, page, settings=LayoutSettings("euclidean"))
+    reader.open(page)
+    reader.wait_state("drawn")
+    assert int(reader.find(".plot").get_attribute("data-names") or 0) >= 4
+    under = (
+        "const c = window.repwatchAtlas.ground; const d = c.getContext('2d')"
+        ".getImageData(0, 0, c.width, c.height).data; let most = 0;"
+        "for (let i = 3; i < d.length; i += 4) most = Math.max(most, d[i]); return most"
+    )
+    assert 0 < reader.driver.execute_script(under) < 60
+    reader.driver.execute_script(
+        "const a = window.repwatchAtlas; a.act(() => Object.assign(a.view,"
+        " { x: a.atlas.x[1], y: a.atlas.y[1], zoom: 8 }));"
+    )
+    reader.wait("document.querySelector('.plot').dataset.names === '0'")
+    assert int(reader.find(".plot").get_attribute("data-labels") or 0) > 0
+    assert reader.complaints() == []

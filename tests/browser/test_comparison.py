@@ -59,3 +59,19 @@ def test_it_shows_names_as_text_and_asks_nothing_of_the_network(page: Reader) ->
     asked = [address for address in page.requested() if not address.startswith("data:")]
     assert asked == [page.driver.current_url]
     assert page.complaints() == []
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_title_colour_bar_and_cells_stand_close_together_and_are_whole(
+    page: Reader, width: int
+) -> None:
+    page.resize(width, 900)
+    page.wait("document.querySelector('.main-svg').clientWidth === arguments[0]", width)
+    title, bar, cells = (
+        page.find(selector).rect for selector in (".gtitle", ".cbfills", ".heatmaplayer image")
+    )
+    assert title["y"] >= 8
+    assert title["y"] + title["height"] < bar["y"] < cells["y"]
+    assert cells["y"] - bar["y"] < 60
+    assert abs(cells["x"] - bar["x"]) < 6
+    assert cells["x"] + cells["width"] <= width

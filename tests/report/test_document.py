@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 
 from repwatch import ProbeSet, Registry, rdm, similarity
 from repwatch.errors import ConfigurationError, RunNotFoundError
-from repwatch.figures.export import asset
+from repwatch.figures.assets import asset
 from repwatch.report import DISTANCES, PAGE_MODULES, Held, PageReader, read_whole, write_report
 from repwatch.scene import (
     MapRow,
