@@ -87,7 +87,7 @@ def test_with_fewer_than_five_good_landmarks_it_is_silent_and_says_what_is_missi
     assert "4 of at least 5 good landmarks" in told.silent
 
 
-@pytest.mark.parametrize(("good", "promised"), [(8, "at most 22% of good"), (120, "At most 5% of")])
+@pytest.mark.parametrize(("good", "promised"), [(8, "at most 11% of good"), (120, "At most 5% of")])
 def test_what_can_be_promised_depends_on_the_good_landmarks(
     template: Run, good: int, promised: str
 ) -> None:

@@ -2,19 +2,21 @@
 
     histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
 
-Two forests, one on the curves and one on the RDMs, are averaged; a guard on the loss stands beside
-them, since faults that no landmark has are seen best by it. The forests' score is the log-odds of a
-bad end, calibrated at each checkpoint, so that little is flagged where little can be told; the
-guard's (and the forests' without bad landmarks) is in units of how far the good landmarks' own
-upper tail reaches there. Each of the two has a conformal limit: the ceil((1 - a)(n + 1))-th
-smallest of the n good landmarks' largest scores over all checkpoints, so that of good runs a share
-of at most `a` is flagged at any time of the run (Vovk et al. 2005). Of the false alarms that are
-allowed, four fifths are the forests' and one fifth is the guard's.
+Two forests, one on the curves and one on the RDMs, are stacked; a guard on the loss stands beside
+them, since faults that no landmark has are seen best by it. Both scores are log-odds of a bad end,
+calibrated at each checkpoint, so that little is flagged where little can be told; the first epoch's
+have a little on top, since a flag is worth more the earlier it comes. The larger of the two is held
+against a conformal limit: the ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest
+scores over all checkpoints, so that of good runs a share of at most `a` is flagged at any time of
+the run (Vovk et al. 2005). Without bad landmarks there are no odds, only units of how far the good
+landmarks' own upper tail reaches; these do not compare, and each score has a limit of its own: four
+fifths of the false alarms that are allowed are the RDMs', one fifth is the guard's.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -132,7 +134,7 @@ class DriftDetector:
         twin._signals = tuple(signals)
         twin._stages = {place: stage.only(signals) for place, stage in self._stages.items()}
         if self.limits is not None:
-            twin._set_limits()
+            twin.limits = twin._find_limits()
         return twin
 
     @property
@@ -146,7 +148,7 @@ class DriftDetector:
                 f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there{empty}. "
                 "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
-        lowest = sum(self._least(share) for share in self._shares())
+        lowest = sum(max(share, 1 / (self.good + 1)) for share in self._shares() if share)
         if lowest > self.false_alarms + 1e-9:
             return (
                 f"With {self.good} good landmarks, at most {lowest:.0%} of good runs are flagged; "
@@ -215,8 +217,11 @@ class DriftDetector:
         told = stage.score(history, rows)
         usual = stage.usual_score
         forest = (told.forest - usual) / max(limits.forest - usual, _LEAST_LIMIT)
-        guard = told.guard / limits.guard
-        alarm = max(forest, guard) > 1
+        guard = (told.guard - usual) / max(limits.guard - usual, _LEAST_LIMIT)
+        # Odds of the forests rank runs best: beside them the guard is heard where it flags.
+        by_guard = guard > (forest if told.p_bad is None else max(forest, 1.0))
+        score = guard if by_guard else forest
+        alarm = score > 1
         by_training = stage.causes(rows) if alarm or explain else {}
         by_settings = self._settings.causes(history.run.hparams) if by_training else {}
         causes = combine(by_training, by_settings)
@@ -227,9 +232,9 @@ class DriftDetector:
         good = [one for one in self.landmarks if one.run.label == "good"]
         settings = settings_then(history, stage.checkpoint, good)
         return {
-            "score": max(forest, guard),
+            "score": score,
             "alarm": alarm,
-            "by_guard": guard > forest,
+            "by_guard": by_guard,
             "p_bad": told.p_bad,
             "causes": causes,
             "causes_by_training": by_training,
@@ -287,42 +292,40 @@ class DriftDetector:
         watched = shared_checkpoints(good, max(FEWEST_GOOD, self.good // 2))
         for checkpoint in watched[:_MOST_CHECKPOINTS]:
             self._stages[checkpoint] = Stage(self.landmarks, checkpoint, self._group, self._seed)
-        self._set_limits()
+        self.limits = self._find_limits()
 
-    def _set_limits(self) -> None:
+    def _find_limits(self) -> Score:
         """The conformal limits, from the good landmarks' largest scores."""
-        good = [one for one in self.landmarks if one.run.label == "good"]
-        forests, guards = [], []
-        for one in good:
-            scores = [
-                stage.own_scores[one.run.id]
-                for stage in self._stages.values()
-                if one.run.id in stage.own_scores
-            ]
-            if scores:
-                forests.append(max(score.forest for score in scores))
-                guards.append(max(score.guard for score in scores))
+        own: dict[str, list[Score]] = defaultdict(list)
+        good = {one.run.id for one in self.landmarks if one.run.label == "good"}
+        for stage in self._stages.values():
+            for run in good & stage.own_scores.keys():
+                own[run].append(stage.own_scores[run])
+        forests = [max(score.forest for score in scores) for scores in own.values()]
+        guards = [max(score.guard for score in scores) for scores in own.values()]
+        if len(self._shares()) == 1:
+            limit = _limit(list(map(max, forests, guards)), self.false_alarms)
+            return Score(limit, limit)
         forest, guard = self._shares()
-        self.limits = Score(self._limit(forests, forest), self._limit(guards, guard))
+        return Score(_limit(forests, forest), _limit(guards, guard))
 
-    def _shares(self) -> tuple[float, float]:
-        """The false alarms that forests and guard may give."""
+    def _shares(self) -> tuple[float, ...]:
+        """The false alarms that forests and guard may give, together or each."""
+        if any(stage.by_odds for stage in self._stages.values()):
+            return (self.false_alarms,)
         if "loss" not in self._signals:
             return self.false_alarms, 0.0
         if self._signals == ("loss",):
             return 0.0, self.false_alarms
         return 0.8 * self.false_alarms, 0.2 * self.false_alarms
 
-    def _least(self, share: float) -> float:
-        return max(share, 1 / (self.good + 1)) if share else 0.0
 
-    def _limit(self, largest: Sequence[float], share: float) -> float:
-        """The conformal limit; never below a small positive number, by which scores are divided.
+def _limit(largest: Sequence[float], share: float) -> float:
+    """The score that at most such a share of good runs is above.
 
-        With no share there are no scores either, and any limit will do.
-        """
-        if not share:
-            return 1.0
-        own = sorted(largest)
-        rank = min(math.ceil((1 - share) * (len(own) + 1)), len(own))
-        return max(own[rank - 1], _LEAST_LIMIT)
+    With no share there are no scores either, and any limit will do.
+    """
+    if not share or not largest:
+        return 0.0
+    own = sorted(largest)
+    return own[min(math.ceil((1 - share) * (len(own) + 1)), len(own)) - 1]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repwatch.drift.features import Checkpoint, History, layer_of, loss_name
+from repwatch.drift.odds import UPPER, Odds, Tail
 from repwatch.drift.scores import FEWEST_BAD, Forests, Standard, matrix
 from repwatch.rdm import Float64
 
@@ -21,10 +22,14 @@ _SHAPES = "representations"
 # What a stage goes by: a forest on each of the first two, and the guard.
 SIGNALS = ("curves", _SHAPES, "loss")
 _NEAREST = 10
-_UPPER = 0.9
-_LEAST_SPREAD = 0.3
-# Scaled scores beyond this tell no more.
-_FARTHEST = 10.0
+# Good landmarks of a kind from which on it is compared with them alone.
+_FEWEST_KIN = 3
+# A flag in the first epoch is worth as much as a later one at so much better log-odds.
+_EARLY = 0.5
+# The guard is believed more than the forests are, since it is the one that knows new faults.
+_GUARD_TRUST = 10.0
+# Its weight where the landmarks' loss tells nothing: one that none had still counts.
+_LEAST_ALERT = 0.7
 
 
 # A run's standardized numbers at a checkpoint, by the name of their part.
@@ -34,49 +39,14 @@ Rows: TypeAlias = dict[str, Float64]
 class Score(NamedTuple):
     """The forests' score and the guard's; one that is not asked for, or has no grounds, is -inf.
 
-    The forests' is the calibrated log-odds of a bad end, which mean the same at all checkpoints,
-    and without bad landmarks in units of the good ones' upper tail, as the guard's is. `p_bad` is
-    the probability; None without bad landmarks.
+    Both are log-odds of a bad end, which mean the same at all checkpoints, where there are bad
+    landmarks and forests; else both are in units of how far the good landmarks' upper tail reaches.
+    `p_bad` is the forests' probability; None without bad landmarks.
     """
 
     forest: float
     guard: float
     p_bad: float | None = None
-
-
-class _Scale(NamedTuple):
-    """Scores in units of the good landmarks' upper tail."""
-
-    middle: float
-    spread: float
-
-    @classmethod
-    def of(cls, good: Float64) -> _Scale:
-        middle = float(np.median(good))
-        return cls(middle, max(float(np.quantile(good, _UPPER)) - middle, _LEAST_SPREAD))
-
-    def __call__(self, scores: Float64) -> Float64:
-        scaled: Float64 = (scores - self.middle) / self.spread
-        return scaled
-
-
-class _Odds(NamedTuple):
-    """Scaled scores as log-odds of a bad end (Platt 1999)."""
-
-    slope: float
-    intercept: float
-
-    @classmethod
-    def of(cls, scores: Float64, bad: NDArray[np.bool_]) -> _Odds:
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression().fit(np.clip(scores, -_FARTHEST, _FARTHEST)[:, None], bad)
-        # A larger score never means better odds, however few the landmarks.
-        return cls(max(float(model.coef_[0, 0]), 0.01), float(model.intercept_[0]))
-
-    def __call__(self, scores: Float64) -> Float64:
-        odds: Float64 = self.slope * np.clip(scores, -_FARTHEST, _FARTHEST) + self.intercept
-        return odds
 
 
 class Stage:
@@ -112,6 +82,11 @@ class Stage:
         self.usual = float(np.quantile(self._parts[_SHAPES].own_distances(), 0.95))
         self._listen_to(SIGNALS)
 
+    @property
+    def by_odds(self) -> bool:
+        """Whether scores are log-odds."""
+        return bool(self._forests)
+
     def only(self, signals: Sequence[str]) -> Stage:
         """The stage as it were if it went by these signals alone; nothing is learned anew."""
         twin = copy(self)
@@ -122,31 +97,57 @@ class Stage:
     def _listen_to(self, signals: Sequence[str]) -> None:
         """What the landmarks' own scores are by these signals."""
         self._signals = signals
-        self._silent = not self._forests and _SHAPES not in signals
-        nothing: Float64 = np.full(len(self._landmarks), -np.inf)
-        own, self.usual_score = nothing, 0.0
-        if not self._silent:
-            raw = self._own_raw()
-            self._scale = _Scale.of(raw[~self._bad])
-            self._odds = _Odds.of(self._scale(raw), self._bad) if self._forests else None
-            own = self._told(raw)
+        self._early = _EARLY if self._forests and self.checkpoint[0] == 0 else 0.0
+        own: Float64 = np.full(len(self._landmarks), -np.inf)
+        self.usual_score = 0.0
+        self._told: Odds | Tail | None = None
+        if self._forests:
+            seen = np.column_stack([forest.out_of_bag for forest in self._forests.values()])
+            self._told = Odds.of(seen, self._bad)
+            own = self._told(seen) + self._early
+        elif _SHAPES in signals:
+            sizes = _log(self._parts[_SHAPES].own_oneclass())
+            self._told = Tail.of(sizes[~self._bad])
+            own = self._told(sizes)
+        if self._told is not None:
             self.usual_score = float(np.median(own[~self._bad]))
-        guard = self._guard.own if "loss" in signals else nothing
+        self._guard_odds = self._calibrate_guard()
+        guard = self._guarded(self._guard.own)
         self.own_scores = {
             one.run.id: Score(*pair)
             for one, *pair in zip(self._landmarks, own.tolist(), guard.tolist(), strict=True)
         }
 
+    def _calibrate_guard(self) -> Odds | None:
+        """The guard's odds; None without forests, and where too few landmarks have a loss."""
+        known = np.isfinite(self._guard.own)
+        bad = self._bad[known]
+        if not self._forests or min(bad.sum(), (~bad).sum()) < FEWEST_BAD:
+            return None
+        own = _compress(self._guard.own[known])
+        return Odds.of(own, bad, trust=_GUARD_TRUST, least=_LEAST_ALERT)
+
+    def _guarded(self, scores: Float64) -> Float64:
+        """The guard's scores (runs,) on the forests' scale, or as they are without forests."""
+        if "loss" not in self._signals or (self._forests and self._guard_odds is None):
+            return np.full(len(scores), -np.inf)
+        if self._guard_odds is None:
+            return scores
+        return self._guard_odds(_compress(scores)) + self._early
+
     def rows(self, history: History) -> Rows:
-        """The run's numbers up to here in units of the good landmarks' spread."""
+        """The run's numbers here in units of the good landmarks' spread."""
         return {name: part.row(history) for name, part in self._parts.items()}
 
     def score(self, history: History, rows: Rows) -> Score:
-        guard = self._guard.score(history) if "loss" in self._signals else -np.inf
-        if self._silent:
+        guard = float(self._guarded(np.array([self._guard.score(history)]))[0])
+        if self._told is None:
             return Score(-np.inf, guard)
-        forest = float(self._told(np.array([self._raw(rows)]))[0])
-        return Score(forest, guard, None if self._odds is None else 1 / (1 + math.exp(-forest)))
+        if not self._forests:
+            return Score(float(self._told(_log(_size(rows[_SHAPES][None])))[0]), guard)
+        members = [forest.score(rows[name][None]) for name, forest in self._forests.items()]
+        odds = float(self._told(np.column_stack(members))[0])
+        return Score(odds + self._early, guard, 1 / (1 + math.exp(-odds)))
 
     def causes(self, rows: Rows) -> dict[str, float]:
         """Share of trees for each cause, in the mean over the forests."""
@@ -161,7 +162,7 @@ class Stage:
         """The layer that differs most from the good landmarks."""
         layers: dict[str, list[float]] = {}
         for name, value in zip(self._parts[_SHAPES].names, rows[_SHAPES], strict=True):
-            layers.setdefault(layer_of(name.split("|", 1)[1]), []).append(value**2)
+            layers.setdefault(layer_of(name), []).append(value**2)
         return max(layers, key=lambda layer: np.mean(layers[layer]), default=None)
 
     def nearest(self, rows: Rows) -> list[tuple[History, float]]:
@@ -176,34 +177,16 @@ class Stage:
 
     @cached_property
     def _layers(self) -> set[str]:
-        here = _place(self.checkpoint)
-        names = (name.split("|", 1) for name in self._parts[_SHAPES].names)
-        return {layer_of(name) for place, name in names if place == here}
+        return {layer_of(name) for name in self._parts[_SHAPES].names}
 
     def _layers_of(self, history: History) -> set[str]:
         return {layer_of(name) for name in history.representations.get(self.checkpoint, {})}
 
-    def _own_raw(self) -> Float64:
-        if self._forests:
-            scores = [forest.out_of_bag for forest in self._forests.values()]
-            mean: Float64 = np.mean(scores, axis=0)
-            return mean
-        return _log(self._parts[_SHAPES].own_oneclass())
 
-    def _raw(self, rows: Rows) -> float:
-        if self._forests:
-            scores = [forest.score(rows[name][None]) for name, forest in self._forests.items()]
-            return float(np.mean(scores))
-        return float(_log(_size(rows[_SHAPES][None]))[0])
-
-    def _told(self, raw: Float64) -> Float64:
-        """Log-odds of a bad end where they can be told, else units of the good upper tail."""
-        scaled = self._scale(raw)
-        return scaled if self._odds is None else self._odds(scaled)
-
-
-def _place(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint[0]}.{checkpoint[1]}"
+def _compress(scores: Float64) -> Float64:
+    """(runs, 1) scores in units of the tail, the far ones on a scale of logarithms."""
+    column: Float64 = np.arcsinh(scores)[:, None]
+    return column
 
 
 def _log(sizes: Float64) -> Float64:
@@ -218,7 +201,12 @@ def _size(rows: Float64) -> Float64:
 
 
 class _Numbers:
-    """The numbers of one kind of all checkpoints so far, standardized by good landmarks."""
+    """The numbers of one kind at a checkpoint, standardized by good landmarks.
+
+    Those of the checkpoints before it are left out: how a run came there is in the numbers (change
+    since the start and since the last, straightness), and what it was then tells less than more
+    numbers cost.
+    """
 
     def __init__(
         self,
@@ -229,15 +217,14 @@ class _Numbers:
         group: str | None,
     ) -> None:
         self._kind, self._checkpoint, self._group = kind, checkpoint, group
-        given = [self._flat(one) for one in landmarks]
+        given = [self._here(one) for one in landmarks]
         self.names = sorted({name for row in given for name in row})
         raw = matrix(given, self.names)
         kinds = np.array([_kind(one, group) for one in landmarks])
-        self._good = good
-        self._good_raw = raw[good]
+        self._good, self._raw, self._kinds = good, raw, kinds
         self._standards = {"": Standard.of(raw[good])}
         for name in sorted(set(kinds.tolist())):
-            if (good & (kinds == name)).sum() >= 3:
+            if (good & (kinds == name)).sum() >= _FEWEST_KIN:
                 self._standards[name] = Standard.of(raw[good & (kinds == name)])
         self.rows = np.stack(
             [self._standard(kind_)(row) for kind_, row in zip(kinds, raw, strict=True)]
@@ -245,7 +232,7 @@ class _Numbers:
         self._norms: Float64 = (self.rows**2).sum(1)
 
     def row(self, history: History) -> Float64:
-        raw = matrix([self._flat(history)], self.names)[0]
+        raw = matrix([self._here(history)], self.names)[0]
         return self._standard(_kind(history, self._group))(raw)
 
     def distances(self, row: Float64) -> Float64:
@@ -264,28 +251,19 @@ class _Numbers:
     def own_oneclass(self) -> Float64:
         """(landmarks,) the size of each row; of a good one standardized without itself."""
         sizes = _size(self.rows)
-        good = np.arange(len(self._good_raw))
-        left_out = [
-            _size(Standard.of(self._good_raw[good != k])(self._good_raw[k : k + 1]))[0]
-            for k in good
-        ]
-        sizes[self._good] = left_out
+        for k in np.flatnonzero(self._good):
+            others = self._good & (np.arange(len(sizes)) != k)
+            kin = others & (self._kinds == self._kinds[k])
+            standard = Standard.of(self._raw[kin if kin.sum() >= _FEWEST_KIN else others])
+            sizes[k] = _size(standard(self._raw[k : k + 1]))[0]
         return sizes
 
     def _standard(self, kind: str) -> Standard:
         return self._standards.get(kind, self._standards[""])
 
-    def _flat(self, history: History) -> dict[str, float]:
+    def _here(self, history: History) -> dict[str, float]:
         source = history.curves if self._kind == "curves" else history.representations
-        return {
-            f"{place}|{name}": value
-            for place, numbers in (
-                (_place(checkpoint), numbers)
-                for checkpoint, numbers in source.items()
-                if checkpoint <= self._checkpoint
-            )
-            for name, value in numbers.items()
-        }
+        return source.get(self._checkpoint, {})
 
 
 def _kind(history: History, group: str | None) -> str:
@@ -332,16 +310,16 @@ class _Guard:
 
     def _reference(self, kind: str) -> Float64:
         known: Float64 = self._known.get(kind, self._all)
-        return known if len(known) >= 3 else self._all
+        return known if len(known) >= _FEWEST_KIN else self._all
 
     def _against(self, value: float, good: Float64) -> float:
         if self._name is None or len(good) < 3 or np.isnan(value):
             return -np.inf
         middle = float(np.median(good))
-        upper = float(np.quantile(good, _UPPER)) - middle
+        upper = float(np.quantile(good, UPPER)) - middle
         if value >= middle or not self._two_sided:
             return (value - middle) / max(upper, 0.02)
-        lower = middle - float(np.quantile(good, 1 - _UPPER))
+        lower = middle - float(np.quantile(good, 1 - UPPER))
         return (middle - value) / max(lower, 0.02)
 
     def _value(self, history: History) -> float:

@@ -1,0 +1,137 @@
+"""What scores mean: odds of members together, one limit for all of them, each checkpoint alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from repwatch.drift import DriftDetector, History, scores
+from repwatch.drift.odds import Odds, Tail
+from repwatch.registry import Run
+from tests.drift_helpers import history, population, start_template
+
+
+@pytest.fixture(autouse=True)
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "TREES", 60)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return start_template(tmp_path_factory.mktemp("odds"))
+
+
+@pytest.fixture
+def members() -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two members, the second of which knows nothing, and which landmarks are bad."""
+    rng = np.random.default_rng(0)
+    bad = np.arange(200) % 3 == 0
+    return np.column_stack([bad + rng.normal(size=200), rng.normal(size=200)]), bad
+
+
+def test_odds_of_members_that_tell_something_are_those_of_a_logistic_regression(
+    members: tuple[np.ndarray, np.ndarray],
+) -> None:
+    told, bad = members
+    both = np.column_stack([told[:, 0], told.sum(axis=1)])
+    assert Odds.of(told[:, :1], bad)(told[:, :1]) == pytest.approx(
+        LogisticRegression().fit(told[:, :1], bad).decision_function(told[:, :1])
+    )
+    assert (Odds.of(both, bad).weights >= 0).all()
+
+
+def test_a_member_that_would_speak_against_itself_has_no_weight(
+    members: tuple[np.ndarray, np.ndarray],
+) -> None:
+    told, bad = members
+    contrary = np.column_stack([told[:, 0], -told[:, 0] - 0.5 * told[:, 1] - bad])
+    found = Odds.of(contrary, bad)
+    assert found.weights[1] == 0
+    assert found.weights[0] == pytest.approx(Odds.of(told[:, :1], bad).weights[0])
+    alone = Odds.of(-told[:, :1], bad, least=0.7)
+    assert alone.weights.tolist() == [0.7]
+
+
+def test_units_of_the_tail_are_zero_at_the_median_and_one_at_the_tenth_largest() -> None:
+    good = np.arange(101.0)
+    assert Tail.of(good)(np.array([50.0, 90.0, 130.0])).tolist() == [0, 1, 2]
+
+
+def largest(detector: DriftDetector, run: str) -> float:
+    own = [stage.own_scores[run] for stage in detector._stages.values()]
+    return max(max(score.forest, score.guard) for score in own)
+
+
+def test_so_many_good_landmarks_are_above_the_limit_as_may_be(template: Run) -> None:
+    landmarks = population(template, 59, 12)
+    detector = DriftDetector(landmarks, false_alarms=0.1)
+    assert detector.limits is not None
+    assert detector.limits.forest == detector.limits.guard
+    good = [largest(detector, one.run.id) for one in landmarks if one.run.label == "good"]
+    # Of 60 runs, the landmarks and one more, 6 may be at the limit or above it.
+    assert sum(score >= detector.limits.forest for score in good) == 6
+
+
+def test_the_guard_is_heard_where_it_flags_and_changes_no_score_below(template: Run) -> None:
+    detector = DriftDetector(population(template, 30, 10)).only(("representations", "loss"))
+    usual = history(template, "usual", None, np.random.default_rng(9))
+    low, high, worst = (
+        dataclasses.replace(usual, curves={**usual.curves, (1, 0): {"val_loss": loss}})
+        for loss in (-1.0, 0.5, 30.0)
+    )
+    first, second, third = (detector.judge(one, (1, 0)) for one in (low, high, worst))
+    assert first.score == second.score < 1
+    assert not second.by_guard
+    assert third.by_guard
+    assert third.alarm
+    assert third.p_bad == first.p_bad, "that is the forests'"
+
+
+def test_in_the_first_epoch_less_is_asked_of_a_flag(template: Run) -> None:
+    detector = DriftDetector(population(template, 30, 10))
+    for checkpoint, stage in detector._stages.items():
+        one = history(template, "new", None, np.random.default_rng(9))
+        told = stage.score(one, stage.rows(one))
+        assert told.p_bad is not None
+        extra = told.forest - math.log(told.p_bad / (1 - told.p_bad))
+        assert extra == pytest.approx(0.5 if checkpoint[0] == 0 else 0)
+
+
+def test_a_checkpoint_is_judged_by_its_own_numbers(template: Run) -> None:
+    detector = DriftDetector(population(template, 20, 10))
+    one = history(template, "new", None, np.random.default_rng(9))
+    earlier = dict(one.representations)
+    earlier[0, 1] = dict.fromkeys(earlier[0, 1], 40.0)
+    other = dataclasses.replace(one, representations=earlier)
+    assert detector.judge(other, (1, 0)) == detector.judge(one, (1, 0))
+    assert detector.judge(other, (0, 1)).outside > detector.judge(one, (0, 1)).outside
+
+
+def of_method(one: History, method: str) -> History:
+    """The run as one of a method, whose scale is its own."""
+    factor = {"A": 1.0, "B": 50.0}[method]
+    shapes = {
+        checkpoint: {name: value * factor for name, value in numbers.items()}
+        for checkpoint, numbers in one.representations.items()
+    }
+    run = dataclasses.replace(one.run, hparams={"method": method})
+    return dataclasses.replace(one, run=run, representations=shapes)
+
+
+def test_good_landmarks_of_a_kind_are_measured_without_themselves_as_new_runs_are(
+    template: Run,
+) -> None:
+    rng = np.random.default_rng(1)
+    landmarks = [
+        of_method(history(template, f"good-{k}", "good", rng), "AB"[k % 2]) for k in range(60)
+    ]
+    stage = DriftDetector(landmarks, group="method")._stages[1, 0]
+    fresh = [of_method(history(template, f"new-{k}", None, rng), "AB"[k % 2]) for k in range(60)]
+    told = [stage.score(one, stage.rows(one)).forest for one in fresh]
+    for kind in (0, 1):
+        own = [stage.own_scores[one.run.id].forest for one in landmarks[kind::2]]
+        assert np.median(told[kind::2]) == pytest.approx(np.median(own), abs=0.5)
