@@ -1,16 +1,10 @@
 // Colours of points: one for each of the most frequent categories, a ramp for numbers.
 
-import { channels, rampShade, shades } from "./palette.js";
+import { categoryShades, channels, rampShade, shades } from "./palette.js";
 
 // Where nothing tells points apart, places with many of them are darker; every single one can be seen.
 const PLAIN = 200;
 const CALM = 130;
-
-/** The colours of categories: all but the grey, which is for what has none. */
-function categoryShades(dark) {
-  const { values, more } = shades(dark);
-  return [...values.filter((_, at) => at !== 8), ...more].map(channels);
-}
 
 export function css(rgb) {
   return `rgb(${rgb[0]},${rgb[1]},${rgb[2]})`;
@@ -27,7 +21,7 @@ export function paint(column, count, dark) {
     return { colors, legend: null };
   }
   if (column.kind === "number") return paintNumbers(column, colors, fill, rest, dark);
-  const known = categoryShades(dark);
+  const known = categoryShades(dark).map(channels);
   const colorOf = (code) => known[code - 1] ?? rest;
   for (let i = 0; i < count; i += 1) {
     const code = column.codes[i];

@@ -38,6 +38,12 @@ export function outcomeShades(dark) {
   return { good: values[GREEN], unlabelled: values[GREY], causes };
 }
 
+/** The colours of categories, "#rrggbb": all but the grey, which is for what has none. */
+export function categoryShades(dark) {
+  const { values, more } = shades(dark);
+  return [...values.filter((_, at) => at !== GREY), ...more];
+}
+
 /** A colour of the ramp at a share in [0, 1], of that part of it which stands out from the page. */
 export function rampShade(share, dark) {
   const [from, to] = shades(dark).span;

@@ -11,6 +11,11 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from repwatch import Registry
+from repwatch.drift import scores
+from repwatch.registry import Run
+from tests.watcher_helpers import PROBE
+
 POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
 
 # Lightning's own, about this machine and not about RepWatch.
@@ -73,3 +78,16 @@ def postgresql_schema(postgresql: str) -> Iterator[str]:
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of a registry, of which made-up histories take their fields."""
+    registry = Registry(tmp_path_factory.mktemp("drift") / "repwatch.db")
+    return registry.start_run("template", probe=PROBE, monitor="val_loss")
+
+
+@pytest.fixture
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drift detection with fewer trees than it has, which is faster."""
+    monkeypatch.setattr(scores, "TREES", 60)

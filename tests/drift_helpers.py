@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -15,12 +14,6 @@ from repwatch.registry.records import Label
 from tests.watcher_helpers import PROBE, watch
 
 CHECKPOINTS = [(0, 0), (0, 1), (0, 2), (1, 0)]
-
-
-def start_template(folder: Path) -> Run:
-    """A run of a registry, of which made-up histories take their fields."""
-    registry = Registry(folder / "repwatch.db")
-    return registry.start_run("template", probe=PROBE, monitor="val_loss")
 
 
 def history(

@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, Reader, backtest, read_histories, scores
+from repwatch.drift import DriftDetector, Reader, backtest, read_histories
 from repwatch.drift.assessment import advise
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import NewSnapshot, Run
@@ -22,20 +22,11 @@ from tests.drift_helpers import (
     population,
     put_label,
     record,
-    start_template,
     watched,
 )
 from tests.watcher_helpers import PROBE, network
 
-
-@pytest.fixture(autouse=True)
-def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "TREES", 60)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return start_template(tmp_path_factory.mktemp("drift"))
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) -> None:

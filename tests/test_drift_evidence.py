@@ -19,13 +19,8 @@ from repwatch.drift.points import find_odd_points
 from repwatch.drift.settings import Settings, combine
 from repwatch.drift.trees import Walk
 from repwatch.registry import NewSnapshot, Run
-from tests.drift_helpers import history, population, start_template
+from tests.drift_helpers import history, population
 from tests.watcher_helpers import PROBE
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return start_template(tmp_path_factory.mktemp("drift"))
 
 
 def test_all_trees_at_once_say_what_scikit_learn_says_of_them() -> None:

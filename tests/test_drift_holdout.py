@@ -18,7 +18,6 @@ from repwatch.errors import DriftError
 from repwatch.registry import Run
 from repwatch.registry.records import Label
 from tests.test_drift import record
-from tests.watcher_helpers import PROBE
 
 CHECKPOINTS = [(0, 0), (0, 1), (1, 0)]
 FAULTS = {"too high": ("late", 4.0), "too low": ("late", -4.0), "noisy": ("early", 4.0)}
@@ -28,12 +27,6 @@ FAULTS = {"too high": ("late", 4.0), "too low": ("late", -4.0), "noisy": ("early
 def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "TREES", 12)
     monkeypatch.setattr(holdout, "_BOOTSTRAPS", 10)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    registry = Registry(tmp_path_factory.mktemp("holdout") / "repwatch.db")
-    return registry.start_run("template", probe=PROBE, monitor="val_loss")
 
 
 def history(

@@ -14,16 +14,14 @@ from scipy.spatial.distance import pdist
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, read_histories, scores
+from repwatch.drift import DriftDetector, read_histories
 from repwatch.registry import NewSnapshot, Run
 from tests.watcher_helpers import PROBE, network
 
 NAMELESS = ProbeSet(PROBE.inputs + 1)
 
 
-@pytest.fixture(autouse=True)
-def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "TREES", 60)
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 @pytest.fixture

@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from repwatch.drift import DriftDetector, History, scores
+from repwatch.drift import DriftDetector, History
 from repwatch.drift.odds import Odds, Tail
 from repwatch.registry import Run
-from tests.drift_helpers import history, population, start_template
+from tests.drift_helpers import history, population
 
-
-@pytest.fixture(autouse=True)
-def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "TREES", 60)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return start_template(tmp_path_factory.mktemp("odds"))
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 @pytest.fixture
