@@ -299,6 +299,17 @@ def test_space_is_pooled_only_past_the_limit(shape: tuple[int, ...], features: i
     assert torch.allclose(rows, torch.ones(()))
 
 
+@pytest.mark.parametrize("channels", [2, 8])
+@pytest.mark.parametrize("size", [(23, 22), (4, 4)])
+def test_pooled_rows_are_means_over_adaptive_windows_in_the_usual_order(
+    channels: int, size: tuple[int, int]
+) -> None:
+    x = torch.randn(3, channels, 26, 26, generator=torch.Generator().manual_seed(0))
+    rows = reduce_rows(Found(x), sequence=False, most=channels * size[0] * size[1])
+    expected = nn.functional.adaptive_avg_pool2d(x.double(), size).flatten(1)
+    torch.testing.assert_close(rows.double(), expected, atol=1e-6, rtol=0)
+
+
 def test_pooling_of_channels_last_averages_space_and_not_channels() -> None:
     x = torch.randn(3, 64, 64, 8) * 0 + torch.arange(8.0)
     rows = reduce_rows(Found(x), sequence=False, channels_last=True)

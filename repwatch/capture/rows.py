@@ -13,6 +13,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 MAX_FEATURES = 16_384
+# Windows that are averaged are small below so many places; a copy pays from so many channels on.
+_SMALL_WINDOW, _MANY_CHANNELS = 8, 8
 
 # Three-dimensional outputs of these are (batch, channels, length), not (batch, time, channels).
 CHANNELS_FIRST = (
@@ -119,6 +121,10 @@ def _pool(x: torch.Tensor, most: int) -> torch.Tensor:
     for i in sorted(range(dimensions), key=lambda i: x.shape[2 + i]):
         rest = x.shape[1] * _product(size[:i] + size[i + 1 :])
         size[i] = max(min(most // max(rest, 1), x.shape[2 + i]), 1)
+    window = _product(list(x.shape[2:])) / _product(size)
+    if dimensions == 2 and x.shape[1] >= _MANY_CHANNELS and window < _SMALL_WINDOW:
+        # PyTorch goes through small windows channel by channel, unless these lie together.
+        x = x.contiguous(memory_format=torch.channels_last)
     pools: tuple[Callable[..., torch.Tensor], ...] = (
         functional.adaptive_avg_pool1d,
         functional.adaptive_avg_pool2d,
