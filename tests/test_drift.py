@@ -21,6 +21,7 @@ from tests.drift_helpers import (
     history,
     population,
     put_label,
+    rdms,
     record,
     watched,
 )
@@ -200,6 +201,25 @@ def test_numbers_of_an_rdm_equal_those_computed_another_way(registry: Registry) 
     assert numbers["late:neighbours of the start"] == pytest.approx(overlap)
     assert numbers["late:purity"] == pytest.approx(np.mean(labels[near] == labels[:, None]))
     assert 0 < numbers["late:straightness"] <= 1 + 1e-9
+
+
+def test_scalars_of_a_snapshot_are_read_with_their_change(registry: Registry) -> None:
+    run = registry.start_run("scalars", probe=PROBE)
+    rng = np.random.default_rng(0)
+    for step, (norm, mean, zeros) in enumerate([(1, 2, 0.5), (2, 4, 0.75), (8, math.nan, 0.25)]):
+        scalars = {"norm": norm, "mean": mean, "std": 2.0, "zeros": zeros, "features": 9.0}
+        (D,) = rdms(rng, 1, 1.0)
+        new = NewSnapshot(layer="late", step=step, epoch=step, depth=1, rdm=D, scalars=scalars)
+        registry.add_snapshots(run.id, [new])
+    read = Reader(registry, run).read().representations
+    assert "late:norm since the start" not in read[0, 0]
+    assert read[1, 0]["late:mean"] == pytest.approx(math.asinh(2))
+    assert read[1, 0]["late:mean since the last"] == pytest.approx(math.asinh(2) - math.asinh(1))
+    assert read[2, 0]["late:norm since the start"] == pytest.approx(math.log(8))
+    assert read[2, 0]["late:norm since the last"] == pytest.approx(math.log(4))
+    assert read[2, 0]["late:zeros since the last"] == -0.5
+    assert not {"late:mean", "late:features"} & read[2, 0].keys()
+    registry.delete_run(run)
 
 
 def test_what_was_read_of_a_run_that_has_ended_is_kept(

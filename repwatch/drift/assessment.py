@@ -24,7 +24,7 @@ _WHERE_THERE = ("points", "matched")
 class Near:
     """A landmark near the run at the same checkpoint.
 
-    `distance` is the root mean square difference of the numbers of their RDMs, in units of the good
+    `distance` is the root mean square difference of their layers' numbers, in units of the good
     landmarks' own spread.
     """
 

@@ -2,7 +2,7 @@
 
     histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
 
-Two forests, one on the curves and one on the RDMs, are stacked; a guard on the loss stands beside
+Two forests, one on the curves and one on the layers, are stacked; a guard on the loss stands beside
 them, since faults that no landmark has are seen best by it. Both scores are log-odds of a bad end,
 calibrated at each checkpoint, so that little is flagged where little can be told; the first epoch's
 have a little on top, since a flag is worth more the earlier it comes. The larger of the two is held
@@ -10,7 +10,7 @@ against a conformal limit: the ceil((1 - a)(n + 1))-th smallest of the n good la
 scores over all checkpoints, so that of good runs a share of at most `a` is flagged at any time of
 the run (Vovk et al. 2005). Without bad landmarks there are no odds, only units of how far the good
 landmarks' own upper tail reaches; these do not compare, and each score has a limit of its own: four
-fifths of the false alarms that are allowed are the RDMs', one fifth is the guard's.
+fifths of the false alarms that are allowed are the layers', one fifth is the guard's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is read of a run, checkpoint by checkpoint: its curves and its RDMs as numbers by name.
+"""What is read of a run, checkpoint by checkpoint: its curves and its layers as numbers by name.
 
 A checkpoint is a place in the schedule: (epoch, how many snapshots that epoch had before). Runs are
 compared at the same checkpoint (any-epoch neighbours are worse). The numbers of a checkpoint need
@@ -22,6 +22,7 @@ from repwatch.registry import Registry, Run, Snapshot
 
 __all__ = [
     "RATES",
+    "SIZES",
     "Checkpoint",
     "History",
     "Reader",
@@ -34,7 +35,7 @@ __all__ = [
 
 Checkpoint: TypeAlias = tuple[int, int]
 
-_FORMAT = 3
+_FORMAT = 4
 _RATE = "learning_rate"
 # Hyperparameters that are the learning rate of the first optimizer.
 RATES = ("optimizer.lr", "lr", "learning_rate")
@@ -43,6 +44,10 @@ _INPUT = "input"
 _NEIGHBOURS = 10
 _NEAR_ZERO = 0.01
 _TINY = 1e-12
+# Scalars of a snapshot that are shares, from 0 to 1, and those that are sizes.
+_SHARES, _SIZES = ("zeros", "saturated"), ("norm", "std")
+# Numbers of a layer that depend on its width and its place in the architecture.
+SIZES = ("scale", *_SIZES)
 # Metrics that are settings and not outcomes.
 _SETTINGS = ("lr", "learning_rate", "momentum", "epoch", "repwatch/")
 
@@ -55,7 +60,8 @@ class History:
         run: The run.
         steps: The optimizer step of each checkpoint, in order.
         curves: Numbers of each checkpoint: metrics then, and their change.
-        representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs alone.
+        representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs and the scalars
+            of the snapshots.
         rates: The learning rate at each checkpoint, where it was stored.
         layers: The layers, by depth, without the input.
     """
@@ -166,7 +172,9 @@ class Reader:
                 self._inputs = rdm.neighbors(D, _neighbours(snapshot.points))
                 continue
             layer = self._layers.setdefault(snapshot.layer, _Layer(self._labels))
-            for name, value in layer.measure(D.astype(np.float64), self._inputs).items():
+            found = layer.measure(D.astype(np.float64), self._inputs)
+            found |= layer.compare(snapshot.scalars)
+            for name, value in found.items():
                 numbers[f"{snapshot.layer}:{name}"] = value
         return numbers
 
@@ -283,6 +291,7 @@ class _Layer:
         self._last: _Seen | None = None
         self._step: Float64 | None = None
         self._way = 0.0
+        self._scalars: list[dict[str, float]] = []
 
     def measure(self, D: Float64, inputs: NDArray[Any] | None) -> dict[str, float]:
         mean = float(D.mean())
@@ -329,6 +338,32 @@ class _Layer:
             numbers["turn"] = float(step @ self._step) / max(lengths, _TINY)
         self._step = step
         return numbers
+
+    def compare(self, scalars: Mapping[str, float]) -> dict[str, float]:
+        """A snapshot's scalars, and how far they have come since the first and the last one."""
+        new = _scaled(scalars)
+        numbers = dict(new)
+        if self._scalars:
+            for name in new.keys() & self._scalars[0].keys() & self._scalars[-1].keys():
+                numbers[f"{name} since the start"] = new[name] - self._scalars[0][name]
+                numbers[f"{name} since the last"] = new[name] - self._scalars[-1][name]
+        self._scalars = [*self._scalars[:1], new]
+        return numbers
+
+
+def _scaled(scalars: Mapping[str, float]) -> dict[str, float]:
+    """What `capture` measured of a layer beside its RDM, on scales that compare.
+
+    Sizes on a log scale, the mean in standard deviations, shares as they are.
+    """
+    known = {name: value for name, value in scalars.items() if np.isfinite(value)}
+    numbers = {name: known[name] for name in _SHARES if name in known}
+    for name in _SIZES:
+        if name in known:
+            numbers[name] = float(np.log(max(known[name], _TINY)))
+    if "mean" in known and "std" in known:
+        numbers["mean"] = float(np.arcsinh(known["mean"] / max(known["std"], _TINY)))
+    return numbers
 
 
 def _overlap(first: NDArray[Any], second: NDArray[Any]) -> float:

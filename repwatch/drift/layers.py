@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from repwatch.drift.features import History, layer_of
+from repwatch.drift.features import SIZES, History, layer_of
 
 __all__ = ["match_layers", "rename_layers", "why_incomparable"]
 
@@ -57,8 +57,8 @@ def why_incomparable(own: Sequence[str], match: Mapping[str, str]) -> str | None
 def rename_layers(history: History, match: Mapping[str, str]) -> History:
     """The run as if its layers were the landmarks', by `match_layers`.
 
-    What belongs to no layer stays. The scale of a layer depends on its width and place in the
-    architecture, so that it is left out, as unknown; its growth is kept.
+    What belongs to no layer stays. The size of a layer's activations depends on its width and place
+    in the architecture, so that it is left out, as unknown; its growth is kept.
     """
     taken: dict[str, list[str]] = {}
     for known, own in match.items():
@@ -71,7 +71,7 @@ def rename_layers(history: History, match: Mapping[str, str]) -> History:
             layer, number = layer_of(name), name.rsplit(":", 1)[1]
             if layer not in own_layers:
                 renamed[name] = value
-            elif number != "scale":
+            elif number not in SIZES:
                 renamed |= {f"{known}:{number}": value for known in taken.get(layer, ())}
         representations[checkpoint] = renamed
     return replace(history, representations=representations, layers=tuple(match))

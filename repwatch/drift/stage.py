@@ -166,7 +166,7 @@ class Stage:
         return max(layers, key=lambda layer: np.mean(layers[layer]), default=None)
 
     def nearest(self, rows: Rows) -> list[tuple[History, float]]:
-        """The landmarks nearest by the numbers of their RDMs at this checkpoint."""
+        """The landmarks nearest by their layers' numbers at this checkpoint."""
         away = self._parts[_SHAPES].distances(rows[_SHAPES])
         order = np.argsort(away, kind="stable")[:_NEAREST]
         return [(self._landmarks[index], float(away[index])) for index in order]
