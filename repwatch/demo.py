@@ -193,7 +193,8 @@ def _train(
         monitor="val_loss",
         draw_map=logs is not None,
     )
-    with _quiet():
+    # What is said of a landmark, or for want of landmarks, is not what the demo is about.
+    with _quiet() if logs is not None else _quiet("repwatch"):
         logger = False
         if logs is not None:
             loggers = import_module(f"{pl.__name__}.loggers")
@@ -255,10 +256,11 @@ def _near(registry: Registry, run: Run) -> Counter[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Lightning says at every start; RepWatch's own warnings stay."""
+def _quiet(*more: str) -> Iterator[None]:
+    """Without what Lightning says at every start, and without the warnings of `more` loggers."""
     names = ("lightning.pytorch", "pytorch_lightning", "lightning.fabric", "lightning_fabric")
-    loggers = [logging.getLogger(f"{name}{tail}") for name in names for tail in _CHATTY]
+    chatty = [f"{name}{tail}" for name in names for tail in _CHATTY]
+    loggers = [logging.getLogger(name) for name in (*chatty, *more)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -180,7 +180,7 @@ def map_registry(
     new = [snapshot for snapshot in placed if snapshot.id not in drawn.positions]
     if new:
         drawn.place(new)
-    flags = [flag for each in watched for flag in each.flags] if run else []
+    flags = [flag for each in watched for flag in each.flags]
     return drawn.scene(everything, placed, current=[each.name for each in watched], flags=flags)
 
 
