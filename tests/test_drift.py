@@ -206,19 +206,19 @@ def test_numbers_of_an_rdm_equal_those_computed_another_way(registry: Registry) 
 def test_scalars_of_a_snapshot_are_read_with_their_change(registry: Registry) -> None:
     run = registry.start_run("scalars", probe=PROBE)
     rng = np.random.default_rng(0)
-    for step, (norm, mean, zeros) in enumerate([(1, 2, 0.5), (2, 4, 0.75), (8, math.nan, 0.25)]):
-        scalars = {"norm": norm, "mean": mean, "std": 2.0, "zeros": zeros, "features": 9.0}
+    for step, (norm, std) in enumerate([(1.0, 2.0), (2.0, math.nan), (8.0, 0.0)]):
+        scalars = {"norm": norm, "std": std, "zeros": 0.5, "features": 9.0}
         (D,) = rdms(rng, 1, 1.0)
         new = NewSnapshot(layer="late", step=step, epoch=step, depth=1, rdm=D, scalars=scalars)
         registry.add_snapshots(run.id, [new])
-    read = Reader(registry, run).read().representations
-    assert "late:norm since the start" not in read[0, 0]
-    assert read[1, 0]["late:mean"] == pytest.approx(math.asinh(2))
-    assert read[1, 0]["late:mean since the last"] == pytest.approx(math.asinh(2) - math.asinh(1))
-    assert read[2, 0]["late:norm since the start"] == pytest.approx(math.log(8))
-    assert read[2, 0]["late:norm since the last"] == pytest.approx(math.log(4))
-    assert read[2, 0]["late:zeros since the last"] == -0.5
-    assert not {"late:mean", "late:features"} & read[2, 0].keys()
+    first, second, third = Reader(registry, run).read().representations.values()
+    assert first["late:norm"] == 0
+    assert "late:norm since the start" not in first
+    assert not {"late:std", "late:zeros", "late:features"} & second.keys()
+    assert third["late:norm since the start"] == pytest.approx(math.log(8))
+    assert third["late:norm since the last"] == pytest.approx(math.log(4))
+    assert math.isfinite(third["late:std since the start"])
+    assert "late:std since the last" not in third
     registry.delete_run(run)
 
 

@@ -44,10 +44,10 @@ _INPUT = "input"
 _NEIGHBOURS = 10
 _NEAR_ZERO = 0.01
 _TINY = 1e-12
-# Scalars of a snapshot that are shares, from 0 to 1, and those that are sizes.
-_SHARES, _SIZES = ("zeros", "saturated"), ("norm", "std")
+# Scalars of a snapshot that are read: how large activations are before and after centring.
+_SCALARS = ("norm", "std")
 # Numbers of a layer that depend on its width and its place in the architecture.
-SIZES = ("scale", *_SIZES)
+SIZES = ("scale", *_SCALARS)
 # Metrics that are settings and not outcomes.
 _SETTINGS = ("lr", "learning_rate", "momentum", "epoch", "repwatch/")
 
@@ -291,7 +291,7 @@ class _Layer:
         self._last: _Seen | None = None
         self._step: Float64 | None = None
         self._way = 0.0
-        self._scalars: list[dict[str, float]] = []
+        self._scalars: dict[str, dict[str, float]] = {}
 
     def measure(self, D: Float64, inputs: NDArray[Any] | None) -> dict[str, float]:
         mean = float(D.mean())
@@ -340,30 +340,18 @@ class _Layer:
         return numbers
 
     def compare(self, scalars: Mapping[str, float]) -> dict[str, float]:
-        """A snapshot's scalars, and how far they have come since the first and the last one."""
-        new = _scaled(scalars)
+        """The scalars' logarithms, and how far they have come since the first and the last."""
+        new = {
+            name: float(np.log(max(scalars[name], _TINY)))
+            for name in _SCALARS
+            if np.isfinite(scalars.get(name, np.nan))
+        }
         numbers = dict(new)
-        if self._scalars:
-            for name in new.keys() & self._scalars[0].keys() & self._scalars[-1].keys():
-                numbers[f"{name} since the start"] = new[name] - self._scalars[0][name]
-                numbers[f"{name} since the last"] = new[name] - self._scalars[-1][name]
-        self._scalars = [*self._scalars[:1], new]
+        for since, old in self._scalars.items():
+            told = [name for name in new if name in old]
+            numbers |= {f"{name} since the {since}": new[name] - old[name] for name in told}
+        self._scalars = {"start": self._scalars.get("start", new), "last": new}
         return numbers
-
-
-def _scaled(scalars: Mapping[str, float]) -> dict[str, float]:
-    """What `capture` measured of a layer beside its RDM, on scales that compare.
-
-    Sizes on a log scale, the mean in standard deviations, shares as they are.
-    """
-    known = {name: value for name, value in scalars.items() if np.isfinite(value)}
-    numbers = {name: known[name] for name in _SHARES if name in known}
-    for name in _SIZES:
-        if name in known:
-            numbers[name] = float(np.log(max(known[name], _TINY)))
-    if "mean" in known and "std" in known:
-        numbers["mean"] = float(np.arcsinh(known["mean"] / max(known["std"], _TINY)))
-    return numbers
 
 
 def _overlap(first: NDArray[Any], second: NDArray[Any]) -> float:
