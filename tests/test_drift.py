@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.distance import squareform
+from scipy.stats import binom
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
 from repwatch.drift import DriftDetector, Reader, backtest, read_histories
 from repwatch.drift.assessment import advise
+from repwatch.drift.ranking import bootstrap
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import NewSnapshot, Run
 from tests.drift_helpers import (
@@ -153,6 +155,13 @@ def test_a_backtest_tells_found_false_alarms_and_causes_beside_its_opponents(
     assert found.checkpoints == CHECKPOINTS[1:]
     assert own.auroc[-1] > 0.95
     assert own.gain[-1][1] <= own.gain[-1][0] <= own.gain[-1][2]
+    for name in ("auroc", "found", "false_alarms", "top1", "top3"):
+        ends = zip(own.intervals[name], getattr(own, name), strict=True)
+        assert all(0 <= low <= value <= high <= 1 for (low, high), value in ends), name
+    assert own.intervals["found"][0][0] < own.intervals["found"][0][1]
+    assert median.intervals["auroc"] == []
+    lead, low, high = found.lead
+    assert low <= lead <= high
     assert own.top1[-1] > 0.8
     assert own.found == sorted(own.found)
     assert own.found[-1] > loss.found[-1]
@@ -168,6 +177,25 @@ def test_a_backtest_says_what_it_needs(template: Run) -> None:
         backtest(population(template, 9, 9))
     with pytest.raises(DriftError, match="folds"):
         backtest(population(template, 12, 9), folds=1)
+
+
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+    hits = np.repeat([True, False], [30, 70])
+    low, high = bootstrap(lambda take: float(hits[take].mean()), 100, draws=4000, seed=0)
+    expected = [float(end) / 100 for end in binom.interval(0.95, 100, 0.3)]
+    assert [float(low), float(high)] == pytest.approx(expected, abs=0.011)
+
+
+def test_what_is_nan_in_every_draw_has_no_interval() -> None:
+    ends = bootstrap(lambda take: np.array([np.nan, take.mean()]), 9, draws=20, seed=0)
+    assert [math.isnan(low) for low in ends[0]] == [True, False]
+    assert ends[0][1] < 4 < ends[1][1]
+
+
+def test_a_checkpoint_is_so_many_epochs_from_the_start(template: Run) -> None:
+    run = history(template, "run", "good", np.random.default_rng(0))
+    run.steps.update(zip(CHECKPOINTS, (0, 10, 90, 180), strict=True))
+    assert [run.epochs(checkpoint) for checkpoint in CHECKPOINTS] == [0, 10 / 90, 1, 2]
 
 
 # From real RDMs
@@ -281,6 +309,8 @@ def test_check_and_backtest_tell_it_on_the_command_line(registry: Registry) -> N
     table = call("backtest", "--folds", "3")
     assert "AUROC" in table
     assert "calibration error" in table
+    assert "intervals of 95 % over runs" in " ".join(table.split())
+    assert "epochs before the loss does" in " ".join(table.split())
     found = json.loads(call("backtest", "--folds", "3", "--json"))
     assert found["methods"][0]["name"] == "RepWatch"
     assert 0 <= found["methods"][0]["top1_read"][-1] <= 1

@@ -9,7 +9,7 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from repwatch.cli.holdout import parse_where, print_hold_out
+from repwatch.cli.holdout import parse_where, place_of, print_hold_out
 from repwatch.cli.terminal import (
     JsonOption,
     ProbeOption,
@@ -124,8 +124,7 @@ def _open(location: str | None) -> Registry:
 
 
 def _row(one: Assessment) -> list[str]:
-    epoch, place = one.checkpoint
-    where = f"{epoch}" if place == 0 else f"{epoch} ({place + 1})"
+    where = place_of(one.checkpoint)
     if one.silent:
         return [where, f"{one.step:,}", "-", "-", "-", "-", "-"]
     bad = sum(near.label == "bad" for near in one.nearest)
@@ -206,14 +205,14 @@ def _print(found: Backtest, false_alarms: float) -> None:
     table.add_column("with settings\ntop 1  top 3")
     table.add_column("p bad\nerror")
     own = found.methods[0]
-    for k, (epoch, place) in enumerate(found.checkpoints):
+    for k, checkpoint in enumerate(found.checkpoints):
         cells = []
         for method in found.methods:
             auroc = f"{method.auroc[k]:.3f}" if method.auroc else "    -"
             cells.append(f"{auroc}   {method.found[k]:.2f}   {method.false_alarms[k]:.3f}")
         gain, low, high = own.gain[k]
         table.add_row(
-            f"{epoch}" if place == 0 else f"{epoch} ({place + 1})",
+            place_of(checkpoint),
             *cells,
             f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]",
             _pair(own.top1, own.top3, k),
@@ -221,11 +220,14 @@ def _print(found: Backtest, false_alarms: float) -> None:
             _error(found.calibration[k]),
         )
     console.print(table)
+    console.print(_intervals(found))
+    lead, low, high = found.lead
     console.print(
         f"found: share of bad runs flagged by then; false: share of good runs flagged by then, "
-        f"promised at most {false_alarms:.0%}. RepWatch flags {found.lead:+.1f} checkpoints "
-        "before the loss does, over bad runs that both find. cause: named first, or among the "
-        "first three, by training alone and with the hyperparameters read."
+        f"promised at most {false_alarms:.0%}. RepWatch flags {lead:+.1f} "
+        f"[{low:+.1f}, {high:+.1f}] epochs before the loss does, over bad runs that both find. "
+        "cause: named first, or among the first three, by training alone and with the "
+        "hyperparameters read."
     )
     kept = found.calibration_overall
     if kept is not None:
@@ -235,6 +237,30 @@ def _print(found: Backtest, false_alarms: float) -> None:
             + ", ".join(f"{one.told:.2f} {one.bad:.2f} ({one.count})" for one in kept.bins)
             + "."
         )
+
+
+def _intervals(found: Backtest) -> Table:
+    """How far RepWatch's numbers can be told from so many runs."""
+    own = found.methods[0]
+    columns = {
+        "AUROC": ("auroc", own.auroc),
+        "found": ("found", own.found),
+        "false": ("false_alarms", own.false_alarms),
+        "cause\ntop 1": ("top1", own.top1),
+        "with settings\ntop 1": ("top1_read", own.top1_read),
+    }
+    table = Table(title="RepWatch, with intervals of 95 % over runs")
+    for heading in ("epoch", *columns):
+        table.add_column(heading, no_wrap=True)
+    for k, checkpoint in enumerate(found.checkpoints):
+        cells = [
+            f"{values[k]:.2f} [{own.intervals[key][k][0]:.2f}, {own.intervals[key][k][1]:.2f}]"
+            if values
+            else "-"
+            for key, values in columns.values()
+        ]
+        table.add_row(as_text(place_of(checkpoint)), *map(as_text, cells))
+    return table
 
 
 def _pair(first: list[float], second: list[float], k: int) -> str:

@@ -13,7 +13,7 @@ from repwatch.errors import DriftError
 if TYPE_CHECKING:
     from repwatch.drift import HoldOut, Row
 
-__all__ = ["parse_where", "print_hold_out"]
+__all__ = ["parse_where", "place_of", "print_hold_out"]
 
 _WHAT = {
     "run": "the run itself",
@@ -66,7 +66,7 @@ def _by_checkpoint(found: HoldOut) -> Table:
             f"{_number(one.auroc[k])}   {_number(one.found[k])}   {_number(one.false_alarms[k])}"
             for one in own.methods
         ]
-        table.add_row(_place(checkpoint), *cells)
+        table.add_row(place_of(checkpoint), *cells)
     return table
 
 
@@ -77,13 +77,13 @@ def _gains(found: HoldOut) -> Table:
         table.add_column(name)
     for k, checkpoint in enumerate(found.checkpoints):
         gains = ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*gain[k]) for gain in found.above.values()]
-        table.add_row(_place(checkpoint), *gains)
+        table.add_row(place_of(checkpoint), *gains)
     return table
 
 
 def _by_row(found: HoldOut, k: int) -> Table:
     names = "/".join(one.name for one in found.rows[0].methods)
-    table = Table(title=f"By epoch {_place(found.checkpoints[k])}: {names}")
+    table = Table(title=f"By epoch {place_of(found.checkpoints[k])}: {names}")
     for heading in ("", "good/bad", "AUROC", "found", "false", "unlike/loss"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
     for row in found.rows:
@@ -115,6 +115,7 @@ def _short(value: float) -> str:
     return _number(value).removeprefix("0")
 
 
-def _place(checkpoint: tuple[int, int]) -> str:
+def place_of(checkpoint: tuple[int, int]) -> str:
+    """A checkpoint as tables name it."""
     epoch, place = checkpoint
     return f"{epoch}" if place == 0 else f"{epoch} ({place + 1})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from repwatch.drift.calibration import Calibration, calibration
 from repwatch.drift.detector import DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
 from repwatch.drift.parts import check_folds, deal, outcomes_of
-from repwatch.drift.ranking import auroc, gain
+from repwatch.drift.ranking import auroc, bootstrap, gain
 from repwatch.drift.stage import SIGNALS
 from repwatch.rdm import Float64
 
@@ -44,6 +45,7 @@ class Method:
         top1, top3: Of the bad runs that have a cause, the share for which it is named first, or
             among the first three, by training alone.
         top1_read, top3_read: The same with the hyperparameters read.
+        intervals: 95 % intervals over runs of what stands above, but for the gain, by its name.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Method:
     top3: list[float]
     top1_read: list[float]
     top3_read: list[float]
+    intervals: dict[str, list[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class Backtest:
         checkpoints: (epoch, place within the epoch).
         good, bad: How many landmarks of each kind there were.
         methods: RepWatch first, then its opponents.
-        lead: Checkpoints by which RepWatch flags bad runs before the loss does, in the mean over
-            bad runs that both flag; NaN where there are none.
+        lead: Epochs by which RepWatch flags bad runs before the loss does, in the mean over bad
+            runs that both flag, with its 95 % interval over them; NaN where there are none.
         calibration: What `p_bad` was worth at each checkpoint; None where it was not told.
         calibration_overall: The same over all checkpoints.
     """
@@ -75,7 +78,7 @@ class Backtest:
     good: int
     bad: int
     methods: list[Method]
-    lead: float
+    lead: tuple[float, float, float]
     calibration: list[Calibration | None]
     calibration_overall: Calibration | None
 
@@ -145,7 +148,10 @@ def backtest(
     caused = np.array([bool(one.run.cause) for one in landmarks]) & bad
     methods = [_method(name, bad, caused, tally, twin, seed) for name, tally in tallies.items()]
     own = tallies["RepWatch"]
-    lead = _lead(own.flagged[bad], tallies["loss"].flagged[bad])
+    at = np.array(
+        [[one.epochs(c) if c in one.steps else np.nan for c in checkpoints] for one in landmarks]
+    )
+    lead = _lead(own.flagged[bad], tallies["loss"].flagged[bad], at[bad], seed)
     kept = [calibration(column, bad) for column in own.p_bad.T]
     overall = calibration(own.p_bad.ravel(), np.repeat(bad, len(checkpoints)))
     return Backtest(checkpoints, int((~bad).sum()), int(bad.sum()), methods, lead, kept, overall)
@@ -213,25 +219,63 @@ def _method(
 ) -> Method:
     by_then = np.maximum.accumulate(tally.flagged, axis=1)
     ranked, gains = [], []
+    intervals: dict[str, list[tuple[float, float]]] = {"auroc": []}
     if np.isfinite(tally.scores).any():
         ranked = [auroc(column, bad, ~bad) for column in tally.scores.T]
+        intervals["auroc"] = _interval(partial(_aurocs, tally.scores, bad), len(bad), seed)
         gains = [
             gain(a[None], b[None], bad, draws=_BOOTSTRAPS, seed=seed)
             for a, b in zip(tally.scores.T, twin.T, strict=True)
         ]
-    tops = [_share(ranks[caused] < most) for ranks in tally.ranks for most in (1, 3)]
-    found, false_alarms = by_then[bad].mean(0).tolist(), by_then[~bad].mean(0).tolist()
-    return Method(name, ranked, gains, found, false_alarms, *tops)
+    first, read = (ranks[caused] for ranks in tally.ranks)
+    hits = {
+        "found": by_then[bad],
+        "false_alarms": by_then[~bad],
+        "top1": first < 1,
+        "top3": first < 3,
+        "top1_read": read < 1,
+        "top3_read": read < 3,
+    }
+    intervals |= {
+        key: _interval(partial(_share, rows), len(rows), seed) for key, rows in hits.items()
+    }
+    shares = {key: _share(rows).tolist() for key, rows in hits.items()}
+    return Method(name, ranked, gains, **shares, intervals=intervals)
 
 
-def _share(hits: NDArray[np.bool_]) -> list[float]:
-    """Share of the rows, by column; nothing without rows."""
-    shares: list[float] = hits.mean(0).tolist() if len(hits) else []
-    return shares
+def _aurocs(scores: Float64, bad: NDArray[np.bool_], take: NDArray[np.intp]) -> Float64:
+    """AUROC of the runs at these places, by checkpoint."""
+    return np.array([auroc(column[take], bad[take], ~bad[take]) for column in scores.T])
 
 
-def _lead(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    both = first.any(1) & second.any(1)
-    if not both.any():
-        return float("nan")
-    return float(np.mean(second[both].argmax(1) - first[both].argmax(1)))
+def _share(hits: NDArray[np.bool_], take: NDArray[np.intp] | slice = slice(None)) -> Float64:
+    """Share of the rows at these places, by column; nothing without rows."""
+    share: Float64 = hits[take].mean(0) if len(hits) else np.empty(0)
+    return share
+
+
+def _interval(
+    statistic: Callable[[NDArray[np.intp]], Float64], runs: int, seed: int
+) -> list[tuple[float, float]]:
+    """The 95 % interval of each number of a statistic; nothing without runs."""
+    if not runs:
+        return []
+    low, high = bootstrap(statistic, runs, draws=_BOOTSTRAPS, seed=seed)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _lead(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], at: Float64, seed: int
+) -> tuple[float, float, float]:
+    """Epochs by which the first flags runs before the second does, with its 95 % interval.
+
+    All are (runs, checkpoints); `at` is how many epochs a run had behind it.
+    """
+    rows = np.flatnonzero(first.any(1) & second.any(1))
+    if not len(rows):
+        return (float("nan"),) * 3
+    ahead = at[rows, second[rows].argmax(1)] - at[rows, first[rows].argmax(1)]
+    low, high = bootstrap(
+        lambda take: float(ahead[take].mean()), len(rows), draws=_BOOTSTRAPS, seed=seed
+    )
+    return float(ahead.mean()), float(low), float(high)

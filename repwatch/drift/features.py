@@ -77,6 +77,11 @@ class History:
     def checkpoints(self) -> list[Checkpoint]:
         return list(self.steps)
 
+    def epochs(self, checkpoint: Checkpoint) -> float:
+        """How many epochs the run had behind it at a checkpoint, by its steps."""
+        length = max(step / (epoch + 1) for (epoch, _), step in self.steps.items())
+        return self.steps[checkpoint] / length if length else 0.0
+
     def pace(self, checkpoint: Checkpoint) -> float | None:
         """The learning rate at a checkpoint as a share of the one that was set at the start."""
         base = next((self.run.hparams[name] for name in RATES if name in self.run.hparams), None)

@@ -1,7 +1,9 @@
-"""How well scores rank bad runs above good ones, and how much better one ranks than another."""
+"""How well scores rank bad runs above good ones, how much better one ranks than another, and how
+far that can be told from so many runs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from repwatch.rdm import Float64
 
-__all__ = ["auroc", "gain"]
+__all__ = ["auroc", "bootstrap", "gain"]
 
 
 def auroc(
@@ -54,9 +56,6 @@ def gain(
         seed: The same seed gives the same draws.
         strata: As `auroc`.
     """
-    generator = np.random.default_rng(seed)
-    takes = [np.arange(len(bad))]
-    takes += [generator.integers(len(bad), size=len(bad)) for _ in range(draws)]
 
     def above(take: NDArray[np.intp]) -> float:
         chosen = (bad[take], ~bad[take], None if strata is None else strata[take])
@@ -66,6 +65,26 @@ def gain(
         ]
         return float(np.mean(gains))
 
-    found = [above(take) for take in takes]
-    low, high = np.nanquantile(found[1:], [0.025, 0.975])
-    return found[0], float(low), float(high)
+    low, high = bootstrap(above, len(bad), draws=draws, seed=seed)
+    return above(np.arange(len(bad))), float(low), float(high)
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.intp]], float | Float64], runs: int, *, draws: int, seed: int
+) -> tuple[Float64, Float64]:
+    """The ends of the 95 % interval of a statistic over runs: its quantiles over many draws.
+
+    What is NaN in a draw does not count there; what is NaN in all has no interval.
+
+    Args:
+        statistic: Of the runs at these places, a number or several.
+        runs: How many there are; so many are drawn each time, with replacement (Efron 1979).
+        draws: How often.
+        seed: The same seed gives the same draws.
+    """
+    generator = np.random.default_rng(seed)
+    found = np.array([statistic(generator.integers(runs, size=runs)) for _ in range(draws)])
+    unknown = np.isnan(found).all(axis=0)
+    ends = np.nanquantile(np.where(unknown, 0.0, found), [0.025, 0.975], axis=0)
+    low, high = np.where(unknown, np.nan, ends)
+    return low, high
