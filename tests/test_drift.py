@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.distance import squareform
-from scipy.stats import binom
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
 from repwatch.drift import DriftDetector, Reader, backtest, read_histories
 from repwatch.drift.assessment import advise
-from repwatch.drift.ranking import bootstrap
+from repwatch.drift.ranking import bootstrap, wilson
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import NewSnapshot, Run
 from tests.drift_helpers import (
@@ -157,7 +156,7 @@ def test_a_backtest_tells_found_false_alarms_and_causes_beside_its_opponents(
     assert own.gain[-1][1] <= own.gain[-1][0] <= own.gain[-1][2]
     for name in ("auroc", "found", "false_alarms", "top1", "top3"):
         ends = zip(own.intervals[name], getattr(own, name), strict=True)
-        assert all(0 <= low <= value <= high <= 1 for (low, high), value in ends), name
+        assert all(low - 1e-9 <= value <= high + 1e-9 for (low, high), value in ends), name
     assert own.intervals["found"][0][0] < own.intervals["found"][0][1]
     assert median.intervals["auroc"] == []
     lead, low, high = found.lead
@@ -179,11 +178,18 @@ def test_a_backtest_says_what_it_needs(template: Run) -> None:
         backtest(population(template, 12, 9), folds=1)
 
 
-def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
-    hits = np.repeat([True, False], [30, 70])
-    low, high = bootstrap(lambda take: float(hits[take].mean()), 100, draws=4000, seed=0)
-    expected = [float(end) / 100 for end in binom.interval(0.95, 100, 0.3)]
-    assert [float(low), float(high)] == pytest.approx(expected, abs=0.011)
+def test_the_interval_of_a_share_of_no_run_reaches_above_it() -> None:
+    none, few, all_of_them = wilson([0, 3, 44], 44)
+    assert none == pytest.approx((0, 1.96**2 / (44 + 1.96**2)), abs=1e-4)
+    assert few[0] < 3 / 44 < few[1]
+    assert all_of_them == pytest.approx((1 - none[1], 1))
+
+
+def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap(lambda take: float(values[take].mean()), 400, draws=2000, seed=0)
+    reach = 1.96 * values.std() / 20
+    assert [low, high] == pytest.approx([values.mean() - reach, values.mean() + reach], abs=0.015)
 
 
 def test_what_is_nan_in_every_draw_has_no_interval() -> None:

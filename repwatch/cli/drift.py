@@ -200,7 +200,6 @@ def _print(found: Backtest, false_alarms: float) -> None:
     table.add_column("epoch")
     for method in found.methods:
         table.add_column(as_text(f"{method.name}\nAUROC  found  false"), justify="right")
-    table.add_column("AUROC above curves\n(95 %)")
     table.add_column("cause\ntop 1  top 3")
     table.add_column("with settings\ntop 1  top 3")
     table.add_column("p bad\nerror")
@@ -210,11 +209,9 @@ def _print(found: Backtest, false_alarms: float) -> None:
         for method in found.methods:
             auroc = f"{method.auroc[k]:.3f}" if method.auroc else "    -"
             cells.append(f"{auroc}   {method.found[k]:.2f}   {method.false_alarms[k]:.3f}")
-        gain, low, high = own.gain[k]
         table.add_row(
             place_of(checkpoint),
             *cells,
-            f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]",
             _pair(own.top1, own.top3, k),
             _pair(own.top1_read, own.top3_read, k),
             _error(found.calibration[k]),
@@ -243,24 +240,26 @@ def _intervals(found: Backtest) -> Table:
     """How far RepWatch's numbers can be told from so many runs."""
     own = found.methods[0]
     columns = {
-        "AUROC": ("auroc", own.auroc),
-        "found": ("found", own.found),
-        "false": ("false_alarms", own.false_alarms),
-        "cause\ntop 1": ("top1", own.top1),
-        "with settings\ntop 1": ("top1_read", own.top1_read),
+        "AUROC": (own.auroc, own.intervals["auroc"]),
+        "found": (own.found, own.intervals["found"]),
+        "false": (own.false_alarms, own.intervals["false_alarms"]),
+        "cause\ntop 1": (own.top1, own.intervals["top1"]),
     }
     table = Table(title="RepWatch, with intervals of 95 % over runs")
-    for heading in ("epoch", *columns):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("epoch", "AUROC above\ncurves", *columns):
+        table.add_column(heading)
     for k, checkpoint in enumerate(found.checkpoints):
-        cells = [
-            f"{values[k]:.2f} [{own.intervals[key][k][0]:.2f}, {own.intervals[key][k][1]:.2f}]"
-            if values
-            else "-"
-            for key, values in columns.values()
-        ]
-        table.add_row(as_text(place_of(checkpoint)), *map(as_text, cells))
+        cells = [_between(*own.gain[k], sign="+")]
+        for values, ends in columns.values():
+            cells.append(_between(values[k], *ends[k]) if values else "-")
+        table.add_row(place_of(checkpoint), *map(as_text, cells))
     return table
+
+
+def _between(value: float, low: float, high: float, sign: str = "") -> str:
+    """A value with its interval, which stays in one piece where the line is broken."""
+    ends = ",".join(f"{end:{sign}.2f}".replace("0.", ".", 1) for end in (low, high))
+    return f"{value:{sign}.2f} [{ends}]"
 
 
 def _pair(first: list[float], second: list[float], k: int) -> str:

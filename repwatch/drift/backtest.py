@@ -18,7 +18,7 @@ from repwatch.drift.calibration import Calibration, calibration
 from repwatch.drift.detector import DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
 from repwatch.drift.parts import check_folds, deal, outcomes_of
-from repwatch.drift.ranking import auroc, bootstrap, gain
+from repwatch.drift.ranking import auroc, bootstrap, gain, wilson
 from repwatch.drift.stage import SIGNALS
 from repwatch.rdm import Float64
 
@@ -45,7 +45,8 @@ class Method:
         top1, top3: Of the bad runs that have a cause, the share for which it is named first, or
             among the first three, by training alone.
         top1_read, top3_read: The same with the hyperparameters read.
-        intervals: 95 % intervals over runs of what stands above, but for the gain, by its name.
+        intervals: 95 % intervals over runs of what stands above, but for the gain, by its name: of
+            the AUROC by bootstrap, of shares by Wilson's score.
     """
 
     name: str
@@ -222,7 +223,10 @@ def _method(
     intervals: dict[str, list[tuple[float, float]]] = {"auroc": []}
     if np.isfinite(tally.scores).any():
         ranked = [auroc(column, bad, ~bad) for column in tally.scores.T]
-        intervals["auroc"] = _interval(partial(_aurocs, tally.scores, bad), len(bad), seed)
+        ends = bootstrap(
+            partial(_aurocs, tally.scores, bad), len(bad), draws=_BOOTSTRAPS, seed=seed
+        )
+        intervals["auroc"] = list(zip(*(end.tolist() for end in ends), strict=True))
         gains = [
             gain(a[None], b[None], bad, draws=_BOOTSTRAPS, seed=seed)
             for a, b in zip(tally.scores.T, twin.T, strict=True)
@@ -236,32 +240,18 @@ def _method(
         "top1_read": read < 1,
         "top3_read": read < 3,
     }
-    intervals |= {
-        key: _interval(partial(_share, rows), len(rows), seed) for key, rows in hits.items()
-    }
-    shares = {key: _share(rows).tolist() for key, rows in hits.items()}
+    shares: dict[str, list[float]] = {key: [] for key in hits}
+    for key, rows in hits.items():
+        intervals[key] = []
+        if len(rows):
+            shares[key] = rows.mean(0).tolist()
+            intervals[key] = wilson(rows.sum(0).tolist(), len(rows))
     return Method(name, ranked, gains, **shares, intervals=intervals)
 
 
 def _aurocs(scores: Float64, bad: NDArray[np.bool_], take: NDArray[np.intp]) -> Float64:
     """AUROC of the runs at these places, by checkpoint."""
     return np.array([auroc(column[take], bad[take], ~bad[take]) for column in scores.T])
-
-
-def _share(hits: NDArray[np.bool_], take: NDArray[np.intp] | slice = slice(None)) -> Float64:
-    """Share of the rows at these places, by column; nothing without rows."""
-    share: Float64 = hits[take].mean(0) if len(hits) else np.empty(0)
-    return share
-
-
-def _interval(
-    statistic: Callable[[NDArray[np.intp]], Float64], runs: int, seed: int
-) -> list[tuple[float, float]]:
-    """The 95 % interval of each number of a statistic; nothing without runs."""
-    if not runs:
-        return []
-    low, high = bootstrap(statistic, runs, draws=_BOOTSTRAPS, seed=seed)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _lead(

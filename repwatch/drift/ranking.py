@@ -3,7 +3,7 @@ far that can be told from so many runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from repwatch.rdm import Float64
 
-__all__ = ["auroc", "bootstrap", "gain"]
+__all__ = ["auroc", "bootstrap", "gain", "wilson"]
 
 
 def auroc(
@@ -88,3 +88,14 @@ def bootstrap(
     ends = np.nanquantile(np.where(unknown, 0.0, found), [0.025, 0.975], axis=0)
     low, high = np.where(unknown, np.nan, ends)
     return low, high
+
+
+def wilson(hits: Sequence[int], runs: int) -> list[tuple[float, float]]:
+    """The 95 % interval of each share hits / runs, by Wilson's score (1927).
+
+    A bootstrap would call a share of 0 certain, however few the runs are.
+    """
+    from scipy.stats import binomtest
+
+    found = [binomtest(count, runs).proportion_ci(method="wilson") for count in hits]
+    return [(float(one.low), float(one.high)) for one in found]
