@@ -45,6 +45,9 @@ def test_tensorboard_gets_one_map_a_step_and_scalars_in_the_users_own_event_file
     assert "val_loss" in scalars
     assert "repwatch/effective_dimension/net.4" in scalars
     assert "repwatch/change/net.1" in scalars
+    probed = [event.value for event in events.Scalars("repwatch/neighbor_accuracy/net.4")]
+    assert len(probed) == len(maps)
+    assert all(0 <= value <= 1 for value in probed)
 
 
 def test_csv_gets_scalars_and_one_html_file_beside_them(pl: ModuleType, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from repwatch import rdm
 from repwatch.rdm import Float64
 from repwatch.registry import Registry, Run, Snapshot
+from repwatch.registry.probing import label_codes
 
 __all__ = [
     "RATES",
@@ -223,20 +224,15 @@ def _is_curve(name: str) -> bool:
 class _Labels(NamedTuple):
     """The probe points' labels as whole numbers, and for each pair whether they agree."""
 
-    codes: NDArray[Any]
+    codes: rdm.Int
     same: NDArray[np.bool_]
 
 
 def _labels(registry: Registry, probe: str) -> _Labels | None:
     """The labels of the probe points, or None where they have none that groups them."""
-    points = registry.points(probe)
-    values = [point.columns.get("label") for point in points]
-    if any(value is None for value in values):
+    found = label_codes(registry, probe)
+    if found is None:
         return None
-    codes = {value: code for code, value in enumerate(sorted(set(map(str, values))))}
-    if not 1 < len(codes) <= len(values) // 2:
-        return None
-    found = np.array([codes[str(value)] for value in values])
     left, right = rdm.pairs(len(found))
     return _Labels(found, found[left] == found[right])
 
@@ -369,13 +365,11 @@ def _cluster(D: Float64, near: NDArray[Any], labels: _Labels) -> dict[str, float
     """How the RDM's clusters agree with the labels of the probe points."""
     codes, within = labels
     own = codes[near] == codes[:, None]
-    votes = np.zeros((len(codes), int(codes.max()) + 1))
-    np.add.at(votes, (np.arange(len(codes))[:, None], codes[near[:, :5]]), 1)
     squared = D**2
     inside, outside = float(squared[within].mean()), float(squared[~within].mean())
     return {
         "purity": float(own.mean()),
-        "accuracy": float((votes.argmax(1) == codes).mean()),
+        "accuracy": rdm.vote_accuracy(near[:, :5], codes),
         "between": float(np.log((outside + _TINY) / (inside + _TINY))),
         "label correlation": float(np.corrcoef(D, ~within)[0, 1]),
     }

@@ -43,6 +43,7 @@ from repwatch.rdm.views import (
     sample_quadruples,
     spectrum,
     tsne,
+    vote_accuracy,
 )
 
 __all__ = [
@@ -73,4 +74,5 @@ __all__ = [
     "spectrum",
     "square",
     "tsne",
+    "vote_accuracy",
 ]

@@ -310,6 +310,21 @@ def purity(D: NDArray[Any], values: Sequence[Any], k: int = 10) -> Purity:
     return Purity(float((code[nearest] == code[:, None]).mean()), expected)
 
 
+def vote_accuracy(near: Int, labels: Int) -> float:
+    """Share of points whose label is the most frequent one among their neighbours, in [0, 1].
+
+    The leave-one-out accuracy of the k-nearest-neighbour rule (Cover and Hart 1967), by which a
+    representation that was learned without labels is judged.
+
+    Args:
+        near: (n, k) the neighbours of each point, as of `neighbors`.
+        labels: (n,) whole numbers from 0; where votes are tied the smallest label has them.
+    """
+    votes = np.zeros((len(labels), int(labels.max()) + 1))
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels[near]), 1)
+    return float((votes.argmax(1) == labels).mean())
+
+
 def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
     """`view` (n, k) moved, turned and mirrored, but not stretched, to lie best on `reference`.
 

@@ -245,12 +245,17 @@ class Registry:
 
         Without `metric` and `mode` by what the runs monitor, without `probe` for the newest run's
         probe set; the rule, `tolerance`, `share` and the errors are those of
-        `repwatch.registry.suggestions`.
+        `repwatch.registry.suggestions`. "repwatch/neighbor_accuracy/<layer>" is a metric that no
+        run needs to have logged; see `repwatch.registry.probing`.
         """
+        from repwatch.registry.probing import is_probing, with_probing
         from repwatch.registry.suggestions import suggest_labels
 
+        runs = with_probing(self, self.runs(), metric, probe)
+        if mode is None and is_probing(metric):
+            mode = "max"
         options: dict[str, Any] = {"probe": probe, "tolerance": tolerance, "share": share}
-        return suggest_labels(self.runs(), metric, mode, **options)
+        return suggest_labels(runs, metric, mode, **options)
 
     # Recording
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry import Registry
+from repwatch.registry.probing import with_probing
 from repwatch.registry.suggestions import suggest_label
 
 __all__ = ["check_auto_label", "label_outcome"]
@@ -36,7 +37,9 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
     if run.label is not None and not run.automatic:
         return None
     try:
-        found = suggest_label(run, registry.runs(probe=run.probe), group=group)
+        runs = with_probing(registry, registry.runs(probe=run.probe), run.monitor)
+        run = next(one for one in runs if one.id == run_id)
+        found = suggest_label(run, runs, group=group)
     except ConfigurationError as error:
         return f"{run.name!r} gets no label from its outcome. {error}"
     registry.label(run, found.label, found.cause, automatic=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from repwatch import rdm, similarity
 from repwatch.errors import ConstantRDMError
 from repwatch.registry import Registry, Run, Snapshot
+from repwatch.registry.probing import MEASURE, label_codes, neighbor_accuracy
 from repwatch.scene import MapScene
 from repwatch.space import Placement, RepresentationSpace
 from repwatch.watcher.landmarks import SMALLEST, LandmarkMap, MapSettings, find_landmarks
@@ -28,6 +29,8 @@ class Sighting:
         scalars: Finite numbers by name, `<measure>/<layer>` or `<measure>`:
             mean_distance: mean of the RDM, in the units of the activations;
             effective_dimension: participation ratio of the representation, 1 or more;
+            neighbor_accuracy: share of points whose label most of their 5 nearest others have, 0 to
+                1, where the probe points have labels;
             change: cosine distance between this snapshot's RDM and the one before, 0 to sqrt(2);
             outside: distance to the nearest landmark in units of the landmarks' own distances;
             near_bad: share of bad runs among the 10 nearest landmarks, over all layers, 0 to 1.
@@ -55,9 +58,11 @@ class Tracker:
         self._map: LandmarkMap | None = None
         self._alone: dict[int, Sequence[float]] | None = None
         self._last: dict[str, NDArray[np.float32]] = {}
+        self._codes: rdm.Int | None = None
 
     def fit(self, registry: Registry) -> None:
         """Fit the space on the landmarks, or read it where it was fitted before."""
+        self._codes = label_codes(registry, self._run.probe)
         landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
         if sum(not snapshot.diverged for snapshot in landmarks) >= SMALLEST:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
@@ -120,6 +125,8 @@ class Tracker:
             before, self._last[snapshot.layer] = self._last.get(snapshot.layer), D
             told = scalars[snapshot.step]
             told[f"mean_distance/{snapshot.layer}"] = float(D.mean())
+            if self._codes is not None:
+                told[f"{MEASURE}/{snapshot.layer}"] = neighbor_accuracy(D, self._codes)
             try:
                 told[f"effective_dimension/{snapshot.layer}"] = rdm.effective_dimension(D)
                 if before is not None:
