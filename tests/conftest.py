@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for noise in LIGHTNING_NOISE:
             item.add_marker(pytest.mark.filterwarnings(noise))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """An empty one."""
+    return Registry(tmp_path / "repwatch.db")
 
 
 @pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])

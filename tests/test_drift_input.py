@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +21,6 @@ NAMELESS = ProbeSet(PROBE.inputs + 1)
 
 
 pytestmark = pytest.mark.usefixtures("small_forests")
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "repwatch.db")
 
 
 def record(

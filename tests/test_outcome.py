@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
 
 from repwatch import Registry, Watcher
 from repwatch.errors import ConfigurationError
 from tests.watcher_helpers import PROBE, network
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "repwatch.db")
 
 
 def train(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +19,6 @@ from repwatch.watcher.outcome import label_outcome
 from tests.watcher_helpers import PROBE
 
 METRIC = "repwatch/neighbor_accuracy/encoder"
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "repwatch.db")
 
 
 def record(
