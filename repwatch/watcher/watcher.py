@@ -44,9 +44,9 @@ __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
 
-# Seconds between two maps. TensorBoard looks for new ones every 30 s, and what is drawn in Python
-# holds the training's own Python up.
-_MAP_REST = 10.0
+# Seconds between two maps: so often TensorBoard looks for new ones. What is drawn in Python holds
+# the training's own Python up.
+_MAP_REST = 30.0
 
 
 @dataclass(frozen=True)
