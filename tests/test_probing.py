@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from repwatch import ProbeSet, Registry, cli, rdm
 from repwatch.errors import ConfigurationError
 from repwatch.registry import NewSnapshot
-from repwatch.registry.probing import label_codes, neighbor_accuracy
+from repwatch.registry.probing import label_codes, neighbor_accuracy, with_probing
 from repwatch.watcher.outcome import label_outcome
 from tests.watcher_helpers import PROBE
 
@@ -91,6 +91,14 @@ def test_runs_of_another_probe_set_are_not_asked_for(registry: Registry) -> None
     for k in range(4):
         record(registry, f"good-{k}", 9.0 + k / 9)
     assert len(registry.suggest_labels(METRIC)) == 4
+
+
+def test_a_run_that_starts_meanwhile_is_left_for_the_next_time(registry: Registry) -> None:
+    record(registry, "there", 9.0)
+    known = registry.runs()
+    record(registry, "new", 9.0)
+    (run,) = with_probing(registry, known, METRIC)
+    assert run.metrics[METRIC] == 1
 
 
 def test_a_layer_that_is_not_there_and_points_without_labels_are_said(registry: Registry) -> None:

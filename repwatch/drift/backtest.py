@@ -222,10 +222,9 @@ def _method(
     ranked, gains = [], []
     intervals: dict[str, list[tuple[float, float]]] = {"auroc": []}
     if np.isfinite(tally.scores).any():
-        ranked = [auroc(column, bad, ~bad) for column in tally.scores.T]
-        ends = bootstrap(
-            partial(_aurocs, tally.scores, bad), len(bad), draws=_BOOTSTRAPS, seed=seed
-        )
+        aurocs = partial(_aurocs, tally.scores, bad)
+        ranked = aurocs(np.arange(len(bad))).tolist()
+        ends = bootstrap(aurocs, len(bad), draws=_BOOTSTRAPS, seed=seed)
         intervals["auroc"] = list(zip(*(end.tolist() for end in ends), strict=True))
         gains = [
             gain(a[None], b[None], bad, draws=_BOOTSTRAPS, seed=seed)

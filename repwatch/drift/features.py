@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from repwatch import rdm
 from repwatch.rdm import Float64
 from repwatch.registry import Registry, Run, Snapshot
-from repwatch.registry.probing import label_codes
+from repwatch.registry.probing import NEIGHBORS, label_codes
 
 __all__ = [
     "RATES",
@@ -369,7 +369,7 @@ def _cluster(D: Float64, near: NDArray[Any], labels: _Labels) -> dict[str, float
     inside, outside = float(squared[within].mean()), float(squared[~within].mean())
     return {
         "purity": float(own.mean()),
-        "accuracy": rdm.vote_accuracy(near[:, :5], codes),
+        "accuracy": rdm.vote_accuracy(near[:, :NEIGHBORS], codes),
         "between": float(np.log((outside + _TINY) / (inside + _TINY))),
         "label correlation": float(np.corrcoef(D, ~within)[0, 1]),
     }

@@ -23,11 +23,19 @@ if TYPE_CHECKING:
     from repwatch.registry.records import Run
     from repwatch.registry.store import Registry
 
-__all__ = ["MEASURE", "is_probing", "label_codes", "neighbor_accuracy", "with_probing"]
+__all__ = [
+    "MEASURE",
+    "NEIGHBORS",
+    "is_probing",
+    "label_codes",
+    "neighbor_accuracy",
+    "with_probing",
+]
 
 MEASURE = "neighbor_accuracy"
 _PREFIX = f"repwatch/{MEASURE}/"
-_NEIGHBORS = 5
+# How many nearest others vote.
+NEIGHBORS = 5
 
 
 def is_probing(metric: str | None) -> bool:
@@ -51,7 +59,7 @@ def label_codes(registry: Registry, probe: str) -> rdm.Int | None:
 
 def neighbor_accuracy(D: NDArray[Any], codes: rdm.Int) -> float:
     """Share of points whose label most of their 5 nearest others have, in [0, 1]."""
-    near = rdm.neighbors(D, min(_NEIGHBORS, rdm.count_points(D) - 1))
+    near = rdm.neighbors(D, min(NEIGHBORS, rdm.count_points(D) - 1))
     return rdm.vote_accuracy(near, codes)
 
 
@@ -73,13 +81,13 @@ def with_probing(
     if not runs:
         return []
     probe = probe or runs[-1].probe
-    own = [run for run in runs if run.probe == probe]
-    names = {run.monitor for run in own} if metric is None else {metric}
-    values: dict[str, dict[str, float]] = {run.id: {} for run in own}
-    for name in sorted(name for name in names if name is not None and is_probing(name)):
-        for run_id, value in _probe_layer(registry, probe, name).items():
-            values[run_id][name] = value
-    return [replace(run, metrics=run.metrics | values.get(run.id, {})) for run in runs]
+    names = {run.monitor for run in runs if run.probe == probe} if metric is None else {metric}
+    asked = sorted(name for name in names if name is not None and is_probing(name))
+    found = {name: _probe_layer(registry, probe, name) for name in asked}
+    probed = [
+        {name: values[run.id] for name, values in found.items() if run.id in values} for run in runs
+    ]
+    return [replace(run, metrics=run.metrics | own) for run, own in zip(runs, probed, strict=True)]
 
 
 def _probe_layer(registry: Registry, probe: str, metric: str) -> dict[str, float]:
