@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/repwatch demo
 
 test: lint browser
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term --durations=12
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

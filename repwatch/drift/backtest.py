@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from repwatch.drift.calibration import Calibration, calibration
 from repwatch.drift.detector import DriftDetector
 from repwatch.drift.features import Checkpoint, History, loss_name, shared_checkpoints
 from repwatch.drift.parts import check_folds, deal, outcomes_of
-from repwatch.drift.ranking import auroc, bootstrap, gain, wilson
+from repwatch.drift.ranking import auroc, bootstrap, wilson
 from repwatch.drift.stage import SIGNALS
 from repwatch.rdm import Float64
 
@@ -219,17 +218,19 @@ def _method(
     seed: int,
 ) -> Method:
     by_then = np.maximum.accumulate(tally.flagged, axis=1)
-    ranked, gains = [], []
+    ranked: list[float] = []
+    gains: list[tuple[float, float, float]] = []
     intervals: dict[str, list[tuple[float, float]]] = {"auroc": []}
     if np.isfinite(tally.scores).any():
-        aurocs = partial(_aurocs, tally.scores, bad)
-        ranked = aurocs(np.arange(len(bad))).tolist()
-        ends = bootstrap(aurocs, len(bad), draws=_BOOTSTRAPS, seed=seed)
-        intervals["auroc"] = list(zip(*(end.tolist() for end in ends), strict=True))
-        gains = [
-            gain(a[None], b[None], bad, draws=_BOOTSTRAPS, seed=seed)
-            for a, b in zip(tally.scores.T, twin.T, strict=True)
-        ]
+
+        def ranking(take: NDArray[np.intp]) -> Float64:
+            own = _aurocs(tally.scores, bad, take)
+            return np.stack([own, own - _aurocs(twin, bad, take)])
+
+        ranked, above = ranking(np.arange(len(bad))).tolist()
+        low, high = bootstrap(ranking, len(bad), draws=_BOOTSTRAPS, seed=seed)
+        intervals["auroc"] = list(zip(low[0].tolist(), high[0].tolist(), strict=True))
+        gains = list(zip(above, low[1].tolist(), high[1].tolist(), strict=True))
     first, read = (ranks[caused] for ranks in tally.ranks)
     hits = {
         "found": by_then[bad],

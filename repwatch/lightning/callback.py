@@ -287,7 +287,7 @@ class RepWatch:
     def _sleep(self, trainer: Any, error: Exception) -> None:
         """Tell the cause once, and do nothing more; the training goes on."""
         session, self._session = self._session, None
-        log.warning(
+        log.error(
             "RepWatch stops watching; the training goes on. %s: %s",
             type(error).__name__,
             error,
@@ -297,7 +297,7 @@ class RepWatch:
             try:
                 session.finish(trainer, "stopped", timeout=10.0)
             except Exception as second:
-                log.warning("RepWatch: the run was not closed either: %s", second)
+                log.error("RepWatch: the run was not closed either: %s", second)
 
 
 def _restore(own: type[RepWatch], state: dict[str, Any]) -> RepWatch:
