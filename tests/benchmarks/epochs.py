@@ -169,7 +169,6 @@ def _lines(name: str, epochs: list[Seconds]) -> list[Line]:
     watched = epochs[CYCLE::CYCLE]
     wall = _ratios([epoch.wall for epoch in epochs])
     work = _ratios([epoch.work for epoch in epochs])
-    value = statistics.median(wall)
     low, high = _interval(wall)
     length = statistics.median(epoch.wall for epoch in watched)
     ratio = (
@@ -177,23 +176,23 @@ def _lines(name: str, epochs: list[Seconds]) -> list[Line]:
         f"interval of 95 % {low:.3f} to {high:.3f}"
     )
     # Like the ratios: a watched epoch, and what it leaves to the next one.
-    pairs = list(zip(watched, epochs[CYCLE + 1 :: CYCLE], strict=False))
+    pairs = list(zip(watched, epochs[CYCLE + 1 :: CYCLE], strict=True))
     hooks = [(epoch.hooks + after.hooks) / epoch.wall for epoch, after in pairs]
     threads = [(epoch.threads + after.threads) / epoch.wall for epoch, after in pairs]
     own = [1 + sum(pair) for pair in zip(hooks, threads, strict=True)]
-    shares = f"1 + {_median(hooks)} in hooks + {_median(threads)} in threads; mean {_mean(own)}"
-    goal = f"{GOAL}, at most {LIMIT}"
+    shares = (
+        f"1 + {_median(hooks)} in hooks + {_median(threads)} in threads; "
+        f"mean {statistics.mean(own):.3f}"
+    )
     return [
-        Line(f"epoch with / without RepWatch, {name}", value, "x", goal, value <= LIMIT, ratio),
-        Line(
-            f"the same by what RepWatch itself takes, {name}",
-            statistics.median(own),
-            "x",
-            goal,
-            statistics.median(own) <= LIMIT,
-            shares,
-        ),
+        _line(f"epoch with / without RepWatch, {name}", wall, ratio),
+        _line(f"the same by what RepWatch itself takes, {name}", own, shares),
     ]
+
+
+def _line(what: str, ratios: list[float], detail: str) -> Line:
+    value = statistics.median(ratios)
+    return Line(what, value, "x", f"{GOAL}, at most {LIMIT}", value <= LIMIT, detail)
 
 
 def _ratios(seconds: list[float]) -> list[float]:
@@ -218,7 +217,3 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 def _median(values: list[float]) -> str:
     return f"{statistics.median(values):.3f}"
-
-
-def _mean(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3f}"
