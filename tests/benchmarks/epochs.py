@@ -1,24 +1,25 @@
 """Epoch time with and without `RepWatch()`, at its defaults, in a Trainer with TensorBoard.
 
-In one training every third epoch is watched, so that a machine whose speed wanders from minute to
-minute changes both alike. What a watched epoch leaves to be done after its end (threads, caches)
-falls into the next one: the two together are set against the unwatched epochs before and after
-them. An epoch lasts until the next one starts, so validation, snapshot, map and logging are in it.
-
-Where the machine's speed wanders by more than what is measured, the interval says so. What RepWatch
-itself takes is told beside it and hardly wanders: the seconds in its hooks, and the processor time
-of its threads, which they take from the training where that keeps all processors busy.
+Two trainings, each in a process of its own, go batch by batch in turn, and each stands still with
+all its threads while the other goes on. A machine whose speed wanders from second to second thus
+slows both alike, and what RepWatch does in threads falls to the training that has it. The median
+epoch is made of each batch's median over the epochs, in which a batch that other programs held up
+does not count. Since two processes of one program differ by a hundredth or two all the same, there
+are several such pairs. An epoch lasts until the next one starts: validation, snapshot, map and
+logging are in it.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import signal
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -26,75 +27,36 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, Subset
 
 from repwatch import Registry, RepWatch
-from repwatch.registry import Writer
 from repwatch.watcher import watcher
 from tests.benchmarks.images import NETWORKS, digits, mnist
 from tests.benchmarks.measure import Line
 
 GOAL, LIMIT = 1.02, 1.03
 BATCH = 64
-# A watched epoch, the one after it, and one that is neither.
-CYCLE = 3
-
-
-class Seconds(NamedTuple):
-    """Of an epoch: on the wall, of the processors, in RepWatch's hooks, of its threads."""
-
-    wall: float
-    work: float
-    hooks: float
-    threads: float
-
-
-class Clock:
-    """The processor time that RepWatch's threads have taken."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @contextmanager
-    def ticking(self) -> Iterator[None]:
-        """Time each task that a thread is given."""
-        do = Writer._do
-
-        def timed(writer: Writer, *task: Any) -> None:
-            began = time.thread_time()
-            do(writer, *task)
-            self.seconds += time.thread_time() - began
-
-        with patch.object(Writer, "_do", timed):
-            yield
 
 
 class Turns(pl.Callback):
-    """Takes `watch` out of the Trainer's callbacks for two epochs of three, and tells the time.
+    """Gives the turn away after each batch, and says whether an epoch starts with the next one."""
 
-    Stands before `watch`.
-    """
+    def __init__(self, referee: Connection) -> None:
+        self._referee = referee
 
-    def __init__(self, watch: Any, clock: Clock) -> None:
-        self._watch = watch
-        self._clock = clock
-        self._marks: list[Seconds] = []
+    def _give(self, epoch_starts: bool) -> None:
+        self._referee.send(epoch_starts)
+        self._referee.recv()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        hooks = self._watch._live.throttle.spent
-        self._marks.append(
-            Seconds(time.perf_counter(), time.process_time(), hooks, self._clock.seconds)
-        )
-        if trainer.current_epoch % CYCLE == 0:
-            if self._watch not in trainer.callbacks:
-                trainer.callbacks.append(self._watch)
-        elif self._watch in trainer.callbacks:
-            trainer.callbacks.remove(self._watch)
+        self._give(True)
 
-    def epochs(self) -> list[Seconds]:
-        """All epochs but the last, which ends with the training."""
-        pairs = zip(self._marks, self._marks[1:], strict=False)
-        return [Seconds(*(end - start for start, end in zip(*pair, strict=True))) for pair in pairs]
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._give(False)
+
+    def on_validation_batch_end(self, trainer: Any, *_: Any) -> None:
+        if not trainer.sanity_checking:
+            self._give(False)
 
 
 class Classifier(pl.LightningModule):
@@ -119,101 +81,140 @@ class Classifier(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def train(
-    make: Callable[[int], nn.Module], data: TensorDataset, train_points: int, cycles: int
-) -> list[Seconds]:
-    """The epochs of one training with a registry of its own: watched, after it, unwatched, ..."""
-    network = make(data.tensors[0].shape[-1])
+def train(referee: Connection, network: str, smoke: bool, epochs: int, watched: bool) -> None:
+    """One training, in turn with another; with a registry of its own where it is watched."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    data = digits() if smoke else mnist()
+    points = 1500 if smoke else 8000
     loaders = (
-        DataLoader(Subset(data, range(train_points)), batch_size=BATCH, shuffle=True),
-        DataLoader(Subset(data, range(train_points, len(data))), batch_size=BATCH),
+        DataLoader(Subset(data, range(points)), batch_size=BATCH, shuffle=True),
+        DataLoader(Subset(data, range(points, len(data))), batch_size=BATCH),
     )
-    clock = Clock()
-    # So that as many watched epochs have a map as where every epoch is watched.
-    rest = patch.object(watcher, "_MAP_REST", CYCLE * watcher._MAP_REST)
-    with tempfile.TemporaryDirectory() as folder, clock.ticking(), rest:
-        registry = Registry(f"{folder}/repwatch.db")
-        watch: Any = RepWatch(registry=registry)
-        turns = Turns(watch, clock)
+    # By the clock on the wall a training takes twice as long here: as many epochs to a map.
+    rest = patch.object(watcher, "_MAP_REST", 2 * watcher._MAP_REST)
+    with tempfile.TemporaryDirectory() as folder, rest:
+        registry = Registry(f"{folder}/repwatch.db") if watched else None
         trainer = pl.Trainer(
-            # The last epoch is watched again, so that the run is ended as it should be.
-            max_epochs=CYCLE * cycles + 1,
+            max_epochs=epochs,
             accelerator="cpu",
             logger=TensorBoardLogger(folder),
-            callbacks=[turns, watch],
+            callbacks=[Turns(referee), *([RepWatch(registry=registry)] if registry else [])],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(Classifier(network), *loaders)
-        epochs = {snapshot.epoch for snapshot in registry.snapshots()}
-        assert epochs == set(range(0, CYCLE * cycles + 1, CYCLE)), "not every third was watched"
-        registry.close()
-    return turns.epochs()
+        trainer.fit(Classifier(NETWORKS[network](data.tensors[0].shape[-1])), *loaders)
+        if registry is not None:
+            seen = {snapshot.epoch for snapshot in registry.snapshots()}
+            assert seen == set(range(epochs)), f"only epochs {seen} were watched"
+            registry.close()
+
+
+class Player:
+    """A training in a process of its own that moves in its turn only.
+
+    Attributes:
+        epochs: Seconds of each turn in each epoch that is over.
+    """
+
+    def __init__(self, *task: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._turns, theirs = context.Pipe()
+        self._process = context.Process(target=train, args=(theirs, *task))
+        self._process.start()
+        theirs.close()
+        self._epoch: list[float] = []
+        self.epochs: list[list[float]] = []
+
+    def stop(self) -> None:
+        """Let it come to its first epoch, and stand still there."""
+        self._turns.recv()
+        self._signal(signal.SIGSTOP)
+
+    def turn(self) -> bool:
+        """One batch. Returns False when the training has ended."""
+        self._signal(signal.SIGCONT)
+        began = time.perf_counter()
+        self._turns.send(None)
+        try:
+            epoch_starts = self._turns.recv()
+        except EOFError:
+            return False
+        self._epoch.append(time.perf_counter() - began)
+        self._signal(signal.SIGSTOP)
+        if epoch_starts:
+            self.epochs.append(self._epoch)
+            self._epoch = []
+        return True
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def check(self) -> None:
+        """Raises RuntimeError where the training failed."""
+        self._process.join()
+        if self._process.exitcode != 0:
+            raise RuntimeError(f"A training failed: exit code {self._process.exitcode}.")
+
+    def _signal(self, which: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, which)
+
+
+class Pair(NamedTuple):
+    """Seconds of each turn in each epoch, of two trainings that went in turn."""
+
+    watched: list[list[float]]
+    bare: list[list[float]]
+
+    @property
+    def median(self) -> float:
+        """The median epoch with RepWatch by the one without."""
+        watched, bare = (sum(map(statistics.median, zip(*one, strict=True))) for one in self)
+        return watched / bare
+
+    @property
+    def mean(self) -> float:
+        """The same of the mean epoch."""
+        watched, bare = (sum(map(sum, one)) for one in self)
+        return watched / bare
+
+
+def in_turn(network: str, smoke: bool, epochs: int, order: tuple[bool, bool]) -> Pair:
+    """So many epochs of two trainings, of which one is watched."""
+    # The last epoch ends with the training, and is not timed.
+    players = {watched: Player(network, smoke, epochs + 1, watched) for watched in order}
+    try:
+        for player in players.values():
+            player.stop()
+        while all([player.turn() for player in players.values()]):  # noqa: C419 (each has a turn)
+            pass
+        for player in players.values():
+            player.check()
+    finally:
+        for player in players.values():
+            player.end()
+    return Pair(players[True].epochs, players[False].epochs)
 
 
 def run(smoke: bool) -> list[Line]:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    data = digits() if smoke else mnist()
-    points, cycles = (1500, 3) if smoke else (8000, 25)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [
-            line
-            for name, make in NETWORKS.items()
-            for line in _lines(name, train(make, data, points, cycles))
-        ]
+    orders = [(True, False), (False, True)] * 3
+    if smoke:
+        return [_line("tiny CNN", [in_turn("tiny CNN", smoke, 1, orders[0])])]
+    mnist()  # says what it needs
+    return [_line(name, [in_turn(name, smoke, 8, order) for order in orders]) for name in NETWORKS]
 
 
-def _lines(name: str, epochs: list[Seconds]) -> list[Line]:
-    watched = epochs[CYCLE::CYCLE]
-    wall = _ratios([epoch.wall for epoch in epochs])
-    work = _ratios([epoch.work for epoch in epochs])
-    low, high = _interval(wall)
-    length = statistics.median(epoch.wall for epoch in watched)
-    ratio = (
-        f"median of {len(wall)} epochs of {length:.2f} s, of the processors {_median(work)}; "
-        f"interval of 95 % {low:.3f} to {high:.3f}"
+def _line(name: str, pairs: list[Pair]) -> Line:
+    medians = [pair.median for pair in pairs]
+    value = statistics.median(medians)
+    seconds = statistics.median(sum(epoch) for pair in pairs for epoch in pair.bare)
+    detail = (
+        f"epochs of {seconds:.2f} s; median of {len(pairs)} pairs of trainings: "
+        f"{', '.join(f'{one:.3f}' for one in sorted(medians))}; "
+        f"by their mean epochs {statistics.mean(pair.mean for pair in pairs):.3f}"
     )
-    # Like the ratios: a watched epoch, and what it leaves to the next one.
-    pairs = list(zip(watched, epochs[CYCLE + 1 :: CYCLE], strict=True))
-    hooks = [(epoch.hooks + after.hooks) / epoch.wall for epoch, after in pairs]
-    threads = [(epoch.threads + after.threads) / epoch.wall for epoch, after in pairs]
-    own = [1 + sum(pair) for pair in zip(hooks, threads, strict=True)]
-    shares = (
-        f"1 + {_median(hooks)} in hooks + {_median(threads)} in threads; "
-        f"mean {statistics.mean(own):.3f}"
-    )
-    return [
-        _line(f"epoch with / without RepWatch, {name}", wall, ratio),
-        _line(f"the same by what RepWatch itself takes, {name}", own, shares),
-    ]
-
-
-def _line(what: str, ratios: list[float], detail: str) -> Line:
-    value = statistics.median(ratios)
+    what = f"epoch with / without RepWatch, {name}"
     return Line(what, value, "x", f"{GOAL}, at most {LIMIT}", value <= LIMIT, detail)
-
-
-def _ratios(seconds: list[float]) -> list[float]:
-    """What each watched epoch but the first takes against the unwatched ones around it.
-
-    The first cycle has the snapshots of the initialization and of the first steps.
-    """
-    ratios = []
-    for first in range(CYCLE, len(seconds) - CYCLE + 1, CYCLE):
-        before, watched, after, unwatched = seconds[first - 1 : first + CYCLE]
-        ratios.append((watched + after) / ((before + unwatched) / 2) - 1)
-    return ratios
-
-
-def _interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % interval of a median: between two of the values, by the binomial distribution."""
-    from scipy.stats import binom
-
-    ordered, skipped = sorted(values), max(int(binom.ppf(0.025, len(values), 0.5)) - 1, 0)
-    return ordered[skipped], ordered[-1 - skipped]
-
-
-def _median(values: list[float]) -> str:
-    return f"{statistics.median(values):.3f}"
