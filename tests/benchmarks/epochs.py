@@ -129,7 +129,7 @@ class Player:
 
     def stop(self) -> None:
         """Let it come to its first epoch, and stand still there."""
-        self._turns.recv()
+        self._hear()
         self._signal(signal.SIGSTOP)
 
     def turn(self) -> bool:
@@ -137,9 +137,8 @@ class Player:
         self._signal(signal.SIGCONT)
         began = time.perf_counter()
         self._turns.send(None)
-        try:
-            epoch_starts = self._turns.recv()
-        except EOFError:
+        epoch_starts = self._hear()
+        if epoch_starts is None:
             return False
         self._epoch.append(time.perf_counter() - began)
         self._signal(signal.SIGSTOP)
@@ -152,11 +151,22 @@ class Player:
         self._process.kill()
         self._process.join()
 
-    def check(self) -> None:
-        """Raises RuntimeError where the training failed."""
-        self._process.join()
-        if self._process.exitcode != 0:
-            raise RuntimeError(f"A training failed: exit code {self._process.exitcode}.")
+    def _hear(self) -> bool | None:
+        """Whether an epoch starts; None where the training has ended.
+
+        Raises RuntimeError where it failed.
+        """
+        try:
+            epoch_starts: bool = self._turns.recv()
+        except EOFError:
+            self._process.join()
+            if self._process.exitcode != 0:
+                raise RuntimeError(
+                    "Expected the training to run through, but its process ended with exit code "
+                    f"{self._process.exitcode}; what went wrong stands above."
+                ) from None
+            return None
+        return epoch_starts
 
     def _signal(self, which: signal.Signals) -> None:
         assert self._process.pid is not None
@@ -191,8 +201,6 @@ def in_turn(network: str, smoke: bool, epochs: int, order: tuple[bool, bool]) ->
             player.stop()
         while all([player.turn() for player in players.values()]):  # noqa: C419 (each has a turn)
             pass
-        for player in players.values():
-            player.check()
     finally:
         for player in players.values():
             player.end()
