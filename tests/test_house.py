@@ -15,6 +15,7 @@ PACKAGE = Path(repwatch.__file__).parent
 
 LAYERS = (
     "errors",
+    "preserve",
     "tsne",
     "rdm",
     "similarity",
