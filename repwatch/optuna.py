@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from repwatch.errors import ConfigurationError, MissingPackageError, RunNotFoundError
-from repwatch.lightning import RepWatch
+from repwatch.lightning.callback import RepWatch
 from repwatch.lightning.namespaces import bind, loaded_namespaces
 from repwatch.registry import Registry
 from repwatch.registry.location import Location

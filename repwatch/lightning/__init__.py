@@ -1,16 +1,20 @@
 """RepWatch, the Lightning callback, for `lightning.pytorch` and `pytorch_lightning` alike.
 
-`RepWatch` picks its bases when an object is made, from the namespaces that are loaded.
-`LightningRepWatch` and `PytorchLightningRepWatch` are the same for one namespace each, for places
-that need a class by its path, such as LightningCLI's `class_path`.
+`RepWatch` is derived from the `Callback` of the namespaces that are loaded when it is asked for,
+so that LightningCLI takes `class_path: repwatch.RepWatch`, and from those that are loaded when an
+object is made. `LightningRepWatch` and `PytorchLightningRepWatch` are the same for one namespace
+each.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from repwatch.lightning.callback import RepWatch
-from repwatch.lightning.namespaces import LIGHTNING, PYTORCH_LIGHTNING, bind
+from repwatch.lightning import callback
+from repwatch.lightning.namespaces import LIGHTNING, PYTORCH_LIGHTNING, bind, imported_namespaces
+
+if TYPE_CHECKING:
+    from repwatch.lightning.callback import RepWatch
 
 __all__ = ["LightningRepWatch", "PytorchLightningRepWatch", "RepWatch"]
 
@@ -18,8 +22,11 @@ _CONCRETE = {"LightningRepWatch": LIGHTNING, "PytorchLightningRepWatch": PYTORCH
 
 
 def __getattr__(name: str) -> Any:
+    if name == "RepWatch":
+        # Not remembered: another namespace may be imported later.
+        return bind(callback.RepWatch, imported_namespaces())
     if name not in _CONCRETE:
         raise AttributeError(f"module 'repwatch.lightning' has no attribute {name!r}")
-    value = bind(RepWatch, (_CONCRETE[name],), name=name)
+    value = bind(callback.RepWatch, (_CONCRETE[name],), name=name)
     globals()[name] = value
     return value

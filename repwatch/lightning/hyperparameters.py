@@ -11,40 +11,74 @@ import torch
 from torch.nn.parameter import is_lazy
 
 import repwatch
+from repwatch.lightning.sources import _flat as flat_loaders
 
-__all__ = ["learning_rates", "read_hyperparameters", "read_versions"]
+__all__ = ["learning_rates", "read_hyperparameters", "read_versions", "train_batch_size"]
 
 _NOT_HYPERPARAMETERS = frozenset({"params", "initial_lr", "param_names"})
 
 
-def read_hyperparameters(trainer: Any, module: Any) -> dict[str, Any]:
-    """The module's `hparams`, the optimizers and schedulers, and what the Trainer was told.
+def read_hyperparameters(trainer: Any, module: Any, source: str) -> dict[str, Any]:
+    """The module's `hparams`, and what RepWatch sees of optimizers, data and Trainer.
+
+    Args:
+        trainer: The Trainer.
+        module: Its module.
+        source: Where the probe set is from, in words.
 
     Returns:
-        One flat dictionary. The module's own names stand as they are; the others are prefixed:
-        `optimizer.lr`, `scheduler`, `trainer.max_epochs`, `data.batch_size`, `model.parameters`.
+        The user's own names stand as they are, with their values as they are; what RepWatch adds
+        begins with "repwatch.", such as `repwatch.optimizer.lr`, `repwatch.trainer.max_epochs`,
+        `repwatch.data.batch_size` or `repwatch.model.parameters`.
     """
-    found: dict[str, Any] = dict(_mapping(getattr(module, "hparams", None)))
+    own = {
+        "data.probe": source,
+        **_read_optimizers(trainer),
+        **_read_trainer(trainer),
+        "model": type(module).__qualname__,
+        "model.parameters": sum(_size(parameter) for parameter in module.parameters()),
+    }
+    found = read_items(getattr(module, "hparams", None))
+    return {**found, **{f"{OWN_PREFIX}{name}": value for name, value in own.items()}}
+
+
+def _read_optimizers(trainer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for index, optimizer in enumerate(trainer.optimizers):
         prefix = _numbered("optimizer", index)
         found[prefix] = type(optimizer).__name__
-        for name, value in optimizer.param_groups[0].items():
+        group = optimizer.param_groups[0]
+        for name, value in group.items():
             if name not in _NOT_HYPERPARAMETERS:
                 found[f"{prefix}.{name}"] = value
         # A scheduler has already scaled `lr` when training starts.
-        group = optimizer.param_groups[0]
         found[f"{prefix}.lr"] = float(group.get("initial_lr", group.get("lr", float("nan"))))
     for index, config in enumerate(trainer.lr_scheduler_configs):
         found[_numbered("scheduler", index)] = type(config.scheduler).__name__
-    loader = trainer.train_dataloader
-    if isinstance(getattr(loader, "batch_size", None), int):
-        found["data.batch_size"] = loader.batch_size
+    return found
+
+
+def _read_trainer(trainer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    batch_size = train_batch_size(trainer)
+    if batch_size is not None:
+        found["data.batch_size"] = batch_size
     for name in ("max_epochs", "max_steps", "precision", "gradient_clip_val"):
         found[f"trainer.{name}"] = getattr(trainer, name, None)
     found["trainer.accumulate_grad_batches"] = trainer.accumulate_grad_batches
-    found["model"] = type(module).__qualname__
-    found["model.parameters"] = sum(_size(parameter) for parameter in module.parameters())
     return found
+
+
+def train_batch_size(trainer: Any) -> int | None:
+    """The batch size of the training loader (the smallest of several), or None."""
+    sizes = []
+    for loader in flat_loaders(trainer.train_dataloader):
+        sampler = getattr(loader, "batch_sampler", None)
+        found = (getattr(loader, "batch_size", None), getattr(sampler, "batch_size", None))
+        size = next((one for one in found if isinstance(one, int)), None)
+        if size is not None:
+            sizes.append(size)
+    return min(sizes, default=None)
 
 
 def learning_rates(trainer: Any) -> dict[str, float]:
@@ -69,12 +103,15 @@ def read_versions() -> dict[str, str]:
     return versions
 
 
+OWN_PREFIX = "repwatch."
+
+
+def read_items(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
 def _numbered(name: str, index: int) -> str:
     return name if index == 0 else f"{name}_{index}"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _size(parameter: torch.Tensor) -> int:

@@ -6,15 +6,45 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from repwatch.errors import MissingPackageError
 
-__all__ = ["LIGHTNING", "PYTORCH_LIGHTNING", "bind", "loaded_namespaces", "unbound"]
+__all__ = [
+    "LIGHTNING",
+    "PYTORCH_LIGHTNING",
+    "Bindable",
+    "bind",
+    "imported_namespaces",
+    "loaded_namespaces",
+    "unbound",
+]
 
 LIGHTNING = "lightning.pytorch"
 PYTORCH_LIGHTNING = "pytorch_lightning"
 
+
+class Bindable(type):
+    """The class of classes that `bind` derives from: all that it derives count as the same class.
+
+    Other namespaces may be loaded when a class is imported than when an object is made.
+    """
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return issubclass(type(instance), cls)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return super().__subclasscheck__(subclass) or (
+            cls.__dict__.get("_automatic", False) and issubclass(subclass, unbound(cls))
+        )
+
+
 _BOUND: dict[tuple[type, tuple[str, ...], str | None], type] = {}
+
+
+def imported_namespaces() -> tuple[str, ...]:
+    """The namespaces that the user has imported; none is imported to find out."""
+    return tuple(name for name in (LIGHTNING, PYTORCH_LIGHTNING) if name in sys.modules)
 
 
 def loaded_namespaces() -> tuple[str, ...]:
@@ -23,7 +53,7 @@ def loaded_namespaces() -> tuple[str, ...]:
     Raises:
         MissingPackageError: Neither is installed.
     """
-    loaded = tuple(name for name in (LIGHTNING, PYTORCH_LIGHTNING) if name in sys.modules)
+    loaded = imported_namespaces()
     if loaded:
         return loaded
     for name in (LIGHTNING, PYTORCH_LIGHTNING):
@@ -69,14 +99,21 @@ def _bind(cls: type, namespaces: Sequence[str], name: str | None) -> type:
         return cls
     attributes = {
         "_unbound": cls,
-        "__module__": "repwatch.lightning" if name else cls.__module__,
+        "_automatic": name is None,
+        "__module__": "repwatch.lightning" if _is_public(cls) else cls.__module__,
         "__qualname__": name or cls.__qualname__,
         "__doc__": cls.__doc__,
     }
-    return type(name or cls.__name__, (cls, *bases), attributes)
+    return type(cls)(name or cls.__name__, (cls, *bases), attributes)
+
+
+def _is_public(cls: type) -> bool:
+    """Whether `repwatch.lightning` has the class under its name, as LightningCLI writes it down."""
+    return cls.__module__.startswith("repwatch.lightning")
 
 
 def unbound(cls: type) -> type:
     """The class that `bind` made `cls` from, or `cls` itself."""
-    origin: type = cls.__dict__.get("_unbound", cls)
-    return origin
+    while "_unbound" in cls.__dict__:
+        cls = cls.__dict__["_unbound"]
+    return cls

@@ -44,9 +44,12 @@ class NewSnapshot:
 
 @dataclass(frozen=True)
 class Flag:
-    """What drift detection, or a diverged layer, raised in a run."""
+    """What drift detection, or a diverged layer, raised in a run.
 
-    id: int
+    `id` is None until the flag is stored.
+    """
+
+    id: int | None
     run_id: str
     kind: str
     step: int

@@ -5,9 +5,10 @@ from __future__ import annotations
 from repwatch.errors import ConfigurationError
 from repwatch.registry import Registry
 from repwatch.registry.probing import with_probing
+from repwatch.registry.records import EndStatus
 from repwatch.registry.suggestions import suggest_label
 
-__all__ = ["check_auto_label", "label_outcome"]
+__all__ = ["check_auto_label", "end_status", "label_outcome"]
 
 
 def check_auto_label(auto_label: bool, monitor: str | None) -> None:
@@ -17,6 +18,19 @@ def check_auto_label(auto_label: bool, monitor: str | None) -> None:
             "Expected `monitor` beside auto_label=True, the metric that says how good a run is, "
             'such as monitor="val_loss".'
         )
+
+
+def end_status(error: BaseException) -> EndStatus:
+    """How a training ended that an exception ended.
+
+    Returns:
+        "stopped" where a person, the system or Optuna ended it (Ctrl-C, SIGTERM, `sys.exit`, a
+        pruned trial), so that it may be resumed; "failed" for every other exception.
+    """
+    # By name, so that Optuna is not imported to find out.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    intended = {"KeyboardInterrupt", "SystemExit", "TrialPruned"}
+    return "stopped" if names & intended else "failed"
 
 
 def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> str | None:

@@ -23,20 +23,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from repwatch.capture import Capture, Capturer
+from repwatch.capture.weights import weights_checksum
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
-from repwatch.registry.names import nearest_names
 from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
+from repwatch.watcher.divergence import DivergenceCheck, name_some
 from repwatch.watcher.judge import Judge
-from repwatch.watcher.landmarks import MapSettings
-from repwatch.watcher.outcome import check_auto_label, label_outcome
+from repwatch.watcher.options import WatchOptions, check_group
+from repwatch.watcher.outcome import end_status, label_outcome
 from repwatch.watcher.schedule import Throttle
 from repwatch.watcher.tracker import Tracker
 
@@ -47,6 +48,9 @@ log = logging.getLogger("repwatch")
 # Seconds between two maps: so often TensorBoard looks for new ones. What is drawn in Python holds
 # the training's own Python up.
 _MAP_REST = 30.0
+
+# Distances between fewer points say nothing.
+SMALLEST_PROBE = 3
 
 
 @dataclass(frozen=True)
@@ -72,108 +76,81 @@ class Watcher:
     Args:
         model: The module to watch. It is left as it was, bit by bit, after each snapshot.
         probe: The probe set.
-        registry: A Registry, a path or a SQLAlchemy URL; None for `$REPWATCH_REGISTRY`, else
-            `./repwatch.db`.
-        run_name: The run's name, new in the registry; None makes one.
+        options: How to watch; None for the defaults and what `settings` change.
         run_id: The id of a run to continue.
-        layers: None, names or globs, or a callable (name, module) -> bool.
-        hparams: Hyperparameters, by name.
+        hparams: Hyperparameters, by name; nested ones are flattened with dots.
         versions: Versions of libraries, by name.
-        monitor: The metric that says how good the run is.
-        mode: Whether a small ("min") or large ("max") value of it is good.
-        max_layers: How many layers to watch where `layers` is None.
-        forward: A function (model, inputs) that runs the probe through the model.
         context: Entered around each forward pass, such as autocast.
         convert: Applied to the inputs of each forward pass, on the model's device.
-        draw_map: Whether to place the run on the map.
-        map_settings: How the map is made.
-        map_share: The largest share of the time that placing on the map may take, in (0, 1]. What
-            it has no time for is placed later, as is what comes within 10 s of the last map: at
-            the end of the training at the latest.
-        false_alarms: The share of good runs that drift detection may flag over their whole length.
-        group: A hyperparameter that tells kinds of training apart, such as "method": each kind is
-            compared with its own good landmarks.
-        auto_label: Whether to label the run, once it has finished, by its last `monitor`, as
-            `repwatch suggest-labels` would; see `repwatch.watcher.outcome`.
+        host_batch_size: The size of the batches that the model is trained with: a forward pass of
+            the probe set takes no more points than that, unless `batch_size` says so.
+        settings: Options by name, instead of `options`: see `WatchOptions`.
 
     Raises:
-        ConfigurationError: `auto_label` without a metric to `monitor`, or a `group` that is not
-            among `hparams`.
+        ConfigurationError: An option cannot work, or `group` is not among `hparams`.
         UnknownLayerError: A name in `layers` is not in the model.
+
+    Attributes:
+        probe: The probe set; points that the model has no finite values for at the start are left
+            out of it before the run is opened.
+        run: The run, once it is open.
     """
 
     def __init__(
         self,
         model: torch.nn.Module,
         probe: ProbeSet,
+        options: WatchOptions | None = None,
         *,
-        registry: Registry | str | None = None,
-        run_name: str | None = None,
         run_id: str | None = None,
-        layers: Sequence[str] | Callable[[str, torch.nn.Module], bool] | None = None,
         hparams: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
-        monitor: str | None = None,
-        mode: Literal["min", "max"] = "min",
-        max_layers: int = 8,
-        forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         context: Callable[[], AbstractContextManager[Any]] | None = None,
         convert: Callable[[Any], Any] | None = None,
-        draw_map: bool = True,
-        map_settings: MapSettings | None = None,
-        map_share: float = 0.01,
-        false_alarms: float = 0.05,
-        group: str | None = None,
-        auto_label: bool = False,
+        host_batch_size: int | None = None,
+        **settings: Any,
     ) -> None:
-        check_auto_label(auto_label, monitor)
-        if group is not None and group not in (hparams or {}):
-            known = nearest_names(group, hparams or {}) or sorted(hparams or {})[:5]
+        if options is not None and settings:
             raise ConfigurationError(
-                f"Expected `group` to be a hyperparameter of the run, but got {group!r}; the "
-                f"nearest are {', '.join(known) or 'none: it has none'}."
+                "Expected either `options` or options by name, but got both: "
+                f"{', '.join(settings)}. Put them into WatchOptions(...)."
             )
+        self.options = options = options or WatchOptions.of(settings)
+        self._hparams = dict(hparams or {})
+        check_group(options.group, self._hparams)
         self.probe = probe
-        self.registry = Registry.coerce(registry)
-        self.capturer = Capturer(
+        self.registry = Registry.coerce(options.registry)
+        self._make_capturer = partial(
+            Capturer,
             model,
-            probe,
-            layers,
-            forward=forward,
-            max_layers=max_layers,
+            layers=options.layers,
+            forward=options.forward,
+            reduce=options.reduce,
+            batch_size=options.batch_size,
+            host_batch_size=host_batch_size,
+            max_layers=options.max_layers,
             context=context,
             convert=convert,
         )
+        self.capturer = self._make_capturer(probe)
         self.run: Run | None = None
-        self._open = partial(
-            self.registry.start_run,
-            run_name,
-            probe=probe,
-            hparams=dict(hparams or {}),
-            versions=dict(versions or {}),
-            monitor=monitor,
-            mode=mode,
-            run_id=run_id,
-        )
-        self._draw_map = draw_map
-        self._map_settings = map_settings
+        self._run_id = run_id
+        self._versions = dict(versions or {})
+        self._first: tuple[tuple[str, ...], Capture] | None = None
+        self._notes: list[str] = []
         self._writer: Writer | None = None
         self._mapper: Writer | None = None
         self._tracker: Tracker | None = None
         self._judge: Judge | None = None
         self._judging: Writer | None = None
-        self._false_alarms = false_alarms
-        self._group = group
-        self._auto_label = auto_label
         self._flags: deque[Flag] = deque()
-        self._map_time = Throttle(map_share, grace=0.0, name="map_share")
+        self._map_time = Throttle(options.max_overhead / 2, grace=0.0, name="map_share")
         self._next_map = 0.0
         self._unplaced: list[tuple[int, int]] = []
         self._updates: deque[Update] = deque()
         self._began = time.monotonic()
-        self._captured = False
-        self._told: set[str] = set()
-        self._diverged: set[str] = set()
+        self._divergence = DivergenceCheck()
+        self._reported: set[str] = set()
 
     def __enter__(self) -> Watcher:
         self.start()
@@ -185,26 +162,86 @@ class Watcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.finish("failed" if error is not None else "finished")
+        self.finish("finished" if error is None else end_status(error))
 
-    def start(self) -> Run:
-        """Open the run in the registry, and begin to fit the space of its landmarks.
+    def prepare(self) -> Capture:
+        """Run the probe set through the model once, before the run is opened.
+
+        What cannot work shows here, and leaves no run behind. Points without finite values in some
+        layer are left out of the probe set, and a note names them. The capture is used again by the
+        first snapshot, if the weights are still the same.
 
         Raises:
+            CaptureError: The probe set cannot be run through the model.
+        """
+        capture = self.capturer.run()
+        bad = capture.bad_points
+        if bad and self.run is None and len(self.probe) - len(bad) >= SMALLEST_PROBE:
+            total = len(self.probe)
+            self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
+            self.capturer = self._make_capturer(self.probe)
+            self.add_notes(
+                [
+                    f"{len(bad)} of {total} probe points are left out, because the model gives NaN "
+                    f"or infinite values for them from the start: {name_some(bad)}."
+                ]
+            )
+            capture = self.capturer.run()
+        self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
+        self._first = weights_checksum(self.capturer.model), capture
+        return capture
+
+    def start(self, *, prepare: bool = True) -> Run:
+        """Open the run in the registry, and begin to fit the space of its landmarks.
+
+        Args:
+            prepare: Whether to run the probe set once before (see `prepare`), if that has not been
+                done. False where the captures are made elsewhere and given to `record`.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
             RunExistsError: The name is taken.
             RegistryError: The registry cannot be opened or written.
         """
-        self.run = self._open()
+        if prepare and self._first is None:
+            self.prepare()
+        options = self.options
+        self.run = self.registry.start_run(
+            options.run_name,
+            probe=self.probe,
+            hparams=self._hparams,
+            versions=self._versions,
+            monitor=options.monitor,
+            mode=options.mode,
+            run_id=self._run_id,
+            on_exists=options.on_exists,
+        )
         self._began = time.monotonic()
+        if self.run.last_step > 0:
+            stored = self.registry.snapshots(run=self.run)
+            self._divergence = DivergenceCheck(one.layer for one in stored if not one.diverged)
         self._writer = Writer(self.registry, self.run.id)
-        self._judge = Judge(self.run, self._false_alarms, self._group)
+        notes, self._notes = self._notes, []
+        self.add_notes(notes)
+        self._judge = Judge(self.run, options.false_alarms, options.group)
         self._judging = Writer(self.registry, self.run.id)
         self._judging.call(self._judge.fit)
-        if self._draw_map:
-            self._tracker = Tracker(self.run, self._map_settings)
+        if options.draw_map:
+            self._tracker = Tracker(self.run, options.map_settings)
             self._mapper = Writer(self.registry, self.run.id)
             self._mapper.call(self._tracker.fit)
         return self.run
+
+    def capture(self) -> Capture:
+        """Run the probe set through the model, for `record`.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
+        """
+        first, self._first = self._first, None
+        if first is not None and first[0] == weights_checksum(self.capturer.model):
+            return first[1]
+        return self.capturer.run()
 
     def snapshot(self, step: int, epoch: int, *, log_step: int | None = None) -> list[Flag]:
         """Run the probe set through the model and hand its RDMs to the registry.
@@ -215,22 +252,22 @@ class Watcher:
             log_step: The place on the loggers' step axis; None for `step`.
 
         Returns:
-            The flags that this snapshot raised: one for each layer whose activations have become
-            NaN or infinite, once.
+            The flags that this snapshot raised: one, where activations that were finite before have
+            become NaN or infinite.
 
         Raises:
             CaptureError: The probe set cannot be run through the model.
             RegistryError: An earlier snapshot could not be written.
         """
-        return self.record(self.capturer.run(), step, epoch, log_step=log_step)
+        self._running()
+        return self.record(self.capture(), step, epoch, log_step=log_step)
 
     def record(
         self, capture: Capture, step: int, epoch: int, *, log_step: int | None = None
     ) -> list[Flag]:
         """Hand over a capture that was made elsewhere; see `snapshot`."""
         writer = self._running()
-        self._captured = True
-        self._tell(capture.notes)
+        self.add_notes(capture.notes)
         writer.snapshots(
             [
                 NewSnapshot(
@@ -244,16 +281,32 @@ class Watcher:
                 for layer in capture.layers.values()
             ]
         )
-        flags = self._flag_diverged(capture, step, epoch)
+        flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
+        self.add_notes(notes)
+        for flag in flags:
+            writer.flag(
+                kind=flag.kind, step=step, epoch=epoch, layer=flag.layer, message=flag.message
+            )
         at = step if log_step is None else log_step
         self._assess(step, at)
         self._follow(step, at)
         return flags
 
+    def add_notes(self, notes: Sequence[str]) -> None:
+        """Store what a person should know of the watching with the run; each note once."""
+        if not notes:
+            return
+        if self._writer is None:
+            self._notes += [note for note in notes if note not in self._notes]
+        elif self._writer.error is None:
+            self._writer.notes(notes)
+
     @property
-    def captured(self) -> bool:
-        """Whether a snapshot has been taken."""
-        return self._captured
+    def run_id(self) -> str:
+        """The id of the open run. Raises RegistryError before `start`."""
+        self._running(check=False)
+        assert self.run is not None
+        return self.run.id
 
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Store metrics of this step; NaN and infinity are kept as what they are."""
@@ -262,10 +315,10 @@ class Watcher:
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first."""
-        self._tell_failure(self._mapper, "the map cannot be drawn any more")
-        self._tell_failure(self._judging, "drift is not watched for any more")
+        self._report_failure(self._mapper, "the map cannot be drawn any more")
+        self._report_failure(self._judging, "drift is not watched for any more")
         if self._judge is not None and self._judge.silent is not None:
-            self._tell([self._judge.silent])
+            self.report(self._judge.silent)
         ready = []
         while self._updates:
             ready.append(self._updates.popleft())
@@ -285,53 +338,53 @@ class Watcher:
         threads = (self._judging, self._mapper)
         return stored and all(one.flush(timeout) for one in threads if one is not None)
 
-    def finish(
-        self,
-        status: EndStatus = "finished",
-        timeout: float | None = 60.0,
-        *,
-        settled: bool | None = None,
-    ) -> None:
+    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
+
+        With `auto_label`, a run that finished is labeled by its last metrics.
 
         Args:
             status: How the run ended.
             timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
-            settled: Whether the last metrics are the run's outcome, by which `auto_label` may label
-                it; None where it has finished.
 
         Raises:
             RegistryError: Something could not be stored.
         """
         writer = self._running(check=False)
         self._place()
-        self._writer = None
         writer.finish(status)
-        why: list[str] = []
-        if self._auto_label and (status == "finished" if settled is None else settled):
-            writer.call(partial(self._label, why))
+        reasons: list[str] = []
+        if self.options.auto_label and status == "finished":
+            writer.call(partial(self._label, reasons))
+        self._writer = None
         writer.close(timeout)
-        self._tell(why)
+        for reason in reasons:
+            log.warning("RepWatch: %s", reason)
         if self._judging is not None:
             self._judging.close(timeout)
-            self._tell_failure(self._judging, "drift is not watched for any more")
+            self._report_failure(self._judging, "drift is not watched for any more")
         if self._mapper is not None and not self._mapper.close(timeout) and not self._mapper.error:
-            self._tell([f"the last map was not ready within {timeout} s; `repwatch map` draws it."])
+            log.warning(
+                "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
+                timeout,
+            )
         if writer.error is not None:
             raise RegistryError(
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
                 f"{writer.error}"
             ) from writer.error
 
-    def _label(self, why: list[str], registry: Registry) -> None:
-        """Label the ended run by its outcome; what keeps it from that goes to `why`."""
+    def _label(self, reasons: list[str], registry: Registry) -> None:
+        """Label the ended run by its outcome; what keeps it from that goes to `reasons`."""
         assert self.run is not None
         try:
-            told = label_outcome(registry, self.run.id, self._group)
+            reason = label_outcome(registry, self.run.id, self.options.group)
         except Exception as error:
             # The run is stored all the same.
-            told = f"the run could not be labelled ({type(error).__name__}: {error})."
-        why += [told] if told else []
+            reason = f"the run could not be labeled ({type(error).__name__}: {error})."
+        if reason is not None:
+            reasons.append(reason)
+            registry.add_notes(self.run.id, [reason])
 
     def _running(self, *, check: bool = True) -> Writer:
         if self._writer is None:
@@ -343,23 +396,6 @@ class Watcher:
                 f"Snapshots can no longer be stored: {self._writer.error}"
             ) from self._writer.error
         return self._writer
-
-    def _flag_diverged(self, capture: Capture, step: int, epoch: int) -> list[Flag]:
-        names = [name for name, layer in capture.layers.items() if layer.diverged]
-        new = [name for name in names if name not in self._diverged]
-        self._diverged.update(new)
-        if not new or self.run is None:
-            return []
-        first = new[0]
-        message = (
-            f"The activations of {len(names)} of {len(capture.layers)} layers are NaN or infinite "
-            f"at step {step}, first in {first!r}. Lower the learning rate, clip gradients, or look "
-            "for a division or logarithm of 0."
-        )
-        flag = self.registry.add_flag(
-            self.run.id, kind="diverged", step=step, epoch=epoch, layer=first, message=message
-        )
-        return [flag]
 
     def _assess(self, step: int, log_step: int) -> None:
         """Have this step judged, once it is committed."""
@@ -411,14 +447,14 @@ class Watcher:
 
         mapper.call(follow)
 
-    def _tell_failure(self, thread: Writer | None, what: str) -> None:
+    def _report_failure(self, thread: Writer | None, what: str) -> None:
         if thread is not None and thread.error is not None:
             error = thread.error
-            told = f"{what} ({type(error).__name__}: {error}). Snapshots are still stored."
-            self._tell([told])
+            self.report(f"{what} ({type(error).__name__}: {error}). Snapshots are still stored.")
 
-    def _tell(self, notes: Sequence[str]) -> None:
-        for note in notes:
-            if note not in self._told:
-                self._told.add(note)
-                log.warning(f"RepWatch: {note}")
+    def report(self, message: str) -> None:
+        """Log a message, and store it with the run; each message once."""
+        if message not in self._reported:
+            self._reported.add(message)
+            log.warning("RepWatch: %s", message)
+            self.add_notes([message])

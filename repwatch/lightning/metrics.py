@@ -1,0 +1,56 @@
+"""The metrics that a Trainer holds, as plain numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+__all__ = ["numbers", "read_metrics"]
+
+log = logging.getLogger("repwatch")
+
+
+def read_metrics(trainer: Any) -> dict[str, float]:
+    """The Trainer's `callback_metrics`; what is not one number is left out.
+
+    Reading computes the user's torchmetrics. One that fails there fails in Lightning's own reading
+    as well, with the user's trace, so that here it only leaves the metrics out.
+    """
+    try:
+        metrics = trainer.callback_metrics
+    except Exception as error:
+        log.warning(
+            "RepWatch: the metrics cannot be read (%s: %s), and are left out.",
+            type(error).__name__,
+            error,
+        )
+        return {}
+    return numbers(metrics)
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Those metrics that are one real number, finite or not: Python's, numpy's, or a tensor's."""
+    found = {}
+    for name, value in metrics.items():
+        number = _number(value)
+        if number is not None:
+            found[str(name)] = number
+    return found
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, torch.Tensor):
+        dense = value.layout == torch.strided and not value.is_nested
+        if not dense or value.numel() != 1 or value.is_complex() or value.is_quantized:
+            return None
+        return float(value.detach())
+    shape = getattr(value, "shape", ())
+    if isinstance(value, (str, bytes)) or (shape and tuple(shape) not in ((), (1,))):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
