@@ -23,8 +23,9 @@ __all__ = ["preserved"]
 
 # A container longer than this is data rather than state, and is not copied.
 LONGEST_CONTAINER = 10_000
-# Arrays and tensors larger than this are data, too.
+# Arrays and tensors larger than this are data, too, and so is what comes after so much of them.
 LARGEST_ARRAY = 16 << 20
+MOST_BYTES = 256 << 20
 # A walk that has met this many objects ends: what is left is further away than a call reaches.
 MOST_OBJECTS = 50_000
 
@@ -64,6 +65,7 @@ def preserved(
     *,
     stop: tuple[type, ...] = (),
     reseed: bool = False,
+    largest_array: int = LARGEST_ARRAY,
 ) -> Iterator[None]:
     """Put the state that can be reached from `roots` back on leaving, errors included.
 
@@ -72,12 +74,13 @@ def preserved(
         stop: Instances of these types are neither changed nor walked into.
         reseed: Whether generators that are found (torch.Generator, numpy's, `random.Random`) start
             from seed 0 inside, so that what they give does not depend on the user's seed.
+        largest_array: Bytes of the largest array or tensor to restore.
 
     Attributes, lists, dicts, sets, deques, byte arrays, cells of closures, generators, positions of
-    open files, and arrays and tensors up to 16 MiB are restored. What lives in C alone, in modules'
-    globals or in functools caches is not.
+    open files, and arrays and tensors up to `largest_array`, 256 MiB in all, are restored. What
+    lives in C alone, in modules' globals or in functools caches is not.
     """
-    restores = _Walk(stop, reseed).remember(roots)
+    restores = _Walk(stop, reseed, largest_array).remember(roots)
     try:
         yield
     finally:
@@ -88,9 +91,11 @@ def preserved(
 class _Walk:
     """One pass over the objects that can be reached; collects how to restore each."""
 
-    def __init__(self, stop: tuple[type, ...], reseed: bool) -> None:
+    def __init__(self, stop: tuple[type, ...], reseed: bool, largest_array: int) -> None:
         self._stop = stop
         self._reseed = reseed
+        self._largest_array = largest_array
+        self._bytes_left = MOST_BYTES
         # The objects themselves: an id alone could be taken over by another object.
         self._seen: dict[int, Any] = {}
         self._waiting: list[Any] = []
@@ -109,7 +114,9 @@ class _Walk:
 
     def _visit(self, found: Any) -> None:
         if isinstance(found, (torch.Tensor, np.ndarray)):
-            self._remember_array(found)
+            # A tensor that is sharded over processes cannot be read by one of them alone.
+            if not _is_foreign(found):
+                self._remember_array(found)
         elif isinstance(found, (torch.Generator, np.random.Generator, np.random.RandomState)) or (
             isinstance(found, random.Random) and not isinstance(found, random.SystemRandom)
         ):
@@ -176,13 +183,15 @@ class _Walk:
             self._restores.append(functools.partial(_restore_cell, cell, value))
 
     def _remember_array(self, array: Any) -> None:
-        if array.nbytes > LARGEST_ARRAY:
+        if array.nbytes > min(self._largest_array, self._bytes_left):
             return
         if isinstance(array, np.ndarray):
             if array.flags.writeable and not array.dtype.hasobject:
+                self._bytes_left -= array.nbytes
                 values = array.copy()
                 self._restores.append(lambda: _restore_numpy(array, values))
         elif array.layout == torch.strided and not isinstance(array, torch.nn.Parameter):
+            self._bytes_left -= array.nbytes
             kept = array.detach().clone()
             self._restores.append(lambda: restore_tensor(array, kept))
 

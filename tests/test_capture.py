@@ -207,7 +207,7 @@ def test_a_shared_module_is_keyed_by_its_calls(batch_size: int) -> None:
     assert list(capture.layers) == ["input", "a", "a:1", "input (module)", "a:2"]
     assert_rdm(capture.layers["a:1"].rdm, model.a(model.a(x)))
     assert_rdm(capture.layers["a:2"].rdm, model(x))
-    assert "'tied' is the same module as 'a'" in capture.notes
+    assert "1 module is also known by another name: tied = a" in capture.notes
     assert list(Capturer(model, ProbeSet(x), ["tied"]).run().layers) == ["a", "a:1", "a:2"]
 
 

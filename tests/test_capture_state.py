@@ -263,17 +263,11 @@ def test_no_hook_is_left_behind_and_other_peoples_hooks_stay(fails: bool) -> Non
             broken.run()
     else:
         layers.run()
-    assert len(seen) > 0
+    assert seen == []
     assert [len(m._forward_hooks) for m in model] == [1, 0, 0]
     handle.remove()
     torch.save(model, io.BytesIO())
     assert [len(m._forward_hooks) for m in model] == [0, 0, 0]
-
-
-def test_what_other_peoples_hooks_return_is_what_is_captured() -> None:
-    model = nn.Sequential(nn.Linear(6, 6))
-    model[0].register_forward_hook(lambda m, args, out: out * 0)
-    assert Capturer(model, probe(), ["0"]).run().layers["0"].rdm.max() == 0
 
 
 def test_in_place_operations_reach_neither_the_capture_nor_the_probe() -> None:

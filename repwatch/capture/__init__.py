@@ -1,7 +1,7 @@
 """Model and probe set in, one RDM and a few scalars for each layer out, and no harm done.
 
 probe batches --call--> model --hooks (recorder)--> rows (n, features) --reduce--> RDM, scalars
-`Capturer.run` does a forward pass of its own inside `unharmed`, which puts everything back;
+`Capturer.run` does a forward pass of its own inside `preserve_state`, which puts everything back;
 `Capturer.listen` keeps its hooks on while the host's own passes run the probe's points.
 """
 
@@ -10,6 +10,6 @@ from __future__ import annotations
 from repwatch.capture.capturer import Capturer
 from repwatch.capture.listening import Listening
 from repwatch.capture.recorder import Capture, LayerCapture
-from repwatch.capture.state import unharmed
+from repwatch.capture.state import preserve_state
 
-__all__ = ["Capture", "Capturer", "LayerCapture", "Listening", "unharmed"]
+__all__ = ["Capture", "Capturer", "LayerCapture", "Listening", "preserve_state"]

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from repwatch.capture.call import Forward, Way, ways
+from repwatch.capture.call import (
+    CallStrategy,
+    Forward,
+    call_strategies,
+    describe_refusal,
+    is_out_of_memory,
+)
 from repwatch.capture.layers import (
     INPUT,
     Layers,
     Modules,
     base,
-    blocks,
     find_modules,
-    innermost,
-    is_candidate,
     select,
-    spread,
+    without_data_parallel,
 )
 from repwatch.capture.listening import Listening
+from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted
 from repwatch.capture.recorder import Capture, LayerCapture, Recorder, Reduce, Reduction, to_result
-from repwatch.capture.rows import MAX_FEATURES, Found, reduce_rows
-from repwatch.capture.state import fix_seed, has_lazy_parameters, unharmed
+from repwatch.capture.rows import (
+    MAX_FEATURES,
+    Found,
+    as_real,
+    find_mask,
+    nonfinite_points,
+    reduce_rows,
+)
+from repwatch.capture.sharded import is_sharded, reset_sharding
+from repwatch.capture.state import fix_seed, has_lazy_parameters, preserve_state
 from repwatch.errors import CaptureError, ConfigurationError
 from repwatch.probe import ProbeSet, move
 from repwatch.probe.trees import Tree, take
@@ -39,31 +52,33 @@ REHEARSAL_POINTS = 5
 _BATCH_ON_CPU, _BATCH = 64, 256
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the first pass found out: the way of calling, the layers to watch, what to tell."""
-
-    way: Way | None
-    keys: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
 class Capturer:
     """Watches chosen layers of one model on one probe set.
 
-    layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a
-        callable (name, module) -> bool. By default each layer of weights is watched once, where
-        the next one sees it: after its normalisation, non-linearity and pooling.
-    forward: (model, inputs) -> anything, where the model cannot be called with the inputs alone.
-    batch_size: probe points for each forward pass; None for 64 on a processor, where more of them
-        leave its caches, and for 256 elsewhere.
-    context: entered around the forward pass (autocast). convert: applied to each batch (precision).
-    token: of sequences, the token of this place instead of the mean over time.
-    max_features: activations with more are averaged over windows of space.
-    reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for the
-        usual way; for layers whose rows are not the probe's points.
+    Args:
+        model: The model. It is left as it was (see `preserve_state`).
+        probe: The probe set.
+        layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a
+            callable (name, module) -> bool. By default each layer of weights is watched once,
+            where the next one sees it: after its normalisation, non-linearity and pooling.
+        forward: (model, inputs) -> anything, where the model cannot be called with the inputs
+            alone.
+        batch_size: Probe points for each forward pass; None for at most 64 on a processor, where
+            more of them leave its caches, 256 elsewhere, and `host_batch_size`. Halved whenever
+            memory runs out.
+        host_batch_size: The batch size of the training, or None. A probe pass without gradients
+            needs less memory than a training step with as many points.
+        max_layers: How many layers to watch where `layers` is None.
+        context: Entered around the forward pass (autocast).
+        convert: Applied to each batch (precision).
+        token: Of sequences, the token of this place instead of the mean over time.
+        reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for
+            the usual way; for layers whose rows are not the probe's points.
+        max_features: Activations with more are averaged over windows of space.
 
-    Raises UnknownLayerError for a name that no layer has, with the nearest ones.
+    Raises:
+        UnknownLayerError: A name that no layer has; the message has the nearest ones.
+        ConfigurationError: A size below 1.
     """
 
     def __init__(
@@ -74,6 +89,7 @@ class Capturer:
         *,
         forward: Forward | None = None,
         batch_size: int | None = None,
+        host_batch_size: int | None = None,
         max_layers: int = 8,
         context: Callable[[], AbstractContextManager[Any]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
@@ -81,47 +97,75 @@ class Capturer:
         reduce: Reduce | None = None,
         max_features: int = MAX_FEATURES,
     ) -> None:
-        sizes = {"batch_size": batch_size, "max_layers": max_layers, "max_features": max_features}
+        sizes = {
+            "batch_size": batch_size,
+            "host_batch_size": host_batch_size,
+            "max_layers": max_layers,
+            "max_features": max_features,
+        }
         for what, value in sizes.items():
             if value is not None and value < 1:
                 raise ConfigurationError(f"Expected {what} of at least 1, but got {value}.")
-        # The wrapper of data parallel training must not run on one process alone.
-        while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        self.model = model
+        self.model = without_data_parallel(model)
         self.probe = probe
         self.max_layers = max_layers
         self._forward = forward
         self._batch_size = batch_size
+        self._host_batch_size = host_batch_size
         self._context = context or nullcontext
         self._convert = convert
-        self.chosen = select(find_modules(model), layers)
+        self.chosen = select(find_modules(self.model), layers)
         self.reduction = Reduction(token, reduce, max_features)
         self.plan: Plan | None = None
-        self._input: LayerCapture | None = None
+        self._input: LayerCapture | str | None = None
+        self._memory_note: str | None = None
 
     @property
     def layers(self) -> tuple[str, ...] | None:
         """The watched layers without the input, in execution order; None before the first pass."""
         return None if self.plan is None else self.plan.keys
 
-    def run(self) -> Capture:
-        """One forward pass of the probe set that leaves no trace (see `unharmed`).
+    def restrict(self, probe: ProbeSet) -> Capturer:
+        """This capturer for another probe set, such as a subset of its own.
 
-        Raises CaptureError where the model cannot be called with the probe's inputs, or none of
-        its layers fires.
+        What was found out about the model (layers, call strategy, batch size) stays.
+        """
+        other = copy.copy(self)
+        other.probe = probe
+        other._input = None
+        return other
+
+    def run(self) -> Capture:
+        """One forward pass of the probe set that leaves no trace (see `preserve_state`).
+
+        Raises CaptureError where the model cannot be called with the probe's inputs, none of its
+        layers fires, or memory runs out even with one point in each batch.
         """
         if has_lazy_parameters(self.model):
             note = "skipped: the model has lazy modules, which take their shape from training data"
             return Capture({}, (note,), "not called")
         modules = find_modules(self.model)
-        with unharmed(self.model):
-            plan = self.plan
-            if plan is None or plan.way is None:
-                found = self._rehearse(modules)
-                # What was listened to before stays the choice, so that snapshots compare.
-                plan = found if plan is None else replace(plan, way=found.way)
-                self.plan = plan
+        while True:
+            try:
+                return self._run(modules)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve_batch_size(error)
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.empty_cache()
+
+    def _run(self, modules: Modules) -> Capture:
+        plan = self.plan
+        if plan is None or plan.strategy is None:
+            with preserve_state(self.model) as set_aside:
+                hooks = [note_hooks(set_aside)] if set_aside else []
+                found = self._rehearse(modules, hooks)
+            found = replace(found, notes=(*found.notes, *hooks))
+            # What was listened to before stays the choice, so that snapshots compare.
+            plan = found if plan is None else replace(found, keys=plan.keys)
+            self.plan = plan
+        with preserve_state(self.model):
             return self._capture(self._pass(modules, plan), plan)
 
     def listen(self) -> Listening:
@@ -133,7 +177,9 @@ class Capturer:
     ) -> Capture:
         """The Capture of rows that were listened to; `order` sorts them into the probe's."""
         if self.plan is None:
-            self.plan = self._make_plan(None, recorder, modules, recorder.kept)
+            self.plan = make_plan(
+                None, recorder, modules, self.chosen, self.max_layers, recorder.kept
+            )
         for key in set(recorder.kept) - set(self.plan.keys):
             recorder.drop(key)
         return self._capture(recorder, self.plan, order)
@@ -142,7 +188,6 @@ class Capturer:
         keys = frozenset(plan.keys)
         names = {base(key) for key in keys}
         watched = {name: module for name, module in modules.named.items() if name in names}
-        size = self._even_size()
         recorder = Recorder(
             modules,
             self.reduction,
@@ -151,24 +196,27 @@ class Capturer:
             in_order=True,
             watched=watched,
         )
-        assert plan.way is not None
+        assert plan.strategy is not None
         fix_seed()
-        for batch, inputs in self._batches(size):
-            error = self._call(plan.way, recorder, batch, inputs)
+        for points, inputs in self._batches(self._even_size()):
+            error = self._call(plan.strategy, recorder, points, inputs)
             if error is not None:
                 raise CaptureError(
-                    f"The probe set ran before, but now {plan.way.how} failed with "
+                    f"The probe set ran before, but now {plan.strategy.how} failed with "
                     f"{_describe(error)}. Pass forward=(model, inputs) -> ... that always works."
                 ) from error
         return recorder
 
-    def _call(self, way: Way, recorder: Recorder, batch: int, inputs: Tree) -> Exception | None:
+    def _call(
+        self, strategy: CallStrategy, recorder: Recorder, points: int, inputs: Tree
+    ) -> Exception | None:
         """One forward pass with hooks; what went wrong in it, if anything did."""
-        recorder.begin(batch, find_mask(inputs))
+        recorder.begin(points, find_mask(inputs))
         try:
             with self._context():
-                way.call(self.model, inputs)
+                strategy.call(self.model, inputs)
         except Exception as error:
+            reset_sharding(self.model)
             return error
         finally:
             recorder.end()
@@ -178,84 +226,59 @@ class Capturer:
             ) from recorder.failure
         return None
 
-    def _rehearse(self, modules: Modules) -> Plan:
-        """Find the way of calling and the layers that fire, with few points, or a whole batch."""
-        size = self._even_size()
-        batch, inputs = next(self._batches(size))
-        few = min(REHEARSAL_POINTS, batch) if self.probe.divisible else batch
+    def _rehearse(self, modules: Modules, notes: Sequence[str]) -> Plan:
+        """Find the call strategy and the layers that fire; `notes` are for the error if none does.
+
+        With few points; with a whole batch only where the model takes no fewer.
+        """
         errors: dict[str, str] = {}
         cause: Exception | None = None
-        for points in dict.fromkeys((few, batch)):
-            for way in ways(self.model, inputs, self._forward):
-                part = take(inputs, 0, points, batch)
+        refusal: str | None = None
+        size = self._even_size()
+        for most in dict.fromkeys((min(REHEARSAL_POINTS, size), size)):
+            points, inputs = next(self._batches(most))
+            refusal = None if self._forward else describe_refusal(self.model, inputs, points)
+            for strategy in call_strategies(self.model, inputs, points, self._forward):
                 recorder = Recorder(
                     modules, self.reduction, lambda key: False, points=points, in_order=True
                 )
-                error = self._call(way, recorder, points, part)
+                error = self._call(strategy, recorder, points, take(inputs, 0, points, points))
+                if is_out_of_memory(error):
+                    raise CaptureError(f"{strategy.how} ran out of memory.") from error
                 if error is not None:
-                    errors[way.how], cause = _describe(error), error
+                    errors[strategy.how], cause = _describe(error), error
                 elif not recorder.fired:
-                    errors[way.how] = "ran, but called no layer of the model through its hooks"
+                    errors[strategy.how] = "ran, but called no layer of the model through its hooks"
                 else:
-                    return self._make_plan(way, recorder, modules)
+                    return make_plan(strategy, recorder, modules, self.chosen, self.max_layers)
         attempts = "; ".join(f"{how}: {error}" for how, error in errors.items())
-        scripted = f" {_scripted(modules)}." if modules.scripted else ""
+        hints = [note_scripted(modules)] if modules.scripted else []
+        more = "".join(f" Note: {hint}." for hint in (*hints, refusal, *notes) if hint)
         raise CaptureError(
             f"The probe set cannot be run through {type(self.model).__name__}. Tried {attempts}."
-            f"{scripted} Pass forward=..., a function (model, inputs) that calls its layers."
+            f"{more} Pass forward=..., a function (model, inputs) that calls its layers."
         ) from cause
 
-    def _make_plan(
-        self,
-        way: Way | None,
-        recorder: Recorder,
-        modules: Modules,
-        held: Sequence[str] | None = None,
-    ) -> Plan:
-        """Choose the layers among those that fired (and are held, where only some are).
-
-        Raises CaptureError if none can be used.
-        """
-        fired = recorder.fired
-        if self.chosen is None:
-            inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
-            keys = spread(self._ends_of_blocks(inner, recorder, modules, held), self.max_layers)
-        else:
-            inner = [key for key in fired if base(key) in self.chosen]
-            keys = [key for key in inner if key not in recorder.left_out]
-        notes = [f"{name!r} is the same module as {to!r}" for name, to in modules.aliases.items()]
-        if modules.scripted:
-            notes.append(_scripted(modules))
-        odd = [f"{key} ({recorder.left_out[key]})" for key in inner if key in recorder.left_out]
-        if odd:
-            notes.append(f"left out, because their rows are not the probe's points: {_some(odd)}")
-        if self.chosen is not None:
-            silent = sorted(self.chosen - {INPUT} - {base(key) for key in fired})
-            if silent:
-                notes.append(f"left out, because the model did not call them: {_some(silent)}")
-        if not keys and self.chosen != frozenset({INPUT}):
-            if not fired:
-                notes.append("none of its modules fired")
-            if modules.compiled:
-                notes.append("code made by torch.compile ignores hooks that came after it")
+    def _halve_batch_size(self, error: Exception) -> None:
+        """Half as many points in a batch from now on. Raises CaptureError where that is no help."""
+        size = self._even_size()
+        obstacle = None
+        if not self.probe.divisible:
+            obstacle = "its points can only be run together"
+        elif size == 1:
+            obstacle = "no batch is smaller"
+        elif is_sharded(list(self.model.modules())):
+            obstacle = "all processes have to run the same batches"
+        if obstacle is not None:
             raise CaptureError(
-                f"The model ran, but no layer could be captured: {'; '.join(notes)}. Name other "
-                "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
-            )
-        return Plan(way, tuple(keys), tuple(notes))
-
-    def _ends_of_blocks(
-        self,
-        inner: Sequence[str],
-        recorder: Recorder,
-        modules: Modules,
-        held: Sequence[str] | None,
-    ) -> list[str]:
-        """The last layer of each block that can be used."""
-        usable = {key for key in inner if key not in recorder.left_out}
-        usable = usable if held is None else usable & set(held)
-        parts = [[key for key in block if key in usable] for block in blocks(inner, modules)]
-        return [part[-1] for part in parts if part]
+                f"Memory ran out while the probe set ran through {type(self.model).__name__}, "
+                f"{size} points at a time, and {obstacle} ({_describe(error)}). Give a smaller "
+                "probe set, or a smaller batch_size."
+            ) from error
+        self._batch_size = size // 2
+        self._memory_note = (
+            f"the probe set runs {size // 2} points at a time, because memory ran out with {size}"
+        )
 
     def _capture(
         self, recorder: Recorder, plan: Plan, order: torch.Tensor | None = None
@@ -263,37 +286,47 @@ class Capturer:
         results = recorder.results(order)
         layers: dict[str, LayerCapture] = {}
         notes = list(plan.notes)
+        if self._memory_note is not None:
+            notes.append(self._memory_note)
         if self.chosen is None or INPUT in self.chosen:
-            found = self._input_layer()
-            if isinstance(found, str):
-                notes.append(found)
+            self._input = self._input or self._input_layer()
+            if isinstance(self._input, str):
+                notes.append(f"left out: the input ({self._input})")
             else:
-                layers[INPUT] = found
-        for depth, (key, (distances, scalars)) in enumerate(results.items(), start=1):
-            layers[key] = LayerCapture(key, depth, distances, scalars)
-        notes += [
-            f"left out this time: {key} ({recorder.left_out.get(key, 'it was not called')})"
+                layers[INPUT] = self._input
+        for depth, (key, result) in enumerate(results.items(), start=1):
+            layers[key] = LayerCapture(key, depth, *result)
+        missing = [
+            f"{key} ({recorder.left_out.get(key, 'it was not called')})"
             for key in plan.keys
             if key not in results
         ]
-        how = plan.way.how if plan.way is not None else "as the host ran it"
-        return Capture(layers, tuple(dict.fromkeys(notes)), how)
+        if missing:
+            notes.append(f"left out this time: {list_names(missing)}")
+        how = plan.strategy.how if plan.strategy is not None else "as the host ran it"
+        return Capture(layers, tuple(dict.fromkeys(notes)), how, len(self.probe))
 
     def _input_layer(self) -> LayerCapture | str:
-        """The inputs' own distances, computed once: they never change."""
-        if self._input is not None:
-            return self._input
-        x = self.probe.main_tensor()
-        if x is None or not (x.is_floating_point() or x.dtype == torch.uint8):
-            kind = "no tensor" if x is None else f"{str(x.dtype).removeprefix('torch.')} tokens"
-            return f"left out: the input ({kind}, between which distances have no meaning)"
-        if len(x) != len(self.probe):
-            return f"left out: the input (shape {tuple(x.shape)}, not one row for each point)"
+        """The inputs' own distances, or why there are none; they never change."""
+        x, points = self.probe.main_tensor(), len(self.probe)
+        if x is None:
+            return "no tensor"
+        if x.dim() == 0 or len(x) != points:
+            return f"shape {tuple(x.shape)}, not one row for each point"
+        if x.dtype == torch.bool:
+            x = x.float()
+        elif not (x.is_floating_point() or x.is_complex() or x.dtype == torch.uint8):
+            kind = str(x.dtype).removeprefix("torch.")
+            return f"{kind} tokens, between which distances have no meaning"
+        x = as_real(x)
+        missing = nonfinite_points(x) if x.is_floating_point() else ()
+        if missing:
+            return f"{len(missing)} of {points} points have missing values"
         mask = find_mask(self.probe.inputs)
         most = self.reduction.max_features
         rows = reduce_rows(Found(x), sequence=mask is not None, mask=mask, most=most)
-        self._input = LayerCapture(INPUT, 0, *to_result(rows, bounded=False))
-        return self._input
+        found = LayerCapture(INPUT, 0, *to_result(rows, bounded=False))
+        return "its distances are larger than float32 can hold" if found.diverged else found
 
     def _even_size(self) -> int:
         """A batch size that leaves no small last batch."""
@@ -301,7 +334,9 @@ class Capturer:
         if not self.probe.divisible:
             return points
         on_cpu = model_device(self.model).type == "cpu"
-        most = self._batch_size or (_BATCH_ON_CPU if on_cpu else _BATCH)
+        most = self._batch_size
+        if most is None:
+            most = min(_BATCH_ON_CPU if on_cpu else _BATCH, self._host_batch_size or points)
         return math.ceil(points / math.ceil(points / most))
 
     def _batches(self, size: int) -> Iterator[tuple[int, Tree]]:
@@ -309,7 +344,7 @@ class Capturer:
         device = model_device(self.model)
         start = 0
         for batch in self.probe.batches(size):
-            points = min(size, len(self.probe) - start)
+            points = min(size, len(self.probe) - start) if self.probe.divisible else len(self.probe)
             start += points
             moved = move(batch, device)
             yield points, moved if self._convert is None else self._convert(moved)
@@ -322,27 +357,6 @@ def model_device(model: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
-def find_mask(inputs: Tree) -> torch.Tensor | None:
-    """The attention mask (n, time) of the first mapping that has one, or None."""
-    if isinstance(inputs, Mapping):
-        mask = inputs.get("attention_mask")
-        if isinstance(mask, torch.Tensor) and mask.dim() == 2:
-            return mask
-        return next((m for m in map(find_mask, inputs.values()) if m is not None), None)
-    if isinstance(inputs, (tuple, list)):
-        return next((m for m in map(find_mask, inputs) if m is not None), None)
-    return None
-
-
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _scripted(modules: Modules) -> str:
-    return f"left out, because ScriptModules take no hooks: {_some(modules.scripted)}"
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

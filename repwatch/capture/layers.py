@@ -14,7 +14,14 @@ from torch import nn
 from repwatch.errors import ConfigurationError, UnknownLayerError
 
 INPUT = "input"
-WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+# What torch.compile, FSDP, checkpointing and Lightning Fabric hold the user's module by.
+WRAPPERS = (
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+    "_original_module",
+    "_forward_module",
+)
 Layers = None | Sequence[str] | Callable[[str, nn.Module], bool]
 
 # They change nothing in evaluation, or only the shape: their input has the same RDM.
@@ -92,7 +99,7 @@ def _says_time_first(module: nn.Module) -> bool | None:
 
 
 def clean(name: str) -> str:
-    """A module's name without what torch.compile, FSDP and checkpointing put in."""
+    """A module's name without what torch.compile, FSDP, checkpointing and Fabric put in."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
@@ -123,12 +130,25 @@ def find_modules(model: nn.Module) -> Modules:
     return Modules(named, aliases, tuple(scripted), any(map(_is_compiled, model.modules())))
 
 
+def without_data_parallel(model: nn.Module) -> nn.Module:
+    """The module inside wrappers for data parallel training, which must not run on one rank alone.
+
+    Lightning Fabric's wrapper stays, for its precision, unless such a wrapper is inside it.
+    """
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    if isinstance(getattr(model, "_forward_module", None), parallel):
+        model = getattr(model, "_original_module", model)
+    while isinstance(model, parallel):
+        model = model.module
+    return model
+
+
 def _is_compiled(module: nn.Module) -> bool:
     return "_orig_mod" in module._modules or module._compiled_call_impl is not None
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The user's own module inside compile and FSDP wrappers."""
+    """The user's own module inside the wrappers of compile, FSDP and Fabric."""
     while (name := next((w for w in WRAPPERS if w in model._modules), None)) is not None:
         model = getattr(model, name)
     return model

@@ -9,6 +9,7 @@ from torch import nn
 
 from repwatch.capture.layers import base, find_modules, innermost, is_candidate, spread
 from repwatch.capture.recorder import Capture, Recorder
+from repwatch.capture.rows import as_real, find_mask
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet, batch_size
 from repwatch.probe.trees import Tree, main_tensor
@@ -116,8 +117,6 @@ class Listening:
         return self._capturer.finish_listening(self._recorder, self._modules, order)
 
     def _start(self, size: int, batch: Tree, chosen: dict[int, int]) -> None:
-        from repwatch.capture.capturer import find_mask
-
         rows = torch.tensor(list(chosen))
         whole = len(chosen) == size and list(chosen) == list(range(size))
         self._places += chosen.values()
@@ -146,7 +145,8 @@ class _RowFinder:
 
     def __init__(self, probe: ProbeSet) -> None:
         x = probe.main_tensor()
-        self._x = None if x is None or len(x) != len(probe) else x.reshape(len(x), -1)
+        fits = x is not None and x.dim() > 0 and len(x) == len(probe)
+        self._x = as_real(x).reshape(len(x), -1) if x is not None and fits else None
         self._places: dict[bytes, list[int]] = {}
         self._dtype: torch.dtype | None = None
 
@@ -155,7 +155,7 @@ class _RowFinder:
         x = main_tensor(batch)
         if self._x is None or x is None or x.dim() == 0 or len(x) == 0:
             return {}
-        rows = x.detach().reshape(len(x), -1)
+        rows = as_real(x.detach()).reshape(len(x), -1)
         if rows.shape[1] != self._x.shape[1]:
             return {}
         if rows.dtype != self._dtype:
@@ -165,7 +165,7 @@ class _RowFinder:
         for row, signature in enumerate(_signatures(rows)):
             # Equal points stand for themselves one after the other.
             for place in free.get(signature, [])[:1]:
-                if torch.equal(rows[row].cpu(), self._x[place].to(rows.dtype)):
+                if _equal(rows[row].cpu(), self._x[place].to(rows.dtype)):
                     free[signature].pop(0)
                     found[row] = place
         return found
@@ -179,8 +179,15 @@ class _RowFinder:
             self._places.setdefault(signature, []).append(place)
 
 
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two rows are the same, missing values included."""
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
 def _signatures(rows: torch.Tensor, most: int = 64) -> list[bytes]:
     """The bytes of up to 64 evenly spaced values of each row."""
     step = max(rows.shape[1] // most, 1)
-    values = rows[:, ::step].to("cpu", torch.float64).contiguous().numpy()
-    return [row.tobytes() for row in values]
+    values = rows[:, ::step].to("cpu", torch.float64)
+    # One NaN for all: its bits may change on the way through a device or a precision.
+    values = torch.where(values.isnan(), torch.nan, values).contiguous()
+    return [row.tobytes() for row in values.numpy()]

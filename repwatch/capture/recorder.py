@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from repwatch.capture.rows import (
     MAX_FEATURES,
     Found,
     find_rows,
+    nonfinite_points,
     reduce_rows,
 )
 from repwatch.capture.scalars import BOUNDED, measure
@@ -36,12 +37,15 @@ class LayerCapture:
     layer: its name ("encoder.0"; "encoder.0:1" for its second call). depth: place in the order of
     execution among the captured layers, the input at 0. rdm: condensed, or None where the
     activations were NaN or infinite. scalars: what the RDM cannot tell (see `scalars.measure`).
+    nonfinite: indices of the probe points whose activations were not all finite, where the layer
+    diverged.
     """
 
     layer: str
     depth: int
     rdm: NDArray[np.float32] | None
     scalars: dict[str, float]
+    nonfinite: tuple[int, ...] = ()
 
     @property
     def diverged(self) -> bool:
@@ -53,13 +57,26 @@ class LayerCapture:
 class Capture:
     """One look at all watched layers.
 
-    layers: by name, in order of depth. notes: what was left out and why, each once. how: the way
-    of calling the model that was taken.
+    layers: by name, in order of depth. notes: what was left out and why, a few sentences. how: how
+    the model was called, for a person. points: the number of probe points.
     """
 
     layers: dict[str, LayerCapture]
     notes: tuple[str, ...]
     how: str
+    points: int = 0
+
+    @property
+    def bad_points(self) -> tuple[int, ...]:
+        """Probe points that are not finite in a layer in which others are, in order.
+
+        A layer without a single finite point says nothing of its points: it is the model's fault.
+        """
+        found: set[int] = set()
+        for layer in self.layers.values():
+            if len(layer.nonfinite) < self.points:
+                found.update(layer.nonfinite)
+        return tuple(sorted(found))
 
 
 @dataclass
@@ -73,17 +90,21 @@ class Reduction:
     sequences: dict[str, bool] = field(default_factory=dict)
 
 
-Result = tuple["NDArray[np.float32] | None", dict[str, float]]
+class Result(NamedTuple):
+    """RDM, scalars and nonfinite points of one layer, as LayerCapture has them."""
+
+    rdm: NDArray[np.float32] | None
+    scalars: dict[str, float]
+    nonfinite: tuple[int, ...]
 
 
 def to_result(rows: torch.Tensor, bounded: bool) -> Result:
-    """RDM and scalars of rows (n, features); the RDM is None where they diverged."""
+    """What there is to know of rows (n, features); the RDM is None where they diverged."""
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         try:
-            distances = rdm.from_activations(rows)
+            return Result(rdm.from_activations(rows), measure(rows, bounded), ())
         except DivergedRDMError:
-            distances = None
-        return distances, measure(rows, bounded)
+            return Result(None, measure(rows, bounded), nonfinite_points(rows))
 
 
 class _Rows:

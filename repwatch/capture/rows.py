@@ -50,7 +50,7 @@ def find_rows(output: Any, batch: int, time_first: bool | None = None) -> Found 
     second: torch.Tensor | None = None
     for leaf in _leaves(output):
         found = _padded(leaf) if not _is_dense(leaf) else Found(leaf)
-        tensor = _as_real(found.tensor)
+        tensor = as_real(found.tensor)
         if not tensor.is_floating_point() or tensor.dim() == 0:
             continue
         turned = tensor.dim() > 2 and tensor.shape[1] == batch and found.mask is None
@@ -64,6 +64,24 @@ def find_rows(output: Any, batch: int, time_first: bool | None = None) -> Found 
     if second is not None and time_first is not None:
         return Found(second)
     return f"shape {', '.join(shapes)}" if shapes else "no floating tensor in its output"
+
+
+def find_mask(inputs: Any) -> torch.Tensor | None:
+    """The attention mask (n, time) of the first mapping of a batch that has one, or None."""
+    if isinstance(inputs, Mapping):
+        mask = inputs.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and mask.dim() == 2:
+            return mask
+        return next((m for m in map(find_mask, inputs.values()) if m is not None), None)
+    if isinstance(inputs, (tuple, list)):
+        return next((m for m in map(find_mask, inputs) if m is not None), None)
+    return None
+
+
+def nonfinite_points(x: torch.Tensor) -> tuple[int, ...]:
+    """The indices of the rows of x (n, ...) that are not all finite."""
+    wrong = ~torch.isfinite(x.detach().reshape(len(x), -1)).all(1)
+    return tuple(wrong.nonzero()[:, 0].tolist())
 
 
 def reduce_rows(
@@ -144,7 +162,7 @@ def _is_dense(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and not leaf.is_nested
 
 
-def _as_real(x: torch.Tensor) -> torch.Tensor:
+def as_real(x: torch.Tensor) -> torch.Tensor:
     """Quantized values as numbers, complex numbers as pairs of features."""
     if x.is_quantized:
         return x.dequantize()

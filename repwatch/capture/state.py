@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,43 +13,101 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, Dataset
 
+from repwatch.capture.hooks import hooks_set_aside
+from repwatch.capture.layers import clean
+from repwatch.capture.sharded import (
+    is_distributed_tensor,
+    is_sharded,
+    is_wrapper,
+    preserved_sharding,
+)
+from repwatch.preserve import (
+    LONGEST_CONTAINER,
+    preserved,
+    restore_attributes,
+    restore_container,
+    restore_tensor,
+)
 from repwatch.probe import preserved_rng
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A container attribute longer than this is data rather than state, and is not copied.
-LONGEST_CONTAINER = 10_000
-_CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+# What every module has: hooks, buffers, parameters and submodules by name.
+_INTERNALS = tuple(n for n, value in vars(nn.Module()).items() if isinstance(value, (dict, set)))
+# Objects that a forward pass has no business with, or that have their own _ModuleState.
+_STOP = (nn.Module, DataLoader, Dataset)
+# Memories of modules may be large; those of a training's other objects are not walked into.
+_LARGEST_ARRAY = 64 << 20
 
 
 @contextmanager
-def unharmed(model: nn.Module) -> Iterator[None]:
+def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
     """Evaluate inside; on leaving, errors included, the model and the generators are as before.
 
-    Inside: every submodule in eval mode, gradients off, the generators at a fixed seed (so that
-    equal weights give equal snapshots), compiled parts run eagerly, `self.log` says nothing.
-    Put back: training flags, buffers (values and identity), attributes and the contents of
-    container attributes of each submodule (with them torchmetrics states, spectral_norm vectors,
-    caches, counters and modules made on the way), and the generators. Only a parameter that the
-    forward itself writes into is not put back: that would need a second copy of all weights.
+    Inside: every submodule in eval mode, gradients off, the generators at a fixed seed, the
+    modules' own ones included (so that equal weights give equal snapshots), compiled parts run
+    eagerly, `self.log` says nothing, and forward hooks of others do not run (see `capture.hooks`).
+    Put back: training flags, buffers (values and identity), attributes of each submodule and what
+    can be reached from them (with them torchmetrics states, spectral_norm vectors, caches,
+    counters, meters and modules made on the way), and the generators. Modules that the model holds
+    in plain lists and dicts count as its own. Only a parameter that the forward itself writes into
+    is not put back: that would need a second copy of all weights. What FSDP owns is left to FSDP.
+
+    Yields:
+        The names of the modules whose hooks were set aside.
     """
+    named = _reachable_modules(model)
+    modules = [module for _, module in named]
+    sharded = is_sharded(modules)
     with torch.inference_mode(False):
-        saved = [_ModuleState(module) for module in model.modules()]
+        saved = [_ModuleState(module, sharded) for module in modules if not is_wrapper(module)]
     with ExitStack() as stack:
         stack.enter_context(preserved_rng())
+        stack.enter_context(torch.inference_mode(False))
+        if sharded:
+            stack.enter_context(preserved_sharding(modules))
+        held = [value for state in saved for value in state.held()]
+        stack.enter_context(preserved(held, stop=_STOP, reseed=True, largest_array=_LARGEST_ARRAY))
         for state in saved:
             stack.callback(state.restore)
+        set_aside = stack.enter_context(hooks_set_aside(named))
         for state in saved:
             state.quiet()
         fix_seed()
         # inference_mode would leave tensors in the model's caches that no training step can use.
-        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(_uncached_autocast())
         stack.enter_context(run_eagerly())
-        yield
+        yield set_aside
+
+
+def _reachable_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The model's modules by name, and those that it holds without registering them."""
+    found: dict[int, tuple[str, nn.Module]] = {}
+    waiting = [("", model)]
+    while waiting:
+        prefix, root = waiting.pop()
+        for name, module in root.named_modules(prefix=prefix):
+            if id(module) not in found:
+                found[id(module)] = (clean(name) or "model", module)
+                waiting += [(f"{name}.{held}" if name else held, m) for held, m in _hidden(module)]
+    return list(found.values())
+
+
+def _hidden(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Modules in attributes, lists and dicts of a module that are not registered in it."""
+    hidden = []
+    for name, value in vars(module).items():
+        if name in _INTERNALS:
+            continue
+        items: Sequence[Any] = (value,)
+        if isinstance(value, (list, tuple, dict)) and len(value) <= LONGEST_CONTAINER:
+            items = list(value.values()) if isinstance(value, dict) else value
+        hidden += [(name, item) for item in items if isinstance(item, nn.Module)]
+    return hidden
 
 
 def has_lazy_parameters(model: nn.Module) -> bool:
@@ -90,23 +149,37 @@ def _say_nothing(*_args: Any, **_options: Any) -> None:
 
 
 class _ModuleState:
-    """What one module holds: flag, attributes, contents of containers, values of tensors."""
+    """What one module holds: flag, attributes, contents of its own tables, values of tensors."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, sharded: bool) -> None:
         self.module = module
         self.training = module.training
         self.attributes = dict(vars(module))
+        # FSDP swaps parameters while the model runs, and keeps account of which are in place.
+        tables = [n for n in _INTERNALS if not (sharded and n == "_parameters")]
         self.contents = [
-            (value, value.copy() if value else ())
-            for value in self.attributes.values()
-            if type(value) in _CONTAINERS and len(value) <= LONGEST_CONTAINER
+            (table, table.copy() if table else ())
+            for name in tables
+            if type(table := self.attributes.get(name)) in (dict, OrderedDict, set)
         ]
-        held = [value for value in self.attributes.values() if isinstance(value, torch.Tensor)]
+        tensors = [value for value in self.attributes.values() if isinstance(value, torch.Tensor)]
         if isinstance(module, torch.jit.ScriptModule):
-            held += [buffer for _, buffer in module.named_buffers(recurse=False)]
+            tensors += [buffer for _, buffer in module.named_buffers(recurse=False)]
         else:
-            held += [buffer for buffer in module._buffers.values() if buffer is not None]
-        self.tensors = [(t, t.detach().clone()) for t in held if t.layout == torch.strided]
+            tensors += [buffer for buffer in module._buffers.values() if buffer is not None]
+        self.tensors = [
+            (t, t.detach().clone())
+            for t in tensors
+            if t.layout == torch.strided and not is_distributed_tensor(t)
+        ]
+
+    def held(self) -> list[Any]:
+        """The values of attributes that are neither tensors nor what every module has."""
+        return [
+            value
+            for name, value in self.attributes.items()
+            if name not in _INTERNALS and not isinstance(value, (bool, int, str, torch.Tensor))
+        ]
 
     def quiet(self) -> None:
         """Evaluation mode, by the flag alone: an overridden `eval` may do more than that."""
@@ -117,45 +190,11 @@ class _ModuleState:
             vars(self.module).update(log=_say_nothing, log_dict=_say_nothing)
 
     def restore(self) -> None:
-        attributes = vars(self.module)
-        if attributes.keys() != self.attributes.keys():
-            for name in attributes.keys() - self.attributes.keys():
-                del attributes[name]
-        for name, value in self.attributes.items():
-            if attributes.get(name, _say_nothing) is not value:
-                attributes[name] = value
-        for container, content in self.contents:
-            if container or content:
-                _restore_container(container, content)
+        restore_attributes(vars(self.module), self.attributes)
+        for table, content in self.contents:
+            if table or content:
+                restore_container(table, content)
         for tensor, value in self.tensors:
-            _restore_tensor(tensor, value)
+            restore_tensor(tensor, value)
         if self.module.training != self.training:
             self.module.training = self.training
-
-
-def _restore_container(container: Any, content: Any) -> None:
-    if isinstance(container, dict):
-        same = len(container) == len(content) and all(
-            a == b and container[a] is content[b] for a, b in zip(container, content, strict=True)
-        )
-    elif isinstance(container, set):
-        same = container == content
-    else:
-        same = len(container) == len(content) and all(map(_is, container, content))
-    if not same:
-        container.clear()
-        container.extend(content) if hasattr(container, "extend") else container.update(content)
-
-
-def _is(a: Any, b: Any) -> bool:
-    return a is b
-
-
-def _restore_tensor(tensor: torch.Tensor, value: torch.Tensor) -> None:
-    # Written only where it changed: a write alone would make autograd refuse a pending backward.
-    if tensor.shape == value.shape and tensor.dtype == value.dtype and torch.equal(tensor, value):
-        return
-    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-        if tensor.shape != value.shape:
-            tensor.resize_(value.shape)
-        tensor.copy_(value)

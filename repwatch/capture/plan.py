@@ -1,0 +1,114 @@
+"""The plan of a Capturer: what its first pass found out, and what of it a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repwatch.capture.call import CallStrategy
+from repwatch.capture.layers import (
+    INPUT,
+    Modules,
+    base,
+    blocks,
+    innermost,
+    is_candidate,
+    spread,
+)
+from repwatch.capture.recorder import Recorder
+from repwatch.errors import CaptureError
+
+__all__ = ["Plan", "list_names", "make_plan", "note_hooks", "note_scripted"]
+
+# Notes are read in a terminal: so many names, and how many more there are.
+NAMES_IN_NOTE = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the first pass found out.
+
+    strategy: how the model is called; None while only the host's own passes were recorded. keys:
+    the layers to watch, in order of execution. notes: what is left out and why.
+    """
+
+    strategy: CallStrategy | None
+    keys: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make_plan(
+    strategy: CallStrategy | None,
+    recorder: Recorder,
+    modules: Modules,
+    chosen: frozenset[str] | None,
+    max_layers: int,
+    held: Sequence[str] | None = None,
+) -> Plan:
+    """Choose the layers among those that fired (and are held, where only some are).
+
+    Raises CaptureError if none can be used.
+    """
+    fired = recorder.fired
+    if chosen is None:
+        inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
+        keys = spread(_ends_of_blocks(inner, recorder, modules, held), max_layers)
+    else:
+        inner = [key for key in fired if base(key) in chosen]
+        keys = [key for key in inner if key not in recorder.left_out]
+    notes = _note_aliases(modules)
+    if modules.scripted:
+        notes.append(note_scripted(modules))
+    odd = [f"{key} ({recorder.left_out[key]})" for key in inner if key in recorder.left_out]
+    if odd:
+        notes.append(f"left out, because their rows are not the probe's points: {list_names(odd)}")
+    silent = [] if chosen is None else sorted(chosen - {INPUT} - {base(key) for key in fired})
+    if silent:
+        notes.append(f"left out, because the model did not call them: {list_names(silent)}")
+    if not keys and chosen != frozenset({INPUT}):
+        if not fired:
+            notes.append("none of its modules fired")
+        if modules.compiled:
+            notes.append("code made by torch.compile ignores hooks that came after it")
+        raise CaptureError(
+            f"The model ran, but no layer could be captured: {'; '.join(notes)}. Name other "
+            "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
+        )
+    return Plan(strategy, tuple(keys), tuple(notes))
+
+
+def note_scripted(modules: Modules) -> str:
+    """The note on ScriptModules."""
+    return f"left out, because ScriptModules take no hooks: {list_names(modules.scripted)}"
+
+
+def note_hooks(names: Sequence[str]) -> str:
+    """The note on forward hooks that were set aside."""
+    return (
+        "forward hooks that are not part of the model did not run with the probe set: those of "
+        f"{list_names(names)}"
+    )
+
+
+def list_names(names: Sequence[str], most: int = NAMES_IN_NOTE) -> str:
+    """Up to `most` names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _note_aliases(modules: Modules) -> list[str]:
+    pairs = [f"{alias} = {name}" for alias, name in modules.aliases.items()]
+    if not pairs:
+        return []
+    subject = "1 module is" if len(pairs) == 1 else f"{len(pairs)} modules are"
+    return [f"{subject} also known by another name: {list_names(pairs)}"]
+
+
+def _ends_of_blocks(
+    inner: Sequence[str], recorder: Recorder, modules: Modules, held: Sequence[str] | None
+) -> list[str]:
+    """The last layer of each block that can be used."""
+    usable = {key for key in inner if key not in recorder.left_out}
+    usable = usable if held is None else usable & set(held)
+    parts = [[key for key in block if key in usable] for block in blocks(inner, modules)]
+    return [part[-1] for part in parts if part]
