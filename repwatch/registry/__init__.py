@@ -2,8 +2,10 @@
 
 records.py    what goes in and comes out: frozen dataclasses
 store.py      Registry: all reads and writes, over
+  incoming.py   checking and cleaning what is recorded, over values.py
   queries.py    reading        changes.py    writing       blobs.py    RDMs and sketches as bytes
                                                         stacks.py   and many of them as arrays
+hparams.py    names of hyperparameters: the user's, and RepWatch's own
 suggestions.py  LabelSuggestion: labels from outcomes, over
   causes.py       the hyperparameter that sets a bad run apart
 transfer.py   runs from one registry into another    health.py     what is wrong with one

@@ -5,7 +5,6 @@ All of them can run again with the same result (upserts), for a transaction may 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, Executable, case, delete, insert, select, tex
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
+from repwatch.registry.hparams import with_prefix
 from repwatch.registry.names import free_name, make_name
 from repwatch.registry.queries import run_not_found
 from repwatch.registry.schema import ADVISORY_LOCK
@@ -29,37 +29,13 @@ from repwatch.registry.tables import (
     SnapshotRow,
     SpaceRow,
 )
-from repwatch.registry.values import plain, split_float
+from repwatch.registry.values import split_float
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from repwatch.probe import ProbeSet
     from repwatch.registry.blobs import EncodedSnapshot
-
-
-@dataclass(frozen=True)
-class NewProbe:
-    """A probe set as its rows; `content` is None where it is known to be stored."""
-
-    fingerprint: str
-    name: str | None
-    points: int
-    content: bytes | None
-    rows: Sequence[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """What `start_run` was given, checked and plain."""
-
-    id: str
-    name: str | None
-    probe: str
-    hparams: dict[str, Any]
-    versions: dict[str, str]
-    monitor: str | None
-    mode: str
+    from repwatch.registry.incoming import NewProbe, NewRun
 
 
 def now() -> datetime:
@@ -90,22 +66,6 @@ def _upsert(
     changed = {name: statement.excluded[name] for name in columns if name not in keys}
     made: Executable = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
     return made
-
-
-def new_probe(probe: ProbeSet) -> NewProbe:
-    """The probe set as its rows: the whole as bytes, and what a person sees of each point."""
-    n = len(probe)
-    columns, texts, links = probe.columns, probe.texts, probe.links
-    rows = [
-        {
-            "point": i,
-            "columns": {name: plain(values[i]) for name, values in columns.items()},
-            "text": texts[i] if texts else None,
-            "link": links[i] if links else None,
-        }
-        for i in range(n)
-    ]
-    return NewProbe(probe.fingerprint, probe.name, n, probe.to_bytes(), rows)
 
 
 def store_probe(connection: Connection, new: NewProbe) -> None:
@@ -165,6 +125,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool, place: s
             started_at=moment,
             heartbeat_at=moment,
             last_step=0,
+            notes=[],
         )
     )
     return new.id
@@ -184,7 +145,7 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
         "status": "running",
         "ended_at": None,
         "heartbeat_at": now(),
-        "hparams": {**stored.hparams, **new.hparams},
+        "hparams": {**with_prefix(stored.hparams), **new.hparams},
         "versions": new.versions,
         "mode": new.mode,
     }
@@ -290,6 +251,15 @@ def store_flag(connection: Connection, run_id: str, values: dict[str, Any], plac
     if key is None:
         raise RegistryError(f"The registry {place} gave no id for a new flag.")
     return int(key[0])
+
+
+def store_notes(connection: Connection, run_id: str, notes: Sequence[str], place: str) -> None:
+    """Add the notes that the run does not have yet, in their order."""
+    query = select(RunRow.notes).where(RunRow.id == run_id).with_for_update()
+    stored = connection.scalar(query)
+    if stored is None:
+        raise run_not_found(connection, run_id, place)
+    _update_run(connection, run_id, place, notes=list(dict.fromkeys([*stored, *notes])))
 
 
 def store_label(

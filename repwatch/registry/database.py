@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool
 
 from repwatch.errors import MissingPackageError, RegistryError, RegistryUnwritableError
 from repwatch.registry.fork_gate import ForkGate
-from repwatch.registry.schema import prepare_postgresql, prepare_sqlite
+from repwatch.registry.schema import WRITES, prepare_postgresql, prepare_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
 _TRIES = 5
-_WRITES = "repwatch_writes"
 _UNWRITABLE = (
     "readonly database",
     "unable to open",
@@ -97,7 +96,7 @@ class Database:
                 f"The registry {self.place} was opened read-only. Open it with "
                 "Registry(..., read_only=False) to change it."
             )
-        return self._transact(task, self.engine.execution_options(**{_WRITES: True}))
+        return self._transact(task, self.engine.execution_options(**{WRITES: True}))
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
@@ -269,7 +268,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
+        writes = connection.get_execution_options().get(WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine

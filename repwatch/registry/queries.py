@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from repwatch.errors import ProbeError, RegistryError, RunNotFoundError
+from repwatch.registry.hparams import with_prefix
 from repwatch.registry.names import nearest_names
 from repwatch.registry.records import Flag, ProbeInfo, ProbePoint, Run, Snapshot
+from repwatch.registry.schema import column
 from repwatch.registry.tables import (
     FlagRow,
     LabelRow,
@@ -33,12 +35,19 @@ _SHORTEST_PREFIX = 4
 _CHUNK = 500
 
 
-def find_run_id(connection: Connection, name_or_id: str, place: str) -> str:
-    """The id of the run with this id, name, or unique id prefix. Raises RunNotFoundError."""
+def find_exact_id(connection: Connection, name_or_id: str) -> str | None:
+    """The id of the run with exactly this id or name; None where there is none."""
     exact = select(RunRow.id).where((RunRow.id == name_or_id) | (RunRow.name == name_or_id))
     found = connection.scalars(exact).all()
     if len(found) > 1:  # one run's name is another's id: the id wins, as it cannot be changed
-        return next(run_id for run_id in found if run_id == name_or_id)
+        return name_or_id
+    return found[0] if found else None
+
+
+def find_run_id(connection: Connection, name_or_id: str, place: str) -> str:
+    """The id of the run with this id, name, or unique id prefix. Raises RunNotFoundError."""
+    exact = find_exact_id(connection, name_or_id)
+    found: Sequence[str] = [] if exact is None else [exact]
     if not found and len(name_or_id) >= _SHORTEST_PREFIX:
         by_prefix = RunRow.id.startswith(name_or_id, autoescape=True)
         found = connection.scalars(select(RunRow.id).where(by_prefix)).all()
@@ -66,8 +75,9 @@ def run_not_found(connection: Connection, name_or_id: str, place: str) -> RunNot
 
 def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[bool]) -> list[Run]:
     """The runs that the conditions on `runs` and `labels` leave, oldest first."""
+    columns = [column(connection, one) for one in RunRow.__table__.columns]
     query = (
-        select(*RunRow.__table__.columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
+        select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
         .where(*where)
         .order_by(RunRow.started_at, RunRow.id)
@@ -82,7 +92,7 @@ def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[
             id=row.id,
             name=row.name,
             status=_status(row, now, registry.dead_after),
-            hparams=row.hparams,
+            hparams=with_prefix(row.hparams),
             versions=row.versions,
             metrics=metrics.get(row.id, {}),
             label=row.label,
@@ -96,6 +106,7 @@ def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[
             last_step=row.last_step,
             monitor=row.monitor,
             mode=row.mode,
+            notes=tuple(row.notes),
             registry=registry,
         )
         for row in rows

@@ -2,6 +2,17 @@
 
 A `Run` and a `Snapshot` know the registry that they came from, and read their heavy parts (RDM,
 sketch, metric history) from it when asked.
+
+A run's status is that of its training:
+
+running    it goes on
+finished   it ran its course: max_epochs, max_steps, max_time or EarlyStopping ended it
+stopped    it was ended before: by Ctrl-C, SIGTERM, pruning, or a flag; it can be resumed
+failed     an exception ended it
+dead       it was running, and has given no sign of life for some time
+
+Only finished runs are judged by their outcome. That RepWatch stopped watching before the training
+ended is no status; it stands in the run's notes.
 """
 
 from __future__ import annotations
@@ -136,9 +147,10 @@ class Snapshot:
 class Run:
     """One training: what it was, how it went, how it ended.
 
+    `hparams` is flat; the names of what RepWatch read off the training begin with "repwatch.".
     `metrics` holds the last value of each metric. `status` is "dead" where a running run has
     given no sign of life for the registry's `dead_after` seconds. `probe` is the fingerprint of
-    its probe set. Times are in UTC.
+    its probe set. `notes` say what a person should know of how it was watched. Times are in UTC.
     """
 
     id: str
@@ -158,6 +170,7 @@ class Run:
     last_step: int
     monitor: str | None
     mode: Mode
+    notes: tuple[str, ...]
     registry: Registry = field(repr=False, compare=False)
 
     def history(self, name: str) -> list[tuple[int, int, float]]:

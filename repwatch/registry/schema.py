@@ -3,6 +3,9 @@
 An up-to-date registry costs one small query here; alembic is imported only where something has to
 be made. SQLite registries are made under a file lock beside them, PostgreSQL ones under an
 advisory lock, each in one transaction: a process that dies on the way leaves nothing half made.
+
+A registry that is opened read-only is never changed: one of an older revision is read as it is,
+and `column` stands in for what it lacks.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, Text, inspect, literal, text, type_coerce
 
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.registry.journal import choose_journal, set_journal
@@ -22,10 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alembic.config import Config
+    from sqlalchemy import ColumnElement
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "repwatch_revision"
 LOCK_SECONDS = 120.0
+# Execution options of an engine: its registry's revision, and that a transaction writes.
+REVISION = "repwatch_revision"
+WRITES = "repwatch_writes"
+# What older revisions lack: columns, with what is stored where there is nothing to store.
+_LACKING = {"0001": {"runs.notes": "[]"}}
 
 ADVISORY_LOCK = 0x52657057  # "RepW"
 
@@ -41,19 +50,19 @@ def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
             f"There is no registry at {path}. Train with RepWatch() once, or give the path of an "
             "existing registry."
         )
-    if exists and _is_current(engine, str(path), read_only=read_only):
+    if exists and _is_ready(engine, str(path), read_only=read_only):
         return
     with _file_lock(path):
         if not check_file(path):
             set_journal(path, choose_journal(path))
-        with engine.begin() as connection:
+        with engine.execution_options(**{WRITES: True}).begin() as connection:
             _upgrade(connection, str(path))
 
 
 def prepare_postgresql(engine: Engine, *, read_only: bool) -> None:
     """Make the PostgreSQL registry ready."""
     place = engine.url.render_as_string()
-    if _is_current(engine, place, read_only=read_only):
+    if _is_ready(engine, place, read_only=read_only):
         return
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
@@ -79,24 +88,35 @@ def check_file(path: Path) -> bool:
         raise RegistryError(f"The registry {path} cannot be read: {error}.") from error
 
 
-def _is_current(engine: Engine, place: str, *, read_only: bool) -> bool:
-    """Whether the schema is the newest; raises where it is newer, foreign, or may not be made."""
+def column(connection: Connection, stored: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A table's column to select; its default where the registry's revision lacks it."""
+    lacking = _LACKING.get(connection.get_execution_options().get(REVISION, HEAD), {})
+    if str(stored) not in lacking:
+        return stored
+    return type_coerce(literal(lacking[str(stored)], Text), stored.type).label(stored.key)
+
+
+def _is_ready(engine: Engine, place: str, *, read_only: bool) -> bool:
+    """Whether the schema can be used as it is; raises where it is newer, foreign, or missing."""
     with engine.connect() as connection:
         found = _revision(connection, place)
     if found == HEAD:
         return True
+    if read_only and found in _LACKING:
+        engine.update_execution_options(**{REVISION: found})
+        return True
+    if found is not None and not _is_known(found):
+        raise _newer(place, found)
     if read_only and found is None:
         raise RegistryError(
             f"{place} holds no RepWatch registry yet. Train with RepWatch() once, or give "
             "the path of an existing registry."
         )
-    if found is not None and not _is_known(found):
-        raise _newer(place, found)
     if read_only:
         raise RegistrySchemaError(
             f"The registry {place} has schema revision {found}, this RepWatch reads {HEAD}, and "
-            "it was opened read-only. Open it once for writing (repwatch runs --registry ... does) "
-            "to bring it up to date."
+            "it was opened read-only. Registry(...).runs(), without read_only, brings it up to "
+            "date."
         )
     return False
 

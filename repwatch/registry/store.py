@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from repwatch.registry import changes, checks, queries
+from repwatch.registry import changes, checks, incoming, queries
 from repwatch.registry.database import Database
 from repwatch.registry.location import Location, resolve
 from repwatch.registry.records import (
@@ -32,7 +32,7 @@ from repwatch.registry.records import (
 )
 from repwatch.registry.stacks import stack_rdms, stack_sketches
 from repwatch.registry.tables import LabelRow, ProbeSetRow, RunRow, SnapshotRow, SpaceRow
-from repwatch.registry.values import plain, plain_float, plain_int
+from repwatch.registry.values import plain_int, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,6 +122,15 @@ class Registry:
         Raises RunNotFoundError, which names the nearest.
         """
         return self._database.read(lambda c: self._read_run(c, self._find(c, name_or_id)))
+
+    def find_run(self, name_or_id: str) -> Run | None:
+        """The run of exactly this name or id, such as one to continue; None where there is none."""
+
+        def read(connection: Connection) -> Run | None:
+            found = queries.find_exact_id(connection, checks.check_run(name_or_id))
+            return None if found is None else self._read_run(connection, found)
+
+        return self._database.read(read)
 
     def landmarks(self, probe: str) -> list[Run]:
         """The labelled runs of a probe set, oldest first."""
@@ -278,19 +287,13 @@ class Registry:
     ) -> Run:
         """Begin a run, or continue one: that of `run_id`, or of the name with on_exists="resume".
 
-        Without a name the run gets a readable one. A continued run is running again; what is new
-        of its hyperparameters is added. Raises RunExistsError where the name is another run's,
-        ProbeMismatchError where a continued run has another probe set.
+        Without a name the run gets a readable one. Nested `hparams` are flattened with dots
+        (`model.lr`). A continued run is running again, however it ended, and also where it never
+        did, since its process was killed; what is new of its hyperparameters is added. Raises
+        RunExistsError where the name is another run's, ProbeMismatchError where a continued run
+        has another probe set: `find_run` finds the one that it has.
         """
-        new = changes.NewRun(
-            id=checks.check_id(run_id),
-            name=checks.check_name(name),
-            probe=probe.fingerprint,
-            hparams=plain(dict(hparams or {})),
-            versions={str(key): str(value) for key, value in (versions or {}).items()},
-            monitor=monitor,
-            mode=checks.check_choice("mode", mode, ("min", "max")),
-        )
+        new = incoming.new_run(run_id, name, probe, hparams, versions, monitor, mode)
         resume = checks.check_choice("on_exists", on_exists, ("error", "resume")) == "resume"
         prepared = self._prepare_probe(probe)
 
@@ -312,9 +315,7 @@ class Registry:
 
     def add_metrics(self, run_id: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Store the metrics of a step; NaN and infinities come back as they are."""
-        plain_values = {
-            str(name): plain_float(value, f"metric {name!r}") for name, value in values.items()
-        }
+        plain_values = incoming.metric_values(values)
         step, epoch = plain_int(step, "step"), plain_int(epoch, "epoch")
         place = self._database.place
         self._database.write(
@@ -335,23 +336,21 @@ class Registry:
         evidence: Mapping[str, Any] | None = None,
     ) -> Flag:
         """Store a flag with its reasons."""
-        values: dict[str, Any] = {
-            "kind": kind,
-            "step": plain_int(step, "step"),
-            "epoch": plain_int(epoch, "epoch"),
-            "layer": layer,
-            "message": message,
-            "cause": cause,
-            "probability": None if probability is None else plain_float(probability, "probability"),
-            "evidence": plain(dict(evidence or {})),
-            "raised_at": changes.now(),
-        }
+        given = (kind, step, epoch, message, layer, cause, probability, evidence)
+        values = {**incoming.flag_values(*given), "raised_at": changes.now()}
         place = self._database.place
         flag_id = self._database.write(lambda c: changes.store_flag(c, run_id, values, place))
         return Flag(id=flag_id, run_id=run_id, **values)
 
+    def add_notes(self, run_id: str, notes: Sequence[str]) -> None:
+        """Add what a person should know of how the run was watched; what is noted already stays."""
+        checked = [plain_text(str(note)) for note in notes]
+        place = self._database.place
+        if checked:
+            self._database.write(lambda c: changes.store_notes(c, run_id, checked, place))
+
     def finish_run(self, run_id: str, status: EndStatus) -> None:
-        """Record how the run ended: "finished", "stopped" or "failed"."""
+        """Record how the training ended: "finished", "stopped" or "failed"; see `records`."""
         checks.check_choice("status", status, ("finished", "stopped", "failed"))
         place = self._database.place
         self._database.write(lambda c: changes.end_run(c, run_id, status, place))
@@ -391,9 +390,9 @@ class Registry:
     def _read_run(self, connection: Connection, run_id: str) -> Run:
         return queries.read_runs(connection, self, RunRow.id == run_id)[0]
 
-    def _prepare_probe(self, probe: ProbeSet) -> changes.NewProbe:
+    def _prepare_probe(self, probe: ProbeSet) -> incoming.NewProbe:
         """The probe set as its rows; without its content where it is stored already."""
         stored = select(ProbeSetRow.fingerprint).where(ProbeSetRow.fingerprint == probe.fingerprint)
         if self._database.read(lambda c: c.scalar(stored)) is not None:
-            return changes.NewProbe(probe.fingerprint, probe.name, len(probe), None, [])
-        return changes.new_probe(probe)
+            return incoming.NewProbe(probe.fingerprint, probe.name, len(probe), None, [])
+        return incoming.new_probe(probe)

@@ -134,6 +134,7 @@ class RunRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
     heartbeat_at: Mapped[datetime] = mapped_column(UtcTime)
     last_step: Mapped[int] = mapped_column(BigInteger)
+    notes: Mapped[list[str]] = mapped_column(Json, server_default="[]")
 
 
 class SnapshotRow(Base):

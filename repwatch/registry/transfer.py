@@ -19,6 +19,7 @@ from repwatch.registry.blobs import SKETCH_LENGTH
 from repwatch.registry.changes import serialize
 from repwatch.registry.names import free_name
 from repwatch.registry.records import Run
+from repwatch.registry.schema import column
 from repwatch.registry.tables import (
     Base,
     FlagRow,
@@ -200,6 +201,14 @@ def _read(
     without: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Rows as {column: value}: of all columns, of some only, or without some."""
-    names = only or [c.key for c in table.__table__.columns if c.key not in without]
-    query = select(*(getattr(table, name) for name in names)).where(where)
-    return source.read(lambda c: [dict(row) for row in c.execute(query).mappings()])
+    chosen = [
+        stored
+        for stored in table.__table__.columns
+        if (not only or stored.key in only) and stored.key not in without
+    ]
+
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        query = select(*(column(connection, stored) for stored in chosen)).where(where)
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+    return source.read(read)

@@ -1,7 +1,9 @@
 """Plain values: what may go into a database column, and how it comes back.
 
 numpy and torch scalars become Python numbers, NaN and infinities survive JSON, and whatever JSON
-does not know is kept as its repr. Nothing here pickles or unpickles.
+does not know becomes its repr. All text passes through `plain_text`, on its way in and, for what an
+older RepWatch has stored, on its way out. A value that raises when it is read costs that value, not
+what stands beside it. Nothing here pickles or unpickles.
 """
 
 from __future__ import annotations
@@ -9,22 +11,42 @@ from __future__ import annotations
 import json
 import math
 import operator
+import os
+import re
 from argparse import Namespace
-from collections.abc import Mapping
-from os import PathLike
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from repwatch.errors import ConfigurationError
+from repwatch.registry.names import free_name
+
+__all__ = [
+    "dumps",
+    "flatten",
+    "join_float",
+    "loads",
+    "plain",
+    "plain_float",
+    "plain_int",
+    "plain_text",
+    "split_float",
+]
 
 _DEEPEST = 20
 _LONGEST_REPR = 1000
-_LONGEST_ARRAY = 1000
+_LONGEST_SEQUENCE = 1000
+_WIDEST_INT = 10_000
 _FLOAT_TAG = "$float"
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+# JSON's escapes of surrogates and of NUL: only text that has them can need cleaning.
+_SUSPECT = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 
 
 def plain_text(value: str) -> str:
-    """The text with what no database takes (NUL, lone surrogates) written as escapes."""
+    """The text with what no database or file takes (NUL, lone surrogates) written as escapes."""
     value = str.__str__(value).replace("\x00", "\\x00")
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -50,27 +72,23 @@ def plain_float(value: Any, what: str) -> float:
         ) from error
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """The value as what JSON knows: numbers, text, lists and dicts; anything else as its repr."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if depth >= _DEEPEST:
-        return _repr(value)
-    if isinstance(value, Namespace):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        return {_key(key): plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item, depth + 1) for item in value]
-    if isinstance(value, PathLike):
-        return str(value)
-    return _plain_array(value, depth)
+    return _plain(value, ())
+
+
+def flatten(values: Any) -> dict[str, Any]:
+    """Nested mappings as one flat dictionary of plain values: `{"model": {"lr": 1}}` as `model.lr`.
+
+    Mappings, namespaces and dataclass instances are opened; lists stay lists, empty mappings stay
+    as they are. Where two values would get one name, the first has it and the others get the name
+    with `-2`, `-3`, ...
+    """
+    flat: dict[str, Any] = {}
+    for path, value in _leaves(values, (), ()):
+        name = ".".join(path)
+        flat[free_name(name, flat) if name in flat else name] = value
+    return flat
 
 
 def dumps(value: Any) -> str:
@@ -79,10 +97,9 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """The value that `dumps` wrote."""
-    if _FLOAT_TAG not in text:
-        return json.loads(text)
-    return json.loads(text, object_hook=_untag)
+    """The value that `dumps` wrote; text that an older RepWatch stored uncleaned is cleaned."""
+    value = json.loads(text, object_hook=_untag if _FLOAT_TAG in text else None)
+    return plain(value) if _SUSPECT.search(text) else value
 
 
 def split_float(value: float) -> tuple[float | None, str | None]:
@@ -97,30 +114,116 @@ def join_float(value: float | None, special: str | None) -> float:
     return value if value is not None else _SPECIAL[special or "nan"]
 
 
-def _plain_array(value: Any, depth: int) -> Any:
+def _leaves(
+    value: Any, path: tuple[str, ...], inside: tuple[int, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, plain value) of what is no mapping, in order; `inside` are ids of what holds it."""
+    try:
+        items = _items(value) if len(path) < _DEEPEST and id(value) not in inside else None
+    except Exception as error:  # code of the user's own class
+        yield path or ("hparams",), _unreadable(error)
+        return
+    if path and not items:
+        yield path, _plain(value, inside)
+        return
+    for key, item in items or ():
+        yield from _leaves(item, (*path, key), (*inside, id(value)))
+
+
+def _items(value: Any) -> list[tuple[str, Any]] | None:
+    """(key, item) of a mapping, namespace or dataclass instance; None of anything else."""
+    if isinstance(value, Namespace | SimpleNamespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return [(_key(key), _get(value.__getitem__, key)) for key in value]
+    if _is_plain_dataclass(value):
+        names = [one.name for one in fields(value) if one.repr]
+        return [(name, _get(partial(getattr, value), name)) for name in names]
+    return None
+
+
+def _is_plain_dataclass(value: Any) -> bool:
+    """Whether it is a dataclass instance that shows all its fields.
+
+    A class with a `__repr__` of its own may hide some, such as a token.
+    """
+    shown = getattr(type(value).__repr__, "__wrapped__", None)  # as `dataclass` makes it
+    return is_dataclass(value) and not isinstance(value, type) and shown is not None
+
+
+def _get(read: Callable[[Any], Any], key: Any) -> Any:
+    try:
+        return read(key)
+    except Exception as error:  # a missing or unresolvable value of a configuration, for example
+        return _unreadable(error)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"<could not be read: {type(error).__name__}>"
+
+
+def _plain(value: Any, inside: tuple[int, ...]) -> Any:
+    try:
+        return _convert(value, inside)
+    except Exception as error:  # code of the user's own class
+        return _unreadable(error)
+
+
+def _convert(value: Any, inside: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        # Python writes no longer ones as decimals.
+        return int(value) if value.bit_length() <= _WIDEST_INT else hex(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return plain_text(value)
+    if len(inside) >= _DEEPEST or id(value) in inside:
+        return _repr(value)
+    within = (*inside, id(value))
+    if (items := _items(value)) is not None:
+        return {key: _plain(item, within) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_plain(item, within) for item in value]
+    if isinstance(value, os.PathLike):
+        return plain_text(os.fsdecode(value))
+    if _is_short_sequence(value):
+        return [_plain(_get(value.__getitem__, index), within) for index in range(len(value))]
+    return _plain_array(value, within)
+
+
+def _is_short_sequence(value: Any) -> bool:
+    """Whether it holds a few items, as a configuration's list does; a data set has more."""
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray | memoryview | range):
+        return False
+    return len(value) <= _LONGEST_SEQUENCE
+
+
+def _plain_array(value: Any, inside: tuple[int, ...]) -> Any:
     """numpy and torch scalars and small arrays as numbers and lists; the rest as repr."""
     shape, to_list = getattr(value, "shape", None), getattr(value, "tolist", None)
-    if isinstance(shape, tuple) and callable(to_list) and math.prod(shape) <= _LONGEST_ARRAY:
+    if isinstance(shape, tuple) and callable(to_list) and math.prod(shape) <= _LONGEST_SEQUENCE:
         listed = to_list()
         if type(listed) is not type(value):
-            return plain(listed, depth + 1)
+            return _plain(listed, inside)
     return _repr(value)
 
 
 def _key(key: Any) -> str:
-    return str.__str__(key) if isinstance(key, str) else str(plain(key, _DEEPEST))
+    return plain_text(key) if isinstance(key, str) else plain_text(str(_plain(key, ())))
 
 
 def _repr(value: Any) -> str:
     """A short repr; classes and functions by their name, without addresses."""
     name = getattr(value, "__qualname__", None)
     if isinstance(name, str):
-        return f"{getattr(value, '__module__', '?')}.{name}"
+        return plain_text(f"{getattr(value, '__module__', '?')}.{name}")
     try:
         text = repr(value)
     except Exception as error:  # a user's own repr may raise anything
         text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
-    return text if len(text) <= _LONGEST_REPR else text[: _LONGEST_REPR - 1] + "…"
+    return plain_text(text if len(text) <= _LONGEST_REPR else text[: _LONGEST_REPR - 1] + "…")
 
 
 def _tag(value: Any) -> Any:

@@ -105,6 +105,11 @@ class Writer:
         """Record a flag; the arguments are those of `Registry.add_flag`."""
         self.call(lambda registry: registry.add_flag(self.run_id, **flag))
 
+    def notes(self, notes: Sequence[str]) -> None:
+        """Record what a person should know of how the run is watched."""
+        notes = list(notes)
+        self.call(lambda registry: registry.add_notes(self.run_id, notes))
+
     def finish(self, status: EndStatus) -> None:
         """Record how the run ended."""
 
