@@ -177,7 +177,7 @@ def test_a_probability_may_be_asked_for_beside_flags(tmp_path: Path) -> None:
             self.p_bad = p_bad
 
         def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
-            trainer.callbacks[0].p_bad = self.p_bad
+            trainer.callbacks[0].state.p_bad = self.p_bad
 
     def objective(trial: Any) -> float:
         torch.manual_seed(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +11,8 @@ from torch.nn.parameter import is_lazy
 
 import repwatch
 from repwatch.lightning.sources import _flat as flat_loaders
+from repwatch.registry.hparams import PREFIX
+from repwatch.registry.values import flatten
 
 __all__ = ["learning_rates", "read_hyperparameters", "read_versions", "train_batch_size"]
 
@@ -38,8 +39,8 @@ def read_hyperparameters(trainer: Any, module: Any, source: str) -> dict[str, An
         "model": type(module).__qualname__,
         "model.parameters": sum(_size(parameter) for parameter in module.parameters()),
     }
-    found = read_items(getattr(module, "hparams", None))
-    return {**found, **{f"{OWN_PREFIX}{name}": value for name, value in own.items()}}
+    found = flatten(getattr(module, "hparams", None) or {})
+    return {**found, **{f"{PREFIX}{name}": value for name, value in own.items()}}
 
 
 def _read_optimizers(trainer: Any) -> dict[str, Any]:
@@ -101,13 +102,6 @@ def read_versions() -> dict[str, str]:
         if name in sys.modules:
             versions[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
     return versions
-
-
-OWN_PREFIX = "repwatch."
-
-
-def read_items(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _numbered(name: str, index: int) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 __all__ = ["numbers", "read_metrics"]
@@ -47,8 +48,9 @@ def _number(value: Any) -> float | None:
         if not dense or value.numel() != 1 or value.is_complex() or value.is_quantized:
             return None
         return float(value.detach())
-    shape = getattr(value, "shape", ())
-    if isinstance(value, (str, bytes)) or (shape and tuple(shape) not in ((), (1,))):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return float(value.item()) if value.size == 1 and value.dtype.kind in "biuf" else None
+    if isinstance(value, (str, bytes)):
         return None
     try:
         return float(value)

@@ -33,6 +33,7 @@ from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
 from repwatch.registry.records import EndStatus
+from repwatch.registry.values import flatten
 from repwatch.scene import MapScene
 from repwatch.watcher.divergence import DivergenceCheck, name_some
 from repwatch.watcher.judge import Judge
@@ -116,7 +117,7 @@ class Watcher:
                 f"{', '.join(settings)}. Put them into WatchOptions(...)."
             )
         self.options = options = options or WatchOptions.of(settings)
-        self._hparams = dict(hparams or {})
+        self._hparams = flatten(hparams or {})
         check_group(options.group, self._hparams)
         self.probe = probe
         self.registry = Registry.coerce(options.registry)

@@ -58,11 +58,11 @@ def test_hyperparameters_come_from_the_module_the_optimizer_and_the_trainer(
     fit(pl, tmp_path, RepWatch(monitor="val_loss"))
     run = only_run(tmp_path)
     assert run.hparams["lr"] == 0.1
-    assert run.hparams["optimizer"] == "SGD"
-    assert run.hparams["optimizer.momentum"] == 0.9
-    assert run.hparams["scheduler"] == "StepLR"
-    assert run.hparams["data.batch_size"] == 10
-    assert run.hparams["trainer.max_epochs"] == 2
+    assert run.hparams["repwatch.optimizer"] == "SGD"
+    assert run.hparams["repwatch.optimizer.momentum"] == 0.9
+    assert run.hparams["repwatch.scheduler"] == "StepLR"
+    assert run.hparams["repwatch.data.batch_size"] == 10
+    assert run.hparams["repwatch.trainer.max_epochs"] == 2
     assert run.monitor == "val_loss"
     assert "torch" in run.versions
 
@@ -267,7 +267,7 @@ def test_without_validation_the_training_set_gives_the_points_and_that_is_said(
 ) -> None:
     torch.manual_seed(0)
     trainer(pl, tmp_path, RepWatch()).fit(module(pl), loaders()[0])
-    assert "training set" in only_run(tmp_path).hparams["data.probe"]
+    assert "training set" in only_run(tmp_path).hparams["repwatch.data.probe"]
 
 
 def test_a_module_whose_forward_cannot_be_called_is_watched_during_validation(

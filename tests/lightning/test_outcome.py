@@ -36,7 +36,7 @@ def root(pl: ModuleType, tmp_path: Path) -> Path:
     registry = Registry(tmp_path / "repwatch.db")
     first = registry.run("run-0")
     for k in range(1, 5):
-        hparams = {**first.hparams, "lr": 0.1 + k / 1000, "optimizer.lr": 0.1 + k / 1000}
+        hparams = {**first.hparams, "lr": 0.1 + k / 1000, "repwatch.optimizer.lr": 0.1 + k / 1000}
         other = registry.start_run(
             f"run-{k}", probe=registry.probe(), hparams=hparams, monitor="val_loss"
         )
@@ -79,7 +79,7 @@ def test_what_early_stopping_ends_has_run_its_course_and_what_else_ends_early_ha
     stopping = import_module(f"{pl.__name__}.callbacks").EarlyStopping
     fit(pl, root, "early", 0.1, stopping("val_loss", min_delta=10.0, patience=2), epochs=9)
     registry = Registry(root / "repwatch.db")
-    assert registry.run("early").status == "stopped"
+    assert registry.run("early").status == "finished"
     assert registry.run("early").label == "good"
 
     class Stops(pl.Callback):  # type: ignore[name-defined, misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,7 +87,7 @@ def test_a_refused_argument_leaves_no_run_behind(pl: ModuleType, tmp_path: Path)
     watch = RepWatch(run_name="mine", forward=forward)
     with pytest.raises(CaptureError, match="cannot be called so"):
         trainer(pl, tmp_path, watch).fit(module(pl), *loaders())
-    assert not (tmp_path / "repwatch.db").exists() or Registry(tmp_path / "repwatch.db").runs() == []
+    assert Registry(tmp_path / "repwatch.db").runs() == []
     trainer(pl, tmp_path, RepWatch(run_name="mine")).fit(module(pl), *loaders())
     assert only_run(tmp_path).status == "finished"
 
@@ -106,21 +106,21 @@ def test_a_failed_opening_is_reported_once(
 def test_all_that_the_training_waits_for_counts_as_overhead(
     pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from repwatch.lightning import callback
     from repwatch.lightning.session import Session
 
-    begin, spent = Session.begin, []
-    clock = iter([0.0, 7.0])
+    begin, spent, clock = Session.begin, [], SimpleNamespace(perf_counter=lambda: 4.0)
 
     def slow(self: Session, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
-        monkeypatch.setattr("repwatch.lightning.callback.time.perf_counter", lambda: next(clock, 7.0))
+        clock.perf_counter = lambda: 7.0
 
     class Look(pl.Callback):  # type: ignore[name-defined, misc]
         def on_train_start(self, trainer: Any, *args: Any) -> None:
             spent.append(trainer.callbacks[0]._session.throttle.spent)
 
     monkeypatch.setattr(Session, "begin", slow)
-    monkeypatch.setattr("repwatch.lightning.callback.time.perf_counter", lambda: -3.0)
+    monkeypatch.setattr(callback, "time", clock)
     trainer(pl, tmp_path, RepWatch(), Look(), max_epochs=1).fit(module(pl), *loaders())
     assert spent == [3.0]
 

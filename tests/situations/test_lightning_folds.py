@@ -37,9 +37,7 @@ def test_each_fold_of_a_cross_validation_is_a_run_of_its_own(
     assert len({run.name for run in found}) == 3
 
 
-def test_a_given_name_gets_a_number_from_the_second_fold_on(
-    pl: ModuleType, tmp_path: Path
-) -> None:
+def test_a_given_name_gets_a_number_from_the_second_fold_on(pl: ModuleType, tmp_path: Path) -> None:
     for resume in ("error", "resume"):
         watch = RepWatch(run_name=f"cv {resume}", on_exists=resume)  # type: ignore[arg-type]
         for _ in range(3):
