@@ -9,13 +9,15 @@ hparams.py    names of hyperparameters: the user's, and RepWatch's own
 suggestions.py  LabelSuggestion: labels from outcomes, over
   causes.py       the hyperparameter that sets a bad run apart
 transfer.py   runs from one registry into another    health.py     what is wrong with one
-writer.py     Writer: one thread that records while the training goes on
+worker.py     Worker: a thread that does tasks while the training goes on
+recorder.py   RunRecorder: a Worker that records one run
 database.py   engine and transactions, over
   location.py   paths and URLs    schema.py     revisions    journal.py   WAL or not
   fork_gate.py  forks and connections
 tables.py     the tables, as SQLAlchemy mappings; versions/ has their alembic revisions
 """
 
+from repwatch.registry.recorder import RunRecorder
 from repwatch.registry.records import (
     Flag,
     NewSnapshot,
@@ -26,7 +28,7 @@ from repwatch.registry.records import (
 )
 from repwatch.registry.store import Registry
 from repwatch.registry.suggestions import LabelSuggestion, LabelSuggestions
-from repwatch.registry.writer import Writer
+from repwatch.registry.worker import Worker
 
 __all__ = [
     "Flag",
@@ -37,6 +39,7 @@ __all__ = [
     "ProbePoint",
     "Registry",
     "Run",
+    "RunRecorder",
     "Snapshot",
-    "Writer",
+    "Worker",
 ]

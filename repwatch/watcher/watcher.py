@@ -31,7 +31,7 @@ from repwatch.capture import Capture, Capturer
 from repwatch.capture.weights import weights_checksum
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
-from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
+from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.scene import MapScene
@@ -139,11 +139,11 @@ class Watcher:
         self._versions = dict(versions or {})
         self._first: tuple[tuple[str, ...], Capture] | None = None
         self._notes: list[str] = []
-        self._writer: Writer | None = None
-        self._mapper: Writer | None = None
+        self._recorder: RunRecorder | None = None
+        self._map_worker: Worker | None = None
         self._tracker: Tracker | None = None
         self._judge: Judge | None = None
-        self._judging: Writer | None = None
+        self._drift_worker: Worker | None = None
         self._flags: deque[Flag] = deque()
         self._map_time = Throttle(options.max_overhead / 2, grace=0.0, name="map_share")
         self._next_map = 0.0
@@ -221,16 +221,16 @@ class Watcher:
         if self.run.last_step > 0:
             stored = self.registry.snapshots(run=self.run)
             self._divergence = DivergenceCheck(one.layer for one in stored if not one.diverged)
-        self._writer = Writer(self.registry, self.run.id)
+        self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)
         self._judge = Judge(self.run, options.false_alarms, options.group)
-        self._judging = Writer(self.registry, self.run.id)
-        self._judging.call(self._judge.fit)
+        self._drift_worker = Worker(self.registry)
+        self._drift_worker.call(self._judge.fit)
         if options.draw_map:
             self._tracker = Tracker(self.run, options.map_settings)
-            self._mapper = Writer(self.registry, self.run.id)
-            self._mapper.call(self._tracker.fit)
+            self._map_worker = Worker(self.registry)
+            self._map_worker.call(self._tracker.fit)
         return self.run
 
     def capture(self) -> Capture:
@@ -267,9 +267,9 @@ class Watcher:
         self, capture: Capture, step: int, epoch: int, *, log_step: int | None = None
     ) -> list[Flag]:
         """Hand over a capture that was made elsewhere; see `snapshot`."""
-        writer = self._running()
+        recorder = self._running()
         self.add_notes(capture.notes)
-        writer.snapshots(
+        recorder.snapshots(
             [
                 NewSnapshot(
                     layer=layer.layer,
@@ -285,9 +285,7 @@ class Watcher:
         flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
         self.add_notes(notes)
         for flag in flags:
-            writer.flag(
-                kind=flag.kind, step=step, epoch=epoch, layer=flag.layer, message=flag.message
-            )
+            recorder.flag(flag)
         at = step if log_step is None else log_step
         self._assess(step, at)
         self._follow(step, at)
@@ -297,10 +295,10 @@ class Watcher:
         """Store what a person should know of the watching with the run; each note once."""
         if not notes:
             return
-        if self._writer is None:
+        if self._recorder is None:
             self._notes += [note for note in notes if note not in self._notes]
-        elif self._writer.error is None:
-            self._writer.notes(notes)
+        elif self._recorder.error is None:
+            self._recorder.notes(notes)
 
     @property
     def run_id(self) -> str:
@@ -316,8 +314,8 @@ class Watcher:
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first."""
-        self._report_failure(self._mapper, "the map cannot be drawn any more")
-        self._report_failure(self._judging, "drift is not watched for any more")
+        self._report_failure(self._map_worker, "the map cannot be drawn any more")
+        self._report_failure(self._drift_worker, "drift is not watched for any more")
         if self._judge is not None and self._judge.silent is not None:
             self.report(self._judge.silent)
         ready = []
@@ -336,7 +334,7 @@ class Watcher:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
         stored = self._running().flush(timeout)
         self._place()
-        threads = (self._judging, self._mapper)
+        threads = (self._drift_worker, self._map_worker)
         return stored and all(one.flush(timeout) for one in threads if one is not None)
 
     def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
@@ -351,29 +349,33 @@ class Watcher:
         Raises:
             RegistryError: Something could not be stored.
         """
-        writer = self._running(check=False)
+        recorder = self._running(check=False)
         self._place()
-        writer.finish(status)
+        recorder.finish(status)
         reasons: list[str] = []
         if self.options.auto_label and status == "finished":
-            writer.call(partial(self._label, reasons))
-        self._writer = None
-        writer.close(timeout)
+            recorder.call(partial(self._label, reasons))
+        self._recorder = None
+        recorder.close(timeout)
         for reason in reasons:
             log.warning("RepWatch: %s", reason)
-        if self._judging is not None:
-            self._judging.close(timeout)
-            self._report_failure(self._judging, "drift is not watched for any more")
-        if self._mapper is not None and not self._mapper.close(timeout) and not self._mapper.error:
+        if self._drift_worker is not None:
+            self._drift_worker.close(timeout)
+            self._report_failure(self._drift_worker, "drift is not watched for any more")
+        if (
+            self._map_worker is not None
+            and not self._map_worker.close(timeout)
+            and not self._map_worker.error
+        ):
             log.warning(
                 "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
                 timeout,
             )
-        if writer.error is not None:
+        if recorder.error is not None:
             raise RegistryError(
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
-                f"{writer.error}"
-            ) from writer.error
+                f"{recorder.error}"
+            ) from recorder.error
 
     def _label(self, reasons: list[str], registry: Registry) -> None:
         """Label the ended run by its outcome; what keeps it from that goes to `reasons`."""
@@ -387,25 +389,25 @@ class Watcher:
             reasons.append(reason)
             registry.add_notes(self.run.id, [reason])
 
-    def _running(self, *, check: bool = True) -> Writer:
-        if self._writer is None:
+    def _running(self, *, check: bool = True) -> RunRecorder:
+        if self._recorder is None:
             raise RegistryError(
                 "This Watcher has no open run: call start() first, and nothing after finish()."
             )
-        if check and self._writer.error is not None:
+        if check and self._recorder.error is not None:
             raise RegistryError(
-                f"Snapshots can no longer be stored: {self._writer.error}"
-            ) from self._writer.error
-        return self._writer
+                f"Snapshots can no longer be stored: {self._recorder.error}"
+            ) from self._recorder.error
+        return self._recorder
 
     def _assess(self, step: int, log_step: int) -> None:
         """Have this step judged, once it is committed."""
-        judge, judging, writer = self._judge, self._judging, self._writer
-        if judge is None or judging is None or writer is None:
+        judge, drift_worker, recorder = self._judge, self._drift_worker, self._recorder
+        if judge is None or drift_worker is None or recorder is None:
             return
 
         def follow(registry: Registry) -> None:
-            if not writer.flush():
+            if not recorder.flush():
                 return
             told, flag = judge.follow(registry, step)
             if told is not None and told.p_bad is not None:
@@ -413,44 +415,44 @@ class Watcher:
             if flag is not None:
                 self._flags.append(flag)
 
-        judging.call(follow)
+        drift_worker.call(follow)
 
     def _follow(self, step: int, log_step: int) -> None:
         """Have this step placed: now, or with later ones where the map took its share of time."""
-        if self._mapper is None:
+        if self._map_worker is None:
             return
         self._unplaced.append((step, log_step))
         elapsed = time.monotonic() - self._began
         due = elapsed >= self._next_map and self._map_time.allows(elapsed)
-        if due and self._mapper.flush(0):
+        if due and self._map_worker.flush(0):
             self._next_map = elapsed + _MAP_REST
             self._place()
 
     def _place(self) -> None:
         """Place what waits, once it is committed."""
-        tracker, mapper, writer = self._tracker, self._mapper, self._writer
-        judging = self._judging
+        tracker, map_worker, recorder = self._tracker, self._map_worker, self._recorder
+        drift_worker = self._drift_worker
         waiting, self._unplaced = self._unplaced, []
-        if not waiting or tracker is None or mapper is None or writer is None:
+        if not waiting or tracker is None or map_worker is None or recorder is None:
             return
 
         def follow(registry: Registry) -> None:
-            if not writer.flush():
+            if not recorder.flush():
                 return
-            if judging is not None:
+            if drift_worker is not None:
                 # The flag of a step is on the map of that step.
-                judging.flush()
+                drift_worker.flush()
             began = time.perf_counter()
             sightings = tracker.follow(registry, [step for step, _ in waiting])
             for (step, log_step), sighting in zip(waiting, sightings, strict=True):
                 self._updates.append(Update(step, log_step, sighting.scene, sighting.scalars))
             self._map_time.spent += time.perf_counter() - began
 
-        mapper.call(follow)
+        map_worker.call(follow)
 
-    def _report_failure(self, thread: Writer | None, what: str) -> None:
-        if thread is not None and thread.error is not None:
-            error = thread.error
+    def _report_failure(self, worker: Worker | None, what: str) -> None:
+        if worker is not None and worker.error is not None:
+            error = worker.error
             self.report(f"{what} ({type(error).__name__}: {error}). Snapshots are still stored.")
 
     def report(self, message: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
 import repwatch
-from repwatch.registry import NewSnapshot
+from repwatch.registry import Flag, NewSnapshot, Run
 
 POINTS = 6
 PAIRS = POINTS * (POINTS - 1) // 2
@@ -39,6 +40,12 @@ def rdm_of(seed: int) -> np.ndarray:
 def snapshot_of(layer: str = "fc", step: int = 0, depth: int = 1, **changes: object) -> NewSnapshot:
     fields = {"layer": layer, "step": step, "epoch": 0, "depth": depth, "rdm": rdm_of(step)}
     return NewSnapshot(**{**fields, "scalars": {"norm": 1.5}, **changes})
+
+
+def flag_of(run: Run, **changes: object) -> Flag:
+    fields = {"id": None, "run_id": run.id, "kind": "drift", "step": 3, "epoch": 0, "layer": None}
+    reasons = {"message": "m", "cause": None, "probability": None, "evidence": {}}
+    return Flag(**{**fields, **reasons, "raised_at": datetime.now(timezone.utc), **changes})
 
 
 def run_script(script: str, *arguments: object, **options: object) -> subprocess.CompletedProcess:

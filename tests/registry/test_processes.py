@@ -99,14 +99,14 @@ def test_of_runs_with_one_name_started_at_once_one_wins(location):
 
 STREAM = """
 import sys
-from repwatch.registry import Registry, Writer
+from repwatch.registry import Registry, RunRecorder
 from tests.registry.helpers import LightProbe, snapshot_of
 registry = Registry(sys.argv[1])
 run = registry.start_run("doomed", probe=LightProbe())
-writer = Writer(registry, run.id)
+recorder = RunRecorder(registry, run.id)
 for step in range(10**6):
-    writer.snapshots([snapshot_of(layer, step) for layer in "abc"])
-    if step % 3 == 0 and writer.flush():
+    recorder.snapshots([snapshot_of(layer, step) for layer in "abc"])
+    if step % 3 == 0 and recorder.flush():
         print(step, flush=True)
 """
 

@@ -1,13 +1,12 @@
-"""Writer: one thread that records while the training goes on.
+"""Worker: a thread of its own that does tasks with a registry while the training goes on.
 
-    writer = Writer(registry, run.id)
-    writer.snapshots([NewSnapshot(...), ...])      # returns at once
-    writer.finish("finished")
-    writer.close()
+    worker = Worker(registry)
+    worker.call(lambda registry: registry.save_space(key, content))      # returns at once
+    worker.close()
 
-Tasks are done in the order they were given. Encoding and sketching happen here, not in the
-training. A full queue holds the training back rather than losing a snapshot. A failure never
-raises into the training: the first is kept in `error`, and what follows it is let go.
+Tasks are done in the order they were given. A full queue holds the training back rather than
+losing a task. A failure never raises into the training: the first is stored in `error`, and the
+tasks after it are dropped.
 """
 
 from __future__ import annotations
@@ -18,14 +17,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry.store import Registry
-
-if TYPE_CHECKING:
-    from repwatch.registry.records import EndStatus, NewSnapshot
 
 Task = Callable[[Registry], object]
 
@@ -52,31 +48,33 @@ class _Queue:
         return self.thread is not None and self.thread.is_alive()
 
 
-class Writer:
-    """Records one run on a thread of its own, with a connection of its own.
+class Worker:
+    """Does tasks on a thread of its own, with a connection to the registry of its own.
 
-    `capacity` bounds the waiting tasks; a sign of life is written every `heartbeat` seconds until
-    the run is finished. When the process ends, also by an exception, what waits is still written.
-    A Writer can be copied and pickled (the copy starts empty) and used after a fork.
+    Args:
+        registry: The registry; copied, so that the thread shares no connection.
+        capacity: The largest number of waiting tasks.
+        idle_seconds: After so many seconds without a task, `idle` is called.
+
+    When the process ends, also by an exception, waiting tasks are still done. A Worker can be
+    copied and pickled (the copy starts empty) and used after a fork.
     """
 
     def __init__(
-        self, registry: Registry, run_id: str, *, capacity: int = 64, heartbeat: float = 30.0
+        self, registry: Registry, *, capacity: int = 64, idle_seconds: float = 30.0
     ) -> None:
         if capacity < 1:
             raise ConfigurationError(f"capacity must be at least 1, got {capacity}.")
-        if not heartbeat > 0:
-            raise ConfigurationError(f"heartbeat must be above 0 seconds, got {heartbeat}.")
+        if not idle_seconds > 0:
+            raise ConfigurationError(f"idle_seconds must be above 0 seconds, got {idle_seconds}.")
         # Imported here and not on the thread: a fork while a module is half imported (a DataLoader
         # starts its workers) would leave it broken in the child.
         import repwatch.registry.blobs  # noqa: F401
 
-        self.run_id = run_id
         self.error: BaseException | None = None
         self._registry = copy.deepcopy(registry)
         self._capacity = capacity
-        self._heartbeat = heartbeat
-        self._finished = False
+        self._idle_seconds = idle_seconds
         self._ending = False
         self._queue = _Queue()
         with self._queue.changed:
@@ -91,36 +89,11 @@ class Writer:
         self.__dict__.update(state)
         self._queue = _Queue()
 
-    def snapshots(self, new: Sequence[NewSnapshot]) -> None:
-        """Record snapshots in one transaction. Their arrays must not change afterwards."""
-        new = list(new)
-        self.call(lambda registry: registry.add_snapshots(self.run_id, new))
-
-    def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Record the metrics of a step."""
-        values = dict(values)
-        self.call(lambda registry: registry.add_metrics(self.run_id, step, epoch, values))
-
-    def flag(self, **flag: Any) -> None:
-        """Record a flag; the arguments are those of `Registry.add_flag`."""
-        self.call(lambda registry: registry.add_flag(self.run_id, **flag))
-
-    def notes(self, notes: Sequence[str]) -> None:
-        """Record what a person should know of how the run is watched."""
-        notes = list(notes)
-        self.call(lambda registry: registry.add_notes(self.run_id, notes))
-
-    def finish(self, status: EndStatus) -> None:
-        """Record how the run ended."""
-
-        def finish(registry: Registry) -> None:
-            registry.finish_run(self.run_id, status)
-            self._finished = True
-
-        self.call(finish)
+    def idle(self, registry: Registry) -> None:
+        """What to do on the thread after `idle_seconds` without a task: nothing."""
 
     def call(self, task: Task) -> None:
-        """Do anything else with the registry on the writer's thread, in its turn."""
+        """Do a task on the thread, in its turn."""
         queue = self._own_queue()
         with queue.changed:
             self._ensure_thread(queue)
@@ -155,7 +128,7 @@ class Writer:
     def close(self, timeout: float | None = CLOSE_SECONDS) -> bool:
         """Flush, end the thread and close its connection; gives what `flush` gave.
 
-        A later task opens the writer again.
+        A later task starts the thread again.
         """
         queue = self._own_queue()
         flushed = self.flush(timeout)
@@ -187,7 +160,7 @@ class Writer:
         # A daemon, so that a stuck disk cannot keep the process alive for ever; the exit hook
         # sees to it that nothing is lost.
         thread = threading.Thread(
-            target=self._work, args=(queue,), name="repwatch-writer", daemon=True
+            target=self._work, args=(queue,), name="repwatch-worker", daemon=True
         )
         try:
             thread.start()
@@ -211,8 +184,8 @@ class Writer:
         self._registry.close()
 
     def _next(self, queue: _Queue) -> Task | None:
-        """The next task, a sign of life when none came for a while, None at the end."""
-        deadline = time.monotonic() + self._heartbeat
+        """The next task, `idle` where none came for a while, None at the end."""
+        deadline = time.monotonic() + self._idle_seconds
         with queue.changed:
             while not queue.tasks:
                 if queue.closing:
@@ -221,7 +194,7 @@ class Writer:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     queue.given += 1
-                    return self._beat
+                    return self.idle
                 queue.changed.wait(left)
             queue.changed.notify_all()
             return queue.tasks.popleft()
@@ -240,7 +213,3 @@ class Writer:
                 queue.tasks.clear()
                 queue.done = queue.given
             queue.changed.notify_all()
-
-    def _beat(self, registry: Registry) -> None:
-        if not self._finished and self.error is None:
-            registry.heartbeat(self.run_id)
