@@ -115,7 +115,7 @@ def read_items(
         except ProbeError:
             raise
         except Exception as error:
-            _log.debug("the probe set is read in this process: %s", first_line(error))
+            _log.info("RepWatch reads its probe set in this process: %s", first_line(error))
     with preserved([dataset]), preserved_rng(), quiet():
         seeds = ItemSeeds(dataset)
         for index in indices[done:]:

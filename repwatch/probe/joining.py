@@ -12,6 +12,7 @@ from repwatch.probe.gather import gather
 from repwatch.probe.trees import (
     PLAIN,
     Tree,
+    alike,
     is_divisible,
     is_per_point,
     map_tensors,
@@ -62,7 +63,7 @@ class BatchJoiner:
             )
         rows = self._fitting(inputs, size)
         copied = take(map_tensors(inputs, _copy), 0, rows, size)
-        if self._batches and not _fits(self._batches[0][1], copied):
+        if self._batches and not _fits(self._batches[0][1], copied, (self._batches[0][0], rows)):
             self._skipped += 1
             return False
         self._held += nbytes(copied)
@@ -92,13 +93,28 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
         return torch.empty_like(tensor, device="cpu").copy_(tensor)
 
 
-def _fits(first: Tree, other: Tree) -> bool:
-    a, b = dict(tensors(first)), dict(tensors(other))
-    if a.keys() != b.keys() or any(a[k].dtype != b[k].dtype for k in a):
-        return False
-    same = all(a[k].shape[1:] == b[k].shape[1:] for k in a)
-    padded = _has_mask(first) and all(a[k].shape[2:] == b[k].shape[2:] for k in a)
-    return same or padded
+def _fits(first: Tree, other: Tree, sizes: tuple[int, int], padded: bool = False) -> bool:
+    """Whether two batches can be joined: equal keys, dtypes and row shapes, lists of one kind.
+
+    padded: whether rows may differ in their first dimension, since a mask tells what is in them.
+    """
+    padded = padded or _has_mask(first)
+    if isinstance(first, torch.Tensor):
+        if not isinstance(other, torch.Tensor) or first.dtype != other.dtype:
+            return False
+        start = 2 if padded else 1
+        return first.dim() == other.dim() and first.shape[start:] == other.shape[start:]
+    if isinstance(first, Mapping):
+        return first.keys() == other.keys() and all(
+            _fits(first[key], other[key], sizes, padded) for key in first
+        )
+    if isinstance(first, (tuple, list)):
+        if is_per_point(first, sizes[0]):
+            return is_per_point(other, sizes[1]) and alike([first[0], other[0]])
+        if not isinstance(other, (tuple, list)) or len(first) != len(other):
+            return False
+        return all(_fits(a, b, sizes, padded) for a, b in zip(first, other, strict=True))
+    return True
 
 
 def _has_mask(tree: Tree) -> bool:

@@ -140,10 +140,10 @@ def is_per_point(value: Any, n: int) -> bool:
         or not n
     ):
         return False
-    if all(isinstance(element, PLAIN) for element in value):
-        return isinstance(value, list)
-    if not _alike(value):
+    if not alike(value):
         return False
+    if isinstance(value[0], PLAIN):
+        return isinstance(value, list)
     found = [tensor for element in value for _, tensor in tensors(element)]
     if any(tensor.dim() == 0 or len(tensor) != n for tensor in found):
         return True
@@ -151,9 +151,11 @@ def is_per_point(value: Any, n: int) -> bool:
     return bool(found) and all(tensor.dim() > 2 for tensor in found)
 
 
-def _alike(values: Sequence[Any]) -> bool:
+def alike(values: Sequence[Any]) -> bool:
     """Whether the elements of a sequence are of one kind, as the points of a batch are."""
     first = values[0]
+    if isinstance(first, PLAIN):
+        return all(isinstance(value, PLAIN) for value in values)
     if isinstance(first, torch.Tensor):
         kind = (first.dtype, first.dim())
         return all(isinstance(v, torch.Tensor) and (v.dtype, v.dim()) == kind for v in values)

@@ -125,7 +125,7 @@ class _WorkerStart:
     def __call__(self, worker: int) -> None:
         warnings.simplefilter("ignore")
         info: Any = get_worker_info()
-        vars(info)["dataset"] = info.dataset.dataset
+        object.__setattr__(info, "dataset", info.dataset.dataset)  # it takes no assignment
         if self._forked:
             _separate_descriptors()
         if self._worker_init is not None:
