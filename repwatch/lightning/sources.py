@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from repwatch.errors import ProbeError
 from repwatch.probe import ProbeSet
+from repwatch.probe.limits import SECONDS
 
 __all__ = ["probe_from_trainer"]
 
 
-def probe_from_trainer(trainer: Any, points: int) -> tuple[ProbeSet | None, str]:
+def probe_from_trainer(
+    trainer: Any,
+    points: int,
+    *,
+    seconds: float | None = SECONDS,
+    places: Sequence[int] | None = None,
+) -> tuple[ProbeSet | None, str]:
     """Fixed points of the validation set, else of the training set.
 
-    The loaders are never iterated: their datasets are indexed and batched by their own
-    `collate_fn`, in this process.
+    The loaders are never iterated: items of their datasets are read in worker processes of our own
+    and batched by their own `collate_fn`. There are as many workers as the Trainer's loaders have
+    at most: what a data set opens in this process would be open in all that are forked later.
+
+    Args:
+        trainer: A Lightning Trainer whose loaders are set up.
+        points: How many; fewer where they take too much memory or time.
+        seconds: The time for reading; None is no limit.
+        places: The indices to read in place of evenly spaced ones: those of an earlier probe set.
 
     Returns:
         The probe set, or None when no dataset can be indexed (streams), and one sentence that says
@@ -24,12 +38,14 @@ def probe_from_trainer(trainer: Any, points: int) -> tuple[ProbeSet | None, str]
     Raises:
         ProbeError: The validation set is there, and empty.
     """
+    stages = (
+        ("validation", list(_flat(trainer.val_dataloaders))),
+        ("training", list(_flat(trainer.train_dataloader))),
+    )
+    workers = max((_workers(loader) for _, loaders in stages for loader in loaders), default=0)
     reasons = []
-    for stage, loaders in (
-        ("validation", trainer.val_dataloaders),
-        ("training", trainer.train_dataloader),
-    ):
-        for loader in _flat(loaders):
+    for stage, loaders in stages:
+        for loader in loaders:
             dataset = getattr(loader, "dataset", None)
             if _length(dataset) == 0:
                 raise ProbeError(
@@ -38,7 +54,14 @@ def probe_from_trainer(trainer: Any, points: int) -> tuple[ProbeSet | None, str]
                     f"{stage} set."
                 )
             try:
-                probe = ProbeSet.from_loader(loader, points)
+                probe = ProbeSet.from_loader(
+                    loader,
+                    points,
+                    num_workers=workers,
+                    seconds=seconds,
+                    places=places,
+                    progress=bool(getattr(trainer, "is_global_zero", True)),
+                )
             except ProbeError as error:
                 reasons.append(f"{stage} set: {error}")
                 continue
@@ -47,6 +70,11 @@ def probe_from_trainer(trainer: Any, points: int) -> tuple[ProbeSet | None, str]
                 where += " (there is no validation set that can be indexed)"
             return probe, where
     return None, "; ".join(reasons) or "the Trainer has no data loaders"
+
+
+def _workers(loader: Any) -> int:
+    workers = getattr(loader, "num_workers", 0)
+    return workers if isinstance(workers, int) else 0
 
 
 def _flat(loaders: Any) -> Iterator[Any]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import IterableDataset, default_collate
 
 from repwatch.errors import ProbeError
-from repwatch.probe.rng import preserved_rng
-from repwatch.probe.trees import PLAIN, Tree, batch_size, is_column, main_tensor, target, tensors
+from repwatch.probe.limits import MIN_POINTS
+from repwatch.probe.trees import (
+    PLAIN,
+    Tree,
+    batch_size,
+    find_target,
+    is_column,
+    is_dense,
+    is_divisible,
+    is_per_point,
+    main_tensor,
+    tensors,
+)
 
 MAX_IMAGE_SIDE = 256
 TEXT_KEYS = ("text", "texts", "sentence", "sentences", "caption", "prompt", "question")
@@ -21,80 +31,54 @@ TEXT_KEYS = ("text", "texts", "sentence", "sentences", "caption", "prompt", "que
 
 @dataclass
 class Gathered:
-    """The arguments of a ProbeSet, as a batch gives them."""
+    """The arguments of a ProbeSet, as a batch of `size` points gives them."""
 
     inputs: Tree
+    size: int
     points: int | None = None
     columns: dict[str, list[Any]] = field(default_factory=dict)
     texts: list[str] | None = None
     images: NDArray[np.uint8] | None = None
     notes: tuple[str, ...] = ()
+    places: tuple[int, ...] | None = None
 
 
-def spread_indices(length: int, n: int) -> list[int]:
-    """Up to n indices below `length`, evenly spaced, the first and the last among them."""
-    return [int(i) for i in np.linspace(0, length - 1, min(n, length)).round()]
+def first_line(error: BaseException) -> str:
+    """An error's type and first line: some go on with pages of tables."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def read_items(
-    dataset: Any, n: int, collate_fn: Callable[[list[Any]], Any] | None
-) -> tuple[Tree, list[int]]:
-    """A batch of evenly spaced items and their indices; no generator is left advanced."""
-    length = check_length(dataset)
-    indices = spread_indices(length, n)
-    try:
-        with preserved_rng():
-            items = [dataset[i] for i in indices]
-            return (collate_fn or default_collate)(items), indices
-    except Exception as error:
-        raise ProbeError(
-            f"Expected to read {len(indices)} items of {type(dataset).__name__} and collate them "
-            f"into one batch, but it failed with {type(error).__name__}: {error}. "
-            "Give a collate_fn that works on these items, or a ProbeSet of tensors."
-        ) from error
-
-
-def check_length(dataset: Any) -> int:
-    """The number of items of an indexable data set. Raises ProbeError if it is none."""
-    kind = type(dataset).__name__
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
-        raise ProbeError(
-            f"Expected a data set with indices, but got {kind}, which can only be iterated. "
-            "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
-        )
-    try:
-        length = len(dataset)
-    except (TypeError, NotImplementedError) as error:
-        raise ProbeError(
-            f"Expected a data set with a length, but {kind} has none. "
-            "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
-        ) from error
-    if length < 3:
-        raise ProbeError(
-            f"Expected a data set of at least 3 items, but {kind} has {length}. "
-            "Distances between fewer points tell nothing: give a larger validation set, or a probe."
-        )
-    return length
+def check_dense(tensor: torch.Tensor, path: str) -> None:
+    """Raise ProbeError for sparse, nested and quantized tensors."""
+    if is_dense(tensor):
+        return
+    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    raise ProbeError(
+        f"Expected dense tensors, but {path} is {'quantized' if tensor.is_quantized else kind}. "
+        "Give RepWatch(probe=...) a ProbeSet of dense (padded) tensors, and a forward function "
+        "(model, inputs) if the model needs another kind."
+    )
 
 
 def gather(batch: Tree, n: int | None = None, dataset: Any = None) -> Gathered:
     """What a probe set of this batch holds: inputs, target, texts, images, class names.
 
-    n: the number of items the batch was made of; by default the tensors tell it.
+    n: the number of items that the batch was made of; by default it is read from the tensors. Where
+    all tensors agree on a smaller number, the collate function left items out, and that is it.
     """
-    dropped: list[str] = []
-    inputs = _sift(batch, "batch", dropped)
-    size = batch_size(inputs) if n is None else n
-    if size is None:
-        raise ProbeError(
-            f"Expected a batch with tensors, but {type(batch).__name__} has none that can be "
-            "stored. Give RepWatch a ProbeSet of tensors and a forward function for the model."
-        )
-    leading = {len(tensor) for _, tensor in tensors(inputs) if tensor.dim()}
-    gathered = Gathered(inputs, points=None if leading == {size} else size)
+    dropped: list[Dropped] = []
+    inputs = sift(batch, dropped)
+    size = _count_points(inputs, n)
+    if size is None or _lacks_inputs(inputs, dropped):
+        raise ProbeError(_odd_batch(batch, dropped))
+    leads = all(len(tensor) == size for _, tensor in tensors(inputs) if tensor.dim())
+    gathered = Gathered(inputs, size, points=None if leads else size)
     if dropped:
-        gathered.notes = (f"not kept in the probe set: {', '.join(dropped)}",)
-    labels = target(inputs, size)
+        gathered.notes = (f"not kept in the probe set: {_names(dropped)}",)
+    labels, note = find_target(inputs, size)
+    if note is not None:
+        gathered.notes += (note,)
     if labels is not None:
         gathered.columns["label"] = plain_values(labels)
         names = _class_names(dataset, gathered.columns["label"])
@@ -102,9 +86,23 @@ def gather(batch: Tree, n: int | None = None, dataset: Any = None) -> Gathered:
             gathered.columns["class"] = names
     gathered.texts = _texts(inputs, size, gathered.columns)
     image = main_tensor(inputs)
-    if image is not None and len(image) == size:
+    if image is not None and image.dim() and len(image) == size:
         gathered.images = to_images(image)
     return gathered
+
+
+def _count_points(inputs: Tree, n: int | None) -> int | None:
+    found = batch_size(inputs)
+    if n is None or found is None:
+        return found
+    if is_divisible(inputs, n):
+        return n
+    if isinstance(inputs, (tuple, list)) and is_per_point(inputs, len(inputs)):
+        found = len(inputs)
+    # Sequences with time first have as many columns as there were items.
+    time_first = all(tensor.dim() > 1 and tensor.shape[1] == n for _, tensor in tensors(inputs))
+    fewer = MIN_POINTS <= found < n and is_divisible(inputs, found)
+    return found if fewer and not time_first else n
 
 
 def plain_values(values: torch.Tensor | Sequence[Any]) -> list[Any]:
@@ -112,24 +110,89 @@ def plain_values(values: torch.Tensor | Sequence[Any]) -> list[Any]:
     return values.tolist() if isinstance(values, torch.Tensor) else list(values)
 
 
-def _sift(tree: Tree, path: str, dropped: list[str]) -> Tree:
-    """Tensors and plain values; arrays become tensors, other objects None and are named."""
-    if isinstance(tree, (torch.Tensor, *PLAIN)):
+@dataclass(frozen=True)
+class Dropped:
+    """An object of a batch that a probe set cannot store, and whether tensors are in it."""
+
+    path: str
+    kind: str
+    has_tensors: bool
+
+
+def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") -> Tree:
+    """Tensors and plain values; arrays become tensors, other objects None and `dropped`.
+
+    Raises ProbeError for tensors that are not dense.
+    """
+    dropped = [] if dropped is None else dropped
+    if isinstance(tree, torch.Tensor):
+        check_dense(tree, path)
+        return tree
+    if isinstance(tree, PLAIN):
         return tree
     if isinstance(tree, np.ndarray):
-        return torch.from_numpy(tree) if tree.dtype.kind in "biufc" else tree.tolist()
+        numbers = tree.dtype.kind in "biufc"
+        return torch.from_numpy(tree) if numbers else sift(tree.tolist(), dropped, path)
     if isinstance(tree, np.generic):
-        return tree.item()
+        return sift(tree.item(), dropped, path)
     if isinstance(tree, Mapping):
-        return {str(key): _sift(value, f"{path}[{key!r}]", dropped) for key, value in tree.items()}
+        return {str(key): sift(value, dropped, f"{path}[{key!r}]") for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        values = [_sift(value, f"{path}[{i}]", dropped) for i, value in enumerate(tree)]
+        values = [sift(value, dropped, f"{path}[{i}]") for i, value in enumerate(tree)]
         if hasattr(tree, "_fields"):
             return type(tree)(*values)
         strings = all(isinstance(value, str) for value in values)
         return tuple(values) if isinstance(tree, tuple) and not strings else values
-    dropped.append(f"{path} ({type(tree).__name__})")
+    dropped.append(Dropped(path, type(tree).__name__, _has_tensors(tree)))
     return None
+
+
+def _has_tensors(found: Any, depth: int = 4) -> bool:
+    if isinstance(found, torch.Tensor):
+        return True
+    if depth == 0 or isinstance(found, (*PLAIN, type)):
+        return False
+    # What can be moved to a device holds tensors, wherever it hides them.
+    if callable(getattr(type(found), "to", None)):
+        return True
+    inside = list(found.values()) if isinstance(found, Mapping) else []
+    inside += list(found) if isinstance(found, (tuple, list)) else []
+    inside += list(getattr(found, "__dict__", {}).values())
+    return any(_has_tensors(value, depth - 1) for value in inside[:100])
+
+
+def _lacks_inputs(inputs: Tree, dropped: Sequence[Dropped]) -> bool:
+    """Whether an object that was dropped is one that the model runs on."""
+    if not dropped:
+        return False
+    if isinstance(inputs, Mapping):
+        return main_tensor(inputs) is None
+    if not isinstance(inputs, (tuple, list)):
+        return True
+    for position, part in enumerate(inputs):
+        inside = [one for one in dropped if one.path.startswith(f"batch[{position}]")]
+        if not inside or next(tensors(part), None) is not None:
+            continue
+        # What stands last beside other tensors is not what the model runs on, but a target.
+        if position == 0 or (position < len(inputs) - 1 and any(one.has_tensors for one in inside)):
+            return True
+    return False
+
+
+def _names(dropped: Sequence[Dropped]) -> str:
+    some = ", ".join(f"{one.path} ({one.kind})" for one in dropped[:3])
+    return some + (f" and {len(dropped) - 3} more" if len(dropped) > 3 else "")
+
+
+def _odd_batch(batch: Any, dropped: Sequence[Dropped]) -> str:
+    came = f"{type(batch).__name__} has none"
+    if dropped:
+        came = f"got {_names(dropped)}, none that can be stored"
+    return (
+        f"Expected a batch of tensors in mappings, tuples or lists, but {came}. Give RepWatch("
+        "probe=..., forward=...) a ProbeSet of the tensors in it, and a function (model, inputs) "
+        "that makes of them what the model takes."
+    )
 
 
 def _texts(inputs: Tree, n: int, columns: dict[str, list[Any]]) -> list[str] | None:
@@ -152,7 +215,10 @@ def _strings(value: Any, n: int) -> list[str] | None:
 def _class_names(dataset: Any, labels: list[Any]) -> list[str] | None:
     seen = 0
     while dataset is not None and seen < 10:
-        names = getattr(dataset, "classes", None) or getattr(dataset, "class_names", None)
+        names = getattr(dataset, "classes", None)
+        names = getattr(dataset, "class_names", None) if names is None else names
+        if isinstance(names, np.ndarray):
+            names = names.tolist()
         if isinstance(names, Mapping):
             names = [names.get(i) for i in range(max(len(names), 1))]
         if isinstance(names, (list, tuple)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,17 +11,19 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from repwatch.errors import ProbeError
-from repwatch.probe.gather import Gathered, gather, plain_values, read_items, to_images
-from repwatch.probe.storage import pack, to_array, unpack
-from repwatch.probe.trees import (
-    PLAIN,
-    Tree,
-    is_column,
-    main_tensor,
-    take,
-    tensors,
-    without_target,
+from repwatch.probe import limits
+from repwatch.probe.content import (
+    check_column,
+    check_images,
+    copy_inputs,
+    count_points,
+    hash_inputs,
 )
+from repwatch.probe.gather import Gathered, gather, plain_values, to_images
+from repwatch.probe.items import ReadOptions
+from repwatch.probe.reading import read_batches, read_dataset
+from repwatch.probe.storage import pack, unpack
+from repwatch.probe.trees import Tree, is_divisible, main_tensor, nbytes, select, take
 
 Column = Sequence[str | int | float | bool | None]
 
@@ -30,12 +31,14 @@ Column = Sequence[str | int | float | bool | None]
 class ProbeSet:
     """n probe points, fixed once and never changed.
 
-    inputs: a tree (tensor, dict, tuple, list) of tensors with n rows each; plain values in it are
-        handed to the model as they are. Copied, detached, kept on the CPU.
+    inputs: a tree (tensor, dict, tuple, list) of tensors with n rows each, or of lists with one
+        element for each point (images of various sizes); plain values in it are handed to the model
+        as they are. Copied and detached, on the CPU.
     columns: name -> n values; "label" is the target's name. texts, links: n strings each.
     images: uint8, (n, h, w) or (n, h, w, 3).
-    points: n, where it is not the leading dimension of every tensor (a batch of graphs). Such a
-        probe set is always run as one batch.
+    points: n, where it is not the leading dimension of every tensor. Inputs that cannot be cut
+        into n points (a batch of graphs) are always run as one batch.
+    places: the indices of the data set that the points were read from, for reading them again.
     augmented: the inputs went through random augmentation.
 
     Raises ProbeError for less than 3 points, unequal lengths and values that cannot be kept.
@@ -52,25 +55,29 @@ class ProbeSet:
         name: str | None = None,
         augmented: bool = False,
         points: int | None = None,
+        places: Sequence[int] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self._inputs = _keep(inputs, "inputs")
-        self._whole = points is not None
-        self._points = _count(self._inputs) if points is None else points
-        if self._points < 3:
+        self._inputs = copy_inputs(inputs, "inputs")
+        self._counted = points is None
+        self._points = count_points(self._inputs) if points is None else points
+        if self._points < limits.MIN_POINTS:
             raise ProbeError(
-                f"Expected at least 3 probe points, but got {self._points}. "
+                f"Expected at least {limits.MIN_POINTS} probe points, but got {self._points}. "
                 "Distances between fewer points tell nothing: give more."
             )
         n = self._points
-        self._columns = {str(k): _column(f"column {k!r}", v, n) for k, v in (columns or {}).items()}
-        self._texts = None if texts is None else [str(v) for v in _column("texts", texts, n)]
-        self._links = None if links is None else [str(v) for v in _column("links", links, n)]
-        self._images = None if images is None else _images(images, n)
+        self._divisible = self._counted or is_divisible(self._inputs, n)
+        named = (columns or {}).items()
+        self._columns = {str(key): check_column(f"column {key!r}", v, n) for key, v in named}
+        self._texts = None if texts is None else [str(v) for v in check_column("texts", texts, n)]
+        self._links = None if links is None else [str(v) for v in check_column("links", links, n)]
+        self._images = None if images is None else check_images(images, n)
+        self._places = None if places is None else tuple(int(place) for place in places)
         self.name = name
         self.augmented = augmented
         self.notes = tuple(notes)
-        self._fingerprint = _fingerprint(self._inputs, n)
+        self._fingerprint = hash_inputs(self._inputs, n)
         self._frozen = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -124,14 +131,18 @@ class ProbeSet:
         return self
 
     def __reduce__(self) -> tuple[Callable[[bytes], ProbeSet], tuple[bytes]]:
-        return ProbeSet.from_bytes, (self.to_bytes(),)
+        return ProbeSet.from_bytes, (pack(self._inputs, self._images, self._header()),)
 
     def describe(self) -> str:
         """One line for a person: how many points, of which shape, with what beside them."""
         x = main_tensor(self._inputs)
         parts = [f"{self._points} points"]
         if x is not None:
-            parts[0] += f" of shape {tuple(x.shape[1:])}, {str(x.dtype).removeprefix('torch.')}"
+            rows = x.dim() > 0 and len(x) == self._points
+            shape = (
+                f" of shape {tuple(x.shape[1:])}" if rows else f", a tensor {tuple(x.shape)} first"
+            )
+            parts[0] += f"{shape}, {str(x.dtype).removeprefix('torch.')}"
         seen = list(self._columns)
         seen += [k for k in ("texts", "links", "images") if getattr(self, k) is not None]
         if seen:
@@ -150,7 +161,7 @@ class ProbeSet:
         """Fresh copies of the inputs, up to `size` points each, in order."""
         if size < 1:
             raise ProbeError(f"Expected a batch size of at least 1, but got {size}.")
-        step = self._points if self._whole else size
+        step = size if self._divisible else self._points
         for start in range(0, self._points, step):
             stop = min(start + step, self._points)
             yield take(self._inputs, start, stop, self._points)
@@ -158,28 +169,86 @@ class ProbeSet:
     @property
     def divisible(self) -> bool:
         """Whether the points can be run in several batches."""
-        return not self._whole
+        return self._divisible
+
+    @property
+    def places(self) -> tuple[int, ...] | None:
+        """The indices that `from_dataset(dataset, places=...)` makes this probe set of, or None.
+
+        One for each point, in order, where there is an "index" column.
+        """
+        return self._places
+
+    @property
+    def is_stored_whole(self) -> bool:
+        """Whether `to_bytes` holds the inputs: up to 64 MiB are stored."""
+        return nbytes(self._inputs) <= limits.MAX_STORED_BYTES
+
+    def subset(self, points: Sequence[int], notes: Sequence[str] = ()) -> ProbeSet:
+        """A probe set of some of the points, in the order given, with further notes.
+
+        Raises ProbeError for points that are not there, for less than 3, and for a probe set that
+        cannot be divided.
+        """
+        n, chosen = self._points, [int(point) for point in points]
+        if not self._divisible:
+            raise ProbeError(
+                f"Expected a probe set that can be divided, but {self!r} runs as one batch. "
+                "Make another one of the items that you want."
+            )
+        if any(not 0 <= point < n for point in chosen) or len(set(chosen)) < len(chosen):
+            raise ProbeError(f"Expected different points from 0 to {n - 1}, but got {chosen}.")
+
+        def pick(values: Sequence[Any] | None) -> list[Any] | None:
+            return None if values is None else [values[point] for point in chosen]
+
+        in_order = self._places is not None and self._columns.get("index") == list(self._places)
+        return ProbeSet(
+            select(self._inputs, chosen, n),
+            columns={
+                key: [values[point] for point in chosen] for key, values in self._columns.items()
+            },
+            texts=pick(self._texts),
+            links=pick(self._links),
+            images=None if self._images is None else self._images[chosen],
+            name=self.name,
+            augmented=self.augmented,
+            points=None if self._counted else len(chosen),
+            places=pick(self._places) if in_order else None,
+            notes=[*self.notes, *notes],
+        )
 
     def to_bytes(self) -> bytes:
-        """An npz archive without pickle; `from_bytes` reads it back unchanged."""
-        header = {
-            "points": self._points if self._whole else None,
+        """An npz archive without pickle; `from_bytes` reads it back unchanged.
+
+        Inputs of more than 64 MiB are left out (`is_stored_whole`): what a person sees of each
+        point, the fingerprint and the places are stored, and `storage.read_stored` reads them.
+        """
+        return pack(self._inputs, self._images, self._header(), limits.MAX_STORED_BYTES)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "points": None if self._counted else self._points,
             "columns": self._columns,
             "texts": self._texts,
             "links": self._links,
             "name": self.name,
             "augmented": self.augmented,
             "notes": list(self.notes),
+            "places": self._places,
             "fingerprint": self._fingerprint,
         }
-        return pack(self._inputs, self._images, header)
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> ProbeSet:
-        """What `to_bytes` wrote. Raises ProbeError for anything else and for damaged bytes."""
+        """What `to_bytes` wrote.
+
+        Raises ProbeError for anything else, for damaged bytes, and where the inputs were too large
+        to be stored.
+        """
         inputs, images, header = unpack(blob)
         expected = header.pop("fingerprint", None)
-        keys = ("columns", "texts", "links", "name", "augmented", "points", "notes")
+        keys = ("columns", "texts", "links", "name", "augmented", "points", "places", "notes")
         probe = cls(inputs, images=images, **{key: header[key] for key in keys if key in header})
         if probe.fingerprint != expected:
             raise ProbeError(
@@ -216,38 +285,72 @@ class ProbeSet:
         dataset: Dataset[Any] | Any,
         n: int = 256,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        *,
+        num_workers: int = 1,
+        seconds: float | None = limits.SECONDS,
+        places: Sequence[int] | None = None,
+        progress: bool = True,
         **options: Any,
     ) -> ProbeSet:
         """Up to n evenly spaced items of an indexable data set, collated into one batch.
 
-        The generators of torch, numpy and `random` are put back afterwards. Raises ProbeError.
+        The items are read in worker processes (on Linux; elsewhere in this one), under seeds that
+        depend on their indices alone, so that the data set and all generators stay as they were and
+        random transforms give the same views each time.
+
+        Args:
+            dataset: Anything with `__getitem__` and `__len__`.
+            n: Points. Fewer where they take more than 256 MiB, or more time than `seconds`: evenly
+                spaced ones, which a note in the probe set says.
+            collate_fn: Makes a batch of a list of items; by default torch's.
+            num_workers: Processes that read.
+            seconds: The time for reading; None is no limit.
+            places: The indices to read, in place of n evenly spaced ones: those of an earlier probe
+                set, without limits. Equal fingerprints tell whether it is the same.
+            progress: Whether to show a progress bar where it takes longer than a second.
+            options: Those of ProbeSet.
+
+        Raises:
+            ProbeError: The items cannot be read, collated or stored.
         """
-        batch, indices = read_items(dataset, n, collate_fn)
-        return cls._from_gathered(gather(batch, len(indices), dataset), indices, **options)
+        how = ReadOptions(workers=num_workers, seconds=seconds, progress=progress)
+        return cls._from_gathered(read_dataset(dataset, n, collate_fn, how, places), **options)
 
     @classmethod
-    def from_loader(cls, loader: DataLoader[Any] | Any, n: int = 256, **options: Any) -> ProbeSet:
+    def from_loader(
+        cls,
+        loader: DataLoader[Any] | Any,
+        n: int = 256,
+        *,
+        num_workers: int | None = None,
+        seconds: float | None = limits.SECONDS,
+        places: Sequence[int] | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> ProbeSet:
         """Up to n evenly spaced items of the loader's data set, through its collate function.
 
-        The loader itself is never iterated, its workers and its sampler are left alone.
+        The loader itself is never iterated; its workers and its sampler are left alone. Worker
+        processes of another loader like it read the items, `num_workers` of them (None: as many as
+        the loader has). All else is as for `from_dataset`.
         """
         if not hasattr(loader, "dataset"):
             raise ProbeError(
                 f"Expected a DataLoader, but got {type(loader).__name__}, which has no dataset. "
                 "Give a ProbeSet, a Dataset or a tensor."
             )
+        how = ReadOptions.from_loader(loader, num_workers, seconds, progress)
         collate = getattr(loader, "collate_fn", None)
-        if getattr(loader, "batch_size", 1) is None and not getattr(loader, "batch_sampler", None):
-            # Without automatic batching each item of the data set is a batch already.
-            from repwatch.probe.collector import collect_batches
-
-            return collect_batches(loader.dataset, n, collate, **options)
-        return cls.from_dataset(loader.dataset, n, collate, **options)
+        # Without automatic batching each item of the data set is a batch already.
+        batched = getattr(loader, "batch_size", 1) is not None
+        batched = batched or getattr(loader, "batch_sampler", None) is not None
+        read = read_dataset if batched else read_batches
+        return cls._from_gathered(read(loader.dataset, n, collate, how, places), **options)
 
     @classmethod
     def from_batch(cls, batch: Tree, **options: Any) -> ProbeSet:
         """The points of one batch: a tensor, (x, y, ...), a mapping."""
-        return cls._from_gathered(gather(batch), None, **options)
+        return cls._from_gathered(gather(batch), **options)
 
     @classmethod
     def coerce(cls, value: Any) -> ProbeSet:
@@ -268,109 +371,13 @@ class ProbeSet:
         )
 
     @classmethod
-    def _from_gathered(
-        cls, gathered: Gathered, indices: list[int] | None, **options: Any
-    ) -> ProbeSet:
+    def _from_gathered(cls, gathered: Gathered, **options: Any) -> ProbeSet:
         columns = {**gathered.columns, **(options.pop("columns", None) or {})}
-        if indices is not None:
-            columns.setdefault("index", indices)
+        notes = [*gathered.notes, *options.pop("notes", ())]
         defaults = {
             "texts": gathered.texts,
             "images": gathered.images,
             "points": gathered.points,
-            "notes": gathered.notes,
+            "places": gathered.places,
         }
-        return cls(gathered.inputs, columns=columns, **{**defaults, **options})
-
-
-def _keep(tree: Tree, path: str) -> Tree:
-    """The tree as the probe set keeps it. Raises ProbeError for what cannot be kept."""
-    if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
-        tree = torch.from_numpy(np.ascontiguousarray(tree))
-    if isinstance(tree, torch.Tensor):
-        if tree.layout != torch.strided or tree.is_nested or tree.is_quantized:
-            raise ProbeError(
-                f"Expected dense tensors, but {path} is {tree.layout}"
-                f"{', nested' if tree.is_nested else ''}. Give a dense (padded) tensor."
-            )
-        # Inference tensors are copied into normal ones, or no model could train on them.
-        with torch.inference_mode(False), torch.no_grad():
-            return torch.empty_like(tree, device="cpu").copy_(tree).contiguous()
-    if isinstance(tree, PLAIN):
-        return tree
-    if isinstance(tree, np.generic):
-        return tree.item()
-    if isinstance(tree, Mapping):
-        return {str(key): _keep(value, f"{path}[{key!r}]") for key, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        values = [_keep(value, f"{path}[{i}]") for i, value in enumerate(tree)]
-        if hasattr(tree, "_fields"):
-            return type(tree)(*values)
-        return tuple(values) if isinstance(tree, tuple) else values
-    raise ProbeError(
-        f"Expected tensors, plain values, dicts, tuples and lists, but {path} is "
-        f"{type(tree).__name__}. Give the tensors in it."
-    )
-
-
-def _count(inputs: Tree) -> int:
-    found = list(tensors(inputs, "inputs"))
-    if not found:
-        raise ProbeError(
-            "Expected inputs with at least one tensor, but got none. Give the tensors of a batch."
-        )
-    sizes = {path: len(tensor) if tensor.dim() else None for path, tensor in found}
-    if len(set(sizes.values())) > 1 or None in sizes.values():
-        shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in found)
-        raise ProbeError(
-            f"Expected tensors with the same leading dimension, one row for each probe point, "
-            f"but got {shapes}. Give rows for the same points, or points=... for graph batches."
-        )
-    return len(found[0][1])
-
-
-def _column(what: str, values: Any, n: int) -> list[Any]:
-    plain = [v.item() if isinstance(v, (np.generic, torch.Tensor)) else v for v in values]
-    if len(plain) != n:
-        raise ProbeError(
-            f"Expected {what} to have {n} values, one for each probe point, but got {len(plain)}."
-        )
-    if not is_column(plain, n):
-        odd = next(v for v in plain if not isinstance(v, PLAIN))
-        raise ProbeError(
-            f"Expected {what} to hold strings, numbers, booleans or None, "
-            f"but got {type(odd).__name__}. Convert it."
-        )
-    return plain
-
-
-def _images(images: Any, n: int) -> NDArray[np.uint8]:
-    array = np.array(images)
-    shape_fits = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] == 3)
-    if array.dtype != np.uint8 or not shape_fits or len(array) != n:
-        raise ProbeError(
-            f"Expected images as uint8 of shape ({n}, h, w) or ({n}, h, w, 3), "
-            f"but got {array.dtype} of shape {array.shape}."
-        )
-    array.flags.writeable = False
-    return array
-
-
-def _fingerprint(inputs: Tree, n: int) -> str:
-    digest = hashlib.sha256()
-
-    def add(tree: Tree, path: str) -> None:
-        if isinstance(tree, torch.Tensor):
-            digest.update(f"{path}|{tree.dtype}|{tuple(tree.shape)}|".encode())
-            digest.update(np.ascontiguousarray(to_array(tree)).tobytes())
-        elif isinstance(tree, dict):
-            for key in sorted(tree):
-                add(tree[key], f"{path}/{key}")
-        elif isinstance(tree, (tuple, list)):
-            for position, value in enumerate(tree):
-                add(value, f"{path}/{position}")
-        else:
-            digest.update(f"{path}={tree!r}|".encode())
-
-    add(without_target(inputs, n), "")
-    return digest.hexdigest()[:16]
+        return cls(gathered.inputs, columns=columns, notes=notes, **{**defaults, **options})

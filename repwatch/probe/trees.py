@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -95,9 +95,33 @@ def tensors(tree: Tree, path: str = "batch") -> Iterator[tuple[str, torch.Tensor
 
 
 def batch_size(tree: Tree) -> int | None:
-    """The leading dimension that most tensors share (the first of equals); None without any."""
+    """The number of points of a batch, or None without tensors.
+
+    That is the length of lists with one element for each point (a detector's images and targets),
+    else the leading dimension that most tensors share (the first of equals).
+    """
     sizes = Counter(len(tensor) for _, tensor in tensors(tree) if tensor.dim() > 0)
+    for length, lists in Counter(_sample_counts(tree)).items():
+        if lists > 1 and length > 0 and is_divisible(tree, length):
+            columns = any(is_column(value, length) for value in _children(tree))
+            if len(sizes) != 1 or columns:
+                return length
+    if isinstance(tree, list) and len(tree) > 2 and all(isinstance(v, Mapping) for v in tree):
+        return len(tree)
     return max(sizes, key=lambda size: sizes[size]) if sizes else None
+
+
+def _children(tree: Tree) -> list[Any]:
+    if isinstance(tree, Mapping):
+        return list(tree.values())
+    return list(tree) if isinstance(tree, (tuple, list)) else []
+
+
+def _sample_counts(tree: Tree) -> Iterator[int]:
+    """The lengths of the sequences directly inside of a batch that may hold one item per point."""
+    for value in _children(tree):
+        if isinstance(value, (list, tuple)) and is_per_point(value, len(value)):
+            yield len(value)
 
 
 def is_column(value: Any, n: int) -> bool:
@@ -105,19 +129,96 @@ def is_column(value: Any, n: int) -> bool:
     return isinstance(value, list) and len(value) == n and all(isinstance(v, PLAIN) for v in value)
 
 
+def is_per_point(value: Any, n: int) -> bool:
+    """Whether a list or tuple has one element for each of n points: plain values, images of
+    various sizes, target dicts. (x, y, ...), whose parts have n rows each, does not.
+    """
+    if (
+        not isinstance(value, (list, tuple))
+        or hasattr(value, "_fields")
+        or len(value) != n
+        or not n
+    ):
+        return False
+    if not alike(value):
+        return False
+    if isinstance(value[0], PLAIN):
+        return isinstance(value, list)
+    found = [tensor for element in value for _, tensor in tensors(element)]
+    if any(tensor.dim() == 0 or len(tensor) != n for tensor in found):
+        return True
+    # n images with n channels each are still images; (x, y, z) seldom are three of one kind.
+    return bool(found) and all(tensor.dim() > 2 for tensor in found)
+
+
+def alike(values: Sequence[Any]) -> bool:
+    """Whether the elements of a sequence are of one kind, as the points of a batch are."""
+    first = values[0]
+    if isinstance(first, PLAIN):
+        return all(isinstance(value, PLAIN) for value in values)
+    if isinstance(first, torch.Tensor):
+        kind = (first.dtype, first.dim())
+        return all(isinstance(v, torch.Tensor) and (v.dtype, v.dim()) == kind for v in values)
+    if isinstance(first, Mapping):
+        return all(isinstance(value, Mapping) for value in values)
+    if isinstance(first, (tuple, list)):
+        return all(type(value) is type(first) for value in values)
+    return False
+
+
+def is_divisible(tree: Tree, n: int) -> bool:
+    """Whether a batch of n points can be cut into smaller ones: n rows or elements everywhere."""
+    if isinstance(tree, torch.Tensor):
+        return tree.dim() > 0 and len(tree) == n
+    return is_per_point(tree, n) or all(is_divisible(value, n) for value in _children(tree))
+
+
+def nbytes(tree: Tree) -> int:
+    """The bytes of all dense tensors of a tree."""
+    return sum(tensor.nbytes for _, tensor in tensors(tree) if is_dense(tensor))
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is neither sparse nor nested nor quantized."""
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def same(a: Tree, b: Tree) -> bool:
+    """Whether two trees hold the same values; NaN is the same as NaN."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return bool(((a == b) | ((a != a) & (b != b))).all())
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and bool(a == b)
+
+
 def take(tree: Tree, start: int, stop: int, n: int) -> Tree:
     """A copy of the points from `start` to `stop` of a tree of n points; constants are kept."""
+    return select(tree, range(start, min(stop, n)), n)
+
+
+def select(tree: Tree, points: Sequence[int], n: int) -> Tree:
+    """A copy of some points of a tree of n points, in the order given; constants are kept."""
     if isinstance(tree, torch.Tensor):
-        return (tree[start:stop] if tree.dim() and len(tree) == n else tree).clone()
-    if is_column(tree, n):
-        return list(tree[start:stop])
+        if tree.dim() == 0 or len(tree) != n:
+            return tree.clone()
+        if isinstance(points, range) and points.step == 1:
+            return tree[points.start : points.stop].clone()
+        return tree[torch.as_tensor(points, dtype=torch.int64, device=tree.device)]
+    if is_per_point(tree, n):
+        chosen = [map_tensors(tree[point], torch.clone) for point in points]
+        return tuple(chosen) if isinstance(tree, tuple) else chosen
     if isinstance(tree, dict):
-        return {key: take(value, start, stop, n) for key, value in tree.items()}
+        return {key: select(value, points, n) for key, value in tree.items()}
     if isinstance(tree, tuple):
-        values = [take(value, start, stop, n) for value in tree]
+        values = [select(value, points, n) for value in tree]
         return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
     if isinstance(tree, list):
-        return [take(value, start, stop, n) for value in tree]
+        return [select(value, points, n) for value in tree]
     return tree
 
 
@@ -145,16 +246,54 @@ def _weight(tensor: torch.Tensor) -> int:
 
 
 def target(tree: Tree, n: int) -> torch.Tensor | list[Any] | None:
-    """One value for each point that is the target of (x, y) or of a mapping, or None."""
-    if isinstance(tree, Mapping):
-        found = (_values(tree[key], n) for key in TARGET_KEYS if key in tree)
-        return next((values for values in found if values is not None), None)
-    if isinstance(tree, (tuple, list)) and len(tree) > 1 and not is_column(tree, n):
-        return _values(tree[1], n)
-    return None
+    """One value for each point that is clearly the target of a batch, or None."""
+    return find_target(tree, n)[0]
+
+
+def find_target(tree: Tree, n: int) -> tuple[torch.Tensor | list[Any] | None, str | None]:
+    """The target of a batch of n points, and a sentence where it had to be chosen.
+
+    It is what is named like one (`TARGET_KEYS`) in a mapping or a named tuple, and y of (x, y).
+    Of more parts the last is taken if it alone has one value for each point and these are no
+    floats, which may be weights: no target is better than a wrong one.
+    """
+    named = tree._asdict() if hasattr(tree, "_asdict") else tree
+    if isinstance(named, Mapping):
+        keys = [key for key in TARGET_KEYS if key in named]
+        if keys or isinstance(tree, Mapping):
+            found = (_values(named[key], n) for key in keys)
+            return next((values for values in found if values is not None), None), None
+    if not isinstance(tree, (tuple, list)) or len(tree) < 2 or is_per_point(tree, n):
+        return None, None
+    if len(tree) == 2:
+        return _pair_target(tree[1], n), None
+    count = len(tree)
+    candidates = [i for i in range(1, count) if _values(tree[i], n) is not None]
+    if candidates == [count - 1] and not _has_floats(values := _values(tree[-1], n)):
+        return values, f"label: batch[{count - 1}], the last of {count} parts"
+    if not candidates:
+        return None, None
+    places = ", ".join(f"batch[{i}]" for i in candidates)
+    return None, f"no label taken, because it is not clear which of {count} parts it is ({places})"
+
+
+def _pair_target(second: Tree, n: int) -> torch.Tensor | list[Any] | None:
+    if isinstance(second, Mapping):
+        return find_target(second, n)[0]
+    if isinstance(second, (tuple, list)) and not is_per_point(second, n):
+        found = [values for part in second if (values := _values(part, n)) is not None]
+        return found[0] if len(found) == 1 else None
+    return _values(second, n)
+
+
+def _has_floats(values: torch.Tensor | list[Any] | None) -> bool:
+    if isinstance(values, torch.Tensor):
+        return values.is_floating_point() or values.is_complex()
+    return any(isinstance(value, float) for value in values or ())
 
 
 def _values(value: Any, n: int) -> torch.Tensor | list[Any] | None:
+    """One value for each of n points, of a tensor, a list, or the first of a tuple; else None."""
     if isinstance(value, torch.Tensor):
         one_each = value.dim() > 0 and len(value) == n and value.numel() == n
         return value.reshape(n) if one_each else None
@@ -166,13 +305,17 @@ def _values(value: Any, n: int) -> torch.Tensor | list[Any] | None:
 
 
 def without_target(tree: Tree, n: int) -> Tree:
-    """What the representations depend on: x of (x, y), a mapping without its target values."""
+    """What a fingerprint is made of: x of (x, y), a mapping without its target values.
+
+    Stored fingerprints depend on every detail of this rule.
+    """
     if isinstance(tree, Mapping):
         return {
             key: value
             for key, value in tree.items()
             if key not in TARGET_KEYS or _values(value, n) is None
         }
-    if isinstance(tree, (tuple, list)) and len(tree) == 2 and target(tree, n) is not None:
+    pair = isinstance(tree, (tuple, list)) and len(tree) == 2
+    if pair and not is_column(tree, n) and _values(tree[1], n) is not None:
         return tree[0]
     return tree

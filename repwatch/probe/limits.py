@@ -1,0 +1,26 @@
+"""How much a probe set may take: memory, storage, and time for reading it."""
+
+from __future__ import annotations
+
+MIN_POINTS = 3
+"""Distances between fewer points say nothing."""
+
+MAX_BYTES = 256 << 20
+"""Bytes of inputs in memory. A probe set that is read from data has fewer points where n take more;
+each step of reading it may hold this much once or twice more."""
+
+MAX_STORED_BYTES = 64 << 20
+"""Bytes of inputs, and of thumbnails, that are stored in a registry."""
+
+SECONDS = 10.0
+"""Time for reading the items; after it, as many points as were read by then are used."""
+
+
+def too_large_note(points: int, wanted: int) -> str:
+    """Why there are fewer points than wanted."""
+    return f"{points} of {wanted} points, because more take over {MAX_BYTES >> 20} MiB"
+
+
+def too_slow_note(points: int, wanted: int, seconds: float) -> str:
+    """Why there are fewer points than wanted."""
+    return f"{points} of {wanted} points, because reading them took longer than {seconds:g} s"

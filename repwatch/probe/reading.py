@@ -1,0 +1,305 @@
+"""From a data set to one batch: evenly spaced items, within a time and a size, under fixed seeds.
+
+indices --workers, or this process--> items --collate function--> batch --gather--> Gathered
+
+The items are read in worker processes, as the user's own loader reads them, so that this process's
+data set stays as it was: handles that it opens, caches that it fills, arrays that it changes. Where
+that is not possible they are read here, and what can be reached from the data set is put back.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, default_collate
+
+from repwatch.errors import ProbeError
+from repwatch.preserve import preserved
+from repwatch.probe import limits
+from repwatch.probe.gather import Gathered, first_line, gather, sift
+from repwatch.probe.items import Item, ReadOptions, is_pure, quiet, read_items
+from repwatch.probe.joining import BatchJoiner
+from repwatch.probe.progress import reading_progress
+from repwatch.probe.rng import preserved_rng
+from repwatch.probe.seeding import seed_global
+from repwatch.probe.trees import Tree, nbytes, same, select
+
+_log = logging.getLogger("repwatch")
+
+Collate = Callable[[Any], Any]
+
+
+def read_dataset(
+    dataset: Any,
+    n: int,
+    collate_fn: Collate | None,
+    options: ReadOptions,
+    places: Sequence[int] | None = None,
+) -> Gathered:
+    """Up to n evenly spaced items, or those at `places`, as one batch. Raises ProbeError."""
+    indices = _choose(dataset, n, places)
+    collation = _Collation(collate_fn)
+    with _explained(dataset, len(indices)):
+        reader = _PointReader(dataset, indices, collation, options, bounded=places is None)
+        reader.read()
+        batch = reader.collate()
+    gathered = gather(batch, len(reader.items), dataset)
+    gathered.places = tuple(indices[position] for position in reader.positions)
+    gathered.notes += reader.notes
+    if gathered.size != len(reader.items):
+        gathered.notes += (
+            f"the collate function made {gathered.size} points of {len(reader.items)} items",
+        )
+    elif collation.keeps_order(reader.items, gathered.inputs):
+        gathered.columns["index"] = list(gathered.places)
+    return gathered
+
+
+def read_batches(
+    dataset: Any,
+    n: int,
+    convert: Collate | None,
+    options: ReadOptions,
+    places: Sequence[int] | None = None,
+) -> Gathered:
+    """The first n points of evenly spaced items, each of which is a batch already."""
+    indices = _choose(dataset, n, places)
+    levels = [list(range(len(indices)))] if places is not None else halvings(len(indices))
+    order = [position for level in levels for position in level]
+    joiner, seconds = BatchJoiner(n), None if places is not None else options.seconds
+    batches: dict[int, Tree] = {}
+    points, deadline = 0, math.inf
+    with (
+        _explained(dataset, len(indices)),
+        closing(read_items(dataset, [indices[p] for p in order], options, copy=True)) as stream,
+        reading_progress(n, options.progress) as show,
+    ):
+        for position, item in zip(order, stream, strict=False):
+            if seconds is not None and deadline == math.inf:
+                deadline = time.monotonic() + seconds
+            batches[position] = _Collation(convert or _identity)(item.load())
+            points += gather(batches[position]).size
+            show(min(points, n))
+            held = sum(map(nbytes, batches.values()))
+            late = time.monotonic() > deadline
+            if points >= n or (points >= limits.MIN_POINTS and (late or held > limits.MAX_BYTES)):
+                break
+    for position in sorted(batches):
+        joiner.add(batches[position])
+    joined, notes = joiner.join()
+    gathered = gather(joined)
+    gathered.places = tuple(indices[position] for position in sorted(batches))
+    gathered.notes += tuple(notes)
+    if seconds is not None and len(joiner) < n and time.monotonic() > deadline:
+        gathered.notes += (limits.too_slow_note(len(joiner), n, seconds),)
+    return gathered
+
+
+def check_length(dataset: Any) -> int:
+    """The number of items of an indexable data set. Raises ProbeError if it is none."""
+    kind = type(dataset).__name__
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        raise ProbeError(
+            f"Expected a data set with indices, but got {kind}, which can only be iterated. "
+            "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
+        )
+    try:
+        length = len(dataset)
+    except (TypeError, NotImplementedError) as error:
+        raise ProbeError(
+            f"Expected a data set with a length, but {kind} has none. "
+            "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
+        ) from error
+    if length < limits.MIN_POINTS:
+        raise ProbeError(
+            f"Expected a data set of at least {limits.MIN_POINTS} items, but {kind} has {length}. "
+            "Distances between fewer points tell nothing: give a larger validation set, or a probe."
+        )
+    return length
+
+
+def spread_indices(length: int, n: int) -> list[int]:
+    """Up to n indices below `length`, evenly spaced, the first and the last among them."""
+    return [int(i) for i in np.linspace(0, length - 1, min(n, length)).round()]
+
+
+def halvings(n: int) -> list[list[int]]:
+    """The positions 0 to n - 1 in levels: the first ones up to any level are evenly spaced.
+
+    >>> halvings(8)
+    [[0, 2, 4, 6], [1, 3, 5, 7]]
+    """
+    step = 1
+    while math.ceil(n / (2 * step)) >= limits.MIN_POINTS:
+        step *= 2
+    levels = [list(range(0, n, step))]
+    while step > 1:
+        levels.append(list(range(step // 2, n, step)))
+        step //= 2
+    return levels
+
+
+class _Collation:
+    """A collate function that leaves nothing changed, and draws the same numbers each time."""
+
+    def __init__(self, function: Collate | None) -> None:
+        self._function = default_collate if function is None else function
+
+    @property
+    def is_default(self) -> bool:
+        return self._function is default_collate
+
+    def __call__(self, items: Any) -> Tree:
+        with preserved([self._function], reseed=True), preserved_rng(), quiet():
+            seed_global(0)
+            return self._function(items)
+
+    def keeps_order(self, items: Sequence[Item], inputs: Tree) -> bool:
+        """Whether row i of `inputs` is item i: items in another order give the rows in that order.
+
+        What cannot be shown so (random masking, batches of graphs) counts as no.
+        """
+        if self.is_default:
+            return True
+        # Of a large batch only some items, so that no second one of its size is made.
+        step = math.ceil(sum(item.nbytes for item in items) / limits.MAX_STORED_BYTES)
+        if step > 1:
+            items = items[:: min(step, len(items) // limits.MIN_POINTS)]
+            inputs = sift(self([item.load() for item in items]))
+        n = len(items)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+        order = order if order != list(range(n)) else order[::-1]
+        try:
+            other = sift(self([items[position].load() for position in order]))
+        except Exception as error:
+            _log.debug("the collate function failed on reordered items: %s", first_line(error))
+            return False
+        expected = select(inputs, order, n)
+        return same(other, expected) and not same(inputs, expected)
+
+
+class _PointReader:
+    """Reads the items of a probe set, as many as time and memory allow."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        indices: Sequence[int],
+        collation: _Collation,
+        options: ReadOptions,
+        bounded: bool,
+    ) -> None:
+        self.items: list[Item] = []
+        self.positions: list[int] = []
+        self.notes: tuple[str, ...] = ()
+        self._dataset = dataset
+        self._indices = indices
+        self._collation = collation
+        self._options = options
+        self._bounded = bounded
+        self._most = len(indices)
+        levels = halvings(len(indices)) if bounded else [list(range(len(indices)))]
+        self._order = [position for level in levels for position in level]
+        self._counts = list(accumulate(len(level) for level in levels))
+
+    def read(self) -> None:
+        """Read the items, coarsest level first, and keep the finest level that is complete."""
+        copy = not (self._collation.is_default and is_pure(self._dataset))
+        wanted = [self._indices[position] for position in self._order]
+        read: list[Item] = []
+        with (
+            closing(read_items(self._dataset, wanted, self._options, copy)) as stream,
+            reading_progress(len(wanted), self._options.progress) as show,
+        ):
+            began = math.nan
+            for item in stream:
+                began = time.monotonic() if math.isnan(began) else began
+                read.append(item)
+                show(len(read))
+                if self._bounded and self._is_enough(read, time.monotonic() - began):
+                    break
+        self._keep(read, len(read))
+
+    def collate(self) -> Tree:
+        """One batch of the items; of fewer where it takes more memory than it may."""
+        batch = self._collation([item.load() for item in self.items])
+        while (
+            self._bounded and nbytes(batch) > limits.MAX_BYTES and len(self.items) > self._counts[0]
+        ):
+            del batch
+            by_place = dict(zip(self.positions, self.items, strict=True))
+            read = [by_place[position] for position in self._order[: len(self.items)]]
+            self._keep(read, len(read) - 1)
+            self.notes = (limits.too_large_note(len(self.items), len(self._indices)),)
+            batch = self._collation([item.load() for item in self.items])
+        return batch
+
+    def _is_enough(self, read: Sequence[Item], seconds: float) -> bool:
+        """Whether reading ends here; it goes on to the end of the first level at least."""
+        wanted, first = len(self._indices), self._counts[0]
+        if len(read) < first or len(read) == wanted:
+            return False
+        if len(read) == first:
+            self._most = self._count_fitting(read)
+        if len(read) >= self._most or sum(item.nbytes for item in read) > limits.MAX_BYTES:
+            self.notes = (limits.too_large_note(self._complete(len(read)), wanted),)
+            return True
+        limit = self._options.seconds
+        if limit is None or seconds <= limit:
+            return False
+        self.notes = (limits.too_slow_note(self._complete(len(read)), wanted, limit),)
+        return True
+
+    def _count_fitting(self, read: Sequence[Item]) -> int:
+        """The number of points that memory allows, by the size of the first ones."""
+        batch = self._collation([item.load() for item in read])
+        each = max(nbytes(batch) / len(read), max(item.nbytes for item in read))
+        return self._complete(int(limits.MAX_BYTES / each)) if each else len(self._indices)
+
+    def _complete(self, count: int) -> int:
+        """The points of the finest level that is complete with so many items."""
+        return max([whole for whole in self._counts if whole <= count], default=self._counts[0])
+
+    def _keep(self, read: Sequence[Item], most: int) -> None:
+        kept = dict(zip(self._order, read[: self._complete(most)], strict=False))
+        self.positions = sorted(kept)
+        self.items = [kept[position] for position in self.positions]
+
+
+def _choose(dataset: Any, n: int, places: Sequence[int] | None) -> list[int]:
+    length = check_length(dataset)
+    if places is None:
+        return spread_indices(length, n)
+    outside = [place for place in places if not 0 <= place < length]
+    if outside:
+        raise ProbeError(
+            f"Expected the data set of the probe set, with an item at index {outside[0]}, but "
+            f"{type(dataset).__name__} has {length} items. Give the data set of before."
+        )
+    return [int(place) for place in places]
+
+
+@contextmanager
+def _explained(dataset: Any, count: int) -> Iterator[None]:
+    try:
+        yield
+    except ProbeError:
+        raise
+    except Exception as error:
+        raise ProbeError(
+            f"Expected to read {count} items of {type(dataset).__name__} and collate them "
+            f"into one batch, but it failed with {first_line(error)}. "
+            "Give a collate_fn that works on these items, or a ProbeSet of tensors."
+        ) from error
+
+
+def _identity(batch: Any) -> Any:
+    return batch
