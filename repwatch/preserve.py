@@ -129,6 +129,8 @@ class _Walk:
             self._remember_function(found)
         elif isinstance(found, types.MethodType):
             self._waiting += [found.__self__, found.__func__]
+        elif isinstance(found, types.BuiltinMethodType):  # such as the `append` of a list
+            self._waiting.append(found.__self__)
         elif isinstance(found, functools.partial):
             self._waiting += [found.func, found.args, found.keywords]
         elif not _is_foreign(found):

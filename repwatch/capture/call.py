@@ -69,8 +69,8 @@ def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
     )
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether this error, or what caused it, is a lack of memory."""
+def out_of_memory(error: BaseException | None) -> BaseException | None:
+    """The lack of memory that this error is, or was caused by; None where it is another."""
     kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
     texts = ("out of memory", "allocate memory", "defaultcpuallocator")
     seen: set[int] = set()
@@ -78,9 +78,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         seen.add(id(error))
         text = str(error).lower() if isinstance(error, RuntimeError) else ""
         if isinstance(error, kinds) or any(part in text for part in texts):
-            return True
+            return error
         error = error.__cause__
-    return False
+    return None
 
 
 def _strategies(

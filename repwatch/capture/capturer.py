@@ -18,7 +18,7 @@ from repwatch.capture.call import (
     Forward,
     call_strategies,
     describe_refusal,
-    is_out_of_memory,
+    out_of_memory,
 )
 from repwatch.capture.layers import (
     INPUT,
@@ -149,9 +149,10 @@ class Capturer:
             try:
                 return self._run(modules)
             except Exception as error:
-                if not is_out_of_memory(error):
+                lack = out_of_memory(error)
+                if lack is None:
                     raise
-                self._halve_batch_size(error)
+                self._halve_batch_size(lack)
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()
 
@@ -243,8 +244,8 @@ class Capturer:
                     modules, self.reduction, lambda key: False, points=points, in_order=True
                 )
                 error = self._call(strategy, recorder, points, take(inputs, 0, points, points))
-                if is_out_of_memory(error):
-                    raise CaptureError(f"{strategy.how} ran out of memory.") from error
+                if error is not None and out_of_memory(error):
+                    raise error
                 if error is not None:
                     errors[strategy.how], cause = _describe(error), error
                 elif not recorder.fired:
@@ -259,7 +260,7 @@ class Capturer:
             f"{more} Pass forward=..., a function (model, inputs) that calls its layers."
         ) from cause
 
-    def _halve_batch_size(self, error: Exception) -> None:
+    def _halve_batch_size(self, error: BaseException) -> None:
         """Half as many points in a batch from now on. Raises CaptureError where that is no help."""
         size = self._even_size()
         obstacle = None
@@ -271,9 +272,9 @@ class Capturer:
             obstacle = "all processes have to run the same batches"
         if obstacle is not None:
             raise CaptureError(
-                f"Memory ran out while the probe set ran through {type(self.model).__name__}, "
-                f"{size} points at a time, and {obstacle} ({_describe(error)}). Give a smaller "
-                "probe set, or a smaller batch_size."
+                f"Memory ran out while {size} probe points ran through "
+                f"{type(self.model).__name__}, and {obstacle} ({_describe(error)}). Give a "
+                "smaller probe set or batch_size, or leave RepWatch out of this training."
             ) from error
         self._batch_size = size // 2
         self._memory_note = (

@@ -6,6 +6,7 @@ parameters of such a model back; it asks FSDP to shard what was sharded before.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["is_distributed_tensor", "is_sharded", "preserved_sharding", "reset_sharding"]
+__all__ = [
+    "is_distributed_tensor",
+    "is_sharded",
+    "is_wrapper",
+    "preserved_sharding",
+    "reset_sharding",
+]
 
 _FSDP = "FSDPModule"
 _WRAPPER = "FullyShardedDataParallel"
@@ -31,6 +38,11 @@ def is_wrapper(module: nn.Module) -> bool:
 
 def is_sharded(modules: Sequence[nn.Module]) -> bool:
     """Whether FSDP, or tensor parallelism, owns parameters of one of these modules."""
+    if (
+        "torch.distributed.tensor" not in sys.modules
+        and "torch.distributed.fsdp" not in sys.modules
+    ):
+        return False
     return any(
         _named(module, _FSDP)
         or is_wrapper(module)

@@ -61,9 +61,9 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
     """
     named = _reachable_modules(model)
     modules = [module for _, module in named]
-    sharded = is_sharded(modules)
+    sharded, wrapped = is_sharded(modules), any(map(is_wrapper, modules))
     with torch.inference_mode(False):
-        saved = [_ModuleState(module, sharded) for module in modules if not is_wrapper(module)]
+        saved = [_ModuleState(m, sharded, wrapped) for m in modules if not is_wrapper(m)]
     with ExitStack() as stack:
         stack.enter_context(preserved_rng())
         stack.enter_context(torch.inference_mode(False))
@@ -149,10 +149,15 @@ def _say_nothing(*_args: Any, **_options: Any) -> None:
 
 
 class _ModuleState:
-    """What one module holds: flag, attributes, contents of its own tables, values of tensors."""
+    """What one module holds: flag, attributes, contents of its own tables, values of tensors.
 
-    def __init__(self, module: nn.Module, sharded: bool) -> None:
+    sharded: FSDP owns the parameters. wrapped: it is the FSDP of wrapper modules, which sets whole
+    parameters as attributes.
+    """
+
+    def __init__(self, module: nn.Module, sharded: bool, wrapped: bool) -> None:
         self.module = module
+        self.wrapped = wrapped
         self.training = module.training
         self.attributes = dict(vars(module))
         # FSDP swaps parameters while the model runs, and keeps account of which are in place.
@@ -190,7 +195,11 @@ class _ModuleState:
             vars(self.module).update(log=_say_nothing, log_dict=_say_nothing)
 
     def restore(self) -> None:
-        restore_attributes(vars(self.module), self.attributes)
+        attributes, before = vars(self.module), self.attributes
+        if self.wrapped:
+            before = {n: v for n, v in before.items() if not isinstance(v, torch.Tensor)}
+            before |= {n: v for n, v in attributes.items() if isinstance(v, torch.Tensor)}
+        restore_attributes(attributes, before)
         for table, content in self.contents:
             if table or content:
                 restore_container(table, content)

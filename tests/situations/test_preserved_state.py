@@ -60,11 +60,13 @@ def test_closures_partials_and_bound_methods_are_followed() -> None:
     def method(self: Meter) -> None:
         self.count += 1
 
-    with preserved([functools.partial(hook), method.__get__(meter)]):
+    rows: list[int] = []
+    with preserved([functools.partial(hook), method.__get__(meter), rows.append]):
         hook()
         method(meter)
+        rows.append(1)
     assert count == 0
-    assert seen == []
+    assert seen == rows == []
     assert meter.count == 0
 
 
@@ -111,6 +113,15 @@ def test_positions_of_files_and_values_of_small_arrays_are_put_back(tmp_path: Pa
         assert file.tell() == 4
         assert not array.any()
         assert not tensor.any()
+
+
+def test_arrays_are_restored_up_to_the_largest_that_is_asked_for() -> None:
+    holder = {"small": torch.zeros(8), "large": torch.zeros(9)}
+    with preserved([holder], largest_array=32):
+        for tensor in holder.values():
+            tensor += 1
+    assert not holder["small"].any()
+    assert holder["large"].all()
 
 
 def test_an_error_inside_restores_all_the_same() -> None:
