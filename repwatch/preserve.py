@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["preserved"]
+__all__ = ["StateWalk", "preserved"]
 
 # A container longer than this is data rather than state, and is not copied.
 LONGEST_CONTAINER = 10_000
@@ -80,7 +80,7 @@ def preserved(
     open files, and arrays and tensors up to `largest_array`, 256 MiB in all, are restored. What
     lives in C alone, in modules' globals or in functools caches is not.
     """
-    restores = _Walk(stop, reseed, largest_array).remember(roots)
+    restores = StateWalk(stop, reseed, largest_array).remember(roots)
     try:
         yield
     finally:
@@ -88,10 +88,15 @@ def preserved(
             restore()
 
 
-class _Walk:
+class StateWalk:
     """One pass over the objects that can be reached; collects how to restore each."""
 
-    def __init__(self, stop: tuple[type, ...], reseed: bool, largest_array: int) -> None:
+    def __init__(
+        self,
+        stop: tuple[type, ...] = (),
+        reseed: bool = False,
+        largest_array: int = LARGEST_ARRAY,
+    ) -> None:
         self._stop = stop
         self._reseed = reseed
         self._largest_array = largest_array
@@ -120,7 +125,7 @@ class _Walk:
         elif isinstance(found, (torch.Generator, np.random.Generator, np.random.RandomState)) or (
             isinstance(found, random.Random) and not isinstance(found, random.SystemRandom)
         ):
-            self._remember_generator(found)
+            self.remember_generator(found)
         elif isinstance(found, io.IOBase):
             self._remember_position(found)
         elif isinstance(found, (tuple, frozenset)):
@@ -197,7 +202,7 @@ class _Walk:
             kept = array.detach().clone()
             self._restores.append(lambda: restore_tensor(array, kept))
 
-    def _remember_generator(self, generator: Any) -> None:
+    def remember_generator(self, generator: Any) -> None:
         if isinstance(generator, torch.Generator):
             state = generator.get_state()
             self._restores.append(lambda: void(generator.set_state(state)))

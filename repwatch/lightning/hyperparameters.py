@@ -10,7 +10,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 import repwatch
-from repwatch.lightning.sources import _flat as flat_loaders
+from repwatch.lightning.sources import flat_loaders
 from repwatch.registry.hparams import PREFIX
 from repwatch.registry.values import flatten
 

@@ -9,7 +9,7 @@ from repwatch.errors import ProbeError
 from repwatch.probe import ProbeSet
 from repwatch.probe.limits import SECONDS
 
-__all__ = ["probe_from_trainer"]
+__all__ = ["flat_loaders", "probe_from_trainer"]
 
 
 def probe_from_trainer(
@@ -39,8 +39,8 @@ def probe_from_trainer(
         ProbeError: The validation set is there, and empty.
     """
     stages = (
-        ("validation", list(_flat(trainer.val_dataloaders))),
-        ("training", list(_flat(trainer.train_dataloader))),
+        ("validation", list(flat_loaders(trainer.val_dataloaders))),
+        ("training", list(flat_loaders(trainer.train_dataloader))),
     )
     workers = max((_workers(loader) for _, loaders in stages for loader in loaders), default=0)
     reasons = []
@@ -77,16 +77,16 @@ def _workers(loader: Any) -> int:
     return workers if isinstance(workers, int) else 0
 
 
-def _flat(loaders: Any) -> Iterator[Any]:
+def flat_loaders(loaders: Any) -> Iterator[Any]:
     """The loaders of whatever collection a user returned from a `*_dataloader` hook."""
     if loaders is None:
         return
     if isinstance(loaders, Mapping):
         for loader in loaders.values():
-            yield from _flat(loader)
+            yield from flat_loaders(loader)
     elif isinstance(loaders, (list, tuple)):
         for loader in loaders:
-            yield from _flat(loader)
+            yield from flat_loaders(loader)
     else:
         yield loaders
 

@@ -68,7 +68,7 @@ def _probe_of(run: Run, registry: Registry, trainer: Any, points: int) -> ProbeS
     try:
         return registry.probe(run.probe)
     except ProbeError as error:
-        again, _ = probe_from_trainer(trainer, points)
+        again, _ = probe_from_trainer(trainer, points, seconds=None, places=_places(run, registry))
         if again is not None and again.fingerprint == run.probe:
             return again
         raise ProbeError(
@@ -76,3 +76,10 @@ def _probe_of(run: Run, registry: Registry, trainer: Any, points: int) -> ProbeS
             "The data set does not give the same points again: give RepWatch(probe=...) the probe "
             "set of that run, or start a new run."
         ) from error
+
+
+def _places(run: Run, registry: Registry) -> list[int] | None:
+    """The places in the data set of the points of the run's probe set, where they are known."""
+    found = [point.columns.get("index") for point in registry.points(run.probe)]
+    known = [place for place in found if isinstance(place, int)]
+    return known if len(known) == len(found) else None

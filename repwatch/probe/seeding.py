@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from repwatch.preserve import _Walk
+from repwatch.preserve import StateWalk
 
 
 class ItemSeeds:
@@ -48,21 +48,19 @@ def seed_global(value: int) -> None:
 
 def find_generators(*roots: Any) -> list[Any]:
     """The generators of torch, numpy and `random` that can be reached from the roots."""
-    search = _GeneratorSearch((), reseed=False)
+    search = _GeneratorSearch()
     search.remember(roots)
     return search.found
 
 
-class _GeneratorSearch(_Walk):
-    def __init__(self, stop: tuple[type, ...], reseed: bool) -> None:
-        super().__init__(stop, reseed)
+class _GeneratorSearch(StateWalk):
+    def __init__(self) -> None:
+        # Arrays hold no generators: none is copied.
+        super().__init__(largest_array=-1)
         self.found: list[Any] = []
 
-    def _remember_generator(self, generator: Any) -> None:
+    def remember_generator(self, generator: Any) -> None:
         self.found.append(generator)
-
-    def _remember_array(self, array: Any) -> None:
-        """Arrays hold no generators, and copies of them are not needed here."""
 
 
 def _seed(generator: Any, value: int) -> None:

@@ -274,7 +274,7 @@ def test_arrays_are_encoded_on_the_writers_thread(registry, run, recorder, monke
     monkeypatch.setattr(blobs.similarity, "sketches", sketches)
     recorder.snapshots([snapshot_of(rdm=np.ones(15, np.float32))])
     assert recorder.flush()
-    assert threads == ["repwatch-recorder"]
+    assert threads == ["repwatch-worker"]
 
 
 def test_multiprocessing_spawn_takes_a_writer(location):
