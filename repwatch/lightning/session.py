@@ -251,8 +251,7 @@ class Session:
 
     def _raise(self, flag: Flag, log_step: int) -> None:
         self._settings.flags.append(flag)
-        self._loggers.text("repwatch/flag", flag.message, log_step)
-        self._loggers.scalars({"repwatch/flag": 1.0}, log_step)
+        self._loggers.flag(flag, log_step)
         if callable(self._settings.on_flag):
             self._settings.on_flag(flag)
         else:
