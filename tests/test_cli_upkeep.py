@@ -56,9 +56,9 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
     assert "Nothing is deleted" in listed.output
     assert len(registry.runs()) == before
     told = json.loads(call(registry, "prune", "--apply", "--json").output)
-    assert told == {"runs": ["broken"], "deleted": True}
+    assert told == {"runs": ["broken"], "deleted": True, "resumable": []}
     rest = json.loads(call(registry, "prune", "--ended", "finished", "--json").output)
-    assert rest == {"runs": ["current"], "deleted": False}
+    assert rest == {"runs": ["current"], "deleted": False, "resumable": []}
     assert json.loads(call(registry, "prune", "--older-than", "1", "--json").output)["runs"] == []
     call(registry, "prune", "good-0", "--apply")
     assert "good-0" not in [run.name for run in registry.runs()]

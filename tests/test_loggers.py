@@ -102,16 +102,6 @@ class Recording:
         self.scalars.append((step or 0, metrics))
 
 
-class MLFlowLogger(Recording):
-    def log_figure(self, run_id: str, figure: Any, name: str) -> None:
-        self.figures.append((run_id, type(figure).__name__, name))
-
-
-class CometLogger(Recording):
-    def log_figure(self, figure_name: str, figure: Any, step: int) -> None:
-        self.figures.append((figure_name, type(figure).__name__, step))
-
-
 class WandbLogger(Recording):
     pass
 
@@ -124,13 +114,6 @@ def scene() -> Any:
         FakeSnapshot(id=i, run="a", layer="fc", step=i, epoch=0, depth=1) for i in range(3)
     ]
     return build_map(snapshots, [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)], current="a")
-
-
-def test_mlflow_and_comet_get_plotly_figures_through_their_own_clients() -> None:
-    mlflow, comet = MLFlowLogger(), CometLogger()
-    Loggers([mlflow, comet]).figure(scene(), 7)
-    assert mlflow.figures == [("run", "Figure", "repwatch/map-00000007.html")]
-    assert comet.figures == [("repwatch/map", "Figure", 7)]
 
 
 def test_wandb_gets_its_own_plotly_wrapper_without_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_with_too_few_runs_to_judge_by_it_stays_unlabelled_and_says_why(
     assert registry.run("own").label is None
     (told,) = [record.getMessage() for record in caplog.records]
     assert "'own' gets no label" in told
-    assert "5 or more other ended runs with 'val_loss'" in told
+    assert "5 or more other finished runs with 'val_loss'" in told
 
 
 def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(

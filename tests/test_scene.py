@@ -184,10 +184,10 @@ def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
         runs = [FakeRun(name, hparams=each) for name, each in zip("ab", hparams, strict=True)]
         return build_map(snapshots, np.eye(2), runs=runs)["settings"]
 
-    same = {"seed": 0, "optimizer.lr": 0.1, "lr": 0.1, "wd": 0}
-    assert settings(same, {**same, "optimizer.lr": 0.2, "lr": 0.2}) == ["lr"]
+    same = {"seed": 0, "repwatch.optimizer.lr": 0.1, "lr": 0.1, "wd": 0}
+    assert settings(same, {**same, "repwatch.optimizer.lr": 0.2, "lr": 0.2}) == ["lr"]
     assert settings(same, {**same, "wd": 1, "seed": 1.5}) == ["seed", "wd"]
-    assert settings(same, same) == ["seed", "lr", "wd", "optimizer.lr"]
+    assert settings(same, same) == ["seed", "lr", "wd", "repwatch.optimizer.lr"]
     assert len(settings({f"h{n}": 0 for n in range(40)}, {f"h{n}": n + 1 for n in range(40)})) == 6
     assert settings({}, {}) == []
 

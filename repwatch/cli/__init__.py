@@ -121,7 +121,9 @@ def show(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one run: its outcome, hyperparameters, metrics, layers and flags."""
+    """Show one run: its outcome, hyperparameters, metrics, layers, flags and notes."""
+    from repwatch.registry.hparams import split_own
+
     found = open_registry(registry).run(run)
     snapshots = found.snapshots()
     layers = {
@@ -134,13 +136,15 @@ def show(
             for flag in found.flags
         ]
         details = {"hparams": found.hparams, "versions": found.versions, "layers": layers}
-        print_json({**_summary(found), **details, "flags": flags})
+        print_json({**_summary(found), **details, "flags": flags, "notes": found.notes})
         return
     console.print(as_text(f"{found.name}  ({found.status}, id {found.id})", style="bold"))
     label = f"{found.label}: {found.cause}" if found.cause else found.label or "no label"
     console.print(as_text(f"label      {label}{' (automatic)' if found.automatic else ''}"))
     console.print(as_text(f"probe set  {found.probe}"))
-    for title, values in (("metrics", found.metrics), ("hyperparameters", found.hparams)):
+    users, own = split_own(found.hparams)
+    groups = {"Metrics": found.metrics, "Hyperparameters": users, "Seen by RepWatch": own}
+    for title, values in groups.items():
         table = Table(title, "value")
         for name, value in values.items():
             table.add_row(as_text(name), as_text(number(value)))
@@ -151,6 +155,10 @@ def show(
     console.print(table)
     for flag in found.flags:
         console.print(as_text(f"flag at step {flag.step}: {flag.message}", style="yellow"))
+    if found.notes:
+        console.print(as_text("Notes", style="bold"))
+    for note in found.notes:
+        console.print(as_text(f"- {note}"))
 
 
 app.command()(landmarks.label)

@@ -113,35 +113,47 @@ def prune(
 ) -> None:
     """List runs that can go; deletes them only with --apply.
 
-    Without RUN or --ended: the dead and failed runs, and those without snapshots. A labelled or a
-    running run goes only where it is named.
+    Without RUN or --ended: the dead and failed runs, and those without snapshots. A stopped run can
+    be resumed, and goes only with --ended stopped. A labelled or a running run goes only where it
+    is named.
     """
     opened = open_registry(registry, read_only=not apply)
+    resumable: list[Run] = []
     if runs:
         chosen = [opened.run(run) for run in runs]
     else:
-        chosen = _idle(opened, {one.value for one in ended or ()}, older_than)
+        chosen, resumable = _idle(opened, {one.value for one in ended or ()}, older_than)
     if apply:
         for run in chosen:
             opened.delete_run(run)
         opened.compact()
     if as_json:
-        print_json({"runs": [run.name for run in chosen], "deleted": apply})
+        left = [run.name for run in resumable]
+        print_json({"runs": [run.name for run in chosen], "deleted": apply, "resumable": left})
         return
-    table = Table("run", "status", "label", "last step", "last sign of life (UTC)")
-    for run in chosen:
-        seen = f"{run.heartbeat_at:%Y-%m-%d %H:%M}"
-        table.add_row(*map(as_text, (run.name, run.status, run.label or "", run.last_step, seen)))
-    console.print(table if chosen else "No such run.")
+    _print_idle(chosen)
+    shared = ["--older-than", f"{older_than:g}"] if older_than is not None else []
+    shared += ["-r", registry] if registry is not None else []
     if apply:
         console.print(f"Deleted {len(chosen)} runs.", highlight=False)
     elif chosen:
         words = ["repwatch", "prune", *(runs or ())]
         words += [word for one in ended or () for word in ("--ended", one.value)]
-        words += ["--older-than", f"{older_than:g}"] if older_than is not None else []
-        words += ["-r", registry] if registry is not None else []
-        told = f"Nothing is deleted. To delete them for good: {shlex.join([*words, '--apply'])}"
+        command = shlex.join([*words, *shared, "--apply"])
+        told = f"Nothing is deleted. To delete them for good: {command}"
         console.print(as_text(told), soft_wrap=True)
+    if resumable:
+        command = shlex.join(["repwatch", "prune", "--ended", "stopped", *shared])
+        told = f"Stopped runs can be resumed, so {len(resumable)} are left out. To list them"
+        console.print(as_text(f"{told}: {command}"), soft_wrap=True)
+
+
+def _print_idle(runs: list[Run]) -> None:
+    table = Table("run", "status", "label", "last step", "last sign of life (UTC)")
+    for run in runs:
+        seen = f"{run.heartbeat_at:%Y-%m-%d %H:%M}"
+        table.add_row(*map(as_text, (run.name, run.status, run.label or "", run.last_step, seen)))
+    console.print(table if runs else "No such run.")
 
 
 def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
@@ -180,8 +192,14 @@ def _copy(source: Registry, target: Registry, runs: list[Run]) -> Transfer:
         )
 
 
-def _idle(registry: Registry, ended: set[str], older_than: float | None) -> list[Run]:
-    """Runs that no one has labelled and that ended so; or ended badly, or left nothing behind."""
+def _idle(
+    registry: Registry, ended: set[str], older_than: float | None
+) -> tuple[list[Run], list[Run]]:
+    """(runs that can go, stopped runs that are left since they can be resumed).
+
+    None of them is labelled. Without further wishes those can go that ended badly, or left nothing
+    behind.
+    """
     last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)
     old = [
         run
@@ -189,7 +207,9 @@ def _idle(registry: Registry, ended: set[str], older_than: float | None) -> list
         if not run.label and run.status != "running" and run.heartbeat_at <= last
     ]
     if ended:
-        return [run for run in old if run.status in ended]
+        return [run for run in old if run.status in ended], []
+    stopped = [run for run in old if run.status == "stopped" and run.layers]
     if older_than is not None:
-        return old
-    return [run for run in old if run.status in ("dead", "failed") or not run.layers]
+        return [run for run in old if run not in stopped], stopped
+    idle = [run for run in old if run.status in ("dead", "failed") or not run.layers]
+    return idle, stopped

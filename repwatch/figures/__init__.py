@@ -1,14 +1,15 @@
 """Plotly figures, and the two ways in which they leave the process. The only home of plotly.
 
 MapScene -> map_figure -> Figure -> payload      compact bytes for event files and pages
-                                 -> write_html   one self-contained page, with a step slider
+                                 -> render_html, write_html   one self-contained page, with a
+                                                              step slider
 Comparison -> comparison_figure -> Figure -> write_comparison   one self-contained page
 """
 
 from __future__ import annotations
 
 from repwatch.figures.compare import comparison_figure, write_comparison
-from repwatch.figures.export import payload, unpack, write_html
+from repwatch.figures.export import payload, render_html, unpack, write_html
 from repwatch.figures.map import SENTENCE, map_figure
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "comparison_figure",
     "map_figure",
     "payload",
+    "render_html",
     "unpack",
     "write_comparison",
     "write_html",

@@ -34,6 +34,7 @@ __all__ = [
     "fill",
     "free_target",
     "payload",
+    "render_html",
     "unpack",
     "write_atomically",
     "write_html",
@@ -108,10 +109,15 @@ def write_html(
         ConfigurationError: the file exists and `overwrite` is False, or the folder does not exist.
     """
     target = free_target(path, overwrite)
+    write_atomically(target, render_html(figure, title=title))
+    return target
+
+
+def render_html(figure: go.Figure | MapScene, *, title: str = "RepWatch") -> str:
+    """The page that `write_html` writes, as text."""
     kind = (figure.layout.meta or {}).get("kind") if isinstance(figure, go.Figure) else "map"
     modules = _COMPARISON_MODULES if kind == "comparison" else _MODULES
-    write_atomically(target, _page(payload(figure), title, modules))
-    return target
+    return _page(payload(figure), title, modules)
 
 
 def free_target(path: str | os.PathLike[str], overwrite: bool) -> Path:

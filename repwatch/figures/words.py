@@ -10,6 +10,8 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
+from repwatch.registry.hparams import hparam_title
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -40,7 +42,7 @@ def hover(scene: MapScene, row: SnapshotRow, run: RunRow) -> str:
     if metric is not None and run["metrics"].get(metric) is not None:
         lines.append(f"last {safe(metric)} {short(run['metrics'][metric])}")
     told = [name for name in scene["settings"] if name in run["hparams"]]
-    settings = [f"{safe(name)}={short(run['hparams'][name])}" for name in told]
+    settings = [f"{safe(hparam_title(name))}={short(run['hparams'][name])}" for name in told]
     lines += [", ".join(settings[at : at + 3]) for at in range(0, len(settings), 3)]
     return "<br>".join(lines)
 

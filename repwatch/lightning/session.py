@@ -360,8 +360,7 @@ class Session:
 
     def _raise(self, flag: Flag, log_step: int) -> None:
         self._state.flags.append(flag)
-        self._loggers.text("repwatch/flag", flag.message, log_step)
-        self._loggers.scalars({"repwatch/flag": 1.0}, log_step)
+        self._loggers.flag(flag, log_step)
         on_flag = self._options.on_flag
         if callable(on_flag):
             on_flag(flag)

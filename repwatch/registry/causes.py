@@ -15,12 +15,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from repwatch.registry.hparams import PREFIX, hparam_title, look_up, name_order
+
 if TYPE_CHECKING:
     from repwatch.registry.records import Run
 
 __all__ = ["Way", "find_cause", "find_ways", "is_number", "is_setting"]
 
-_IGNORED = ("truth.", "data.")
+_IGNORED = ("truth.", f"{PREFIX}data.")
 _OWN = ("optimizer", "scheduler", "trainer", "model")
 _LEARNING_RATES = ("lr", "learning_rate")
 _SEEDS = ("seed", "random_state")
@@ -45,10 +47,10 @@ class Way(NamedTuple):
 
 
 def find_ways(runs: Sequence[Run], good: Sequence[Run]) -> list[Way]:
-    """The hyperparameters that vary among the runs, each once, those without a prefix first."""
+    """The hyperparameters that vary among the runs, each once, by the user's name if it has one."""
     ways: list[Way] = []
     names = {name for run in runs for name in run.hparams if is_setting(name)}
-    for name in sorted(names, key=lambda name: ("." in name, name)):
+    for name in sorted(names, key=name_order):
         values = {run.id: run.hparams[name] for run in runs if _usable(run.hparams.get(name))}
         if len(set(map(_key, values.values()))) < 2:
             continue
@@ -94,9 +96,9 @@ def _excess(run: Run, way: Way) -> tuple[float, float, float]:
     A range narrower than a twentieth of what all runs span counts as that wide.
     """
     alike = way.good
-    optimizer = run.hparams.get("optimizer")
+    optimizer = look_up(run.hparams, "optimizer")
     if _tail(way.name) in _LEARNING_RATES and optimizer is not None:
-        same = [one for one in way.good if one.hparams.get("optimizer") == optimizer]
+        same = [one for one in way.good if look_up(one.hparams, "optimizer") == optimizer]
         alike = same if len(same) >= _FEW_ALIKE else way.good
     scale = math.log if way.log else float
     ordered = sorted(float(way.values[one.id]) for one in alike)
@@ -124,8 +126,9 @@ def _tail(name: str) -> str:
 def _words(name: str) -> str:
     if _tail(name) in _LEARNING_RATES:
         return "learning rate"
-    prefix, _, rest = name.partition(".")
-    return (rest if rest and prefix in _OWN else name).replace("_", " ")
+    title = hparam_title(name)
+    prefix, _, rest = title.partition(".")
+    return (rest if rest and prefix in _OWN else title).replace("_", " ")
 
 
 def _agree(one: dict[str, Any], other: dict[str, Any]) -> bool:

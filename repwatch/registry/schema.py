@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Text, inspect, literal, text, type_coerce
+from sqlalchemy import Connection, Engine, inspect, literal, text
 
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.registry.journal import choose_journal, set_journal
@@ -33,8 +33,8 @@ LOCK_SECONDS = 120.0
 # Execution options of an engine: its registry's revision, and that a transaction writes.
 REVISION = "repwatch_revision"
 WRITES = "repwatch_writes"
-# What older revisions lack: columns, with what is stored where there is nothing to store.
-_LACKING = {"0001": {"runs.notes": "[]"}}
+# What older revisions lack: columns, with the value that they have where nothing was stored.
+_LACKING: dict[str, dict[str, Any]] = {"0001": {"runs.notes": []}}
 
 ADVISORY_LOCK = 0x52657057  # "RepW"
 
@@ -93,7 +93,7 @@ def column(connection: Connection, stored: ColumnElement[Any]) -> ColumnElement[
     lacking = _LACKING.get(connection.get_execution_options().get(REVISION, HEAD), {})
     if str(stored) not in lacking:
         return stored
-    return type_coerce(literal(lacking[str(stored)], Text), stored.type).label(stored.key)
+    return literal(lacking[str(stored)], stored.type).label(stored.key)
 
 
 def _is_ready(engine: Engine, place: str, *, read_only: bool) -> bool:

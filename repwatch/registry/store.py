@@ -250,7 +250,7 @@ class Registry:
         tolerance: float | None = None,
         share: float = 0.5,
     ) -> LabelSuggestions:
-        """Labels and causes that the outcomes of the ended runs suggest; nothing is written.
+        """Labels and causes that the outcomes of the finished runs suggest; nothing is written.
 
         Without `metric` and `mode` by what the runs monitor, without `probe` for the newest run's
         probe set; the rule, `tolerance`, `share` and the errors are those of

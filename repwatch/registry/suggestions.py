@@ -1,6 +1,10 @@
 """Labels that the outcomes of runs suggest: good or bad by a metric, causes by hyperparameters.
 
-    runs of one probe set --final metric--> good and bad --hyperparameters--> causes of the bad ones
+    finished runs of one probe set
+        --final metric--> good and bad --hyperparameters--> causes of the bad ones
+
+Only runs that ran their course are judged, and judged by: the last metric of one that was stopped,
+or failed, is not its outcome.
 
 The better half of the runs tells what good is: their median, and the median absolute deviation
 (MAD) from it. A run that is worse than that median by more than max(tolerance, 3 * 1.4826 * MAD)
@@ -23,6 +27,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from repwatch.errors import ConfigurationError
 from repwatch.registry import checks
 from repwatch.registry.causes import find_cause, find_ways
+from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ __all__ = ["LabelSuggestion", "LabelSuggestions", "suggest_label", "suggest_labe
 
 FEWEST = 3
 FEWEST_BESIDE = 5
-_ENDED = ("finished", "stopped", "failed")
+_JUDGED = "finished"
 _SHARE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 0.1
 _SPREADS = 3 * 1.4826
@@ -92,7 +97,7 @@ def suggest_labels(
     tolerance: float | None = None,
     share: float = 0.5,
 ) -> LabelSuggestions:
-    """Suggest labels for the ended runs of a probe set; nothing is written.
+    """Suggest labels for the finished runs of a probe set; nothing is written.
 
     Args:
         runs: any runs, oldest first.
@@ -105,7 +110,7 @@ def suggest_labels(
         share: of the runs that tell what good is, in (0, 1].
 
     Raises:
-        ConfigurationError: fewer than 3 ended runs with the metric, an unknown probe set or
+        ConfigurationError: fewer than 3 finished runs with the metric, an unknown probe set or
             metric, no metric or mode where the runs monitor none, or an impossible number.
     """
     if tolerance is not None and not 0 <= tolerance < math.inf:
@@ -113,12 +118,12 @@ def suggest_labels(
     if not 0 < share <= 1:
         raise ConfigurationError(f"Expected a share above 0, at most 1. Got {share}.")
     probe, chosen = _of_probe(runs, probe)
-    ended = [run for run in chosen if run.status in _ENDED]
-    metric, mode = _what_tells(ended, metric, mode)
-    measured = [run for run in ended if metric in run.metrics]
+    finished = [run for run in chosen if run.status == _JUDGED]
+    metric, mode = _what_tells(finished, metric, mode)
+    measured = [run for run in finished if metric in run.metrics]
     if len(measured) < FEWEST:
         raise ConfigurationError(
-            f"Expected {FEWEST} or more ended runs with {metric!r} on probe set {probe}. "
+            f"Expected {FEWEST} or more finished runs with {metric!r} on probe set {probe}. "
             f"Got {len(measured)} of {len(chosen)} runs: train more, or label by hand with "
             'registry.label(run, "good").'
         )
@@ -135,7 +140,7 @@ def suggest_labels(
             LabelSuggestion(run.name, "bad" if bad else "good", cause, value, reason)
         )
     left_out = tuple(run.name for run in chosen if run not in measured)
-    notes = tuple(filter(None, (*_left_out(chosen, ended, metric), one_kind)))
+    notes = tuple(filter(None, (*_left_out(chosen, finished, metric), one_kind)))
     return LabelSuggestions(metric, mode, probe, tuple(suggestions), left_out, notes)
 
 
@@ -143,11 +148,11 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
     """Suggest a label for one run by its final monitored metric; nothing is written.
 
     The good landmarks tell what good is, where 5 or more have the metric; where there are fewer,
-    the better half of all ended runs, this one among them, if there are 5 others.
+    the better half of all finished runs, this one among them, if there are 5 others.
 
     Args:
-        run: a run with a `monitor`; that it has ended is not asked for.
-        runs: what it is compared with, as far as they are of its probe set, have ended and have
+        run: a finished run with a `monitor`.
+        runs: what it is compared with, as far as they are of its probe set, have finished and have
             the metric; the run itself may be among them.
         group: a hyperparameter that tells kinds of training apart: only runs of the same kind are
             compared.
@@ -155,6 +160,11 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
     Raises:
         ConfigurationError: the run has no outcome, or there are too few others to judge it by.
     """
+    if run.status != _JUDGED:
+        raise ConfigurationError(
+            f"Expected a finished run, since only what ran its course has an outcome, but "
+            f"{run.name!r} is {run.status}."
+        )
     metric = run.monitor
     if metric is None or metric not in run.metrics:
         have = f"it has {', '.join(sorted(run.metrics)) or 'no metric'}"
@@ -170,8 +180,8 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
     if len(others) < FEWEST_BESIDE:
         kind = "" if group is None else f" and the same {group}"
         raise ConfigurationError(
-            f"Expected {FEWEST_BESIDE} or more other ended runs with {metric!r} on the same probe "
-            f"set{kind}, to tell good from bad by. Got {len(others)}."
+            f"Expected {FEWEST_BESIDE} or more other finished runs with {metric!r} on the same "
+            f"probe set{kind}, to tell good from bad by. Got {len(others)}."
         )
     compared = [*others, run]
     values = [float(one.metrics[metric]) for one in compared]
@@ -187,17 +197,17 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
 
 
 def _comparable(run: Run, runs: Sequence[Run], group: str | None) -> list[Run]:
-    """The other ended runs that the run's outcome can be held against."""
+    """The other finished runs that the run's outcome can be held against."""
 
     def kind(one: Run) -> Any:
-        return None if group is None else one.hparams.get(group)
+        return None if group is None else look_up(one.hparams, group)
 
     return [
         one
         for one in runs
         if one.id != run.id
         and one.probe == run.probe
-        and one.status in _ENDED
+        and one.status == _JUDGED
         and run.monitor in one.metrics
         and kind(one) == kind(run)
     ]
@@ -217,27 +227,27 @@ def _of_probe(runs: Sequence[Run], probe: str | None) -> tuple[str, list[Run]]:
     return fingerprint, chosen
 
 
-def _what_tells(ended: Sequence[Run], metric: str | None, mode: Mode | None) -> tuple[str, Mode]:
+def _what_tells(finished: Sequence[Run], metric: str | None, mode: Mode | None) -> tuple[str, Mode]:
     """The metric and its mode: those that are asked for, else what most runs monitor."""
-    known = sorted({name for run in ended for name in run.metrics})
+    known = sorted({name for run in finished for name in run.metrics})
     if metric is None:
-        monitored = Counter(run.monitor for run in ended if run.monitor in run.metrics)
+        monitored = Counter(run.monitor for run in finished if run.monitor in run.metrics)
         if not monitored:
             raise ConfigurationError(
-                "Expected a metric that tells the outcome, since the ended runs monitor none that "
-                f"they have. Name one of: {', '.join(known) or 'none are stored'}."
+                "Expected a metric that tells the outcome, since the finished runs monitor none "
+                f"that they have. Name one of: {', '.join(known) or 'none are stored'}."
             )
         metric = monitored.most_common(1)[0][0]
-    elif ended and metric not in known:
+    elif finished and metric not in known:
         near = nearest_names(metric, known) or known
         raise ConfigurationError(
-            f"Expected a metric of the ended runs. Got {metric!r}; "
+            f"Expected a metric of the finished runs. Got {metric!r}; "
             f"the nearest are {', '.join(near) or 'none: nothing was stored'}."
         )
     if mode is not None:
         return metric, cast("Mode", checks.check_choice("mode", mode, ("min", "max")))
-    modes = Counter(run.mode for run in ended if run.monitor == metric)
-    if ended and not modes:
+    modes = Counter(run.mode for run in finished if run.monitor == metric)
+    if finished and not modes:
         raise ConfigurationError(
             f"Expected a mode for {metric!r}, which no run monitors. Say mode='min' if less is "
             "better, mode='max' if more is."
@@ -245,10 +255,18 @@ def _what_tells(ended: Sequence[Run], metric: str | None, mode: Mode | None) -> 
     return metric, modes.most_common(1)[0][0] if modes else "min"
 
 
-def _left_out(chosen: Sequence[Run], ended: Sequence[Run], metric: str) -> Iterator[str]:
-    without = [run.name for run in ended if metric not in run.metrics]
-    going = [run.name for run in chosen if run not in ended]
-    for names, why in ((without, f"have no {metric}"), (going, "have not ended")):
+def _left_out(chosen: Sequence[Run], finished: Sequence[Run], metric: str) -> Iterator[str]:
+    without = [run.name for run in finished if metric not in run.metrics]
+    statuses = ("stopped", "failed", "dead", "running")
+    others = {status: [run.name for run in chosen if run.status == status] for status in statuses}
+    reasons = {
+        f"have no {metric}": without,
+        "were stopped before their end": others["stopped"],
+        "failed": others["failed"],
+        "died": others["dead"],
+        "have not ended": others["running"],
+    }
+    for why, names in reasons.items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             listed = ", ".join(names[:3]) + more

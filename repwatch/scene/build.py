@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repwatch.errors import ConfigurationError
+from repwatch.registry.hparams import name_order
 from repwatch.scene.document import (
     VERSION,
     CausePlace,
@@ -241,11 +242,12 @@ def _key_metric(
 def _settings(rows: Sequence[RunRow], most: int = 6) -> list[str]:
     """Hyperparameters that differ between runs; where none does, the first plain ones.
 
-    Of several that vary together ("lr", "optimizer.lr") the plainest is taken.
+    Of several that vary together ("lr", "repwatch.optimizer.lr") the user's own and plainest is
+    taken.
     """
     names = dict.fromkeys(name for row in rows for name in row["hparams"])
     values = {name: tuple(str(row["hparams"].get(name)) for row in rows) for name in names}
-    plain_first = sorted(names, key=lambda name: "." in name)
+    plain_first = sorted(names, key=lambda name: name_order(name)[:2])
     distinct: dict[tuple[str, ...], str] = {}
     for name in plain_first:
         if len(set(values[name])) > 1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from repwatch.errors import ConstantRDMError
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.probing import MEASURE, label_codes, neighbor_accuracy
 from repwatch.scene import MapScene
-from repwatch.space import Placement, RepresentationSpace
+from repwatch.space import Placement, RepresentationSpace, read_rows
 from repwatch.watcher.landmarks import SMALLEST, LandmarkMap, MapSettings, find_landmarks
 
 __all__ = ["Sighting", "Tracker"]
@@ -44,8 +45,8 @@ class Tracker:
     """Follows one run through the space of the landmarks that share its probe set.
 
     Where there are no landmarks, the other runs of the probe set stand in for them; where there
-    are none of those either, the run's own snapshots make the space, anew at each step, and turned
-    to lie on the one before.
+    are none of those either, the run's own snapshots make the space: anew at each step, of those up
+    to that step, and turned to lie on the one before.
 
     Args:
         run: The run to follow.
@@ -64,7 +65,7 @@ class Tracker:
         """Fit the space on the landmarks, or read it where it was fitted before."""
         self._codes = label_codes(registry, self._run.probe)
         landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
-        if sum(not snapshot.diverged for snapshot in landmarks) >= SMALLEST:
+        if _count_usable(landmarks) >= SMALLEST:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
 
     def follow(self, registry: Registry, steps: Sequence[int]) -> list[Sighting]:
@@ -78,19 +79,20 @@ class Tracker:
         own = [one for one in registry.snapshots(run=self._run.id) if one.step <= last]
         newest = [snapshot for snapshot in own if snapshot.step in new]
         scalars = self._measure(registry, newest)
-        drawn = self._map or self._fit_alone(own)
-        if drawn is None:
-            return [Sighting(None, scalars[step]) for step in steps]
         if self._map is not None:
-            missing = [s for s in own if s.id not in drawn.positions and s.step not in new]
+            placed = self._map.positions
+            missing = [s for s in own if s.id not in placed and s.step not in new]
             if missing:
-                drawn.place(missing)
-            _compare(drawn, drawn.place(newest), newest, scalars)
+                self._map.place(missing)
+            _compare(self._map, self._map.place(newest), newest, scalars)
         runs = registry.runs(probe=self._run.probe)
         flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
+        maps = zip(steps, self._draw(own, steps), strict=True)
         return [
             Sighting(
-                drawn.scene(
+                None
+                if drawn is None
+                else drawn.scene(
                     runs,
                     [snapshot for snapshot in own if snapshot.step <= step],
                     current=[self._run.name],
@@ -98,17 +100,31 @@ class Tracker:
                 ),
                 scalars[step],
             )
-            for step in steps
+            for step, drawn in maps
         ]
 
-    def _fit_alone(self, own: Sequence[Snapshot]) -> LandmarkMap | None:
-        if sum(not snapshot.diverged for snapshot in own) < SMALLEST:
+    def _draw(self, own: Sequence[Snapshot], steps: Sequence[int]) -> Iterator[LandmarkMap | None]:
+        """The map of each of the steps: of the landmarks, else of the run's snapshots until then.
+
+        The maps of a run alone each lie on the one before; their RDMs are read once.
+        """
+        if self._map is not None or _count_usable(own) < SMALLEST:
+            yield from [self._map] * len(steps)
+            return
+        rows = read_rows(own, self._settings.distance)
+        for step in steps:
+            until = [index for index, one in enumerate(own) if one.step <= step]
+            yield self._fit_alone([own[index] for index in until], rows[until])
+
+    def _fit_alone(self, own: Sequence[Snapshot], rows: NDArray[Any]) -> LandmarkMap | None:
+        if _count_usable(own) < SMALLEST:
             return None
         space = RepresentationSpace.fit(
             own,
             distance=self._settings.distance,
             method="pca",
             seed=self._settings.seed,
+            rows=rows,
             before=self._alone,
         )
         drawn = LandmarkMap(space, own)
@@ -136,6 +152,10 @@ class Tracker:
                 # A representation that has collapsed to one point: its mean distance, 0, says so.
                 continue
         return scalars
+
+
+def _count_usable(snapshots: Sequence[Snapshot]) -> int:
+    return sum(not snapshot.diverged for snapshot in snapshots)
 
 
 def _compare(

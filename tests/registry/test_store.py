@@ -26,7 +26,12 @@ from .helpers import snapshot_of
 
 class TestRuns:
     def test_a_new_run_comes_back_as_it_was_given(self, registry, probe):
-        hparams = {"lr": 0.1, "layers": [64, 64], "optimizer": {"name": "sgd", "nesterov": True}}
+        hparams = {
+            "lr": 0.1,
+            "layers": [64, 64],
+            "optimizer.name": "sgd",
+            "optimizer.nesterov": True,
+        }
         run = registry.start_run(
             "net", probe=probe, hparams=hparams, versions={"torch": "2"}, monitor="acc", mode="max"
         )

@@ -58,7 +58,7 @@ def test_a_run_far_below_the_better_half_is_bad_and_its_learning_rate_too_high(
     registry: Registry,
 ) -> None:
     add_good(registry)
-    add(registry, "hot", 0.3, {"lr": 0.5, "optimizer.lr": 0.5})
+    add(registry, "hot", 0.3, {"lr": 0.5, "repwatch.optimizer.lr": 0.5})
     found = registry.suggest_labels("val_acc", "max")
     assert [one.label for one in found] == ["good"] * 6 + ["bad"]
     hot = found[-1]
@@ -216,8 +216,8 @@ def test_the_outer_good_runs_belong_to_the_range_unless_they_lie_apart(registry:
 
 
 def test_what_runs_do_not_choose_is_no_cause(registry: Registry) -> None:
-    add_good(registry, **{"truth.fault": "", "data.size": 10, "seed_list": [1]})
-    hidden = {"truth.fault": "lr", "data.size": 99, "seed_list": [2]}
+    add_good(registry, **{"truth.fault": "", "repwatch.data.size": 10, "seed_list": [1]})
+    hidden = {"truth.fault": "lr", "repwatch.data.size": 99, "seed_list": [2]}
     add(registry, "odd", 0.3, {"lr": 0.002, **hidden})
     odd = registry.suggest_labels()[-1]
     assert (odd.label, odd.cause) == ("bad", None)
@@ -243,8 +243,8 @@ def test_numbers_that_no_float_holds_are_no_cause(registry: Registry) -> None:
 
 def test_what_lightning_read_is_told_in_the_users_words(registry: Registry) -> None:
     for index, value in enumerate(GOOD):
-        add(registry, f"good-{index}", value, {"optimizer.weight_decay": 0.01 * index})
-    add(registry, "heavy", 0.3, {"optimizer.weight_decay": 3.0})
+        add(registry, f"good-{index}", value, {"repwatch.optimizer.weight_decay": 0.01 * index})
+    add(registry, "heavy", 0.3, {"repwatch.optimizer.weight_decay": 3.0})
     assert registry.suggest_labels()[-1].cause == "weight decay too high"
 
 
@@ -334,7 +334,7 @@ def test_too_few_others_or_no_outcome_are_said(registry: Registry) -> None:
     add(registry, "elsewhere", 0.9, probe=OtherProbe)
     add(registry, "running", 0.9, end=False)
     add(registry, "own", 0.9)
-    with pytest.raises(ConfigurationError, match=r"5 or more other ended runs .* Got 4"):
+    with pytest.raises(ConfigurationError, match=r"5 or more other finished runs .* Got 4"):
         outcome(registry, "own")
     add(registry, "silent", None)
     with pytest.raises(ConfigurationError, match="monitor='val_acc'"):

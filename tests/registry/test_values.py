@@ -16,9 +16,10 @@ from repwatch.errors import ConfigurationError
 from repwatch.registry.names import free_name, make_name, nearest_names
 from repwatch.registry.values import dumps, loads, plain, plain_float, plain_int, plain_text
 
+clean_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | clean_text,
+    lambda inner: st.lists(inner) | st.dictionaries(clean_text, inner),
     max_leaves=20,
 )
 
