@@ -34,7 +34,7 @@ from repwatch.registry import Flag, NewSnapshot, Registry, Run, Writer
 from repwatch.registry.names import nearest_names
 from repwatch.registry.records import EndStatus
 from repwatch.scene import MapScene
-from repwatch.watcher.judge import Judge
+from repwatch.watcher.drift_monitor import DriftMonitor
 from repwatch.watcher.landmarks import MapSettings
 from repwatch.watcher.outcome import check_auto_label, label_outcome
 from repwatch.watcher.schedule import Throttle
@@ -160,7 +160,7 @@ class Watcher:
         self._writer: Writer | None = None
         self._mapper: Writer | None = None
         self._tracker: Tracker | None = None
-        self._judge: Judge | None = None
+        self._judge: DriftMonitor | None = None
         self._judging: Writer | None = None
         self._false_alarms = false_alarms
         self._group = group
@@ -197,7 +197,7 @@ class Watcher:
         self.run = self._open()
         self._began = time.monotonic()
         self._writer = Writer(self.registry, self.run.id)
-        self._judge = Judge(self.run, self._false_alarms, self._group)
+        self._judge = DriftMonitor(self.run, self._false_alarms, self._group)
         self._judging = Writer(self.registry, self.run.id)
         self._judging.call(self._judge.fit)
         if self._draw_map:
@@ -264,8 +264,8 @@ class Watcher:
         """What has become ready to show since the last call, oldest first."""
         self._tell_failure(self._mapper, "the map cannot be drawn any more")
         self._tell_failure(self._judging, "drift is not watched for any more")
-        if self._judge is not None and self._judge.silent is not None:
-            self._tell([self._judge.silent])
+        if self._judge is not None and self._judge.unavailable_reason is not None:
+            self._tell([self._judge.unavailable_reason])
         ready = []
         while self._updates:
             ready.append(self._updates.popleft())
