@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from repwatch import Registry
-from repwatch.drift import History
+from repwatch.drift import FeatureKey, History
 from repwatch.registry import NewSnapshot, Run
 from repwatch.registry.records import Label
 from tests.watcher_helpers import PROBE, watch
@@ -19,19 +19,19 @@ CHECKPOINTS = [(0, 0), (0, 1), (0, 2), (1, 0)]
 def history(
     template: Run, name: str, label: Label | None, rng: np.random.Generator, *, fault: str = ""
 ) -> History:
-    """Numbers of a run: noise, and with a fault what it shifts, in curves and in one layer."""
+    """Features of a run: noise, and with a fault what it shifts, in curves and in one layer."""
     run = dataclasses.replace(
         template, id=name, name=name, label=label, cause=fault or None, hparams={"lr": 0.01}
     )
     curves, shapes = {}, {}
     for place, checkpoint in enumerate(CHECKPOINTS):
         shift = {"": 0.0, "too high": 3.0 * place, "too low": -3.0 * place}[fault]
-        curves[checkpoint] = {"val_loss": float(rng.normal() + abs(shift) / 3)}
+        curves[checkpoint] = {FeatureKey("val_loss"): float(rng.normal() + abs(shift) / 3)}
         noise = rng.normal(size=8)
         shapes[checkpoint] = {
-            f"{layer}:{number}": float(value + shift * (layer == "late"))
-            for (layer, number), value in zip(
-                [(layer, n) for layer in ("early", "late") for n in "abcd"], noise, strict=True
+            FeatureKey(measure, layer): float(value + shift * (layer == "late"))
+            for (layer, measure), value in zip(
+                [(layer, m) for layer in ("early", "late") for m in "abcd"], noise, strict=True
             )
         }
     steps = dict(zip(CHECKPOINTS, (0, 10, 30, 100), strict=True))

@@ -12,9 +12,10 @@ from scipy.spatial.distance import squareform
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, Reader, backtest, read_histories
-from repwatch.drift.assessment import advise
-from repwatch.drift.ranking import bootstrap, wilson
+from repwatch.drift import DriftDetector, FeatureKey, HistoryReader, backtest, read_histories
+from repwatch.drift.evaluate.statistics import bootstrap_interval, wilson_intervals
+from repwatch.drift.explain import suggest_change
+from repwatch.drift.features import Kind
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import NewSnapshot, Run
 from tests.drift_helpers import (
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("small_forests")
 def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
     rng = np.random.default_rng(9)
-    told = detector.judge(history(template, "new", None, rng, fault="too high"), (1, 0))
+    told = detector.assess_checkpoint(history(template, "new", None, rng, fault="too high"), (1, 0))
     assert told.alarm
     assert told.score > 1
     assert told.cause == "too high"
@@ -42,7 +43,7 @@ def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) 
     assert told.p_bad is not None
     assert told.p_bad > 0.8
     assert told.layer == "late"
-    assert {near.cause for near in told.nearest[:3]} == {"too high"}
+    assert {neighbor.cause for neighbor in told.nearest[:3]} == {"too high"}
     assert "too high" in told.message
     assert "'late'" in told.message
     json.dumps(told.evidence(), allow_nan=False)
@@ -50,7 +51,9 @@ def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) 
 
 def test_a_good_run_is_not_flagged_and_said_to_be_so(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
-    told = detector.judge(history(template, "new", None, np.random.default_rng(9)), (1, 0))
+    told = detector.assess_checkpoint(
+        history(template, "new", None, np.random.default_rng(9)), (1, 0)
+    )
     assert not told.alarm
     assert told.p_bad is not None
     assert told.p_bad < 0.5
@@ -60,12 +63,12 @@ def test_a_good_run_is_not_flagged_and_said_to_be_so(template: Run) -> None:
 def test_without_bad_landmarks_what_is_unlike_the_good_ones_is_flagged(template: Run) -> None:
     detector = DriftDetector(population(template, 8, 0))
     rng = np.random.default_rng(9)
-    odd = detector.judge(history(template, "odd", None, rng, fault="too low"), (1, 0))
+    odd = detector.assess_checkpoint(history(template, "odd", None, rng, fault="too low"), (1, 0))
     assert odd.alarm
-    assert odd.unlike
+    assert odd.is_novel
     assert odd.p_bad is None
     assert odd.cause is None
-    usual = detector.judge(history(template, "usual", None, rng), (1, 0))
+    usual = detector.assess_checkpoint(history(template, "usual", None, rng), (1, 0))
     assert not usual.alarm
 
 
@@ -74,35 +77,37 @@ def test_with_fewer_than_five_good_landmarks_it_is_silent_and_says_what_is_missi
 ) -> None:
     detector = DriftDetector(population(template, 4, 10))
     bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    told = detector.judge(bad, (1, 0))
+    told = detector.assess_checkpoint(bad, (1, 0))
     assert not told.alarm
-    assert told.silent is not None
-    assert "4 of at least 5 good landmarks" in told.silent
+    assert told.unavailable_reason is not None
+    assert "4 of at least 5 good landmarks" in told.unavailable_reason
 
 
 @pytest.mark.parametrize(("good", "promised"), [(8, "at most 11% of good"), (120, "At most 5% of")])
 def test_what_can_be_promised_depends_on_the_good_landmarks(
     template: Run, good: int, promised: str
 ) -> None:
-    assert promised in DriftDetector(population(template, good, 4)).promise
+    assert promised in DriftDetector(population(template, good, 4)).guarantee_text
 
 
 def test_false_alarms_over_whole_runs_keep_the_promise(template: Run) -> None:
     detector = DriftDetector(population(template, 120, 20), false_alarms=0.1)
     rng = np.random.default_rng(5)
     fresh = [history(template, f"new-{k}", None, rng) for k in range(200)]
-    flagged = [any(detector.judge(one, c).alarm for c in detector.checkpoints) for one in fresh]
+    flagged = [
+        any(detector.assess_checkpoint(one, c).alarm for c in detector.checkpoints) for one in fresh
+    ]
     # Of 200 runs at 10 %: three standard deviations, of the runs and of the limit, above it.
     assert np.mean(flagged) <= 0.1 + 3 * math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / 120))
 
 
-def test_a_fault_that_no_landmark_has_is_found_by_the_guard(template: Run) -> None:
+def test_a_fault_that_no_landmark_has_is_found_by_the_loss(template: Run) -> None:
     detector = DriftDetector(population(template, 30, 10))
     odd = history(template, "odd", None, np.random.default_rng(9))
-    odd.curves[1, 0]["val_loss"] = 30.0  # what a NaN loss is read as
-    told = detector.judge(odd, (1, 0))
+    odd.curves[1, 0][FeatureKey("val_loss")] = 30.0  # what a NaN loss is read as
+    told = detector.assess_checkpoint(odd, (1, 0))
     assert told.alarm
-    assert told.by_guard
+    assert told.by_loss
     assert "a loss that good landmarks did not have" in told.message
 
 
@@ -111,32 +116,32 @@ def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: R
     for one in runs[:4]:
         del one.steps[1, 0], one.curves[1, 0], one.representations[1, 0]
         for numbers in one.representations.values():
-            for name in [name for name in numbers if name.startswith("early")]:
+            for name in [name for name in numbers if name.layer == "early"]:
                 del numbers[name]
     detector = DriftDetector(runs)
     new = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    assert detector.judge(new, (1, 0)).alarm
+    assert detector.assess_checkpoint(new, (1, 0)).alarm
     for numbers in new.representations.values():
-        for name in [name for name in numbers if name.startswith("late")]:
+        for name in [name for name in numbers if name.layer == "late"]:
             del numbers[name]
-    assert detector.judge(new, (1, 0)).layers_missing == ("late",)
+    assert detector.assess_checkpoint(new, (1, 0)).layers_missing == ("late",)
 
 
 def test_a_place_of_the_schedule_that_landmarks_do_not_have_is_said(template: Run) -> None:
     detector = DriftDetector(population(template, 12, 6))
     new = history(template, "new", None, np.random.default_rng(9))
     new.steps[7, 0] = 900
-    told = detector.judge(new, (7, 0))
-    assert told.silent is not None
-    assert "epoch 7" in told.silent
+    told = detector.assess_checkpoint(new, (7, 0))
+    assert told.unavailable_reason is not None
+    assert "epoch 7" in told.unavailable_reason
 
 
 def test_advice_names_what_is_out_of_the_good_range() -> None:
     good = [{"lr": lr, "depth": 3, "truth.fault": 0} for lr in (0.0005, 0.002, 0.01)]
-    told = advise({"lr": 0.3, "optimizer.lr": 0.3, "depth": 3, "truth.fault": 1}, good)
+    told = suggest_change({"lr": 0.3, "optimizer.lr": 0.3, "depth": 3, "truth.fault": 1}, good)
     assert told == "its lr is 0.3, good runs here had 0.0005 to 0.01: lower it"
-    assert advise({"lr": 0.001, "depth": 3}, good) is None
-    assert "raise it" in str(advise({"lr": 1e-6}, good))
+    assert suggest_change({"lr": 0.001, "depth": 3}, good) is None
+    assert "raise it" in str(suggest_change({"lr": 1e-6}, good))
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1])
@@ -167,7 +172,7 @@ def test_a_backtest_tells_found_false_alarms_and_causes_beside_its_opponents(
     assert own.false_alarms[-1] < median.false_alarms[-1]
     assert own.top1_read == own.top1  # the hyperparameters are all the same
     assert found.calibration_overall is not None
-    assert found.calibration_overall.brier < found.calibration_overall.brier_of_share
+    assert found.calibration_overall.brier < found.calibration_overall.base_rate_brier
     assert len(found.calibration) == len(found.checkpoints)
 
 
@@ -179,7 +184,7 @@ def test_a_backtest_says_what_it_needs(template: Run) -> None:
 
 
 def test_the_interval_of_a_share_of_no_run_reaches_above_it() -> None:
-    none, few, all_of_them = wilson([0, 3, 44], 44)
+    none, few, all_of_them = wilson_intervals([0, 3, 44], 44)
     assert none == pytest.approx((0, 1.96**2 / (44 + 1.96**2)), abs=1e-4)
     assert few[0] < 3 / 44 < few[1]
     assert all_of_them == pytest.approx((1 - none[1], 1))
@@ -187,13 +192,13 @@ def test_the_interval_of_a_share_of_no_run_reaches_above_it() -> None:
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
     values = np.random.default_rng(0).normal(size=400)
-    low, high = bootstrap(lambda take: float(values[take].mean()), 400, draws=2000, seed=0)
+    low, high = bootstrap_interval(lambda take: float(values[take].mean()), 400, draws=2000, seed=0)
     reach = 1.96 * values.std() / 20
     assert [low, high] == pytest.approx([values.mean() - reach, values.mean() + reach], abs=0.015)
 
 
 def test_what_is_nan_in_every_draw_has_no_interval() -> None:
-    ends = bootstrap(lambda take: np.array([np.nan, take.mean()]), 9, draws=20, seed=0)
+    ends = bootstrap_interval(lambda take: np.array([np.nan, take.mean()]), 9, draws=20, seed=0)
     assert [math.isnan(low) for low in ends[0]] == [True, False]
     assert ends[0][1] < 4 < ends[1][1]
 
@@ -205,6 +210,10 @@ def test_a_checkpoint_is_so_many_epochs_from_the_start(template: Run) -> None:
 
 
 # From real RDMs
+
+
+def key(measure: str, kind: Kind = "value") -> FeatureKey:
+    return FeatureKey(measure, "late", kind)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +229,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 def test_numbers_of_an_rdm_equal_those_computed_another_way(registry: Registry) -> None:
     run = registry.run("good-3")
-    numbers = Reader(registry, run).read().representations[2, 0]
+    numbers = HistoryReader(registry, run).read().representations[2, 0]
     first, D = (run.snapshots()[k].rdm.astype(float) for k in (0, 2))
     square = squareform(D)
     np.fill_diagonal(square, np.inf)
@@ -230,11 +239,11 @@ def test_numbers_of_an_rdm_equal_those_computed_another_way(registry: Registry) 
     before = start.argsort(1)[:, :6]
     overlap = np.mean([len(set(a) & set(b)) / 6 for a, b in zip(near, before, strict=True)])
     labels = np.array([i % 3 for i in range(24)])
-    assert numbers["late:scale"] == pytest.approx(math.log(D.mean()))
-    assert numbers["late:growth"] == pytest.approx(math.log(D.mean() / first.mean()))
-    assert numbers["late:neighbours of the start"] == pytest.approx(overlap)
-    assert numbers["late:purity"] == pytest.approx(np.mean(labels[near] == labels[:, None]))
-    assert 0 < numbers["late:straightness"] <= 1 + 1e-9
+    assert numbers[key("scale")] == pytest.approx(math.log(D.mean()))
+    assert numbers[key("growth")] == pytest.approx(math.log(D.mean() / first.mean()))
+    assert numbers[key("neighbors of the start")] == pytest.approx(overlap)
+    assert numbers[key("purity")] == pytest.approx(np.mean(labels[near] == labels[:, None]))
+    assert 0 < numbers[key("straightness")] <= 1 + 1e-9
 
 
 def test_scalars_of_a_snapshot_are_read_with_their_change(registry: Registry) -> None:
@@ -245,18 +254,18 @@ def test_scalars_of_a_snapshot_are_read_with_their_change(registry: Registry) ->
         (D,) = rdms(rng, 1, 1.0)
         new = NewSnapshot(layer="late", step=step, epoch=step, depth=1, rdm=D, scalars=scalars)
         registry.add_snapshots(run.id, [new])
-    first, second, third = Reader(registry, run).read().representations.values()
-    assert first["late:norm"] == 0
-    assert "late:norm since the start" not in first
-    assert not {"late:std", "late:zeros", "late:features"} & second.keys()
-    assert third["late:norm since the start"] == pytest.approx(math.log(8))
-    assert third["late:norm since the last"] == pytest.approx(math.log(4))
-    assert math.isfinite(third["late:std since the start"])
-    assert "late:std since the last" not in third
+    first, second, third = HistoryReader(registry, run).read().representations.values()
+    assert first[key("norm")] == 0
+    assert key("norm", "since the start") not in first
+    assert not {key("std"), key("zeros"), key("features")} & second.keys()
+    assert third[key("norm", "since the start")] == pytest.approx(math.log(8))
+    assert third[key("norm", "since the last")] == pytest.approx(math.log(4))
+    assert math.isfinite(third[key("std", "since the start")])
+    assert key("std", "since the last") not in third
     registry.delete_run(run)
 
 
-def test_what_was_read_of_a_run_that_has_ended_is_kept(
+def test_the_history_of_a_run_that_has_ended_is_cached(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = registry.runs()[:2]
@@ -295,7 +304,7 @@ def test_a_diverged_snapshot_is_far_from_all_landmarks(registry: Registry) -> No
     gone = NewSnapshot(layer="late", step=2, epoch=2, depth=1, rdm=None)
     registry.add_snapshots(run.id, [gone])
     told = DriftDetector.fit(registry).assess(run)
-    assert told.unlike
+    assert told.is_novel
     assert math.isfinite(told.score)
     registry.delete_run(run)
 

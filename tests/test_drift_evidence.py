@@ -13,23 +13,24 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from repwatch import Registry
 from repwatch.drift import DriftDetector, History
-from repwatch.drift.calibration import calibration
+from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
+from repwatch.drift.evaluate.statistics import calibration_of
+from repwatch.drift.explain import find_odd_points
+from repwatch.drift.forests import mean_probabilities
 from repwatch.drift.layers import match_layers
-from repwatch.drift.points import find_odd_points
-from repwatch.drift.settings import Settings, combine
-from repwatch.drift.trees import Walk
 from repwatch.registry import NewSnapshot, Run
 from tests.drift_helpers import history, population
 from tests.watcher_helpers import PROBE
 
 
-def test_all_trees_at_once_say_what_scikit_learn_says_of_them() -> None:
+def test_the_mean_over_trees_is_what_scikit_learn_predicts() -> None:
     rng = np.random.default_rng(0)
     rows, classes = rng.normal(size=(80, 6)), rng.choice(["a", "b", "c"], size=80)
     forest = ExtraTreesClassifier(30, bootstrap=True, random_state=0).fit(rows, classes)
-    walk, new = Walk(forest), rng.normal(size=(9, 6))
-    assert walk.classes == ["a", "b", "c"]
-    np.testing.assert_allclose(walk(new), forest.predict_proba(new), atol=1e-12)
+    new = rng.normal(size=(9, 6))
+    np.testing.assert_allclose(
+        mean_probabilities(forest, new), forest.predict_proba(new), atol=1e-12
+    )
 
 
 # The configuration
@@ -65,66 +66,70 @@ CAUSES = ("learning rate too high", "weight decay too high", "sigmoids", "noisy 
 
 
 @pytest.fixture(scope="module")
-def known() -> Settings:
+def known() -> HyperparameterCauseModel:
     rng = np.random.default_rng(1)
     causes = [cause for cause in CAUSES for _ in range(4)]
     bad = [faulty(rng, cause) for cause in causes]
-    return Settings([settings(rng) for _ in range(30)], bad, causes)
+    return HyperparameterCauseModel().fit([settings(rng) for _ in range(30)], bad, causes)
 
 
 @pytest.mark.parametrize("cause", CAUSES[:3])
-def test_hyperparameters_tell_the_cause(known: Settings, cause: str) -> None:
+def test_hyperparameters_tell_the_cause(known: HyperparameterCauseModel, cause: str) -> None:
     rng = np.random.default_rng(2)
-    told = [known.causes(faulty(rng, cause)) for _ in range(10)]
+    told = [known.predict_proba(faulty(rng, cause)) for _ in range(10)]
     assert all(sum(shares.values()) == pytest.approx(1) for shares in told)
     assert sum(max(shares, key=lambda name: shares[name]) == cause for shares in told) >= 9
 
 
-def test_a_learning_rate_is_compared_with_good_runs_of_its_optimizer(known: Settings) -> None:
+def test_a_learning_rate_is_compared_with_good_runs_of_its_optimizer(
+    known: HyperparameterCauseModel,
+) -> None:
     rng = np.random.default_rng(3)
     # Usual for SGD, and for Adam ten times too high.
     of_adam, of_sgd = (
-        known.causes(settings(rng, optimizer=name, lr=0.02)) for name in ("Adam", "SGD")
+        known.predict_proba(settings(rng, optimizer=name, lr=0.02)) for name in ("Adam", "SGD")
     )
     assert of_adam["learning rate too high"] > 0.5
     assert of_sgd["learning rate too high"] < 0.5
 
 
 def test_usual_hyperparameters_speak_for_the_cause_that_none_of_them_shows(
-    known: Settings,
+    known: HyperparameterCauseModel,
 ) -> None:
-    told = known.causes(settings(np.random.default_rng(4)))
+    told = known.predict_proba(settings(np.random.default_rng(4)))
     assert max(told, key=lambda name: told[name]) == "noisy labels"
 
 
-def test_missing_hyperparameters_are_no_obstacle(known: Settings) -> None:
-    assert max(known.causes({"weight_decay": 0.05}).values()) > 0.4
-    assert sum(known.causes({}).values()) == pytest.approx(1)
+def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel) -> None:
+    assert max(known.predict_proba({"weight_decay": 0.05}).values()) > 0.4
+    assert sum(known.predict_proba({}).values()) == pytest.approx(1)
     rng = np.random.default_rng(5)
     good = [settings(rng) for _ in range(10)]
     for one in good[:5]:
         del one["lr"]
     bad = [faulty(rng, cause) for cause in CAUSES[:2] for _ in range(4)]
     del bad[0]["weight_decay"]
-    some = Settings(good, bad, [cause for cause in CAUSES[:2] for _ in range(4)])
-    told = some.causes(settings(rng, lr=1.0))
+    some = HyperparameterCauseModel().fit(
+        good, bad, [cause for cause in CAUSES[:2] for _ in range(4)]
+    )
+    told = some.predict_proba(settings(rng, lr=1.0))
     assert max(told, key=lambda name: told[name]) == "learning rate too high"
 
 
 def test_the_truth_the_seed_and_the_data_are_not_read() -> None:
     hidden = [{"truth.fault": cause, "data.size": k, "seed": k} for k, cause in enumerate(CAUSES)]
     good = [{"truth.fault": "", "data.size": 9, "seed": 9}] * 5
-    assert Settings(good, hidden, CAUSES).causes(hidden[0]) == {}
+    assert HyperparameterCauseModel().fit(good, hidden, CAUSES).predict_proba(hidden[0]) == {}
 
 
 def test_two_opinions_are_multiplied_and_none_rules_a_cause_out() -> None:
-    both = combine({"a": 0.6, "b": 0.4, "c": 0.0}, {"a": 0.1, "b": 0.8, "c": 0.1})
+    both = combine_causes({"a": 0.6, "b": 0.4, "c": 0.0}, {"a": 0.1, "b": 0.8, "c": 0.1})
     assert list(both) == ["b", "a", "c"]
     assert both["b"] / both["a"] == pytest.approx(0.32 / 0.06)
     assert sum(both.values()) == pytest.approx(1)
     assert both["c"] > 0
-    assert combine({"a": 0.2, "b": 0.8}, {}) == {"b": 0.8, "a": 0.2}
-    assert combine({}, {}) == {}
+    assert combine_causes({"a": 0.2, "b": 0.8}, {}) == {"b": 0.8, "a": 0.2}
+    assert combine_causes({}, {}) == {}
 
 
 def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) -> None:
@@ -135,12 +140,14 @@ def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) 
     runs = [give(one, rates[one.run.cause]) for one in population(template, 12, 8)]
     detector = DriftDetector(runs)
     shown = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    high, low = (detector.judge(give(shown, lr), (0, 1), explain=True) for lr in (1.0, 1e-4))
+    high, low = (
+        detector.assess_checkpoint(give(shown, lr), (0, 1), explain=True) for lr in (1.0, 1e-4)
+    )
     assert high.cause == "too high"
     assert low.causes["too low"] > low.causes_by_training["too low"]
     assert high.causes_by_training == low.causes_by_training
     healthy = history(template, "healthy", None, np.random.default_rng(8))
-    assert detector.judge(give(healthy, 1.0), (0, 1)).cause is None
+    assert detector.assess_checkpoint(give(healthy, 1.0), (0, 1)).cause is None
     assert (high.p_bad, high.score, high.alarm) == (low.p_bad, low.score, low.alarm)
 
 
@@ -171,7 +178,7 @@ def test_probe_points_that_lie_elsewhere_than_in_good_runs_are_named(tmp_path: P
         (point.deviation for point in told), reverse=True
     )
     assert {point.point: point.label for point in told}[4] == "1"
-    assert told[0].words.startswith(f"{told[0].point} (")
+    assert told[0].description.startswith(f"{told[0].point} (")
     usual = find_odd_points(add(registry, "usual", []), 7, "late", good)
     assert usual[0].deviation < told[1].deviation / 2
     assert find_odd_points(odd, 7, "late", dict(list(good.items())[:2])) == ()
@@ -204,7 +211,7 @@ def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run)
     def rename(one: History) -> History:
         numbers = {
             checkpoint: {
-                key.replace("early", "block1").replace("late", "block2"): value
+                key._replace(layer={"early": "block1", "late": "block2"}[str(key.layer)]): value
                 for key, value in row.items()
             }
             for checkpoint, row in one.representations.items()
@@ -212,15 +219,17 @@ def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run)
         return dataclasses.replace(one, representations=numbers, layers=("block1", "block2"))
 
     bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    told = detector.judge(rename(bad), (1, 0))
+    told = detector.assess_checkpoint(rename(bad), (1, 0))
     assert told.alarm
     assert told.matched == {"early": "block1", "late": "block2"}
     assert told.layer == "block2"
     assert "layers matched by relative depth: block1 with early, block2 with late" in told.message
     assert told.evidence()["matched"] == told.matched
-    assert "not of others" in told.promise
-    assert detector.judge(bad, (1, 0)).score == told.score
-    good = detector.judge(rename(history(template, "n", None, np.random.default_rng(8))), (1, 0))
+    assert "not for others" in told.guarantee_text
+    assert detector.assess_checkpoint(bad, (1, 0)).score == told.score
+    good = detector.assess_checkpoint(
+        rename(history(template, "n", None, np.random.default_rng(8))), (1, 0)
+    )
     assert not good.alarm
 
 
@@ -230,9 +239,9 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_and_told_so(
 ) -> None:
     detector = DriftDetector(population(template, 8, 4))
     one = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    told = detector.judge(dataclasses.replace(one, layers=layers), (1, 0))
+    told = detector.assess_checkpoint(dataclasses.replace(one, layers=layers), (1, 0))
     assert not told.alarm
-    assert told.silent is not None
+    assert told.unavailable_reason is not None
     assert f"has {len(layers)} layers and the landmarks 2 of other names" in told.message
 
 
@@ -242,16 +251,16 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_and_told_so(
 def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
     told = np.repeat([0.25, 0.75, np.nan], [400, 400, 5])
     bad = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0, np.ones(5, bool)])
-    kept = calibration(told, bad)
+    kept = calibration_of(told, bad)
     assert kept is not None
     assert kept.error == pytest.approx(0)
-    assert [(one.count, one.told, one.bad) for one in kept.bins] == [
+    assert [(one.count, one.predicted, one.observed) for one in kept.bins] == [
         (400, 0.25, 0.25),
         (400, 0.75, 0.75),
     ]
     assert kept.brier == pytest.approx(0.25 * 0.75)
-    assert kept.brier_of_share == pytest.approx(0.25)
-    wrong = calibration(1 - told, bad)
+    assert kept.base_rate_brier == pytest.approx(0.25)
+    wrong = calibration_of(1 - told, bad)
     assert wrong is not None
     assert wrong.error == pytest.approx(0.5)
-    assert calibration(np.full(3, np.nan), np.ones(3, dtype=bool)) is None
+    assert calibration_of(np.full(3, np.nan), np.ones(3, dtype=bool)) is None

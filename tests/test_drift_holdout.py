@@ -7,13 +7,23 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from repwatch import Registry, cli
-from repwatch.drift import DriftDetector, History, HoldOut, Row, backtest_without, holdout, scores
+from repwatch.drift import (
+    Backtest,
+    DriftDetector,
+    FeatureKey,
+    History,
+    SubsetResult,
+    backtest,
+    forests,
+)
+from repwatch.drift.evaluate import run as evaluation
 from repwatch.errors import DriftError
 from repwatch.registry import Run
 from repwatch.registry.records import Label
@@ -25,8 +35,7 @@ FAULTS = {"too high": ("late", 4.0), "too low": ("late", -4.0), "noisy": ("early
 
 @pytest.fixture(autouse=True)
 def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "TREES", 12)
-    monkeypatch.setattr(holdout, "_BOOTSTRAPS", 10)
+    monkeypatch.setattr(forests, "N_TREES", 12)
 
 
 def history(
@@ -48,11 +57,11 @@ def history(
     where, shift = FAULTS.get(fault, ("late", 0.0))
     for place, checkpoint in enumerate(CHECKPOINTS):
         late = 6.0 if slow and checkpoint != CHECKPOINTS[-1] else 0.0
-        curves[checkpoint] = {"val_loss": float(rng.normal() + late)}
+        curves[checkpoint] = {FeatureKey("val_loss"): float(rng.normal() + late)}
         shapes[checkpoint] = {
-            f"{layer}:{number}": float(rng.normal() + shift * (layer == where) * place)
+            FeatureKey(measure, layer): float(rng.normal() + shift * (layer == where) * place)
             for layer in ("early", "late")
-            for number in "abcd"
+            for measure in "abcd"
         }
     return History(run, dict(zip(CHECKPOINTS, (0, 10, 100), strict=True)), curves, shapes)
 
@@ -76,8 +85,8 @@ def population(template: Run) -> list[History]:
 def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[History], list[History]]]:
     """The landmarks of each detector that is made, and whom it judges."""
     seen: list[tuple[list[History], list[History]]] = []
-    made = holdout.rivals
-    judge: Callable[..., None] = holdout._judge
+    made = evaluation.train_detectors
+    assess: Callable[..., None] = evaluation._assess
 
     def spy(landmarks: list[History], **settings: object) -> dict[str, DriftDetector]:
         seen.append((landmarks, []))
@@ -86,15 +95,19 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[History], list[His
     def watch(detector: DriftDetector, one: History, *rest: object) -> None:
         if one not in seen[-1][1]:
             seen[-1][1].append(one)
-        judge(detector, one, *rest)
+        assess(detector, one, *rest)
 
-    monkeypatch.setattr(holdout, "rivals", spy)
-    monkeypatch.setattr(holdout, "_judge", watch)
+    monkeypatch.setattr(evaluation, "train_detectors", spy)
+    monkeypatch.setattr(evaluation, "_assess", watch)
     return seen
 
 
-def row(found: HoldOut, name: str) -> Row:
-    return next(one for one in found.rows if one.name == name)
+def evaluate(landmarks: list[History], hold_out: str = "run", **options: Any) -> Backtest:
+    return backtest(landmarks, hold_out, causes=False, draws=10, **options)
+
+
+def subset(found: Backtest, name: str) -> SubsetResult:
+    return next(one for one in found.subsets if one.name == name)
 
 
 def judged_once(seen: list[tuple[list[History], list[History]]], everyone: list[History]) -> bool:
@@ -105,7 +118,7 @@ def judged_once(seen: list[tuple[list[History], list[History]]], everyone: list[
 def test_runs_of_a_cause_are_judged_by_landmarks_that_have_none_of_it(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
-    found = backtest_without(population, "cause")
+    found = evaluate(population, "cause")
     assert len(known) == len(FAULTS)
     assert judged_once(known, population)
     for landmarks, judged in known:
@@ -113,16 +126,21 @@ def test_runs_of_a_cause_are_judged_by_landmarks_that_have_none_of_it(
         assert len(causes) == 1
         assert not causes & {one.run.cause for one in landmarks}
         assert not {one.run.name for one in judged} & {one.run.name for one in landmarks}
-    assert [one.name for one in found.rows[:4]] == ["all", "noisy", "too high", "too low"]
-    assert [one.name for one in found.rows[0].methods] == ["RepWatch", "curves", "loss"]
-    assert [(one.good, one.bad) for one in found.rows[:4]] == [(30, 18), *[(0, 6)] * 3]
-    assert (found.good, found.bad) == (20, 12)
-    own = found.rows[0].methods[0]
+    assert [one.name for one in found.subsets[:4]] == ["all", "noisy", "too high", "too low"]
+    assert [one.name for one in found.subsets[0].methods] == [
+        "RepWatch",
+        "curves",
+        "loss",
+        "median rule",
+    ]
+    assert [(one.good, one.bad) for one in found.subsets[:4]] == [(30, 18), *[(0, 6)] * 3]
+    assert (found.known_good, found.known_bad) == (20, 12)
+    own = found.subsets[0].methods[0]
     assert own.found == sorted(own.found)
-    said = np.add(own.unlike, own.by_guard)
+    said = np.add(own.novel, own.by_loss)
     assert (said <= np.array(own.found) + 1e-9).all()
-    assert math.isnan(row(found, "noisy").methods[0].false_alarms[-1])
-    for gain, low, high in (*found.above["curves"], *found.above["loss"]):
+    assert math.isnan(subset(found, "noisy").methods[0].false_alarms[-1])
+    for gain, low, high in (*found.gains["curves"], *found.gains["loss"]):
         assert low <= gain <= high
 
 
@@ -132,35 +150,35 @@ def test_what_was_said_first_of_a_fault_that_no_landmark_has_is_counted(
     changed = [dataclasses.replace(one, curves=dict(one.curves)) for one in population]
     for one in changed:
         if one.run.cause == "noisy":
-            one.curves[CHECKPOINTS[-1]] = {"val_loss": 50.0}
-    own = row(backtest_without(changed, "cause"), "noisy").methods[0]
+            one.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
+    own = subset(evaluate(changed, "cause"), "noisy").methods[0]
     assert own.found[-1] == 1
-    assert own.by_guard[-1] > own.by_guard[0]
+    assert own.by_loss[-1] > own.by_loss[0]
 
 
 def test_runs_of_a_group_are_judged_by_landmarks_of_the_others(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
-    found = backtest_without(population, "group", group="method")
+    found = evaluate(population, "group", group="method")
     assert judged_once(known, population)
     for landmarks, judged in known:
         assert len({one.run.hparams["method"] for one in judged}) == 1
         assert not {one.run.hparams["method"] for one in judged} & {
             one.run.hparams["method"] for one in landmarks
         }
-    assert [(one.name, one.good, one.bad) for one in found.rows[:3]] == [
+    assert [(one.name, one.good, one.bad) for one in found.subsets[:3]] == [
         ("all", 30, 18),
         ("A", 15, 9),
         ("B", 15, 9),
     ]
-    whole, first, second = (one.methods[0].auroc[-1] for one in found.rows[:3])
+    whole, first, second = (one.methods[0].auroc[-1] for one in found.subsets[:3])
     assert whole == pytest.approx((first + second) / 2)
 
 
 def test_bad_runs_of_a_group_can_be_held_out_while_its_good_ones_are_known(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
-    backtest_without(population, "bad-of-group", group="method")
+    evaluate(population, "bad-of-group", group="method")
     assert judged_once(known, population)
     for landmarks, judged in known:
         (kind,) = {one.run.hparams["method"] for one in judged if one.run.label == "bad"}
@@ -172,16 +190,16 @@ def test_marked_runs_have_a_row_and_can_be_no_landmarks_at_all(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
     where = ("truth.slow", "true")
-    found = backtest_without(population, "where", where=where, folds=3)
+    found = evaluate(population, "where", where=where, folds=3)
     assert judged_once(known, population)
     assert not any(one.run.hparams["truth.slow"] for landmarks, _ in known for one in landmarks)
-    slow, others = row(found, "truth.slow=true"), row(found, "all others")
+    slow, others = subset(found, "truth.slow=true"), subset(found, "all others")
     assert (slow.good, slow.bad) == (3, 0)
     assert (others.good, others.bad) == (27, 18)
-    # A large loss that no landmark had: the guard flags all of them.
+    # A large loss that no landmark had: the loss alone flags all of them.
     assert slow.methods[2].false_alarms[-1] == 1
     assert others.methods[2].false_alarms[-1] < 0.2
-    everyone = found.rows[0].methods[2].false_alarms[-1]
+    everyone = found.subsets[0].methods[2].false_alarms[-1]
     assert everyone == pytest.approx(
         (3 * slow.methods[2].false_alarms[-1] + 27 * others.methods[2].false_alarms[-1]) / 30
     )
@@ -192,10 +210,10 @@ def test_bad_runs_whose_last_loss_is_that_of_good_ones_have_a_row(
 ) -> None:
     changed = [dataclasses.replace(one, curves=dict(one.curves)) for one in population]
     for one in changed[-5:]:
-        one.curves[CHECKPOINTS[-1]] = {"val_loss": 50.0}
-    healthy = row(backtest_without(changed, folds=2), "bad with a healthy loss")
-    largest = max(one.curves[1, 0]["val_loss"] for one in changed[:30])
-    fine = [one for one in changed[30:] if one.curves[1, 0]["val_loss"] <= largest]
+        one.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
+    healthy = subset(evaluate(changed, folds=2), "bad with a healthy loss")
+    largest = max(one.curves[1, 0][FeatureKey("val_loss")] for one in changed[:30])
+    fine = [one for one in changed[30:] if one.curves[1, 0][FeatureKey("val_loss")] <= largest]
     assert healthy.good == 0
     assert healthy.bad == len(fine) <= 13
     assert healthy.methods[0].found[-1] > healthy.methods[2].found[-1]
@@ -205,15 +223,15 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
     told: list[tuple[int, int]] = []
-    found = backtest_without(
+    found = evaluate(
         population, good=10, rounds=2, folds=3, progress=lambda *done: told.append(done)
     )
-    assert (found.good, found.bad, found.rounds) == (10, 6, 2)
+    assert (found.known_good, found.known_bad, found.rounds) == (10, 6, 2)
     drawn = [{one.run.name for one in landmarks} for landmarks, _ in known]
     assert [len(names) for names in drawn] == [16] * 6
     assert drawn[0] != drawn[3]
     assert told == [(k, 6) for k in range(7)]
-    assert any(value > 0 for value in found.rows[0].methods[0].spread["auroc"])
+    assert any(value > 0 for value in found.subsets[0].methods[0].spread["auroc"])
 
 
 @pytest.mark.parametrize(
@@ -235,12 +253,12 @@ def test_what_cannot_be_held_out_is_said(
     population: list[History], settings: dict[str, object], told: str
 ) -> None:
     with pytest.raises(DriftError, match=told):
-        backtest_without(population, **settings)
+        evaluate(population, **settings)
 
 
 def test_few_landmarks_are_refused(population: list[History]) -> None:
     with pytest.raises(DriftError, match="10 good and 3 bad landmarks"):
-        backtest_without(population[:9])
+        evaluate(population[:9])
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, read_histories
+from repwatch.drift import DriftDetector, FeatureKey, read_histories
 from repwatch.registry import NewSnapshot, Run
 from tests.watcher_helpers import PROBE, network
 
@@ -74,7 +74,7 @@ def test_labelled_runs_without_snapshots_do_not_count_and_that_is_said(
     assert "no snapshots" not in call(registry, "label", "good-0", "good")
     detector = DriftDetector.fit(registry, PROBE.fingerprint)
     assert (detector.good, detector.bad, detector.empty) == (4, 6, 3)
-    assert "4 of at least 5 good landmarks are there (3 labelled runs without" in detector.promise
+    assert "4 of at least 5 good landmarks (3 labelled runs without" in detector.guarantee_text
     told = call(registry, "check", "bad-0")
     assert "4 of at least 5" in told
 
@@ -184,8 +184,8 @@ def test_without_labels_of_the_probe_points_runs_are_judged_and_the_cost_is_told
     landmarks(registry, probe=NAMELESS)
     run = record(registry, "current", [2.6] * 5, probe=NAMELESS)
     numbers = read_histories(registry, [run])[0].representations[2, 0]
-    assert "late:scale" in numbers
-    assert not {"late:purity", "late:accuracy", "late:between"} & set(numbers)
+    assert FeatureKey("scale", "late") in numbers
+    assert not {"purity", "accuracy", "between"} & {key.measure for key in numbers}
     assert any(one.alarm for one in DriftDetector.fit(registry).replay(run))
     assert "no labels that tell classes apart" in call(registry, "check", "current")
     assert "no labels" in call(registry, "backtest", "--folds", "3")
@@ -205,9 +205,9 @@ def test_a_late_metric_at_an_old_step_is_seen_and_a_deleted_run_leaves_nothing(
     run = record(registry, "late", [1.1] * 3)
     before = read_histories(registry, [run])[0]
     assert registry.load_reading(run) is not None
-    assert "late_metric" not in before.curves[1, 0]
+    assert FeatureKey("late_metric") not in before.curves[1, 0]
     registry.add_metrics(run.id, 1, 1, {"late_metric": 2.0})
     after = read_histories(registry, [registry.run("late")])[0]
-    assert after.curves[1, 0]["late_metric"] == pytest.approx(math.log(2))
+    assert after.curves[1, 0][FeatureKey("late_metric")] == pytest.approx(math.log(2))
     registry.delete_run(run)
     assert registry.load_reading(run) is None

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from repwatch.drift import DriftDetector, History
-from repwatch.drift.odds import Odds, Tail
+from repwatch.drift import DriftDetector, FeatureKey, History
+from repwatch.drift.calibration import StackedOdds, TailScale
 from repwatch.registry import Run
 from tests.drift_helpers import history, population
 
@@ -30,10 +30,10 @@ def test_odds_of_members_that_tell_something_are_those_of_a_logistic_regression(
 ) -> None:
     told, bad = members
     both = np.column_stack([told[:, 0], told.sum(axis=1)])
-    assert Odds.of(told[:, :1], bad)(told[:, :1]) == pytest.approx(
+    assert StackedOdds.fit(told[:, :1], bad).decision_function(told[:, :1]) == pytest.approx(
         LogisticRegression().fit(told[:, :1], bad).decision_function(told[:, :1])
     )
-    assert (Odds.of(both, bad).weights >= 0).all()
+    assert (StackedOdds.fit(both, bad).weights >= 0).all()
 
 
 def test_a_member_that_would_speak_against_itself_has_no_weight(
@@ -41,55 +41,55 @@ def test_a_member_that_would_speak_against_itself_has_no_weight(
 ) -> None:
     told, bad = members
     contrary = np.column_stack([told[:, 0], -told[:, 0] - 0.5 * told[:, 1] - bad])
-    found = Odds.of(contrary, bad)
+    found = StackedOdds.fit(contrary, bad)
     assert found.weights[1] == 0
-    assert found.weights[0] == pytest.approx(Odds.of(told[:, :1], bad).weights[0])
-    alone = Odds.of(-told[:, :1], bad, least=0.7)
+    assert found.weights[0] == pytest.approx(StackedOdds.fit(told[:, :1], bad).weights[0])
+    alone = StackedOdds.fit(-told[:, :1], bad, min_weight=0.7)
     assert alone.weights.tolist() == [0.7]
 
 
 def test_units_of_the_tail_are_zero_at_the_median_and_one_at_the_tenth_largest() -> None:
     good = np.arange(101.0)
-    assert Tail.of(good)(np.array([50.0, 90.0, 130.0])).tolist() == [0, 1, 2]
+    assert TailScale.fit(good).transform(np.array([50.0, 90.0, 130.0])).tolist() == [0, 1, 2]
 
 
 def largest(detector: DriftDetector, run: str) -> float:
-    own = [stage.own_scores[run] for stage in detector._stages.values()]
-    return max(max(score.forest, score.guard) for score in own)
+    models = detector._models.values()
+    return max(float(max(scores[m.run_ids.index(run)] for scores in m.scores)) for m in models)
 
 
 def test_so_many_good_landmarks_are_above_the_limit_as_may_be(template: Run) -> None:
     landmarks = population(template, 59, 12)
     detector = DriftDetector(landmarks, false_alarms=0.1)
     assert detector.limits is not None
-    assert detector.limits.forest == detector.limits.guard
+    assert detector.limits.forest == detector.limits.loss
     good = [largest(detector, one.run.id) for one in landmarks if one.run.label == "good"]
     # Of 60 runs, the landmarks and one more, 6 may be at the limit or above it.
     assert sum(score >= detector.limits.forest for score in good) == 6
 
 
-def test_the_guard_is_heard_where_it_flags_and_changes_no_score_below(template: Run) -> None:
-    detector = DriftDetector(population(template, 30, 10)).only(("representations", "loss"))
+def test_the_loss_counts_where_it_flags_and_changes_no_score_below(template: Run) -> None:
+    detector = DriftDetector(population(template, 30, 10)).restrict_to(("representations", "loss"))
     usual = history(template, "usual", None, np.random.default_rng(9))
     low, high, worst = (
-        dataclasses.replace(usual, curves={**usual.curves, (1, 0): {"val_loss": loss}})
+        dataclasses.replace(usual, curves={**usual.curves, (1, 0): {FeatureKey("val_loss"): loss}})
         for loss in (-1.0, 0.5, 30.0)
     )
-    first, second, third = (detector.judge(one, (1, 0)) for one in (low, high, worst))
+    first, second, third = (detector.assess_checkpoint(one, (1, 0)) for one in (low, high, worst))
     assert first.score == second.score < 1
-    assert not second.by_guard
-    assert third.by_guard
+    assert not second.by_loss
+    assert third.by_loss
     assert third.alarm
     assert third.p_bad == first.p_bad, "that is the forests'"
 
 
 def test_in_the_first_epoch_less_is_asked_of_a_flag(template: Run) -> None:
     detector = DriftDetector(population(template, 30, 10))
-    for checkpoint, stage in detector._stages.items():
+    for checkpoint, model in detector._models.items():
         one = history(template, "new", None, np.random.default_rng(9))
-        told = stage.score(one, stage.rows(one))
-        assert told.p_bad is not None
-        extra = told.forest - math.log(told.p_bad / (1 - told.p_bad))
+        p_bad = model.predict_proba([one])
+        assert p_bad is not None
+        extra = model.decision_function([one]).forest[0] - math.log(p_bad[0] / (1 - p_bad[0]))
         assert extra == pytest.approx(0.5 if checkpoint[0] == 0 else 0)
 
 
@@ -99,8 +99,11 @@ def test_a_checkpoint_is_judged_by_its_own_numbers(template: Run) -> None:
     earlier = dict(one.representations)
     earlier[0, 1] = dict.fromkeys(earlier[0, 1], 40.0)
     other = dataclasses.replace(one, representations=earlier)
-    assert detector.judge(other, (1, 0)) == detector.judge(one, (1, 0))
-    assert detector.judge(other, (0, 1)).outside > detector.judge(one, (0, 1)).outside
+    assert detector.assess_checkpoint(other, (1, 0)) == detector.assess_checkpoint(one, (1, 0))
+    assert (
+        detector.assess_checkpoint(other, (0, 1)).novelty
+        > detector.assess_checkpoint(one, (0, 1)).novelty
+    )
 
 
 def of_method(one: History, method: str) -> History:
@@ -121,9 +124,9 @@ def test_good_landmarks_of_a_kind_are_measured_without_themselves_as_new_runs_ar
     landmarks = [
         of_method(history(template, f"good-{k}", "good", rng), "AB"[k % 2]) for k in range(60)
     ]
-    stage = DriftDetector(landmarks, group="method")._stages[1, 0]
+    model = DriftDetector(landmarks, group="method")._models[1, 0]
     fresh = [of_method(history(template, f"new-{k}", None, rng), "AB"[k % 2]) for k in range(60)]
-    told = [stage.score(one, stage.rows(one)).forest for one in fresh]
+    told = model.decision_function(fresh).forest
     for kind in (0, 1):
-        own = [stage.own_scores[one.run.id].forest for one in landmarks[kind::2]]
+        own = model.scores.forest[kind::2]
         assert np.median(told[kind::2]) == pytest.approx(np.median(own), abs=0.5)

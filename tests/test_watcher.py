@@ -110,9 +110,9 @@ def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> Non
     steps = sorted({one.step for one in registry.snapshots()})
     before: dict[tuple[str, int], tuple[float, float]] = {}
     for step in steps:
-        (sighting,) = tracker.follow(registry, [step])
-        assert sighting.scene is not None
-        rows = sighting.scene["snapshots"]
+        (update,) = tracker.track(registry, [step])
+        assert update.scene is not None
+        rows = update.scene["snapshots"]
         now = {(row["layer"], row["step"]): (row["x"], row["y"]) for row in rows}
         if len(before) >= 3:
             old, new = (np.array([places[key] for key in before]) for places in (before, now))

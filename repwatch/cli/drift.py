@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
-from repwatch.cli.holdout import parse_where, place_of, print_hold_out
+from repwatch.cli.backtest_tables import (
+    backtest_json,
+    format_checkpoint,
+    json_dict,
+    print_backtest,
+)
 from repwatch.cli.terminal import (
     JsonOption,
     ProbeOption,
@@ -24,10 +28,13 @@ from repwatch.cli.terminal import (
 from repwatch.errors import DriftError, RegistryUnwritableError
 
 if TYPE_CHECKING:
-    from repwatch.drift import Assessment, Backtest, Calibration, HoldOut
+    from repwatch.drift import Assessment
     from repwatch.registry import Registry
 
 __all__ = ["backtest", "check"]
+
+# Bootstrap draws: fewer where the rounds take their time.
+_DRAWS, _FEW_DRAWS = 1000, 500
 
 FalseAlarmsOption = Annotated[
     float,
@@ -35,22 +42,22 @@ FalseAlarmsOption = Annotated[
 ]
 GroupOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="A hyperparameter that tells kinds of training apart, such as method."),
+    typer.Option(help="A hyperparameter that names kinds of training, such as method."),
 ]
 HoldOutOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         help="Landmarks that are missing beside the run itself: those of its cause, of its group "
-        "(a kind of training, see --group), the bad-of-group, or those that --where marks: where."
+        "(a kind of training, see --group), the bad-of-group, or those that --where selects: where."
     ),
 ]
 WhereOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="NAME=VALUE of a hyperparameter: these runs are told apart."),
+    typer.Option(help="NAME=VALUE of a hyperparameter: these runs are listed apart."),
 ]
 GoodOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Keep so many good landmarks, by a draw, and bad ones in proportion."),
+    typer.Option(help="Use so many good landmarks, at random, and bad ones in proportion."),
 ]
 RoundsOption = Annotated[
     Optional[int],  # noqa: UP045
@@ -73,48 +80,53 @@ def check(
     detector = DriftDetector.fit(
         opened, found.probe, without=found.id, false_alarms=false_alarms, group=group
     )
-    told = detector.replay(found)
+    assessments = detector.replay(found)
     if as_json:
-        print_json([{**asdict(one), "message": one.message} for one in told])
+        print_json([{**json_dict(one), "message": one.message} for one in assessments])
         return
+    _print_assessments(assessments)
+    _warn_without_labels(opened, found.probe)
+
+
+def _print_assessments(assessments: list[Assessment]) -> None:
+    """A run checkpoint by checkpoint, and its first alarm or else its end in words."""
     table = Table()
     for heading in ("epoch", "step", "score", "p bad", "first cause", "layer", "nearest"):
         table.add_column(heading)
-    for one in told:
+    for one in assessments:
         table.add_row(*map(as_text, _row(one)), style="red" if one.alarm else "")
     console.print(table)
-    first = next((one for one in told if one.alarm), told[-1])
+    first = next((one for one in assessments if one.alarm), assessments[-1])
     console.print(as_text(first.message, style="bold"))
     if first.points:
-        points = ", ".join(point.words for point in first.points)
+        points = ", ".join(point.description for point in first.points)
         console.print(as_text(f"Probe points that differ most there: {points}."))
-    if first.matching and not first.alarm:
-        console.print(as_text(f"{first.matching.capitalize()}."))
-    missing = told[-1].layers_missing
+    if first.matched_text and not first.alarm:
+        console.print(as_text(f"{first.matched_text.capitalize()}."))
+    missing = ", ".join(assessments[-1].layers_missing)
     if missing:
-        console.print(as_text(f"Layers that landmarks have and this run has not: {missing}."))
-    console.print(as_text(first.promise))
-    _tell_cost(opened, found.probe)
+        console.print(as_text(f"Layers that landmarks have and this run does not have: {missing}."))
+    console.print(as_text(first.guarantee_text))
 
 
-def _tell_cost(registry: Registry, probe: str) -> None:
+def _warn_without_labels(registry: Registry, probe: str) -> None:
     """Say what is missing where the probe points have no labels."""
     from repwatch.drift import has_labels
 
     if not has_labels(registry, probe):
         console.print(
-            "The probe set has no labels that tell classes apart, so how classes separate is not "
-            "looked at: in supervised training that is much of what representations say before "
-            "the first epoch ends. ProbeSet(..., columns={'label': [...]}) gives them.",
+            "The probe set has no labels that tell classes apart, so class separation is not "
+            "measured: in supervised training it is much of the evidence before the first epoch "
+            "ends. Give labels with ProbeSet(..., columns={'label': [...]}).",
             markup=False,
             highlight=False,
         )
 
 
 def _open(location: str | None) -> Registry:
-    """The registry, writable where it can be, so that what is read of landmarks is kept in it."""
+    """The registry, writable where it can be, so that the landmarks' histories are cached in it."""
     reading = open_registry(location)
-    reading.runs()  # a registry that is not there is an error, and is not made
+    reading.runs()  # a missing registry is an error, and is not created
     try:
         writing = open_registry(location, read_only=False)
         writing.runs()
@@ -124,10 +136,10 @@ def _open(location: str | None) -> Registry:
 
 
 def _row(one: Assessment) -> list[str]:
-    where = place_of(one.checkpoint)
-    if one.silent:
+    where = format_checkpoint(one.checkpoint)
+    if one.unavailable_reason:
         return [where, f"{one.step:,}", "-", "-", "-", "-", "-"]
-    bad = sum(near.label == "bad" for near in one.nearest)
+    bad = sum(neighbor.label == "bad" for neighbor in one.nearest)
     return [
         where,
         f"{one.step:,}",
@@ -151,14 +163,14 @@ def backtest(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what a flag is worth here: each landmark judged by a detector that has not seen it.
+    """Measure how reliable flags are here: each landmark by a detector that has not seen it.
 
-    With --hold-out, --where, --good or --rounds it tells what it is worth where landmarks are
-    missing, and for runs of a kind.
+    With --hold-out, --where, --good or --rounds it is measured where landmarks are missing, and
+    for runs of a kind.
     """
     from repwatch import drift
 
-    marked = parse_where(where)
+    selected = _parse_where(where)
     opened = _open(registry)
     runs = opened.runs()
     if not runs:
@@ -166,105 +178,35 @@ def backtest(
     landmarks = opened.landmarks(probe or runs[-1].probe)
     reading = track(landmarks, "reading landmarks", console=errors, transient=True)
     histories = [drift.read_histories(opened, [run])[0] for run in reading]
+    restricted = bool(hold_out or selected or good or rounds)
     with counted(errors, transient=True) as bar:
         task = bar.add_task("Training detectors", total=folds)
-        settings: dict[str, Any] = {
-            "folds": folds,
-            "false_alarms": false_alarms,
-            "group": group,
-            "progress": lambda done, total: bar.update(task, completed=done, total=total),
-        }
-        found: Backtest | HoldOut
-        if hold_out or marked or good or rounds:
-            found = drift.backtest_without(
-                histories,
-                hold_out or "run",
-                where=marked,
-                good=good,
-                rounds=rounds or 1,
-                **settings,
-            )
-        else:
-            found = drift.backtest(histories, **settings)
+        found = drift.backtest(
+            histories,
+            hold_out or "run",
+            folds=folds,
+            good=good,
+            where=selected,
+            rounds=1 if rounds is None else rounds,
+            false_alarms=false_alarms,
+            group=group,
+            causes=not restricted,
+            draws=_FEW_DRAWS if restricted else _DRAWS,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     if as_json:
-        print_json(asdict(found))
-    elif isinstance(found, drift.HoldOut):
-        print_hold_out(found, false_alarms)
-    else:
-        _print(found, false_alarms)
-        _tell_cost(opened, landmarks[0].probe)
+        print_json(backtest_json(found, restricted))
+        return
+    print_backtest(found, false_alarms, restricted)
+    if not restricted:
+        _warn_without_labels(opened, landmarks[0].probe)
 
 
-def _print(found: Backtest, false_alarms: float) -> None:
-    table = Table(title=f"{found.good} good and {found.bad} bad landmarks")
-    table.add_column("epoch")
-    for method in found.methods:
-        table.add_column(as_text(f"{method.name}\nAUROC  found  false"), justify="right")
-    table.add_column("cause\ntop 1  top 3")
-    table.add_column("with settings\ntop 1  top 3")
-    table.add_column("p bad\nerror")
-    own = found.methods[0]
-    for k, checkpoint in enumerate(found.checkpoints):
-        cells = []
-        for method in found.methods:
-            auroc = f"{method.auroc[k]:.3f}" if method.auroc else "    -"
-            cells.append(f"{auroc}   {method.found[k]:.2f}   {method.false_alarms[k]:.3f}")
-        table.add_row(
-            place_of(checkpoint),
-            *cells,
-            _pair(own.top1, own.top3, k),
-            _pair(own.top1_read, own.top3_read, k),
-            _error(found.calibration[k]),
-        )
-    console.print(table)
-    console.print(_intervals(found))
-    lead, low, high = found.lead
-    console.print(
-        f"found: share of bad runs flagged by then; false: share of good runs flagged by then, "
-        f"promised at most {false_alarms:.0%}. RepWatch flags {lead:+.1f} "
-        f"[{low:+.1f}, {high:+.1f}] epochs before the loss does, over bad runs that both find. "
-        "cause: named first, or among the first three, by training alone and with the "
-        "hyperparameters read."
-    )
-    kept = found.calibration_overall
-    if kept is not None:
-        console.print(
-            f"p bad: calibration error {kept.error:.3f}, Brier score {kept.brier:.3f} against "
-            f"{kept.brier_of_share:.3f} for always telling the share of bad runs. Told and true: "
-            + ", ".join(f"{one.told:.2f} {one.bad:.2f} ({one.count})" for one in kept.bins)
-            + "."
-        )
-
-
-def _intervals(found: Backtest) -> Table:
-    """How far RepWatch's numbers can be told from so many runs."""
-    own = found.methods[0]
-    columns = {
-        "AUROC": (own.auroc, own.intervals["auroc"]),
-        "found": (own.found, own.intervals["found"]),
-        "false": (own.false_alarms, own.intervals["false_alarms"]),
-        "cause\ntop 1": (own.top1, own.intervals["top1"]),
-    }
-    table = Table(title="RepWatch, with intervals of 95 % over runs")
-    for heading in ("epoch", "AUROC above\ncurves", *columns):
-        table.add_column(heading)
-    for k, checkpoint in enumerate(found.checkpoints):
-        cells = [_between(*own.gain[k], sign="+")]
-        for values, ends in columns.values():
-            cells.append(_between(values[k], *ends[k]) if values else "-")
-        table.add_row(place_of(checkpoint), *map(as_text, cells))
-    return table
-
-
-def _between(value: float, low: float, high: float, sign: str = "") -> str:
-    """A value with its interval, which stays in one piece where the line is broken."""
-    ends = ",".join(f"{end:{sign}.2f}".replace("0.", ".", 1) for end in (low, high))
-    return f"{value:{sign}.2f} [{ends}]"
-
-
-def _pair(first: list[float], second: list[float], k: int) -> str:
-    return f"{first[k]:.2f}   {second[k]:.2f}" if first else "-"
-
-
-def _error(kept: Calibration | None) -> str:
-    return "-" if kept is None else f"{kept.error:.3f}"
+def _parse_where(text: str | None) -> tuple[str, str] | None:
+    """NAME=VALUE in two."""
+    if text is None:
+        return None
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise DriftError(f"Expected --where NAME=VALUE, such as lr=0.1, but got {text!r}.")
+    return name, value

@@ -161,10 +161,10 @@ def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None
 
     Ends with status 1 where data are damaged.
     """
-    from repwatch.drift import FEWEST_GOOD
+    from repwatch.drift import MIN_GOOD
     from repwatch.registry.health import examine
 
-    findings = examine(open_registry(registry), FEWEST_GOOD)
+    findings = examine(open_registry(registry), MIN_GOOD)
     sound = all(one.level != "problem" for one in findings)
     if as_json:
         print_json({"sound": sound, "findings": [one.to_dict() for one in findings]})

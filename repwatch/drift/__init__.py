@@ -1,44 +1,69 @@
-"""Drift detection: landmarks + a run so far -> is it going wrong, how sure, which cause.
+"""Drift detection: landmarks + a run so far -> is it going wrong, how probably, which cause.
 
-    registry --features--> History --stage, at each checkpoint--> score --detector--> Assessment
+    registry --history--> History --checkpoint_model, at each checkpoint--> scores
+             --conformal--> limit --detector--> Assessment
 
-Alarms come from the RDMs and the curves, never from positions on a map. `backtest` says on the
-user's own runs what a flag is worth, `backtest_without` where landmarks are missing.
+Alarms come from the RDMs and the curves, never from positions on a map. `backtest` measures on the
+user's own runs how reliable flags are, where all landmarks are known and where some are missing.
 """
 
 from __future__ import annotations
 
-from repwatch.drift.assessment import Assessment, Near
-from repwatch.drift.backtest import Backtest, backtest
-from repwatch.drift.calibration import Calibration
-from repwatch.drift.detector import FEWEST_GOOD, DriftDetector
-from repwatch.drift.features import (
+import sys
+from typing import TYPE_CHECKING
+
+from repwatch.drift.assessment import Assessment, LandmarkNeighbor
+from repwatch.drift.deprecated import deprecated_attribute
+from repwatch.drift.detector import MIN_GOOD, DriftDetector
+from repwatch.drift.evaluate import (
+    HOLD_OUTS,
+    Backtest,
+    Calibration,
+    MethodResult,
+    SubsetResult,
+    backtest,
+)
+from repwatch.drift.explain import OddPoint
+from repwatch.drift.features import FeatureKey
+from repwatch.drift.history import (
     Checkpoint,
     History,
-    Reader,
+    HistoryReader,
     has_labels,
     read_histories,
 )
-from repwatch.drift.holdout import HOLD_OUTS, Did, HoldOut, Row, backtest_without
-from repwatch.drift.points import OddPoint
 
 __all__ = [
-    "FEWEST_GOOD",
     "HOLD_OUTS",
+    "MIN_GOOD",
     "Assessment",
     "Backtest",
     "Calibration",
     "Checkpoint",
-    "Did",
     "DriftDetector",
+    "FeatureKey",
     "History",
-    "HoldOut",
-    "Near",
+    "HistoryReader",
+    "LandmarkNeighbor",
+    "MethodResult",
     "OddPoint",
-    "Reader",
-    "Row",
+    "SubsetResult",
     "backtest",
-    "backtest_without",
     "has_labels",
     "read_histories",
 ]
+
+_RENAMED = {
+    "Did": "MethodResult",
+    "FEWEST_GOOD": "MIN_GOOD",
+    "HoldOut": "Backtest",
+    "Near": "LandmarkNeighbor",
+    "Reader": "HistoryReader",
+    "Row": "SubsetResult",
+    "backtest_without": "backtest",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return deprecated_attribute(sys.modules[__name__], _RENAMED, name, __name__)

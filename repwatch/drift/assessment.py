@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
-from repwatch.drift.features import RATES, Checkpoint, History
-from repwatch.drift.points import OddPoint
-from repwatch.drift.settings import as_number
-from repwatch.registry.causes import is_setting
+from repwatch.drift.deprecated import RenamedAttributes
+from repwatch.drift.explain import OddPoint
 
-__all__ = ["Assessment", "Near", "advise", "settings_then"]
-
-
-# Parts of a flag's evidence that are left out where they are empty.
-_WHERE_THERE = ("points", "matched")
+__all__ = ["Assessment", "LandmarkNeighbor"]
 
 
 @dataclass(frozen=True)
-class Near:
+class LandmarkNeighbor:
     """A landmark near the run at the same checkpoint.
 
-    `distance` is the root mean square difference of their layers' numbers, in units of the good
-    landmarks' own spread.
+    Attributes:
+        run: The landmark's name.
+        label: Its label.
+        cause: Its cause, if it is a bad one that has one.
+        step: Its optimizer step at the checkpoint.
+        distance: The root mean square difference of their layers' features, in units of the good
+            landmarks' own spread.
     """
 
     run: str
@@ -36,27 +33,27 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class Assessment(RenamedAttributes):
     """One checkpoint of one run.
 
     Attributes:
         run: The run's name.
         checkpoint: (epoch, place within the epoch).
         step: Its optimizer step.
-        promise: What a flag is worth, in words.
-        silent: Why nothing is said, or None.
+        guarantee_text: How many good runs are flagged at most, in words.
+        unavailable_reason: Why there is no assessment, or None.
         score: In units of the limit: above 1 a run is flagged.
         alarm: Whether it is above 1.
-        by_guard: Whether the loss alone gave the score.
+        by_loss: Whether the loss alone gave the score.
         p_bad: Probability of a bad end, calibrated on the landmarks; None without bad landmarks.
-        causes: Share for each cause, largest first, by training and hyperparameters; they are
+        causes: Probability of each cause, largest first, by training and hyperparameters; they are
             those of the bad landmarks.
-        causes_by_training: The same without the hyperparameters being read.
-        cause: The first of them.
+        causes_by_training: The same without the hyperparameters.
+        cause: The first of `causes`.
         layer: The layer that differs most from the good landmarks.
         nearest: The landmarks nearest at the same checkpoint.
-        outside: Distance to the nearest landmark of any kind.
-        unlike: Whether that is farther than 95 % of the landmarks are from their nearest.
+        novelty: Distance to the nearest landmark of any kind.
+        is_novel: Whether that is farther than 95 % of the landmarks are from their nearest.
         advice: What to change, where a hyperparameter is out of the good landmarks' range.
         layers_missing: Layers of the landmarks that the run does not have.
         points: Probe points whose distances differ most from the good landmarks', in that layer.
@@ -67,121 +64,78 @@ class Assessment:
     run: str
     checkpoint: tuple[int, int]
     step: int
-    promise: str
-    silent: str | None = None
+    guarantee_text: str
+    unavailable_reason: str | None = None
     score: float = 0.0
     alarm: bool = False
-    by_guard: bool = False
+    by_loss: bool = False
     p_bad: float | None = None
     causes: Mapping[str, float] = field(default_factory=dict)
     causes_by_training: Mapping[str, float] = field(default_factory=dict)
     cause: str | None = None
     layer: str | None = None
-    nearest: Sequence[Near] = ()
-    outside: float = 0.0
-    unlike: bool = False
+    nearest: Sequence[LandmarkNeighbor] = ()
+    novelty: float = 0.0
+    is_novel: bool = False
     advice: str | None = None
     layers_missing: Sequence[str] = ()
     points: Sequence[OddPoint] = ()
     matched: Mapping[str, str] = field(default_factory=dict)
 
+    _renamed: ClassVar[Mapping[str, str]] = {
+        "promise": "guarantee_text",
+        "silent": "unavailable_reason",
+        "by_guard": "by_loss",
+        "outside": "novelty",
+        "unlike": "is_novel",
+        "matching": "matched_text",
+    }
+
     @property
     def message(self) -> str:
         """One line for a person."""
-        if self.silent:
-            return self.silent
+        if self.unavailable_reason:
+            return self.unavailable_reason
         where = f"At epoch {self.checkpoint[0]}, step {self.step}, {self.run!r}"
         if not self.alarm:
             return f"{where} looks like the good landmarks (score {self.score:.1f}, limit 1)."
-        parts = [f"{where} {self._what()} (score {self.score:.1f}, limit 1)"]
-        bad = [near for near in self.nearest if near.label == "bad"]
-        if bad and not self.by_guard:
+        parts = [f"{where} {self._finding()} (score {self.score:.1f}, limit 1)"]
+        bad = [neighbor for neighbor in self.nearest if neighbor.label == "bad"]
+        if bad and not self.by_loss:
             parts.append(f"{len(bad)} of the {len(self.nearest)} nearest landmarks ended badly")
-        if self.layer and not self.by_guard:
-            parts.append(f"it shows most in layer {self.layer!r}")
+        if self.layer and not self.by_loss:
+            parts.append(f"it deviates most in layer {self.layer!r}")
         if self.advice:
             parts.append(self.advice)
         if self.matched:
-            parts.append(self.matching)
+            parts.append(self.matched_text)
         return "; ".join(parts) + "."
 
     @property
-    def matching(self) -> str:
+    def matched_text(self) -> str:
         """How the layers of another architecture were compared; "" where they are the same."""
-        told = ", ".join(f"{own} with {known}" for known, own in self.matched.items())
-        return f"layers matched by relative depth: {told}" if told else ""
+        pairs = ", ".join(f"{own} with {known}" for known, own in self.matched.items())
+        return f"layers matched by relative depth: {pairs}" if pairs else ""
 
-    def _what(self) -> str:
-        if self.by_guard:
+    def _finding(self) -> str:
+        if self.by_loss:
             return "has a loss that good landmarks did not have here"
-        if self.unlike and self.outside > 0:
+        if self.is_novel and self.novelty > 0:
             return "is unlike any landmark"
         if self.cause:
-            return f"goes the way of runs with {self.cause!r}"
-        return "leaves the way of the good landmarks"
+            return f"develops like runs with {self.cause!r}"
+        return "deviates from the good landmarks"
 
     def evidence(self) -> dict[str, Any]:
         """What is stored with a flag beside its message: plain values."""
-        told = asdict(self)
-        told["points"] = [
+        values = asdict(self)
+        points = [
             {name: value for name, value in point.items() if value is not None}
-            for point in told["points"]
+            for point in values["points"]
         ]
-        names = ("score", "causes", "points", "nearest", "outside", "matched", "promise")
-        return {name: told[name] for name in names if told[name] or name not in _WHERE_THERE}
-
-
-def settings_then(
-    history: History, checkpoint: Checkpoint, good: Sequence[History]
-) -> Mapping[str, Any]:
-    """The run's hyperparameters, its learning rate as it was at a checkpoint.
-
-    What a scheduler did to the good landmarks by then is taken out: the same schedule changes
-    nothing, a learning rate that was set anew does.
-    """
-    own = history.pace(checkpoint)
-    paces = [pace for one in good if (pace := one.pace(checkpoint)) is not None and pace > 0]
-    hparams = history.run.hparams
-    if own is None or not paces:
-        return hparams
-    change = own / median(paces)
-    rates = {name: rate * change for name in RATES if (rate := as_number(hparams.get(name)))}
-    return {**hparams, **rates}
-
-
-def advise(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
-    """The hyperparameter that is farthest outside the good landmarks' range, and what to do."""
-    worst: tuple[float, str] | None = None
-    seen: set[tuple[float, float, float]] = set()
-    for name in sorted(hparams, key=lambda key: ("." in key, key)):
-        value = as_number(hparams[name])
-        known = [as_number(one.get(name)) for one in good]
-        values = [number for number in known if number is not None]
-        if not _can_be_changed(name) or value is None or len(values) < max(len(good) // 2, 3):
-            continue
-        low, high = min(values), max(values)
-        if low <= value <= high or (value, low, high) in seen:
-            continue
-        seen.add((value, low, high))
-        excess = _excess(value, low, high)
-        if worst is None or excess > worst[0]:
-            change = "lower" if value > high else "raise"
-            span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-            worst = (
-                excess,
-                f"its {name} is {value:.3g}, good runs here had {span}: {change} it",
-            )
-    return None if worst is None else worst[1]
-
-
-def _can_be_changed(name: str) -> bool:
-    """Whether it is a setting, and not a count that follows from others."""
-    return is_setting(name) and not name.startswith("model")
-
-
-def _excess(value: float, low: float, high: float) -> float:
-    """How far outside the range, in widths of it; on a log scale where all are positive."""
-    if min(value, low) > 0:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    gap = value - high if value > high else low - value
-    return gap / max(high - low, 0.1)
+        optional = {"points": points, "matched": values["matched"]}
+        return {
+            **{name: values[name] for name in ("score", "causes", "nearest", "novelty")},
+            **{name: value for name, value in optional.items() if value},
+            "guarantee": self.guarantee_text,
+        }

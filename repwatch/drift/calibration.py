@@ -1,70 +1,80 @@
-"""Whether probabilities are kept: of runs that are told p, a share of p should end badly."""
+"""Scores that can be compared: as calibrated log-odds, or in units of the good upper tail."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repwatch.rdm import Float64
 
-__all__ = ["Bin", "Calibration", "calibration"]
+__all__ = ["TAIL_QUANTILE", "StackedOdds", "TailScale"]
 
-_BINS = 10
-
-
-@dataclass(frozen=True)
-class Bin:
-    """The judgements told a probability in [low, high): how many, their mean, what came true."""
-
-    low: float
-    high: float
-    count: int
-    told: float
-    bad: float
+TAIL_QUANTILE = 0.9
+_MIN_TAIL = 0.3
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """How far probabilities of a bad end can be trusted.
+class TailScale(NamedTuple):
+    """Scores in units of how far the good landmarks' own upper tail reaches above their median."""
+
+    median: float
+    reach: float
+
+    @classmethod
+    def fit(cls, good: Float64) -> TailScale:
+        """Learn from the scores (landmarks,) of good landmarks."""
+        median = float(np.median(good))
+        return cls(median, max(float(np.quantile(good, TAIL_QUANTILE)) - median, _MIN_TAIL))
+
+    def transform(self, scores: Float64) -> Float64:
+        """(runs,) 0 at the median of the good landmarks, 1 at their 90 % quantile."""
+        scaled: Float64 = (scores - self.median) / self.reach
+        return scaled
+
+
+class StackedOdds(NamedTuple):
+    """The scores of one model or several as log-odds of a bad end.
+
+    A logistic regression on out-of-bag scores of landmarks: of one model it is calibration (Platt
+    1999), of several it is stacking, which gives less informative models less weight (Breiman
+    1996). No weight is negative: a larger score never means better odds.
 
     Attributes:
-        bins: The reliability table; empty bins are left out.
-        error: Expected calibration error: mean over judgements of |told - bad| of their bin.
-        brier: Mean of (p - outcome)^2 (Brier 1950); that of always telling the share of bad runs is
-            `brier_of_share`.
+        weights: (models,)
+        intercept: The log-odds where all scores are 0.
     """
 
-    bins: list[Bin]
-    error: float
-    brier: float
-    brier_of_share: float
+    weights: Float64
+    intercept: float
 
+    @classmethod
+    def fit(
+        cls, X: Float64, is_bad: NDArray[np.bool_], *, C: float = 1.0, min_weight: float = 0.01
+    ) -> StackedOdds:
+        """Learn from landmarks.
 
-def calibration(told: Float64, bad: NDArray[np.bool_]) -> Calibration | None:
-    """How well probabilities were kept; None where none were told.
+        Args:
+            X: (landmarks, models) out-of-bag scores.
+            is_bad: (landmarks,)
+            C: Inverse of the penalty on the weights: how steep the odds may be where the scores
+                separate the landmarks without error.
+            min_weight: Weight that a single model has at least.
+        """
+        from sklearn.linear_model import LogisticRegression
 
-    Args:
-        told: (judgements,) probabilities; NaN where none was told.
-        bad: (judgements,) how the runs ended.
-    """
-    known = np.isfinite(told)
-    p, outcome = told[known], bad[known].astype(np.float64)
-    if not len(p):
-        return None
-    place = np.minimum((p * _BINS).astype(int), _BINS - 1)
-    bins = [
-        Bin(
-            k / _BINS,
-            (k + 1) / _BINS,
-            int((place == k).sum()),
-            float(p[place == k].mean()),
-            float(outcome[place == k].mean()),
-        )
-        for k in sorted(set(place.tolist()))
-    ]
-    error = sum(one.count * abs(one.told - one.bad) for one in bins) / len(p)
-    share = float(outcome.mean())
-    brier = float(((p - outcome) ** 2).mean())
-    return Calibration(bins, error, brier, share * (1 - share))
+        used = np.arange(X.shape[1])
+        while True:
+            regression = LogisticRegression(C=C).fit(X[:, used], is_bad)
+            found = regression.coef_[0]
+            if len(used) == 1 or found.min() >= 0:
+                break
+            used = np.delete(used, found.argmin())
+        weights = np.zeros(X.shape[1])
+        weights[used] = found if len(used) > 1 else max(float(found[0]), min_weight)
+        return cls(weights, float(regression.intercept_[0]))
+
+    def decision_function(self, X: Float64) -> Float64:
+        """(runs,) log-odds of scores (runs, models)."""
+        odds: Float64 = X @ self.weights + self.intercept
+        return odds

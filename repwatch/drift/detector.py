@@ -1,62 +1,69 @@
-"""DriftDetector: landmarks + a run's snapshots so far -> is it going wrong, how sure, and why.
+"""DriftDetector: landmarks and a run so far -> is it going wrong, how probably, and why.
 
-    histories --Stage, one for each checkpoint--> scores --conformal threshold--> Assessment
+    histories --CheckpointModel, one for each checkpoint--> scores --conformal limit--> Assessment
 
-Two forests, one on the curves and one on the layers, are stacked; a guard on the loss stands beside
-them, since faults that no landmark has are seen best by it. Both scores are log-odds of a bad end,
-calibrated at each checkpoint, so that little is flagged where little can be told; the first epoch's
-have a little on top, since a flag is worth more the earlier it comes. The larger of the two is held
-against a conformal limit: the ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest
-scores over all checkpoints, so that of good runs a share of at most `a` is flagged at any time of
-the run (Vovk et al. 2005). Without bad landmarks there are no odds, only units of how far the good
-landmarks' own upper tail reaches; these do not compare, and each score has a limit of its own: four
-fifths of the false alarms that are allowed are the layers', one fifth is the guard's.
+A score of the forests and one of the loss stand side by side. With bad landmarks both are log-odds
+of a bad end, calibrated at each checkpoint, so that little is flagged where the landmarks are hard
+to tell apart, and the larger one is held against one conformal limit. Without bad landmarks there
+are no odds, only units of how far the good landmarks' own upper tail reaches; these do not compare,
+and each score has a limit of its own: four fifths of the false alarms that are allowed are the
+layers', one fifth is the loss's.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from repwatch.drift.assessment import Assessment, Near, advise, settings_then
-from repwatch.drift.features import (
+from repwatch.drift.assessment import Assessment, LandmarkNeighbor
+from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
+from repwatch.drift.checkpoint_model import SIGNALS, CheckpointModel, Signal
+from repwatch.drift.conformal import Limits, conformal_limit, guaranteed_share
+from repwatch.drift.deprecated import RenamedAttributes
+from repwatch.drift.explain import OddPoint, current_hparams, find_odd_points, suggest_change
+from repwatch.drift.history import (
     Checkpoint,
     History,
-    Reader,
+    HistoryReader,
     read_histories,
     shared_checkpoints,
 )
 from repwatch.drift.layers import match_layers, rename_layers, why_incomparable
-from repwatch.drift.points import OddPoint, find_odd_points
-from repwatch.drift.settings import Settings, combine
-from repwatch.drift.stage import SIGNALS, Score, Stage
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.registry import Registry, Run
 
-__all__ = ["FEWEST_GOOD", "DriftDetector"]
+__all__ = ["MIN_GOOD", "DriftDetector"]
 
-FEWEST_GOOD = 5
-_MOST_CHECKPOINTS = 12
-_LEAST_LIMIT = 0.1
-_UNPROMISED = "That is said of the landmarks' architecture, and not of others."
+MIN_GOOD = 5
+_MAX_CHECKPOINTS = 12
+# The least distance of a limit from the good landmarks' median, in log-odds.
+_MIN_LIMIT = 0.1
+# How the false alarms are shared out where the two scores do not compare.
+_REPRESENTATIONS_SHARE, _LOSS_SHARE = 0.8, 0.2
+_OTHER_ARCHITECTURE = "That holds for runs of the landmarks' architecture, and not for others."
 
 
-class DriftDetector:
-    """What the landmarks of a probe set say of other runs.
+class DriftDetector(RenamedAttributes):
+    """Landmarks of a probe set, and what they predict of other runs.
 
     Attributes:
         good, bad: How many landmarks of each kind it knows.
-        empty: How many labelled runs have no snapshots, and so teach nothing.
+        empty: How many labelled runs have no snapshots, and so are left out.
         false_alarms: The share of good runs that may be flagged over their whole length.
-        limits: The scores of forests and guard above which a run is flagged; None with fewer than 5
+        limits: The scores of forests and loss above which a run is flagged; None with fewer than 5
             good landmarks.
     """
+
+    _renamed: ClassVar[Mapping[str, str]] = {
+        "promise": "guarantee_text",
+        "judge": "assess_checkpoint",
+        "only": "restrict_to",
+    }
 
     def __init__(
         self,
@@ -80,15 +87,14 @@ class DriftDetector:
         self.landmarks = [one for one in landmarks if one.steps]
         self.empty = len(landmarks) - len(self.landmarks)
         self.false_alarms = false_alarms
-        self._bad = np.array([one.run.label == "bad" for one in self.landmarks], dtype=np.bool_)
-        self.good, self.bad = int((~self._bad).sum()), int(self._bad.sum())
+        self._good = [one for one in self.landmarks if not one.is_bad]
+        self.good, self.bad = len(self._good), len(self.landmarks) - len(self._good)
         self._group = group
         self._seed = seed
-        self._signals: Sequence[str] = SIGNALS
-        self._stages: dict[Checkpoint, Stage] = {}
-        self._layers: list[tuple[str, ...]] = []
-        self.limits: Score | None = None
-        if self.good >= FEWEST_GOOD:
+        self._signals: tuple[Signal, ...] = SIGNALS
+        self._models: dict[Checkpoint, CheckpointModel] = {}
+        self.limits: Limits | None = None
+        if self.good >= MIN_GOOD:
             self._learn()
 
     @classmethod
@@ -105,12 +111,12 @@ class DriftDetector:
         """Learn from a registry's landmarks.
 
         Args:
-            registry: Read; what was read of each landmark is kept in it unless it is read-only.
+            registry: Read; the history of each landmark is cached in it unless it is read-only.
             probe: Fingerprint of the probe set; None for that of the newest run.
             without: Id of a run to leave out: the one that is watched.
             false_alarms: The share of good runs that may be flagged over their whole length.
-            group: A hyperparameter that tells kinds of training apart (such as "method"): each
-                kind is compared with its own good landmarks.
+            group: A hyperparameter that names kinds of training (such as "method"): each kind is
+                compared with its own good landmarks.
             seed: The same seed gives the same detector.
 
         Raises:
@@ -121,48 +127,50 @@ class DriftDetector:
             if not runs:
                 raise DriftError(
                     f"Expected runs to learn from, but {registry!r} has none. Train with "
-                    "RepWatch(), and label what became of the runs (`repwatch label`)."
+                    "RepWatch(), and label the runs by how they ended (`repwatch label`)."
                 )
             probe = runs[-1].probe
         landmarks = [run for run in registry.landmarks(probe) if run.id != without]
         found = read_histories(registry, landmarks)
         return cls(found, false_alarms=false_alarms, group=group, seed=seed)
 
-    def only(self, signals: Sequence[str]) -> DriftDetector:
+    def restrict_to(self, signals: Sequence[Signal]) -> DriftDetector:
         """A detector that goes by some of the signals alone, from what this one has learned."""
-        twin = copy(self)
-        twin._signals = tuple(signals)
-        twin._stages = {place: stage.only(signals) for place, stage in self._stages.items()}
+        restricted = copy(self)
+        restricted._signals = tuple(signals)
+        restricted._models = {
+            checkpoint: model.restrict_to(signals) for checkpoint, model in self._models.items()
+        }
         if self.limits is not None:
-            twin.limits = twin._find_limits()
-        return twin
+            restricted.limits = restricted._find_limits()
+        return restricted
 
     @property
-    def promise(self) -> str:
-        """What a flag is worth, or what is missing for one."""
+    def guarantee_text(self) -> str:
+        """How many good runs are flagged at most, or what is missing for flags."""
         if self.limits is None:
             empty = f" ({self.empty} labelled runs without snapshots do not count)" * (
                 self.empty > 0
             )
             return (
-                f"No flags: {self.good} of at least {FEWEST_GOOD} good landmarks are there{empty}. "
+                f"No flags: there are {self.good} of at least {MIN_GOOD} good landmarks{empty}. "
                 "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
-        lowest = sum(max(share, 1 / (self.good + 1)) for share in self._shares() if share)
-        if lowest > self.false_alarms + 1e-9:
+        guaranteed = guaranteed_share(self._shares(), self.good)
+        if guaranteed > self.false_alarms + 1e-9:
             return (
-                f"With {self.good} good landmarks, at most {lowest:.0%} of good runs are flagged; "
-                f"a promise of {self.false_alarms:.0%} needs more of them."
+                f"With {self.good} good landmarks, at most {guaranteed:.0%} of good runs are "
+                f"flagged; to guarantee {self.false_alarms:.0%}, label more of them."
             )
         return f"At most {self.false_alarms:.0%} of good runs are flagged, over their whole length."
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that are watched, in order."""
-        return list(self._stages)
+        return list(self._models)
 
     def assess(self, run: Run, *, until: int | None = None) -> Assessment:
-        """Where the run stands at its newest snapshots, or at the last ones up to a step.
+        """The run at its newest snapshots, or at the last ones up to a step.
 
         Raises:
             DriftError: The run has another probe set, or no snapshots yet.
@@ -170,105 +178,121 @@ class DriftDetector:
         return self.replay(run, until=until)[-1]
 
     def replay(self, run: Run, *, until: int | None = None) -> list[Assessment]:
-        """The run as the detector would have seen it, checkpoint by checkpoint."""
+        """The run as the detector would have seen it, checkpoint by checkpoint.
+
+        Raises:
+            DriftError: The run has another probe set, or no snapshots yet.
+        """
         self._check(run)
-        history = Reader(run.registry, run).read(until=until)
+        history = HistoryReader(run.registry, run).read(until=until)
         if not history.steps:
             raise DriftError(
                 f"Expected snapshots of run {run.name!r}, but it has none"
                 f"{'' if until is None else f' up to step {until}'}."
             )
-        told = [self.judge(history, checkpoint, explain=True) for checkpoint in history.steps]
+        assessments = [
+            self.assess_checkpoint(history, checkpoint, explain=True)
+            for checkpoint in history.steps
+        ]
         return [
             replace(one, points=self.find_odd_points(history, one)) if one.alarm else one
-            for one in told
+            for one in assessments
         ]
 
-    def judge(
+    def assess_checkpoint(
         self, history: History, checkpoint: Checkpoint, *, explain: bool = False
     ) -> Assessment:
         """One checkpoint of a history that was read before.
 
-        Causes are told of what is flagged, and of all else where `explain` asks for it: the first
-        time at a checkpoint they take as long as learning it.
+        Causes are predicted of what is flagged, and of all else where `explain` asks for it: the
+        first time at a checkpoint they take as long as learning it.
         """
-        match = match_layers(history.layers, self._layers)
-        common: dict[str, Any] = {
-            "run": history.run.name,
-            "checkpoint": checkpoint,
-            "step": history.steps[checkpoint],
-            "promise": f"{self.promise} {_UNPROMISED}" if match else self.promise,
-            "matched": match,
-        }
-        stage = self._stages.get(checkpoint)
-        if stage is None or self.limits is None:
-            return Assessment(**common, silent=self._why_silent(checkpoint))
-        other = why_incomparable(history.layers, match)
-        if other is not None:
-            return Assessment(**(common | {"matched": {}}), silent=other)
-        known_as = rename_layers(history, match) if match else history
-        told = self._tell(stage, self.limits, known_as, explain)
-        layer = told.pop("layer")
-        return Assessment(**common, **told, layer=match.get(layer, layer))
+        known_layers = [] if self.limits is None else [one.layers for one in self._good]
+        match = match_layers(history.layers, known_layers)
+        guarantee = self.guarantee_text
+        blank = Assessment(
+            run=history.run.name,
+            checkpoint=checkpoint,
+            step=history.steps[checkpoint],
+            guarantee_text=f"{guarantee} {_OTHER_ARCHITECTURE}" if match else guarantee,
+        )
+        model = self._models.get(checkpoint)
+        if model is None or self.limits is None:
+            return replace(blank, matched=match, unavailable_reason=self._why_not(checkpoint))
+        incomparable = why_incomparable(history.layers, match)
+        if incomparable is not None:
+            return replace(blank, unavailable_reason=incomparable)
+        renamed = rename_layers(history, match) if match else history
+        found = self._compare(blank, model, self.limits, renamed, explain)
+        layer = found.layer if found.layer is None else match.get(found.layer, found.layer)
+        return replace(found, matched=match, layer=layer)
 
-    def _tell(self, stage: Stage, limits: Score, history: History, explain: bool) -> dict[str, Any]:
-        """What the stage says of a run that has the landmarks' layers."""
-        rows = stage.rows(history)
-        told = stage.score(history, rows)
-        usual = stage.usual_score
-        forest = (told.forest - usual) / max(limits.forest - usual, _LEAST_LIMIT)
-        guard = (told.guard - usual) / max(limits.guard - usual, _LEAST_LIMIT)
-        # Odds of the forests rank runs best: beside them the guard is heard where it flags.
-        by_guard = guard > (forest if told.p_bad is None else max(forest, 1.0))
-        score = guard if by_guard else forest
-        alarm = score > 1
-        by_training = stage.causes(rows) if alarm or explain else {}
-        by_settings = self._settings.causes(history.run.hparams) if by_training else {}
-        causes = combine(by_training, by_settings)
-        near = [
-            Near(one.run.name, one.run.label or "", one.run.cause, one.steps[stage.checkpoint], far)
-            for one, far in stage.nearest(rows)
-        ]
-        good = [one for one in self.landmarks if one.run.label == "good"]
-        settings = settings_then(history, stage.checkpoint, good)
-        return {
-            "score": score,
-            "alarm": alarm,
-            "by_guard": by_guard,
-            "p_bad": told.p_bad,
-            "causes": causes,
-            "causes_by_training": by_training,
-            "cause": next(iter(causes), None),
-            "layer": stage.strangest_layer(rows),
-            "nearest": tuple(near),
-            "outside": near[0].distance,
-            "unlike": near[0].distance > stage.usual,
-            "advice": advise(settings, [one.run.hparams for one in good]),
-            "layers_missing": stage.missing(history),
-        }
+    def _compare(
+        self,
+        blank: Assessment,
+        model: CheckpointModel,
+        limits: Limits,
+        history: History,
+        explain: bool,
+    ) -> Assessment:
+        """The assessment of a run that has the landmarks' layers."""
+        scores = model.decision_function([history])
+        probability = model.to_probability(scores)
+        median = model.good_median
+        forest, loss = (
+            (float(score[0]) - median) / max(limit - median, _MIN_LIMIT)
+            for score, limit in zip(scores, limits, strict=True)
+        )
+        # Odds of the forests rank runs best: beside them the loss counts only where it flags.
+        by_loss = loss > (forest if probability is None else max(forest, 1.0))
+        score = loss if by_loss else forest
+        by_training = model.predict_causes(history) if score > 1 or explain else {}
+        by_hparams = self._causes.predict_proba(history.hparams) if by_training else {}
+        causes = combine_causes(by_training, by_hparams)
+        neighbors = model.neighbors(history)
+        current = current_hparams(history, model.checkpoint, self._good)
+        return replace(
+            blank,
+            score=score,
+            alarm=score > 1,
+            by_loss=by_loss,
+            p_bad=None if probability is None else float(probability[0]),
+            causes=causes,
+            causes_by_training=by_training,
+            cause=next(iter(causes), None),
+            layer=model.most_deviant_layer(history),
+            nearest=tuple(_describe(one, model.checkpoint, away) for one, away in neighbors),
+            novelty=neighbors[0][1],
+            is_novel=neighbors[0][1] > model.novelty_limit,
+            advice=suggest_change(current, [one.hparams for one in self._good]),
+            layers_missing=model.missing_layers(history),
+        )
 
-    def find_odd_points(self, history: History, told: Assessment) -> tuple[OddPoint, ...]:
-        """The probe points that drive what was told: most deviating first, in its layer.
+    def find_odd_points(self, history: History, assessment: Assessment) -> tuple[OddPoint, ...]:
+        """The probe points that deviate most in the assessment's layer, most first.
 
         RDMs of the run and of good landmarks are read from their registry, which takes longer than
-        judging; nothing is found where the layer or the landmarks have none there.
+        an assessment; empty where the layer or the landmarks have none there.
         """
-        if told.silent or told.layer is None or not self.landmarks:
+        if assessment.unavailable_reason or assessment.layer is None or not self.landmarks:
             return ()
-        known = {own: layer for layer, own in told.matched.items()}
+        landmark_layers = {own: layer for layer, own in assessment.matched.items()}
         good = {
-            one.run.id: one.steps[told.checkpoint]
-            for one in self.landmarks
-            if one.run.label == "good" and told.checkpoint in one.steps
+            one.run.id: one.steps[assessment.checkpoint]
+            for one in self._good
+            if assessment.checkpoint in one.steps
         }
-        return find_odd_points(history.run, told.step, told.layer, good, known.get(told.layer))
+        layer = assessment.layer
+        return find_odd_points(
+            history.run, assessment.step, layer, good, landmark_layers.get(layer)
+        )
 
-    def _why_silent(self, checkpoint: Checkpoint) -> str:
+    def _why_not(self, checkpoint: Checkpoint) -> str:
         if self.limits is None:
-            return self.promise
+            return self.guarantee_text
         return (
-            f"Fewer than {FEWEST_GOOD} good landmarks have a snapshot at this place of the "
-            f"schedule (epoch {checkpoint[0]}, number {checkpoint[1]})."
+            f"Fewer than {MIN_GOOD} good landmarks have a snapshot at this place of the schedule "
+            f"(epoch {checkpoint[0]}, number {checkpoint[1]})."
         )
 
     def _check(self, run: Run) -> None:
@@ -280,52 +304,52 @@ class DriftDetector:
             )
 
     def _learn(self) -> None:
-        good = [one for one in self.landmarks if one.run.label == "good"]
-        bad = [one for one in self.landmarks if one.run.label == "bad" and one.run.cause]
-        self._layers = [one.layers for one in good]
-        self._settings = Settings(
-            [one.run.hparams for one in good],
-            [one.run.hparams for one in bad],
+        bad = [one for one in self.landmarks if one.is_bad and one.run.cause]
+        self._causes = HyperparameterCauseModel(self._seed).fit(
+            [one.hparams for one in self._good],
+            [one.hparams for one in bad],
             [str(one.run.cause) for one in bad],
-            self._seed,
         )
-        watched = shared_checkpoints(good, max(FEWEST_GOOD, self.good // 2))
-        for checkpoint in watched[:_MOST_CHECKPOINTS]:
-            self._stages[checkpoint] = Stage(self.landmarks, checkpoint, self._group, self._seed)
+        y = np.array([one.is_bad for one in self.landmarks], dtype=np.bool_)
+        watched = shared_checkpoints(self._good, max(MIN_GOOD, self.good // 2))
+        self._models = {
+            checkpoint: CheckpointModel(checkpoint, self._group, self._seed).fit(self.landmarks, y)
+            for checkpoint in watched[:_MAX_CHECKPOINTS]
+        }
         self.limits = self._find_limits()
 
-    def _find_limits(self) -> Score:
+    def _find_limits(self) -> Limits:
         """The conformal limits, from the good landmarks' largest scores."""
-        own: dict[str, list[Score]] = defaultdict(list)
-        good = {one.run.id for one in self.landmarks if one.run.label == "good"}
-        for stage in self._stages.values():
-            for run in good & stage.own_scores.keys():
-                own[run].append(stage.own_scores[run])
-        forests = [max(score.forest for score in scores) for scores in own.values()]
-        guards = [max(score.guard for score in scores) for scores in own.values()]
-        if len(self._shares()) == 1:
-            limit = _limit(list(map(max, forests, guards)), self.false_alarms)
-            return Score(limit, limit)
-        forest, guard = self._shares()
-        return Score(_limit(forests, forest), _limit(guards, guard))
+        good = {one.run.id for one in self._good}
+        forest: dict[str, float] = defaultdict(lambda: -np.inf)
+        loss: dict[str, float] = defaultdict(lambda: -np.inf)
+        for model in self._models.values():
+            for run, *scores in zip(model.run_ids, *model.scores, strict=True):
+                if run in good:
+                    forest[run] = max(forest[run], float(scores[0]))
+                    loss[run] = max(loss[run], float(scores[1]))
+        shares = self._shares()
+        if len(shares) == 1:
+            larger = [max(forest[run], loss[run]) for run in forest]
+            return Limits(*[conformal_limit(larger, self.false_alarms)] * 2)
+        return Limits(
+            conformal_limit(list(forest.values()), shares[0]),
+            conformal_limit(list(loss.values()), shares[1]),
+        )
 
     def _shares(self) -> tuple[float, ...]:
-        """The false alarms that forests and guard may give, together or each."""
-        if any(stage.by_odds for stage in self._stages.values()):
+        """The false alarms that forests and loss may give, together or each."""
+        if any(model.has_forests for model in self._models.values()):
             return (self.false_alarms,)
         if "loss" not in self._signals:
             return self.false_alarms, 0.0
         if self._signals == ("loss",):
             return 0.0, self.false_alarms
-        return 0.8 * self.false_alarms, 0.2 * self.false_alarms
+        return _REPRESENTATIONS_SHARE * self.false_alarms, _LOSS_SHARE * self.false_alarms
 
 
-def _limit(largest: Sequence[float], share: float) -> float:
-    """The score that at most such a share of good runs is above.
-
-    With no share there are no scores either, and any limit will do.
-    """
-    if not share or not largest:
-        return 0.0
-    own = sorted(largest)
-    return own[min(math.ceil((1 - share) * (len(own) + 1)), len(own)) - 1]
+def _describe(landmark: History, checkpoint: Checkpoint, distance: float) -> LandmarkNeighbor:
+    run = landmark.run
+    return LandmarkNeighbor(
+        run.name, run.label or "", run.cause, landmark.steps[checkpoint], distance
+    )

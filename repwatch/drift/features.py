@@ -1,375 +1,276 @@
-"""What is read of a run, checkpoint by checkpoint: its curves and its layers as numbers by name.
+"""Features of a checkpoint: numbers of the curves and of the layers' RDMs, by typed keys.
 
-A checkpoint is a place in the schedule: (epoch, how many snapshots that epoch had before). Runs are
-compared at the same checkpoint (any-epoch neighbours are worse). The numbers of a checkpoint need
-nothing that comes after it, so that a finished run can be replayed.
+Each is a value at the checkpoint, or how far it has come since the start or since the last
+snapshot. Nothing that comes after a checkpoint enters its features.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repwatch import rdm
 from repwatch.rdm import Float64
-from repwatch.registry import Registry, Run, Snapshot
-from repwatch.registry.probing import NEIGHBORS, label_codes
+from repwatch.registry.probing import NEIGHBORS
 
 __all__ = [
-    "RATES",
+    "ALL_LAYERS",
+    "SCALARS",
     "SIZES",
-    "Checkpoint",
-    "History",
-    "Reader",
-    "has_labels",
-    "layer_of",
-    "loss_name",
-    "read_histories",
-    "shared_checkpoints",
+    "FeatureKey",
+    "Features",
+    "Kind",
+    "LayerTracker",
+    "MetricPoints",
+    "ProbeLabels",
+    "curve_features",
+    "is_curve",
+    "loss_key",
+    "nearest_points",
+    "sort_keys",
 ]
 
-Checkpoint: TypeAlias = tuple[int, int]
+Kind: TypeAlias = Literal["value", "since the start", "since the last"]
+# (step, epoch, value) of each time that a metric was stored.
+MetricPoints: TypeAlias = Sequence[tuple[int, int, float]]
 
-_FORMAT = 4
-_RATE = "learning_rate"
-# Hyperparameters that are the learning rate of the first optimizer.
-RATES = ("optimizer.lr", "lr", "learning_rate")
-_ALL = "all layers"
-_INPUT = "input"
-_NEIGHBOURS = 10
+# The layer of features that belong to no single one.
+ALL_LAYERS = "all layers"
+# Scalars of a snapshot that are read: how large activations are before and after centering.
+SCALARS = ("norm", "std")
+# Measures that depend on a layer's width and on its place in the architecture.
+SIZES = ("scale", *SCALARS)
+_MAX_NEIGHBORS = 10
 _NEAR_ZERO = 0.01
 _TINY = 1e-12
-# Scalars of a snapshot that are read: how large activations are before and after centring.
-_SCALARS = ("norm", "std")
-# Numbers of a layer that depend on its width and its place in the architecture.
-SIZES = ("scale", *_SCALARS)
-# Metrics that are settings and not outcomes.
-_SETTINGS = ("lr", "learning_rate", "momentum", "epoch", "repwatch/")
+_NOT_FINITE = 30.0
+# Metrics that are settings and not outcomes, by their whole names, and all groups of a learning
+# rate, such as lr-Adam or lr/encoder.
+_SETTINGS = re.compile(
+    r"(.*/)?(lr|learning_rate|momentum|epoch)|(lr|learning_rate)[-_/].+|repwatch/.*"
+)
 
 
-@dataclass(frozen=True)
-class History:
-    """A run as a detector sees it.
+class FeatureKey(NamedTuple):
+    """What a feature measures.
 
     Attributes:
-        run: The run.
-        steps: The optimizer step of each checkpoint, in order.
-        curves: Numbers of each checkpoint: metrics then, and their change.
-        representations: Numbers of each checkpoint, "<layer>:<name>", from the RDMs and the scalars
-            of the snapshots.
-        rates: The learning rate at each checkpoint, where it was stored.
-        layers: The layers, by depth, without the input.
+        measure: The name of a metric, or of a measure of an RDM.
+        layer: The layer that it belongs to; None for a metric.
+        kind: Whether it is the value, or its change since the start or since the last snapshot.
     """
 
-    run: Run
-    steps: dict[Checkpoint, int] = field(default_factory=dict)
-    curves: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
-    representations: dict[Checkpoint, dict[str, float]] = field(default_factory=dict)
-    rates: dict[Checkpoint, float] = field(default_factory=dict)
-    layers: tuple[str, ...] = ()
+    measure: str
+    layer: str | None = None
+    kind: Kind = "value"
 
-    @property
-    def checkpoints(self) -> list[Checkpoint]:
-        return list(self.steps)
-
-    def epochs(self, checkpoint: Checkpoint) -> float:
-        """How many epochs the run had behind it at a checkpoint, by its steps."""
-        length = max(step / (epoch + 1) for (epoch, _), step in self.steps.items())
-        return self.steps[checkpoint] / length if length else 0.0
-
-    def pace(self, checkpoint: Checkpoint) -> float | None:
-        """The learning rate at a checkpoint as a share of the one that was set at the start."""
-        base = next((self.run.hparams[name] for name in RATES if name in self.run.hparams), None)
-        if checkpoint not in self.rates or not isinstance(base, (int, float)) or not base > 0:
-            return None
-        return self.rates[checkpoint] / base
+    def __str__(self) -> str:
+        name = self.measure if self.kind == "value" else f"{self.measure} {self.kind}"
+        return name if self.layer is None else f"{self.layer}:{name}"
 
 
-def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
-    """The histories of runs, as the registry has them now.
-
-    What was read of a run that has ended is kept in the registry, unless that is read-only.
-    """
-    return [_kept(registry, run) or _read_and_keep(registry, run) for run in runs]
+Features: TypeAlias = dict[FeatureKey, float]
 
 
-def _kept(registry: Registry, run: Run) -> History | None:
-    blob = registry.load_reading(run)
-    held = {} if blob is None else json.loads(blob)
-    if held.get("format") != _FORMAT:
-        return None
-    checkpoints = [(int(epoch), int(place)) for epoch, place in held["checkpoints"]]
-    return History(
-        run,
-        dict(zip(checkpoints, held["steps"], strict=True)),
-        dict(zip(checkpoints, held["curves"], strict=True)),
-        dict(zip(checkpoints, held["representations"], strict=True)),
-        {
-            one: rate
-            for one, rate in zip(checkpoints, held["rates"], strict=True)
-            if rate is not None
-        },
-        tuple(held["layers"]),
-    )
+def sort_keys(keys: Iterable[FeatureKey]) -> list[FeatureKey]:
+    """The keys, each once, in the one order that models use: by how they are written."""
+    return sorted(set(keys), key=str)
 
 
-def _read_and_keep(registry: Registry, run: Run) -> History:
-    history = Reader(registry, run).read()
-    if run.status != "running" and not registry.read_only:
-        held = {
-            "format": _FORMAT,
-            "checkpoints": history.checkpoints,
-            "steps": list(history.steps.values()),
-            "curves": list(history.curves.values()),
-            "representations": list(history.representations.values()),
-            "rates": [history.rates.get(one) for one in history.checkpoints],
-            "layers": history.layers,
-        }
-        registry.save_reading(run, json.dumps(held, allow_nan=False).encode())
-    return history
+def is_curve(metric: str) -> bool:
+    """Whether a metric is an outcome of the training, and no setting such as its learning rate."""
+    return _SETTINGS.fullmatch(metric.lower()) is None
 
 
-class Reader:
-    """Reads a run that may still grow: each RDM is measured once."""
+def loss_key(rows: Iterable[Features]) -> FeatureKey | None:
+    """The loss among the features of curves: a validation loss, else any loss.
 
-    def __init__(self, registry: Registry, run: Run) -> None:
-        self._registry = registry
-        self._run = run
-        self._labels = _labels(registry, run.probe)
-        self._layers: dict[str, _Layer] = {}
-        self._inputs: NDArray[Any] | None = None
-        self._representations: dict[int, dict[str, float]] = {}
-
-    def read(self, *, until: int | None = None) -> History:
-        """The history up to and with the step `until`; all of it without."""
-        by_step: dict[int, list[Snapshot]] = defaultdict(list)
-        depths: dict[str, int] = {}
-        for snapshot in self._registry.snapshots(run=self._run):
-            if until is None or snapshot.step <= until:
-                by_step[snapshot.step].append(snapshot)
-                depths[snapshot.layer] = snapshot.depth
-        depths.pop(_INPUT, None)
-        history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
-        seen: dict[int, int] = defaultdict(int)
-        for step, snapshots in sorted(by_step.items()):
-            if step not in self._representations:
-                self._representations[step] = self._measure(snapshots)
-            checkpoint = (snapshots[0].epoch, seen[snapshots[0].epoch])
-            history.steps[checkpoint] = step
-            history.representations[checkpoint] = self._representations[step]
-            seen[snapshots[0].epoch] += 1
-        names = sorted(filter(_is_curve, self._registry.run(self._run.id).metrics))
-        _read_curves(history, {name: self._run.history(name) for name in names})
-        _read_rates(history, self._run.history(_RATE))
-        return history
-
-    def _measure(self, snapshots: Sequence[Snapshot]) -> dict[str, float]:
-        usable = [one for one in snapshots if not one.diverged]
-        numbers = {f"{_ALL}:diverged": 1 - len(usable) / len(snapshots)}
-        rdms = self._registry.rdms(usable) if usable else ()
-        for snapshot, D in zip(usable, rdms, strict=True):
-            if snapshot.layer == _INPUT:
-                self._inputs = rdm.neighbors(D, _neighbours(snapshot.points))
-                continue
-            layer = self._layers.setdefault(snapshot.layer, _Layer(self._labels))
-            found = layer.measure(D.astype(np.float64), self._inputs)
-            found |= layer.compare(snapshot.scalars)
-            for name, value in found.items():
-                numbers[f"{snapshot.layer}:{name}"] = value
-        return numbers
-
-
-def has_labels(registry: Registry, probe: str) -> bool:
-    """Whether the probe points' `label` column tells classes apart: 2 or more, 2 points in each."""
-    return _labels(registry, probe) is not None
-
-
-def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Checkpoint]:
-    """The checkpoints that at least so many of the histories have, in order.
-
-    Without the initialization, which says nothing of the training.
-    """
-    counts = Counter(checkpoint for one in histories for checkpoint in one.steps)
-    return sorted(one for one, count in counts.items() if count >= fewest and one != (0, 0))
-
-
-def loss_name(rows: Sequence[Mapping[str, float]]) -> str | None:
-    """The loss among the curves of a checkpoint: a validation loss, else any loss.
-
-    Of several the one that most runs have.
+    Of several the one that most rows have.
     """
     counts = Counter(
-        name for row in rows for name in row if "loss" in name.lower() and "since" not in name
+        key for row in rows for key in row if key.kind == "value" and "loss" in key.measure.lower()
     )
-    validation = [name for name in counts if "val" in name.lower()]
-    usual = validation or list(counts)
-    return max(usual, key=lambda name: (counts[name], name), default=None)
+    validation = [key for key in counts if "val" in key.measure.lower()]
+    candidates = validation or list(counts)
+    return max(candidates, key=lambda key: (counts[key], key.measure), default=None)
 
 
-def layer_of(name: str) -> str:
-    """The layer of a number "<layer>:<name>"."""
-    return name.rsplit(":", 1)[0]
+def curve_features(steps: Iterable[int], metrics: Mapping[str, MetricPoints]) -> list[Features]:
+    """The features of the metrics at each of these steps: the last value, and its changes.
+
+    Args:
+        steps: Optimizer steps of the checkpoints, ascending.
+        metrics: The history of each metric.
+    """
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    rows: list[Features] = []
+    for step in steps:
+        row: Features = {}
+        for name, points in metrics.items():
+            values = [value for at, _, value in points if at <= step]
+            if not values:
+                continue
+            value = _log_scale(values[-1])
+            first.setdefault(name, _log_scale(values[0]))
+            row[FeatureKey(name)] = value
+            row[FeatureKey(name, kind="since the start")] = value - first[name]
+            row[FeatureKey(name, kind="since the last")] = value - last.get(name, first[name])
+            last[name] = value
+        rows.append(row)
+    return rows
 
 
-def _is_curve(name: str) -> bool:
-    return not name.lower().startswith(_SETTINGS)
+def _log_scale(value: float) -> float:
+    """The logarithm of a positive number; what is not finite is very large."""
+    if not np.isfinite(value):
+        return _NOT_FINITE
+    return float(np.log(max(value, _TINY))) if value > 0 else float(value)
 
 
-class _Labels(NamedTuple):
+class ProbeLabels(NamedTuple):
     """The probe points' labels as whole numbers, and for each pair whether they agree."""
 
     codes: rdm.Int
     same: NDArray[np.bool_]
 
-
-def _labels(registry: Registry, probe: str) -> _Labels | None:
-    """The labels of the probe points, or None where they have none that groups them."""
-    found = label_codes(registry, probe)
-    if found is None:
-        return None
-    left, right = rdm.pairs(len(found))
-    return _Labels(found, found[left] == found[right])
+    @classmethod
+    def from_codes(cls, codes: rdm.Int) -> ProbeLabels:
+        left, right = rdm.pairs(len(codes))
+        return cls(codes, codes[left] == codes[right])
 
 
-def _read_curves(history: History, series: Mapping[str, Sequence[tuple[int, int, float]]]) -> None:
-    """The last value of each metric at each checkpoint, and how far it has come."""
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    for checkpoint, step in history.steps.items():
-        numbers: dict[str, float] = {}
-        for name, points in series.items():
-            values = [value for at, _, value in points if at <= step]
-            if not values:
-                continue
-            value = _squash(values[-1])
-            first.setdefault(name, _squash(values[0]))
-            numbers[name] = value
-            numbers[f"{name} since the start"] = value - first[name]
-            numbers[f"{name} since the last"] = value - last.get(name, first[name])
-            last[name] = value
-        history.curves[checkpoint] = numbers
+def nearest_points(D: Float64) -> rdm.Int:
+    """(points, k) the nearest others of each point, of at most a quarter of the points."""
+    return rdm.neighbors(D, min(_MAX_NEIGHBORS, max(rdm.count_points(D) // 4, 1)))
 
 
-def _read_rates(history: History, points: Sequence[tuple[int, int, float]]) -> None:
-    """The last learning rate at each checkpoint, where one was stored by then."""
-    for checkpoint, step in history.steps.items():
-        known = [value for at, _, value in points if at <= step and np.isfinite(value)]
-        if known:
-            history.rates[checkpoint] = known[-1]
+class _Shape(NamedTuple):
+    """An RDM to be compared with later ones: in units of its mean, that mean, nearest points."""
 
-
-def _squash(value: float) -> float:
-    """The logarithm of a positive number; what is not finite is very large."""
-    if not np.isfinite(value):
-        return 30.0
-    return float(np.log(max(value, _TINY))) if value > 0 else float(value)
-
-
-def _neighbours(points: int) -> int:
-    return min(_NEIGHBOURS, max(points // 4, 1))
-
-
-class _Seen(NamedTuple):
-    """An RDM as a layer remembers it: in units of its mean, that mean, nearest neighbours."""
-
-    shape: Float64
+    relative: Float64
     mean: float
-    near: NDArray[Any]
+    nearest: rdm.Int
 
 
-class _Layer:
-    """One layer's way through a run: each RDM against the first and the last."""
+class LayerTracker:
+    """The features of one layer, snapshot by snapshot, each against the first and the last.
 
-    def __init__(self, labels: _Labels | None) -> None:
+    Args:
+        layer: Its name.
+        labels: Those of the probe points; None where they have none that group them.
+    """
+
+    def __init__(self, layer: str, labels: ProbeLabels | None) -> None:
+        self._layer = layer
         self._labels = labels
-        self._first: _Seen | None = None
-        self._last: _Seen | None = None
-        self._step: Float64 | None = None
-        self._way = 0.0
-        self._scalars: dict[str, dict[str, float]] = {}
+        self._first: _Shape | None = None
+        self._last: _Shape | None = None
+        self._last_move: Float64 | None = None
+        self._path_length = 0.0
+        self._scalars: dict[Kind, dict[str, float]] = {}
 
-    def measure(self, D: Float64, inputs: NDArray[Any] | None) -> dict[str, float]:
+    def update(
+        self, D: Float64, scalars: Mapping[str, float], input_neighbors: rdm.Int | None
+    ) -> Features:
+        """The features of the next snapshot.
+
+        Args:
+            D: (pairs,) its RDM, finite.
+            scalars: Its scalars.
+            input_neighbors: (points, k) the nearest points in the input; None where unknown.
+        """
+        return self._rdm_features(D, input_neighbors) | self._scalar_features(scalars)
+
+    def _key(self, measure: str, kind: Kind = "value") -> FeatureKey:
+        return FeatureKey(measure, self._layer, kind)
+
+    def _rdm_features(self, D: Float64, input_neighbors: rdm.Int | None) -> Features:
         mean = float(D.mean())
         if mean <= _TINY:
-            return {"scale": float(np.log(_TINY)), "near zero": 1.0}
-        shape = D / mean
-        spread = float(shape.std())
-        odd = (shape - 1) / max(spread, _TINY)
-        near = rdm.neighbors(D, _neighbours(rdm.count_points(D)))
-        numbers = {
-            "scale": float(np.log(mean)),
-            "variation": spread,
-            "dimension": float(np.log(max(rdm.effective_dimension(D), _TINY))),
-            "near zero": float((shape < _NEAR_ZERO).mean()),
-            "skew": float((odd * odd * odd).mean()),
+            return {self._key("scale"): float(np.log(_TINY)), self._key("near zero"): 1.0}
+        relative = D / mean
+        spread = float(relative.std())
+        standardized = (relative - 1) / max(spread, _TINY)
+        nearest = nearest_points(D)
+        features = {
+            self._key("scale"): float(np.log(mean)),
+            self._key("variation"): spread,
+            self._key("dimension"): float(np.log(max(rdm.effective_dimension(D), _TINY))),
+            self._key("near zero"): float((relative < _NEAR_ZERO).mean()),
+            self._key("skew"): float((standardized * standardized * standardized).mean()),
         }
-        if inputs is not None:
-            numbers["neighbours of the input"] = _overlap(near, inputs)
-        numbers |= self._move(_Seen(shape, mean, near))
+        if input_neighbors is not None:
+            features[self._key("neighbors of the input")] = _overlap(nearest, input_neighbors)
+        features |= self._movement(_Shape(relative, mean, nearest))
         if self._labels is not None:
-            numbers |= _cluster(D, near, self._labels)
-        return numbers
+            features |= self._clustering(D, nearest, self._labels)
+        return features
 
-    def _move(self, new: _Seen) -> dict[str, float]:
+    def _movement(self, new: _Shape) -> Features:
         first, last = self._first or new, self._last
         self._first, self._last = first, new
         if last is None:
             return {}
-        step, away = new.shape - last.shape, new.shape - first.shape
-        length, far = float(np.linalg.norm(step)), float(np.linalg.norm(away))
-        self._way += length
-        root = np.sqrt(len(step))
-        numbers = {
-            "growth": float(np.log(new.mean / first.mean)),
-            "growth since the last": float(np.log(new.mean / last.mean)),
-            "change": float(np.log(far / root + 1e-6)),
-            "change since the last": float(np.log(length / root + 1e-6)),
-            "straightness": far / max(self._way, _TINY),
-            "neighbours of the start": _overlap(new.near, first.near),
-            "neighbours of the last": _overlap(new.near, last.near),
+        move, displacement = new.relative - last.relative, new.relative - first.relative
+        length, distance = float(np.linalg.norm(move)), float(np.linalg.norm(displacement))
+        self._path_length += length
+        root = np.sqrt(len(move))
+        features = {
+            self._key("growth"): float(np.log(new.mean / first.mean)),
+            self._key("growth", "since the last"): float(np.log(new.mean / last.mean)),
+            self._key("change"): float(np.log(distance / root + 1e-6)),
+            self._key("change", "since the last"): float(np.log(length / root + 1e-6)),
+            self._key("straightness"): distance / max(self._path_length, _TINY),
+            self._key("neighbors of the start"): _overlap(new.nearest, first.nearest),
+            self._key("neighbors of the last"): _overlap(new.nearest, last.nearest),
         }
-        if self._step is not None:
-            lengths = length * float(np.linalg.norm(self._step))
-            numbers["turn"] = float(step @ self._step) / max(lengths, _TINY)
-        self._step = step
-        return numbers
+        if self._last_move is not None:
+            lengths = length * float(np.linalg.norm(self._last_move))
+            features[self._key("turn")] = float(move @ self._last_move) / max(lengths, _TINY)
+        self._last_move = move
+        return features
 
-    def compare(self, scalars: Mapping[str, float]) -> dict[str, float]:
+    def _clustering(self, D: Float64, nearest: rdm.Int, labels: ProbeLabels) -> Features:
+        """How the clusters of the RDM agree with the labels of the probe points."""
+        codes, same = labels
+        agree = codes[nearest] == codes[:, None]
+        squared = D**2
+        within, between = float(squared[same].mean()), float(squared[~same].mean())
+        return {
+            self._key("purity"): float(agree.mean()),
+            self._key("accuracy"): rdm.vote_accuracy(nearest[:, :NEIGHBORS], codes),
+            self._key("between"): float(np.log((between + _TINY) / (within + _TINY))),
+            self._key("label correlation"): float(np.corrcoef(D, ~same)[0, 1]),
+        }
+
+    def _scalar_features(self, scalars: Mapping[str, float]) -> Features:
         """The scalars' logarithms, and how far they have come since the first and the last."""
         new = {
             name: float(np.log(max(scalars[name], _TINY)))
-            for name in _SCALARS
+            for name in SCALARS
             if np.isfinite(scalars.get(name, np.nan))
         }
-        numbers = dict(new)
-        for since, old in self._scalars.items():
-            told = [name for name in new if name in old]
-            numbers |= {f"{name} since the {since}": new[name] - old[name] for name in told}
-        self._scalars = {"start": self._scalars.get("start", new), "last": new}
-        return numbers
+        features = {self._key(name): value for name, value in new.items()}
+        for kind, old in self._scalars.items():
+            features |= {
+                self._key(name, kind): value - old[name]
+                for name, value in new.items()
+                if name in old
+            }
+        self._scalars = {
+            "since the start": self._scalars.get("since the start", new),
+            "since the last": new,
+        }
+        return features
 
 
-def _overlap(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Mean share of each point's nearest neighbours that are so in both."""
+def _overlap(first: rdm.Int, second: rdm.Int) -> float:
+    """Mean share of each point's nearest points that are so in both."""
     same = (first[:, :, None] == second[:, None, :]).any(2)
     return float(same.mean())
-
-
-def _cluster(D: Float64, near: NDArray[Any], labels: _Labels) -> dict[str, float]:
-    """How the RDM's clusters agree with the labels of the probe points."""
-    codes, within = labels
-    own = codes[near] == codes[:, None]
-    squared = D**2
-    inside, outside = float(squared[within].mean()), float(squared[~within].mean())
-    return {
-        "purity": float(own.mean()),
-        "accuracy": rdm.vote_accuracy(near[:, :NEIGHBORS], codes),
-        "between": float(np.log((outside + _TINY) / (inside + _TINY))),
-        "label correlation": float(np.corrcoef(D, ~within)[0, 1]),
-    }

@@ -6,18 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from repwatch.drift.features import SIZES, History, layer_of
+from repwatch.drift.features import SIZES, Features
+from repwatch.drift.history import History
 
 __all__ = ["match_layers", "rename_layers", "why_incomparable"]
 
 # How many times as many layers one of two networks may have for depth to match them.
-_LIKE = 3
+_MAX_DEPTH_RATIO = 3
+_MIN_LAYERS = 2
 
 
 def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict[str, str]:
     """For each layer that most landmarks have, the one of a run at the nearest relative depth.
 
-    The first layer has relative depth 0 and the last one 1. Empty where the names do: some
+    The first layer has relative depth 0 and the last one 1. Empty where the names match: some
     landmarks have the run's layers, or the run has theirs and others.
 
     Args:
@@ -29,8 +31,8 @@ def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict
     """
     counts = Counter(map(tuple, landmarks))
     known = max(counts, key=lambda layers: (counts[layers], layers), default=())
-    named = any(set(own) <= set(layers) for layers in counts) or set(known) <= set(own)
-    if not own or not known or named:
+    same_names = any(set(own) <= set(layers) for layers in counts) or set(known) <= set(own)
+    if not own or not known or same_names:
         return {}
     last, own_last = max(len(known) - 1, 1), max(len(own) - 1, 1)
     return {
@@ -42,15 +44,15 @@ def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict
 def why_incomparable(own: Sequence[str], match: Mapping[str, str]) -> str | None:
     """Why layers that were matched by depth are not compared, or None where they are.
 
-    Depth says something only of networks of a like number of layers.
+    Depth is meaningful only between networks of a similar number of layers.
     """
     fewest, most = sorted((len(own), len(match)))
-    if not match or (fewest >= 2 and most <= _LIKE * fewest):
+    if not match or (fewest >= _MIN_LAYERS and most <= _MAX_DEPTH_RATIO * fewest):
         return None
     return (
-        f"Not judged: the run has {len(own)} layers and the landmarks {len(match)} of other names, "
-        "too different to be matched by relative depth. Label runs of this architecture, or watch "
-        "as many layers (`layers=`)."
+        f"Not assessed: the run has {len(own)} layers and the landmarks {len(match)} of other "
+        "names, too different to be matched by relative depth. Label runs of this architecture, "
+        "or watch as many layers (`layers=`)."
     )
 
 
@@ -58,20 +60,20 @@ def rename_layers(history: History, match: Mapping[str, str]) -> History:
     """The run as if its layers were the landmarks', by `match_layers`.
 
     What belongs to no layer stays. The size of a layer's activations depends on its width and place
-    in the architecture, so that it is left out, as unknown; its growth is kept.
+    in the architecture, so that it is left out, as unknown; its growth stays.
     """
-    taken: dict[str, list[str]] = {}
+    landmark_names: dict[str, list[str]] = {}
     for known, own in match.items():
-        taken.setdefault(own, []).append(known)
+        landmark_names.setdefault(own, []).append(known)
     own_layers = set(history.layers)
     representations = {}
-    for checkpoint, numbers in history.representations.items():
-        renamed: dict[str, float] = {}
-        for name, value in numbers.items():
-            layer, number = layer_of(name), name.rsplit(":", 1)[1]
-            if layer not in own_layers:
-                renamed[name] = value
-            elif number not in SIZES:
-                renamed |= {f"{known}:{number}": value for known in taken.get(layer, ())}
+    for checkpoint, features in history.representations.items():
+        renamed: Features = {}
+        for key, value in features.items():
+            if key.layer not in own_layers:
+                renamed[key] = value
+            elif key.kind != "value" or key.measure not in SIZES:
+                names = landmark_names.get(key.layer, ()) if key.layer is not None else ()
+                renamed |= {key._replace(layer=name): value for name in names}
         representations[checkpoint] = renamed
     return replace(history, representations=representations, layers=tuple(match))

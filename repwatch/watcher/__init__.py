@@ -9,16 +9,17 @@ from repwatch.watcher.landmarks import (
     map_registry,
 )
 from repwatch.watcher.schedule import Schedule, Throttle
-from repwatch.watcher.tracker import Sighting, Tracker
-from repwatch.watcher.watcher import Update, Watcher
+from repwatch.watcher.tracker import MapUpdate, Tracker
+from repwatch.watcher.tracking import Update
+from repwatch.watcher.watcher import Watcher
 
 __all__ = [
     "SMALLEST",
     "LandmarkMap",
     "MapSettings",
+    "MapUpdate",
     "ReadRows",
     "Schedule",
-    "Sighting",
     "Throttle",
     "Tracker",
     "Update",

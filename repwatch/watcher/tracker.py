@@ -18,11 +18,11 @@ from repwatch.scene import MapScene
 from repwatch.space import Placement, RepresentationSpace, read_rows
 from repwatch.watcher.landmarks import SMALLEST, LandmarkMap, MapSettings, find_landmarks
 
-__all__ = ["Sighting", "Tracker"]
+__all__ = ["MapUpdate", "Tracker"]
 
 
 @dataclass(frozen=True)
-class Sighting:
+class MapUpdate:
     """What there is to show after a step.
 
     Attributes:
@@ -68,12 +68,15 @@ class Tracker:
         if _count_usable(landmarks) >= SMALLEST:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
 
-    def follow(self, registry: Registry, steps: Sequence[int]) -> list[Sighting]:
+    def track(
+        self, registry: Registry, steps: Sequence[int], *, only_last: bool = False
+    ) -> list[MapUpdate]:
         """Place what the run committed at these steps: what there is to show after each.
 
         Args:
             registry: Where the run's committed snapshots are read.
             steps: The newest steps, in order; several, where the map has fallen behind.
+            only_last: Whether to draw the map of the last of the steps alone.
         """
         new, last = set(steps), max(steps)
         own = [one for one in registry.snapshots(run=self._run.id) if one.step <= last]
@@ -87,9 +90,10 @@ class Tracker:
             _compare(self._map, self._map.place(newest), newest, scalars)
         runs = registry.runs(probe=self._run.probe)
         flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
-        maps = zip(steps, self._draw(own, steps), strict=True)
+        drawn_steps = [last] if only_last else list(steps)
+        maps = dict(zip(drawn_steps, self._draw(own, drawn_steps), strict=True))
         return [
-            Sighting(
+            MapUpdate(
                 None
                 if drawn is None
                 else drawn.scene(
@@ -100,7 +104,7 @@ class Tracker:
                 ),
                 scalars[step],
             )
-            for step, drawn in maps
+            for step, drawn in ((step, maps.get(step)) for step in steps)
         ]
 
     def _draw(self, own: Sequence[Snapshot], steps: Sequence[int]) -> Iterator[LandmarkMap | None]:

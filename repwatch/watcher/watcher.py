@@ -16,11 +16,9 @@ two threads.
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -34,41 +32,17 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
-from repwatch.scene import MapScene
 from repwatch.watcher.divergence import DivergenceCheck, name_some
-from repwatch.watcher.judge import Judge
 from repwatch.watcher.options import WatchOptions, check_group
 from repwatch.watcher.outcome import end_status, label_outcome
-from repwatch.watcher.schedule import Throttle
-from repwatch.watcher.tracker import Tracker
+from repwatch.watcher.tracking import DriftTracking, MapTracking, Update, UpdateQueue
 
 __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
 
-# Seconds between two maps: so often TensorBoard looks for new ones. What is drawn in Python holds
-# the training's own Python up.
-_MAP_REST = 30.0
-
 # Distances between fewer points say nothing.
 SMALLEST_PROBE = 3
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a step's snapshot gave to show.
-
-    Attributes:
-        step: The optimizer step of the snapshot.
-        log_step: Its place on the loggers' step axis.
-        scene: The map so far, or None.
-        scalars: Finite numbers by name, without the `repwatch/` that loggers put before them.
-    """
-
-    step: int
-    log_step: int
-    scene: MapScene | None
-    scalars: Mapping[str, float]
 
 
 class Watcher:
@@ -140,16 +114,10 @@ class Watcher:
         self._first: tuple[tuple[str, ...], Capture] | None = None
         self._notes: list[str] = []
         self._recorder: RunRecorder | None = None
-        self._map_worker: Worker | None = None
-        self._tracker: Tracker | None = None
-        self._judge: Judge | None = None
-        self._drift_worker: Worker | None = None
+        self._drift: DriftTracking | None = None
+        self._map: MapTracking | None = None
         self._flags: deque[Flag] = deque()
-        self._map_time = Throttle(options.max_overhead / 2, grace=0.0, name="map_share")
-        self._next_map = 0.0
-        self._unplaced: list[tuple[int, int]] = []
-        self._updates: deque[Update] = deque()
-        self._began = time.monotonic()
+        self._updates = UpdateQueue()
         self._divergence = DivergenceCheck()
         self._reported: set[str] = set()
 
@@ -217,20 +185,16 @@ class Watcher:
             run_id=self._run_id,
             on_exists=options.on_exists,
         )
-        self._began = time.monotonic()
         if self.run.last_step > 0:
             stored = self.registry.snapshots(run=self.run)
             self._divergence = DivergenceCheck(one.layer for one in stored if not one.diverged)
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)
-        self._judge = Judge(self.run, options.false_alarms, options.group)
-        self._drift_worker = Worker(self.registry)
-        self._drift_worker.call(self._judge.fit)
+        shared = self.registry, self.run, self._recorder
+        self._drift = DriftTracking(*shared, options, self._updates, self._raise_flag)
         if options.draw_map:
-            self._tracker = Tracker(self.run, options.map_settings)
-            self._map_worker = Worker(self.registry)
-            self._map_worker.call(self._tracker.fit)
+            self._map = MapTracking(*shared, self._drift, options, self._updates)
         return self.run
 
     def capture(self) -> Capture:
@@ -253,8 +217,8 @@ class Watcher:
             log_step: The place on the loggers' step axis; None for `step`.
 
         Returns:
-            The flags that this snapshot raised: one, where activations that were finite before have
-            become NaN or infinite.
+            The flags that were raised since the last call: by this snapshot, where activations that
+            were finite have become NaN or infinite, and by drift detection, which runs behind.
 
         Raises:
             CaptureError: The probe set cannot be run through the model.
@@ -285,11 +249,13 @@ class Watcher:
         flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
         self.add_notes(notes)
         for flag in flags:
-            recorder.flag(flag)
+            self._raise_flag(flag)
         at = step if log_step is None else log_step
-        self._assess(step, at)
-        self._follow(step, at)
-        return flags
+        if self._drift is not None:
+            self._drift.check_step(step, at)
+        if self._map is not None:
+            self._map.check_step(step, at)
+        return self.flags()
 
     def add_notes(self, notes: Sequence[str]) -> None:
         """Store what a person should know of the watching with the run; each note once."""
@@ -314,17 +280,13 @@ class Watcher:
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first."""
-        self._report_failure(self._map_worker, "the map cannot be drawn any more")
-        self._report_failure(self._drift_worker, "drift is not watched for any more")
-        if self._judge is not None and self._judge.silent is not None:
-            self.report(self._judge.silent)
-        ready = []
-        while self._updates:
-            ready.append(self._updates.popleft())
-        return ready
+        self._report_failures()
+        if self._drift is not None and self._drift.unavailable_reason is not None:
+            self.report(self._drift.unavailable_reason)
+        return self._updates.take()
 
     def flags(self) -> list[Flag]:
-        """The flags that drift detection has raised since the last call, oldest first."""
+        """The flags that have been raised since the last call, oldest first."""
         raised = []
         while self._flags:
             raised.append(self._flags.popleft())
@@ -333,9 +295,9 @@ class Watcher:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
         stored = self._running().flush(timeout)
-        self._place()
-        threads = (self._drift_worker, self._map_worker)
-        return stored and all(one.flush(timeout) for one in threads if one is not None)
+        if self._map is not None:
+            self._map.place_waiting()
+        return stored and all(worker.flush(timeout) for worker in self._workers)
 
     def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
@@ -350,7 +312,11 @@ class Watcher:
             RegistryError: Something could not be stored.
         """
         recorder = self._running(check=False)
-        self._place()
+        if self._map is not None:
+            self._map.place_waiting()
+        # Everything has been assessed before the run ends: its flags are stored with it.
+        if self._drift is not None:
+            self._drift.worker.close(timeout)
         recorder.finish(status)
         reasons: list[str] = []
         if self.options.auto_label and status == "finished":
@@ -359,18 +325,14 @@ class Watcher:
         recorder.close(timeout)
         for reason in reasons:
             log.warning("RepWatch: %s", reason)
-        if self._drift_worker is not None:
-            self._drift_worker.close(timeout)
-            self._report_failure(self._drift_worker, "drift is not watched for any more")
-        if (
-            self._map_worker is not None
-            and not self._map_worker.close(timeout)
-            and not self._map_worker.error
-        ):
-            log.warning(
-                "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
-                timeout,
-            )
+        if self._map is not None:
+            worker = self._map.worker
+            if not worker.close(timeout) and worker.error is None:
+                log.warning(
+                    "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
+                    timeout,
+                )
+        self._report_failures()
         if recorder.error is not None:
             raise RegistryError(
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
@@ -400,60 +362,23 @@ class Watcher:
             ) from self._recorder.error
         return self._recorder
 
-    def _assess(self, step: int, log_step: int) -> None:
-        """Have this step judged, once it is committed."""
-        judge, drift_worker, recorder = self._judge, self._drift_worker, self._recorder
-        if judge is None or drift_worker is None or recorder is None:
-            return
+    @property
+    def _workers(self) -> list[Worker]:
+        return [one.worker for one in (self._drift, self._map) if one is not None]
 
-        def follow(registry: Registry) -> None:
-            if not recorder.flush():
-                return
-            told, flag = judge.follow(registry, step)
-            if told is not None and told.p_bad is not None:
-                self._updates.append(Update(step, log_step, None, {"p_bad": told.p_bad}))
-            if flag is not None:
-                self._flags.append(flag)
+    def _report_failures(self) -> None:
+        lost = {"the map cannot be drawn": self._map, "drift is not watched": self._drift}
+        for what, tracking in lost.items():
+            error = None if tracking is None else tracking.worker.error
+            if error is not None:
+                reason = f"{type(error).__name__}: {error}"
+                self.report(f"{what} any more ({reason}). Snapshots are still stored.")
 
-        drift_worker.call(follow)
-
-    def _follow(self, step: int, log_step: int) -> None:
-        """Have this step placed: now, or with later ones where the map took its share of time."""
-        if self._map_worker is None:
-            return
-        self._unplaced.append((step, log_step))
-        elapsed = time.monotonic() - self._began
-        due = elapsed >= self._next_map and self._map_time.allows(elapsed)
-        if due and self._map_worker.flush(0):
-            self._next_map = elapsed + _MAP_REST
-            self._place()
-
-    def _place(self) -> None:
-        """Place what waits, once it is committed."""
-        tracker, map_worker, recorder = self._tracker, self._map_worker, self._recorder
-        drift_worker = self._drift_worker
-        waiting, self._unplaced = self._unplaced, []
-        if not waiting or tracker is None or map_worker is None or recorder is None:
-            return
-
-        def follow(registry: Registry) -> None:
-            if not recorder.flush():
-                return
-            if drift_worker is not None:
-                # The flag of a step is on the map of that step.
-                drift_worker.flush()
-            began = time.perf_counter()
-            sightings = tracker.follow(registry, [step for step, _ in waiting])
-            for (step, log_step), sighting in zip(waiting, sightings, strict=True):
-                self._updates.append(Update(step, log_step, sighting.scene, sighting.scalars))
-            self._map_time.spent += time.perf_counter() - began
-
-        map_worker.call(follow)
-
-    def _report_failure(self, worker: Worker | None, what: str) -> None:
-        if worker is not None and worker.error is not None:
-            error = worker.error
-            self.report(f"{what} ({type(error).__name__}: {error}). Snapshots are still stored.")
+    def _raise_flag(self, flag: Flag) -> None:
+        """The one way of all flags: into the registry, and to whoever asks for `flags`."""
+        if self._recorder is not None:
+            self._recorder.flag(flag)
+        self._flags.append(flag)
 
     def report(self, message: str) -> None:
         """Log a message, and store it with the run; each message once."""

@@ -1,4 +1,4 @@
-"""The drift detector with 200 landmarks of 9 layers: learning once, and judging one checkpoint."""
+"""The drift detector with 200 landmarks of 9 layers: learning once, then one checkpoint."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from repwatch import ProbeSet, Registry
-from repwatch.drift import DriftDetector, History, Reader
+from repwatch.drift import DriftDetector, History, HistoryReader
 from repwatch.registry import NewSnapshot, Run
 from tests.benchmarks.measure import Line
 
-FIT_LIMIT, JUDGE_LIMIT = 5.0, 50.0
+FIT_LIMIT, ASSESS_LIMIT = 5.0, 50.0
 
 
 def run(smoke: bool) -> list[Line]:
@@ -22,29 +22,29 @@ def run(smoke: bool) -> list[Line]:
     with TemporaryDirectory() as folder:
         registry = Registry(Path(folder) / "repwatch.db")
         watched = _record(registry, layers, checkpoints, points)
-        histories = _landmarks(Reader(registry, watched).read(), landmarks)
+        histories = _landmarks(HistoryReader(registry, watched).read(), landmarks)
         began = time.perf_counter()
         detector = DriftDetector(histories)
         learning = time.perf_counter() - began
-        judging = []
-        reader = Reader(registry, watched)
+        assessing = []
+        reader = HistoryReader(registry, watched)
         for step in range(checkpoints):
             began = time.perf_counter()
             history = reader.read(until=step)
-            detector.judge(history, max(history.steps))
-            judging.append(1000 * (time.perf_counter() - began))
+            detector.assess_checkpoint(history, max(history.steps))
+            assessing.append(1000 * (time.perf_counter() - began))
         registry.close()
     size = f"{landmarks} landmarks, {layers} layers, {checkpoints} checkpoints"
-    typical = statistics.median(judging)
+    typical = statistics.median(assessing)
     return [
         Line("learning from landmarks", learning, "s", "under 5 s", learning < FIT_LIMIT, size),
         Line(
-            "reading and judging one checkpoint",
+            "reading and assessing one checkpoint",
             typical,
             "ms",
             "under 50 ms",
-            typical < JUDGE_LIMIT,
-            f"median of {len(judging)}, slowest {max(judging):.0f} ms; {size}",
+            typical < ASSESS_LIMIT,
+            f"median of {len(assessing)}, slowest {max(assessing):.0f} ms; {size}",
         ),
     ]
 
@@ -65,7 +65,7 @@ def _record(registry: Registry, layers: int, checkpoints: int, points: int) -> R
 
 
 def _landmarks(like: History, count: int) -> list[History]:
-    """Runs with the numbers of one, and noise; every third is bad, of one of four causes."""
+    """Runs with the features of one, and noise; every third is bad, of one of four causes."""
     from dataclasses import replace
 
     rng = np.random.default_rng(1)
@@ -76,10 +76,10 @@ def _landmarks(like: History, count: int) -> list[History]:
         owner = replace(like.run, id=str(k), name=f"run-{k}", label=label, cause=cause)
         curves, shapes = (
             {
-                checkpoint: {name: value + rng.normal() + bad for name, value in numbers.items()}
-                for checkpoint, numbers in kind.items()
+                checkpoint: {key: value + rng.normal() + bad for key, value in features.items()}
+                for checkpoint, features in source.items()
             }
-            for kind in (like.curves, like.representations)
+            for source in (like.curves, like.representations)
         )
         made.append(History(owner, dict(like.steps), curves, shapes))
     return made

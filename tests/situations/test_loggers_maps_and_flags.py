@@ -181,9 +181,9 @@ def test_maps_of_a_run_alone_that_are_drawn_together_show_each_its_own_past(
 ) -> None:
     watch(registry, "current", scale=1.4, steps=6)
     steps = [2, 3, 5]
-    together = Tracker(registry.run("current")).follow(registry, steps)
+    together = Tracker(registry.run("current")).track(registry, steps)
     tracker = Tracker(registry.run("current"))
-    one_by_one = [tracker.follow(registry, [step])[0] for step in steps]
+    one_by_one = [tracker.track(registry, [step])[0] for step in steps]
     for step, sighting, alone in zip(steps, together, one_by_one, strict=True):
         assert sighting.scene is not None
         assert alone.scene is not None
@@ -205,6 +205,6 @@ def test_steps_with_too_few_snapshots_for_a_map_have_none_and_later_ones_do(
             watcher.snapshot(step, epoch=step)
     tracker = Tracker(registry.run("one"))
     layers = len(registry.run("one").layers)
-    found = [one.scene is not None for one in tracker.follow(registry, [0, 1, 2])]
+    found = [one.scene is not None for one in tracker.track(registry, [0, 1, 2])]
     assert found == [(step + 1) * layers >= 3 for step in range(3)]
     assert found[0] is False

@@ -1,0 +1,252 @@
+"""The causes of bad runs by their hyperparameters, as the landmarks' hyperparameters suggest.
+
+    hparams --those that vary--> position among the good runs, in units of their spread --forest-->
+    probability of each cause
+
+Nothing is known of particular names: a number is a position among the good runs' numbers, on a log
+scale where it spans decades, and among the good runs of the same category (such as the optimizer's
+name) where that category explains most of what the number is; a category is how rare it is among
+good runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from repwatch.drift.forests import mean_probabilities
+from repwatch.drift.hparams import as_number
+from repwatch.rdm import Float64
+from repwatch.registry.causes import is_setting
+
+__all__ = ["HyperparameterCauseModel", "combine_causes"]
+
+_HParams: TypeAlias = Mapping[str, Any]
+
+_N_TREES = 200
+_MIN_GOOD = 3
+_LOG_SPAN = 10.0
+# No single model rules a cause out.
+_MIN_PROBABILITY = 0.5 / _N_TREES
+# Share of a number's variance among good runs that a category has to explain to be its context,
+# and share of the good runs that have one of its common values then.
+_MIN_EXPLAINED = 0.5
+_MIN_COVERED = 0.8
+# The least spread of a number, as a share of what all runs span.
+_MIN_SPREAD = 0.05
+
+
+class HyperparameterCauseModel:
+    """A classifier of the causes of bad landmarks by their hyperparameters.
+
+    Where the hyperparameters are no help (there are none, or the landmarks' do not differ), or
+    there are fewer than two causes, it predicts nothing.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self._varying: list[VaryingHyperparameter] = []
+        self._forest: Any = None
+
+    def fit(
+        self, good: Sequence[_HParams], bad: Sequence[_HParams], causes: Sequence[str]
+    ) -> HyperparameterCauseModel:
+        """Learn from landmarks.
+
+        Args:
+            good: Hyperparameters of the good ones, by plain names.
+            bad: Of the bad ones that have a cause.
+            causes: The cause of each of these.
+        """
+        self._varying = find_varying(good, bad)
+        self._forest = None
+        if len(set(causes)) < 2 or not self._varying or len(good) < _MIN_GOOD:
+            return self
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        forest = ExtraTreesClassifier(
+            _N_TREES, max_features=None, class_weight="balanced", random_state=self._seed
+        )
+        y = [*causes, *[""] * len(good)]
+        self._forest = forest.fit(self._transform([*bad, *good]), y)
+        return self
+
+    def predict_proba(self, hparams: _HParams) -> dict[str, float]:
+        """The probability of each cause; empty where the hyperparameters are no help.
+
+        As far as they look like those of good runs, all causes are equally probable.
+        """
+        if self._forest is None:
+            return {}
+        shares = mean_probabilities(self._forest, self._transform([hparams]))[0].tolist()
+        probability = dict(zip(map(str, self._forest.classes_), shares, strict=True))
+        good = probability.pop("")
+        return {cause: share + good / len(probability) for cause, share in probability.items()}
+
+    def _transform(self, hparams: Sequence[_HParams]) -> Float64:
+        rows = [[varying.position(one) for varying in self._varying] for one in hparams]
+        return np.array(rows, dtype=np.float64)
+
+
+def combine_causes(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """Two predictions of the cause as one, largest first: their product, normalized to sum to 1.
+
+    Where one of them is empty it is the other. A cause that one of them lacks keeps a small
+    probability in it.
+    """
+    if not first or not second:
+        shares = dict(first or second)
+    else:
+        shares = {
+            cause: max(first.get(cause, 0.0), _MIN_PROBABILITY)
+            * max(second.get(cause, 0.0), _MIN_PROBABILITY)
+            for cause in {**first, **second}
+        }
+    total = sum(shares.values()) or 1.0
+    return dict(
+        sorted(((cause, share / total) for cause, share in shares.items()), key=lambda c: -c[1])
+    )
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number: its position among good runs, in units of their spread.
+
+    Attributes:
+        name: The hyperparameter.
+        floor: The least value on the log scale; None for a linear scale.
+        context: The category whose good runs it is compared with; None for all good runs.
+        ranges: (center, spread) by category; None is that of all good runs.
+    """
+
+    name: str
+    floor: float | None
+    context: str | None
+    ranges: Mapping[str | None, tuple[float, float]]
+
+    def position(self, hparams: _HParams) -> float:
+        value = as_number(hparams.get(self.name))
+        if value is None:
+            return 0.0
+        category = None if self.context is None else _as_category(hparams.get(self.context))
+        center, spread = self.ranges.get(category) or self.ranges[None]
+        return float(np.arcsinh((_to_scale(value, self.floor) - center) / spread))
+
+
+@dataclass(frozen=True)
+class _Category:
+    """A category: 1 where the run has it, 0 where it has another, the good runs' share without."""
+
+    name: str
+    category: str
+    share: float
+
+    def position(self, hparams: _HParams) -> float:
+        category = _as_category(hparams.get(self.name))
+        return self.share if category is None else float(category == self.category)
+
+
+VaryingHyperparameter: TypeAlias = _Number | _Category
+
+
+def find_varying(good: Sequence[_HParams], bad: Sequence[_HParams]) -> list[VaryingHyperparameter]:
+    """The hyperparameters in which landmarks differ; of several that agree, the first by name."""
+    every = [*good, *bad]
+    names = sorted({name for one in every for name in one if is_setting(name)})
+    categories = {name: [_as_category(one.get(name)) for one in every] for name in names}
+    varying: list[VaryingHyperparameter] = []
+    seen: set[tuple[float | str | None, ...]] = set()
+    for name in names:
+        numbers = [as_number(one.get(name)) for one in every]
+        known = sorted({value for value in numbers if value is not None})
+        key: tuple[float | str | None, ...] = tuple(numbers if known else categories[name])
+        if key in seen:
+            continue
+        seen.add(key)
+        if len(known) > 1:
+            varying.append(_fit_number(name, numbers[: len(good)], known, categories))
+        elif not known:
+            varying += _fit_categories(name, categories[name], len(good))
+    return varying
+
+
+def _fit_categories(name: str, values: Sequence[str | None], good: int) -> list[_Category]:
+    """One for each category that some runs have; none where most good runs differ in it."""
+    found = {value for value in values if value is not None}
+    among_good = [value for value in values[:good] if value is not None]
+    if len(found) < 2 or 2 * len(set(among_good)) > len(among_good) + 1:
+        return []
+    count = max(len(among_good), 1)
+    return [_Category(name, value, among_good.count(value) / count) for value in sorted(found)]
+
+
+def _fit_number(
+    name: str,
+    of_good: Sequence[float | None],
+    known: Sequence[float],
+    categories: Mapping[str, Sequence[str | None]],
+) -> _Number:
+    """The ranges of a number.
+
+    Args:
+        name: The hyperparameter.
+        of_good: Its value in each good run; None where it is missing.
+        known: Its values in all runs, each once, ascending.
+        categories: The category of each run, good ones first, by hyperparameter.
+    """
+    positive = [value for value in known if value > 0]
+    floor = None
+    if known[0] >= 0 and positive and (known[0] == 0 or positive[-1] > _LOG_SPAN * positive[0]):
+        floor = positive[0] / _LOG_SPAN
+    scaled = np.array([np.nan if one is None else _to_scale(one, floor) for one in of_good])
+    min_spread = _MIN_SPREAD * (_to_scale(known[-1], floor) - _to_scale(known[0], floor))
+    ranges: dict[str | None, tuple[float, float]] = {None: _center_and_spread(scaled, min_spread)}
+    among_good = {key: values[: len(of_good)] for key, values in categories.items()}
+    context = _find_context(scaled, among_good)
+    if context is not None:
+        own = np.array([str(category) for category in among_good[context]])
+        for category in sorted(set(own.tolist())):
+            if np.isfinite(scaled[own == category]).sum() >= _MIN_GOOD:
+                ranges[category] = _center_and_spread(scaled[own == category], min_spread)
+    return _Number(name, floor, context, ranges)
+
+
+def _find_context(values: Float64, categories: Mapping[str, Sequence[str | None]]) -> str | None:
+    """The category that explains most of a number's variance among good runs, if it is enough."""
+    finite = np.isfinite(values)
+    total = float(values[finite].var()) if finite.any() else 0.0
+    best: tuple[float, str] | None = None
+    for name, given in categories.items():
+        own = np.array([str(category) for category in given])
+        groups = [values[finite & (own == one)] for one in sorted(set(own[finite].tolist()))]
+        groups = [group for group in groups if len(group) >= _MIN_GOOD]
+        count = sum(map(len, groups))
+        if total <= 0 or len(groups) < 2 or count < _MIN_COVERED * finite.sum():
+            continue
+        within = sum(len(group) * float(group.var()) for group in groups) / count
+        explained = 1 - within / total
+        if explained > _MIN_EXPLAINED and (best is None or explained > best[0]):
+            best = (explained, name)
+    return None if best is None else best[1]
+
+
+def _center_and_spread(values: Float64, min_spread: float) -> tuple[float, float]:
+    """Median of what is known, and its spread."""
+    known: Float64 = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0, max(min_spread, 1e-9)
+    center = float(np.median(known))
+    mad = 1.4826 * float(np.median(np.abs(known - center)))
+    return center, max(mad, float(known.std()) / 2, min_spread, 1e-9)
+
+
+def _to_scale(value: float, floor: float | None) -> float:
+    return value if floor is None else math.log(max(value, floor))
+
+
+def _as_category(value: object) -> str | None:
+    return str(value) if isinstance(value, (str, bool)) else None

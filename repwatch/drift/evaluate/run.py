@@ -1,0 +1,285 @@
+"""The backtest: every labelled run assessed by a detector that lacks it, and by its baselines.
+
+    landmarks --make_splits--> (train, test) --detectors, median rule--> Predictions --> Backtest
+
+The baselines are the same forests on the curves alone, the calibrated loss alone, and the rule of
+Optuna's MedianPruner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.drift.checkpoint_model import SIGNALS, Signal
+from repwatch.drift.detector import DriftDetector
+from repwatch.drift.evaluate.results import Backtest, SubsetResult
+from repwatch.drift.evaluate.splits import (
+    Mask,
+    Split,
+    check_options,
+    held_out_groups,
+    is_bad,
+    make_splits,
+    select_by_hparam,
+)
+from repwatch.drift.evaluate.summary import (
+    BY_LOSS,
+    CURVES,
+    LOSS,
+    NOVEL,
+    REPWATCH,
+    Predictions,
+    calibrations,
+    lead_over,
+    rank_runs,
+    summarize,
+    with_intervals,
+)
+from repwatch.drift.features import FeatureKey, loss_key
+from repwatch.drift.history import Checkpoint, History, shared_checkpoints
+from repwatch.rdm import Float64
+
+__all__ = ["backtest", "train_detectors"]
+
+# RepWatch and those of its baselines that are detectors, by the signals that each goes by.
+_DETECTORS: Mapping[str, tuple[Signal, ...]] = {
+    REPWATCH: SIGNALS,
+    CURVES: ("curves",),
+    LOSS: ("loss",),
+}
+_MEDIAN_RULE = "median rule"
+
+
+def backtest(
+    landmarks: Sequence[History],
+    hold_out: str = "run",
+    *,
+    folds: int = 5,
+    good: int | None = None,
+    where: tuple[str, str] | None = None,
+    rounds: int = 1,
+    false_alarms: float = 0.05,
+    group: str | None = None,
+    seed: int = 0,
+    causes: bool = True,
+    draws: int = 1000,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Backtest:
+    """Cross-validation over labelled runs: each is assessed by landmarks that lack something.
+
+    Args:
+        landmarks: Histories of labelled runs of one probe set.
+        hold_out: What the landmarks lack. "run", a fold of the runs, with each cause spread evenly
+            over the folds; "cause", all bad runs of one cause; "group", all runs of one kind of
+            training; "bad-of-group", its bad runs alone, while its good ones are known; "where",
+            all runs that `where` selects.
+        folds: Parts of the cross-validation, where runs are not held out by what they are; as many
+            as there are runs is leave-one-run-out.
+        good: Landmarks are subsampled to so many good ones, and bad ones in proportion, anew for
+            each part; None for all.
+        where: A hyperparameter and a value, as text; the runs that have it are a subset of the
+            results.
+        rounds: How often all is done, each time with other draws.
+        false_alarms, group, seed: As `DriftDetector`.
+        causes: Whether causes are predicted, which doubles the time.
+        draws: How often runs are drawn for the bootstrap intervals.
+        progress: Called with the parts that are done, and how many there are.
+
+    Raises:
+        DriftError: Too few landmarks, causes, groups or folds, or no run that `where` selects.
+    """
+    bad = is_bad(landmarks)
+    check_options(bad, hold_out, folds, good, rounds)
+    selected = None if where is None else select_by_hparam(landmarks, *where)
+    groups = held_out_groups(landmarks, hold_out, group, selected)
+    checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
+    splits = [
+        make_splits(landmarks, groups, hold_out, folds, good, seed + k) for k in range(rounds)
+    ]
+    options = {"false_alarms": false_alarms, "group": group}
+    predictions = _predict(landmarks, checkpoints, splits, seed, options, causes, progress)
+    strata = np.unique(groups, return_inverse=True)[1] if hold_out == "group" else None
+    has_cause = bad & causes & np.array([bool(one.run.cause) for one in landmarks])
+    rankings = rank_runs(predictions, bad, strata, draws=draws, seed=seed)
+    subsets = [
+        SubsetResult(
+            name,
+            int((subset & ~bad).sum()),
+            int((subset & bad).sum()),
+            [
+                summarize(method, one, bad, subset, strata, has_cause)
+                for method, one in predictions.items()
+            ],
+        )
+        for name, subset in _subsets(landmarks, groups, hold_out, where, selected, group).items()
+    ]
+    subsets[0].methods[:] = [
+        with_intervals(result, predictions[result.name], rankings, bad, has_cause)
+        for result in subsets[0].methods
+    ]
+    known = [split.train for one in splits for split in one]
+    each, overall = calibrations(predictions[REPWATCH], bad)
+    return Backtest(
+        hold_out,
+        checkpoints,
+        min(int((~bad[train]).sum()) for train in known),
+        min(int(bad[train].sum()) for train in known),
+        rounds,
+        subsets,
+        rankings.gains,
+        lead_over(
+            predictions[REPWATCH],
+            predictions[LOSS],
+            _epochs(landmarks, checkpoints),
+            bad,
+            draws=draws,
+            seed=seed,
+        ),
+        each,
+        overall,
+    )
+
+
+def train_detectors(known: Sequence[History], **options: Any) -> dict[str, DriftDetector]:
+    """RepWatch and its baselines, with the same landmarks; `options` are those of the detector."""
+    full = DriftDetector(known, **options)
+    return {name: full.restrict_to(signals) for name, signals in _DETECTORS.items()}
+
+
+def _predict(
+    landmarks: Sequence[History],
+    checkpoints: Sequence[Checkpoint],
+    splits: Sequence[Sequence[Split]],
+    seed: int,
+    options: Mapping[str, Any],
+    causes: bool,
+    progress: Callable[[int, int], None],
+) -> dict[str, Predictions]:
+    """What each method predicts of every run, in each round."""
+    predictions = {
+        name: Predictions.empty(len(splits), len(landmarks), len(checkpoints))
+        for name in (*_DETECTORS, _MEDIAN_RULE)
+    }
+    total, done = sum(map(len, splits)), 0
+    for k, parts in enumerate(splits):
+        for part in parts:
+            progress(done, total)
+            known = [landmarks[row] for row in part.train]
+            detectors = train_detectors(known, seed=seed + k, **options)
+            for row in part.test.tolist():
+                for name, detector in detectors.items():
+                    _assess(
+                        detector, landmarks[row], checkpoints, predictions[name], (k, row), causes
+                    )
+                rule = _median_rule(landmarks[row], known, checkpoints)
+                predictions[_MEDIAN_RULE].flagged[k, row] = rule
+            done += 1
+    progress(total, total)
+    return predictions
+
+
+def _assess(
+    detector: DriftDetector,
+    history: History,
+    checkpoints: Sequence[Checkpoint],
+    predictions: Predictions,
+    at: tuple[int, int],
+    causes: bool,
+) -> None:
+    """Write what a detector says of a run at (round, run) of the predictions."""
+    for k, checkpoint in enumerate(checkpoints):
+        if checkpoint not in history.steps:
+            continue
+        explain = causes and history.is_bad
+        found = detector.assess_checkpoint(history, checkpoint, explain=explain)
+        if found.unavailable_reason is not None:
+            continue
+        predictions.scores[at][k] = found.score
+        predictions.p_bad[at][k] = np.nan if found.p_bad is None else found.p_bad
+        if found.alarm and not predictions.flagged[at].any():
+            reason = BY_LOSS if found.by_loss else NOVEL if found.is_novel else 0
+            predictions.reason[at] = reason
+        predictions.flagged[at][k] = found.alarm
+        cause = history.run.cause
+        for ranks, named in (
+            (predictions.ranks, list(found.causes_by_training)),
+            (predictions.ranks_read, list(found.causes)),
+        ):
+            if cause in named:
+                ranks[at][k] = named.index(cause)
+
+
+def _median_rule(
+    history: History, known: Sequence[History], checkpoints: Sequence[Checkpoint]
+) -> Mask:
+    """Optuna's MedianPruner: the best value so far is worse than the median of the others then."""
+    key, sign = _pruning_metric(history)
+    flagged = np.zeros(len(checkpoints), dtype=np.bool_)
+    best = np.inf
+    for k, checkpoint in enumerate(checkpoints):
+        value = history.curves.get(checkpoint, {}).get(key, np.nan)
+        best = min(best, sign * value) if np.isfinite(value) else best
+        others = [sign * one.curves.get(checkpoint, {}).get(key, np.nan) for one in known]
+        finite = [value for value in others if np.isfinite(value)]
+        flagged[k] = bool(finite) and best > float(np.median(finite))
+    return flagged
+
+
+def _pruning_metric(history: History) -> tuple[FeatureKey, float]:
+    """The metric to prune by and its sign: small is good where it is 1."""
+    features = next(iter(history.curves.values()), {})
+    monitor = history.run.monitor
+    if monitor is not None and FeatureKey(monitor) in features:
+        return FeatureKey(monitor), 1.0 if history.run.mode == "min" else -1.0
+    return loss_key([features]) or FeatureKey(""), 1.0
+
+
+def _epochs(landmarks: Sequence[History], checkpoints: Sequence[Checkpoint]) -> Float64:
+    """(runs, checkpoints) epochs of training before each; NaN where a run has none there."""
+    return np.array(
+        [[one.epochs(c) if c in one.steps else np.nan for c in checkpoints] for one in landmarks]
+    )
+
+
+def _subsets(
+    landmarks: Sequence[History],
+    groups: NDArray[np.str_],
+    hold_out: str,
+    where: tuple[str, str] | None,
+    selected: Mask | None,
+    group: str | None,
+) -> dict[str, Mask]:
+    """The subsets of the results, by name: which runs each is about."""
+    bad = is_bad(landmarks)
+    subsets = {"all": np.ones(len(bad), dtype=np.bool_)}
+    if hold_out in ("cause", "group", "bad-of-group"):
+        for name in np.unique(groups[bad] if hold_out == "cause" else groups).tolist():
+            subsets[name] = (groups == name) & (bad | (hold_out == "group"))
+    if where is not None and selected is not None:
+        subsets["=".join(where)] = selected
+        subsets["all others"] = ~selected
+    subsets["bad with a healthy loss"] = bad & _has_healthy_loss(landmarks, bad, group)
+    return subsets
+
+
+def _has_healthy_loss(landmarks: Sequence[History], bad: Mask, group: str | None) -> Mask:
+    """Runs whose last loss is not above the largest of the good runs (of their group)."""
+    key = loss_key(features for one in landmarks for features in one.curves.values())
+    last = np.array([_last_value(one, key) for one in landmarks])
+    groups = np.array([one.group(group) for one in landmarks])
+    healthy = np.zeros(len(bad), dtype=np.bool_)
+    for name in np.unique(groups):
+        own = groups == name
+        good = last[own & ~bad & np.isfinite(last)]
+        if len(good):
+            healthy[own] = last[own] <= good.max()
+    return healthy
+
+
+def _last_value(history: History, key: FeatureKey | None) -> float:
+    values = [features[key] for features in history.curves.values() if key in features]
+    return values[-1] if values else float("nan")

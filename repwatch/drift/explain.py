@@ -1,0 +1,168 @@
+"""What explains an alarm beside its cause: a setting to change, and the odd probe points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, ClassVar
+
+import numpy as np
+
+from repwatch.drift.deprecated import RenamedAttributes
+from repwatch.drift.history import Checkpoint, History
+from repwatch.drift.hparams import LEARNING_RATES, as_number
+from repwatch.rdm import Float64
+from repwatch.rdm.condensed import sum_by_point
+from repwatch.registry import ProbePoint, Registry, Run, Snapshot
+from repwatch.registry.causes import is_setting
+
+__all__ = ["OddPoint", "current_hparams", "find_odd_points", "suggest_change"]
+
+_MIN_LANDMARKS = 3
+_MAX_LANDMARKS = 60
+_MAX_POINTS = 5
+
+
+@dataclass(frozen=True)
+class OddPoint(RenamedAttributes):
+    """A probe point whose distances to the others are not those that good landmarks have.
+
+    Attributes:
+        point: Its number in the probe set.
+        deviation: Root mean square of its distances' deviations (log1p, each in units of the good
+            landmarks' spread of that distance): about 1 for a good run.
+        label: The probe set's column `label`, or None.
+        text: What a person sees of it, or None.
+    """
+
+    point: int
+    deviation: float
+    label: str | None
+    text: str | None
+
+    _renamed: ClassVar[Mapping[str, str]] = {"words": "description"}
+
+    @property
+    def description(self) -> str:
+        """The point in a few words, for a person."""
+        details = [one for one in (self.label, self.text) if one]
+        return f"{self.point}" + (f" ({', '.join(details)})" if details else "")
+
+
+def find_odd_points(
+    run: Run,
+    step: int,
+    layer: str,
+    good: Mapping[str, int],
+    good_layer: str | None = None,
+) -> tuple[OddPoint, ...]:
+    """The probe points that deviate most in a layer, most first.
+
+    Empty where the run or all but two of the good landmarks have no RDM there.
+
+    Args:
+        run: The run.
+        step: Its optimizer step.
+        layer: Its layer.
+        good: The step to compare with of each good landmark, by the id of its run.
+        good_layer: The landmarks' layer, if it has another name.
+    """
+    registry = run.registry
+    own = [one for one in registry.snapshots(run=run, layer=layer) if one.step == step]
+    known = [
+        one
+        for one in registry.snapshots(layer=good_layer or layer, probe=run.probe, labelled=True)
+        if good.get(one.run_id) == one.step and not one.diverged
+    ][-_MAX_LANDMARKS:]
+    if not own or own[0].diverged or len(known) < _MIN_LANDMARKS:
+        return ()
+    deviations = _deviations(registry, own[0], known)
+    points = registry.points(run.probe)
+    order = np.argsort(-deviations, kind="stable")[:_MAX_POINTS]
+    return tuple(
+        OddPoint(place, float(deviations[place]), _label(points[place]), points[place].text)
+        for place in order.tolist()
+    )
+
+
+def _label(point: ProbePoint) -> str | None:
+    label = point.columns.get("label")
+    return None if label is None else str(label)
+
+
+def _deviations(registry: Registry, own: Snapshot, known: list[Snapshot]) -> Float64:
+    """(points,) root mean square deviation of each point's distances."""
+    landmarks = registry.rdms(known).astype(np.float64)
+    unit = max(float(np.median(landmarks)), 1e-12)
+    landmarks = np.log1p(landmarks / unit)
+    D = np.log1p(own.rdm.astype(np.float64) / unit)
+    spread = landmarks.std(axis=0, ddof=1)
+    # A pair on which good landmarks agree by chance must not outweigh all others.
+    spread = np.maximum(spread, max(float(np.median(spread)) / 2, 1e-6))
+    deviation = (D - landmarks.mean(axis=0)) / spread
+    means: Float64 = sum_by_point(deviation**2) / (own.points - 1)
+    return np.sqrt(means)
+
+
+def current_hparams(
+    history: History, checkpoint: Checkpoint, good: Sequence[History]
+) -> Mapping[str, Any]:
+    """The run's hyperparameters by plain names, its learning rate as it was at a checkpoint.
+
+    What a scheduler did to the good landmarks by then is taken out: the same schedule changes
+    nothing, a learning rate that was set anew does.
+    """
+    own = history.learning_rate_ratio(checkpoint)
+    found = [one.learning_rate_ratio(checkpoint) for one in good]
+    usual = [ratio for ratio in found if ratio is not None and ratio > 0]
+    hparams = history.hparams
+    if own is None or not usual:
+        return hparams
+    change = own / median(usual)
+    initial = {name: as_number(hparams.get(name)) for name in LEARNING_RATES}
+    rates = {name: rate * change for name, rate in initial.items() if rate}
+    return {**hparams, **rates}
+
+
+def suggest_change(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
+    """The hyperparameter that is farthest outside the good landmarks' range, and what to do.
+
+    Args:
+        hparams: Those of the run, by plain names.
+        good: Those of each good landmark.
+    """
+    largest = 0.0
+    suggestion: str | None = None
+    seen: set[tuple[float, float, float]] = set()
+    for name in sorted(hparams, key=lambda key: ("." in key, key)):
+        value = as_number(hparams[name])
+        known = [as_number(one.get(name)) for one in good]
+        values = [number for number in known if number is not None]
+        if not _can_be_changed(name) or value is None or len(values) < max(len(good) // 2, 3):
+            continue
+        low, high = min(values), max(values)
+        if low <= value <= high or (value, low, high) in seen:
+            continue
+        seen.add((value, low, high))
+        excess = _excess(value, low, high)
+        if suggestion is None or excess > largest:
+            change = "lower" if value > high else "raise"
+            span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+            largest = excess
+            suggestion = f"its {name} is {value:.3g}, good runs here had {span}: {change} it"
+    return suggestion
+
+
+def _can_be_changed(name: str) -> bool:
+    """Whether it is a setting, and not a count that follows from others."""
+    return is_setting(name) and not name.startswith("model")
+
+
+def _excess(value: float, low: float, high: float) -> float:
+    """How far outside the range, in widths of it; on a log scale where all are positive."""
+    if min(value, low) > 0:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    gap = value - high if value > high else low - value
+    return gap / max(high - low, 0.1)

@@ -1,0 +1,251 @@
+"""A run's history as drift detection reads it: its features, checkpoint by checkpoint.
+
+    registry --HistoryReader--> History (cached in the registry once the run has ended)
+
+A checkpoint is a place in the schedule: (epoch, how many snapshots that epoch had before). Runs are
+compared at the same checkpoint (neighbors from any epoch are worse). The features of a checkpoint
+need nothing that comes after it, so that a finished run can be replayed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from repwatch import rdm
+from repwatch.drift.features import (
+    ALL_LAYERS,
+    FeatureKey,
+    Features,
+    LayerTracker,
+    MetricPoints,
+    ProbeLabels,
+    curve_features,
+    is_curve,
+    nearest_points,
+    sort_keys,
+)
+from repwatch.drift.hparams import initial_learning_rate, plain_hparams, plain_name
+from repwatch.registry import Registry, Run, Snapshot
+from repwatch.registry.probing import label_codes
+
+__all__ = [
+    "Checkpoint",
+    "History",
+    "HistoryReader",
+    "has_labels",
+    "read_histories",
+    "shared_checkpoints",
+]
+
+Checkpoint: TypeAlias = tuple[int, int]
+
+_CACHE_FORMAT = 5
+_RATE_METRIC = "learning_rate"
+_INPUT = "input"
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as a detector sees it.
+
+    Attributes:
+        run: The run.
+        steps: The optimizer step of each checkpoint, in order.
+        curves: Features of each checkpoint from the metrics.
+        representations: Features of each checkpoint from the RDMs and scalars of the snapshots.
+        rates: The learning rate at each checkpoint, where it was stored.
+        layers: The layers, by depth, without the input.
+    """
+
+    run: Run
+    steps: dict[Checkpoint, int] = field(default_factory=dict)
+    curves: dict[Checkpoint, Features] = field(default_factory=dict)
+    representations: dict[Checkpoint, Features] = field(default_factory=dict)
+    rates: dict[Checkpoint, float] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        return list(self.steps)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the run is labelled as a bad one."""
+        return self.run.label == "bad"
+
+    @cached_property
+    def hparams(self) -> Mapping[str, Any]:
+        """The run's hyperparameters by their plain names."""
+        return plain_hparams(self.run.hparams)
+
+    def group(self, hparam: str | None) -> str:
+        """The run's kind of training: its value of a hyperparameter, "" without one."""
+        return "" if hparam is None else str(self.hparams.get(plain_name(hparam), ""))
+
+    def epochs(self, checkpoint: Checkpoint) -> float:
+        """How many epochs of training lie before a checkpoint, by its steps."""
+        length = max(step / (epoch + 1) for (epoch, _), step in self.steps.items())
+        return self.steps[checkpoint] / length if length else 0.0
+
+    def learning_rate_ratio(self, checkpoint: Checkpoint) -> float | None:
+        """The learning rate at a checkpoint over the one that was set at the start."""
+        initial = initial_learning_rate(self.hparams)
+        if initial is None or checkpoint not in self.rates:
+            return None
+        return self.rates[checkpoint] / initial
+
+
+def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
+    """The histories of runs, as the registry has them now.
+
+    The history of a run that has ended is cached in the registry, unless that is read-only.
+    """
+    return [_cached_history(registry, run) or _read_history(registry, run) for run in runs]
+
+
+def _read_history(registry: Registry, run: Run) -> History:
+    history = HistoryReader(registry, run).read()
+    if run.status != "running" and not registry.read_only:
+        _cache_history(registry, history)
+    return history
+
+
+def _cache_history(registry: Registry, history: History) -> None:
+    content = {
+        "format": _CACHE_FORMAT,
+        "checkpoints": history.checkpoints,
+        "steps": list(history.steps.values()),
+        "curves": _pack(list(history.curves.values())),
+        "representations": _pack(list(history.representations.values())),
+        "rates": [history.rates.get(one) for one in history.checkpoints],
+        "layers": history.layers,
+    }
+    registry.save_reading(history.run, json.dumps(content, allow_nan=False).encode())
+
+
+def _cached_history(registry: Registry, run: Run) -> History | None:
+    blob = registry.load_reading(run)
+    content = {} if blob is None else json.loads(blob)
+    if content.get("format") != _CACHE_FORMAT:
+        return None
+    checkpoints = [(int(epoch), int(place)) for epoch, place in content["checkpoints"]]
+    rates = zip(checkpoints, content["rates"], strict=True)
+    return History(
+        run,
+        dict(zip(checkpoints, content["steps"], strict=True)),
+        dict(zip(checkpoints, _unpack(content["curves"]), strict=True)),
+        dict(zip(checkpoints, _unpack(content["representations"]), strict=True)),
+        {checkpoint: rate for checkpoint, rate in rates if rate is not None},
+        tuple(content["layers"]),
+    )
+
+
+def _pack(rows: Sequence[Features]) -> dict[str, Any]:
+    """Rows of features as a table; None where a row has no such feature, or no finite one."""
+    keys = sort_keys(key for row in rows for key in row)
+    table = [[row.get(key, math.nan) for key in keys] for row in rows]
+    return {
+        "keys": keys,
+        "rows": [[value if math.isfinite(value) else None for value in row] for row in table],
+    }
+
+
+def _unpack(table: Mapping[str, Any]) -> list[Features]:
+    keys = [FeatureKey(*key) for key in table["keys"]]
+    return [
+        {key: value for key, value in zip(keys, row, strict=True) if value is not None}
+        for row in table["rows"]
+    ]
+
+
+class HistoryReader:
+    """Reads a run that may still grow: each RDM is measured once."""
+
+    def __init__(self, registry: Registry, run: Run) -> None:
+        self._registry = registry
+        self._run = run
+        self._labels = _probe_labels(registry, run.probe)
+        self._trackers: dict[str, LayerTracker] = {}
+        self._input_neighbors: rdm.Int | None = None
+        self._representations: dict[int, Features] = {}
+
+    def read(self, *, until: int | None = None) -> History:
+        """The history up to and with the step `until`; all of it without."""
+        by_step: dict[int, list[Snapshot]] = defaultdict(list)
+        depths: dict[str, int] = {}
+        for snapshot in self._registry.snapshots(run=self._run):
+            if until is None or snapshot.step <= until:
+                by_step[snapshot.step].append(snapshot)
+                depths[snapshot.layer] = snapshot.depth
+        depths.pop(_INPUT, None)
+        history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
+        places: dict[int, int] = defaultdict(int)
+        for step, snapshots in sorted(by_step.items()):
+            if step not in self._representations:
+                self._representations[step] = self._measure(snapshots)
+            epoch = snapshots[0].epoch
+            checkpoint = (epoch, places[epoch])
+            history.steps[checkpoint] = step
+            history.representations[checkpoint] = self._representations[step]
+            places[epoch] += 1
+        names = sorted(filter(is_curve, self._registry.run(self._run.id).metrics))
+        metrics = {name: self._run.history(name) for name in names}
+        rows = curve_features(history.steps.values(), metrics)
+        history.curves.update(zip(history.steps, rows, strict=True))
+        history.rates.update(_learning_rates(history, self._run.history(_RATE_METRIC)))
+        return history
+
+    def _measure(self, snapshots: Sequence[Snapshot]) -> Features:
+        """The features of all layers at one step."""
+        usable = [one for one in snapshots if not one.diverged]
+        diverged = FeatureKey("diverged", ALL_LAYERS)
+        features: Features = {diverged: 1 - len(usable) / len(snapshots)}
+        rdms = self._registry.rdms(usable) if usable else ()
+        for snapshot, stored in zip(usable, rdms, strict=True):
+            D = stored.astype(np.float64)
+            if snapshot.layer == _INPUT:
+                self._input_neighbors = nearest_points(D)
+                continue
+            tracker = self._trackers.get(snapshot.layer)
+            if tracker is None:
+                tracker = LayerTracker(snapshot.layer, self._labels)
+                self._trackers[snapshot.layer] = tracker
+            features |= tracker.update(D, snapshot.scalars, self._input_neighbors)
+        return features
+
+
+def _learning_rates(history: History, points: MetricPoints) -> dict[Checkpoint, float]:
+    """The last learning rate at each checkpoint, where one was stored by then."""
+    known = {
+        checkpoint: [value for at, _, value in points if at <= step and math.isfinite(value)]
+        for checkpoint, step in history.steps.items()
+    }
+    return {checkpoint: values[-1] for checkpoint, values in known.items() if values}
+
+
+def has_labels(registry: Registry, probe: str) -> bool:
+    """Whether the `label` column groups the probe points: 2 or more labels, 2 points in each."""
+    return label_codes(registry, probe) is not None
+
+
+def _probe_labels(registry: Registry, probe: str) -> ProbeLabels | None:
+    """The labels of the probe points, or None where they have none that groups them."""
+    codes = label_codes(registry, probe)
+    return None if codes is None else ProbeLabels.from_codes(codes)
+
+
+def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Checkpoint]:
+    """The checkpoints that at least so many of the histories have, in order.
+
+    Without the initialization, which says nothing of the training.
+    """
+    counts = Counter(checkpoint for one in histories for checkpoint in one.steps)
+    return sorted(one for one, count in counts.items() if count >= fewest and one != (0, 0))

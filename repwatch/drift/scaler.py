@@ -1,0 +1,138 @@
+"""Features of runs as rows of numbers, in units of the good landmarks' own spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.drift.features import Features, sort_keys
+from repwatch.rdm import Float64
+
+__all__ = ["MIN_GROUP_SIZE", "RobustScaler", "StandardizedFeatures", "row_norms"]
+
+# Good landmarks of a group from which on its runs are compared with them alone.
+MIN_GROUP_SIZE = 3
+# Scales a median absolute deviation to the standard deviation of a normal distribution.
+_MAD_TO_SD = 1.4826
+_MIN_SCALE = 1e-4
+
+
+@dataclass(frozen=True)
+class RobustScaler:
+    """Numbers in units of the good landmarks' spread: asinh((x - median) / scale).
+
+    The scale is max(1.4826 MAD, SD / 2, 1e-4); what is missing becomes 0, which is the median.
+
+    Attributes:
+        center: (features,) medians.
+        scale: (features,)
+    """
+
+    center: Float64
+    scale: Float64
+
+    @classmethod
+    def fit(cls, X: Float64) -> RobustScaler:
+        """Learn center and scale of each feature.
+
+        Args:
+            X: (runs, features); NaN where a run has no such feature.
+        """
+        known = np.isfinite(X)
+        filled = np.where(known, X, np.nan)
+        filled[:, ~known.any(0)] = 0.0
+        center = np.nanmedian(filled, axis=0)
+        mad = _MAD_TO_SD * np.nanmedian(np.abs(filled - center), axis=0)
+        scale = np.maximum(np.maximum(mad, np.nanstd(filled, axis=0) / 2), _MIN_SCALE)
+        return cls(center, scale)
+
+    def transform(self, X: Float64) -> Float64:
+        """(runs, features), or (features,) of one run, all finite."""
+        scaled = np.arcsinh((X - self.center) / self.scale)
+        standardized: Float64 = np.where(np.isfinite(scaled), scaled, 0.0)
+        return standardized
+
+
+class StandardizedFeatures:
+    """Features of one source at a checkpoint, standardized by good landmarks of the same group.
+
+    Features of the checkpoints before it are left out: how a run came there is in the features
+    (change since the start and since the last snapshot, straightness), and what it was then adds
+    less than more features cost.
+
+    Attributes:
+        keys: The features, in the order of the columns.
+        rows: (landmarks, features) the landmarks, standardized.
+    """
+
+    def __init__(
+        self, landmarks: Sequence[Features], is_good: NDArray[np.bool_], groups: NDArray[np.str_]
+    ) -> None:
+        """Learn from landmarks.
+
+        Args:
+            landmarks: The features of each.
+            is_good: (landmarks,)
+            groups: (landmarks,) their kinds of training; one with few good landmarks is
+                standardized by those of all groups.
+        """
+        self.keys = sort_keys(key for row in landmarks for key in row)
+        self._raw = self._matrix(landmarks)
+        self._is_good, self._groups = is_good, groups
+        self._scaler = RobustScaler.fit(self._raw[is_good])
+        self._group_scalers = {
+            group: RobustScaler.fit(self._raw[members])
+            for group in sorted(set(groups.tolist()))
+            if (members := is_good & (groups == group)).sum() >= MIN_GROUP_SIZE
+        }
+        self.rows = self._standardize(self._raw, groups.tolist())
+        self._squared_norms: Float64 = (self.rows**2).sum(1)
+
+    def transform(self, runs: Sequence[Features], groups: Sequence[str]) -> Float64:
+        """(runs, features) other runs, standardized."""
+        return self._standardize(self._matrix(runs), groups)
+
+    def distances(self, row: Float64) -> Float64:
+        """(landmarks,) root mean square difference of each from a standardized row."""
+        squared = self._squared_norms + row @ row - 2 * self.rows @ row
+        return self._root_mean(squared)
+
+    def nearest_distances(self) -> Float64:
+        """(landmarks,) the distance of each to its nearest other."""
+        squared = self._squared_norms[:, None] + self._squared_norms - 2 * self.rows @ self.rows.T
+        np.fill_diagonal(squared, np.inf)
+        return self._root_mean(squared.min(1))
+
+    def held_out_norms(self) -> Float64:
+        """(landmarks,) the norm of each row; that of a good one as standardized without it."""
+        norms = row_norms(self.rows)
+        places = np.arange(len(norms))
+        for place in np.flatnonzero(self._is_good):
+            others = self._is_good & (places != place)
+            group = others & (self._groups == self._groups[place])
+            reference = group if group.sum() >= MIN_GROUP_SIZE else others
+            scaler = RobustScaler.fit(self._raw[reference])
+            norms[place] = row_norms(scaler.transform(self._raw[place : place + 1]))[0]
+        return norms
+
+    def _matrix(self, runs: Sequence[Features]) -> Float64:
+        """(runs, features); NaN where a run has no such feature."""
+        table = [[row.get(key, np.nan) for key in self.keys] for row in runs]
+        return np.array(table, dtype=np.float64)
+
+    def _standardize(self, raw: Float64, groups: Sequence[str]) -> Float64:
+        scalers = [self._group_scalers.get(group, self._scaler) for group in groups]
+        return np.stack([scaler.transform(row) for scaler, row in zip(scalers, raw, strict=True)])
+
+    def _root_mean(self, squared: Float64) -> Float64:
+        root: Float64 = np.sqrt(np.maximum(squared, 0) / max(len(self.keys), 1))
+        return root
+
+
+def row_norms(rows: Float64) -> Float64:
+    """Root mean square of each row; 0 without columns."""
+    norms: Float64 = np.sqrt((rows**2).mean(axis=1)) if rows.shape[1] else np.zeros(len(rows))
+    return norms
