@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import random
+import threading
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,7 @@ _FOREIGN = frozenset(
         "repwatch",
         "logging",
         "threading",
+        "queue",
         "_thread",
         "multiprocessing",
         "concurrent",
@@ -296,6 +298,8 @@ def void(_value: Any) -> None:
 
 
 def _is_foreign(found: Any) -> bool:
+    if isinstance(found, threading.Thread):
+        return True
     module = type(found).__module__ or ""
     return module.split(".")[0] in _FOREIGN or module.startswith(_FOREIGN_TORCH)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repwatch.capture.code import OUTSIDE, is_filled, preserved_code
 from repwatch.preserve import preserved, restore_container
 
 __all__ = ["GLOBAL_HOOKS", "hooks_set_aside"]
@@ -48,8 +49,8 @@ _PLAIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, t
 def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, ...]]:
     """No forward hook or pre-hook of others runs inside; on leaving, all are there in order.
 
-    Hooks of the model itself that stay have what they can reach preserved: closures, and the
-    globals that they name.
+    What the code of the modules, and of hooks that stay, keeps outside of them is put back (see
+    `capture.code`).
 
     Args:
         modules: The model's modules with their names.
@@ -80,7 +81,8 @@ def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[
                 names[name] = None
                 del table[key]
     try:
-        with _preserved_globals(staying), preserved(staying, stop=(nn.Module,)):
+        functions = [f for f, _ in map(_origin, staying) if isinstance(f, types.FunctionType)]
+        with preserved(staying, stop=OUTSIDE), preserved_code([m for _, m in modules], functions):
             yield tuple(names)
     finally:
         for table, content in saved:
@@ -107,7 +109,8 @@ def _origin(hook: Any) -> tuple[Any, list[Any]]:
         elif hasattr(hook, "__wrapped__"):
             hook = hook.__wrapped__
         elif isinstance(hook, types.FunctionType):
-            owners += [cell.cell_contents for cell in hook.__closure__ or () if _is_filled(cell)]
+            owners += [cell.cell_contents for cell in hook.__closure__ or () if is_filled(cell)]
+            owners += [*(hook.__defaults__ or ()), *(hook.__kwdefaults__ or {}).values()]
             break
         else:
             # An object with __call__, such as torch's pruning methods.
@@ -122,31 +125,6 @@ def _definer(kind: type, name: str) -> type:
     return next(cls for cls in kind.__mro__ if name in vars(cls))
 
 
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
-
-
 def _is_library(function: Any) -> bool:
     module = getattr(function, "__module__", None) or ""
     return module.split(".")[0] in _LIBRARIES and not module.startswith(_TORCH_OBSERVERS)
-
-
-@contextmanager
-def _preserved_globals(hooks: Sequence[Callable[..., Any]]) -> Iterator[None]:
-    """The globals that these hooks name: what they are bound to, and what these objects hold."""
-    bindings = []
-    for function in (_origin(hook)[0] for hook in hooks):
-        if isinstance(function, types.FunctionType):
-            space = function.__globals__
-            bindings += [(space, n, space[n]) for n in function.__code__.co_names if n in space]
-    values = [value for _, _, value in bindings if not isinstance(value, types.FunctionType)]
-    try:
-        with preserved(values, stop=(nn.Module,)):
-            yield
-    finally:
-        for space, name, value in bindings:
-            space[name] = value

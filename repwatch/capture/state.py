@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils.data import DataLoader, Dataset
 
+from repwatch.capture.code import OUTSIDE
 from repwatch.capture.hooks import hooks_set_aside
 from repwatch.capture.layers import clean
 from repwatch.capture.sharded import (
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What every module has: hooks, buffers, parameters and submodules by name.
-_INTERNALS = tuple(n for n, value in vars(nn.Module()).items() if isinstance(value, (dict, set)))
-# Objects that a forward pass has no business with, or that have their own _ModuleState.
-_STOP = (nn.Module, DataLoader, Dataset)
+_INTERNALS = dict.fromkeys(n for n, v in vars(nn.Module()).items() if isinstance(v, (dict, set)))
 # Memories of modules may be large; those of a training's other objects are not walked into.
 _LARGEST_ARRAY = 64 << 20
 
@@ -52,7 +50,8 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
     eagerly, `self.log` says nothing, and forward hooks of others do not run (see `capture.hooks`).
     Put back: training flags, buffers (values and identity), attributes of each submodule and what
     can be reached from them (with them torchmetrics states, spectral_norm vectors, caches,
-    counters, meters and modules made on the way), and the generators. Modules that the model holds
+    counters, meters and modules made on the way), what the user's code keeps in globals, closures
+    and classes (see `capture.code`), and the generators. Modules that the model holds
     in plain lists and dicts count as its own. Only a parameter that the forward itself writes into
     is not put back: that would need a second copy of all weights. What FSDP owns is left to FSDP.
 
@@ -70,7 +69,9 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
         if sharded:
             stack.enter_context(preserved_sharding(modules))
         held = [value for state in saved for value in state.held()]
-        stack.enter_context(preserved(held, stop=_STOP, reseed=True, largest_array=_LARGEST_ARRAY))
+        stack.enter_context(
+            preserved(held, stop=OUTSIDE, reseed=True, largest_array=_LARGEST_ARRAY)
+        )
         for state in saved:
             stack.callback(state.restore)
         set_aside = stack.enter_context(hooks_set_aside(named))
@@ -161,11 +162,11 @@ class _ModuleState:
         self.training = module.training
         self.attributes = dict(vars(module))
         # FSDP swaps parameters while the model runs, and keeps account of which are in place.
-        tables = [n for n in _INTERNALS if not (sharded and n == "_parameters")]
         self.contents = [
             (table, table.copy() if table else ())
-            for name in tables
+            for name in _INTERNALS
             if type(table := self.attributes.get(name)) in (dict, OrderedDict, set)
+            and not (sharded and name == "_parameters")
         ]
         tensors = [value for value in self.attributes.values() if isinstance(value, torch.Tensor)]
         if isinstance(module, torch.jit.ScriptModule):

@@ -58,3 +58,20 @@ def test_modules_that_fabric_wraps_have_their_own_names_and_no_aliases(namespace
     capture = Capturer(model, ProbeSet(x_of())).run()
     assert list(capture.layers) == ["input", "1", "4", "5"]
     assert capture.notes == ()
+
+
+def test_a_wrapper_that_needs_all_processes_is_not_called_by_one_of_them() -> None:
+    class Fabric(nn.Module):
+        """As Fabric's wrapper around a model of data parallel training."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self._forward_module = nn.DataParallel(inner)
+            self._original_module = inner
+
+        def forward(self, x: torch.Tensor) -> Any:
+            raise AssertionError("the wrapper was called")
+
+    capture = Capturer(Fabric(mlp()), ProbeSet(x_of())).run()
+    assert list(capture.layers) == ["input", "1", "4", "5"]
+    assert capture.notes == ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import defaultdict
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from torch import nn
 from repwatch.capture import Capturer
 from repwatch.probe import ProbeSet
 from tests.capture_helpers import x_of
+
+COUNT = 0
+SEEN: dict[str, list[int]] = {"all": []}
 
 
 class Meter:
@@ -78,6 +82,73 @@ def test_meters_counters_memories_and_nested_containers_are_put_back() -> None:
     assert model.bank.place == 0
     assert not model.bank.rows.any()
     assert model.count() == 1
+
+
+def helper(points: int) -> None:
+    global COUNT
+    COUNT += 1
+    SEEN["all"].append(points)
+    SEEN.setdefault("new", []).append(points)
+
+
+class KeepsCount(nn.Module):
+    """Counts its calls in its class, and in globals of a function that a method of it calls."""
+
+    calls = 0
+    sizes: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 4)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        helper(len(x))
+        out: torch.Tensor = self.fc(x)
+        return out
+
+    def forward(self, x: torch.Tensor) -> Any:
+        KeepsCount.calls += 1
+        self.sizes.append(len(x))
+        type(self).made = True  # type: ignore[attr-defined]
+        return self.encode(x)
+
+
+def test_counters_in_classes_and_globals_are_put_back() -> None:
+    for _ in range(2):
+        Capturer(KeepsCount(), ProbeSet(x_of()), batch_size=4).run()
+    assert (KeepsCount.calls, KeepsCount.sizes) == (0, [])
+    assert not hasattr(KeepsCount, "made")
+    assert (COUNT, SEEN) == (0, {"all": []})
+
+
+def test_counters_in_closures_of_a_class_and_of_a_decorator_are_put_back() -> None:
+    calls: list[int] = []
+    count = 0
+
+    def counted(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            return function(*arguments)
+
+        return wrapper
+
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        @counted
+        def forward(self, x: torch.Tensor) -> Any:
+            calls.append(len(x))
+            return self.fc(x)
+
+    model = Counts()
+    Capturer(model, ProbeSet(x_of())).run()
+    assert (calls, count) == ([], 0)
+    model(x_of())
+    assert (calls, count) == ([12], 1)
 
 
 class Noisy(nn.Module):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import queue
 import random
+import threading
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,18 @@ def test_arrays_are_restored_up_to_the_largest_that_is_asked_for() -> None:
             tensor += 1
     assert not holder["small"].any()
     assert holder["large"].all()
+
+
+def test_what_other_threads_work_on_is_left_to_them() -> None:
+    class Worker(threading.Thread):
+        done = 0
+
+    worker, waiting = Worker(), queue.Queue[int]()
+    with preserved([[worker, waiting]]):
+        worker.done = 1
+        waiting.put(1)
+    assert worker.done == 1
+    assert waiting.qsize() == 1
 
 
 def test_an_error_inside_restores_all_the_same() -> None:
