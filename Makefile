@@ -3,18 +3,24 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CONSTRAINTS ?= constraints.txt
 
 # Tools of the documentation and of releases have environments of their own, without PyTorch.
 DOCS := .venv-docs
 RELEASE := .venv-release
 WHEEL := .venv-wheel
 
-.PHONY: demo test coverage lint bench browser docs trace release clean
+.PHONY: demo install test check coverage lint bench browser docs trace release clean
 
 demo: $(STAMP)
 	$(BIN)/repwatch demo
 
-test: lint browser
+install: $(STAMP)
+
+test: lint browser check
+
+# The tests alone.
+check: $(STAMP)
 	$(BIN)/python -m pytest --durations=12
 
 # Apart from the tests, which take half as long again with it.
@@ -60,7 +66,7 @@ browser: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $@
 
 # An environment with the requirements of one extra, and none of RepWatch's own.

@@ -42,4 +42,6 @@ def on_post_build(config: MkDocsConfig) -> None:
             address = next(group for group in match.groups() if group)
             found.append(f"{path.relative_to(site)} loads {address}")
     if found:
-        raise PluginError("Expected pages that load nothing from other hosts, but " + "; ".join(found))
+        raise PluginError(
+            "Expected pages that load nothing from other hosts, but " + "; ".join(found)
+        )

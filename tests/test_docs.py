@@ -72,8 +72,8 @@ def parse(command: str) -> None:
     if words == ["--help"]:
         return
     context = main.make_context("repwatch", list(words), resilient_parsing=True)
+    context.resilient_parsing = False  # from here on, what does not parse is an error
     name, subcommand, rest = main.resolve_command(context, words)
-    assert subcommand is not None
     subcommand.make_context(name, rest, parent=context)
 
 
