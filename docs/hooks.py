@@ -1,4 +1,4 @@
-"""Build hooks of the documentation: pictures from examples/, and a check that pages stay offline."""
+"""Build hooks of the documentation: pictures of examples/, and a check that pages stay offline."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def test_the_sizes_are_counted_as_they_say() -> None:
     trees = {
         "repwatch.one": ast.parse(
             '"""One."""\nfrom typing import Any\nfrom repwatch.two import B\n'
-            'class A:\n    """A."""\n    def __init__(self, a, b, *, c): ...\n    def go(self): ...\n'
+            'class A:\n    """A."""\n    def __init__(self, a, b, *, c): ...\n'
+            "    def go(self): ...\n"
         ),
         "repwatch.two": ast.parse("def B(x):\n    from repwatch.one import A\n" + "    x\n" * 40),
         "repwatch.three": ast.parse('"""Three."""\nfrom repwatch import one\n'),
