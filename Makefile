@@ -3,13 +3,24 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test coverage lint bench browser clean
+# Tools of the documentation and of releases have environments of their own, without PyTorch.
+DOCS := .venv-docs
+RELEASE := .venv-release
+WHEEL := .venv-wheel
+
+.PHONY: demo install test check coverage lint bench browser docs trace release clean
 
 demo: $(STAMP)
 	$(BIN)/repwatch demo
 
-test: lint browser
+install: $(STAMP)
+
+test: lint browser check
+
+# The tests alone.
+check: $(STAMP)
 	$(BIN)/python -m pytest --durations=12
 
 # Apart from the tests, which take half as long again with it.
@@ -24,6 +35,26 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
+# Warnings are errors, and so is a page that loads something from another host.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+# Files that a flag and a probe input pass through, and the sizes of the code.
+trace: $(STAMP)
+	$(BIN)/python -m tests.trace
+
+# A wheel and an sdist in dist/, checked, and the demo run from the wheel in an empty environment.
+release: $(RELEASE)/.installed
+	rm -rf dist
+	$(RELEASE)/bin/python -m build
+	$(RELEASE)/bin/twine check --strict dist/*
+	rm -rf $(WHEEL) && $(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet --upgrade pip
+	$(WHEEL)/bin/python -m pip install --quiet --constraint constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[lightning]"
+	cd $(WHEEL) && bin/python -c 'import repwatch; print(repwatch.__version__, repwatch.__file__); \
+	  assert "site-packages" in repwatch.__file__'
+	cd $(WHEEL) && bin/repwatch demo --size 2 --epochs 1 --out demo
+
 # The browser tests want Chromium and its driver. Where they are absent and this is a Debian machine
 # that we may install on, they are installed; elsewhere those tests skip and say why.
 browser: $(STAMP)
@@ -35,8 +66,19 @@ browser: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	touch $@
+
+# An environment with the requirements of one extra, and none of RepWatch's own.
+.venv-%/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
+	$(@D)/bin/python -c 'from importlib.metadata import requires; \
+	  print(*(one.split(";")[0] for one in requires("repwatch") if "extra ==" in one and "$*" in one.split(";")[1]), sep="\n")' \
+	  > $(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt --requirement $(@D)/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(DOCS) $(RELEASE) $(WHEEL) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from repwatch._version import __version__
+
 if TYPE_CHECKING:
     from repwatch import atlas, rdm, similarity
     from repwatch.drift import DriftDetector
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from repwatch.space import RepresentationSpace
     from repwatch.watcher import Watcher
 
-__version__ = "0.1.0"
-
 __all__ = [
     "DriftDetector",
     "ProbeSet",
@@ -28,6 +28,7 @@ __all__ = [
     "RepWatch",
     "RepresentationSpace",
     "Watcher",
+    "__version__",
     "atlas",
     "rdm",
     "similarity",

@@ -14,6 +14,7 @@ import repwatch
 PACKAGE = Path(repwatch.__file__).parent
 
 LAYERS = (
+    "_version",
     "errors",
     "preserve",
     "tsne",

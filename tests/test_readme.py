@@ -46,6 +46,10 @@ def test_the_python_and_the_commands_run_in_their_order(
     assert (tmp_path / "map.html").is_file()
 
 
+def test_the_readme_can_be_read_in_five_minutes() -> None:
+    assert len(README.split()) <= 800
+
+
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
     targets = re.findall(r"make (\w+)", README)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -41,7 +41,8 @@ def mantel(
     extreme) / (1 + permutations), which is never 0 (Mantel 1967; Phipson and Smyth 2010).
 
     Args:
-        D1, D2: (m,) RDMs of the same n >= 3 probe points.
+        D1: (m,) an RDM of n >= 3 probe points.
+        D2: (m,) another one of the same points.
         method: "pearson" or "spearman".
         alternative: "two-sided", "greater" or "less".
 
