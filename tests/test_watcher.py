@@ -124,10 +124,10 @@ def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> Non
 def test_a_map_that_fails_costs_no_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def breaks(*args: object) -> None:
+    def breaks(*args: object, **options: object) -> None:
         raise ZeroDivisionError("a fault of the map's")
 
-    monkeypatch.setattr(Tracker, "follow", breaks)
+    monkeypatch.setattr(Tracker, "track", breaks)
     registry = Registry(tmp_path / "repwatch.db")
     watcher = Watcher(network(0), PROBE, registry=registry, run_name="loop")
     watcher.start()

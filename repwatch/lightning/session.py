@@ -34,6 +34,7 @@ from repwatch.lightning.hyperparameters import (
     read_versions,
     train_batch_size,
 )
+from repwatch.lightning.metrics import read_metrics
 from repwatch.lightning.start import find_probe, local_folder
 from repwatch.loggers import Loggers
 from repwatch.probe import ProbeCollector, ProbeSet
@@ -135,6 +136,8 @@ class Session:
         self._epoch = trainer.current_epoch
         due = self._options.schedule.due_after_step
         if due(last, trainer.global_step, trainer.current_epoch):
+            # What was logged for this batch; nothing is reduced across ranks within an epoch.
+            self._collect_metrics(trainer, read_metrics(trainer))
             self._snapshot(trainer)
         self._store()
         self._publish(trainer)
