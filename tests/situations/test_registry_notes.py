@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from repwatch import Registry, cli
 from repwatch.errors import RunNotFoundError
-from repwatch.registry import Writer
 from repwatch.registry.schema import _LACKING, HEAD, VERSION_TABLE, _alembic_config
 from repwatch.registry.transfer import copy_runs
 from tests.registry.helpers import LightProbe, snapshot_of
@@ -69,11 +68,11 @@ def test_notes_are_added_once_each_in_order_and_come_back(location: str) -> None
 
 def test_a_writer_records_notes_in_their_turn(registry: Registry) -> None:
     run = registry.start_run("net", probe=LightProbe())
-    writer = Writer(registry, run.id)
-    writer.notes(["first"])
-    writer.finish("finished")
-    writer.notes(["watching ended early"])
-    assert writer.close()
+    recorder = RunRecorder(registry, run.id)
+    recorder.notes(["first"])
+    recorder.finish("finished")
+    recorder.notes(["watching ended early"])
+    assert recorder.close()
     assert registry.run("net").notes == ("first", "watching ended early")
 
 
