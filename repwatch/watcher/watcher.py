@@ -95,9 +95,9 @@ class Watcher:
         check_group(options.group, self._hparams)
         self.probe = probe
         self.registry = Registry.coerce(options.registry)
-        self._make_capturer = partial(
-            Capturer,
+        self.capturer = Capturer(
             model,
+            probe,
             layers=options.layers,
             forward=options.forward,
             reduce=options.reduce,
@@ -107,7 +107,6 @@ class Watcher:
             context=context,
             convert=convert,
         )
-        self.capturer = self._make_capturer(probe)
         self.run: Run | None = None
         self._run_id = run_id
         self._versions = dict(versions or {})
@@ -148,7 +147,7 @@ class Watcher:
         if bad and self.run is None and len(self.probe) - len(bad) >= SMALLEST_PROBE:
             total = len(self.probe)
             self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
-            self.capturer = self._make_capturer(self.probe)
+            self.capturer = self.capturer.restrict(self.probe)
             self.add_notes(
                 [
                     f"{len(bad)} of {total} probe points are left out, because the model gives NaN "
