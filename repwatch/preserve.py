@@ -211,8 +211,8 @@ class StateWalk:
             reseed: Callable[[], Any] = functools.partial(generator.manual_seed, 0)
         elif isinstance(generator, np.random.Generator):
             bits = generator.bit_generator
-            told = bits.state
-            self._restores.append(lambda: setattr(bits, "state", told))
+            before = bits.state
+            self._restores.append(lambda: setattr(bits, "state", before))
             reseed = functools.partial(_reseed_numpy, bits)
         elif isinstance(generator, np.random.RandomState):
             legacy = generator.get_state()

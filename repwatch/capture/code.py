@@ -44,13 +44,15 @@ def preserved_code(
     code = _reachable(classes, functions)
     bindings: list[_Bindings | _ClassBindings] = [_ClassBindings(cls) for cls in classes]
     bindings += [_Bindings(function.__globals__, _names(function.__code__)) for function in code]
-    held = [value for one in bindings for value in one.before.values() if not _is_code(value)]
+    held = [
+        value for binding in bindings for value in binding.before.values() if not _is_code(value)
+    ]
     try:
         with preserved([*code, *held], stop=OUTSIDE):
             yield
     finally:
-        for one in bindings:
-            one.restore()
+        for binding in bindings:
+            binding.restore()
 
 
 class _Bindings:

@@ -58,15 +58,8 @@ def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[
     Yields:
         The names of the modules whose hooks were set aside, with GLOBAL_HOOKS for the global ones.
     """
-    tables = [
-        (name, table)
-        for name, module in modules
-        for dictionary in HOOK_DICTS
-        if (table := vars(module).get(dictionary))
-    ]
-    everywhere = (getattr(nn.modules.module, dictionary) for dictionary in _GLOBAL_DICTS)
-    tables += [(GLOBAL_HOOKS, table) for table in everywhere if table]
-    owned = _owned(modules) if tables else frozenset()
+    tables = _hook_tables(modules)
+    owned = _owned(modules) if any(table for _, table in tables) else frozenset()
     names: dict[str, None] = {}
     staying: list[Callable[..., Any]] = []
     saved = [(table, table.copy()) for _, table in tables]
@@ -87,6 +80,17 @@ def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[
     finally:
         for table, content in saved:
             restore_container(table, content)
+
+
+def _hook_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, dict[int, Any]]]:
+    """The dicts of hooks that are there, by the name of their module, and the global ones."""
+    tables = [
+        (name, table)
+        for name, module in modules
+        for dictionary in HOOK_DICTS
+        if (table := vars(module).get(dictionary))
+    ]
+    return tables + [(GLOBAL_HOOKS, getattr(nn.modules.module, one)) for one in _GLOBAL_DICTS]
 
 
 def _owned(modules: Sequence[tuple[str, nn.Module]]) -> frozenset[int]:
