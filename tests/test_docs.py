@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import importlib.util
 import json
 import logging
@@ -178,6 +180,24 @@ def test_pages_of_the_site_load_nothing_from_other_hosts() -> None:
     assert not {"extra_css", "extra_javascript"} & configuration.keys()
     texts = [page.read_text(encoding="utf-8") for page in PAGES[1:]]
     assert not any(re.search(r"!\[[^\]]*\]\(https?:|<(script|img|iframe)", text) for text in texts)
+
+
+def with_doctests() -> list[str]:
+    """Modules of the package whose docstrings have examples."""
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((ROOT / "repwatch").rglob("*.py"))
+        if re.search(r"^ *>>> ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("name", with_doctests())
+def test_the_examples_of_docstrings_give_what_they_say(name: str, quiet_folder: Path) -> None:
+    found = doctest.testmod(
+        importlib.import_module(name),
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+    )
+    assert not found.failed
 
 
 def test_the_notebook_runs(quiet_folder: Path) -> None:
