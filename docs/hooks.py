@@ -12,6 +12,7 @@ from mkdocs.structure.files import File
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +31,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         source = str(picture)
         files.append(File.generated(config, f"images/{picture.name}", abs_src_path=source))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let pages name pictures by their place in the repository, as readers on GitHub need it."""
+    up = "../" * page.file.src_uri.count("/")
+    return markdown.replace(f"]({up}../examples/", f"]({up}images/")
 
 
 def on_post_build(config: MkDocsConfig) -> None:

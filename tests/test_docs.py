@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import importlib.util
 import json
 import logging
@@ -167,12 +169,7 @@ def test_links_and_pictures_of_each_page_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path = target.split("#")[0]
-        if not path or re.match(r"[a-z]+:", path):
-            continue
-        if path.endswith(".png") and page != README:
-            # docs/hooks.py adds the pictures of examples/ to the site as images/.
-            assert (ROOT / "examples" / Path(path).name).is_file(), target
-        else:
+        if path and not re.match(r"[a-z]+:", path):
             assert (page.parent / path).exists(), target
 
 
@@ -183,6 +180,24 @@ def test_pages_of_the_site_load_nothing_from_other_hosts() -> None:
     assert not {"extra_css", "extra_javascript"} & configuration.keys()
     texts = [page.read_text(encoding="utf-8") for page in PAGES[1:]]
     assert not any(re.search(r"!\[[^\]]*\]\(https?:|<(script|img|iframe)", text) for text in texts)
+
+
+def with_doctests() -> list[str]:
+    """Modules of the package whose docstrings have examples."""
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((ROOT / "repwatch").rglob("*.py"))
+        if re.search(r"^ *>>> ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("name", with_doctests())
+def test_the_examples_of_docstrings_give_what_they_say(name: str, quiet_folder: Path) -> None:
+    found = doctest.testmod(
+        importlib.import_module(name),
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+    )
+    assert not found.failed
 
 
 def test_the_notebook_runs(quiet_folder: Path) -> None:
