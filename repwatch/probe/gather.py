@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +26,9 @@ from repwatch.probe.trees import (
     main_tensor,
     tensors,
 )
+from repwatch.probe.untouched import untouched
+
+_log = logging.getLogger("repwatch")
 
 MAX_IMAGE_SIDE = 256
 TEXT_KEYS = ("text", "texts", "sentence", "sentences", "caption", "prompt", "question")
@@ -44,8 +49,13 @@ class Gathered:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's type and first line: some go on with pages of tables."""
+    """An error's type and first line: some go on with pages of tables.
+
+    Of an error in a worker process it is the last line, where the original error is.
+    """
     lines = str(error).strip().splitlines()
+    if len(lines) > 1 and lines[0].startswith("Caught ") and "DataLoader worker" in lines[0]:
+        return lines[-1][:300]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
@@ -215,8 +225,8 @@ def _strings(value: Any, n: int) -> list[str] | None:
 def _class_names(dataset: Any, labels: list[Any]) -> list[str] | None:
     seen = 0
     while dataset is not None and seen < 10:
-        names = getattr(dataset, "classes", None)
-        names = getattr(dataset, "class_names", None) if names is None else names
+        names = _attribute(dataset, "classes")
+        names = _attribute(dataset, "class_names") if names is None else names
         if isinstance(names, np.ndarray):
             names = names.tolist()
         if isinstance(names, Mapping):
@@ -224,8 +234,21 @@ def _class_names(dataset: Any, labels: list[Any]) -> list[str] | None:
         if isinstance(names, (list, tuple)):
             whole = all(isinstance(i, int) and 0 <= i < len(names) for i in labels)
             return [str(names[i]) for i in labels] if whole else None
-        dataset, seen = getattr(dataset, "dataset", None), seen + 1
+        dataset, seen = _attribute(dataset, "dataset"), seen + 1
     return None
+
+
+def _attribute(dataset: Any, name: str) -> Any:
+    """An attribute of a data set, or None; what its own code does to find it is undone."""
+    found = inspect.getattr_static(dataset, name, None)
+    if not isinstance(found, property) and not hasattr(type(dataset), "__getattr__"):
+        return found
+    with untouched([dataset]):
+        try:
+            return getattr(dataset, name, None)
+        except Exception as error:
+            _log.info("RepWatch takes no %s of the data set: %s", name, first_line(error))
+            return None
 
 
 def to_images(x: torch.Tensor) -> NDArray[np.uint8] | None:

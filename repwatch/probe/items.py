@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,12 @@ import torch
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from repwatch.errors import ProbeError
-from repwatch.preserve import preserved
 from repwatch.probe import limits
 from repwatch.probe.gather import first_line
-from repwatch.probe.rng import preserved_rng
 from repwatch.probe.seeding import ItemSeeds
+from repwatch.probe.shared_memory import preserved_shared_memory
 from repwatch.probe.trees import nbytes
+from repwatch.probe.untouched import untouched
 from repwatch.probe.workers import can_start_workers, dump, read_in_workers
 
 _log = logging.getLogger("repwatch")
@@ -92,9 +91,17 @@ class Item:
 
 
 def read_items(
-    dataset: Any, indices: Sequence[int], options: ReadOptions, copy: bool
+    dataset: Any, indices: Sequence[int], options: ReadOptions, *, copy: bool, enough: int
 ) -> Generator[Item]:
-    """The items of these indices, in order. `copy` is needed where what gets them may write."""
+    """The items of these indices, in order.
+
+    Where workers cannot read them, this process does, and the data set is put back. Raises what
+    reading raises; so do workers that fail after `enough` items, and ProbeError where one was
+    killed.
+
+    copy: Whether items are copied although reading them leaves no trace, since what gets them may
+        write into them.
+    """
     if is_pure(dataset):
         for index in indices:
             yield Item.copied(dataset[index]) if copy else Item(dataset[index], pickled=False)
@@ -102,30 +109,31 @@ def read_items(
     done = 0
     if can_start_workers():
         try:
-            for item in read_in_workers(
-                dataset,
-                indices,
-                workers=options.workers,
-                context=options.context,
-                worker_init=options.worker_init,
-            ):
+            for item in _read_elsewhere(dataset, indices, options):
                 done += 1
-                yield Item(item, pickled=True)
+                yield item
             return
         except ProbeError:
             raise
         except Exception as error:
+            if done >= enough:
+                raise
             _log.info("RepWatch reads its probe set in this process: %s", first_line(error))
-    with preserved([dataset]), preserved_rng(), quiet():
+    with untouched([dataset]):
         seeds = ItemSeeds(dataset)
         for index in indices[done:]:
             seeds.seed(index)
             yield Item.copied(dataset[index])
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings: the user's own reading gives the same ones."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _read_elsewhere(dataset: Any, indices: Sequence[int], options: ReadOptions) -> Generator[Item]:
+    found = read_in_workers(
+        dataset,
+        indices,
+        workers=options.workers,
+        context=options.context,
+        worker_init=options.worker_init,
+    )
+    with preserved_shared_memory(dataset), closing(found):
+        for item in found:
+            yield Item(item, pickled=True)

@@ -24,3 +24,8 @@ def too_large_note(points: int, wanted: int) -> str:
 def too_slow_note(points: int, wanted: int, seconds: float) -> str:
     """Why there are fewer points than wanted."""
     return f"{points} of {wanted} points, because reading them took longer than {seconds:g} s"
+
+
+def failed_note(points: int, wanted: int, reason: str) -> str:
+    """Why there are fewer points than wanted."""
+    return f"{points} of {wanted} points, because reading further ones failed with {reason}"

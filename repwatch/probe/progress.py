@@ -38,7 +38,8 @@ class _Bar:
         if self._show is None:
             if time.monotonic() - self._began < SHOW_AFTER_SECONDS or count >= self._total:
                 return
-            self._show = self._open() if sys.stderr.isatty() else self._write(count)
+            terminal = sys.stderr is not None and sys.stderr.isatty()
+            self._show = self._open() if terminal else self._write(count)
         self._show(count)
 
     def close(self) -> None:

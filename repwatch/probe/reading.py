@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from typing import Any
@@ -22,15 +22,14 @@ import torch
 from torch.utils.data import IterableDataset, default_collate
 
 from repwatch.errors import ProbeError
-from repwatch.preserve import preserved
 from repwatch.probe import limits
 from repwatch.probe.gather import Gathered, first_line, gather, sift
-from repwatch.probe.items import Item, ReadOptions, is_pure, quiet, read_items
+from repwatch.probe.items import Item, ReadOptions, read_items
 from repwatch.probe.joining import BatchJoiner
 from repwatch.probe.progress import reading_progress
-from repwatch.probe.rng import preserved_rng
 from repwatch.probe.seeding import seed_global
 from repwatch.probe.trees import Tree, nbytes, same, select
+from repwatch.probe.untouched import untouched
 
 _log = logging.getLogger("repwatch")
 
@@ -74,14 +73,16 @@ def read_batches(
     indices = _choose(dataset, n, places)
     levels = [list(range(len(indices)))] if places is not None else halvings(len(indices))
     order = [position for level in levels for position in level]
-    joiner, seconds = BatchJoiner(n), None if places is not None else options.seconds
     batches: dict[int, Tree] = {}
-    points, deadline = 0, math.inf
+    notes: list[str] = []
+    wanted = [indices[position] for position in order]
+    seconds = None if places is not None else options.seconds
     with (
         _explained(dataset, len(indices)),
-        closing(read_items(dataset, [indices[p] for p in order], options, copy=True)) as stream,
+        closing(read_items(dataset, wanted, options, copy=True, enough=1)) as stream,
         reading_progress(n, options.progress) as show,
     ):
+        points, deadline = 0, math.inf
         for position, item in zip(order, stream, strict=False):
             if seconds is not None and deadline == math.inf:
                 deadline = time.monotonic() + seconds
@@ -89,17 +90,18 @@ def read_batches(
             points += gather(batches[position]).size
             show(min(points, n))
             held = sum(map(nbytes, batches.values()))
-            late = time.monotonic() > deadline
-            if points >= n or (points >= limits.MIN_POINTS and (late or held > limits.MAX_BYTES)):
+            if points >= n or (points >= limits.MIN_POINTS and held > limits.MAX_BYTES):
                 break
+            if seconds is not None and points >= limits.MIN_POINTS and time.monotonic() > deadline:
+                notes.append(limits.too_slow_note(points, n, seconds))
+                break
+    joiner = BatchJoiner(n)
     for position in sorted(batches):
         joiner.add(batches[position])
-    joined, notes = joiner.join()
+    joined, more = joiner.join()
     gathered = gather(joined)
     gathered.places = tuple(indices[position] for position in sorted(batches))
-    gathered.notes += tuple(notes)
-    if seconds is not None and len(joiner) < n and time.monotonic() > deadline:
-        gathered.notes += (limits.too_slow_note(len(joiner), n, seconds),)
+    gathered.notes += (*notes, *more)
     return gathered
 
 
@@ -158,7 +160,7 @@ class _Collation:
         return self._function is default_collate
 
     def __call__(self, items: Any) -> Tree:
-        with preserved([self._function], reseed=True), preserved_rng(), quiet():
+        with untouched([self._function], reseed=True):
             seed_global(0)
             return self._function(items)
 
@@ -212,21 +214,31 @@ class _PointReader:
 
     def read(self) -> None:
         """Read the items, coarsest level first, and keep the finest level that is complete."""
-        copy = not (self._collation.is_default and is_pure(self._dataset))
         wanted = [self._indices[position] for position in self._order]
         read: list[Item] = []
         with (
-            closing(read_items(self._dataset, wanted, self._options, copy)) as stream,
+            closing(self._open(wanted)) as stream,
             reading_progress(len(wanted), self._options.progress) as show,
         ):
             began = math.nan
-            for item in stream:
-                began = time.monotonic() if math.isnan(began) else began
-                read.append(item)
-                show(len(read))
-                if self._bounded and self._is_enough(read, time.monotonic() - began):
-                    break
+            try:
+                for item in stream:
+                    began = time.monotonic() if math.isnan(began) else began
+                    read.append(item)
+                    show(len(read))
+                    if self._bounded and self._is_enough(read, time.monotonic() - began):
+                        break
+            except Exception as error:
+                if not self._bounded or len(read) < self._counts[0]:
+                    raise
+                reason, points = first_line(error), self._complete(len(read))
+                self.notes = (limits.failed_note(points, len(wanted), reason),)
         self._keep(read, len(read))
+
+    def _open(self, wanted: Sequence[int]) -> Generator[Item]:
+        copy = not self._collation.is_default
+        enough = self._counts[0]
+        return read_items(self._dataset, wanted, self._options, copy=copy, enough=enough)
 
     def collate(self) -> Tree:
         """One batch of the items; of fewer where it takes more memory than it may."""
@@ -260,9 +272,12 @@ class _PointReader:
 
     def _count_fitting(self, read: Sequence[Item]) -> int:
         """The number of points that memory allows, by the size of the first ones."""
-        batch = self._collation([item.load() for item in read])
-        each = max(nbytes(batch) / len(read), max(item.nbytes for item in read))
-        return self._complete(int(limits.MAX_BYTES / each)) if each else len(self._indices)
+        each = max(item.nbytes for item in read)
+        try:
+            each = max(each, nbytes(self._collation([item.load() for item in read])) // len(read))
+        except Exception as error:  # it may need more items, and is called with all of them later
+            _log.debug("the collate function failed on %d items: %s", len(read), first_line(error))
+        return self._complete(limits.MAX_BYTES // each) if each else len(self._indices)
 
     def _complete(self, count: int) -> int:
         """The points of the finest level that is complete with so many items."""
@@ -278,6 +293,8 @@ def _choose(dataset: Any, n: int, places: Sequence[int] | None) -> list[int]:
     length = check_length(dataset)
     if places is None:
         return spread_indices(length, n)
+    if len(places) < limits.MIN_POINTS:
+        raise ProbeError(f"Expected at least {limits.MIN_POINTS} places, but got {list(places)}.")
     outside = [place for place in places if not 0 <= place < length]
     if outside:
         raise ProbeError(

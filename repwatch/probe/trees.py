@@ -106,9 +106,14 @@ def batch_size(tree: Tree) -> int | None:
             columns = any(is_column(value, length) for value in _children(tree))
             if len(sizes) != 1 or columns:
                 return length
-    if isinstance(tree, list) and len(tree) > 2 and all(isinstance(v, Mapping) for v in tree):
+    if isinstance(tree, (tuple, list)) and len(tree) > 2 and _have_equal_keys(tree):
         return len(tree)
     return max(sizes, key=lambda size: sizes[size]) if sizes else None
+
+
+def _have_equal_keys(values: Sequence[Any]) -> bool:
+    mappings = [value for value in values if isinstance(value, Mapping)]
+    return len(mappings) == len(values) and all(m.keys() == mappings[0].keys() for m in mappings)
 
 
 def _children(tree: Tree) -> list[Any]:

@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -271,3 +271,89 @@ def test_a_worker_init_function_gets_the_users_data_set() -> None:
 
     loader = DataLoader(Sharded(), num_workers=2, worker_init_fn=start)
     assert ProbeSet.from_loader(loader).inputs.flatten().tolist() == list(range(100, 106))
+
+
+class SharedState(Dataset[Any]):
+    """Counts in memory that all processes share, and caches there."""
+
+    def __init__(self) -> None:
+        self.count = multiprocessing.Value("i", 0)
+        self.filled = np.frombuffer(multiprocessing.Array("b", 10).get_obj(), np.int8)
+        self.cache = torch.zeros(10, 2).share_memory_()
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, i: int) -> Any:
+        with self.count:
+            self.count.value += 1
+        if not self.filled[i]:
+            self.filled[i], self.cache[i] = 1, torch.rand(2)
+        return self.cache[i] + 0
+
+
+def test_what_processes_share_is_as_before() -> None:
+    dataset = SharedState()
+    assert ProbeSet.from_dataset(dataset, num_workers=2).inputs.unique().numel() == 20
+    assert dataset.count.value == 0
+    assert not dataset.filled.any()
+    assert not dataset.cache.any()
+
+
+def test_class_names_that_a_property_looks_up_leave_nothing_open(tmp_path: Path) -> None:
+    class Named(FileItems):
+        @property
+        def classes(self) -> list[str]:
+            self.archive = self.path.open("rb")
+            self.archive.close()
+            return ["a", "b", "c"]
+
+    dataset = Named(tmp_path)
+    assert ProbeSet.from_dataset(dataset, n=5).columns["class"] == ["a", "a", "a", "c", "c"]
+    assert dataset.archive is None
+
+
+def test_a_lightning_training_on_an_archive_goes_on(pl: ModuleType, tmp_path: Path) -> None:
+    from repwatch import Registry, RepWatch
+
+    class Classifier(pl.LightningModule):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Sequential(torch.nn.Linear(WIDTH, 4), torch.nn.ReLU())
+            self.rows: list[int] = []
+
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            x, y = batch
+            assert (x == x[:, :1]).all()
+            self.rows += x[:, 0].long().tolist()
+            return torch.nn.functional.cross_entropy(self.layer(x / ITEMS), y)
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            assert (batch[0] == batch[0][:, :1]).all()
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.layer(x / ITEMS)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 0.01)
+
+    dataset = ZipItems(tmp_path)
+    train, validation = random_split(dataset, [40, 20])
+    model = Classifier()
+    registry = Registry(tmp_path / "repwatch.db")
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[RepWatch(registry=registry)],
+    )
+    loaders = [DataLoader(part, batch_size=4, num_workers=2) for part in (train, validation)]
+    trainer.fit(model, *loaders)
+    assert sorted(model.rows) == sorted(2 * list(train.indices))
+    (run,) = registry.runs()
+    assert run.status == "finished"
+    assert len(run.snapshots()) > 2

@@ -138,6 +138,32 @@ def test_plain_tensors_are_read_without_another_process(monkeypatch: pytest.Monk
     assert x.tolist() == list(range(20))
 
 
+@pytest.mark.parametrize("in_workers", [True, False])
+def test_an_item_that_cannot_be_read_costs_points_and_not_the_probe_set(
+    in_workers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Corrupt(Rows):
+        def __getitem__(self, i: int) -> Any:
+            if i == 37:
+                raise OSError("truncated file")
+            return super().__getitem__(i)
+
+    monkeypatch.setattr(items, "can_start_workers", lambda: in_workers)
+    probe = ProbeSet.from_dataset(Corrupt(64), n=64)
+    assert probe.places == tuple(range(0, 64, 2))
+    assert probe.notes == (
+        "32 of 64 points, because reading further ones failed with OSError: truncated file",
+    )
+
+
+def test_a_collate_function_may_need_more_items_than_are_tried_first() -> None:
+    def pairs(batch: list[Any]) -> Any:
+        assert len(batch) % 8 == 0
+        return torch.stack([x for x, _ in batch])
+
+    assert len(ProbeSet.from_dataset(Rows(100), n=64, collate_fn=pairs)) == 64
+
+
 # Time
 
 
