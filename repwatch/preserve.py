@@ -116,20 +116,20 @@ class StateWalk:
                 continue
             self._seen[id(found)] = found
             if not isinstance(found, self._stop):
-                self._visit(found)
+                self.visit(found)
         return self._restores
 
-    def _visit(self, found: Any) -> None:
+    def visit(self, found: Any) -> None:
         if isinstance(found, (torch.Tensor, np.ndarray)):
             # A tensor that is sharded over processes cannot be read by one of them alone.
             if not _is_foreign(found):
-                self._remember_array(found)
+                self.remember_array(found)
         elif isinstance(found, (torch.Generator, np.random.Generator, np.random.RandomState)) or (
             isinstance(found, random.Random) and not isinstance(found, random.SystemRandom)
         ):
             self.remember_generator(found)
         elif isinstance(found, io.IOBase):
-            self._remember_position(found)
+            self.remember_position(found)
         elif isinstance(found, (tuple, frozenset)):
             self._waiting.extend(found)
         elif isinstance(found, types.FunctionType):
@@ -191,7 +191,7 @@ class StateWalk:
             self._waiting.append(value)
             self._restores.append(functools.partial(_restore_cell, cell, value))
 
-    def _remember_array(self, array: Any) -> None:
+    def remember_array(self, array: Any) -> None:
         if array.nbytes > min(self._largest_array, self._bytes_left):
             return
         if isinstance(array, np.ndarray):
@@ -225,7 +225,7 @@ class StateWalk:
         if self._reseed:
             reseed()
 
-    def _remember_position(self, file: io.IOBase) -> None:
+    def remember_position(self, file: io.IOBase) -> None:
         try:
             if file.closed or not file.seekable() or file.writable():
                 return

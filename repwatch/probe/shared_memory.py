@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from repwatch.preserve import _Walk
+from repwatch.preserve import StateWalk
 
 # More than this is a cache rather than a counter, and is not copied.
 MAX_BYTES = 64 << 20
@@ -48,23 +48,23 @@ def _shared_ranges() -> list[tuple[int, int]]:
     return sorted(ranges)
 
 
-class _SharedSearch(_Walk):
+class _SharedSearch(StateWalk):
     """Looks for tensors, arrays and ctypes in shared mappings; remembers nothing else."""
 
     def __init__(self, ranges: list[tuple[int, int]]) -> None:
-        super().__init__((), reseed=False)
+        super().__init__()
         self.regions: set[tuple[int, int]] = set()
         self._ranges = ranges
 
-    def _visit(self, found: Any) -> None:
+    def visit(self, found: Any) -> None:
         if isinstance(found, SynchronizedBase):
-            self._visit(found.get_obj())
+            self.visit(found.get_obj())
         elif isinstance(found, (ctypes._SimpleCData, ctypes.Array, ctypes.Structure)):
             self._add(ctypes.addressof(found), ctypes.sizeof(found))
         else:
-            super()._visit(found)
+            super().visit(found)
 
-    def _remember_array(self, array: Any) -> None:
+    def remember_array(self, array: Any) -> None:
         if isinstance(array, np.ndarray):
             if array.flags.c_contiguous:
                 self._add(array.ctypes.data, array.nbytes)
@@ -72,10 +72,10 @@ class _SharedSearch(_Walk):
             storage = array.untyped_storage()
             self._add(storage.data_ptr(), storage.nbytes())
 
-    def _remember_generator(self, generator: Any) -> None:
+    def remember_generator(self, generator: Any) -> None:
         """Generators are never shared."""
 
-    def _remember_position(self, file: Any) -> None:
+    def remember_position(self, file: Any) -> None:
         """Neither are positions, in workers that read for us."""
 
     def _add(self, address: int, size: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from repwatch.preserve import _Walk, preserved
+from repwatch.preserve import StateWalk, preserved
 from repwatch.probe.rng import preserved_rng
 
 # Arrays of more than this in all are the data itself, and are not copied.
@@ -33,17 +33,17 @@ def untouched(roots: Sequence[Any], reseed: bool = False) -> Iterator[None]:
         yield
 
 
-class _ArraySizes(_Walk):
+class _ArraySizes(StateWalk):
     """Adds up the bytes of the arrays and tensors that can be reached."""
 
     def __init__(self) -> None:
-        super().__init__((), reseed=False)
+        super().__init__()
         self.total = 0
 
-    def _remember_array(self, array: Any) -> None:
+    def remember_array(self, array: Any) -> None:
         self.total += array.nbytes if isinstance(array, np.ndarray) else _nbytes(array)
 
-    def _remember_generator(self, generator: Any) -> None:
+    def remember_generator(self, generator: Any) -> None:
         """Only arrays count."""
 
 
