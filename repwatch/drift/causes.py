@@ -88,7 +88,7 @@ class HyperparameterCauseModel:
         return {cause: share + good / len(probability) for cause, share in probability.items()}
 
     def _transform(self, hparams: Sequence[_HParams]) -> Float64:
-        rows = [[varying.position(one) for varying in self._varying] for one in hparams]
+        rows = [[varying.position(run) for varying in self._varying] for run in hparams]
         return np.array(rows, dtype=np.float64)
 
 
@@ -156,12 +156,12 @@ VaryingHyperparameter: TypeAlias = _Number | _Category
 def find_varying(good: Sequence[_HParams], bad: Sequence[_HParams]) -> list[VaryingHyperparameter]:
     """The hyperparameters in which landmarks differ; of several that agree, the first by name."""
     every = [*good, *bad]
-    names = sorted({name for one in every for name in one if is_setting(name)})
-    categories = {name: [_as_category(one.get(name)) for one in every] for name in names}
+    names = sorted({name for run in every for name in run if is_setting(name)})
+    categories = {name: [_as_category(run.get(name)) for run in every] for name in names}
     varying: list[VaryingHyperparameter] = []
     seen: set[tuple[float | str | None, ...]] = set()
     for name in names:
-        numbers = [as_number(one.get(name)) for one in every]
+        numbers = [as_number(run.get(name)) for run in every]
         known = sorted({value for value in numbers if value is not None})
         key: tuple[float | str | None, ...] = tuple(numbers if known else categories[name])
         if key in seen:
@@ -202,7 +202,7 @@ def _fit_number(
     floor = None
     if known[0] >= 0 and positive and (known[0] == 0 or positive[-1] > _LOG_SPAN * positive[0]):
         floor = positive[0] / _LOG_SPAN
-    scaled = np.array([np.nan if one is None else _to_scale(one, floor) for one in of_good])
+    scaled = np.array([np.nan if value is None else _to_scale(value, floor) for value in of_good])
     min_spread = _MIN_SPREAD * (_to_scale(known[-1], floor) - _to_scale(known[0], floor))
     ranges: dict[str | None, tuple[float, float]] = {None: _center_and_spread(scaled, min_spread)}
     among_good = {key: values[: len(of_good)] for key, values in categories.items()}
@@ -222,7 +222,9 @@ def _find_context(values: Float64, categories: Mapping[str, Sequence[str | None]
     best: tuple[float, str] | None = None
     for name, given in categories.items():
         own = np.array([str(category) for category in given])
-        groups = [values[finite & (own == one)] for one in sorted(set(own[finite].tolist()))]
+        groups = [
+            values[finite & (own == category)] for category in sorted(set(own[finite].tolist()))
+        ]
         groups = [group for group in groups if len(group) >= _MIN_GOOD]
         count = sum(map(len, groups))
         if total <= 0 or len(groups) < 2 or count < _MIN_COVERED * finite.sum():
