@@ -14,18 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from repwatch.drift.forests import mean_probabilities
-from repwatch.drift.hparams import as_number
+from repwatch.drift.hparams import HParams, as_number
 from repwatch.rdm import Float64
 from repwatch.registry.causes import is_setting
 
-__all__ = ["HyperparameterCauseModel", "combine_causes"]
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesClassifier
 
-_HParams: TypeAlias = Mapping[str, Any]
+__all__ = ["HyperparameterCauseModel", "combine_causes"]
 
 _N_TREES = 200
 _MIN_GOOD = 3
@@ -50,10 +51,10 @@ class HyperparameterCauseModel:
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._varying: list[VaryingHyperparameter] = []
-        self._forest: Any = None
+        self._forest: ExtraTreesClassifier | None = None
 
     def fit(
-        self, good: Sequence[_HParams], bad: Sequence[_HParams], causes: Sequence[str]
+        self, good: Sequence[HParams], bad: Sequence[HParams], causes: Sequence[str]
     ) -> HyperparameterCauseModel:
         """Learn from landmarks.
 
@@ -75,7 +76,7 @@ class HyperparameterCauseModel:
         self._forest = forest.fit(self._transform([*bad, *good]), y)
         return self
 
-    def predict_proba(self, hparams: _HParams) -> dict[str, float]:
+    def predict_proba(self, hparams: HParams) -> dict[str, float]:
         """The probability of each cause; empty where the hyperparameters are no help.
 
         As far as they look like those of good runs, all causes are equally probable.
@@ -87,7 +88,7 @@ class HyperparameterCauseModel:
         good = probability.pop("")
         return {cause: share + good / len(probability) for cause, share in probability.items()}
 
-    def _transform(self, hparams: Sequence[_HParams]) -> Float64:
+    def _transform(self, hparams: Sequence[HParams]) -> Float64:
         rows = [[varying.position(run) for varying in self._varying] for run in hparams]
         return np.array(rows, dtype=np.float64)
 
@@ -128,7 +129,7 @@ class _Number:
     context: str | None
     ranges: Mapping[str | None, tuple[float, float]]
 
-    def position(self, hparams: _HParams) -> float:
+    def position(self, hparams: HParams) -> float:
         value = as_number(hparams.get(self.name))
         if value is None:
             return 0.0
@@ -145,7 +146,7 @@ class _Category:
     category: str
     share: float
 
-    def position(self, hparams: _HParams) -> float:
+    def position(self, hparams: HParams) -> float:
         category = _as_category(hparams.get(self.name))
         return self.share if category is None else float(category == self.category)
 
@@ -153,7 +154,7 @@ class _Category:
 VaryingHyperparameter: TypeAlias = _Number | _Category
 
 
-def find_varying(good: Sequence[_HParams], bad: Sequence[_HParams]) -> list[VaryingHyperparameter]:
+def find_varying(good: Sequence[HParams], bad: Sequence[HParams]) -> list[VaryingHyperparameter]:
     """The hyperparameters in which landmarks differ; of several that agree, the first by name."""
     every = [*good, *bad]
     names = sorted({name for run in every for name in run if is_setting(name)})

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from repwatch.drift.deprecated import RenamedAttributes
 from repwatch.drift.history import Checkpoint, History
-from repwatch.drift.hparams import LEARNING_RATES, as_number
+from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
 from repwatch.rdm import Float64
 from repwatch.rdm.condensed import sum_by_point
 from repwatch.registry import ProbePoint, Registry, Run, Snapshot
@@ -110,9 +110,7 @@ def _deviations(registry: Registry, own: Snapshot, known: list[Snapshot]) -> Flo
     return np.sqrt(means)
 
 
-def current_hparams(
-    history: History, checkpoint: Checkpoint, good: Sequence[History]
-) -> Mapping[str, Any]:
+def current_hparams(history: History, checkpoint: Checkpoint, good: Sequence[History]) -> HParams:
     """The run's hyperparameters by plain names, its learning rate as it was at a checkpoint.
 
     What a scheduler did to the good landmarks by then is taken out: the same schedule changes
@@ -130,7 +128,7 @@ def current_hparams(
     return {**hparams, **rates}
 
 
-def suggest_change(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
+def suggest_change(hparams: HParams, good: Sequence[HParams]) -> str | None:
     """The hyperparameter that is farthest outside the good landmarks' range, and what to do.
 
     Args:

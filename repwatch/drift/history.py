@@ -32,7 +32,7 @@ from repwatch.drift.features import (
     nearest_points,
     sort_keys,
 )
-from repwatch.drift.hparams import initial_learning_rate, plain_hparams, plain_name
+from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams, plain_name
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.probing import label_codes
 
@@ -82,7 +82,7 @@ class History:
         return self.run.label == "bad"
 
     @cached_property
-    def hparams(self) -> Mapping[str, Any]:
+    def hparams(self) -> HParams:
         """The run's hyperparameters by their plain names."""
         return plain_hparams(self.run.hparams)
 
@@ -148,7 +148,7 @@ def _cached_history(registry: Registry, run: Run) -> History | None:
     )
 
 
-def _pack(rows: Sequence[Features]) -> dict[str, Any]:
+def _pack(rows: Sequence[Features]) -> dict[str, object]:
     """Rows of features as a table; None where a row has no such feature, or no finite one."""
     keys = sort_keys(key for row in rows for key in row)
     table = [[row.get(key, math.nan) for key in keys] for row in rows]

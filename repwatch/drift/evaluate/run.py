@@ -9,7 +9,7 @@ Optuna's MedianPruner.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +100,8 @@ def backtest(
     splits = [
         make_splits(landmarks, groups, hold_out, folds, good, seed + k) for k in range(rounds)
     ]
-    options = {"false_alarms": false_alarms, "group": group}
-    predictions = _predict(landmarks, checkpoints, splits, seed, options, causes, progress)
+    train = partial(train_detectors, false_alarms=false_alarms, group=group)
+    predictions = _predict(landmarks, checkpoints, splits, seed, train, causes, progress)
     truth = Truth(
         bad,
         bad & causes & np.array([bool(landmark.run.cause) for landmark in landmarks]),
@@ -126,9 +126,11 @@ def backtest(
     )
 
 
-def train_detectors(known: Sequence[History], **options: Any) -> dict[str, DriftDetector]:
-    """RepWatch and its baselines, with the same landmarks; `options` are those of the detector."""
-    full = DriftDetector(known, **options)
+def train_detectors(
+    known: Sequence[History], *, false_alarms: float, group: str | None, seed: int
+) -> dict[str, DriftDetector]:
+    """RepWatch and its baselines, with the same landmarks; the options are the detector's."""
+    full = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
     return {name: full.restrict_to(signals) for name, signals in _DETECTORS.items()}
 
 
@@ -137,7 +139,7 @@ def _predict(
     checkpoints: Sequence[Checkpoint],
     splits: Sequence[Sequence[Split]],
     seed: int,
-    options: Mapping[str, Any],
+    train: Callable[..., dict[str, DriftDetector]],
     causes: bool,
     progress: Callable[[int, int], None],
 ) -> dict[str, Predictions]:
@@ -151,7 +153,7 @@ def _predict(
         for part in parts:
             progress(done, total)
             known = [landmarks[row] for row in part.train]
-            detectors = train_detectors(known, seed=seed + k, **options)
+            detectors = train(known, seed=seed + k)
             for row in part.test.tolist():
                 for name, detector in detectors.items():
                     _assess(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ def auroc(
     scores: Float64,
     worse: NDArray[np.bool_],
     better: NDArray[np.bool_],
-    strata: NDArray[Any] | None = None,
+    strata: NDArray[np.intp] | None = None,
 ) -> float:
     """Share of pairs whose worse run has the larger score; ties count half, NaN without pairs.
 
