@@ -35,29 +35,31 @@ pytestmark = pytest.mark.usefixtures("small_forests")
 def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
     rng = np.random.default_rng(9)
-    told = detector.assess_checkpoint(history(template, "new", None, rng, fault="too high"), (1, 0))
-    assert told.alarm
-    assert told.score > 1
-    assert told.cause == "too high"
-    assert sum(told.causes.values()) == pytest.approx(1)
-    assert told.p_bad is not None
-    assert told.p_bad > 0.8
-    assert told.layer == "late"
-    assert {neighbor.cause for neighbor in told.nearest[:3]} == {"too high"}
-    assert "too high" in told.message
-    assert "'late'" in told.message
-    json.dumps(told.evidence(), allow_nan=False)
+    result = detector.assess_checkpoint(
+        history(template, "new", None, rng, fault="too high"), (1, 0)
+    )
+    assert result.alarm
+    assert result.score > 1
+    assert result.cause == "too high"
+    assert sum(result.causes.values()) == pytest.approx(1)
+    assert result.p_bad is not None
+    assert result.p_bad > 0.8
+    assert result.layer == "late"
+    assert {neighbor.cause for neighbor in result.nearest[:3]} == {"too high"}
+    assert "too high" in result.message
+    assert "'late'" in result.message
+    json.dumps(result.evidence(), allow_nan=False)
 
 
 def test_a_good_run_is_not_flagged_and_said_to_be_so(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
-    told = detector.assess_checkpoint(
+    result = detector.assess_checkpoint(
         history(template, "new", None, np.random.default_rng(9)), (1, 0)
     )
-    assert not told.alarm
-    assert told.p_bad is not None
-    assert told.p_bad < 0.5
-    assert "looks like the good landmarks" in told.message
+    assert not result.alarm
+    assert result.p_bad is not None
+    assert result.p_bad < 0.5
+    assert "looks like the good landmarks" in result.message
 
 
 def test_without_bad_landmarks_what_is_unlike_the_good_ones_is_flagged(template: Run) -> None:
@@ -77,10 +79,10 @@ def test_with_fewer_than_five_good_landmarks_it_is_silent_and_says_what_is_missi
 ) -> None:
     detector = DriftDetector(population(template, 4, 10))
     bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    told = detector.assess_checkpoint(bad, (1, 0))
-    assert not told.alarm
-    assert told.unavailable_reason is not None
-    assert "4 of at least 5 good landmarks" in told.unavailable_reason
+    result = detector.assess_checkpoint(bad, (1, 0))
+    assert not result.alarm
+    assert result.unavailable_reason is not None
+    assert "4 of at least 5 good landmarks" in result.unavailable_reason
 
 
 @pytest.mark.parametrize(("good", "promised"), [(8, "at most 11% of good"), (120, "At most 5% of")])
@@ -105,10 +107,10 @@ def test_a_fault_that_no_landmark_has_is_found_by_the_loss(template: Run) -> Non
     detector = DriftDetector(population(template, 30, 10))
     odd = history(template, "odd", None, np.random.default_rng(9))
     odd.curves[1, 0][FeatureKey("val_loss")] = 30.0  # what a NaN loss is read as
-    told = detector.assess_checkpoint(odd, (1, 0))
-    assert told.alarm
-    assert told.by_loss
-    assert "a loss that good landmarks did not have" in told.message
+    result = detector.assess_checkpoint(odd, (1, 0))
+    assert result.alarm
+    assert result.by_loss
+    assert "a loss that good landmarks did not have" in result.message
 
 
 def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: Run) -> None:
@@ -131,15 +133,15 @@ def test_a_place_of_the_schedule_that_landmarks_do_not_have_is_said(template: Ru
     detector = DriftDetector(population(template, 12, 6))
     new = history(template, "new", None, np.random.default_rng(9))
     new.steps[7, 0] = 900
-    told = detector.assess_checkpoint(new, (7, 0))
-    assert told.unavailable_reason is not None
-    assert "epoch 7" in told.unavailable_reason
+    result = detector.assess_checkpoint(new, (7, 0))
+    assert result.unavailable_reason is not None
+    assert "epoch 7" in result.unavailable_reason
 
 
 def test_advice_names_what_is_out_of_the_good_range() -> None:
     good = [{"lr": lr, "depth": 3, "truth.fault": 0} for lr in (0.0005, 0.002, 0.01)]
-    told = suggest_change({"lr": 0.3, "optimizer.lr": 0.3, "depth": 3, "truth.fault": 1}, good)
-    assert told == "its lr is 0.3, good runs here had 0.0005 to 0.01: lower it"
+    result = suggest_change({"lr": 0.3, "optimizer.lr": 0.3, "depth": 3, "truth.fault": 1}, good)
+    assert result == "its lr is 0.3, good runs here had 0.0005 to 0.01: lower it"
     assert suggest_change({"lr": 0.001, "depth": 3}, good) is None
     assert "raise it" in str(suggest_change({"lr": 1e-6}, good))
 
@@ -150,7 +152,7 @@ def test_a_share_of_false_alarms_that_cannot_be_is_refused(template: Run, share:
         DriftDetector(population(template, 6, 0), false_alarms=share)
 
 
-def test_a_backtest_tells_found_false_alarms_and_causes_beside_its_opponents(
+def test_a_backtest_measures_found_false_alarms_and_causes_beside_its_baselines(
     template: Run,
 ) -> None:
     found = backtest(population(template, 40, 20), folds=3)
@@ -303,22 +305,22 @@ def test_a_diverged_snapshot_is_far_from_all_landmarks(registry: Registry) -> No
     run = record(registry, "dies", 1.05, steps=2)
     gone = NewSnapshot(layer="late", step=2, epoch=2, depth=1, rdm=None)
     registry.add_snapshots(run.id, [gone])
-    told = DriftDetector.fit(registry).assess(run)
-    assert told.is_novel
-    assert math.isfinite(told.score)
+    result = DriftDetector.fit(registry).assess(run)
+    assert result.is_novel
+    assert math.isfinite(result.score)
     registry.delete_run(run)
 
 
-def test_check_and_backtest_tell_it_on_the_command_line(registry: Registry) -> None:
+def test_check_and_backtest_run_on_the_command_line(registry: Registry) -> None:
     def call(*words: str) -> str:
         result = CliRunner().invoke(cli.app, [*words, "--registry", str(registry.path)])
         assert result.exit_code == 0, result.output
         return result.output
 
     assert "learning rate too high" in " ".join(call("check", "current").split())
-    told = json.loads(call("check", "current", "--json"))
-    assert told[-1]["alarm"]
-    assert told[-1]["points"][0]["label"] in {"0", "1", "2"}
+    result = json.loads(call("check", "current", "--json"))
+    assert result[-1]["alarm"]
+    assert result[-1]["points"][0]["label"] in {"0", "1", "2"}
     assert "Probe points that differ most there: " in call("check", "current")
     assert "good landmarks" in call("check", "good-1")
     table = call("backtest", "--folds", "3")

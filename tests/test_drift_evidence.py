@@ -74,11 +74,11 @@ def known() -> HyperparameterCauseModel:
 
 
 @pytest.mark.parametrize("cause", CAUSES[:3])
-def test_hyperparameters_tell_the_cause(known: HyperparameterCauseModel, cause: str) -> None:
+def test_hyperparameters_predict_the_cause(known: HyperparameterCauseModel, cause: str) -> None:
     rng = np.random.default_rng(2)
-    told = [known.predict_proba(faulty(rng, cause)) for _ in range(10)]
-    assert all(sum(shares.values()) == pytest.approx(1) for shares in told)
-    assert sum(max(shares, key=lambda name: shares[name]) == cause for shares in told) >= 9
+    result = [known.predict_proba(faulty(rng, cause)) for _ in range(10)]
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in result)
+    assert sum(max(shares, key=lambda name: shares[name]) == cause for shares in result) >= 9
 
 
 def test_a_learning_rate_is_compared_with_good_runs_of_its_optimizer(
@@ -96,8 +96,8 @@ def test_a_learning_rate_is_compared_with_good_runs_of_its_optimizer(
 def test_usual_hyperparameters_speak_for_the_cause_that_none_of_them_shows(
     known: HyperparameterCauseModel,
 ) -> None:
-    told = known.predict_proba(settings(np.random.default_rng(4)))
-    assert max(told, key=lambda name: told[name]) == "noisy labels"
+    result = known.predict_proba(settings(np.random.default_rng(4)))
+    assert max(result, key=lambda name: result[name]) == "noisy labels"
 
 
 def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel) -> None:
@@ -112,8 +112,8 @@ def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel
     some = HyperparameterCauseModel().fit(
         good, bad, [cause for cause in CAUSES[:2] for _ in range(4)]
     )
-    told = some.predict_proba(settings(rng, lr=1.0))
-    assert max(told, key=lambda name: told[name]) == "learning rate too high"
+    result = some.predict_proba(settings(rng, lr=1.0))
+    assert max(result, key=lambda name: result[name]) == "learning rate too high"
 
 
 def test_the_truth_the_seed_and_the_data_are_not_read() -> None:
@@ -172,15 +172,15 @@ def test_probe_points_that_lie_elsewhere_than_in_good_runs_are_named(tmp_path: P
         run = registry.label(add(registry, f"good-{k}", []), "good")
         good[run.id] = 7
     odd = add(registry, "odd", [4, 17])
-    told = find_odd_points(odd, 7, "late", good)
-    assert {point.point for point in told[:2]} == {4, 17}
-    assert [point.deviation for point in told] == sorted(
-        (point.deviation for point in told), reverse=True
+    result = find_odd_points(odd, 7, "late", good)
+    assert {point.point for point in result[:2]} == {4, 17}
+    assert [point.deviation for point in result] == sorted(
+        (point.deviation for point in result), reverse=True
     )
-    assert {point.point: point.label for point in told}[4] == "1"
-    assert told[0].description.startswith(f"{told[0].point} (")
+    assert {point.point: point.label for point in result}[4] == "1"
+    assert result[0].description.startswith(f"{result[0].point} (")
     usual = find_odd_points(add(registry, "usual", []), 7, "late", good)
-    assert usual[0].deviation < told[1].deviation / 2
+    assert usual[0].deviation < result[1].deviation / 2
     assert find_odd_points(odd, 7, "late", dict(list(good.items())[:2])) == ()
     assert find_odd_points(odd, 8, "late", good) == ()
     registry.close()
@@ -219,14 +219,14 @@ def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run)
         return dataclasses.replace(one, representations=numbers, layers=("block1", "block2"))
 
     bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    told = detector.assess_checkpoint(rename(bad), (1, 0))
-    assert told.alarm
-    assert told.matched == {"early": "block1", "late": "block2"}
-    assert told.layer == "block2"
-    assert "layers matched by relative depth: block1 with early, block2 with late" in told.message
-    assert told.evidence()["matched"] == told.matched
-    assert "not for others" in told.guarantee_text
-    assert detector.assess_checkpoint(bad, (1, 0)).score == told.score
+    result = detector.assess_checkpoint(rename(bad), (1, 0))
+    assert result.alarm
+    assert result.matched == {"early": "block1", "late": "block2"}
+    assert result.layer == "block2"
+    assert "layers matched by relative depth: block1 with early, block2 with late" in result.message
+    assert result.evidence()["matched"] == result.matched
+    assert "not for others" in result.guarantee_text
+    assert detector.assess_checkpoint(bad, (1, 0)).score == result.score
     good = detector.assess_checkpoint(
         rename(history(template, "n", None, np.random.default_rng(8))), (1, 0)
     )
@@ -234,24 +234,24 @@ def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run)
 
 
 @pytest.mark.parametrize("layers", [("only",), tuple(f"block{k}" for k in range(7))])
-def test_a_run_of_a_far_smaller_or_larger_network_is_refused_and_told_so(
+def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
     template: Run, layers: tuple[str, ...]
 ) -> None:
     detector = DriftDetector(population(template, 8, 4))
     one = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    told = detector.assess_checkpoint(dataclasses.replace(one, layers=layers), (1, 0))
-    assert not told.alarm
-    assert told.unavailable_reason is not None
-    assert f"has {len(layers)} layers and the landmarks 2 of other names" in told.message
+    result = detector.assess_checkpoint(dataclasses.replace(one, layers=layers), (1, 0))
+    assert not result.alarm
+    assert result.unavailable_reason is not None
+    assert f"has {len(layers)} layers and the landmarks 2 of other names" in result.message
 
 
 # Whether p_bad holds
 
 
 def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
-    told = np.repeat([0.25, 0.75, np.nan], [400, 400, 5])
+    result = np.repeat([0.25, 0.75, np.nan], [400, 400, 5])
     bad = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0, np.ones(5, bool)])
-    kept = calibration_of(told, bad)
+    kept = calibration_of(result, bad)
     assert kept is not None
     assert kept.error == pytest.approx(0)
     assert [(one.count, one.predicted, one.observed) for one in kept.bins] == [
@@ -260,7 +260,7 @@ def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
     ]
     assert kept.brier == pytest.approx(0.25 * 0.75)
     assert kept.base_rate_brier == pytest.approx(0.25)
-    wrong = calibration_of(1 - told, bad)
+    wrong = calibration_of(1 - result, bad)
     assert wrong is not None
     assert wrong.error == pytest.approx(0.5)
     assert calibration_of(np.full(3, np.nan), np.ones(3, dtype=bool)) is None

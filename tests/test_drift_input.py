@@ -69,18 +69,18 @@ def test_labelled_runs_without_snapshots_do_not_count_and_that_is_said(
     landmarks(registry, good=4)
     for k in range(3):
         registry.start_run(f"empty-{k}", probe=PROBE)
-        told = call(registry, "label", f"empty-{k}", "good")
-        assert "no snapshots" in told
+        result = call(registry, "label", f"empty-{k}", "good")
+        assert "no snapshots" in result
     assert "no snapshots" not in call(registry, "label", "good-0", "good")
     detector = DriftDetector.fit(registry, PROBE.fingerprint)
     assert (detector.good, detector.bad, detector.empty) == (4, 6, 3)
     assert "4 of at least 5 good landmarks (3 labelled runs without" in detector.guarantee_text
-    told = call(registry, "check", "bad-0")
-    assert "4 of at least 5" in told
+    result = call(registry, "check", "bad-0")
+    assert "4 of at least 5" in result
 
 
 @pytest.mark.parametrize(("good", "bad"), [(0, 6), (4, 3)])
-def test_with_too_few_good_landmarks_a_training_is_told_once_what_is_missing(
+def test_with_too_few_good_landmarks_a_training_reports_once_what_is_missing(
     registry: Registry, caplog: pytest.LogCaptureFixture, good: int, bad: int
 ) -> None:
     landmarks(registry, good=good, bad=bad)
@@ -93,9 +93,9 @@ def test_with_too_few_good_landmarks_a_training_is_told_once_what_is_missing(
             assert all("p_bad" not in update.scalars for update in watcher.updates())
         watcher.finish()
     assert watcher.flags() == []
-    told = [r.getMessage() for r in caplog.records if "good landmarks" in r.getMessage()]
-    assert len(told) == 1
-    assert f"{good} of at least 5 good landmarks" in told[0]
+    result = [r.getMessage() for r in caplog.records if "good landmarks" in r.getMessage()]
+    assert len(result) == 1
+    assert f"{good} of at least 5 good landmarks" in result[0]
 
 
 def test_where_nothing_is_labelled_nothing_is_said(
@@ -129,13 +129,13 @@ def test_advice_goes_by_the_learning_rate_that_is_set_now(registry: Registry) ->
 
 def test_p_bad_follows_a_learning_rate_that_is_raised_on_the_way(registry: Registry) -> None:
     landmarks(registry)
-    told = DriftDetector.fit(registry).replay(
+    result = DriftDetector.fit(registry).replay(
         record(registry, "raised", [1.07, 1.07, 1.07, 2.6, 2.6])
     )
-    p_bad = [one.p_bad for one in told[1:]]
+    p_bad = [one.p_bad for one in result[1:]]
     assert all(value is not None for value in p_bad)
     assert p_bad[-1] > p_bad[1] + 0.2
-    assert not any(one.alarm for one in told[:3]), "before the change it is as good as any"
+    assert not any(one.alarm for one in result[:3]), "before the change it is as good as any"
 
 
 def test_a_schedule_that_the_good_landmarks_share_is_no_reason_for_advice(
@@ -145,8 +145,8 @@ def test_a_schedule_that_the_good_landmarks_share_is_no_reason_for_advice(
         rates = [(1.2 + k / 100) * 0.95**step for step in range(5)]
         registry.label(record(registry, f"good-{k}", rates), "good")
     same = [1.22 * 0.95**step for step in range(5)]
-    told = DriftDetector.fit(registry).replay(record(registry, "same", same))
-    assert [one.advice for one in told] == [None] * 5
+    result = DriftDetector.fit(registry).replay(record(registry, "same", same))
+    assert [one.advice for one in result] == [None] * 5
 
 
 # Losses that are no numbers
@@ -158,11 +158,11 @@ def test_losses_that_are_nan_are_bad_news_in_landmarks_and_in_the_run(registry: 
     for k in range(3):
         run = record(registry, f"nan-{k}", [1.06] * 5, losses=nan)
         registry.label(run, "bad", "loss is NaN")
-    told = DriftDetector.fit(registry).replay(record(registry, "current", [1.07] * 5, losses=nan))
-    assert told[2].alarm
-    assert told[2].cause == "loss is NaN"
-    assert all(math.isfinite(one.score) for one in told[1:])
-    json.dumps([one.evidence() for one in told], allow_nan=False)
+    result = DriftDetector.fit(registry).replay(record(registry, "current", [1.07] * 5, losses=nan))
+    assert result[2].alarm
+    assert result[2].cause == "loss is NaN"
+    assert all(math.isfinite(one.score) for one in result[1:])
+    json.dumps([one.evidence() for one in result], allow_nan=False)
 
 
 def test_one_good_landmark_with_a_nan_on_its_way_hides_no_other_nan(registry: Registry) -> None:
@@ -170,15 +170,15 @@ def test_one_good_landmark_with_a_nan_on_its_way_hides_no_other_nan(registry: Re
     survivor = record(registry, "survivor", [1.06] * 5, losses=[0.9, math.nan, 0.3, 0.25, 0.2])
     registry.label(survivor, "good")
     lost = record(registry, "lost", [1.07] * 5, losses=[0.9, math.nan, *[math.nan] * 3])
-    told = DriftDetector.fit(registry).replay(lost)
-    assert all(math.isfinite(one.score) for one in told[1:])
-    assert any(one.alarm for one in told)
+    result = DriftDetector.fit(registry).replay(lost)
+    assert all(math.isfinite(one.score) for one in result[1:])
+    assert any(one.alarm for one in result)
 
 
 # A probe set without labels
 
 
-def test_without_labels_of_the_probe_points_runs_are_judged_and_the_cost_is_told(
+def test_without_labels_of_the_probe_points_runs_are_assessed_and_the_cost_is_reported(
     registry: Registry,
 ) -> None:
     landmarks(registry, probe=NAMELESS)

@@ -25,26 +25,26 @@ def members() -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([bad + rng.normal(size=200), rng.normal(size=200)]), bad
 
 
-def test_odds_of_members_that_tell_something_are_those_of_a_logistic_regression(
+def test_odds_of_informative_members_are_those_of_a_logistic_regression(
     members: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    told, bad = members
-    both = np.column_stack([told[:, 0], told.sum(axis=1)])
-    assert StackedOdds.fit(told[:, :1], bad).decision_function(told[:, :1]) == pytest.approx(
-        LogisticRegression().fit(told[:, :1], bad).decision_function(told[:, :1])
+    result, bad = members
+    both = np.column_stack([result[:, 0], result.sum(axis=1)])
+    assert StackedOdds.fit(result[:, :1], bad).decision_function(result[:, :1]) == pytest.approx(
+        LogisticRegression().fit(result[:, :1], bad).decision_function(result[:, :1])
     )
     assert (StackedOdds.fit(both, bad).weights >= 0).all()
 
 
-def test_a_member_that_would_speak_against_itself_has_no_weight(
+def test_a_member_whose_weight_would_be_negative_has_no_weight(
     members: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    told, bad = members
-    contrary = np.column_stack([told[:, 0], -told[:, 0] - 0.5 * told[:, 1] - bad])
+    result, bad = members
+    contrary = np.column_stack([result[:, 0], -result[:, 0] - 0.5 * result[:, 1] - bad])
     found = StackedOdds.fit(contrary, bad)
     assert found.weights[1] == 0
-    assert found.weights[0] == pytest.approx(StackedOdds.fit(told[:, :1], bad).weights[0])
-    alone = StackedOdds.fit(-told[:, :1], bad, min_weight=0.7)
+    assert found.weights[0] == pytest.approx(StackedOdds.fit(result[:, :1], bad).weights[0])
+    alone = StackedOdds.fit(-result[:, :1], bad, min_weight=0.7)
     assert alone.weights.tolist() == [0.7]
 
 
@@ -93,7 +93,7 @@ def test_in_the_first_epoch_less_is_asked_of_a_flag(template: Run) -> None:
         assert extra == pytest.approx(0.5 if checkpoint[0] == 0 else 0)
 
 
-def test_a_checkpoint_is_judged_by_its_own_numbers(template: Run) -> None:
+def test_a_checkpoint_is_assessed_by_its_own_numbers(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
     one = history(template, "new", None, np.random.default_rng(9))
     earlier = dict(one.representations)
@@ -126,7 +126,7 @@ def test_good_landmarks_of_a_kind_are_measured_without_themselves_as_new_runs_ar
     ]
     model = DriftDetector(landmarks, group="method")._models[1, 0]
     fresh = [of_method(history(template, f"new-{k}", None, rng), "AB"[k % 2]) for k in range(60)]
-    told = model.decision_function(fresh).forest
+    result = model.decision_function(fresh).forest
     for kind in (0, 1):
         own = model.scores.forest[kind::2]
-        assert np.median(told[kind::2]) == pytest.approx(np.median(own), abs=0.5)
+        assert np.median(result[kind::2]) == pytest.approx(np.median(own), abs=0.5)

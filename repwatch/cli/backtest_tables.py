@@ -88,7 +88,7 @@ def _by_checkpoint(found: Backtest, restricted: bool) -> Table:
     """Each method on all runs; with causes and calibration where nothing is missing."""
     digits = (2, 2, 2) if restricted else (3, 2, 3)
     kind = "runs" if restricted else "landmarks"
-    methods = [one for one in found.methods if one.auroc or not restricted]
+    methods = [method for method in found.methods if method.auroc or not restricted]
     table = Table(title=f"{found.good} good and {found.bad} bad {kind}")
     table.add_column("epoch")
     for method in methods:
@@ -98,7 +98,7 @@ def _by_checkpoint(found: Backtest, restricted: bool) -> Table:
         table.add_column("with settings\ntop 1  top 3")
         table.add_column("p bad\nerror")
     for k, checkpoint in enumerate(found.checkpoints):
-        cells = ["   ".join(_method_cells(one, k, digits)) for one in methods]
+        cells = ["   ".join(_method_cells(method, k, digits)) for method in methods]
         if not restricted:
             own = found.methods[0]
             cells += [_pair(own.top1, own.top3, k), _pair(own.top1_read, own.top3_read, k)]
@@ -145,7 +145,7 @@ def _intervals(found: Backtest) -> Table:
 
 def _by_subset(found: Backtest, k: int) -> Table:
     """Each subset of the runs at one checkpoint, by all methods that give scores."""
-    names = "/".join(one.name for one in found.methods if one.auroc)
+    names = "/".join(method.name for method in found.methods if method.auroc)
     title = f"By epoch {format_checkpoint(found.checkpoints[k])}: {names}"
     table = Table(title=title)
     for heading in ("", "good/bad", "AUROC", "found", "false", "unlike/loss"):
@@ -162,7 +162,7 @@ def _by_subset(found: Backtest, k: int) -> Table:
 
 
 def _of_methods(subset: SubsetResult, name: str, k: int) -> str:
-    return "/".join(_short(getattr(one, name)[k]) for one in subset.methods if one.auroc)
+    return "/".join(_short(getattr(method, name)[k]) for method in subset.methods if method.auroc)
 
 
 def _legend(found: Backtest, false_alarms: float, restricted: bool) -> str:
@@ -193,7 +193,7 @@ def _spread_text(method: MethodResult) -> str:
 
 def _calibration_text(overall: Calibration) -> str:
     bins = ", ".join(
-        f"{one.predicted:.2f} {one.observed:.2f} ({one.count})" for one in overall.bins
+        f"{group.predicted:.2f} {group.observed:.2f} ({group.count})" for group in overall.bins
     )
     return (
         f"p bad: calibration error {overall.error:.3f}, Brier score {overall.brier:.3f} against "

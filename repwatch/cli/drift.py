@@ -82,7 +82,9 @@ def check(
     )
     assessments = detector.replay(found)
     if as_json:
-        print_json([{**json_dict(one), "message": one.message} for one in assessments])
+        print_json(
+            [{**json_dict(assessment), "message": assessment.message} for assessment in assessments]
+        )
         return
     _print_assessments(assessments)
     _warn_without_labels(opened, found.probe)
@@ -93,10 +95,10 @@ def _print_assessments(assessments: list[Assessment]) -> None:
     table = Table()
     for heading in ("epoch", "step", "score", "p bad", "first cause", "layer", "nearest"):
         table.add_column(heading)
-    for one in assessments:
-        table.add_row(*map(as_text, _row(one)), style="red" if one.alarm else "")
+    for assessment in assessments:
+        table.add_row(*map(as_text, _row(assessment)), style="red" if assessment.alarm else "")
     console.print(table)
-    first = next((one for one in assessments if one.alarm), assessments[-1])
+    first = next((assessment for assessment in assessments if assessment.alarm), assessments[-1])
     console.print(as_text(first.message, style="bold"))
     if first.points:
         points = ", ".join(point.description for point in first.points)
@@ -135,19 +137,19 @@ def _open(location: str | None) -> Registry:
     return writing
 
 
-def _row(one: Assessment) -> list[str]:
-    where = format_checkpoint(one.checkpoint)
-    if one.unavailable_reason:
-        return [where, f"{one.step:,}", "-", "-", "-", "-", "-"]
-    bad = sum(neighbor.label == "bad" for neighbor in one.nearest)
+def _row(assessment: Assessment) -> list[str]:
+    where = format_checkpoint(assessment.checkpoint)
+    if assessment.unavailable_reason:
+        return [where, f"{assessment.step:,}", "-", "-", "-", "-", "-"]
+    bad = sum(neighbor.label == "bad" for neighbor in assessment.nearest)
     return [
         where,
-        f"{one.step:,}",
-        f"{one.score:.2f}",
-        "-" if one.p_bad is None else f"{one.p_bad:.2f}",
-        one.cause or "-",
-        one.layer or "-",
-        f"{bad} of {len(one.nearest)} bad",
+        f"{assessment.step:,}",
+        f"{assessment.score:.2f}",
+        "-" if assessment.p_bad is None else f"{assessment.p_bad:.2f}",
+        assessment.cause or "-",
+        assessment.layer or "-",
+        f"{bad} of {len(assessment.nearest)} bad",
     ]
 
 

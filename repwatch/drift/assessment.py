@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from repwatch.drift.deprecated import RenamedAttributes
 from repwatch.drift.explain import OddPoint
@@ -126,7 +126,7 @@ class Assessment(RenamedAttributes):
             return f"develops like runs with {self.cause!r}"
         return "deviates from the good landmarks"
 
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> dict[str, object]:
         """What is stored with a flag beside its message: plain values."""
         values = asdict(self)
         points = [

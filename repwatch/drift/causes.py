@@ -14,18 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from repwatch.drift.forests import mean_probabilities
-from repwatch.drift.hparams import as_number
+from repwatch.drift.hparams import HParams, as_number
 from repwatch.rdm import Float64
 from repwatch.registry.causes import is_setting
 
-__all__ = ["HyperparameterCauseModel", "combine_causes"]
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesClassifier
 
-_HParams: TypeAlias = Mapping[str, Any]
+__all__ = ["HyperparameterCauseModel", "combine_causes"]
 
 _N_TREES = 200
 _MIN_GOOD = 3
@@ -50,10 +51,10 @@ class HyperparameterCauseModel:
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._varying: list[VaryingHyperparameter] = []
-        self._forest: Any = None
+        self._forest: ExtraTreesClassifier | None = None
 
     def fit(
-        self, good: Sequence[_HParams], bad: Sequence[_HParams], causes: Sequence[str]
+        self, good: Sequence[HParams], bad: Sequence[HParams], causes: Sequence[str]
     ) -> HyperparameterCauseModel:
         """Learn from landmarks.
 
@@ -75,7 +76,7 @@ class HyperparameterCauseModel:
         self._forest = forest.fit(self._transform([*bad, *good]), y)
         return self
 
-    def predict_proba(self, hparams: _HParams) -> dict[str, float]:
+    def predict_proba(self, hparams: HParams) -> dict[str, float]:
         """The probability of each cause; empty where the hyperparameters are no help.
 
         As far as they look like those of good runs, all causes are equally probable.
@@ -87,8 +88,8 @@ class HyperparameterCauseModel:
         good = probability.pop("")
         return {cause: share + good / len(probability) for cause, share in probability.items()}
 
-    def _transform(self, hparams: Sequence[_HParams]) -> Float64:
-        rows = [[varying.position(one) for varying in self._varying] for one in hparams]
+    def _transform(self, hparams: Sequence[HParams]) -> Float64:
+        rows = [[varying.position(run) for varying in self._varying] for run in hparams]
         return np.array(rows, dtype=np.float64)
 
 
@@ -128,7 +129,7 @@ class _Number:
     context: str | None
     ranges: Mapping[str | None, tuple[float, float]]
 
-    def position(self, hparams: _HParams) -> float:
+    def position(self, hparams: HParams) -> float:
         value = as_number(hparams.get(self.name))
         if value is None:
             return 0.0
@@ -145,7 +146,7 @@ class _Category:
     category: str
     share: float
 
-    def position(self, hparams: _HParams) -> float:
+    def position(self, hparams: HParams) -> float:
         category = _as_category(hparams.get(self.name))
         return self.share if category is None else float(category == self.category)
 
@@ -153,15 +154,15 @@ class _Category:
 VaryingHyperparameter: TypeAlias = _Number | _Category
 
 
-def find_varying(good: Sequence[_HParams], bad: Sequence[_HParams]) -> list[VaryingHyperparameter]:
+def find_varying(good: Sequence[HParams], bad: Sequence[HParams]) -> list[VaryingHyperparameter]:
     """The hyperparameters in which landmarks differ; of several that agree, the first by name."""
     every = [*good, *bad]
-    names = sorted({name for one in every for name in one if is_setting(name)})
-    categories = {name: [_as_category(one.get(name)) for one in every] for name in names}
+    names = sorted({name for run in every for name in run if is_setting(name)})
+    categories = {name: [_as_category(run.get(name)) for run in every] for name in names}
     varying: list[VaryingHyperparameter] = []
     seen: set[tuple[float | str | None, ...]] = set()
     for name in names:
-        numbers = [as_number(one.get(name)) for one in every]
+        numbers = [as_number(run.get(name)) for run in every]
         known = sorted({value for value in numbers if value is not None})
         key: tuple[float | str | None, ...] = tuple(numbers if known else categories[name])
         if key in seen:
@@ -202,7 +203,7 @@ def _fit_number(
     floor = None
     if known[0] >= 0 and positive and (known[0] == 0 or positive[-1] > _LOG_SPAN * positive[0]):
         floor = positive[0] / _LOG_SPAN
-    scaled = np.array([np.nan if one is None else _to_scale(one, floor) for one in of_good])
+    scaled = np.array([np.nan if value is None else _to_scale(value, floor) for value in of_good])
     min_spread = _MIN_SPREAD * (_to_scale(known[-1], floor) - _to_scale(known[0], floor))
     ranges: dict[str | None, tuple[float, float]] = {None: _center_and_spread(scaled, min_spread)}
     among_good = {key: values[: len(of_good)] for key, values in categories.items()}
@@ -222,7 +223,9 @@ def _find_context(values: Float64, categories: Mapping[str, Sequence[str | None]
     best: tuple[float, str] | None = None
     for name, given in categories.items():
         own = np.array([str(category) for category in given])
-        groups = [values[finite & (own == one)] for one in sorted(set(own[finite].tolist()))]
+        groups = [
+            values[finite & (own == category)] for category in sorted(set(own[finite].tolist()))
+        ]
         groups = [group for group in groups if len(group) >= _MIN_GOOD]
         count = sum(map(len, groups))
         if total <= 0 or len(groups) < 2 or count < _MIN_COVERED * finite.sum():

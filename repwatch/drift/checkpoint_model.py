@@ -89,15 +89,15 @@ class CheckpointModel:
         Raises:
             DriftError: No good landmark has the checkpoint.
         """
-        used = np.array([self.checkpoint in one.steps for one in X], dtype=np.bool_)
-        self._landmarks = [one for one, use in zip(X, used, strict=True) if use]
+        used = np.array([self.checkpoint in history.steps for history in X], dtype=np.bool_)
+        self._landmarks = [landmark for landmark, use in zip(X, used, strict=True) if use]
         self._is_bad = np.asarray(y, dtype=np.bool_)[used]
         if self._is_bad.all():
             raise DriftError(
                 f"Expected good landmarks with a snapshot at checkpoint {self.checkpoint}, but "
                 "there are none."
             )
-        self.run_ids = [one.run.id for one in self._landmarks]
+        self.run_ids = [landmark.run.id for landmark in self._landmarks]
         is_good, groups = ~self._is_bad, np.array(self._groups_of(self._landmarks))
         self._features = {
             source: StandardizedFeatures(self._select(self._landmarks, source), is_good, groups)
@@ -107,8 +107,8 @@ class CheckpointModel:
         self._forests: dict[_Source, OutcomeForest] = {}
         if self._is_bad.sum() >= MIN_BAD:
             causes = [
-                one.run.cause or ""
-                for one, bad in zip(self._landmarks, self._is_bad, strict=True)
+                landmark.run.cause or ""
+                for landmark, bad in zip(self._landmarks, self._is_bad, strict=True)
                 if bad
             ]
             self._forests = {
@@ -238,11 +238,13 @@ class CheckpointModel:
 
     def _select(self, X: Sequence[History], source: _Source) -> list[Features]:
         """The features of one source at this checkpoint."""
-        by_run = [one.curves if source == "curves" else one.representations for one in X]
+        by_run = [
+            history.curves if source == "curves" else history.representations for history in X
+        ]
         return [features.get(self.checkpoint, {}) for features in by_run]
 
     def _groups_of(self, X: Sequence[History]) -> list[str]:
-        return [one.group(self._group) for one in X]
+        return [history.group(self._group) for history in X]
 
 
 def _compress(scores: Float64) -> Float64:

@@ -78,16 +78,16 @@ class DriftDetector(RenamedAttributes):
                 f"Expected `false_alarms` to be a share in (0, 1), such as 0.05, but got "
                 f"{false_alarms!r}."
             )
-        probes = {one.run.probe for one in landmarks}
+        probes = {landmark.run.probe for landmark in landmarks}
         if len(probes) > 1:
             raise DriftError(
                 f"Expected landmarks of one probe set, but got {len(probes)}: "
                 f"{', '.join(sorted(probes))}."
             )
-        self.landmarks = [one for one in landmarks if one.steps]
+        self.landmarks = [landmark for landmark in landmarks if landmark.steps]
         self.empty = len(landmarks) - len(self.landmarks)
         self.false_alarms = false_alarms
-        self._good = [one for one in self.landmarks if not one.is_bad]
+        self._good = [landmark for landmark in self.landmarks if not landmark.is_bad]
         self.good, self.bad = len(self._good), len(self.landmarks) - len(self._good)
         self._group = group
         self._seed = seed
@@ -195,8 +195,10 @@ class DriftDetector(RenamedAttributes):
             for checkpoint in history.steps
         ]
         return [
-            replace(one, points=self.find_odd_points(history, one)) if one.alarm else one
-            for one in assessments
+            replace(assessment, points=self.find_odd_points(history, assessment))
+            if assessment.alarm
+            else assessment
+            for assessment in assessments
         ]
 
     def assess_checkpoint(
@@ -207,7 +209,7 @@ class DriftDetector(RenamedAttributes):
         Causes are predicted of what is flagged, and of all else where `explain` asks for it: the
         first time at a checkpoint they take as long as learning it.
         """
-        known_layers = [] if self.limits is None else [one.layers for one in self._good]
+        known_layers = [] if self.limits is None else [landmark.layers for landmark in self._good]
         match = match_layers(history.layers, known_layers)
         guarantee = self.guarantee_text
         blank = Assessment(
@@ -261,10 +263,12 @@ class DriftDetector(RenamedAttributes):
             causes_by_training=by_training,
             cause=next(iter(causes), None),
             layer=model.most_deviant_layer(history),
-            nearest=tuple(_describe(one, model.checkpoint, away) for one, away in neighbors),
+            nearest=tuple(
+                _describe(landmark, model.checkpoint, away) for landmark, away in neighbors
+            ),
             novelty=neighbors[0][1],
             is_novel=neighbors[0][1] > model.novelty_limit,
-            advice=suggest_change(current, [one.hparams for one in self._good]),
+            advice=suggest_change(current, [landmark.hparams for landmark in self._good]),
             layers_missing=model.missing_layers(history),
         )
 
@@ -278,9 +282,9 @@ class DriftDetector(RenamedAttributes):
             return ()
         landmark_layers = {own: layer for layer, own in assessment.matched.items()}
         good = {
-            one.run.id: one.steps[assessment.checkpoint]
-            for one in self._good
-            if assessment.checkpoint in one.steps
+            landmark.run.id: landmark.steps[assessment.checkpoint]
+            for landmark in self._good
+            if assessment.checkpoint in landmark.steps
         }
         layer = assessment.layer
         return find_odd_points(
@@ -296,7 +300,7 @@ class DriftDetector(RenamedAttributes):
         )
 
     def _check(self, run: Run) -> None:
-        probes = {one.run.probe for one in self.landmarks}
+        probes = {landmark.run.probe for landmark in self.landmarks}
         if probes and run.probe not in probes:
             raise DriftError(
                 f"Expected a run of the landmarks' probe set {probes.pop()}, but {run.name!r} has "
@@ -304,13 +308,13 @@ class DriftDetector(RenamedAttributes):
             )
 
     def _learn(self) -> None:
-        bad = [one for one in self.landmarks if one.is_bad and one.run.cause]
+        bad = [landmark for landmark in self.landmarks if landmark.is_bad and landmark.run.cause]
         self._causes = HyperparameterCauseModel(self._seed).fit(
-            [one.hparams for one in self._good],
-            [one.hparams for one in bad],
-            [str(one.run.cause) for one in bad],
+            [landmark.hparams for landmark in self._good],
+            [landmark.hparams for landmark in bad],
+            [str(landmark.run.cause) for landmark in bad],
         )
-        y = np.array([one.is_bad for one in self.landmarks], dtype=np.bool_)
+        y = np.array([landmark.is_bad for landmark in self.landmarks], dtype=np.bool_)
         watched = shared_checkpoints(self._good, max(MIN_GOOD, self.good // 2))
         self._models = {
             checkpoint: CheckpointModel(checkpoint, self._group, self._seed).fit(self.landmarks, y)
@@ -320,7 +324,7 @@ class DriftDetector(RenamedAttributes):
 
     def _find_limits(self) -> Limits:
         """The conformal limits, from the good landmarks' largest scores."""
-        good = {one.run.id for one in self._good}
+        good = {landmark.run.id for landmark in self._good}
         forest: dict[str, float] = defaultdict(lambda: -np.inf)
         loss: dict[str, float] = defaultdict(lambda: -np.inf)
         for model in self._models.values():

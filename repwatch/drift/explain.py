@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from repwatch.drift.deprecated import RenamedAttributes
 from repwatch.drift.history import Checkpoint, History
-from repwatch.drift.hparams import LEARNING_RATES, as_number
+from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
 from repwatch.rdm import Float64
 from repwatch.rdm.condensed import sum_by_point
 from repwatch.registry import ProbePoint, Registry, Run, Snapshot
@@ -47,7 +47,7 @@ class OddPoint(RenamedAttributes):
     @property
     def description(self) -> str:
         """The point in a few words, for a person."""
-        details = [one for one in (self.label, self.text) if one]
+        details = [detail for detail in (self.label, self.text) if detail]
         return f"{self.point}" + (f" ({', '.join(details)})" if details else "")
 
 
@@ -70,11 +70,15 @@ def find_odd_points(
         good_layer: The landmarks' layer, if it has another name.
     """
     registry = run.registry
-    own = [one for one in registry.snapshots(run=run, layer=layer) if one.step == step]
+    own = [
+        snapshot for snapshot in registry.snapshots(run=run, layer=layer) if snapshot.step == step
+    ]
     known = [
-        one
-        for one in registry.snapshots(layer=good_layer or layer, probe=run.probe, labelled=True)
-        if good.get(one.run_id) == one.step and not one.diverged
+        snapshot
+        for snapshot in registry.snapshots(
+            layer=good_layer or layer, probe=run.probe, labelled=True
+        )
+        if good.get(snapshot.run_id) == snapshot.step and not snapshot.diverged
     ][-_MAX_LANDMARKS:]
     if not own or own[0].diverged or len(known) < _MIN_LANDMARKS:
         return ()
@@ -106,16 +110,14 @@ def _deviations(registry: Registry, own: Snapshot, known: list[Snapshot]) -> Flo
     return np.sqrt(means)
 
 
-def current_hparams(
-    history: History, checkpoint: Checkpoint, good: Sequence[History]
-) -> Mapping[str, Any]:
+def current_hparams(history: History, checkpoint: Checkpoint, good: Sequence[History]) -> HParams:
     """The run's hyperparameters by plain names, its learning rate as it was at a checkpoint.
 
     What a scheduler did to the good landmarks by then is taken out: the same schedule changes
     nothing, a learning rate that was set anew does.
     """
     own = history.learning_rate_ratio(checkpoint)
-    found = [one.learning_rate_ratio(checkpoint) for one in good]
+    found = [landmark.learning_rate_ratio(checkpoint) for landmark in good]
     usual = [ratio for ratio in found if ratio is not None and ratio > 0]
     hparams = history.hparams
     if own is None or not usual:
@@ -126,7 +128,7 @@ def current_hparams(
     return {**hparams, **rates}
 
 
-def suggest_change(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]) -> str | None:
+def suggest_change(hparams: HParams, good: Sequence[HParams]) -> str | None:
     """The hyperparameter that is farthest outside the good landmarks' range, and what to do.
 
     Args:
@@ -138,7 +140,7 @@ def suggest_change(hparams: Mapping[str, Any], good: Sequence[Mapping[str, Any]]
     seen: set[tuple[float, float, float]] = set()
     for name in sorted(hparams, key=lambda key: ("." in key, key)):
         value = as_number(hparams[name])
-        known = [as_number(one.get(name)) for one in good]
+        known = [as_number(landmark.get(name)) for landmark in good]
         values = [number for number in known if number is not None]
         if not _can_be_changed(name) or value is None or len(values) < max(len(good) // 2, 3):
             continue

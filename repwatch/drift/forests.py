@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class OutcomeForest:
     ) -> None:
         from sklearn.ensemble import ExtraTreesClassifier
 
-        self._options: dict[str, Any] = {
+        self._options: dict[str, object] = {
             "n_estimators": N_TREES,
             "max_features": "sqrt",
             "class_weight": "balanced_subsample",

@@ -32,7 +32,7 @@ from repwatch.drift.features import (
     nearest_points,
     sort_keys,
 )
-from repwatch.drift.hparams import initial_learning_rate, plain_hparams, plain_name
+from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams, plain_name
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.probing import label_codes
 
@@ -82,7 +82,7 @@ class History:
         return self.run.label == "bad"
 
     @cached_property
-    def hparams(self) -> Mapping[str, Any]:
+    def hparams(self) -> HParams:
         """The run's hyperparameters by their plain names."""
         return plain_hparams(self.run.hparams)
 
@@ -125,7 +125,7 @@ def _cache_history(registry: Registry, history: History) -> None:
         "steps": list(history.steps.values()),
         "curves": _pack(list(history.curves.values())),
         "representations": _pack(list(history.representations.values())),
-        "rates": [history.rates.get(one) for one in history.checkpoints],
+        "rates": [history.rates.get(checkpoint) for checkpoint in history.checkpoints],
         "layers": history.layers,
     }
     registry.save_reading(history.run, json.dumps(content, allow_nan=False).encode())
@@ -148,7 +148,7 @@ def _cached_history(registry: Registry, run: Run) -> History | None:
     )
 
 
-def _pack(rows: Sequence[Features]) -> dict[str, Any]:
+def _pack(rows: Sequence[Features]) -> dict[str, object]:
     """Rows of features as a table; None where a row has no such feature, or no finite one."""
     keys = sort_keys(key for row in rows for key in row)
     table = [[row.get(key, math.nan) for key in keys] for row in rows]
@@ -205,7 +205,7 @@ class HistoryReader:
 
     def _measure(self, snapshots: Sequence[Snapshot]) -> Features:
         """The features of all layers at one step."""
-        usable = [one for one in snapshots if not one.diverged]
+        usable = [snapshot for snapshot in snapshots if not snapshot.diverged]
         diverged = FeatureKey("diverged", ALL_LAYERS)
         features: Features = {diverged: 1 - len(usable) / len(snapshots)}
         rdms = self._registry.rdms(usable) if usable else ()
@@ -247,5 +247,9 @@ def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Chec
 
     Without the initialization, which says nothing of the training.
     """
-    counts = Counter(checkpoint for one in histories for checkpoint in one.steps)
-    return sorted(one for one, count in counts.items() if count >= fewest and one != (0, 0))
+    counts = Counter(checkpoint for history in histories for checkpoint in history.steps)
+    return sorted(
+        checkpoint
+        for checkpoint, count in counts.items()
+        if count >= fewest and checkpoint != (0, 0)
+    )

@@ -8,18 +8,21 @@ here the prefix is dropped; a name that the user gave goes before one that RepWa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 from repwatch.registry.causes import is_number
 
 __all__ = [
     "LEARNING_RATES",
     "PREFIX",
+    "HParams",
     "as_number",
     "initial_learning_rate",
     "plain_hparams",
     "plain_name",
 ]
+
+HParams: TypeAlias = Mapping[str, object]
 
 PREFIX = "repwatch."
 # Hyperparameters that are the learning rate of the first optimizer, the surest first.
@@ -35,7 +38,7 @@ def plain_name(name: str) -> str:
     return name.removeprefix(PREFIX)
 
 
-def plain_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
+def plain_hparams(hparams: HParams) -> dict[str, object]:
     """The hyperparameters by their plain names; the user's own where both have one.
 
     >>> plain_hparams({"repwatch.optimizer.lr": 0.1, "repwatch.model": "Net", "model": "small"})
@@ -48,12 +51,12 @@ def plain_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def as_number(value: Any) -> float | None:
+def as_number(value: object) -> float | None:
     """The value as a finite number; None where it is none."""
-    return float(value) if is_number(value) else None
+    return float(value) if isinstance(value, (int, float)) and is_number(value) else None
 
 
-def initial_learning_rate(hparams: Mapping[str, Any]) -> float | None:
+def initial_learning_rate(hparams: HParams) -> float | None:
     """The positive learning rate that was set at the start; None where none is known.
 
     Args:

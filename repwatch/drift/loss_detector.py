@@ -38,12 +38,14 @@ class LossDetector:
         group: str | None,
     ) -> None:
         self._checkpoint, self._group = checkpoint, group
-        curves = [one.curves.get(checkpoint, {}) for one in landmarks]
+        curves = [landmark.curves.get(checkpoint, {}) for landmark in landmarks]
         self._key = loss_key(curves)
-        monitored = {FeatureKey(one.run.monitor) for one in landmarks if one.run.monitor}
+        monitored = {
+            FeatureKey(landmark.run.monitor) for landmark in landmarks if landmark.run.monitor
+        }
         self._two_sided = not any(key in row for key in monitored for row in curves)
-        values = np.array([self._loss(one) for one in landmarks])
-        groups = np.array([one.group(group) for one in landmarks])
+        values = np.array([self._loss(landmark) for landmark in landmarks])
+        groups = np.array([landmark.group(group) for landmark in landmarks])
         known = is_good & np.isfinite(values)
         self._good: Float64 = values[known]
         self._good_by_group = {
@@ -60,7 +62,7 @@ class LossDetector:
     def decision_function(self, X: Sequence[History]) -> Float64:
         """(runs,) how far the loss of each lies beyond that of good landmarks of its group."""
         return np.array(
-            [self._score(self._loss(one), self._reference(one.group(self._group))) for one in X]
+            [self._score(self._loss(run), self._reference(run.group(self._group))) for run in X]
         )
 
     def _reference(self, group: str) -> Float64:

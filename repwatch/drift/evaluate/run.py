@@ -9,14 +9,14 @@ Optuna's MedianPruner.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repwatch.drift.checkpoint_model import SIGNALS, Signal
 from repwatch.drift.detector import DriftDetector
-from repwatch.drift.evaluate.results import Backtest, SubsetResult
+from repwatch.drift.evaluate.results import Backtest
 from repwatch.drift.evaluate.splits import (
     Mask,
     Split,
@@ -33,11 +33,11 @@ from repwatch.drift.evaluate.summary import (
     NOVEL,
     REPWATCH,
     Predictions,
+    Truth,
     calibrations,
     lead_over,
     rank_runs,
     summarize,
-    with_intervals,
 )
 from repwatch.drift.features import FeatureKey, loss_key
 from repwatch.drift.history import Checkpoint, History, shared_checkpoints
@@ -100,53 +100,37 @@ def backtest(
     splits = [
         make_splits(landmarks, groups, hold_out, folds, good, seed + k) for k in range(rounds)
     ]
-    options = {"false_alarms": false_alarms, "group": group}
-    predictions = _predict(landmarks, checkpoints, splits, seed, options, causes, progress)
-    strata = np.unique(groups, return_inverse=True)[1] if hold_out == "group" else None
-    has_cause = bad & causes & np.array([bool(one.run.cause) for one in landmarks])
-    rankings = rank_runs(predictions, bad, strata, draws=draws, seed=seed)
-    subsets = [
-        SubsetResult(
-            name,
-            int((subset & ~bad).sum()),
-            int((subset & bad).sum()),
-            [
-                summarize(method, one, bad, subset, strata, has_cause)
-                for method, one in predictions.items()
-            ],
-        )
-        for name, subset in _subsets(landmarks, groups, hold_out, where, selected, group).items()
-    ]
-    subsets[0].methods[:] = [
-        with_intervals(result, predictions[result.name], rankings, bad, has_cause)
-        for result in subsets[0].methods
-    ]
-    known = [split.train for one in splits for split in one]
-    each, overall = calibrations(predictions[REPWATCH], bad)
+    train = partial(train_detectors, false_alarms=false_alarms, group=group)
+    predictions = _predict(landmarks, checkpoints, splits, seed, train, causes, progress)
+    truth = Truth(
+        bad,
+        bad & causes & np.array([bool(landmark.run.cause) for landmark in landmarks]),
+        np.unique(groups, return_inverse=True)[1] if hold_out == "group" else None,
+        _epochs(landmarks, checkpoints),
+    )
+    subsets = _subsets(landmarks, groups, hold_out, where, selected, group)
+    rankings = rank_runs(predictions, truth, draws=draws, seed=seed)
+    trained = [split.train for parts in splits for split in parts]
+    by_checkpoint, overall = calibrations(predictions[REPWATCH], bad)
     return Backtest(
         hold_out,
         checkpoints,
-        min(int((~bad[train]).sum()) for train in known),
-        min(int(bad[train].sum()) for train in known),
+        min(int((~bad[train]).sum()) for train in trained),
+        min(int(bad[train].sum()) for train in trained),
         rounds,
-        subsets,
+        summarize(predictions, truth, subsets, rankings),
         rankings.gains,
-        lead_over(
-            predictions[REPWATCH],
-            predictions[LOSS],
-            _epochs(landmarks, checkpoints),
-            bad,
-            draws=draws,
-            seed=seed,
-        ),
-        each,
+        lead_over(predictions[REPWATCH], predictions[LOSS], truth, draws=draws, seed=seed),
+        by_checkpoint,
         overall,
     )
 
 
-def train_detectors(known: Sequence[History], **options: Any) -> dict[str, DriftDetector]:
-    """RepWatch and its baselines, with the same landmarks; `options` are those of the detector."""
-    full = DriftDetector(known, **options)
+def train_detectors(
+    known: Sequence[History], *, false_alarms: float, group: str | None, seed: int
+) -> dict[str, DriftDetector]:
+    """RepWatch and its baselines, with the same landmarks; the options are the detector's."""
+    full = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
     return {name: full.restrict_to(signals) for name, signals in _DETECTORS.items()}
 
 
@@ -155,7 +139,7 @@ def _predict(
     checkpoints: Sequence[Checkpoint],
     splits: Sequence[Sequence[Split]],
     seed: int,
-    options: Mapping[str, Any],
+    train: Callable[..., dict[str, DriftDetector]],
     causes: bool,
     progress: Callable[[int, int], None],
 ) -> dict[str, Predictions]:
@@ -169,7 +153,7 @@ def _predict(
         for part in parts:
             progress(done, total)
             known = [landmarks[row] for row in part.train]
-            detectors = train_detectors(known, seed=seed + k, **options)
+            detectors = train(known, seed=seed + k)
             for row in part.test.tolist():
                 for name, detector in detectors.items():
                     _assess(
@@ -223,7 +207,7 @@ def _median_rule(
     for k, checkpoint in enumerate(checkpoints):
         value = history.curves.get(checkpoint, {}).get(key, np.nan)
         best = min(best, sign * value) if np.isfinite(value) else best
-        others = [sign * one.curves.get(checkpoint, {}).get(key, np.nan) for one in known]
+        others = [sign * landmark.curves.get(checkpoint, {}).get(key, np.nan) for landmark in known]
         finite = [value for value in others if np.isfinite(value)]
         flagged[k] = bool(finite) and best > float(np.median(finite))
     return flagged
@@ -241,7 +225,10 @@ def _pruning_metric(history: History) -> tuple[FeatureKey, float]:
 def _epochs(landmarks: Sequence[History], checkpoints: Sequence[Checkpoint]) -> Float64:
     """(runs, checkpoints) epochs of training before each; NaN where a run has none there."""
     return np.array(
-        [[one.epochs(c) if c in one.steps else np.nan for c in checkpoints] for one in landmarks]
+        [
+            [landmark.epochs(c) if c in landmark.steps else np.nan for c in checkpoints]
+            for landmark in landmarks
+        ]
     )
 
 
@@ -268,9 +255,9 @@ def _subsets(
 
 def _has_healthy_loss(landmarks: Sequence[History], bad: Mask, group: str | None) -> Mask:
     """Runs whose last loss is not above the largest of the good runs (of their group)."""
-    key = loss_key(features for one in landmarks for features in one.curves.values())
-    last = np.array([_last_value(one, key) for one in landmarks])
-    groups = np.array([one.group(group) for one in landmarks])
+    key = loss_key(features for landmark in landmarks for features in landmark.curves.values())
+    last = np.array([_last_value(landmark, key) for landmark in landmarks])
+    groups = np.array([landmark.group(group) for landmark in landmarks])
     healthy = np.zeros(len(bad), dtype=np.bool_)
     for name in np.unique(groups):
         own = groups == name

@@ -42,12 +42,12 @@ class Split(NamedTuple):
 
 def is_bad(landmarks: Sequence[History]) -> Mask:
     """Which runs are bad ones."""
-    return np.array([one.is_bad for one in landmarks], dtype=np.bool_)
+    return np.array([landmark.is_bad for landmark in landmarks], dtype=np.bool_)
 
 
 def outcomes(landmarks: Sequence[History]) -> NDArray[np.str_]:
     """Label and cause of each run, as one word."""
-    return np.array([f"{one.run.label} {one.run.cause}" for one in landmarks])
+    return np.array([f"{landmark.run.label} {landmark.run.cause}" for landmark in landmarks])
 
 
 def check_options(bad: Mask, hold_out: str, folds: int, good: int | None, rounds: int) -> None:
@@ -93,7 +93,7 @@ def select_by_hparam(landmarks: Sequence[History], name: str, value: str) -> Mas
     Raises:
         DriftError: There are none.
     """
-    found = [str(one.hparams.get(plain_name(name), "")).lower() for one in landmarks]
+    found = [str(landmark.hparams.get(plain_name(name), "")).lower() for landmark in landmarks]
     selected = np.array([_equal(text, value.lower()) for text in found], dtype=np.bool_)
     if not selected.any():
         there = sorted(set(found))
@@ -125,12 +125,12 @@ def held_out_groups(
             raise DriftError("Expected `where` to say which runs are held out, but it is missing.")
         return np.where(selected, "selected", "")
     if hold_out == "cause":
-        return np.array([one.run.cause or "without a cause" for one in landmarks])
+        return np.array([landmark.run.cause or "without a cause" for landmark in landmarks])
     if hold_out == "run":
         return np.full(len(landmarks), "")
     if group is None:
         raise DriftError(f"Expected `group` to hold out a {hold_out}, but it is missing.")
-    return np.array([one.group(group) for one in landmarks])
+    return np.array([landmark.group(group) for landmark in landmarks])
 
 
 def make_splits(
@@ -153,29 +153,41 @@ def make_splits(
     """
     generator = np.random.default_rng(seed)
     bad = is_bad(landmarks)
+    fold = _folds(landmarks, groups, hold_out, folds, generator)
+    # The selected runs are landmarks in no split.
+    usable = fold < folds if hold_out == "where" else np.ones(len(bad), dtype=np.bool_)
+    return [
+        Split(_subsample(np.flatnonzero(usable & (fold != k)), bad, good, generator), test)
+        for k in range(int(fold.max()) + 1)
+        if len(test := np.flatnonzero(fold == k))
+    ]
+
+
+def _folds(
+    landmarks: Sequence[History],
+    groups: NDArray[np.str_],
+    hold_out: str,
+    folds: int,
+    generator: np.random.Generator,
+) -> NDArray[np.intp]:
+    """(runs,) the fold of each; `folds` itself of what is held out by `where`."""
+    bad = is_bad(landmarks)
     everyone = np.ones(len(bad), dtype=np.bool_)
     by_group = {"cause": bad, "bad-of-group": bad, "group": everyone}.get(hold_out)
     fold = np.full(len(bad), folds)
     if by_group is None:
         rest = groups == ""
         fold[rest] = assign_folds(outcomes(landmarks)[rest], folds, generator)
-    else:
-        names, found = np.unique(groups[by_group], return_inverse=True)
-        if len(names) < 2:
-            raise DriftError(
-                f"Expected runs of two kinds or more to hold out a {hold_out}, but got "
-                f"{len(names)}: {', '.join(map(repr, names.tolist()))}."
-            )
-        fold[by_group] = found
-        others = outcomes(landmarks)[~by_group]
-        fold[~by_group] = assign_folds(others, len(names), generator)
-    # The selected runs are landmarks in no split.
-    usable = fold < folds if hold_out == "where" else everyone
-    return [
-        Split(_subsample(np.flatnonzero(usable & (fold != k)), bad, good, generator), test)
-        for k in range(int(fold.max()) + 1)
-        if len(test := np.flatnonzero(fold == k))
-    ]
+        return fold
+    names, found = np.unique(groups[by_group], return_inverse=True)
+    if len(names) < 2:
+        raise DriftError(
+            f"Expected runs of two kinds or more to hold out a {hold_out}, but got "
+            f"{len(names)}: {', '.join(map(repr, names.tolist()))}."
+        )
+    fold[by_group] = found
+    fold[~by_group] = assign_folds(outcomes(landmarks)[~by_group], len(names), generator)
+    return fold
 
 
 def _subsample(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ def auroc(
     scores: Float64,
     worse: NDArray[np.bool_],
     better: NDArray[np.bool_],
-    strata: NDArray[Any] | None = None,
+    strata: NDArray[np.intp] | None = None,
 ) -> float:
     """Share of pairs whose worse run has the larger score; ties count half, NaN without pairs.
 
@@ -77,7 +77,7 @@ def wilson_intervals(hits: Sequence[int], runs: int) -> list[tuple[float, float]
     from scipy.stats import binomtest
 
     found = [binomtest(count, runs).proportion_ci(method="wilson") for count in hits]
-    return [(float(one.low), float(one.high)) for one in found]
+    return [(float(interval.low), float(interval.high)) for interval in found]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def calibration_of(predicted: Float64, bad: NDArray[np.bool_]) -> Calibration | 
         )
         for k in sorted(set(place.tolist()))
     ]
-    error = sum(one.count * abs(one.predicted - one.observed) for one in bins) / len(p)
+    error = sum(group.count * abs(group.predicted - group.observed) for group in bins) / len(p)
     base_rate = float(outcome.mean())
     brier = float(((p - outcome) ** 2).mean())
     return Calibration(bins, error, brier, base_rate * (1 - base_rate))

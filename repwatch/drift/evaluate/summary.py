@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.evaluate.results import Estimate, Interval, MethodResult
+from repwatch.drift.evaluate.results import Estimate, Interval, MethodResult, SubsetResult
 from repwatch.drift.evaluate.splits import Mask
 from repwatch.drift.evaluate.statistics import (
     Calibration,
@@ -28,11 +28,11 @@ __all__ = [
     "REPWATCH",
     "Predictions",
     "Rankings",
+    "Truth",
     "calibrations",
     "lead_over",
     "rank_runs",
     "summarize",
-    "with_intervals",
 ]
 
 REPWATCH, CURVES, LOSS = "RepWatch", "curves", "loss"
@@ -82,9 +82,25 @@ class Predictions:
         return bool(np.isfinite(self.scores).any())
 
 
+class Truth(NamedTuple):
+    """What became of the runs.
+
+    Attributes:
+        bad: (runs,) whether each is a bad one.
+        has_cause: (runs,) of which the cause is known and was predicted.
+        strata: (runs,) runs are ranked within one of these only; None for all.
+        epochs: (runs, checkpoints) epochs of training before each checkpoint.
+    """
+
+    bad: Mask
+    has_cause: Mask
+    strata: NDArray[np.intp] | None
+    epochs: Float64
+
+
 @dataclass(frozen=True)
 class Rankings:
-    """AUROC over all runs by bootstrap: of each method, above the curves, and RepWatch above it."""
+    """AUROC over all runs, by method: its interval, above the curves, and RepWatch above it."""
 
     auroc: Mapping[str, list[Interval]]
     above_curves: Mapping[str, list[Estimate]]
@@ -92,106 +108,110 @@ class Rankings:
 
 
 def rank_runs(
-    predictions: Mapping[str, Predictions],
-    bad: Mask,
-    strata: NDArray[Any] | None,
-    *,
-    draws: int,
-    seed: int,
+    predictions: Mapping[str, Predictions], truth: Truth, *, draws: int, seed: int
 ) -> Rankings:
-    """The AUROC of methods that give scores, and its differences, with intervals over runs."""
-    names = [name for name, one in predictions.items() if one.is_ranking]
-    places = {name: place for place, name in enumerate(names)}
+    """The AUROC of methods that give scores, and its differences, by bootstrap over runs."""
+    ranking = {name: found for name, found in predictions.items() if found.is_ranking}
+    if not ranking:
+        return Rankings({}, {}, {})
 
     def statistic(take: NDArray[np.intp]) -> Float64:
         """(3, methods, checkpoints) AUROC, above the curves, below RepWatch."""
-        own = np.array(
-            [
-                _aurocs(
-                    predictions[name].scores[:, take],
-                    bad[take],
-                    ~bad[take],
-                    None if strata is None else strata[take],
-                ).mean(0)
-                for name in names
-            ]
-        )
+        by_method = {
+            name: _mean_aurocs(found.scores, truth, take) for name, found in ranking.items()
+        }
+        own = np.array(list(by_method.values()))
         unknown = np.full(own.shape[1:], np.nan)
-        curves, repwatch = (
-            own[places[name]] if name in places else unknown for name in (CURVES, REPWATCH)
-        )
+        curves, repwatch = (by_method.get(name, unknown) for name in (CURVES, REPWATCH))
         return np.stack([own, own - curves, repwatch - own])
 
-    if not names:
-        return Rankings({}, {}, {})
-    values = statistic(np.arange(len(bad)))
-    low, high = bootstrap_interval(statistic, len(bad), draws=draws, seed=seed)
-
-    def estimates(kind: int, name: str) -> list[Estimate]:
-        place = kind, places[name]
-        return list(zip(*(one[place].tolist() for one in (values, low, high)), strict=True))
-
+    runs = len(truth.bad)
+    values = statistic(np.arange(runs))
+    low, high = bootstrap_interval(statistic, runs, draws=draws, seed=seed)
+    estimates = [
+        {
+            name: list(zip(*(ends[kind, k].tolist() for ends in (values, low, high)), strict=True))
+            for k, name in enumerate(ranking)
+        }
+        for kind in range(3)
+    ]
     return Rankings(
-        {name: [(down, up) for _, down, up in estimates(0, name)] for name in names},
-        {name: estimates(1, name) for name in names},
-        {name: estimates(2, name) for name in names if name != REPWATCH},
+        {name: [(down, up) for _, down, up in found] for name, found in estimates[0].items()},
+        estimates[1],
+        {name: found for name, found in estimates[2].items() if name != REPWATCH},
     )
 
 
-def _aurocs(scores: Float64, worse: Mask, better: Mask, strata: NDArray[Any] | None) -> Float64:
+def _mean_aurocs(scores: Float64, truth: Truth, take: NDArray[np.intp]) -> Float64:
+    """(checkpoints,) AUROC of the runs at these places, in the mean over rounds."""
+    bad = truth.bad[take]
+    strata = None if truth.strata is None else truth.strata[take]
+    means: Float64 = _aurocs(scores[:, take], bad, ~bad, strata).mean(0)
+    return means
+
+
+def _aurocs(scores: Float64, worse: Mask, better: Mask, strata: NDArray[np.intp] | None) -> Float64:
     """(rounds, checkpoints) of scores (rounds, runs, checkpoints)."""
-    return np.array([[auroc(column, worse, better, strata) for column in one.T] for one in scores])
+    return np.array(
+        [[auroc(column, worse, better, strata) for column in in_round.T] for in_round in scores]
+    )
 
 
 def summarize(
-    name: str,
-    predictions: Predictions,
-    bad: Mask,
-    subset: Mask,
-    strata: NDArray[Any] | None,
-    has_cause: Mask,
-) -> MethodResult:
-    """How a method did on some of the runs, without intervals.
+    predictions: Mapping[str, Predictions],
+    truth: Truth,
+    subsets: Mapping[str, Mask],
+    rankings: Rankings,
+) -> list[SubsetResult]:
+    """How the methods did on each subset of the runs; with intervals on the first, of all runs."""
+    results: list[SubsetResult] = []
+    for name, subset in subsets.items():
+        methods = [
+            _summarize_method(method, found, truth, subset) for method, found in predictions.items()
+        ]
+        if not results:
+            methods = [
+                _with_intervals(method, predictions[method.name], rankings, truth)
+                for method in methods
+            ]
+        good, bad = int((subset & ~truth.bad).sum()), int((subset & truth.bad).sum())
+        results.append(SubsetResult(name, good, bad, methods))
+    return results
 
-    Args:
-        name: The method.
-        predictions: Of all runs.
-        bad: (runs,) whether each is a bad one.
-        subset: (runs,) which of them are meant; its bad runs are ranked against all good ones.
-        strata: (runs,) runs are ranked within one of these only; None for all.
-        has_cause: (runs,) of which the cause was predicted and is known.
-    """
+
+def _summarize_method(
+    name: str, predictions: Predictions, truth: Truth, subset: Mask
+) -> MethodResult:
+    """How a method did on some of the runs, whose bad ones are ranked against all good ones."""
     flagged = predictions.flagged_by_then
+    bad, good = subset & truth.bad, subset & ~truth.bad
     by_round = {
-        "auroc": _aurocs(predictions.scores, bad & subset, ~bad, strata),
-        "found": _share(flagged, bad & subset),
-        "false_alarms": _share(flagged, ~bad & subset),
+        "auroc": _aurocs(predictions.scores, bad, ~truth.bad, truth.strata),
+        "found": _share(flagged, bad),
+        "false_alarms": _share(flagged, good),
     }
     means = {key: values.mean(0).tolist() for key, values in by_round.items()}
     spread = {key: values.std(0).tolist() for key, values in by_round.items()}
     if not predictions.is_ranking:
         means["auroc"] = spread["auroc"] = []
-    reasons = {
-        key: _share(flagged & (predictions.reason == reason)[:, :, None], bad & subset)
-        for key, reason in {"novel": NOVEL, "by_loss": BY_LOSS}.items()
-    }
-    named = {
-        key: _share(hits, has_cause & subset).mean(0).tolist() if (has_cause & subset).any() else []
-        for key, hits in _cause_hits(predictions).items()
-    }
-    means |= {key: values.mean(0).tolist() for key, values in reasons.items()}
-    return MethodResult(name, **means, **named, spread=spread, gain=[], intervals={})
+    for key, reason in {"novel": NOVEL, "by_loss": BY_LOSS}.items():
+        because = flagged & (predictions.reason == reason)[:, :, None]
+        means[key] = _share(because, bad).mean(0).tolist()
+    has_cause = subset & truth.has_cause
+    for key, hits in _cause_hits(predictions).items():
+        means[key] = _share(hits, has_cause).mean(0).tolist() if has_cause.any() else []
+    return MethodResult(name, **means, spread=spread, gain=[], intervals={})
 
 
-def with_intervals(
-    result: MethodResult, predictions: Predictions, rankings: Rankings, bad: Mask, has_cause: Mask
+def _with_intervals(
+    result: MethodResult, predictions: Predictions, rankings: Rankings, truth: Truth
 ) -> MethodResult:
     """The result of a method on all runs, with its intervals over runs."""
     flagged = predictions.flagged_by_then
     shares = {
-        "found": flagged[:, bad],
-        "false_alarms": flagged[:, ~bad],
-        **{key: hits[:, has_cause] for key, hits in _cause_hits(predictions).items()},
+        "found": flagged[:, truth.bad],
+        "false_alarms": flagged[:, ~truth.bad],
+        **{key: hits[:, truth.has_cause] for key, hits in _cause_hits(predictions).items()},
     }
     intervals = {"auroc": rankings.auroc.get(result.name, [])}
     for key, hits in shares.items():
@@ -221,29 +241,22 @@ def _share(hits: NDArray[np.bool_], runs: Mask) -> Float64:
 
 
 def lead_over(
-    first: Predictions, second: Predictions, epochs: Float64, bad: Mask, *, draws: int, seed: int
+    first: Predictions, second: Predictions, truth: Truth, *, draws: int, seed: int
 ) -> Estimate:
     """Epochs by which the first method flags bad runs before the second does.
 
     The mean over bad runs that both flag, with its 95 % interval over them; NaN without any.
-
-    Args:
-        first, second: The methods.
-        epochs: (runs, checkpoints) how many epochs of training lie before each.
-        bad: (runs,) whether each is a bad one.
     """
-    both = first.flagged.any(2) & second.flagged.any(2) & bad
-    rows = np.arange(len(bad))
-    ahead = np.stack(
-        [
-            epochs[rows, late.argmax(1)] - epochs[rows, early.argmax(1)]
-            for early, late in zip(first.flagged, second.flagged, strict=True)
-        ]
-    )
-    runs = both.any(0)
-    if not runs.any():
+    both = first.flagged.any(2) & second.flagged.any(2) & truth.bad
+    runs = np.flatnonzero(both.any(0))
+    if not len(runs):
         return (float("nan"),) * 3
-    by_run = np.nanmean(np.where(both, ahead, np.nan)[:, runs], axis=0)
+    at_first, at_second = (
+        truth.epochs[np.arange(both.shape[1]), method.flagged.argmax(2)]
+        for method in (first, second)
+    )
+    ahead = np.where(both, at_second - at_first, np.nan)
+    by_run = np.nanmean(ahead[:, runs], axis=0)
     low, high = bootstrap_interval(
         lambda take: float(by_run[take].mean()), len(by_run), draws=draws, seed=seed
     )

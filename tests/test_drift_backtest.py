@@ -1,4 +1,4 @@
-"""What a flag is worth where landmarks are missing: every run is judged by those that are left."""
+"""How reliable flags are where landmarks are missing: runs assessed by those that are left."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def population(template: Run) -> list[History]:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[History], list[History]]]:
-    """The landmarks of each detector that is made, and whom it judges."""
+    """The landmarks of each detector that is made, and the runs that it assesses."""
     seen: list[tuple[list[History], list[History]]] = []
     made = evaluation.train_detectors
     assess: Callable[..., None] = evaluation._assess
@@ -110,22 +110,22 @@ def subset(found: Backtest, name: str) -> SubsetResult:
     return next(one for one in found.subsets if one.name == name)
 
 
-def judged_once(seen: list[tuple[list[History], list[History]]], everyone: list[History]) -> bool:
-    names = sorted(one.run.name for _, judged in seen for one in judged)
+def assessed_once(seen: list[tuple[list[History], list[History]]], everyone: list[History]) -> bool:
+    names = sorted(one.run.name for _, assessed in seen for one in assessed)
     return names == sorted(one.run.name for one in everyone)
 
 
-def test_runs_of_a_cause_are_judged_by_landmarks_that_have_none_of_it(
+def test_runs_of_a_cause_are_assessed_by_landmarks_that_have_none_of_it(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
     found = evaluate(population, "cause")
     assert len(known) == len(FAULTS)
-    assert judged_once(known, population)
-    for landmarks, judged in known:
-        causes = {one.run.cause for one in judged} - {None}
+    assert assessed_once(known, population)
+    for landmarks, assessed in known:
+        causes = {one.run.cause for one in assessed} - {None}
         assert len(causes) == 1
         assert not causes & {one.run.cause for one in landmarks}
-        assert not {one.run.name for one in judged} & {one.run.name for one in landmarks}
+        assert not {one.run.name for one in assessed} & {one.run.name for one in landmarks}
     assert [one.name for one in found.subsets[:4]] == ["all", "noisy", "too high", "too low"]
     assert [one.name for one in found.subsets[0].methods] == [
         "RepWatch",
@@ -156,14 +156,14 @@ def test_what_was_said_first_of_a_fault_that_no_landmark_has_is_counted(
     assert own.by_loss[-1] > own.by_loss[0]
 
 
-def test_runs_of_a_group_are_judged_by_landmarks_of_the_others(
+def test_runs_of_a_group_are_assessed_by_landmarks_of_the_others(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
     found = evaluate(population, "group", group="method")
-    assert judged_once(known, population)
-    for landmarks, judged in known:
-        assert len({one.run.hparams["method"] for one in judged}) == 1
-        assert not {one.run.hparams["method"] for one in judged} & {
+    assert assessed_once(known, population)
+    for landmarks, assessed in known:
+        assert len({one.run.hparams["method"] for one in assessed}) == 1
+        assert not {one.run.hparams["method"] for one in assessed} & {
             one.run.hparams["method"] for one in landmarks
         }
     assert [(one.name, one.good, one.bad) for one in found.subsets[:3]] == [
@@ -179,9 +179,9 @@ def test_bad_runs_of_a_group_can_be_held_out_while_its_good_ones_are_known(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
     evaluate(population, "bad-of-group", group="method")
-    assert judged_once(known, population)
-    for landmarks, judged in known:
-        (kind,) = {one.run.hparams["method"] for one in judged if one.run.label == "bad"}
+    assert assessed_once(known, population)
+    for landmarks, assessed in known:
+        (kind,) = {one.run.hparams["method"] for one in assessed if one.run.label == "bad"}
         own = [one for one in landmarks if one.run.hparams["method"] == kind]
         assert {one.run.label for one in own} == {"good"}
 
@@ -191,7 +191,7 @@ def test_marked_runs_have_a_row_and_can_be_no_landmarks_at_all(
 ) -> None:
     where = ("truth.slow", "true")
     found = evaluate(population, "where", where=where, folds=3)
-    assert judged_once(known, population)
+    assert assessed_once(known, population)
     assert not any(one.run.hparams["truth.slow"] for landmarks, _ in known for one in landmarks)
     slow, others = subset(found, "truth.slow=true"), subset(found, "all others")
     assert (slow.good, slow.bad) == (3, 0)
@@ -222,20 +222,20 @@ def test_bad_runs_whose_last_loss_is_that_of_good_ones_have_a_row(
 def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_round(
     population: list[History], known: list[tuple[list[History], list[History]]]
 ) -> None:
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     found = evaluate(
-        population, good=10, rounds=2, folds=3, progress=lambda *done: told.append(done)
+        population, good=10, rounds=2, folds=3, progress=lambda *done: result.append(done)
     )
     assert (found.known_good, found.known_bad, found.rounds) == (10, 6, 2)
     drawn = [{one.run.name for one in landmarks} for landmarks, _ in known]
     assert [len(names) for names in drawn] == [16] * 6
     assert drawn[0] != drawn[3]
-    assert told == [(k, 6) for k in range(7)]
+    assert result == [(k, 6) for k in range(7)]
     assert any(value > 0 for value in found.subsets[0].methods[0].spread["auroc"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "result"),
     [
         ({"hold_out": "colour"}, "one of run, cause, group"),
         ({"hold_out": "group"}, "`group`"),
@@ -250,9 +250,9 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
     ],
 )
 def test_what_cannot_be_held_out_is_said(
-    population: list[History], settings: dict[str, object], told: str
+    population: list[History], settings: dict[str, object], result: str
 ) -> None:
-    with pytest.raises(DriftError, match=told):
+    with pytest.raises(DriftError, match=result):
         evaluate(population, **settings)
 
 
@@ -282,12 +282,12 @@ def test_backtest_holds_out_on_the_command_line(path: Path) -> None:
     shown = " ".join(call(path, "--hold-out", "cause").split())
     assert "all runs of its cause" in shown
     assert "AUROC above the others" in shown
-    told = json.loads(call(path, "--hold-out", "cause", "--json"))
-    assert [one["name"] for one in told["rows"]][1:3] == [
+    result = json.loads(call(path, "--hold-out", "cause", "--json"))
+    assert [one["name"] for one in result["rows"]][1:3] == [
         "learning rate too high",
         "warmed up late",
     ]
-    assert told["rows"][0]["bad"] == 6
+    assert result["rows"][0]["bad"] == 6
     marked = json.loads(call(path, "--where", "lr=1.05", "--good", "6", "--folds", "2", "--json"))
     assert marked["hold_out"] == "run"
     assert marked["rows"][1]["name"] == "lr=1.05"
