@@ -53,6 +53,7 @@ class Loggers:
         self._silent: set[tuple[int, str]] = set()
         self._flags: list[tuple[int, Flag]] = []
         self._maps = 0
+        self._waiting: tuple[MapScene, int] | None = None
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Log finite scalars at Lightning's own step axis."""
@@ -71,24 +72,37 @@ class Loggers:
 
         self._each("flags", log)
 
-    def figure(self, scene: MapScene, step: int, *, last: bool = False) -> None:
+    def figure(self, scene: MapScene, step: int) -> None:
         """Log the map of `scene`.
+
+        Loggers that hold one file get the 1st, 2nd, 4th, 8th, ... map, for it is large, and the
+        last one by `finish`.
 
         Args:
             scene: The document of `repwatch.scene.build_map`.
             step: The step of its newest snapshot.
-            last: Whether training ends here. Loggers that hold one file get it now, and before for
-                the 1st, 2nd, 4th, 8th, ... map: it is large.
         """
-        self._maps += 1
-        due = last or self._maps & (self._maps - 1) == 0
 
         def log(logger: Any) -> None:
-            kind = _kind(logger)
-            if kind in _FIGURE_WRITERS:
-                _FIGURE_WRITERS[kind](logger, scene, step)
-            elif kind in _FILE_WRITERS and due:
-                _FILE_WRITERS[kind](logger, figures.render_html(scene), step)
+            if _kind(logger) in _FIGURE_WRITERS:
+                _FIGURE_WRITERS[_kind(logger)](logger, scene, step)
+
+        self._each("maps", log)
+        self._maps += 1
+        self._waiting = scene, step
+        if self._maps & (self._maps - 1) == 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Give loggers that hold one file the newest map, if they have not got it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        scene, step = waiting
+
+        def log(logger: Any) -> None:
+            if _kind(logger) in _FILE_WRITERS:
+                _FILE_WRITERS[_kind(logger)](logger, figures.render_html(scene), step)
 
         self._each("maps", log)
 

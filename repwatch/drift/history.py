@@ -32,8 +32,9 @@ from repwatch.drift.features import (
     nearest_points,
     sort_keys,
 )
-from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams, plain_name
+from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams
 from repwatch.registry import Registry, Run, Snapshot
+from repwatch.registry.hparams import hparam_title
 from repwatch.registry.probing import label_codes
 
 __all__ = [
@@ -88,7 +89,7 @@ class History:
 
     def group(self, hparam: str | None) -> str:
         """The run's kind of training: its value of a hyperparameter, "" without one."""
-        return "" if hparam is None else str(self.hparams.get(plain_name(hparam), ""))
+        return "" if hparam is None else str(self.hparams.get(hparam_title(hparam), ""))
 
     def epochs(self, checkpoint: Checkpoint) -> float:
         """How many epochs of training lie before a checkpoint, by its steps."""

@@ -1,8 +1,6 @@
-"""Hyperparameters by their plain names: the one place that knows those that RepWatch reads itself.
+"""Hyperparameters by their titles, without the prefix of those that RepWatch reads itself.
 
-What RepWatch reads of the optimizer, the Trainer and the model is stored under the prefix
-"repwatch.", and without it in older registries. Drift detection compares runs of both, so that
-here the prefix is dropped; a name that the user gave goes before one that RepWatch read.
+Where the user gave a name that RepWatch read as well, the user's value counts.
 """
 
 from __future__ import annotations
@@ -11,31 +9,20 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from repwatch.registry.causes import is_number
+from repwatch.registry.hparams import hparam_title
 
 __all__ = [
     "LEARNING_RATES",
-    "PREFIX",
     "HParams",
     "as_number",
     "initial_learning_rate",
     "plain_hparams",
-    "plain_name",
 ]
 
 HParams: TypeAlias = Mapping[str, object]
 
-PREFIX = "repwatch."
 # Hyperparameters that are the learning rate of the first optimizer, the surest first.
 LEARNING_RATES = ("optimizer.lr", "lr", "learning_rate")
-
-
-def plain_name(name: str) -> str:
-    """The name without RepWatch's prefix.
-
-    >>> plain_name("repwatch.optimizer.lr")
-    'optimizer.lr'
-    """
-    return name.removeprefix(PREFIX)
 
 
 def plain_hparams(hparams: HParams) -> dict[str, object]:
@@ -45,9 +32,9 @@ def plain_hparams(hparams: HParams) -> dict[str, object]:
     {'optimizer.lr': 0.1, 'model': 'small'}
     """
     return {
-        plain_name(name): value
+        hparam_title(name): value
         for name, value in hparams.items()
-        if plain_name(name) == name or plain_name(name) not in hparams
+        if hparam_title(name) == name or hparam_title(name) not in hparams
     }
 
 

@@ -90,7 +90,9 @@ class Session:
         self._last_step = trainer.global_step
         # The Trainer counts its last epoch as over before `on_train_end`.
         self._epoch = trainer.current_epoch
+        self._epoch_ended = False
         self._last_snapshot = -1
+        self._log_steps: dict[int, int] = {}
         self._weights: tuple[str, ...] = ()
         self._metrics: dict[str, float] = {}
         self._metrics_at = (trainer.global_step, self._epoch)
@@ -133,7 +135,7 @@ class Session:
 
     def train_batch_ended(self, trainer: Any) -> None:
         last, self._last_step = self._last_step, trainer.global_step
-        self._epoch = trainer.current_epoch
+        self._epoch, self._epoch_ended = trainer.current_epoch, False
         due = self._options.schedule.due_after_step
         if due(last, trainer.global_step, trainer.current_epoch):
             # What was logged for this batch; nothing is reduced across ranks within an epoch.
@@ -161,6 +163,7 @@ class Session:
             self._record(trainer, listening.result())
 
     def epoch_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
+        self._epoch_ended = True
         self._collect_metrics(trainer, metrics)
         if self._options.schedule.due_after_epoch(trainer.current_epoch):
             self._snapshot(trainer)
@@ -352,18 +355,19 @@ class Session:
         if watcher is None or not self._is_open:
             return
         self._weights = self._weights_now()
-        log_step = _log_step(trainer)
+        log_step = _log_step(trainer, epoch_ended=self._epoch_ended)
+        self._log_steps[step] = log_step
         self._collect_metrics(trainer, learning_rates(trainer))
         self._store()
         for flag in watcher.record(capture, step, self._epoch, log_step=log_step):
-            self._raise(flag, log_step)
+            self._raise(flag)
 
     def _weights_now(self) -> tuple[str, ...]:
         return () if self._watcher is None else weights_checksum(self._watcher.capturer.model)
 
-    def _raise(self, flag: Flag, log_step: int) -> None:
+    def _raise(self, flag: Flag) -> None:
         self._state.flags.append(flag)
-        self._loggers.flag(flag, log_step)
+        self._loggers.flag(flag, self._log_steps.get(flag.step, flag.step))
         on_flag = self._options.on_flag
         if callable(on_flag):
             on_flag(flag)
@@ -386,18 +390,18 @@ class Session:
         """Give loggers, callback_metrics and `on_flag` what has become ready."""
         if self._watcher is None or not self._is_open or self.asleep:
             return
-        updates = self._watcher.updates()
-        newest = next((one for one in reversed(updates) if one.scene is not None), None)
-        for update in updates:
+        for update in self._watcher.updates():
             scalars = {f"repwatch/{name}": value for name, value in update.scalars.items()}
             self._loggers.scalars(scalars, update.log_step)
             if P_BAD in scalars:
                 self._state.p_bad = scalars[P_BAD]
                 trainer.callback_metrics[P_BAD] = torch.tensor(scalars[P_BAD])
             if update.scene is not None:
-                self._loggers.figure(update.scene, update.log_step, last=last and update is newest)
+                self._loggers.figure(update.scene, update.log_step)
+        if last:
+            self._loggers.finish()
         for flag in self._watcher.flags():
-            self._raise(flag, _log_step(trainer))
+            self._raise(flag)
 
 
 def is_sharded(trainer: Any) -> bool:
@@ -426,7 +430,11 @@ def _ran_its_course(trainer: Any, flagged: bool) -> bool:
     )
 
 
-def _log_step(trainer: Any) -> int:
-    """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps."""
+def _log_step(trainer: Any, *, epoch_ended: bool) -> int:
+    """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps.
+
+    What is logged at the end of an epoch stands at its last batch, which counts from 0.
+    """
     loop = trainer.fit_loop.epoch_loop
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+    batches = int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+    return max(batches - 1, 0) if epoch_ended else batches

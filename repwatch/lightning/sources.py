@@ -94,5 +94,5 @@ def flat_loaders(loaders: Any) -> Iterator[Any]:
 def _length(dataset: Any) -> int | None:
     try:
         return len(dataset)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from repwatch.preserve import StateWalk, preserved
+from repwatch.preserve import LARGEST_ARRAY, StateWalk, preserved
 from repwatch.probe.rng import preserved_rng
 
 # Arrays of more than this in all are the data itself, and are not copied.
@@ -34,14 +34,15 @@ def untouched(roots: Sequence[Any], reseed: bool = False) -> Iterator[None]:
 
 
 class _ArraySizes(StateWalk):
-    """Adds up the bytes of the arrays and tensors that can be reached."""
+    """Adds up the bytes of the arrays and tensors that can be reached, and would be copied."""
 
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
 
     def remember_array(self, array: Any) -> None:
-        self.total += array.nbytes if isinstance(array, np.ndarray) else _nbytes(array)
+        size = array.nbytes if isinstance(array, np.ndarray) else _nbytes(array)
+        self.total += size if size <= LARGEST_ARRAY else 0
 
     def remember_generator(self, generator: Any) -> None:
         """Only arrays count."""

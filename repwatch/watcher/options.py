@@ -11,6 +11,7 @@ import torch
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry import Flag, Registry
+from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
 from repwatch.watcher.landmarks import MapSettings
 from repwatch.watcher.outcome import check_auto_label
@@ -146,7 +147,7 @@ class WatchOptions:
 
 def check_group(group: str | None, hparams: Mapping[str, Any]) -> None:
     """Refuse a `group` that no hyperparameter has the name of. Raises ConfigurationError."""
-    if group is not None and group not in hparams:
+    if group is not None and look_up(hparams, group) is None:
         known = nearest_names(group, hparams) or sorted(hparams)[:5]
         raise ConfigurationError(
             f"Expected `group` to be a hyperparameter of the run, but got {group!r}; the nearest "

@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info, random_split
 
 from repwatch.lightning.sources import probe_from_trainer
-from repwatch.probe import ProbeSet
+from repwatch.probe import ProbeSet, untouched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")
 
@@ -311,6 +311,44 @@ def test_class_names_that_a_property_looks_up_leave_nothing_open(tmp_path: Path)
     dataset = Named(tmp_path)
     assert ProbeSet.from_dataset(dataset, n=5).columns["class"] == ["a", "a", "a", "c", "c"]
     assert dataset.archive is None
+
+
+def test_a_collate_method_of_a_large_data_set_does_not_cost_a_copy_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Tables(Rows):
+        calls = 0
+
+        def collate(self, batch: list[Any]) -> torch.Tensor:
+            self.calls += 1
+            return torch.stack(batch)
+
+    dataset = Tables()
+    loader = DataLoader(dataset, collate_fn=dataset.collate)
+    copied: list[int] = []
+    clone = torch.Tensor.clone
+    # Restoring compares with a copy; the items' own copies are small.
+    monkeypatch.setattr(
+        torch.Tensor, "clone", lambda x, **how: (copied.append(x.nbytes), clone(x, **how))[1]
+    )
+    ProbeSet.from_loader(loader)
+    assert max(copied) >= dataset.tables[0].nbytes
+    copied.clear()
+    monkeypatch.setattr(untouched, "MAX_COPIED_BYTES", 100_000)
+    ProbeSet.from_loader(loader)
+    assert max(copied, default=0) < dataset.tables[0].nbytes
+    assert dataset.calls == 0
+
+
+class Rows(Dataset[Any]):
+    def __init__(self) -> None:
+        self.tables = [torch.rand(10_000) for _ in range(10)]
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, i: int) -> Any:
+        return self.tables[i][:3]
 
 
 def test_a_lightning_training_on_an_archive_goes_on(pl: ModuleType, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from repwatch.drift.detector import MIN_GOOD
 from repwatch.drift.history import History
-from repwatch.drift.hparams import plain_name
 from repwatch.errors import DriftError
+from repwatch.registry.hparams import hparam_title
 
 __all__ = [
     "HOLD_OUTS",
@@ -93,7 +93,7 @@ def select_by_hparam(landmarks: Sequence[History], name: str, value: str) -> Mas
     Raises:
         DriftError: There are none.
     """
-    found = [str(landmark.hparams.get(plain_name(name), "")).lower() for landmark in landmarks]
+    found = [str(landmark.hparams.get(hparam_title(name), "")).lower() for landmark in landmarks]
     selected = np.array([_equal(text, value.lower()) for text in found], dtype=np.bool_)
     if not selected.any():
         there = sorted(set(found))
