@@ -107,7 +107,8 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in read_blocks(page, "python") if block.skip is None]
 
 
-WITH_CODE = [page for page in PAGES if runnable(page)]
+# The code of the README is run by test_readme.py.
+WITH_CODE = [page for page in PAGES[1:] if runnable(page)]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())

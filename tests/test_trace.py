@@ -9,7 +9,7 @@ import torch
 
 from repwatch import ProbeSet
 from repwatch.rdm import from_activations, square
-from tests import trace
+from tests import sizes, trace
 
 
 def test_a_probe_input_is_known_by_its_marker_and_by_its_probe_set() -> None:
@@ -42,7 +42,7 @@ def test_the_sizes_are_counted_as_they_say() -> None:
         "repwatch.two": ast.parse("def B(x):\n    from repwatch.one import A\n" + "    x\n" * 40),
         "repwatch.three": ast.parse('"""Three."""\nfrom repwatch import one\n'),
     }
-    assert trace.widest(trees)[0] == (4, "A")
-    assert trace.share_of_long(trees) == pytest.approx(1 / 3)
-    assert trace.share_documented(trees) == pytest.approx(1 / 3)
-    assert trace.circles(trace.import_graph(trees)) == [["repwatch.one", "repwatch.two"]]
+    assert sizes.widest(trees)[0] == (4, "A")
+    assert sizes.share_of_long(trees) == pytest.approx(1 / 3)
+    assert sizes.share_documented(trees) == pytest.approx(1 / 3)
+    assert sizes.circles(sizes.import_graph(trees)) == [["repwatch.one", "repwatch.two"]]

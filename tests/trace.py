@@ -15,25 +15,23 @@ object of RepWatch's own (one level), `self` included. What exists in local vari
 count. Files of the page (dashboards/*.js but those of the atlas) count if they name the fields by
 which the page knows the thing, outside of comments.
 
-One table, of the sizes of the code, read from the source; each function says what it counts.
+Below them the table of `tests/sizes.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
 import io
 import logging
 import re
 import shutil
-import statistics
 import sys
 import tempfile
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -43,12 +41,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-import repwatch
 from repwatch import ProbeSet, Registry, RepWatch
 from repwatch.registry import Flag
+from tests.sizes import PACKAGE, ROOT, measure
 
-PACKAGE = Path(repwatch.__file__).parent
-ROOT = PACKAGE.parent
 MARKER = 3.0078125
 DEPTH = 3
 LARGEST = 200_000
@@ -254,164 +250,6 @@ def page_files(fields: str) -> set[str]:
         if not str(path.relative_to(folder)).startswith("atlas")
         and re.search(fields, comment.sub("", path.read_text(encoding="utf-8")))
     }
-
-
-# The sizes of the code
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def parse_package() -> dict[str, ast.Module]:
-    """Module name -> syntax tree, of every file of the package."""
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(
-            path.read_text(encoding="utf-8")
-        )
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
-
-
-def count_lines() -> list[int]:
-    return [len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")]
-
-
-def functions(trees: Mapping[str, ast.Module]) -> list[Function]:
-    return [n for tree in trees.values() for n in ast.walk(tree) if isinstance(n, Function)]
-
-
-def share_of_long(trees: Mapping[str, ast.Module], limit: int = 40) -> float:
-    """Share of all functions, methods and inner ones included, of more lines than the limit."""
-    lengths = [(one.end_lineno or one.lineno) - one.lineno + 1 for one in functions(trees)]
-    return sum(length > limit for length in lengths) / len(lengths)
-
-
-def widest(trees: Mapping[str, ast.Module]) -> list[tuple[int, str]]:
-    """(parameters, self included, name) of functions and constructors, most first."""
-    found = []
-    for tree in trees.values():
-        for parent in ast.walk(tree):
-            for one in ast.iter_child_nodes(parent):
-                if isinstance(one, Function):
-                    given = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
-                    inside = isinstance(parent, ast.ClassDef)
-                    name = parent.name if inside and one.name == "__init__" else one.name
-                    found.append((len(given), name))
-    return sorted(found, reverse=True)
-
-
-def widest_record(trees: Mapping[str, ast.Module]) -> tuple[int, str]:
-    """(fields, name) of the data class with the most fields."""
-    classes = [n for t in trees.values() for n in ast.walk(t) if isinstance(n, ast.ClassDef)]
-    records = [one for one in classes if "dataclass" in map(name_of, one.decorator_list)]
-    return max((sum(isinstance(n, ast.AnnAssign) for n in one.body), one.name) for one in records)
-
-
-def name_of(node: ast.expr) -> str:
-    node = node.func if isinstance(node, ast.Call) else node
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def share_documented(trees: Mapping[str, ast.Module]) -> float:
-    """Share of public classes, functions and methods of public modules with a docstring."""
-    found: list[bool] = []
-
-    def visit(node: ast.AST) -> None:
-        for one in ast.iter_child_nodes(node):
-            if isinstance(one, (ast.ClassDef, Function)) and not one.name.startswith("_"):
-                found.append(ast.get_docstring(one) is not None)
-                if isinstance(one, ast.ClassDef):
-                    visit(one)
-
-    for name, tree in trees.items():
-        if not any(part.startswith("_") and part != "__init__" for part in name.split(".")):
-            visit(tree)
-    return sum(found) / len(found)
-
-
-def any_per_thousand(trees: Mapping[str, ast.Module]) -> float:
-    """Uses of the name Any, its imports not counted, per 1,000 lines."""
-    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
-    uses = sum(isinstance(node, ast.Name) and node.id == "Any" for node in nodes)
-    return 1000 * uses / sum(count_lines())
-
-
-def bound_name(alias: ast.alias) -> str:
-    return alias.asname or alias.name
-
-
-def import_graph(trees: Mapping[str, ast.Module]) -> dict[str, set[str]]:
-    """Module -> modules that it imports anywhere, under `if TYPE_CHECKING` and in functions too.
-
-    A name that a package re-exports counts as an import of the module where it lives.
-    """
-    homes = {name.removesuffix(".__init__"): name for name in trees}
-
-    def resolve(module: str, name: str, depth: int = 0) -> str | None:
-        if f"{module}.{name}" in homes:
-            return homes[f"{module}.{name}"]
-        home = homes.get(module)
-        if home is None or depth > 5:
-            return None
-        for node in ast.walk(trees[home]):
-            elsewhere = isinstance(node, ast.ImportFrom) and node.module not in (None, module)
-            if elsewhere and node.module in homes and name in map(bound_name, node.names):
-                return resolve(node.module, name, depth + 1)
-        return home
-
-    graph: dict[str, set[str]] = {name: set() for name in trees}
-    for name, tree in trees.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                found = {resolve(node.module, alias.name) for alias in node.names}
-            elif isinstance(node, ast.Import):
-                found = {homes.get(alias.name) for alias in node.names}
-            else:
-                continue
-            graph[name] |= {one for one in found if one is not None and one != name}
-    return {name: {one for one in graph[name] if "__init__" not in one} for name in graph}
-
-
-def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Groups of modules, each of which imports all others of its group, directly or not."""
-
-    def reach(start: str) -> set[str]:
-        seen: set[str] = set()
-        waiting = [start]
-        while waiting:
-            for one in graph[waiting.pop()] - seen:
-                seen.add(one)
-                waiting.append(one)
-        return seen
-
-    reached = {name: reach(name) for name in graph}
-    groups = {
-        tuple(sorted(other for other in reached[name] if name in reached[other]))
-        for name in graph
-        if name in reached[name]
-    }
-    return [list(group) for group in sorted(groups)]
-
-
-def measure() -> Iterator[tuple[str, str]]:
-    """(what, how much) of the table."""
-    trees = parse_package()
-    lines = count_lines()
-    yield "module size, median / largest", f"{statistics.median(lines):.0f} / {max(lines)}"
-    yield "functions over 40 lines", f"{share_of_long(trees):.1%}"
-    names = ", ".join(f"{name} {count}" for count, name in widest(trees)[:4])
-    yield "parameters of the widest calls", names
-    fields, name = widest_record(trees)
-    yield "fields of the widest data class", f"{name} {fields}"
-    yield "public names with a docstring", f"{share_documented(trees):.0%}"
-    yield "`Any` per 1,000 lines", f"{any_per_thousand(trees):.1f}"
-    words = len((ROOT / "README.md").read_text(encoding="utf-8").split())
-    pages = len(list((ROOT / "docs").rglob("*.md")))
-    yield "README words / pages of documentation", f"{words} / {pages}"
-    found = circles(import_graph(trees))
-    yield "import circles", f"{len(found)}"
-    for group in found:
-        yield "", " <-> ".join(one.removeprefix("repwatch.") for one in group)
-    yield "modules / lines", f"{len(lines)} / {sum(lines):,}"
 
 
 def main() -> None:
