@@ -57,6 +57,7 @@ class RunRecorder(Worker):
                 cause=flag.cause,
                 probability=flag.probability,
                 evidence=flag.evidence,
+                raised_at=flag.raised_at,
             )
 
         self.call(store)

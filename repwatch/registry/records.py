@@ -60,7 +60,7 @@ class Flag:
     `id` is None until the flag is stored.
     """
 
-    id: int | None
+    id: int | None = field(compare=False)
     run_id: str
     kind: str
     step: int

@@ -36,6 +36,7 @@ from repwatch.registry.values import plain_int, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     import numpy as np
@@ -334,10 +335,11 @@ class Registry:
         cause: str | None = None,
         probability: float | None = None,
         evidence: Mapping[str, Any] | None = None,
+        raised_at: datetime | None = None,
     ) -> Flag:
-        """Store a flag with its reasons."""
+        """Store a flag with its reasons, raised now or at the time given."""
         given = (kind, step, epoch, message, layer, cause, probability, evidence)
-        values = {**incoming.flag_values(*given), "raised_at": changes.now()}
+        values = {**incoming.flag_values(*given), "raised_at": raised_at or changes.now()}
         place = self._database.place
         flag_id = self._database.write(lambda c: changes.store_flag(c, run_id, values, place))
         return Flag(id=flag_id, run_id=run_id, **values)

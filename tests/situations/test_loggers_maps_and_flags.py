@@ -102,7 +102,9 @@ def test_loggers_that_hold_one_file_get_ever_fewer_maps_and_the_last(tmp_path: P
     assert len(mlflow.of("log_text")) == 4, "the 1st, 2nd, 4th and 8th"
     page = tmp_path / "logs" / "repwatch-map.html"
     page.unlink()
-    loggers.figure(scene(), 10, last=True)
+    loggers.figure(scene(), 10)
+    loggers.finish()
+    loggers.finish()
     assert len(mlflow.of("log_text")) == 5
     assert "<html" in page.read_text(encoding="utf-8")
 
