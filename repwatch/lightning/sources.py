@@ -46,13 +46,7 @@ def probe_from_trainer(
     reasons = []
     for stage, loaders in stages:
         for loader in loaders:
-            dataset = getattr(loader, "dataset", None)
-            if _length(dataset) == 0:
-                raise ProbeError(
-                    f"Expected a {stage} set to take probe points from, but it is empty. Give "
-                    "RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs, or fill the "
-                    f"{stage} set."
-                )
+            _check_not_empty(loader, stage)
             try:
                 probe = ProbeSet.from_loader(
                     loader,
@@ -70,6 +64,15 @@ def probe_from_trainer(
                 where += " (there is no validation set that can be indexed)"
             return probe, where
     return None, "; ".join(reasons) or "the Trainer has no data loaders"
+
+
+def _check_not_empty(loader: Any, stage: str) -> None:
+    if _length(getattr(loader, "dataset", None)) == 0:
+        raise ProbeError(
+            f"Expected a {stage} set to take probe points from, but it is empty. Give "
+            "RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs, or fill the "
+            f"{stage} set."
+        )
 
 
 def _workers(loader: Any) -> int:

@@ -104,7 +104,7 @@ def hash_inputs(inputs: Tree, n: int) -> str:
     def add(tree: Tree, path: str) -> None:
         if isinstance(tree, torch.Tensor):
             digest.update(f"{path}|{tree.dtype}|{tuple(tree.shape)}|".encode())
-            digest.update(np.ascontiguousarray(to_array(tree)).tobytes())
+            digest.update(np.ascontiguousarray(to_array(tree)).reshape(-1).view(np.uint8).data)
         elif isinstance(tree, dict):
             for key in sorted(tree):
                 add(tree[key], f"{path}/{key}")

@@ -180,17 +180,19 @@ def _lacks_inputs(inputs: Tree, dropped: Sequence[Dropped]) -> bool:
     if not isinstance(inputs, (tuple, list)):
         return True
     for position, part in enumerate(inputs):
-        inside = [one for one in dropped if one.path.startswith(f"batch[{position}]")]
+        inside = [found for found in dropped if found.path.startswith(f"batch[{position}]")]
         if not inside or next(tensors(part), None) is not None:
             continue
         # What stands last beside other tensors is not what the model runs on, but a target.
-        if position == 0 or (position < len(inputs) - 1 and any(one.has_tensors for one in inside)):
+        if position == 0 or (
+            position < len(inputs) - 1 and any(found.has_tensors for found in inside)
+        ):
             return True
     return False
 
 
 def _names(dropped: Sequence[Dropped]) -> str:
-    some = ", ".join(f"{one.path} ({one.kind})" for one in dropped[:3])
+    some = ", ".join(f"{found.path} ({found.kind})" for found in dropped[:3])
     return some + (f" and {len(dropped) - 3} more" if len(dropped) > 3 else "")
 
 

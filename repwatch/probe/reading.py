@@ -71,38 +71,55 @@ def read_batches(
 ) -> Gathered:
     """The first n points of evenly spaced items, each of which is a batch already."""
     indices = _choose(dataset, n, places)
-    levels = [list(range(len(indices)))] if places is not None else halvings(len(indices))
-    order = [position for level in levels for position in level]
-    batches: dict[int, Tree] = {}
-    notes: list[str] = []
-    wanted = [indices[position] for position in order]
-    seconds = None if places is not None else options.seconds
+    bounded = places is None
+    levels = halvings(len(indices)) if bounded else [list(range(len(indices)))]
+    wanted = [indices[position] for level in levels for position in level]
     with (
         _explained(dataset, len(indices)),
         closing(read_items(dataset, wanted, options, copy=True, enough=1)) as stream,
         reading_progress(n, options.progress) as show,
     ):
-        points, deadline = 0, math.inf
-        for position, item in zip(order, stream, strict=False):
-            if seconds is not None and deadline == math.inf:
-                deadline = time.monotonic() + seconds
-            batches[position] = _Collation(convert or _identity)(item.load())
-            points += gather(batches[position]).size
-            show(min(points, n))
-            held = sum(map(nbytes, batches.values()))
-            if points >= n or (points >= limits.MIN_POINTS and held > limits.MAX_BYTES):
-                break
-            if seconds is not None and points >= limits.MIN_POINTS and time.monotonic() > deadline:
-                notes.append(limits.too_slow_note(points, n, seconds))
-                break
+        seconds = options.seconds if bounded else None
+        batches, notes = _read_until_full(stream, n, convert or _identity, seconds, show)
+    in_order = sorted(zip(wanted, batches, strict=False), key=lambda pair: pair[0])
     joiner = BatchJoiner(n)
-    for position in sorted(batches):
-        joiner.add(batches[position])
+    for _, batch in in_order:
+        joiner.add(batch)
     joined, more = joiner.join()
     gathered = gather(joined)
-    gathered.places = tuple(indices[position] for position in sorted(batches))
+    gathered.places = tuple(index for index, _ in in_order)
     gathered.notes += (*notes, *more)
     return gathered
+
+
+def _read_until_full(
+    stream: Generator[Item],
+    n: int,
+    convert: Collate,
+    seconds: float | None,
+    show: Callable[[int], None],
+) -> tuple[list[Tree], list[str]]:
+    """Batches of n points, or of as many as time and memory allow, and a note on that."""
+    collation, batches = _Collation(convert), []
+    points, held, deadline = 0, 0, math.inf
+    try:
+        for item in stream:
+            if seconds is not None and deadline == math.inf:
+                deadline = time.monotonic() + seconds
+            batches.append(collation(item.load()))
+            points += gather(batches[-1]).size
+            held += nbytes(batches[-1])
+            show(min(points, n))
+            if points >= n or (points >= limits.MIN_POINTS and held > limits.MAX_BYTES):
+                break
+            late = seconds is not None and time.monotonic() > deadline
+            if seconds is not None and late and points >= limits.MIN_POINTS:
+                return batches, [limits.too_slow_note(points, n, seconds)]
+    except Exception as error:
+        if points < limits.MIN_POINTS:
+            raise
+        return batches, [limits.failed_note(points, n, first_line(error))]
+    return batches, []
 
 
 def check_length(dataset: Any) -> int:

@@ -19,7 +19,7 @@ TARGET_KEYS = ("label", "labels", "y", "target", "targets")
 
 
 def map_tensors(tree: Tree, function: Callable[[torch.Tensor], Any]) -> Tree:
-    """The same tree with `function` applied to each tensor; everything else is kept as it is.
+    """The same tree with `function` applied to each tensor; everything else stays as it is.
 
     Containers are rebuilt, never written into. Mappings, named tuples and dataclasses keep their
     type where it can be copied; other mappings become dicts.
@@ -202,12 +202,12 @@ def same(a: Tree, b: Tree) -> bool:
 
 
 def take(tree: Tree, start: int, stop: int, n: int) -> Tree:
-    """A copy of the points from `start` to `stop` of a tree of n points; constants are kept."""
+    """A copy of the points from `start` to `stop` of a tree of n points; constants stay."""
     return select(tree, range(start, min(stop, n)), n)
 
 
 def select(tree: Tree, points: Sequence[int], n: int) -> Tree:
-    """A copy of some points of a tree of n points, in the order given; constants are kept."""
+    """A copy of some points of a tree of n points, in the order given; constants stay."""
     if isinstance(tree, torch.Tensor):
         if tree.dim() == 0 or len(tree) != n:
             return tree.clone()

@@ -45,23 +45,11 @@ def read_in_workers(
     Raises whatever a worker raises, and ProbeError if one was killed: by the data set (a library
     that crashes), or for the memory that it took. Such items must not be read in this process.
     """
-    context = context or "fork"
-    forked = (context if isinstance(context, str) else context.get_start_method()) == "fork"
     before = set(multiprocessing.active_children())
     with warnings.catch_warnings():
         # About forks beside threads, and more workers than cores: the user's own loader says it.
         warnings.simplefilter("ignore")
-        loader: DataLoader[Any] = DataLoader(
-            _SeededItems(dataset),
-            batch_sampler=[[index] for index in indices],
-            num_workers=min(max(1, workers), len(indices)),
-            collate_fn=_dump_item,
-            worker_init_fn=_WorkerStart(worker_init, forked),
-            multiprocessing_context=context,
-            generator=torch.Generator(),
-            timeout=HANG_SECONDS,
-        )
-        iterator: Any = iter(loader)
+        iterator: Any = iter(_make_loader(dataset, indices, workers, context, worker_init))
     processes = set(multiprocessing.active_children()) - before
     try:
         while True:
@@ -76,6 +64,27 @@ def read_in_workers(
         raise
     finally:
         iterator._shutdown_workers()
+
+
+def _make_loader(
+    dataset: Any,
+    indices: Sequence[int],
+    workers: int,
+    context: Any,
+    worker_init: Callable[[int], Any] | None,
+) -> DataLoader[Any]:
+    context = context or "fork"
+    forked = (context if isinstance(context, str) else context.get_start_method()) == "fork"
+    return DataLoader(
+        _SeededItems(dataset),
+        batch_sampler=[[index] for index in indices],
+        num_workers=min(max(1, workers), len(indices)),
+        collate_fn=_dump_item,
+        worker_init_fn=_WorkerStart(worker_init, forked),
+        multiprocessing_context=context,
+        generator=torch.Generator(),
+        timeout=HANG_SECONDS,
+    )
 
 
 def dump(item: Any) -> bytes:

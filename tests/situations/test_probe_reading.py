@@ -156,6 +156,19 @@ def test_an_item_that_cannot_be_read_costs_points_and_not_the_probe_set(
     )
 
 
+def test_a_batch_that_cannot_be_read_costs_its_points() -> None:
+    class Batches(Rows):
+        def __getitem__(self, i: int) -> Any:
+            if i == 9:
+                raise OSError("truncated file")
+            return torch.full((4, 2), float(i))
+
+    probe = ProbeSet.from_loader(DataLoader(Batches(10), batch_size=None), n=40)
+    assert len(probe) >= 3
+    assert any("failed with OSError: truncated file" in note for note in probe.notes)
+    assert 9 not in (probe.places or ())
+
+
 def test_a_collate_function_may_need_more_items_than_are_tried_first() -> None:
     def pairs(batch: list[Any]) -> Any:
         assert len(batch) % 8 == 0
