@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,10 +112,9 @@ class Session:
             self._registry = self._find_registry(trainer)
             if renumber:
                 self._renumber(self._registry)
-            found, source = find_probe(
-                trainer, self._options, self._probe, self._registry, self._state.run_id
-            )
-            if found is None and self._sharded:
+            if trainer.is_global_zero or not self._sharded:
+                found, source = self._find_probe(trainer)
+            if found is None and self._sharded and trainer.is_global_zero:
                 raise ProbeError(
                     f"Expected a probe set, but {source}. Where the parameters are sharded, copies "
                     "of batches cannot be used: give RepWatch(probe=...) a ProbeSet or a tensor."
@@ -123,6 +122,15 @@ class Session:
         except Exception as error:
             failure = error
         self._agree_on_start(trainer, failure)
+        if self._sharded:
+            # Reading has a time limit: the other ranks read the places that the first one got.
+            places = trainer.strategy.broadcast(None if found is None else found.places, src=0)
+            if not trainer.is_global_zero:
+                try:
+                    found, source = self._find_probe(trainer, places)
+                except Exception as error:
+                    failure = error
+            self._agree_on_start(trainer, failure)
         if found is not None:
             self._open(trainer, module, found, source)
         else:
@@ -235,6 +243,13 @@ class Session:
     def _is_open(self) -> bool:
         """Whether there is a run; ranks that only take part in forward passes have none."""
         return self._watcher is not None and self._watcher.run is not None
+
+    def _find_probe(
+        self, trainer: Any, places: Sequence[int] | None = None
+    ) -> tuple[ProbeSet | None, str]:
+        options, run_id = self._options, self._state.run_id
+        assert self._registry is not None
+        return find_probe(trainer, options, self._probe, self._registry, run_id, places)
 
     def _find_registry(self, trainer: Any) -> Registry:
         folder = local_folder(str(trainer.default_root_dir))

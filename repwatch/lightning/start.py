@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -29,6 +30,7 @@ def find_probe(
     given: ProbeSet | str | None,
     registry: Registry,
     run_id: str | None,
+    places: Sequence[int] | None = None,
 ) -> tuple[ProbeSet | None, str]:
     """The probe set of a training: given, the registry's, the continued run's, or a new one.
 
@@ -38,6 +40,7 @@ def find_probe(
         given: A probe set, the word "shared" for the one that the registry used last, or None.
         registry: Where a run that goes on is looked up.
         run_id: The id of the run that goes on, or None.
+        places: The places in the data set that another rank has read.
 
     Returns:
         The probe set, or None where no data set can be indexed, and in words where it is from.
@@ -51,7 +54,7 @@ def find_probe(
         return registry.probe(), "shared through the registry"
     run = _continued(options, registry, run_id)
     if run is None:
-        return probe_from_trainer(trainer, options.points)
+        return probe_from_trainer(trainer, options.points, places=places)
     return _probe_of(run, registry, trainer, options.points), "the run's own, from the registry"
 
 
@@ -68,7 +71,8 @@ def _probe_of(run: Run, registry: Registry, trainer: Any, points: int) -> ProbeS
     try:
         return registry.probe(run.probe)
     except ProbeError as error:
-        again, _ = probe_from_trainer(trainer, points, seconds=None, places=_places(run, registry))
+        places = registry.stored_probe(run.probe).places
+        again, _ = probe_from_trainer(trainer, points, seconds=None, places=places)
         if again is not None and again.fingerprint == run.probe:
             return again
         raise ProbeError(
@@ -76,10 +80,3 @@ def _probe_of(run: Run, registry: Registry, trainer: Any, points: int) -> ProbeS
             "The data set does not give the same points again: give RepWatch(probe=...) the probe "
             "set of that run, or start a new run."
         ) from error
-
-
-def _places(run: Run, registry: Registry) -> list[int] | None:
-    """The places in the data set of the points of the run's probe set, where they are known."""
-    found = [point.columns.get("index") for point in registry.points(run.probe)]
-    known = [place for place in found if isinstance(place, int)]
-    return known if len(known) == len(found) else None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from repwatch.probe import ProbeSet
+    from repwatch.probe.storage import StoredProbe
     from repwatch.registry.suggestions import LabelSuggestions
 
 DEAD_AFTER = 300.0
@@ -194,6 +195,17 @@ class Registry:
         place = self._database.place
         read = queries.read_probe_content
         return ProbeSet.from_bytes(self._database.read(lambda c: read(c, fingerprint, place)))
+
+    def stored_probe(self, fingerprint: str) -> StoredProbe:
+        """What is stored of a probe set beside its inputs, which may be too large to be stored.
+
+        Raises ProbeError when it is not there.
+        """
+        from repwatch.probe.storage import read_stored
+
+        place = self._database.place
+        read = queries.read_probe_content
+        return read_stored(self._database.read(lambda c: read(c, fingerprint, place)))
 
     def probes(self) -> list[ProbeInfo]:
         """The stored probe sets, oldest first, without their inputs."""

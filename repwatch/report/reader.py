@@ -152,7 +152,7 @@ def read_shown(registry: Registry, names: Sequence[str] = ()) -> Shown:
 
 def read_points(registry: Registry, probe: str) -> PointsScene:
     """What a person sees of the points of a probe set. Raises ProbeError."""
-    return build_points(registry.points(probe), registry.probe(probe).images)
+    return build_points(registry.points(probe), registry.stored_probe(probe).images)
 
 
 def make_page(

@@ -27,7 +27,7 @@ import torch
 
 from repwatch.capture import Capture, Capturer
 from repwatch.capture.weights import weights_checksum
-from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.errors import CaptureError, ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
@@ -142,7 +142,7 @@ class Watcher:
         Raises:
             CaptureError: The probe set cannot be run through the model.
         """
-        capture = self.capturer.run()
+        capture = self._run_probe()
         bad = capture.bad_points
         if bad and self.run is None and len(self.probe) - len(bad) >= SMALLEST_PROBE:
             total = len(self.probe)
@@ -158,6 +158,16 @@ class Watcher:
         self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
         self._first = weights_checksum(self.capturer.model), capture
         return capture
+
+    def _run_probe(self) -> Capture:
+        """A first capture; what the probe set lacks may be why there is none."""
+        try:
+            return self.capturer.run()
+        except CaptureError as error:
+            if not self.probe.notes:
+                raise
+            notes = "; ".join(self.probe.notes)
+            raise CaptureError(f"{error} Of the probe set: {notes}.") from error
 
     def start(self, *, prepare: bool = True) -> Run:
         """Open the run in the registry, and begin to fit the space of its landmarks.

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
 
-from repwatch import ProbeSet, Registry, RepWatch, rdm
+from repwatch import ProbeSet, Registry, RepWatch, cli, rdm
+from repwatch.errors import ProbeError
 from tests.lightning.training import dataset, loaders, module, trainer
 
 PROBE = ProbeSet(dataset(30, seed=5).tensors[0])
@@ -90,3 +92,32 @@ def test_a_configuration_that_cannot_be_resolved_costs_one_value(
     assert run.hparams["config.lr"] == 0.5
     assert run.hparams["config.net.widths"] == [8, 16]
     assert run.hparams["plain"] == 1
+
+
+def test_a_run_whose_inputs_are_too_large_to_be_stored_is_shown_and_goes_on(
+    pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repwatch.probe.limits.MAX_STORED_BYTES", 100)
+
+    def fit(points: int, **options: Any) -> Any:
+        torch.manual_seed(0)
+        fitted = trainer(pl, tmp_path, RepWatch(points=20), max_epochs=options.pop("epochs"))
+        x, y = dataset(60, seed=1).tensors
+        more = TensorDataset(torch.cat([x, x])[:points], torch.cat([y, y])[:points])
+        fitted.fit(module(pl), loaders()[0], DataLoader(more, batch_size=10), **options)
+        return fitted
+
+    fit(60, epochs=1).save_checkpoint(tmp_path / "last.ckpt")
+    fit(90, epochs=2, ckpt_path=tmp_path / "last.ckpt")
+    registry = Registry(tmp_path / "repwatch.db")
+    (run,) = registry.runs()
+    assert run.last_step == 12
+    assert {snapshot.points for snapshot in run.snapshots()} == {20}
+    with pytest.raises(ProbeError, match="too large"):
+        registry.probe(run.probe)
+    page = tmp_path / "report.html"
+    result = CliRunner().invoke(
+        cli.app, ["report", "--registry", str(registry.path), "--out", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    assert "<html" in page.read_text(encoding="utf-8")
