@@ -11,7 +11,7 @@ function start() {
   const figure = unpack(JSON.parse(document.getElementById("figure").textContent));
   const { meta } = figure.layout;
   if (!meta || meta.kind !== "map") {
-    page.say("error", "This figure is not a map.", "Make it with repwatch.figures.map_figure.");
+    page.say("error", "This figure is not a map.", "Make it with repwatch.integrations.plotly_figures.map_figure.");
     return;
   }
   if (meta.current.length === 1) page.setPickers([{ label: "Run", names: [meta.current[0].name] }]);

@@ -15,11 +15,11 @@ from repwatch._version import __version__
 if TYPE_CHECKING:
     from repwatch import atlas, rdm, similarity
     from repwatch.drift import DriftDetector
-    from repwatch.lightning import RepWatch
+    from repwatch.integrations.lightning import RepWatch
+    from repwatch.maps import RepresentationSpace
     from repwatch.probe import ProbeSet
     from repwatch.registry import Registry
-    from repwatch.space import RepresentationSpace
-    from repwatch.watcher import Watcher
+    from repwatch.watch import Watcher
 
 __all__ = [
     "DriftDetector",
@@ -40,8 +40,8 @@ _HOME = {
     "ProbeSet": "repwatch.probe",
     "Registry": "repwatch.registry",
     "RepWatch": "repwatch.lightning",
-    "RepresentationSpace": "repwatch.space",
-    "Watcher": "repwatch.watcher",
+    "RepresentationSpace": "repwatch.maps",
+    "Watcher": "repwatch.watch",
 }
 _MODULES = ("atlas", "rdm", "similarity")
 

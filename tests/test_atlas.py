@@ -18,7 +18,7 @@ from repwatch import atlas, cli
 from repwatch.atlas import LayoutSettings, Roles
 from repwatch.atlas.page import _MODULES, label_order, quantize
 from repwatch.errors import ConfigurationError
-from repwatch.figures.assets import asset
+from repwatch.web.assets import asset
 
 COUNT = 40
 

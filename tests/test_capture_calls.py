@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from repwatch.capture import Capturer
-from repwatch.capture.layers import clean
+from repwatch.capture._layers import clean
 from repwatch.errors import CaptureError, UnknownLayerError
 from repwatch.probe import ProbeSet
 from tests.capture_helpers import distances, mlp, x_of

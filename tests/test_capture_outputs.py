@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from repwatch.capture import Capture, Capturer
-from repwatch.capture.rows import MAX_FEATURES, Found, find_rows, reduce_rows
+from repwatch.capture._rows import MAX_FEATURES, Found, find_rows, reduce_rows
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
 

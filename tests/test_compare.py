@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from repwatch import ProbeSet, Registry, cli, figures, rdm, similarity
-from repwatch.compare import ALIKE, compare_runs
+from repwatch.analysis.compare import ALIKE, compare_runs
 from repwatch.errors import ConfigurationError, DivergedRDMError, ProbeMismatchError
 from repwatch.registry import NewSnapshot, Run
 

@@ -117,8 +117,12 @@ def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel
 
 
 def test_the_truth_the_seed_and_the_data_are_not_read() -> None:
-    hidden = [{"truth.fault": cause, "data.size": k, "seed": k} for k, cause in enumerate(CAUSES)]
-    good = [{"truth.fault": "", "data.size": 9, "seed": 9}] * 5
+    def hparams(fault: str, number: int) -> dict[str, object]:
+        own = {"repwatch.data.batch_size": number, "truth.fault": fault, "seed": number}
+        return plain_hparams(own)
+
+    hidden = [hparams(cause, k) for k, cause in enumerate(CAUSES)]
+    good = [hparams("", 9)] * 5
     assert HyperparameterCauseModel().fit(good, hidden, CAUSES).predict_proba(hidden[0]) == {}
 
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from repwatch.errors import ConfigurationError
-from repwatch.figures import (
+from repwatch.integrations.plotly_figures import (
     SENTENCE,
     assets,
     export,
@@ -20,7 +20,7 @@ from repwatch.figures import (
     unpack,
     write_html,
 )
-from repwatch.scene import MapScene, build_map
+from repwatch.page import MapScene, build_map
 from tests.fake_snapshots import LAYERS, STEPS, FakeRun, FakeSnapshot, population
 
 if TYPE_CHECKING:

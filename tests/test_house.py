@@ -16,38 +16,39 @@ PACKAGE = Path(repwatch.__file__).parent
 LAYERS = (
     "_version",
     "errors",
-    "preserve",
-    "tsne",
+    "_tsne",
+    "_preserve",
     "rdm",
     "similarity",
     "probe",
     "capture",
     "registry",
-    "space",
-    "compare",
+    "analysis",
+    "maps",
     "drift",
-    "scene",
-    "figures",
+    "web",
+    "page",
+    "watch",
     "atlas",
-    "watcher",
-    "report",
-    "tensorboard",
-    "loggers",
+    "integrations",
     "lightning",
     "optuna",
-    "demo",
     "cli",
 )
 
 HOMES = {
     "sqlalchemy": {"registry"},
     "alembic": {"registry"},
-    "openTSNE": {"tsne"},
-    "plotly": {"figures"},
-    "lightning": {"lightning"},
-    "pytorch_lightning": {"lightning"},
-    "optuna": {"optuna"},
+    "openTSNE": {"_tsne"},
+    "plotly": {"integrations"},
+    "lightning": {"integrations"},
+    "pytorch_lightning": {"integrations"},
+    "optuna": {"integrations"},
 }
+
+
+# `Registry.suggest_labels` is a door to what stands above it.
+DOORS = {("registry/registry.py", "analysis")}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -82,7 +83,8 @@ def test_a_module_imports_only_from_lines_above_its_own() -> None:
         for name in imports(path):
             if name.startswith("repwatch."):
                 other = name.split(".")[1]
-                if other in LAYERS and LAYERS.index(other) > LAYERS.index(layer):
+                door = (path.relative_to(PACKAGE).as_posix(), other) in DOORS
+                if other in LAYERS and LAYERS.index(other) > LAYERS.index(layer) and not door:
                     wrong.append(f"{path.relative_to(PACKAGE)} imports repwatch.{other}")
     assert not wrong
 

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from repwatch import Registry, RepWatch
-from repwatch.loggers import Loggers
+from repwatch.integrations.loggers import Loggers
 from tests.lightning.training import diverging, loaders, module, trainer
 
 
@@ -109,7 +109,7 @@ class WandbLogger(Recording):
 
 
 def scene() -> Any:
-    from repwatch.scene import build_map
+    from repwatch.page import build_map
     from tests.fake_snapshots import FakeSnapshot
 
     snapshots = [

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from repwatch import Registry, RepWatch
-from repwatch.demo import Digits, Setting
+from repwatch.cli.demo import Digits, Setting
 from repwatch.drift import forests
 from repwatch.errors import ConfigurationError
 from tests.lightning.training import diverging, loaders, module, trainer
@@ -25,7 +25,7 @@ from tests.watcher_helpers import PROBE
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 pl = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 
-from repwatch.optuna import FLAG, RUN, RepWatchPruner, RepWatchPruningCallback  # noqa: E402
+from repwatch.integrations.optuna import FLAG, RUN, RepWatchPruner, RepWatchPruningCallback  # noqa: E402
 
 EPOCHS = 3
 
@@ -253,8 +253,11 @@ def test_a_trial_without_its_run_is_not_pruned_and_that_is_said_once(
 
 
 def test_without_optuna_the_message_has_the_line_that_installs_it() -> None:
-    code = "import sys; sys.modules['optuna'] = None; import repwatch.optuna"
+    code = "import sys; sys.modules['optuna'] = None; import repwatch.integrations.optuna"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "MissingPackageError" in told.stderr
-    assert "Using repwatch.optuna, but the 'optuna' package is not installed" in told.stderr
+    assert (
+        "Using repwatch.integrations.optuna, but the 'optuna' package is not installed"
+        in told.stderr
+    )
     assert "pip install 'repwatch[optuna]'" in told.stderr

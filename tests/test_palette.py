@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from repwatch.figures import palette
-from repwatch.figures.assets import asset
+from repwatch.integrations.plotly_figures import palette
+from repwatch.web.assets import asset
 
 # WCAG 2.2, success criterion 1.4.11: graphical objects.
 NON_TEXT = 3.0

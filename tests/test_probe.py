@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from repwatch.errors import ProbeError
 from repwatch.probe import ProbeCollector, ProbeSet, batch_size, map_tensors, move, preserved_rng
-from repwatch.probe.storage import pack
+from repwatch.probe._storage import pack
 
 Sample = namedtuple("Sample", ["x", "y", "weight"])
 

@@ -12,10 +12,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, cli, rdm
+from repwatch.analysis.knn_accuracy import label_codes, neighbor_accuracy, with_probing
 from repwatch.errors import ConfigurationError
 from repwatch.registry import NewSnapshot
-from repwatch.registry.probing import label_codes, neighbor_accuracy, with_probing
-from repwatch.watcher.outcome import label_outcome
+from repwatch.watch.outcome import label_outcome
 from tests.watcher_helpers import PROBE
 
 METRIC = "repwatch/neighbor_accuracy/encoder"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from repwatch.errors import ConfigurationError
-from repwatch.scene import build_map, outcome, steps
+from repwatch.page import build_map, outcome, steps
 from tests.fake_snapshots import LAYERS, OUTCOMES, STEPS, FakeRun, FakeSnapshot, population
 
 

@@ -21,7 +21,7 @@ from repwatch.errors import (
     ProbeMismatchError,
     SpaceError,
 )
-from repwatch.space import (
+from repwatch.maps import (
     METHODS,
     RepresentationSpace,
     placement_agreement,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from repwatch import rdm, similarity
-from repwatch.space import METHODS, RepresentationSpace, read_rows
+from repwatch.maps import METHODS, RepresentationSpace, read_rows
 from tests.test_space import LANDMARKS, NEWCOMERS, runs
 
 FIRST = LANDMARKS

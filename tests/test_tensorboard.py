@@ -17,11 +17,10 @@ from torch.utils.tensorboard import SummaryWriter
 from werkzeug.test import Client, TestResponse
 
 from repwatch.errors import MissingPackageError
-from repwatch.figures import map_figure, payload, unpack
-from repwatch.figures.assets import asset
-from repwatch.report import PAGE_MODULES
-from repwatch.scene import MapScene, build_map, steps
-from repwatch.tensorboard.summary import figure_summary
+from repwatch.integrations.plotly_figures import map_figure, payload, unpack
+from repwatch.integrations.tensorboard.summary import figure_summary
+from repwatch.page import PAGE_MODULES, MapScene, build_map, steps
+from repwatch.web.assets import asset
 from tests.fake_snapshots import population
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from tensorboard.backend.application import TensorBoardWSGI
 
-    from repwatch.tensorboard.loader import RepWatchLoader
-    from repwatch.tensorboard.plugin import RepWatchPlugin
+    from repwatch.integrations.tensorboard.loader import RepWatchLoader
+    from repwatch.integrations.tensorboard.plugin import RepWatchPlugin
 
 ROUTE = "/data/plugin/repwatch"
 FIGURE = f"{ROUTE}/figure?run=run_a&tag=repwatch/map&step=100"
@@ -229,7 +228,7 @@ def test_a_blob_that_was_written_uncompressed_is_served_too() -> None:
 def test_a_broken_installation_is_told_in_the_answer(
     monkeypatch: pytest.MonkeyPatch, board: Client
 ) -> None:
-    monkeypatch.setattr("repwatch.tensorboard.plugin.asset", _missing)
+    monkeypatch.setattr("repwatch.integrations.tensorboard.plugin.asset", _missing)
     reply = get(board, f"{ROUTE}/map.js")
     assert reply.status_code == 500
     assert "Reinstall it" in reply.text
@@ -251,16 +250,16 @@ def test_no_step_is_dropped_unless_the_user_says_so() -> None:
 def test_a_failing_import_costs_the_tab_alone_and_names_its_cause(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "repwatch.tensorboard.plugin", None)
+    monkeypatch.setitem(sys.modules, "repwatch.integrations.tensorboard.plugin", None)
     with caplog.at_level(logging.WARNING):
         assert RepWatchLoader().load(TBContext()) is None
     assert "RepWatch tab is left out" in caplog.text
-    assert "repwatch.tensorboard.plugin" in caplog.text
+    assert "repwatch.integrations.tensorboard.plugin" in caplog.text
 
 
 def test_the_entry_point_imports_nothing_heavy() -> None:
     script = (
-        "import sys, json; import repwatch.tensorboard.loader; "
+        "import sys, json; import repwatch.integrations.tensorboard.loader; "
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run(

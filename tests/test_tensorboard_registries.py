@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 from werkzeug.test import Client, TestResponse
 
 from repwatch import Registry
-from repwatch.scene import unpack_views
+from repwatch.page import unpack_views
 from tests.watcher_helpers import PROBE, fill_with_landmarks, landmark_registry, watch
 
 with warnings.catch_warnings():
@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from tensorboard.backend.application import TensorBoardWSGI
 
-    from repwatch.tensorboard.loader import RepWatchLoader
+    from repwatch.integrations.tensorboard.loader import RepWatchLoader
 
 ROUTE = "/data/plugin/repwatch"
 

@@ -11,8 +11,10 @@ import torch
 
 from repwatch import Registry, Watcher, rdm
 from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryError, SpaceError
-from repwatch.watcher import LandmarkMap, MapSettings, Schedule, Throttle, Tracker, map_registry
-from repwatch.watcher.landmarks import find_landmarks
+from repwatch.maps import LandmarkMap, MapSettings
+from repwatch.maps.landmark_map import find_landmarks
+from repwatch.page import map_registry
+from repwatch.watch import Schedule, Throttle, Tracker
 from tests.watcher_helpers import PROBE, landmark_registry, network, watch
 
 
@@ -86,7 +88,7 @@ def test_the_run_is_placed_among_landmarks_that_stand_still(tmp_path: Path) -> N
 def test_the_space_is_fitted_once_while_the_landmarks_stay_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repwatch.space import RepresentationSpace
+    from repwatch.maps import RepresentationSpace
 
     registry = landmark_registry(tmp_path / "repwatch.db")
     landmarks = find_landmarks(registry, PROBE.fingerprint)

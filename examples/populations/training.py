@@ -12,7 +12,7 @@ import torch
 
 from populations.data import Batches, Data
 from repwatch import Registry, RepWatch
-from repwatch.watcher import Schedule
+from repwatch.watch import Schedule
 
 NINTHS = 9
 SLOWEST = 0.01  # where a warm-up begins, as a share of the learning rate

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repwatch.errors import ConfigurationError
-from repwatch.figures.export import write_atomically
+from repwatch.web import write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def layout(
     progress: Progress | None = None,
 ) -> Float32:
     """(n, 2) positions by t-SNE; the same for the same vectors, settings and machine."""
-    from repwatch.space import fit_tsne
+    from repwatch.maps import fit_tsne
 
     settings = settings or LayoutSettings()
     rows = check_vectors(vectors)

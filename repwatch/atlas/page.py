@@ -31,7 +31,7 @@ from repwatch.atlas.table import (
     told,
 )
 from repwatch.errors import ConfigurationError
-from repwatch.figures.export import bundle, fill, free_target, write_atomically
+from repwatch.web import bundle, fill, free_target, write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from repwatch.capture.call import (
+from repwatch.capture._call import (
     CallStrategy,
     Forward,
     call_strategies,
     describe_refusal,
     out_of_memory,
 )
-from repwatch.capture.layers import (
+from repwatch.capture._layers import (
     INPUT,
     Layers,
     Modules,
@@ -29,10 +29,9 @@ from repwatch.capture.layers import (
     select,
     without_data_parallel,
 )
-from repwatch.capture.listening import Listening
-from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted
-from repwatch.capture.recorder import Capture, LayerCapture, Recorder, Reduce, Reduction, to_result
-from repwatch.capture.rows import (
+from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_state
+from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction, to_result
+from repwatch.capture._rows import (
     MAX_FEATURES,
     Found,
     as_real,
@@ -40,11 +39,12 @@ from repwatch.capture.rows import (
     nonfinite_points,
     reduce_rows,
 )
-from repwatch.capture.sharded import is_sharded, reset_sharding
-from repwatch.capture.state import fix_seed, has_lazy_parameters, preserve_state
+from repwatch.capture._sharded import is_sharded, reset_sharding
+from repwatch.capture.passive import Listening
+from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted
 from repwatch.errors import CaptureError, ConfigurationError
 from repwatch.probe import ProbeSet, move
-from repwatch.probe.trees import Tree, take
+from repwatch.probe._trees import Tree, take
 
 # The rehearsal finds out how to call the model and which layers fire; a few points are enough.
 REHEARSAL_POINTS = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repwatch.capture.call import CallStrategy
-from repwatch.capture.layers import (
+from repwatch.capture._call import CallStrategy
+from repwatch.capture._layers import (
     INPUT,
     Modules,
     base,
@@ -15,7 +15,7 @@ from repwatch.capture.layers import (
     is_candidate,
     spread,
 )
-from repwatch.capture.recorder import Recorder
+from repwatch.capture._recorder import Recorder
 from repwatch.errors import CaptureError
 
 __all__ = ["Plan", "list_names", "make_plan", "note_hooks", "note_scripted"]

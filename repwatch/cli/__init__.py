@@ -37,7 +37,7 @@ from repwatch.cli.terminal import (
 from repwatch.errors import RepWatchError
 
 if TYPE_CHECKING:
-    from repwatch.demo import Watched
+    from repwatch.cli.demo import Watched
     from repwatch.registry import Run
 
 __all__ = ["app", "main"]
@@ -73,7 +73,7 @@ def demo(
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Epochs of each run.")] = 8,
 ) -> None:
     """Train landmark runs and two runs to watch on scikit-learn's digits, and map them."""
-    from repwatch.demo import Setting, run_demo
+    from repwatch.cli.demo import Setting, run_demo
 
     folder = folder or _free_folder(Path("repwatch-demo"))
     with counted(console, width=42) as bar:
@@ -197,8 +197,9 @@ def draw_map(
     as_json: JsonOption = False,
 ) -> None:
     """Write the map of representations as one self-contained HTML file."""
-    from repwatch import figures
-    from repwatch.watcher import MapSettings, map_registry
+    from repwatch.integrations import plotly_figures as figures
+    from repwatch.maps import MapSettings
+    from repwatch.page import map_registry
 
     opened = open_registry(registry)
     chosen = opened.run(run) if run else None
@@ -245,7 +246,7 @@ def report(
     It shows the space of representations, the representation that is pointed at, and the probe
     point that is pointed at in it.
     """
-    from repwatch.report import DISTANCES, write_report
+    from repwatch.page import DISTANCES, write_report
 
     with counted(errors, transient=True) as bar:
         task = bar.add_task("Reading trajectories, making maps", total=None)
@@ -285,14 +286,14 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Tell whether two runs ended alike, and do similar things inside, layer by layer."""
-    from repwatch.compare import compare_runs
+    from repwatch.analysis.compare import compare_runs
 
     opened = open_registry(registry)
     found = compare_runs(
         opened.run(first), opened.run(second), similarity, step=step, metric=metric
     )
     if out is not None:
-        from repwatch import figures
+        from repwatch.integrations import plotly_figures as figures
 
         figures.write_comparison(found, out, overwrite=overwrite)
     if as_json:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from repwatch.analysis.causes import is_setting
 from repwatch.drift.forests import mean_probabilities
 from repwatch.drift.hparams import HParams, as_number
 from repwatch.rdm import Float64
-from repwatch.registry.causes import is_setting
 
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesClassifier

@@ -10,13 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from repwatch.analysis.causes import is_setting
 from repwatch.drift.deprecated import RenamedAttributes
 from repwatch.drift.history import Checkpoint, History
 from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
 from repwatch.rdm import Float64
 from repwatch.rdm.condensed import sum_by_point
 from repwatch.registry import ProbePoint, Registry, Run, Snapshot
-from repwatch.registry.causes import is_setting
 
 __all__ = ["OddPoint", "current_hparams", "find_odd_points", "suggest_change"]
 
@@ -159,7 +159,7 @@ def suggest_change(hparams: HParams, good: Sequence[HParams]) -> str | None:
 
 def _can_be_changed(name: str) -> bool:
     """Whether it is a setting, and not a count that follows from others."""
-    return is_setting(name) and not name.startswith("model")
+    return is_setting(name) and name not in ("model", "model.parameters")
 
 
 def _excess(value: float, low: float, high: float) -> float:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repwatch import rdm
+from repwatch.analysis.knn_accuracy import NEIGHBORS
 from repwatch.rdm import Float64
-from repwatch.registry.probing import NEIGHBORS
 
 __all__ = [
     "ALL_LAYERS",

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from repwatch import rdm
+from repwatch.analysis.knn_accuracy import label_codes
 from repwatch.drift.features import (
     ALL_LAYERS,
     FeatureKey,
@@ -35,7 +36,6 @@ from repwatch.drift.features import (
 from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.hparams import hparam_title
-from repwatch.registry.probing import label_codes
 
 __all__ = [
     "Checkpoint",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from repwatch.registry.causes import is_number
-from repwatch.registry.hparams import hparam_title
+from repwatch.analysis.causes import is_number, is_setting
+from repwatch.registry.hparams import hparam_title, is_own
 
 __all__ = [
     "LEARNING_RATES",
@@ -34,7 +34,7 @@ def plain_hparams(hparams: HParams) -> dict[str, object]:
     return {
         hparam_title(name): value
         for name, value in hparams.items()
-        if hparam_title(name) == name or hparam_title(name) not in hparams
+        if not is_own(name) or (hparam_title(name) not in hparams and is_setting(name))
     }
 
 

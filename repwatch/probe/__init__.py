@@ -6,9 +6,9 @@ Made from tensors, a Dataset, a DataLoader's dataset, or copies of batches that 
 
 from __future__ import annotations
 
+from repwatch.probe._rng import preserved_rng
+from repwatch.probe._trees import batch_size, map_tensors, move
 from repwatch.probe.collector import ProbeCollector
 from repwatch.probe.probe_set import ProbeSet
-from repwatch.probe.rng import preserved_rng
-from repwatch.probe.trees import batch_size, map_tensors, move
 
 __all__ = ["ProbeCollector", "ProbeSet", "batch_size", "map_tensors", "move", "preserved_rng"]

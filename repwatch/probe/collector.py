@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from repwatch.errors import ProbeError
-from repwatch.probe.joining import BatchJoiner
-from repwatch.probe.limits import MIN_POINTS
+from repwatch.probe._joining import BatchJoiner
+from repwatch.probe._limits import MIN_POINTS
+from repwatch.probe._trees import Tree
 from repwatch.probe.probe_set import ProbeSet
-from repwatch.probe.trees import Tree
 
 
 class ProbeCollector:
     """Copies the first n points of the batches that it is shown, where no data set has indices.
 
-    Fewer where they would take too much memory (`repwatch.probe.limits`).
+    Fewer where they would take too much memory (`repwatch.probe._limits`).
     augmented: the batches come from training, after augmentation.
     """
 

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from repwatch.errors import ProbeError
-from repwatch.probe import limits
-from repwatch.probe.content import (
+from repwatch.probe import _limits as limits
+from repwatch.probe._content import (
     check_column,
     check_images,
     copy_inputs,
     count_points,
     hash_inputs,
 )
-from repwatch.probe.gather import Gathered, gather, plain_values, to_images
-from repwatch.probe.items import ReadOptions
+from repwatch.probe._gather import Gathered, gather, plain_values, to_images
+from repwatch.probe._items import ReadOptions
+from repwatch.probe._storage import pack, unpack
+from repwatch.probe._trees import Tree, is_divisible, main_tensor, nbytes, select, take
 from repwatch.probe.reading import read_batches, read_dataset
-from repwatch.probe.storage import pack, unpack
-from repwatch.probe.trees import Tree, is_divisible, main_tensor, nbytes, select, take
 
 Column = Sequence[str | int | float | bool | None]
 

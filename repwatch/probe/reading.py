@@ -22,14 +22,14 @@ import torch
 from torch.utils.data import IterableDataset, default_collate
 
 from repwatch.errors import ProbeError
-from repwatch.probe import limits
-from repwatch.probe.gather import Gathered, first_line, gather, sift
-from repwatch.probe.items import Item, ReadOptions, read_items
-from repwatch.probe.joining import BatchJoiner
-from repwatch.probe.progress import reading_progress
-from repwatch.probe.seeding import seed_global
-from repwatch.probe.trees import Tree, nbytes, same, select
-from repwatch.probe.untouched import untouched
+from repwatch.probe import _limits as limits
+from repwatch.probe._gather import Gathered, first_line, gather, sift
+from repwatch.probe._items import Item, ReadOptions, read_items
+from repwatch.probe._joining import BatchJoiner
+from repwatch.probe._progress import reading_progress
+from repwatch.probe._seeding import seed_global
+from repwatch.probe._trees import Tree, nbytes, same, select
+from repwatch.probe._untouched import untouched
 
 _log = logging.getLogger("repwatch")
 

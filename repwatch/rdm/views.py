@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from repwatch._tsne import PERPLEXITY, descend, effective_perplexity, start_from
 from repwatch.errors import ConfigurationError, RDMError
 from repwatch.rdm.condensed import check, condense, pairs, square, sum_by_point
-from repwatch.tsne import PERPLEXITY, descend, effective_perplexity, start_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

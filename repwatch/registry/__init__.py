@@ -1,20 +1,14 @@
 """The run registry: the one home of runs, snapshots, landmarks, flags and probe sets.
 
 records.py    what goes in and comes out: frozen dataclasses
-store.py      Registry: all reads and writes, over
-  incoming.py   checking and cleaning what is recorded, over values.py
-  queries.py    reading        changes.py    writing       blobs.py    RDMs and sketches as bytes
-                                                        stacks.py   and many of them as arrays
-hparams.py    names of hyperparameters: the user's, and RepWatch's own
-suggestions.py  LabelSuggestion: labels from outcomes, over
-  causes.py       the hyperparameter that sets a bad run apart
-transfer.py   runs from one registry into another    health.py     what is wrong with one
-worker.py     Worker: a thread that does tasks while the training goes on
-recorder.py   RunRecorder: a Worker that records one run
-database.py   engine and transactions, over
-  location.py   paths and URLs    schema.py     revisions    journal.py   WAL or not
-  fork_gate.py  forks and connections
-tables.py     the tables, as SQLAlchemy mappings; versions/ has their alembic revisions
+registry.py   Registry: all reads and writes, over _db/
+recorder.py   RunRecorder: records one run while the training goes on, over
+  worker.py     Worker: a thread that does tasks with a registry
+transfer.py   runs from one registry into another
+health.py     what is wrong with one
+values.py     plain values and clean text    hparams.py    names of hyperparameters
+location.py   paths and URLs                 names.py      names of runs      checks.py    arguments
+_db/          the inside: tables, queries, writes, the engine, forks, the journal, migrations
 """
 
 from repwatch.registry.recorder import RunRecorder
@@ -26,14 +20,11 @@ from repwatch.registry.records import (
     Run,
     Snapshot,
 )
-from repwatch.registry.store import Registry
-from repwatch.registry.suggestions import LabelSuggestion, LabelSuggestions
+from repwatch.registry.registry import Registry
 from repwatch.registry.worker import Worker
 
 __all__ = [
     "Flag",
-    "LabelSuggestion",
-    "LabelSuggestions",
     "NewSnapshot",
     "ProbeInfo",
     "ProbePoint",

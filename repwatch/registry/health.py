@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import Connection, func, or_, select, text
 
 from repwatch.errors import RegistryError
-from repwatch.registry.blobs import SKETCH_LENGTH
-from repwatch.registry.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
+from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from repwatch.registry.records import Run
-    from repwatch.registry.store import Registry
+    from repwatch.registry.registry import Registry
 
 Level = Literal["fine", "hint", "problem"]
 

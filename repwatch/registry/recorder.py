@@ -17,7 +17,7 @@ from repwatch.registry.worker import Worker
 
 if TYPE_CHECKING:
     from repwatch.registry.records import EndStatus, Flag, NewSnapshot
-    from repwatch.registry.store import Registry
+    from repwatch.registry.registry import Registry
 
 
 class RunRecorder(Worker):

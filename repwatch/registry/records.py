@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from repwatch.registry.store import Registry
+    from repwatch.registry.registry import Registry
 
 Label = Literal["good", "bad"]
 Status = Literal["running", "finished", "stopped", "failed", "dead"]

@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, insert, select
 
 from repwatch.errors import ConfigurationError, RegistryError
-from repwatch.registry.blobs import SKETCH_LENGTH
-from repwatch.registry.changes import serialize
-from repwatch.registry.names import free_name
-from repwatch.registry.records import Run
-from repwatch.registry.schema import column
-from repwatch.registry.tables import (
+from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.migrations import column
+from repwatch.registry._db.tables import (
     Base,
     FlagRow,
     LabelRow,
@@ -31,12 +28,15 @@ from repwatch.registry.tables import (
     RunRow,
     SnapshotRow,
 )
+from repwatch.registry._db.writes import serialize
+from repwatch.registry.names import free_name
+from repwatch.registry.records import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from repwatch.registry.database import Database
-    from repwatch.registry.store import Registry
+    from repwatch.registry._db.engine import Database
+    from repwatch.registry.registry import Registry
 
 # Snapshots at a time: a long run's RDMs need not fit into memory.
 _CHUNK = 64

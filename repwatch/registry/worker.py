@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from repwatch.errors import ConfigurationError
-from repwatch.registry.store import Registry
+from repwatch.registry.registry import Registry
 
 Task = Callable[[Registry], object]
 
@@ -69,7 +69,7 @@ class Worker:
             raise ConfigurationError(f"idle_seconds must be above 0 seconds, got {idle_seconds}.")
         # Imported here and not on the thread: a fork while a module is half imported (a DataLoader
         # starts its workers) would leave it broken in the child.
-        import repwatch.registry.blobs  # noqa: F401
+        import repwatch.registry._db.blobs  # noqa: F401
 
         self.error: BaseException | None = None
         self._registry = copy.deepcopy(registry)

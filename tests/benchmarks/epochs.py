@@ -30,7 +30,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from repwatch import Registry, RepWatch
-from repwatch.watcher import watcher
+from repwatch.watch import watcher
 from tests.benchmarks.images import NETWORKS, digits, mnist
 from tests.benchmarks.measure import Line
 

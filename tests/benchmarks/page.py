@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repwatch import Registry
-from repwatch.report import DISTANCES, METHODS, write_report
+from repwatch.page import DISTANCES, METHODS, write_report
 from tests.benchmarks.measure import Line, Skipped
 from tests.benchmarks.population import fill
 from tests.browser.reader import Reader, find_browser

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from repwatch.probe import ProbeSet
-from repwatch.watcher import Watcher
+from repwatch.watch import Watcher
 from tests.benchmarks.images import NETWORKS, digits, mnist
 from tests.benchmarks.measure import Line, in_turn, milliseconds, ratio
 

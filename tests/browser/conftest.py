@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from repwatch import Registry
-from repwatch.report import write_report
+from repwatch.page import write_report
 from tests.browser.reader import SHOWN, Reader, find_browser
 from tests.lightning import training
 

@@ -8,8 +8,8 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from repwatch import Registry
-from repwatch.compare import compare_runs
-from repwatch.figures import palette, write_comparison
+from repwatch.analysis.compare import compare_runs
+from repwatch.integrations.plotly_figures import palette, write_comparison
 from tests.browser.reader import Reader
 from tests.watcher_helpers import watch
 

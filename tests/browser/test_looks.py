@@ -11,7 +11,7 @@ import torch
 from selenium.webdriver.common.by import By
 
 from repwatch import ProbeSet, Registry
-from repwatch.report import write_report
+from repwatch.page import write_report
 from tests.browser.reader import Reader
 from tests.watcher_helpers import watch
 

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from repwatch import ProbeSet, Registry
-from repwatch.report import write_report
+from repwatch.page import write_report
 from tests.browser.conftest import Trained
 from tests.browser.reader import SHOWN, Reader, rest_on
 from tests.watcher_helpers import watch

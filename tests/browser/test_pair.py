@@ -11,8 +11,8 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from repwatch import Registry, rdm, similarity
-from repwatch.figures.export import bundle
-from repwatch.scene import choose_points, take_excerpts
+from repwatch.page import choose_points, take_excerpts
+from repwatch.web import bundle
 from tests.browser.conftest import Trained
 from tests.browser.reader import Reader, rest_on
 

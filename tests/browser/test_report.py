@@ -9,8 +9,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from repwatch.figures import write_html
-from repwatch.scene import MapScene, build_map
+from repwatch.integrations.plotly_figures import write_html
+from repwatch.page import MapScene, build_map
 from tests.browser.reader import Reader
 from tests.fake_snapshots import LAYERS, STEPS, FakeSnapshot, population
 

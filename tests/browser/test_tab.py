@@ -14,10 +14,10 @@ from selenium.webdriver.support.ui import Select
 from torch.utils.tensorboard import SummaryWriter
 
 from repwatch import Registry
-from repwatch.figures import map_figure, payload
+from repwatch.integrations.plotly_figures import map_figure, payload
+from repwatch.integrations.tensorboard.summary import figure_summary
+from repwatch.page import build_map, steps
 from repwatch.registry import NewSnapshot
-from repwatch.scene import build_map, steps
-from repwatch.tensorboard.summary import figure_summary
 from tests.browser.conftest import Trained, wait_for
 from tests.browser.reader import Reader
 from tests.fake_snapshots import population

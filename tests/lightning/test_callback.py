@@ -23,7 +23,7 @@ from repwatch.errors import (
     RunExistsError,
     UnknownLayerError,
 )
-from repwatch.watcher import Schedule
+from repwatch.watch import Schedule
 from tests.lightning.training import dataset, diverging, loaders, module, trainer
 
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from repwatch.registry import Registry
+from repwatch.registry._db.tables import RdmRow
 from repwatch.registry.health import examine
-from repwatch.registry.tables import RdmRow
 
 from .helpers import snapshot_of
 

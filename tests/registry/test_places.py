@@ -21,7 +21,7 @@ from repwatch.errors import (
     RegistryUnwritableError,
 )
 from repwatch.registry import Registry, database, journal, schema
-from repwatch.registry.schema import HEAD, VERSION_TABLE
+from repwatch.registry._db.migrations import HEAD, VERSION_TABLE
 
 from .helpers import LightProbe, run_script, snapshot_of
 

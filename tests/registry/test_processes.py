@@ -17,7 +17,7 @@ import pytest
 
 from repwatch.errors import RegistryError, RunExistsError
 from repwatch.registry import Registry, database, fork_gate
-from repwatch.registry.fork_gate import ForkGate
+from repwatch.registry._db.forks import ForkGate
 
 from .helpers import LightProbe, rdm_of, run_script, script_environment, snapshot_of
 

@@ -262,7 +262,7 @@ def test_a_fork_in_the_middle_disturbs_neither_side(location):
 
 
 def test_arrays_are_encoded_on_the_writers_thread(registry, run, recorder, monkeypatch):
-    from repwatch.registry import blobs
+    from repwatch.registry._db import blobs
 
     threads = []
     real = blobs.similarity.sketches

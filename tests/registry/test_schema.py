@@ -9,8 +9,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from repwatch.registry import Registry
-from repwatch.registry.schema import HEAD, VERSION_TABLE, _alembic_config
-from repwatch.registry.tables import Base
+from repwatch.registry._db.migrations import HEAD, VERSION_TABLE, _alembic_config
+from repwatch.registry._db.tables import Base
 
 
 def test_head_is_the_newest_revision():

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from repwatch.analysis import LabelSuggestion, LabelSuggestions
+from repwatch.analysis.labels import suggest_label
 from repwatch.errors import ConfigurationError
-from repwatch.registry import LabelSuggestion, LabelSuggestions, Registry
-from repwatch.registry.suggestions import suggest_label
+from repwatch.registry import Registry
 from tests.registry.helpers import LightProbe
 
 GOOD = (0.95, 0.96, 0.94, 0.955, 0.965, 0.945)

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.registry import Registry
-from repwatch.registry.tables import RdmRow
+from repwatch.registry._db.tables import RdmRow
 from repwatch.registry.transfer import Transfer, copy_runs, write_new
 
 from .helpers import rdm_of, snapshot_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from repwatch import Registry
-from repwatch.report import Held, read_whole
+from repwatch.page import Held, read_whole
 from tests.watcher_helpers import landmark_registry, watch
 
 

@@ -15,20 +15,25 @@ from scipy.spatial.distance import squareform
 
 from repwatch import ProbeSet, Registry, rdm, similarity
 from repwatch.errors import ConfigurationError, RunNotFoundError
-from repwatch.figures.assets import asset
-from repwatch.report import DISTANCES, PAGE_MODULES, Held, PageReader, read_whole, write_report
-from repwatch.scene import (
+from repwatch.page import (
+    DISTANCES,
+    PAGE_MODULES,
+    Held,
     MapRow,
+    PageReader,
     PageScene,
     PointsScene,
     RunRow,
     Trajectory,
     make_views,
     pack_views,
+    read_whole,
     unpack_excerpts,
     unpack_views,
+    write_report,
 )
-from repwatch.scene.page import Distances, PageFlag
+from repwatch.page.page_document import Distances, PageFlag
+from repwatch.web.assets import asset
 from tests.report.conftest import numbers
 from tests.watcher_helpers import PROBE, landmark_registry, watch
 

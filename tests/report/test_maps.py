@@ -12,11 +12,11 @@ import pytest
 
 from repwatch import Registry, rdm
 from repwatch.errors import ConfigurationError, SpaceError
+from repwatch.maps import LandmarkMap, MapSettings
+from repwatch.page import DISTANCES, Held, PageReader, read_whole, write_report
+from repwatch.page.maps import Maps
+from repwatch.page.reader import read_shown
 from repwatch.registry import NewSnapshot
-from repwatch.report import DISTANCES, Held, PageReader, read_whole, write_report
-from repwatch.report.maps import Maps
-from repwatch.report.reader import read_shown
-from repwatch.watcher import LandmarkMap, MapSettings
 from tests.report.conftest import numbers
 from tests.watcher_helpers import PROBE, landmark_registry, watch
 

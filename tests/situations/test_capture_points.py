@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from repwatch.capture import Capturer
-from repwatch.capture.listening import Listening
+from repwatch.capture.passive import Listening
 from repwatch.probe import ProbeSet
 from tests.capture_helpers import assert_rdm, mlp, x_of
 

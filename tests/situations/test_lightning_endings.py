@@ -106,8 +106,8 @@ def test_a_failed_opening_is_reported_once(
 def test_all_that_the_training_waits_for_counts_as_overhead(
     pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repwatch.lightning import callback
-    from repwatch.lightning.session import Session
+    from repwatch.integrations.lightning import callback
+    from repwatch.integrations.lightning.session import Session
 
     begin, spent, clock = Session.begin, [], SimpleNamespace(perf_counter=lambda: 4.0)
 
@@ -177,8 +177,8 @@ def test_rows_that_are_not_points_can_be_reduced_by_the_user(
 def test_a_remote_default_root_dir_makes_no_local_folder_of_its_name(
     scheme: str, pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repwatch.lightning import session
-    from repwatch.lightning.start import local_folder
+    from repwatch.integrations.lightning import session
+    from repwatch.integrations.lightning.start import local_folder
 
     assert local_folder(f"{scheme}://bucket/runs") is None
     assert local_folder("file:///some/folder") == Path("/some/folder")

@@ -97,7 +97,7 @@ def test_a_configuration_that_cannot_be_resolved_costs_one_value(
 def test_a_run_whose_inputs_are_too_large_to_be_stored_is_shown_and_goes_on(
     pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repwatch.probe.limits.MAX_STORED_BYTES", 100)
+    monkeypatch.setattr("repwatch.probe._limits.MAX_STORED_BYTES", 100)
 
     def fit(points: int, **options: Any) -> Any:
         torch.manual_seed(0)

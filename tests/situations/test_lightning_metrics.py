@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from repwatch import Registry, RepWatch
-from repwatch.lightning.metrics import numbers
+from repwatch.integrations.lightning.metrics import numbers
 from tests.lightning.training import loaders, module, trainer
 
 
@@ -53,7 +53,7 @@ def test_reading_that_fails_leaves_the_metrics_out_and_the_training_alone(
     class Odd:
         callback_metrics = property(lambda self: 1 / 0)
 
-    from repwatch.lightning.metrics import read_metrics
+    from repwatch.integrations.lightning.metrics import read_metrics
 
     assert read_metrics(Odd()) == {}
     assert "ZeroDivisionError" in caplog.text

@@ -25,7 +25,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, TensorDataset
 from repwatch import RepWatch
-from repwatch.lightning.session import Session
+from repwatch.integrations.lightning.session import Session
 
 torch.set_num_threads(1)
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from repwatch import Registry
-from repwatch.loggers import Loggers
+from repwatch.integrations.loggers import Loggers
+from repwatch.page import build_map
 from repwatch.registry import Flag
-from repwatch.scene import build_map
-from repwatch.watcher import Tracker
+from repwatch.watch import Tracker
 from tests.fake_snapshots import FakeSnapshot
 from tests.registry.helpers import LightProbe
 from tests.watcher_helpers import watch

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from repwatch.preserve import preserved
+from repwatch._preserve import preserved
 
 
 class Meter:

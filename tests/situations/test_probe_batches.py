@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from repwatch.errors import ProbeError
 from repwatch.probe import ProbeCollector, ProbeSet, batch_size, limits
-from repwatch.probe.trees import find_target, is_divisible, select, take, target
+from repwatch.probe._trees import find_target, is_divisible, select, take, target
 
 # Lists: detectors
 

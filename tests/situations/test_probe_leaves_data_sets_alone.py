@@ -23,7 +23,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info, random_split
 
-from repwatch.lightning.sources import probe_from_trainer
+from repwatch.integrations.lightning.sources import probe_from_trainer
 from repwatch.probe import ProbeSet, untouched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")

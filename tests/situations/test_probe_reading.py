@@ -15,8 +15,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 
 from repwatch.errors import ProbeError
 from repwatch.probe import ProbeSet, items, limits, reading, workers
+from repwatch.probe._storage import read_stored
 from repwatch.probe.reading import halvings
-from repwatch.probe.storage import read_stored
 
 
 class Views(Dataset[Any]):
@@ -242,7 +242,7 @@ def test_batches_as_items_end_with_the_time_too(monkeypatch: pytest.MonkeyPatch)
 def test_reading_that_takes_long_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("repwatch.probe.progress.SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("repwatch.probe._progress.SHOW_AFTER_SECONDS", 0.0)
     with caplog.at_level("INFO", "repwatch"):
         ProbeSet.from_dataset(Rows(10), progress=False)
         assert caplog.messages == []
@@ -253,7 +253,7 @@ def test_reading_that_takes_long_is_announced(
 def test_a_terminal_gets_a_progress_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("repwatch.probe.progress.SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("repwatch.probe._progress.SHOW_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     ProbeSet.from_dataset(Rows(10))
     assert "RepWatch reads its probe set" in capsys.readouterr().err

@@ -15,9 +15,9 @@ import torch
 from typer.testing import CliRunner
 
 from repwatch import Registry, cli
+from repwatch.page import build_map
 from repwatch.registry.hparams import hparam_title, look_up, split_own
 from repwatch.registry.values import flatten
-from repwatch.scene import build_map
 from tests.fake_snapshots import FakeSnapshot
 from tests.registry.helpers import LightProbe
 

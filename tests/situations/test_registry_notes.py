@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from repwatch import Registry, cli
 from repwatch.errors import RunNotFoundError
 from repwatch.registry import RunRecorder
-from repwatch.registry.schema import _LACKING, HEAD, VERSION_TABLE, _alembic_config
+from repwatch.registry._db.migrations import _LACKING, HEAD, VERSION_TABLE, _alembic_config
 from repwatch.registry.transfer import copy_runs
 from tests.registry.helpers import LightProbe, snapshot_of
 

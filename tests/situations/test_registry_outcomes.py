@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, cli
+from repwatch.analysis.labels import suggest_label
 from repwatch.errors import ConfigurationError, ProbeMismatchError
-from repwatch.registry.suggestions import suggest_label
 from tests.registry.helpers import LightProbe, snapshot_of
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, cli, figures
+from repwatch.maps import MapSettings
+from repwatch.page import map_registry, write_report
 from repwatch.registry import NewSnapshot
-from repwatch.report import write_report
-from repwatch.watcher import MapSettings, map_registry
 from tests.registry.helpers import rdm_of
 
 BAD = os.fsdecode(b"caf\xe9") + "\x00"  # as Python reads a path with a byte of latin-1

@@ -13,7 +13,7 @@ import torch
 
 from repwatch import Registry, RepWatch, Watcher
 from repwatch.registry import Worker
-from repwatch.watcher import Schedule, tracking
+from repwatch.watch import Schedule, tracking
 from tests.lightning.training import loaders, module, trainer
 from tests.watcher_helpers import PROBE, network
 

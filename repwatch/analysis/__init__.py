@@ -1,0 +1,13 @@
+"""What stored runs say: labels from outcomes, causes, comparisons, nearest-neighbor accuracy.
+
+compare.py        do two runs do the same inside?
+labels.py         labels that outcomes suggest, over
+  causes.py         the hyperparameter that sets a bad run apart
+knn_accuracy.py   how well nearest neighbors in a layer name the label of a point
+"""
+
+from __future__ import annotations
+
+from repwatch.analysis.labels import LabelSuggestion, LabelSuggestions
+
+__all__ = ["LabelSuggestion", "LabelSuggestions"]

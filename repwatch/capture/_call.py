@@ -1,0 +1,209 @@
+"""How to call a model with a probe batch: the strategies, in the order of trial."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from repwatch.capture._layers import unwrap
+from repwatch.probe._trees import TARGET_KEYS, Tree, target
+
+Forward = Callable[[nn.Module, Any], Any]
+
+# Names of parameters and keys that hold what a model is to predict, besides TARGET_KEYS.
+_TARGET_NAMES = frozenset(
+    {*TARGET_KEYS, "gt", "gts", "ground_truth", "truth", "y_true", "label_ids", "annotations"}
+)
+_TARGET_ENDS = ("_label", "_labels", "_target", "_targets")
+_TARGET_STARTS = ("gt_", "label_", "target_")
+
+
+@dataclass(frozen=True)
+class CallStrategy:
+    """One way to call a model with a batch; `how` describes it to a person."""
+
+    how: str
+    call: Forward
+
+
+def is_target_name(name: str) -> bool:
+    """Whether a parameter or key of this name holds what a model is to predict."""
+    name = name.lower()
+    return name in _TARGET_NAMES or name.endswith(_TARGET_ENDS) or name.startswith(_TARGET_STARTS)
+
+
+def call_strategies(
+    model: nn.Module, inputs: Tree, points: int, forward: Forward | None = None
+) -> list[CallStrategy]:
+    """The strategies for inputs of this structure, most likely first.
+
+    Targets are left out of the call wherever the model runs without them: no loss is computed. A
+    target is never passed for a parameter that is not named like one.
+
+    Args:
+        model: The model to call.
+        inputs: A batch.
+        points: The number of probe points in the batch.
+        forward: The user's function (model, inputs), which is then the only strategy.
+    """
+    if forward is not None:
+        return [CallStrategy("forward(model, inputs)", forward)]
+    return list(_strategies(model, inputs, points, lambda batch: batch, "inputs"))
+
+
+def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
+    """Why parts of a tuple were not passed one by one, where a target kept them from it."""
+    if not _is_sequence(inputs) or len(inputs) < 2 or _positional(model, inputs, points):
+        return None
+    names = _parameter_names(model)
+    if names is None or len(names) < 2:
+        return None
+    return (
+        f"forward takes ({', '.join(names)}), but the batch does not say which of its parts is "
+        f"{names[1]!r}, and what looks like a target is never passed for it"
+    )
+
+
+def out_of_memory(error: BaseException | None) -> BaseException | None:
+    """The lack of memory that this error is, or was caused by; None where it is another."""
+    kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
+    texts = ("out of memory", "allocate memory", "defaultcpuallocator")
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        text = str(error).lower() if isinstance(error, RuntimeError) else ""
+        if isinstance(error, kinds) or any(part in text for part in texts):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _strategies(
+    model: nn.Module, inputs: Tree, points: int, pick: Callable[[Tree], Tree], name: str
+) -> Iterator[CallStrategy]:
+    if isinstance(inputs, Mapping):
+        yield from _mapping_strategies(model, inputs, pick, name)
+        return
+    if hasattr(inputs, "_asdict"):
+        # The fields of a named tuple say which parameter each part is for.
+        yield from _keyword_strategies(
+            model, inputs._asdict(), lambda batch: pick(batch)._asdict(), name
+        )
+    if _is_sequence(inputs) and inputs:
+        yield from _strategies(model, inputs[0], points, lambda batch: pick(batch)[0], f"{name}[0]")
+    yield CallStrategy(f"model({name})", lambda m, batch: m(pick(batch)))
+    count = _positional(model, inputs, points) if _is_sequence(inputs) else 0
+    if count:
+        what = name if count == len(inputs) else f"{name}[:{count}]"
+        yield CallStrategy(f"model(*{what})", lambda m, batch: m(*pick(batch)[:count]))
+
+
+def _mapping_strategies(
+    model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tree], Tree], name: str
+) -> Iterator[CallStrategy]:
+    yield from _keyword_strategies(model, inputs, pick, name)
+    if any(map(is_target_name, inputs)):
+        yield CallStrategy(
+            f"model({name} without targets)", lambda m, batch: m(_drop_targets(pick(batch)))
+        )
+    yield CallStrategy(f"model({name})", lambda m, batch: m(pick(batch)))
+
+
+def _keyword_strategies(
+    model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tree], Tree], name: str
+) -> Iterator[CallStrategy]:
+    accepted = _accepted(model, inputs)
+    fewer = [key for key in accepted if not is_target_name(key)]
+    for keys in (fewer, accepted) if fewer != accepted else (accepted,):
+        if keys:
+            yield CallStrategy(
+                f"model(**{name}) with {', '.join(keys)}", _call_by_keyword(keys, pick)
+            )
+
+
+def _call_by_keyword(keys: Sequence[str], pick: Callable[[Tree], Tree]) -> Forward:
+    def call(model: nn.Module, batch: Tree) -> Any:
+        values = pick(batch)
+        return model(**{key: values[key] for key in keys})
+
+    return call
+
+
+def _drop_targets(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in batch.items() if not is_target_name(key)}
+
+
+def _accepted(model: nn.Module, inputs: Mapping[str, Any]) -> list[str]:
+    """The keys that forward takes by keyword; all of them where it takes any."""
+    parameters = _parameters(model)
+    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return list(inputs)
+    by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return [key for key in inputs if key in by_name]
+
+
+def _positional(model: nn.Module, inputs: Sequence[Any], points: int) -> int:
+    """How many leading parts of a tuple can be passed one by one; 0 where none should be.
+
+    Targets at the end that have no parameter are left out. A target before that, or one whose
+    parameter is not named like a target, makes all of it a guess.
+    """
+    names = _parameter_names(model)
+    count = len(inputs)
+    while (
+        count > 1
+        and _is_target_part(inputs, count - 1, points)
+        and not _names_target(names, count - 1)
+    ):
+        count -= 1
+    if count < 2:
+        return 0
+    guessed = any(
+        _is_target_part(inputs, i, points) and not _names_target(names, i) for i in range(1, count)
+    )
+    return 0 if guessed else count
+
+
+def _names_target(names: Sequence[str] | None, place: int) -> bool:
+    return names is not None and place < len(names) and is_target_name(names[place])
+
+
+def _is_target_part(inputs: Sequence[Any], place: int, points: int) -> bool:
+    """Whether a later part of a batch looks like a target.
+
+    So do one value for each point, integers that are shaped otherwise than the first part (class
+    maps), and mappings with target keys (a detector's boxes and labels).
+    """
+    first, part = inputs[0], inputs[place]
+    if target((None, part), points) is not None:
+        return True
+    if isinstance(part, torch.Tensor):
+        like_first = isinstance(first, torch.Tensor) and first.shape == part.shape
+        return not (part.is_floating_point() or part.is_complex() or like_first)
+    if _is_sequence(part) and len(part) and isinstance(part[0], Mapping):
+        part = part[0]
+    return isinstance(part, Mapping) and any(is_target_name(str(key)) for key in part)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (tuple, list))
+
+
+def _parameter_names(model: nn.Module) -> list[str] | None:
+    """The names of forward's positional parameters; None where they cannot be known."""
+    parameters = _parameters(model)
+    if parameters is None:
+        return None
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _parameters(model: nn.Module) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(unwrap(model).forward).parameters.values())
+    except (TypeError, ValueError):  # code without a signature
+        return None

@@ -1,0 +1,193 @@
+"""The piggy-back: hooks that live while the host's own forward passes run the probe's points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from repwatch.capture._layers import base, find_modules, innermost, is_candidate, spread
+from repwatch.capture._recorder import Capture, Recorder
+from repwatch.capture._rows import as_real, find_mask
+from repwatch.errors import CaptureError
+from repwatch.probe import ProbeSet, batch_size
+from repwatch.probe._trees import Tree, main_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from repwatch.capture.capturer import Capturer
+
+# Before the layers are chosen, rows of this many times more layers are held: memory has an end.
+SPARE = 4
+
+
+class Listening:
+    """Collects the probe points' rows from whatever passes the host does anyway.
+
+    Around each of the host's passes: `open(batch)`, then `close()`. The batch's rows that are
+    probe points are found by their content, in any order and among others; without such rows no
+    hook is set. When `complete`, `result()` gives the Capture. The model, its mode and the host's
+    numbers are not touched; a failure in a hook is kept for `result()`.
+
+    With the context manager, one pass: `with capturer.listen() as listening: model(x)`, where the
+    host knows that x holds the probe's points in order.
+    """
+
+    def __init__(self, capturer: Capturer) -> None:
+        self._capturer = capturer
+        self._modules = find_modules(capturer.model)
+        self._finder = _RowFinder(capturer.probe)
+        self._places: list[int] = []
+        self._passed_over = 0
+        plan = capturer.plan
+        self._keys = None if plan is None else frozenset(plan.keys)
+        names = None if plan is None else {base(key) for key in plan.keys}
+        self._held = self._hold()
+        self._recorder = Recorder(
+            self._modules,
+            capturer.reduction,
+            self._keeps,
+            points=len(capturer.probe),
+            in_order=False,
+            watched={n: m for n, m in self._modules.named.items() if names is None or n in names},
+        )
+
+    @property
+    def seen(self) -> int:
+        """How many probe points have passed by."""
+        return len(self._places)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all probe points have passed by; `open` sets no hook from now on."""
+        return self.seen >= len(self._capturer.probe)
+
+    def open(self, batch: Tree, places: Sequence[int] | None = None) -> bool:
+        """Hooks on for a pass over this batch, if it has probe points. Returns whether it has.
+
+        places: which probe points the batch's first rows are, where the caller knows.
+        """
+        self.close()
+        size = batch_size(batch)
+        if self.complete or size is None:
+            return False
+        taken = set(self._places)
+        if places is None:
+            chosen = self._finder.find(batch, taken)
+        else:
+            chosen = {row: place for row, place in enumerate(places) if place not in taken}
+        if not chosen:
+            self._passed_over += 1
+            return False
+        self._start(size, batch, chosen)
+        return True
+
+    def close(self) -> None:
+        """Hooks off; does no harm twice."""
+        self._recorder.end()
+
+    def __enter__(self) -> Listening:
+        points = len(self._capturer.probe)
+        self._start(points, None, dict(enumerate(range(points))))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def result(self) -> Capture:
+        """RDM and scalars of each layer.
+
+        Raises CaptureError where points are missing, a hook failed, or no layer can be captured.
+        """
+        self.close()
+        points = len(self._capturer.probe)
+        if self._recorder.failure is not None:
+            raise CaptureError(
+                f"A layer's output could not be reduced: {self._recorder.failure}."
+            ) from self._recorder.failure
+        if not self.complete:
+            raise CaptureError(
+                f"Expected all {points} probe points to pass by, but saw {self.seen}; "
+                f"{self._passed_over} batches had none of them. The batches are augmented or cut "
+                "short: give RepWatch a probe set, or a forward function."
+            )
+        order = torch.tensor(self._places).argsort()
+        return self._capturer.finish_listening(self._recorder, self._modules, order)
+
+    def _start(self, size: int, batch: Tree, chosen: dict[int, int]) -> None:
+        rows = torch.tensor(list(chosen))
+        whole = len(chosen) == size and list(chosen) == list(range(size))
+        self._places += chosen.values()
+        self._recorder.begin(size, find_mask(batch), None if whole else rows)
+
+    def _keeps(self, key: str) -> bool:
+        return base(key) in self._held if self._keys is None else key in self._keys
+
+    def _hold(self) -> frozenset[str]:
+        """The layers whose rows are held until the choice can be made."""
+        chosen = self._capturer.chosen
+        if chosen is not None:
+            return chosen
+        named = self._modules.named
+        # The projection inside an attention module never fires; the module itself does.
+        attention = [n for n, m in named.items() if isinstance(m, nn.MultiheadAttention)]
+        within = tuple(f"{name}." for name in attention)
+        names = [name for name in named if not name.startswith(within)] if within else list(named)
+        leaves = {*attention, *innermost(names)}
+        candidates = [n for n, m in named.items() if n in leaves and is_candidate(m)]
+        return frozenset(spread(candidates, SPARE * self._capturer.max_layers))
+
+
+class _RowFinder:
+    """Finds probe points among the rows of a batch, by content."""
+
+    def __init__(self, probe: ProbeSet) -> None:
+        x = probe.main_tensor()
+        fits = x is not None and x.dim() > 0 and len(x) == len(probe)
+        self._x = as_real(x).reshape(len(x), -1) if x is not None and fits else None
+        self._places: dict[bytes, list[int]] = {}
+        self._dtype: torch.dtype | None = None
+
+    def find(self, batch: Tree, taken: set[int]) -> dict[int, int]:
+        """Row of the batch -> probe point, for those rows that are one and not taken yet."""
+        x = main_tensor(batch)
+        if self._x is None or x is None or x.dim() == 0 or len(x) == 0:
+            return {}
+        rows = as_real(x.detach()).reshape(len(x), -1)
+        if rows.shape[1] != self._x.shape[1]:
+            return {}
+        if rows.dtype != self._dtype:
+            self._learn(rows.dtype)
+        found: dict[int, int] = {}
+        free = {key: [p for p in places if p not in taken] for key, places in self._places.items()}
+        for row, signature in enumerate(_signatures(rows)):
+            # Equal points stand for themselves one after the other.
+            for place in free.get(signature, [])[:1]:
+                if _equal(rows[row].cpu(), self._x[place].to(rows.dtype)):
+                    free[signature].pop(0)
+                    found[row] = place
+        return found
+
+    def _learn(self, dtype: torch.dtype) -> None:
+        """The host's precision may have converted its batches: compare in their dtype."""
+        assert self._x is not None
+        self._dtype = dtype
+        self._places = {}
+        for place, signature in enumerate(_signatures(self._x.to(dtype))):
+            self._places.setdefault(signature, []).append(place)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two rows are the same, missing values included."""
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def _signatures(rows: torch.Tensor, most: int = 64) -> list[bytes]:
+    """The bytes of up to 64 evenly spaced values of each row."""
+    step = max(rows.shape[1] // most, 1)
+    values = rows[:, ::step].to("cpu", torch.float64)
+    # One NaN for all: its bits may change on the way through a device or a precision.
+    values = torch.where(values.isnan(), torch.nan, values).contiguous()
+    return [row.tobytes() for row in values.numpy()]

@@ -1,0 +1,1 @@
+"""Drivers and outlets: Lightning, Optuna, loggers, plotly figures and the TensorBoard tab."""

@@ -1,0 +1,373 @@
+"""The callback: what the user said, and Lightning's hooks, each one line that asks the session.
+
+Every hook is guarded: an exception of RepWatch's own is logged once, puts the callback to sleep,
+and never reaches the training.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from repwatch.errors import ConfigurationError
+from repwatch.integrations.lightning.metrics import read_metrics
+from repwatch.integrations.lightning.namespaces import Bindable, bind, loaded_namespaces, unbound
+from repwatch.integrations.lightning.session import Session, is_sharded
+from repwatch.probe import ProbeSet
+from repwatch.registry import Flag, Registry
+from repwatch.watch import Schedule
+from repwatch.watch.options import WatchOptions
+from repwatch.watch.outcome import end_status
+from repwatch.watch.run_state import RunState
+
+__all__ = ["RepWatch"]
+
+log = logging.getLogger("repwatch")
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+def _guarded(hook: Hook) -> Hook:
+    """Keep RepWatch's own faults away from the training, and count the time that it takes."""
+
+    @functools.wraps(hook)
+    def guarded(self: RepWatch, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        session = self._session
+        if session is None or trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        began = time.perf_counter()
+        try:
+            hook(self, trainer, *args, **kwargs)
+        except Exception as error:
+            session.sleep(trainer, error)
+        finally:
+            session.throttle.spent += time.perf_counter() - began
+
+    return guarded  # type: ignore[return-value]
+
+
+class RepWatch(metaclass=Bindable):
+    """Watch what the layers of a LightningModule represent while it trains.
+
+    Args:
+        probe: The probe points. None takes fixed points of the validation set (of a run that goes
+            on, its own); a ProbeSet, Dataset or tensor is taken as it is; "shared" is the probe set
+            that the registry used last.
+        layers: None for the input and up to `max_layers` layers spread evenly by depth, of which a
+            layer of weights with its normalization, non-linearity and pooling counts as one,
+            watched at its end; a list of layer names or globs; or a callable
+            (name, module) -> bool.
+        registry: None for `$REPWATCH_REGISTRY`, else `repwatch.db` in the Trainer's
+            `default_root_dir`; a path, a SQLAlchemy URL, or a Registry.
+        schedule: None for snapshots at initialization, at 10, 30 and 100 steps of the first epoch
+            and at the end of every epoch; a Schedule, a sequence of steps, or a callable
+            (step) -> bool.
+        run_name: The run's name in the registry; None makes one. A callback that is used for
+            several trainings, such as the folds of a cross-validation, adds a number to it from
+            the second on.
+        on_exists: What to do where another run has that name: "error" refuses before the first
+            step, "resume" continues that run, as a job does that a queue starts again.
+        monitor: The metric that says how good a run is, such as "val_loss".
+        mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
+        on_flag: "warn" prints a flag, "stop" ends the training, a callable gets the Flag.
+        max_overhead: The largest share of the training time that RepWatch may take in the training
+            thread, in (0, 1]: all that the training waits for counts, reading the probe set and
+            opening the registry included. The first 20 seconds are free; above the share, snapshots
+            are left out. Storing, drift detection and the map run in threads of their own.
+        points: How many probe points to take where the number is not given with the probe set.
+        max_layers: How many layers to watch where `layers` is None.
+        batch_size: Probe points per forward pass; None for at most 64 on a processor and 256
+            elsewhere, and never more than a batch of the training has.
+        forward: A function (module, inputs) -> anything that runs the probe points through the
+            module, where calling the module does not.
+        reduce: A function (layer, module, output) -> a tensor with one row for each probe point, or
+            None for the usual way; for layers whose rows are not the probe's points.
+        false_alarms: The share of good runs that drift detection may flag over their whole length,
+            in (0, 1). It needs 5 good landmarks of the same probe set to say anything.
+        draw_map: Whether to place the run on the map of landmarks and log it.
+        group: A hyperparameter of the module that tells kinds of training apart, such as "method":
+            each kind is compared with its own good landmarks.
+        auto_label: Whether to label the run by its last `monitor` once it has finished, by the rule
+            of `repwatch suggest-labels`. It takes 5 other finished runs of the probe set. Such a
+            label is marked as automatic, and never replaces one that a person gave.
+
+    Raises:
+        ConfigurationError: An argument cannot work. What only the Trainer can tell (layer names, a
+            probe of the wrong shape, a registry that cannot be opened, a run name that is taken)
+            raises in `on_train_start`, before the first step.
+        MissingPackageError: Lightning is not installed.
+
+    Attributes:
+        run_id: The run's id in the registry, once it is there.
+        flags: The flags that the present training, or else the last, has raised so far.
+        p_bad: The newest calibrated probability of a bad end; None where none is known.
+
+    With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`. What your
+    own forward hooks do is not run for the probe set.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> RepWatch:
+        return object.__new__(bind(cls, loaded_namespaces()))
+
+    def __init__(
+        self,
+        probe: Any = None,
+        *,
+        layers: Sequence[str] | Callable[[str, torch.nn.Module], bool] | None = None,
+        registry: str | Path | Registry | None = None,
+        schedule: Schedule | Sequence[int] | Callable[[int], bool] | None = None,
+        run_name: str | None = None,
+        on_exists: Literal["error", "resume"] = "error",
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        on_flag: Literal["warn", "stop"] | Callable[[Flag], None] = "warn",
+        max_overhead: float = 0.02,
+        points: int = 256,
+        max_layers: int = 8,
+        batch_size: int | None = None,
+        forward: Callable[[torch.nn.Module, Any], Any] | None = None,
+        reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None,
+        false_alarms: float = 0.05,
+        draw_map: bool = True,
+        group: str | None = None,
+        auto_label: bool = False,
+    ) -> None:
+        if isinstance(probe, str) and probe != "shared":
+            raise ConfigurationError(
+                "Expected `probe` to be None, a ProbeSet, a Dataset, a tensor, or the word "
+                f"'shared', but got {probe!r}."
+            )
+        self.options = WatchOptions(
+            layers=layers,
+            registry=registry,
+            schedule=Schedule.coerce(schedule),
+            run_name=run_name,
+            on_exists=on_exists,
+            monitor=monitor,
+            mode=mode,
+            on_flag=on_flag,
+            max_overhead=max_overhead,
+            points=points,
+            max_layers=max_layers,
+            batch_size=batch_size,
+            forward=forward,
+            reduce=reduce,
+            false_alarms=false_alarms,
+            draw_map=draw_map,
+            group=group,
+            auto_label=auto_label,
+        )
+        self.probe = probe if probe is None or isinstance(probe, str) else ProbeSet.coerce(probe)
+        self.state = RunState()
+        self._session: Session | None = None
+        # What a training goes on from: an id from a checkpoint, or the module of the last training.
+        self._restored: str | None = None
+        self._set_aside: str | None = None
+        self._module: weakref.ref[Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The loaded namespaces may differ where this is read: the bases are chosen anew there.
+        # Lightning sets `log` and `log_dict` on each callback, bound to the module.
+        state = {name: v for name, v in vars(self).items() if name not in ("log", "log_dict")}
+        state.update(_session=None, _module=None)
+        return _restore, (unbound(type(self)), state)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id in the registry, once it is there."""
+        return self.state.run_id
+
+    @property
+    def flags(self) -> list[Flag]:
+        """The flags that the present training, or else the last, has raised so far."""
+        return self.state.flags
+
+    @property
+    def p_bad(self) -> float | None:
+        """The newest calibrated probability of a bad end; None where none is known."""
+        return self.state.p_bad
+
+    @property
+    def state_key(self) -> str:
+        """One key for both namespaces; what tells two instances on one Trainer apart is in it."""
+        layers = self.options.layers
+        parts = {
+            "run_name": self.options.run_name,
+            "layers": None if callable(layers) else layers,
+            "probe": self.probe.fingerprint if isinstance(self.probe, ProbeSet) else self.probe,
+        }
+        given = {name: value for name, value in parts.items() if value is not None}
+        return f"RepWatch{given}" if given else "RepWatch"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict.get("run_id")
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        # A checkpoint that is loaded to be tested is not one to go on from.
+        self._set_aside = self._restored
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if stage != "fit":
+            self._restored = self._set_aside
+        else:
+            self._fit_ended(trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._session = None
+        run_id = self._run_to_continue(trainer, pl_module)
+        if trainer.fast_dev_run:
+            return
+        began, failure = time.perf_counter(), None
+        if trainer.is_global_zero or is_sharded(trainer):
+            again = run_id is None and self.run_id is not None
+            self.state = RunState(run_id)
+            self._session = session = Session(self.options, self.state, self.probe, trainer)
+            try:
+                session.begin(trainer, pl_module, renumber=again)
+            except Exception as error:
+                failure = error
+        self._settle_start(trainer, failure)
+        self._module = weakref.ref(pl_module)
+        if self._session is not None:
+            self._session.throttle.spent += time.perf_counter() - began
+
+    def _run_to_continue(self, trainer: Any, module: Any) -> str | None:
+        """The id of the run that this training continues: a checkpoint's, or the same module's."""
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            return restored
+        same = self._module is not None and self._module() is module
+        return self.run_id if same and trainer.global_step >= self.state.last_step else None
+
+    def _settle_start(self, trainer: Any, failure: Exception | None) -> None:
+        """Refuse what the user gave before the first step, on all ranks; else sleep after a fault.
+
+        While nothing is trained yet, stopping costs nothing.
+        """
+        session = self._session
+        refused = session is not None and session.is_user_error(failure)
+        message = str(failure) if refused else None
+        if trainer.world_size > 1:
+            message = trainer.strategy.broadcast(message, src=0)
+        if refused and failure is not None:
+            self._session = None
+            raise failure
+        if message is not None:
+            raise ConfigurationError(message)
+        if failure is not None and session is not None:
+            session.sleep(trainer, failure)
+
+    @_guarded
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._live.train_batch_starts(trainer, pl_module, batch)
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._train_batch_ended(trainer)
+        if trainer.world_size == 1:
+            self._stop_if_asked(trainer)
+
+    @_guarded
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._live.validation_batch_starts(trainer, pl_module, batch)
+
+    @_guarded
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        self._live.validation_batch_ended()
+
+    # Three hooks read the metrics on every rank, whether it watches or not: a metric that is
+    # reduced across ranks waits for all of them.
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self._validation_ended(trainer, pl_module, self._read_metrics(trainer))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._epoch_ended(trainer, self._read_metrics(trainer))
+        self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._train_ended(trainer, self._read_metrics(trainer))
+
+    # The run ends here and not in `on_train_end`, where other callbacks still change the weights:
+    # averages of weights are handed back there.
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self._fit_ended(trainer, pl_module)
+
+    def _fit_ended(self, trainer: Any, pl_module: Any) -> None:
+        self._close(trainer)
+        if self._session is not None:
+            self.state.last_step = trainer.global_step
+            self._session = None
+
+    def _read_metrics(self, trainer: Any) -> dict[str, float]:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:
+            return {}
+        if self._session is None and trainer.world_size == 1:
+            return {}
+        return read_metrics(trainer)
+
+    @_guarded
+    def _train_batch_ended(self, trainer: Any) -> None:
+        self._live.train_batch_ended(trainer)
+
+    @_guarded
+    def _validation_ended(self, trainer: Any, module: Any, metrics: dict[str, float]) -> None:
+        self._live.validation_ended(trainer, module, metrics)
+
+    @_guarded
+    def _epoch_ended(self, trainer: Any, metrics: dict[str, float]) -> None:
+        self._live.epoch_ended(trainer, metrics)
+
+    @_guarded
+    def _train_ended(self, trainer: Any, metrics: dict[str, float]) -> None:
+        self._live.train_ended(trainer, metrics)
+
+    @_guarded
+    def _close(self, trainer: Any) -> None:
+        self._live.fit_ended(trainer)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._finish_early(trainer, exception)
+        self._session = None
+        self._restored = None
+
+    @_guarded
+    def _finish_early(self, trainer: Any, exception: BaseException) -> None:
+        self._live.finish(trainer, self._live.status or end_status(exception))
+
+    def _stop_if_asked(self, trainer: Any) -> None:
+        """Every rank takes part in the decision, whether it watches or not."""
+        stop = self._session is not None and self._session.stop
+        if self.options.on_flag == "stop" and trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:
+            trainer.should_stop = True
+
+    @property
+    def _live(self) -> Session:
+        """The session; a guarded hook runs only while there is one."""
+        if self._session is None:
+            raise RuntimeError("Expected a session, but this training is not watched.")
+        return self._session
+
+
+def _restore(own: type[RepWatch], state: dict[str, Any]) -> RepWatch:
+    callback = RepWatch.__new__(own)
+    vars(callback).update(state)
+    return callback

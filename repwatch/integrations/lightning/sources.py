@@ -1,0 +1,101 @@
+"""Where the probe set comes from when the user gives none, and what the Trainer knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from repwatch.errors import ProbeError
+from repwatch.probe import ProbeSet
+from repwatch.probe._limits import SECONDS
+
+__all__ = ["flat_loaders", "probe_from_trainer"]
+
+
+def probe_from_trainer(
+    trainer: Any,
+    points: int,
+    *,
+    seconds: float | None = SECONDS,
+    places: Sequence[int] | None = None,
+) -> tuple[ProbeSet | None, str]:
+    """Fixed points of the validation set, else of the training set.
+
+    The loaders are never iterated: items of their datasets are read in worker processes of our own
+    and batched by their own `collate_fn`. There are as many workers as the Trainer's loaders have
+    at most: what a data set opens in this process would be open in all that are forked later.
+
+    Args:
+        trainer: A Lightning Trainer whose loaders are set up.
+        points: How many; fewer where they take too much memory or time.
+        seconds: The time for reading; None is no limit.
+        places: The indices to read in place of evenly spaced ones: those of an earlier probe set.
+
+    Returns:
+        The probe set, or None when no dataset can be indexed (streams), and one sentence that says
+        where the points are from, or why there are none.
+
+    Raises:
+        ProbeError: The validation set is there, and empty.
+    """
+    stages = (
+        ("validation", list(flat_loaders(trainer.val_dataloaders))),
+        ("training", list(flat_loaders(trainer.train_dataloader))),
+    )
+    workers = max((_workers(loader) for _, loaders in stages for loader in loaders), default=0)
+    reasons = []
+    for stage, loaders in stages:
+        for loader in loaders:
+            _check_not_empty(loader, stage)
+            try:
+                probe = ProbeSet.from_loader(
+                    loader,
+                    points,
+                    num_workers=workers,
+                    seconds=seconds,
+                    places=places,
+                    progress=bool(getattr(trainer, "is_global_zero", True)),
+                )
+            except ProbeError as error:
+                reasons.append(f"{stage} set: {error}")
+                continue
+            where = f"{len(probe)} fixed points of the {stage} set"
+            if stage == "training":
+                where += " (there is no validation set that can be indexed)"
+            return probe, where
+    return None, "; ".join(reasons) or "the Trainer has no data loaders"
+
+
+def _check_not_empty(loader: Any, stage: str) -> None:
+    if _length(getattr(loader, "dataset", None)) == 0:
+        raise ProbeError(
+            f"Expected a {stage} set to take probe points from, but it is empty. Give "
+            "RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs, or fill the "
+            f"{stage} set."
+        )
+
+
+def _workers(loader: Any) -> int:
+    workers = getattr(loader, "num_workers", 0)
+    return workers if isinstance(workers, int) else 0
+
+
+def flat_loaders(loaders: Any) -> Iterator[Any]:
+    """The loaders of whatever collection a user returned from a `*_dataloader` hook."""
+    if loaders is None:
+        return
+    if isinstance(loaders, Mapping):
+        for loader in loaders.values():
+            yield from flat_loaders(loader)
+    elif isinstance(loaders, (list, tuple)):
+        for loader in loaders:
+            yield from flat_loaders(loader)
+    else:
+        yield loaders
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None

@@ -1,0 +1,243 @@
+"""Maps, flags and scalars to whatever loggers the Trainer has.
+
+    logger        map                                    flag, beside the scalar repwatch/flag
+    TensorBoard   its RepWatch tab                       text
+    W&B           wandb.Plotly                           alert, table of all flags
+    MLflow        artifact repwatch/map.html             tag of the newest, artifact of all
+    Comet         asset repwatch/map.html                text, "other" of the newest
+    CSV           repwatch-map.html beside the scalars   repwatch-flags.txt beside the scalars
+
+An HTML file is self-contained: it asks nothing of any network. It holds the maps of all steps so
+far, so there is one for a training, replaced as the training goes on.
+
+A logger is known by the name of its class, so that none of them is imported here. Scalars, maps and
+flags are each guarded on their own, for each logger: what fails is reported once, and the rest goes
+on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repwatch.errors import LoggerError
+from repwatch.integrations import plotly_figures as figures
+from repwatch.page import MapScene
+from repwatch.web import write_atomically
+
+if TYPE_CHECKING:
+    from repwatch.registry import Flag
+
+__all__ = ["Loggers"]
+
+TAG = "repwatch/map"
+FLAG_TAG = "repwatch/flag"
+# MLflow's stores take values of tags up to this length.
+_LONGEST_TAG = 5000
+
+notices = logging.getLogger("repwatch")
+
+
+class Loggers:
+    """The loggers of one training.
+
+    Args:
+        loggers: Lightning loggers, of either namespace; those without a way to take maps and text
+            get the scalars alone.
+    """
+
+    def __init__(self, loggers: Iterable[Any]) -> None:
+        self._loggers = list(loggers)
+        self._silent: set[tuple[int, str]] = set()
+        self._flags: list[tuple[int, Flag]] = []
+        self._maps = 0
+        self._waiting: tuple[MapScene, int] | None = None
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log finite scalars at Lightning's own step axis."""
+        if values:
+            self._each("scalars", lambda logger: logger.log_metrics(dict(values), step=step))
+
+    def flag(self, flag: Flag, step: int) -> None:
+        """Log a flag: the scalar `repwatch/flag`, and its text where the logger can take it."""
+        self.scalars({FLAG_TAG: 1.0}, step)
+        self._flags.append((step, flag))
+
+        def log(logger: Any) -> None:
+            write = _FLAG_WRITERS.get(_kind(logger))
+            if write is not None:
+                write(logger, self._flags)
+
+        self._each("flags", log)
+
+    def figure(self, scene: MapScene, step: int) -> None:
+        """Log the map of `scene`.
+
+        Loggers that hold one file get the 1st, 2nd, 4th, 8th, ... map, for it is large, and the
+        last one by `finish`.
+
+        Args:
+            scene: The document of `repwatch.page.build_map`.
+            step: The step of its newest snapshot.
+        """
+
+        def log(logger: Any) -> None:
+            if _kind(logger) in _FIGURE_WRITERS:
+                _FIGURE_WRITERS[_kind(logger)](logger, scene, step)
+
+        self._each("maps", log)
+        self._maps += 1
+        self._waiting = scene, step
+        if self._maps & (self._maps - 1) == 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Give loggers that hold one file the newest map, if they have not got it."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        scene, step = waiting
+
+        def log(logger: Any) -> None:
+            if _kind(logger) in _FILE_WRITERS:
+                _FILE_WRITERS[_kind(logger)](logger, figures.render_html(scene), step)
+
+        self._each("maps", log)
+
+    def _each(self, what: str, log: Callable[[Any], None]) -> None:
+        for logger in self._loggers:
+            if (id(logger), what) in self._silent:
+                continue
+            try:
+                log(logger)
+            except Exception as error:
+                self._silent.add((id(logger), what))
+                failure = LoggerError(
+                    f"{type(logger).__name__} did not take RepWatch's {what} "
+                    f"({type(error).__name__}: {error}), and gets no more of them. The registry "
+                    "and the other loggers are not affected."
+                )
+                notices.warning(str(failure))
+
+
+def _kind(logger: Any) -> str:
+    """The name of the logger's class, or of the nearest ancestor that is known here."""
+    for ancestor in type(logger).__mro__:
+        if ancestor.__name__ in _FLAG_WRITERS:
+            return ancestor.__name__
+    return type(logger).__name__
+
+
+# Maps
+
+
+def _map_to_tensorboard(logger: Any, scene: MapScene, step: int) -> None:
+    from repwatch.integrations.tensorboard.summary import figure_summary
+
+    # The user's own writer: a second event file in the same directory would freeze their curves.
+    summary = figure_summary(TAG, figures.payload(scene))
+    logger.experiment._get_file_writer().add_summary(summary, step)
+
+
+def _map_to_wandb(logger: Any, scene: MapScene, step: int) -> None:
+    import wandb
+
+    logger.log_metrics({TAG: wandb.Plotly(figures.map_figure(scene))})
+
+
+def _map_to_mlflow(logger: Any, page: str, step: int) -> None:
+    # log_figure would write a page that loads plotly from the network.
+    logger.experiment.log_text(logger.run_id, page, f"{TAG}.html")
+
+
+def _map_to_comet(logger: Any, page: str, step: int) -> None:
+    # log_figure needs a renderer that is not installed with Comet, and drops the figure without it.
+    logger.experiment.log_asset_data(page, name=f"{TAG}.html", overwrite=True, step=step)
+
+
+def _map_to_csv(logger: Any, page: str, step: int) -> None:
+    _write_beside(logger, "repwatch-map.html", page)
+
+
+_FIGURE_WRITERS: dict[str, Callable[[Any, MapScene, int], None]] = {
+    "TensorBoardLogger": _map_to_tensorboard,
+    "WandbLogger": _map_to_wandb,
+}
+_FILE_WRITERS: dict[str, Callable[[Any, str, int], None]] = {
+    "MLFlowLogger": _map_to_mlflow,
+    "CometLogger": _map_to_comet,
+    "CSVLogger": _map_to_csv,
+}
+
+
+# Flags: all so far, with their steps, the newest last
+
+
+def _flag_to_tensorboard(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+    step, flag = flags[-1]
+    logger.experiment.add_text(FLAG_TAG, flag.message, step)
+
+
+def _flag_to_wandb(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+    import wandb
+
+    step, flag = flags[-1]
+    # W&B sends no second alert of one title within a minute, so the step stands in it.
+    title = f"RepWatch: {flag.kind} at step {flag.step}"
+    rows = [[at, one.kind, one.layer, one.cause, one.message] for at, one in flags]
+    table = wandb.Table(columns=["step", "kind", "layer", "cause", "message"], data=rows)
+    logger.log_metrics({"repwatch/flags": table}, step=step)
+    if hasattr(logger.experiment, "alert"):  # a disabled run has none
+        logger.experiment.alert(title=title, text=flag.message, level="WARN")
+
+
+def _flag_to_mlflow(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+    client, run = logger.experiment, logger.run_id
+    client.set_tag(run, "repwatch.flag", flags[-1][1].message[:_LONGEST_TAG])
+    client.log_text(run, "".join(_line(*each) for each in flags), "repwatch/flags.txt")
+
+
+def _flag_to_comet(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+    step, flag = flags[-1]
+    logger.experiment.log_text(flag.message, step=step)
+    logger.experiment.log_other(FLAG_TAG, flag.message)
+
+
+def _flag_to_csv(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+    _write_beside(logger, "repwatch-flags.txt", _line(*flags[-1]), append=True)
+
+
+_FLAG_WRITERS: dict[str, Callable[[Any, list[tuple[int, Flag]]], None]] = {
+    "TensorBoardLogger": _flag_to_tensorboard,
+    "WandbLogger": _flag_to_wandb,
+    "MLFlowLogger": _flag_to_mlflow,
+    "CometLogger": _flag_to_comet,
+    "CSVLogger": _flag_to_csv,
+}
+
+
+def _line(step: int, flag: Flag) -> str:
+    return f"step {step}: {' '.join(flag.message.split())}\n"
+
+
+def _write_beside(logger: Any, name: str, content: str, *, append: bool = False) -> None:
+    """Write a file of RepWatch's own into the folder of a CSVLogger, local or remote."""
+    if "://" not in logger.log_dir:
+        path = Path(logger.log_dir) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if append:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(content)
+        else:
+            write_atomically(path, content)
+        return
+    import fsspec  # type: ignore[import-untyped]  # Lightning brings it
+
+    address = f"{logger.log_dir.rstrip('/')}/{name}"
+    files, path_there = fsspec.core.url_to_fs(address)
+    # Object stores cannot append.
+    before = files.cat_file(path_there).decode() if append and files.exists(path_there) else ""
+    with fsspec.open(address, "w", encoding="utf-8") as file:
+        file.write(before + content)

@@ -1,0 +1,133 @@
+"""The map of a registry: a space fitted on landmarks, and the runs that are placed into it.
+
+landmarks' snapshots --fit--> LandmarkMap --place--> positions, nearest landmarks
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from repwatch.maps.placement import Placement
+from repwatch.maps.snapshots import read_rows
+from repwatch.maps.space import RepresentationSpace
+from repwatch.registry import Registry, Snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SMALLEST", "LandmarkMap", "MapSettings", "ReadRows", "find_landmarks"]
+
+SMALLEST = 3
+ReadRows = Callable[[Sequence[Snapshot], str], "NDArray[Any]"]
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How the map is made: a distance and a method of `RepresentationSpace.fit`, its seed, and the
+    layers whose snapshots are on it; None for all."""
+
+    distance: str = "euclidean"
+    method: str = "tsne"
+    seed: int = 0
+    layers: tuple[str, ...] | None = None
+
+    def choose(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Those of the snapshots that belong on the map."""
+        wanted = self.layers
+        return [one for one in snapshots if wanted is None or one.layer in wanted]
+
+
+class LandmarkMap:
+    """A fitted space, the snapshots that it was fitted on, and what has been placed since.
+
+    Attributes:
+        space: The space; the landmarks in it never move.
+        landmarks: The snapshots of its layers that it was fitted on, diverged ones among them.
+        positions: (x, y) by snapshot id, of landmarks and placed snapshots.
+    """
+
+    def __init__(self, space: RepresentationSpace, landmarks: Sequence[Snapshot]) -> None:
+        self.space = space.attach(landmarks)
+        self.landmarks = list(landmarks)
+        self.positions: dict[int, Sequence[float]] = dict(
+            zip(space.snapshot_ids, space.positions.tolist(), strict=True)
+        )
+
+    @classmethod
+    def fit(
+        cls,
+        registry: Registry,
+        landmarks: Sequence[Snapshot],
+        settings: MapSettings,
+        *,
+        read: ReadRows = read_rows,
+        before: Mapping[int, Sequence[float]] | None = None,
+    ) -> LandmarkMap:
+        """The map of these landmarks: read from the registry if it was fitted before.
+
+        A new one is kept in the registry, unless that is read-only.
+
+        Args:
+            registry: Read, and written where it may be.
+            landmarks: Of all layers; those of the map's layers are taken.
+            settings: How the map is made.
+            read: Gives the rows of snapshots for a distance.
+            before: (x, y) by snapshot id on the map that this one follows: it is fitted from
+                there, and neither read from the registry nor kept in it.
+
+        Raises:
+            SpaceError: Fewer than 3 snapshots that can be compared.
+        """
+        chosen = settings.choose(landmarks)
+        key = _key(chosen, settings)
+        blob = registry.load_space(key) if before is None else None
+        if blob is not None:
+            return cls(RepresentationSpace.from_bytes(blob), chosen)
+        space = RepresentationSpace.fit(
+            chosen,
+            distance=settings.distance,
+            method=settings.method,
+            seed=settings.seed,
+            rows=read(chosen, settings.distance),
+            before=before,
+        )
+        if before is None and not registry.read_only:
+            registry.save_space(key, space.to_bytes())
+        return cls(space, chosen)
+
+    def place(
+        self, snapshots: Sequence[Snapshot], k: int = 10, *, read: ReadRows = read_rows
+    ) -> Placement:
+        """Place snapshots, and keep their positions. Diverged ones have none."""
+        placement = self.space.place(snapshots, k=k, rows=read(snapshots, self.space.distance))
+        self.positions.update(
+            zip(placement.snapshot_ids, placement.positions.tolist(), strict=True)
+        )
+        return placement
+
+
+def find_landmarks(registry: Registry, probe: str, without: str | None = None) -> list[Snapshot]:
+    """The snapshots of the landmarks of a probe set, else of all its other runs.
+
+    Args:
+        registry: Read.
+        probe: Fingerprint of the probe set.
+        without: Id of a run to leave out: the one that is watched.
+    """
+    found = registry.snapshots(probe=probe)
+    others = [snapshot for snapshot in found if snapshot.run_id != without]
+    return [snapshot for snapshot in others if snapshot.label is not None] or others
+
+
+def _key(snapshots: Sequence[Snapshot], settings: MapSettings) -> str:
+    """Changes when the landmarks do, or the way in which the space is made.
+
+    The layers show in the landmarks.
+    """
+    ids = sorted((snapshot.id, snapshot.step) for snapshot in snapshots)
+    text = json.dumps([ids, settings.distance, settings.method, settings.seed])
+    return hashlib.sha256(text.encode()).hexdigest()

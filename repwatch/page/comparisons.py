@@ -1,0 +1,104 @@
+"""How alike the last snapshots of the trajectories are, exactly; and how far excerpts are off."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from repwatch import similarity
+from repwatch.page.excerpts import pack_excerpts, take_excerpts, unpack_excerpts
+from repwatch.page.page_document import PageScene
+from repwatch.page.reader import PERMUTATIONS, mantel_or_none
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["compare_last"]
+
+# How many last snapshots are compared with each other, and in how many pairs Mantel's test is made
+# (about 25 ms each).
+_COMPARED = 256
+_TESTED = 300
+_FINEST = 65534
+
+
+def compare_last(
+    page: PageScene, last: Sequence[NDArray[np.float32]], points: list[int]
+) -> dict[str, Any]:
+    """The last snapshots of the trajectories against each other, those of watched runs first.
+
+    Args:
+        page: with the trajectories.
+        last: the RDM of each trajectory's last snapshot.
+        points: the probe points of excerpts.
+
+    Returns:
+        `snapshots`, k places in the list of snapshots. `measures` has for each similarity the
+        base64 of the k(k-1)/2 pairs, in the order of a condensed matrix, as uint16: 1 to 65,535
+        from -1 to 1, 0 where it is not defined; `euclidean` the same of distances, from 0 to
+        `scale`. `mantel` has (i, j, p) of layers of the same name in a watched and another run.
+        `errors` says how far an estimate from excerpts is off at most in 95 % of these pairs; of
+        euclidean distances, as a share.
+    """
+    watched = set(page["current"])
+    told = [(one["run"], one["layer"]) for one in page["trajectories"]]
+    order = sorted(range(len(told)), key=lambda at: told[at][0] not in watched)[:_COMPARED]
+    stack = np.stack([last[at] for at in order])
+    exact = {name: _pairs(stack, name) for name in similarity.DISTANCES}
+    excerpts = unpack_excerpts(pack_excerpts(take_excerpts(stack, points)), len(stack))
+    largest = float(np.nanmax(exact["euclidean"], initial=0.0)) or 1.0
+    return {
+        "snapshots": [page["trajectories"][at]["snapshots"][-1] for at in order],
+        "measures": {name: _pack((exact[name] + 1) / 2) for name in similarity.SIMILARITIES},
+        "euclidean": {"scale": largest, "rows": _pack(exact["euclidean"] / largest)},
+        "mantel": _test(stack, [told[at] for at in order], watched),
+        "permutations": PERMUTATIONS,
+        "errors": {name: _error(name, exact[name], excerpts, stack) for name in exact},
+    }
+
+
+def _pairs(stack: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Similarities, or euclidean distances, of all pairs; NaN where one is not defined."""
+    above = np.triu_indices(len(stack), 1)
+    if name == "euclidean":
+        between: NDArray[np.float64] = similarity.pairwise(stack, name)[above]
+        return between
+    vectors = similarity.vectors(stack, name)
+    alike: NDArray[np.float64] = np.clip(vectors @ vectors.T, -1, 1)[above].astype(np.float64)
+    return alike
+
+
+def _pack(shares: NDArray[np.float64]) -> str:
+    """Shares in [0, 1] as 1 to 65,535; 0 for NaN."""
+    levels = np.where(np.isnan(shares), 0, 1 + np.rint(shares * _FINEST))
+    return base64.b64encode(levels.astype("<u2").tobytes()).decode()
+
+
+def _error(
+    name: str, exact: NDArray[np.float64], excerpts: NDArray[Any], stack: NDArray[Any]
+) -> float | None:
+    """The error that 95 % of the estimates do not exceed; None where there is none."""
+    estimates = _pairs(excerpts, name)
+    if name == "euclidean":
+        estimates = estimates * np.sqrt(stack.shape[1] / excerpts.shape[1])
+        off = np.abs(estimates - exact) / np.where(exact > 0, exact, np.nan)
+    else:
+        off = np.abs(estimates - exact)
+    known = off[np.isfinite(off)]
+    return round(float(np.quantile(known, 0.95)), 5) if len(known) else None
+
+
+def _test(
+    stack: NDArray[Any], told: Sequence[tuple[str, str]], watched: set[str]
+) -> list[tuple[int, int, float]]:
+    tested = [
+        (i, j)
+        for i, (first, layer) in enumerate(told)
+        for j, (second, other) in enumerate(told)
+        if first in watched and layer == other and (j > i if second in watched else i != j)
+    ]
+    found = [(i, j, mantel_or_none(stack[i], stack[j])) for i, j in tested[:_TESTED]]
+    return [(i, j, test.p) for i, j, test in found if test is not None]

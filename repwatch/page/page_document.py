@@ -1,0 +1,300 @@
+"""The document of the page: all runs and snapshots of a probe set, on one or more maps.
+
+It holds no picture of a representation: those are `views`, one piece for each trajectory, so that
+a live page can ask for what is looked at. Columns stand as lists, as long as there are snapshots.
+"""
+
+from __future__ import annotations
+
+import base64
+import bisect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from repwatch.page.document import CausePlace, FlagRow, MapScene, RunRow
+from repwatch.page.plain import whole
+from repwatch.page.rows import flag_row, layer_order, run_row
+from repwatch.page.views import NEIGHBOURS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from repwatch.registry import Flag, Run, Snapshot
+
+__all__ = [
+    "PAGE_VERSION",
+    "Distances",
+    "MapRow",
+    "PageFlag",
+    "PageScene",
+    "Trajectory",
+    "build_page",
+    "follow",
+    "map_row",
+    "pack_distances",
+]
+
+PAGE_VERSION = 2
+_GRID = 65535
+_COMPONENTS = 24
+_FINEST = 32767
+History = Callable[["Run", str], Sequence[tuple[int, int, float]]]
+
+
+class MapRow(TypedDict):
+    """Positions on one map, for each snapshot of its layers in their order.
+
+    `x` and `y` are base64 of little-endian uint16: 1 to 65,535 from the left (bottom) to the right
+    (top) of a square that holds all; 0 where a snapshot has no place. `causes` lie in [0, 1].
+    `layers` are those that it was fitted on; None for all.
+    """
+
+    method: str
+    distance: str
+    layers: list[str] | None
+    x: str
+    y: str
+    causes: list[CausePlace]
+
+
+class PageFlag(FlagRow):
+    """One flag, with its evidence as pairs of a name and a value in words."""
+
+    evidence: list[tuple[str, str]]
+
+
+class Trajectory(TypedDict):
+    """One layer of one run: places in the list of snapshots, by step, without diverged ones.
+
+    `views` is what `pack_views` made of them, `excerpts` what `pack_excerpts` did; None where that
+    is to be asked for.
+    """
+
+    run: str
+    layer: str
+    snapshots: list[int]
+    views: str | None
+    excerpts: str | None
+
+
+class Distances(TypedDict):
+    """Leading components of the snapshots' vectors: Euclidean distances between them, times
+    `scale`, are the named distances between snapshots, as far as the components go.
+
+    `rows` is base64 of little-endian int16, `width` for each snapshot; `kept` is the share of the
+    variance that they hold.
+    """
+
+    name: str
+    width: int
+    scale: float
+    kept: float
+    rows: str
+
+
+class PageScene(TypedDict):
+    """The document. `snapshots` has columns `run` and `layer` (places in `runs` and `layers`),
+    `step`, `epoch`, `diverged` (0 or 1) and `id`; `values` has a column for each metric and scalar,
+    with None where there is none yet."""
+
+    version: int
+    kind: str
+    registry: str
+    probe: str
+    points: int
+    neighbours: int
+    runs: list[RunRow]
+    current: list[str]
+    layers: list[str]
+    settings: list[str]
+    metric: str | None
+    snapshots: dict[str, list[int | None]]
+    values: dict[str, list[float | str | None]]
+    trajectories: list[Trajectory]
+    flags: list[PageFlag]
+    maps: list[MapRow]
+    distances: Distances
+    notes: list[str]
+
+
+def build_page(
+    snapshots: Sequence[Snapshot],
+    runs: Sequence[Run],
+    *,
+    current: Sequence[str],
+    maps: Sequence[MapRow],
+    known: MapScene | None,
+    history: History,
+    distances: Distances,
+    registry: str = "",
+    notes: Sequence[str] = (),
+) -> PageScene:
+    """Make the document of a page.
+
+    Args:
+        snapshots: of one probe set, by run, step and depth.
+        runs: of these snapshots, and no others.
+        current: names of the runs that are watched, the one that leads first.
+        maps: as `map_row` makes them of the same snapshots.
+        known: the scene of one of the maps; None where there are too few snapshots for any.
+        distances: as `pack_distances` makes them of the same snapshots.
+        history: gives (step, epoch, value) of a metric of a run, by step.
+        registry: name of the registry, for its reader.
+        notes: sentences that stand under the map.
+    """
+    layers = layer_order(snapshots)
+    places = {run.name: index for index, run in enumerate(runs)}
+    depths = {layer: index for index, layer in enumerate(layers)}
+    return PageScene(
+        version=PAGE_VERSION,
+        kind="page",
+        registry=registry,
+        probe=snapshots[0].probe if snapshots else "",
+        points=snapshots[0].points if snapshots else 0,
+        neighbours=min(NEIGHBOURS, snapshots[0].points - 1) if snapshots else 0,
+        runs=[run_row(run.name, run) for run in runs],
+        current=list(current),
+        layers=layers,
+        settings=known["settings"] if known else [],
+        metric=known["metric"] if known else None,
+        snapshots={
+            "id": [one.id for one in snapshots],
+            "run": [places[one.run] for one in snapshots],
+            "layer": [depths[one.layer] for one in snapshots],
+            "step": [int(one.step) for one in snapshots],
+            "epoch": [whole(one.epoch) for one in snapshots],
+            "diverged": [int(one.diverged) for one in snapshots],
+        },
+        values=_values(snapshots, runs, history),
+        trajectories=follow(snapshots),
+        flags=[_page_flag(flag, run) for run in runs for flag in run.flags],
+        maps=list(maps),
+        distances=distances,
+        notes=[*(known["notes"] if known else []), *notes],
+    )
+
+
+def map_row(
+    scene: MapScene,
+    snapshots: Sequence[Snapshot],
+    positions: Mapping[int, Sequence[float]],
+    layers: Sequence[str] | None = None,
+) -> MapRow:
+    """The map of a scene for the page: `positions` are (x, y) by snapshot id.
+
+    `snapshots` are all of the page; those of the map's layers are taken.
+    """
+    members = [one for one in snapshots if layers is None or one.layer in layers]
+    pairs = [positions.get(one.id) for one in members]
+    placed = np.array([pair for pair in pairs if pair is not None], dtype=np.float64)
+    low = placed.min(axis=0) if len(placed) else np.zeros(2)
+    extent = float((placed.max(axis=0) - low).max()) if len(placed) else 0.0
+    extent = extent if extent > 0 else 1.0
+    grid = np.zeros((len(pairs), 2), dtype="<u2")
+    filled = [pair is not None for pair in pairs]
+    grid[filled] = 1 + np.rint((placed.reshape(-1, 2) - low) / extent * (_GRID - 1))
+
+    def packed(column: NDArray[Any]) -> str:
+        return base64.b64encode(column.tobytes()).decode()
+
+    causes = [
+        CausePlace(
+            **{**place, "x": (place["x"] - low[0]) / extent, "y": (place["y"] - low[1]) / extent}
+        )
+        for place in scene["causes"]
+    ]
+    return MapRow(
+        method=scene["method"] or "",
+        distance=scene["distance"] or "",
+        layers=None if layers is None else list(layers),
+        x=packed(grid[:, 0]),
+        y=packed(grid[:, 1]),
+        causes=causes,
+    )
+
+
+def pack_distances(name: str, vectors: NDArray[Any]) -> Distances:
+    """The leading components of vectors (s, p); rows that are not finite become 0."""
+    finite = np.isfinite(vectors).all(axis=1)
+    width = min(_COMPONENTS, *vectors.shape)
+    components = np.zeros((len(vectors), width))
+    kept = 1.0
+    if finite.sum() > 1:
+        centred = vectors[finite] - vectors[finite].mean(0, dtype=np.float64)
+        values, axes = np.linalg.eigh(centred.T @ centred)
+        components[finite] = centred @ axes[:, ::-1][:, :width]
+        kept = float(values[::-1][:width].sum() / max(values.sum(), 1e-300))
+    scale = float(np.abs(components).max(initial=0.0)) / _FINEST or 1.0
+    rows = np.rint(components / scale).astype("<i2").tobytes()
+    return Distances(
+        name=name,
+        width=width,
+        scale=scale,
+        kept=round(kept, 4),
+        rows=base64.b64encode(rows).decode(),
+    )
+
+
+def _values(
+    snapshots: Sequence[Snapshot], runs: Sequence[Run], history: History
+) -> dict[str, list[float | str | None]]:
+    """Each metric as it stood at the snapshot's step, and each scalar of the snapshot itself."""
+    columns: dict[str, list[float | str | None]] = {}
+
+    def put(name: str, row: int, value: float) -> None:
+        column = columns.setdefault(name, [None] * len(snapshots))
+        column[row] = float(f"{value:.5g}") if math.isfinite(value) else str(value)
+
+    rows: dict[str, list[int]] = {}
+    for row, one in enumerate(snapshots):
+        rows.setdefault(one.run, []).append(row)
+        for name, value in one.scalars.items():
+            put(name, row, float(value))
+    for run in runs:
+        for name in run.metrics:
+            told = history(run, name)
+            steps = [step for step, _, _ in told]
+            for row in rows.get(run.name, ()):
+                at = bisect.bisect_right(steps, snapshots[row].step) - 1
+                if at >= 0:
+                    put(name, row, float(told[at][2]))
+    return columns
+
+
+def follow(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
+    """The trajectories of snapshots, without what is asked for or held of each."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, one in enumerate(snapshots):
+        if not one.diverged:
+            groups.setdefault((one.run, one.layer), []).append(row)
+    return [
+        Trajectory(
+            run=run,
+            layer=layer,
+            snapshots=sorted(members, key=lambda row: snapshots[row].step),
+            views=None,
+            excerpts=None,
+        )
+        for (run, layer), members in groups.items()
+    ]
+
+
+def _page_flag(flag: Flag, run: Run) -> PageFlag:
+    evidence = [(str(name), _words(value)) for name, value in flag.evidence.items()]
+    return PageFlag(**flag_row(flag, run.name), evidence=evidence)
+
+
+def _words(value: Any, longest: int = 200) -> str:
+    """A value of the evidence in one line of bearable length."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        told = ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+    elif isinstance(value, (list, tuple)):
+        told = ", ".join(_words(one) for one in value)
+    else:
+        told = str(value)
+    return told if len(told) <= longest else told[: longest - 1] + "…"

@@ -1,0 +1,76 @@
+"""The map of a registry as a document: landmarks, and the runs that are placed among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from repwatch.errors import SpaceError
+from repwatch.maps.landmark_map import SMALLEST, LandmarkMap, MapSettings, find_landmarks
+from repwatch.maps.snapshots import select
+from repwatch.page.document import MapScene
+from repwatch.page.map_document import build_map
+from repwatch.registry import Flag, Registry, Run, Snapshot
+
+__all__ = ["draw_map", "map_registry"]
+
+
+def draw_map(
+    drawn: LandmarkMap,
+    runs: Sequence[Run],
+    others: Sequence[Snapshot],
+    *,
+    current: Sequence[str] = (),
+    flags: Sequence[Flag] = (),
+) -> MapScene:
+    """The document of the map: the landmarks, and `others` as far as they have a place.
+
+    `runs` holds what is told of the runs; those without a snapshot here are left out.
+    """
+    known = {snapshot.id for snapshot in drawn.landmarks}
+    pool = [*drawn.landmarks, *(other for other in others if other.id not in known)]
+    shown = [one for one in pool if one.diverged or one.id in drawn.positions]
+    names = {snapshot.run for snapshot in shown}
+    return build_map(
+        shown,
+        drawn.positions,
+        current=[name for name in current if name in names],
+        runs=[run for run in runs if run.name in names],
+        space=drawn.space,
+        flags=flags,
+        notes=drawn.space.notes,
+    )
+
+
+def map_registry(
+    registry: Registry, *, run: Run | None = None, settings: MapSettings | None = None
+) -> MapScene:
+    """The map of a registry, with one run, or all that are not landmarks, placed on it.
+
+    Args:
+        registry: Read; a newly fitted space is kept in it unless it is read-only.
+        run: The run to watch, which decides the probe set; None for all runs without a label that
+            share the newest run's probe set.
+        settings: Distance, method, seed and layers of the map.
+
+    Raises:
+        SpaceError: There are fewer than 3 snapshots to make a map of, or none of these layers.
+    """
+    everything = registry.runs()
+    if not everything:
+        raise SpaceError(
+            f"Expected runs to make a map of, but {registry!r} has none. Train with RepWatch() in "
+            "the Trainer's callbacks first."
+        )
+    probe = (run or everything[-1]).probe
+    settings = settings or MapSettings()
+    landmarks = settings.choose(find_landmarks(registry, probe, without=run.id if run else None))
+    if sum(not snapshot.diverged for snapshot in landmarks) < SMALLEST:
+        landmarks = select(registry.snapshots(probe=probe), layers=settings.layers)
+    drawn = LandmarkMap.fit(registry, landmarks, settings)
+    watched = [run] if run else [o for o in everything if o.probe == probe and o.label is None]
+    placed = settings.choose([s for each in watched for s in registry.snapshots(run=each)])
+    new = [snapshot for snapshot in placed if snapshot.id not in drawn.positions]
+    if new:
+        drawn.place(new)
+    flags = [flag for each in watched for flag in each.flags]
+    return draw_map(drawn, everything, placed, current=[each.name for each in watched], flags=flags)

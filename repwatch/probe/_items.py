@@ -1,0 +1,139 @@
+"""Reading single items: in worker processes where possible, under seeds of their indices."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from repwatch.errors import ProbeError
+from repwatch.probe import _limits as limits
+from repwatch.probe._gather import first_line
+from repwatch.probe._seeding import ItemSeeds
+from repwatch.probe._shared_memory import preserved_shared_memory
+from repwatch.probe._trees import nbytes
+from repwatch.probe._untouched import untouched
+from repwatch.probe._workers import can_start_workers, dump, read_in_workers
+
+_log = logging.getLogger("repwatch")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read items: in how many worker processes, how these start, and for how long.
+
+    seconds: After so long, fewer points are used; None is no limit.
+    """
+
+    workers: int = 0
+    context: Any = None
+    worker_init: Callable[[int], Any] | None = None
+    seconds: float | None = limits.SECONDS
+    progress: bool = True
+
+    @classmethod
+    def from_loader(
+        cls, loader: Any, workers: int | None, seconds: float | None, progress: bool
+    ) -> ReadOptions:
+        """As a DataLoader reads its items; `workers` replaces its number of workers."""
+        own = getattr(loader, "num_workers", 0) or 0
+        return cls(
+            workers=own if workers is None else workers,
+            context=getattr(loader, "multiprocessing_context", None) if own else None,
+            worker_init=getattr(loader, "worker_init_fn", None) if own else None,
+            seconds=seconds,
+            progress=progress,
+        )
+
+
+def is_pure(dataset: Any) -> bool:
+    """Whether indexing this data set runs no code but Python's and torch's, and leaves no trace."""
+    kind = type(dataset)
+    if kind is TensorDataset:
+        return all(type(tensor) is torch.Tensor for tensor in dataset.tensors)
+    if kind is Subset:
+        return is_pure(dataset.dataset) and type(dataset.indices) in (*_SEQUENCES, range)
+    if kind is ConcatDataset:
+        return all(is_pure(part) for part in dataset.datasets)
+    return kind in _SEQUENCES
+
+
+_SEQUENCES = (list, tuple, torch.Tensor, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as it was read, pickled where it can be, so that each use gets a fresh copy."""
+
+    value: Any
+    pickled: bool
+
+    @classmethod
+    def copied(cls, value: Any) -> Item:
+        try:
+            return cls(dump(value), pickled=True)
+        except Exception:  # whatever an object's own pickling raises
+            return cls(value, pickled=False)
+
+    def load(self) -> Any:
+        return pickle.loads(self.value) if self.pickled else self.value
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.value) if self.pickled else nbytes(self.value)
+
+
+def read_items(
+    dataset: Any, indices: Sequence[int], options: ReadOptions, *, copy: bool, enough: int
+) -> Generator[Item]:
+    """The items of these indices, in order.
+
+    Where workers cannot read them, this process does, and the data set is put back. Raises what
+    reading raises; so do workers that fail after `enough` items, and ProbeError where one was
+    killed.
+
+    copy: Whether items are copied although reading them leaves no trace, since what gets them may
+        write into them.
+    """
+    if is_pure(dataset):
+        for index in indices:
+            yield Item.copied(dataset[index]) if copy else Item(dataset[index], pickled=False)
+        return
+    done = 0
+    if can_start_workers():
+        try:
+            for item in _read_elsewhere(dataset, indices, options):
+                done += 1
+                yield item
+            return
+        except ProbeError:
+            raise
+        except Exception as error:
+            if done >= enough:
+                raise
+            _log.info("RepWatch reads its probe set in this process: %s", first_line(error))
+    with untouched([dataset]):
+        seeds = ItemSeeds(dataset)
+        for index in indices[done:]:
+            seeds.seed(index)
+            yield Item.copied(dataset[index])
+
+
+def _read_elsewhere(dataset: Any, indices: Sequence[int], options: ReadOptions) -> Generator[Item]:
+    found = read_in_workers(
+        dataset,
+        indices,
+        workers=options.workers,
+        context=options.context,
+        worker_init=options.worker_init,
+    )
+    with preserved_shared_memory(dataset), closing(found):
+        for item in found:
+            yield Item(item, pickled=True)

@@ -1,0 +1,322 @@
+"""The one way to the database: an engine made on first use, and transactions.
+
+read(task)    a transaction that only reads
+write(task)   BEGIN IMMEDIATE on SQLite, tried again where another writer was in the way
+
+Nothing is opened at construction. The engine is dropped when the object is pickled or copied, and
+made anew after a fork, so that no two processes share a connection. SQLAlchemy's errors leave here
+as RegistryError with the place and what to do.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+import weakref
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from repwatch.errors import MissingPackageError, RegistryError, RegistryUnwritableError
+from repwatch.registry._db.forks import ForkGate
+from repwatch.registry._db.migrations import WRITES, prepare_postgresql, prepare_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30.0
+_TRIES = 5
+_UNWRITABLE = (
+    "readonly database",
+    "unable to open",
+    "disk is full",
+    "disk I/O error",
+    "permission denied",
+    "read-only transaction",
+    "no schema has been selected",
+)
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+# Engines of the process that this one was forked from. They are kept: to collect what is left in
+# them could reach into the parent.
+_inherited: list[Engine] = []
+
+
+def _close_all() -> None:
+    for database in list(_databases):
+        database.release()
+
+
+def _forget_all() -> None:
+    for database in list(_databases):
+        database.forget()
+
+
+_gate = ForkGate(_close_all, _forget_all)
+
+
+class Database:
+    """Transactions on one SQLite file or PostgreSQL database."""
+
+    def __init__(self, url: URL, path: Path | None, *, read_only: bool = False) -> None:
+        self.url = url
+        self.path = path
+        self.read_only = read_only
+        self._engine: Engine | None = None
+        self._file: tuple[int, int] | None = None
+        self._finalizer: weakref.finalize[..., Database] | None = None
+        _databases.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "path": self.path, "read_only": self.read_only}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["url"], state["path"], read_only=state["read_only"])  # type: ignore[misc]
+
+    @property
+    def place(self) -> str:
+        """The path, or the URL without its password."""
+        return str(self.path) if self.path is not None else self.url.render_as_string()
+
+    def read(self, task: Callable[[Connection], T]) -> T:
+        """The task's result, from one transaction that only reads."""
+        return self._transact(task, self.engine)
+
+    def write(self, task: Callable[[Connection], T]) -> T:
+        """The task's result, once its one transaction is committed. The task may run again."""
+        if self.read_only:
+            raise RegistryUnwritableError(
+                f"The registry {self.place} was opened read-only. Open it with "
+                "Registry(..., read_only=False) to change it."
+            )
+        return self._transact(task, self.engine.execution_options(**{WRITES: True}))
+
+    def close(self) -> None:
+        """Close all connections; the next use opens them again."""
+        with _gate.passed():
+            self.release()
+            self._let_go()
+
+    def compact(self) -> None:
+        """Rewrite a SQLite file without its empty pages; waits for others' transactions.
+
+        Raises:
+            RegistryError: another process held the registry for too long.
+        """
+        if self.path is None:
+            return
+        self.engine  # noqa: B018 - opened and checked before anything is rewritten
+        try:
+            with _gate.passed(), closing(_connect_sqlite(self.path, "mode=rw")) as connection:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def release(self) -> None:
+        """Close the connections that nobody uses just now; the engine opens others when asked."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def forget(self) -> None:
+        """Let go of an engine that belongs to the parent process, touching nothing of it."""
+        engine = self._let_go()
+        if engine is not None:
+            _inherited.append(engine)
+
+    def _let_go(self) -> Engine | None:
+        engine, self._engine = self._engine, None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+            self._finalizer = None
+        return engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process, made and its schema checked on first use.
+
+        It is made anew when the file was deleted or replaced: an open connection would go on
+        writing into the old one, where nobody finds it.
+        """
+        if not _gate.is_usable:
+            raise RegistryError(
+                f"The registry {self.place} cannot be used in this process: it was forked while a "
+                "transaction of its parent was under way. Start processes by spawn instead."
+            )
+        if self._engine is not None and self._file != _identity(self.path):
+            self.close()
+        engine = self._engine
+        if engine is None:
+            with _gate.passed():
+                engine = self._engine = self._open()
+            self._file = _identity(self.path)
+            self._finalizer = weakref.finalize(self, engine.dispose)
+        return engine
+
+    def _open(self) -> Engine:
+        """An engine on a registry that is ready; tried again while another process makes it."""
+        for attempt in range(_TRIES):
+            engine = self._make_engine()
+            try:
+                if self.path is not None:
+                    prepare_sqlite(self.path, engine, read_only=self.read_only)
+                else:
+                    prepare_postgresql(engine, read_only=self.read_only)
+                return engine
+            except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+                engine.dispose()
+                if attempt == _TRIES - 1 or not _passes_with_time(error):
+                    raise self._explain(error) from error
+            except BaseException:
+                engine.dispose()
+                raise
+            time.sleep(_pause(attempt))
+        raise AssertionError("unreachable")
+
+    def _make_engine(self) -> Engine:
+        if self.path is not None:
+            return _sqlite_engine(self.path, read_only=self.read_only)
+        try:
+            engine = create_engine(self.url, pool_pre_ping=True, pool_size=2)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"Using the registry {self.place}, but the 'psycopg' package is not installed: "
+                "pip install 'repwatch[postgresql]'."
+            ) from error
+        if self.read_only:
+
+            @event.listens_for(engine, "connect")
+            def _only_read(connection: Any, record: Any) -> None:
+                connection.read_only = True
+
+        return engine
+
+    def _transact(self, task: Callable[[Connection], T], engine: Engine) -> T:
+        for attempt in range(_TRIES):
+            try:
+                with _gate.passed(), engine.connect() as connection:
+                    try:
+                        with connection.begin():
+                            return task(connection)
+                    finally:
+                        _let_go_if_still(connection)
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                if attempt == _TRIES - 1 or not _passes_with_time(error):
+                    raise self._explain(error) from error
+            time.sleep(_pause(attempt))
+        raise AssertionError("unreachable")
+
+    def _explain(self, error: Exception) -> RegistryError:
+        """The error as one of ours: what was tried, what came, what to do."""
+        cause = str(getattr(error, "orig", None) or error).strip()
+        if "not a database" in cause or "malformed" in cause:
+            return RegistryError(
+                f"{self.place} is not a readable SQLite database ({cause}) and is left as it is. "
+                "Give another path, or restore it from a copy."
+            )
+        if isinstance(error, OSError) or any(word in cause for word in _UNWRITABLE):
+            kind = RegistryError if self.read_only else RegistryUnwritableError
+            return kind(
+                f"The registry {self.place} cannot be {'read' if self.read_only else 'written'}: "
+                f"{cause}. Give a place that takes it, or set REPWATCH_REGISTRY."
+            )
+        if _passes_with_time(error):
+            return RegistryError(
+                f"The registry {self.place} was held by another process for too long ({cause}). "
+                "Try again; where many trainings write at once, use PostgreSQL."
+            )
+        hint = "" if self.path else " Check that the server answers, and the URL."
+        return RegistryError(f"The registry {self.place} failed: {cause}{hint}")
+
+
+def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
+    """An engine that opens the file as it should be opened, one BEGIN for each transaction."""
+
+    def connect() -> sqlite3.Connection:
+        # Never "rwc": a new file is made by set_journal alone, under the lock.
+        if not read_only:
+            return _connect_sqlite(path, "mode=rw")
+        connection = _connect_sqlite(path, "mode=ro")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            # WAL that nobody has open, or that stands in a folder that takes no writes, can be read
+            # only as a file that nobody changes; with a journal beside it that would not be true.
+            if Path(f"{path}-wal").exists():
+                raise
+            return _connect_sqlite(path, "mode=ro&immutable=1", _Still)
+        return connection
+
+    engine = create_engine(
+        "sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2, max_overflow=30
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, record: Any) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+class _Still(sqlite3.Connection):
+    """A connection to a file that nobody changes: good for one transaction, for they may begin."""
+
+
+def _let_go_if_still(connection: Connection) -> None:
+    if not connection.invalidated and isinstance(connection.connection.dbapi_connection, _Still):
+        connection.invalidate()
+
+
+def _connect_sqlite(
+    path: Path, options: str, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?{options}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        factory=factory,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _passes_with_time(error: Exception) -> bool:
+    """Whether the same transaction can succeed when tried again."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if getattr(original, "sqlstate", None) in {"40001", "40P01"}:
+        return True
+    return isinstance(original, sqlite3.OperationalError) and (
+        "locked" in str(original) or "busy" in str(original)
+    )
+
+
+def _pause(attempt: int) -> float:
+    # Of its own generator: the user's random state is not ours to move.
+    return random.SystemRandom().uniform(0.5, 1.0) * 0.05 * 2.0**attempt
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """What tells a file from another one at the same path; None where there is none."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,15 @@
+"""Run by alembic, on the connection that `schema.py` hands over, inside its transaction."""
+
+from alembic import context
+
+from repwatch.registry._db.migrations import VERSION_TABLE
+from repwatch.registry._db.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

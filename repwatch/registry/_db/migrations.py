@@ -1,0 +1,207 @@
+"""The schema's revision: read, checked, and brought up to date by alembic under a lock.
+
+An up-to-date registry costs one small query here; alembic is imported only where something has to
+be made. SQLite registries are made under a file lock beside them, PostgreSQL ones under an
+advisory lock, each in one transaction: a process that dies on the way leaves nothing half made.
+
+A registry that is opened read-only is never changed: one of an older revision is read as it is,
+and `column` stands in for what it lacks.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, inspect, literal, text
+
+from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
+from repwatch.registry._db.journal import choose_journal, set_journal
+from repwatch.registry._db.tables import Base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alembic.config import Config
+    from sqlalchemy import ColumnElement
+
+HEAD = "0002"
+VERSION_TABLE = "repwatch_revision"
+LOCK_SECONDS = 120.0
+# Execution options of an engine: its registry's revision, and that a transaction writes.
+REVISION = "repwatch_revision"
+WRITES = "repwatch_writes"
+# What older revisions lack: columns, with the value that they have where nothing was stored.
+_LACKING: dict[str, dict[str, Any]] = {"0001": {"runs.notes": []}}
+
+ADVISORY_LOCK = 0x52657057  # "RepW"
+
+# alembic's `context` and `op` are global to the process.
+_alembic_lock = threading.Lock()
+
+
+def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
+    """Make the SQLite registry at `path` ready; `engine` must create the file when it is absent."""
+    exists = check_file(path)
+    if read_only and not exists:
+        raise RegistryError(
+            f"There is no registry at {path}. Train with RepWatch() once, or give the path of an "
+            "existing registry."
+        )
+    if exists and _is_ready(engine, str(path), read_only=read_only):
+        return
+    with _file_lock(path):
+        if not check_file(path):
+            set_journal(path, choose_journal(path))
+        with engine.execution_options(**{WRITES: True}).begin() as connection:
+            _upgrade(connection, str(path))
+
+
+def prepare_postgresql(engine: Engine, *, read_only: bool) -> None:
+    """Make the PostgreSQL registry ready."""
+    place = engine.url.render_as_string()
+    if _is_ready(engine, place, read_only=read_only):
+        return
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        _upgrade(connection, place)
+
+
+def check_file(path: Path) -> bool:
+    """Whether `path` holds anything.
+
+    The file is not opened: to close it again would take away the locks of all connections that
+    this process has to it (POSIX), and another process could then break what they read. What is no
+    database SQLite itself refuses.
+    """
+    if path.is_dir():
+        raise RegistryUnwritableError(
+            f"{path} is a folder; the registry must be a file, such as {path / 'repwatch.db'}."
+        )
+    try:
+        return path.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RegistryError(f"The registry {path} cannot be read: {error}.") from error
+
+
+def column(connection: Connection, stored: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A table's column to select; its default where the registry's revision lacks it."""
+    lacking = _LACKING.get(connection.get_execution_options().get(REVISION, HEAD), {})
+    if str(stored) not in lacking:
+        return stored
+    return literal(lacking[str(stored)], stored.type).label(stored.key)
+
+
+def _is_ready(engine: Engine, place: str, *, read_only: bool) -> bool:
+    """Whether the schema can be used as it is; raises where it is newer, foreign, or missing."""
+    with engine.connect() as connection:
+        found = _revision(connection, place)
+    if found == HEAD:
+        return True
+    if read_only and found in _LACKING:
+        engine.update_execution_options(**{REVISION: found})
+        return True
+    if found is not None and not _is_known(found):
+        raise _newer(place, found)
+    if read_only and found is None:
+        raise RegistryError(
+            f"{place} holds no RepWatch registry yet. Train with RepWatch() once, or give "
+            "the path of an existing registry."
+        )
+    if read_only:
+        raise RegistrySchemaError(
+            f"The registry {place} has schema revision {found}, this RepWatch reads {HEAD}, and "
+            "it was opened read-only. Registry(...).runs(), without read_only, brings it up to "
+            "date."
+        )
+    return False
+
+
+def _revision(connection: Connection, place: str) -> str | None:
+    """The stored revision, None where there is no registry; raises on somebody else's tables."""
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE in tables:
+        found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+        if found is not None:
+            return str(found)
+    foreign = tables - {VERSION_TABLE, "sqlite_sequence"}
+    if connection.dialect.name != "sqlite":
+        foreign &= set(Base.metadata.tables)
+    if foreign:
+        raise RegistryError(
+            f"{place} is another program's database (it holds {', '.join(sorted(foreign)[:4])}) "
+            "and is left as it is. Give another path, or a database or schema of its own, for the "
+            "registry."
+        )
+    return None
+
+
+def _upgrade(connection: Connection, place: str) -> None:
+    """Bring the schema to HEAD inside the caller's transaction; looks again, now under the lock."""
+    found = _revision(connection, place)
+    if found == HEAD:
+        return
+    if found is not None and not _is_known(found):
+        raise _newer(place, found)
+    from alembic import command
+
+    with _alembic_lock:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)
+
+
+def _is_known(revision: str) -> bool:
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    try:
+        return ScriptDirectory.from_config(_alembic_config()).get_revision(revision) is not None
+    except CommandError:
+        return False
+
+
+def _alembic_config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    folder = str(Path(__file__).parent).replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    return config
+
+
+def _newer(place: str, found: str) -> RegistrySchemaError:
+    return RegistrySchemaError(
+        f"The registry {place} has schema revision {found}, newer than revision {HEAD} of this "
+        "RepWatch; nothing was changed. Update RepWatch (pip install -U repwatch), or use another "
+        "registry."
+    )
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    """The lock beside the registry; RegistryUnwritableError where it cannot be taken."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise RegistryError(
+            f"Another process has held {path}.lock for {LOCK_SECONDS:.0f} s. Where none is alive, "
+            "delete that file."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise RegistryUnwritableError(
+            f"The registry {path} cannot be written: {error}. Give a path in a folder that takes "
+            "writes, or set REPWATCH_REGISTRY."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,284 @@
+"""What is read from the registry: each function takes a connection and gives records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+
+from repwatch.errors import ProbeError, RegistryError, RunNotFoundError
+from repwatch.registry._db.migrations import column
+from repwatch.registry._db.tables import (
+    FlagRow,
+    LabelRow,
+    MetricRow,
+    ProbePointRow,
+    ProbeSetRow,
+    RdmRow,
+    RunRow,
+    SnapshotRow,
+)
+from repwatch.registry.hparams import with_prefix
+from repwatch.registry.names import nearest_names
+from repwatch.registry.records import Flag, ProbeInfo, ProbePoint, Run, Snapshot
+from repwatch.registry.values import join_float
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from repwatch.registry.registry import Registry
+
+_SHORTEST_PREFIX = 4
+# SQLite before 3.32 takes 999 parameters in a statement.
+_CHUNK = 500
+
+
+def find_exact_id(connection: Connection, name_or_id: str) -> str | None:
+    """The id of the run with exactly this id or name; None where there is none."""
+    exact = select(RunRow.id).where((RunRow.id == name_or_id) | (RunRow.name == name_or_id))
+    found = connection.scalars(exact).all()
+    if len(found) > 1:  # one run's name is another's id: the id wins, as it cannot be changed
+        return name_or_id
+    return found[0] if found else None
+
+
+def find_run_id(connection: Connection, name_or_id: str, place: str) -> str:
+    """The id of the run with this id, name, or unique id prefix. Raises RunNotFoundError."""
+    exact = find_exact_id(connection, name_or_id)
+    found: Sequence[str] = [] if exact is None else [exact]
+    if not found and len(name_or_id) >= _SHORTEST_PREFIX:
+        by_prefix = RunRow.id.startswith(name_or_id, autoescape=True)
+        found = connection.scalars(select(RunRow.id).where(by_prefix)).all()
+        if len(found) > 1:
+            raise RunNotFoundError(
+                f"{name_or_id!r} begins the ids of {len(found)} runs "
+                f"({', '.join(found[:4])}); give more of the id, or the name."
+            )
+    if not found:
+        raise run_not_found(connection, name_or_id, place)
+    return found[0]
+
+
+def run_not_found(connection: Connection, name_or_id: str, place: str) -> RunNotFoundError:
+    """The error for a run that is not there; it names the nearest, or says there are none."""
+    names = connection.scalars(select(RunRow.name).order_by(RunRow.started_at.desc())).all()
+    if not names:
+        hint = "It holds no runs yet: train with RepWatch() first."
+    elif near := nearest_names(name_or_id, names):
+        hint = f"The nearest: {', '.join(map(repr, near))}."
+    else:
+        hint = f"Its newest runs: {', '.join(map(repr, names[:3]))}."
+    return RunNotFoundError(f"No run {name_or_id!r} in the registry {place}. {hint}")
+
+
+def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[bool]) -> list[Run]:
+    """The runs that the conditions on `runs` and `labels` leave, oldest first."""
+    columns = [column(connection, one) for one in RunRow.__table__.columns]
+    query = (
+        select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
+        .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+        .where(*where)
+        .order_by(RunRow.started_at, RunRow.id)
+    )
+    rows = connection.execute(query).all()
+    only = rows[0].id if len(rows) == 1 else None
+    metrics = _last_metrics(connection, only) if rows else {}
+    flags = _flags(connection, only) if rows else {}
+    now = datetime.now(timezone.utc)
+    return [
+        Run(
+            id=row.id,
+            name=row.name,
+            status=_status(row, now, registry.dead_after),
+            hparams=with_prefix(row.hparams),
+            versions=row.versions,
+            metrics=metrics.get(row.id, {}),
+            label=row.label,
+            cause=row.cause,
+            automatic=bool(row.automatic),
+            flags=tuple(flags.get(row.id, ())),
+            probe=row.probe,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            heartbeat_at=row.heartbeat_at,
+            last_step=row.last_step,
+            monitor=row.monitor,
+            mode=row.mode,
+            notes=tuple(row.notes),
+            registry=registry,
+        )
+        for row in rows
+    ]
+
+
+def read_snapshots(
+    connection: Connection, registry: Registry, *where: ColumnElement[bool]
+) -> list[Snapshot]:
+    """Snapshots by run start, step and depth, without their blobs."""
+    query = (
+        select(
+            SnapshotRow.id,
+            SnapshotRow.run_id,
+            RunRow.name,
+            SnapshotRow.layer,
+            SnapshotRow.step,
+            SnapshotRow.epoch,
+            SnapshotRow.depth,
+            ProbeSetRow.points,
+            SnapshotRow.scalars,
+            SnapshotRow.diverged,
+            RunRow.probe,
+            LabelRow.label,
+            LabelRow.cause,
+        )
+        .join(RunRow, RunRow.id == SnapshotRow.run_id)
+        .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
+        .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+        .where(*where)
+        .order_by(
+            RunRow.started_at, RunRow.id, SnapshotRow.step, SnapshotRow.depth, SnapshotRow.layer
+        )
+    )
+    rows: Iterable[Any] = connection.execute(query)
+    return [Snapshot(*(*row, registry)) for row in rows]
+
+
+def read_layers(connection: Connection, run_id: str) -> list[str]:
+    """The run's layers by depth."""
+    depth = func.min(SnapshotRow.depth)
+    query = (
+        select(SnapshotRow.layer)
+        .where(SnapshotRow.run_id == run_id)
+        .group_by(SnapshotRow.layer)
+        .order_by(depth, SnapshotRow.layer)
+    )
+    return list(connection.scalars(query))
+
+
+def read_history(connection: Connection, run_id: str, name: str) -> list[tuple[int, int, float]]:
+    """(step, epoch, value) of one metric, by step."""
+    query = (
+        select(MetricRow.step, MetricRow.epoch, MetricRow.value, MetricRow.special)
+        .where(MetricRow.run_id == run_id, MetricRow.name == name)
+        .order_by(MetricRow.step)
+    )
+    return [
+        (step, epoch, join_float(value, special))
+        for step, epoch, value, special in connection.execute(query)
+    ]
+
+
+def read_blobs(
+    connection: Connection, ids: Sequence[int], *, sketches: bool
+) -> Iterator[tuple[int, bytes, float]]:
+    """(snapshot id, blob, scale) of the RDMs, or of the sketches, in no order."""
+    blob = RdmRow.sketch if sketches else RdmRow.rdm
+    for start in range(0, len(ids), _CHUNK):
+        query = select(RdmRow.snapshot_id, blob, RdmRow.scale).where(
+            RdmRow.snapshot_id.in_(ids[start : start + _CHUNK])
+        )
+        for row in connection.execute(query):
+            yield row[0], row[1], row[2]
+
+
+def read_probes(connection: Connection) -> list[ProbeInfo]:
+    """The stored probe sets, oldest first."""
+    runs = select(RunRow.probe, func.count().label("runs")).group_by(RunRow.probe).subquery()
+    query = (
+        select(
+            ProbeSetRow.fingerprint,
+            ProbeSetRow.name,
+            ProbeSetRow.points,
+            ProbeSetRow.created_at,
+            ProbeSetRow.used_at,
+            func.coalesce(runs.c.runs, 0),
+        )
+        .outerjoin(runs, runs.c.probe == ProbeSetRow.fingerprint)
+        .order_by(ProbeSetRow.created_at, ProbeSetRow.fingerprint)
+    )
+    return [ProbeInfo(*row) for row in connection.execute(query)]
+
+
+def read_probe_content(connection: Connection, fingerprint: str | None, place: str) -> bytes:
+    """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
+    query: Select[Any] = select(ProbeSetRow.content)
+    if fingerprint is None:
+        query = query.order_by(ProbeSetRow.used_at.desc()).limit(1)
+    else:
+        query = query.where(ProbeSetRow.fingerprint == fingerprint)
+    content = connection.scalar(query)
+    if content is None:
+        raise probe_not_found(connection, fingerprint, place)
+    return bytes(content)
+
+
+def read_points(connection: Connection, fingerprint: str, place: str) -> list[ProbePoint]:
+    """What a person sees of each point of a probe set, by index. Raises ProbeError."""
+    query = (
+        select(ProbePointRow.point, ProbePointRow.columns, ProbePointRow.text, ProbePointRow.link)
+        .where(ProbePointRow.probe == fingerprint)
+        .order_by(ProbePointRow.point)
+    )
+    points = [ProbePoint(*row) for row in connection.execute(query)]
+    if not points:
+        raise probe_not_found(connection, fingerprint, place)
+    return points
+
+
+def probe_not_found(connection: Connection, fingerprint: str | None, place: str) -> ProbeError:
+    known = connection.scalars(select(ProbeSetRow.fingerprint)).all()
+    if not known:
+        return ProbeError(
+            f"The registry {place} holds no probe set yet. Train once with a probe of your own "
+            "(RepWatch(probe=...), or registry.add_probe(ProbeSet(...))), then share it."
+        )
+    return ProbeError(
+        f"No probe set {fingerprint!r} in the registry {place}. It holds: {', '.join(known[:5])}."
+    )
+
+
+def require_all(found: int, asked: int, place: str) -> None:
+    """Raises RegistryError where RDMs of snapshots are gone."""
+    if found != asked:
+        raise RegistryError(
+            f"{asked - found} of {asked} snapshots are no longer in the registry {place}: their "
+            "run was deleted or written anew. Read the snapshots again."
+        )
+
+
+def _status(row: Any, now: datetime, dead_after: float) -> Any:
+    silent = now - row.heartbeat_at > timedelta(seconds=dead_after)
+    return "dead" if row.status == "running" and silent else row.status
+
+
+def _last_metrics(connection: Connection, run_id: str | None) -> dict[str, dict[str, float]]:
+    """{run id: {name: last value}} of one run, or of all."""
+    last = select(MetricRow.run_id, MetricRow.name, func.max(MetricRow.step).label("step"))
+    if run_id is not None:
+        last = last.where(MetricRow.run_id == run_id)
+    newest = last.group_by(MetricRow.run_id, MetricRow.name).subquery()
+    query = select(MetricRow.run_id, MetricRow.name, MetricRow.value, MetricRow.special).join(
+        newest,
+        and_(
+            MetricRow.run_id == newest.c.run_id,
+            MetricRow.name == newest.c.name,
+            MetricRow.step == newest.c.step,
+        ),
+    )
+    metrics: dict[str, dict[str, float]] = defaultdict(dict)
+    for owner, name, value, special in connection.execute(query):
+        metrics[owner][name] = join_float(value, special)
+    return metrics
+
+
+def _flags(connection: Connection, run_id: str | None) -> dict[str, list[Flag]]:
+    """{run id: flags in the order they were raised} of one run, or of all."""
+    query = select(*FlagRow.__table__.columns).order_by(FlagRow.id)
+    if run_id is not None:
+        query = query.where(FlagRow.run_id == run_id)
+    flags: dict[str, list[Flag]] = defaultdict(list)
+    for row in connection.execute(query):
+        flags[row.run_id].append(Flag(**row._mapping))
+    return flags

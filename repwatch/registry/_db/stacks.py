@@ -1,0 +1,77 @@
+"""RDMs and sketches of many snapshots as one array, read by few questions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from repwatch.errors import ProbeMismatchError
+from repwatch.registry._db import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy import Connection
+
+    from repwatch.registry._db.engine import Database
+    from repwatch.registry.records import Snapshot
+
+
+def stack_rdms(database: Database, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+    """(k, m) condensed RDMs; NaN rows for diverged ones.
+
+    Raises ProbeMismatchError where the snapshots differ in their number of points.
+    """
+    from repwatch.registry._db.blobs import decode_rdm
+
+    sizes = {snapshot.points for snapshot in snapshots}
+    if len(sizes) > 1:
+        probes = sorted({snapshot.probe for snapshot in snapshots})
+        raise ProbeMismatchError(
+            f"The snapshots have {' and '.join(map(str, sorted(sizes)))} probe points, so "
+            f"their RDMs do not fit one array; their probe sets are {', '.join(probes)}. "
+            "Take snapshots of one probe set (registry.snapshots(probe=...)), and share one "
+            'between runs with RepWatch(probe="shared").'
+        )
+    points = sizes.pop() if sizes else 0
+    length = points * (points - 1) // 2
+    return _stack(database, snapshots, decode_rdm, sketches=False, length=length)
+
+
+def stack_sketches(database: Database, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+    """(k, 1024) sketches; NaN rows for diverged ones."""
+    from repwatch.registry._db.blobs import SKETCH_LENGTH, decode_sketch
+
+    def decode(blob: bytes, scale: float) -> NDArray[np.float32]:
+        return decode_sketch(blob)
+
+    return _stack(database, snapshots, decode, sketches=True, length=SKETCH_LENGTH)
+
+
+def _stack(
+    database: Database,
+    snapshots: Sequence[Snapshot],
+    decode: Callable[[bytes, float], NDArray[np.float32]],
+    *,
+    sketches: bool,
+    length: int,
+) -> NDArray[np.float32]:
+    """One decoded blob a row, in the order of the snapshots; NaN where there is none."""
+    rows: dict[int, list[int]] = {}
+    for row, snapshot in enumerate(snapshots):
+        if not snapshot.diverged:
+            rows.setdefault(snapshot.id, []).append(row)
+    stack = np.full((len(snapshots), length), np.nan, dtype=np.float32)
+
+    def read(connection: Connection) -> int:
+        blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
+        found = 0
+        for snapshot_id, blob, scale in blobs:
+            stack[rows[snapshot_id]] = decode(blob, scale)
+            found += 1
+        return found
+
+    queries.require_all(database.read(read), len(rows), database.place)
+    return stack

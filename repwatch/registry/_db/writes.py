@@ -1,0 +1,335 @@
+"""What is written to the registry: each function takes a connection inside one transaction.
+
+All of them can run again with the same result (upserts), for a transaction may be tried again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Executable, case, delete, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
+from repwatch.registry._db.migrations import ADVISORY_LOCK
+from repwatch.registry._db.queries import run_not_found
+from repwatch.registry._db.tables import (
+    Base,
+    FlagRow,
+    LabelRow,
+    MetricRow,
+    ProbePointRow,
+    ProbeSetRow,
+    RdmRow,
+    RunRow,
+    SnapshotRow,
+    SpaceRow,
+)
+from repwatch.registry.hparams import with_prefix
+from repwatch.registry.names import free_name, make_name
+from repwatch.registry.values import split_float
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from repwatch.registry._db.blobs import EncodedSnapshot
+    from repwatch.registry._db.incoming import NewProbe, NewRun
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def serialize(connection: Connection) -> None:
+    """Hold other creators off until the transaction ends; SQLite's BEGIN IMMEDIATE does already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+
+
+def upsert(
+    connection: Connection, table: type[Base], keys: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Insert the rows; where the keys are there, replace the rest of that row."""
+    if rows:
+        statement = _upsert(connection.dialect.name, table, tuple(keys), tuple(rows[0]))
+        connection.execute(statement, list(rows))
+
+
+# Made once: to put a statement together takes as long as to execute it.
+@lru_cache(maxsize=64)
+def _upsert(
+    dialect: str, table: type[Base], keys: tuple[str, ...], columns: tuple[str, ...]
+) -> Executable:
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    made: Executable = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+    return made
+
+
+def store_probe(connection: Connection, new: NewProbe) -> None:
+    """Store a probe set with its points once; after that, only note that it was used now."""
+    serialize(connection)
+    used = update(ProbeSetRow).where(ProbeSetRow.fingerprint == new.fingerprint)
+    if connection.execute(used.values(used_at=now())).rowcount == 1:
+        return
+    if new.content is None:
+        raise RegistryError(
+            f"Probe set {new.fingerprint} was deleted by another process just now; try again."
+        )
+    row = {
+        "fingerprint": new.fingerprint,
+        "name": new.name,
+        "points": new.points,
+        "created_at": now(),
+        "used_at": now(),
+        "content": new.content,
+    }
+    connection.execute(insert(ProbeSetRow), row)
+    if new.rows:
+        rows = [{"probe": new.fingerprint, **point} for point in new.rows]
+        connection.execute(insert(ProbePointRow), rows)
+
+
+def open_run(connection: Connection, new: NewRun, *, resume_name: bool, place: str) -> str:
+    """Create the run, or continue the one with its id (or its name, when asked to); its id."""
+    serialize(connection)
+    rows = connection.execute(select(RunRow.name, RunRow.id))
+    taken: dict[str, str] = {row.name: row.id for row in rows}
+    owner = taken.get(new.name) if new.name is not None else None
+    if new.id in taken.values():
+        run_id: str | None = new.id
+    else:
+        run_id = owner if resume_name else None
+    if owner is not None and owner != run_id:
+        raise RunExistsError(
+            f"The registry {place} already has a run named {new.name!r}. Take a free name such as "
+            f"{free_name(str(new.name), taken)!r}, leave the name out to get one, or continue the "
+            'run with on_exists="resume".'
+        )
+    if run_id is not None:
+        _continue_run(connection, run_id, new)
+        return run_id
+    moment = now()
+    connection.execute(
+        insert(RunRow).values(
+            id=new.id,
+            name=new.name if new.name is not None else make_name(taken),
+            probe=new.probe,
+            status="running",
+            hparams=new.hparams,
+            versions=new.versions,
+            monitor=new.monitor,
+            mode=new.mode,
+            started_at=moment,
+            heartbeat_at=moment,
+            last_step=0,
+            notes=[],
+        )
+    )
+    return new.id
+
+
+def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
+    """Set a stored run running again, with what is new of its hyperparameters."""
+    query = select(RunRow.name, RunRow.probe, RunRow.hparams).where(RunRow.id == run_id)
+    stored = connection.execute(query).one()
+    if stored.probe != new.probe:
+        raise ProbeMismatchError(
+            f"Run {stored.name!r} was recorded with probe set {stored.probe}, but is to continue "
+            f"with {new.probe}. Give it its own probe set (registry.probe({stored.probe!r})), or "
+            "start a new run."
+        )
+    changes: dict[str, Any] = {
+        "status": "running",
+        "ended_at": None,
+        "heartbeat_at": now(),
+        "hparams": {**with_prefix(stored.hparams), **new.hparams},
+        "versions": new.versions,
+        "mode": new.mode,
+    }
+    if new.name is not None:
+        changes["name"] = new.name
+    if new.monitor is not None:
+        changes["monitor"] = new.monitor
+    connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
+
+
+def store_snapshots(
+    connection: Connection, run_id: str, new: Sequence[EncodedSnapshot], place: str
+) -> None:
+    """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
+    # An upsert takes each key once; the last of several is the newest.
+    by_key = {(one.layer, one.step): one for one in new}
+    if not by_key:
+        return
+    _beat(connection, run_id, max(step for _, step in by_key), place)
+    forget_reading(connection, run_id)
+    _check_points(connection, run_id, list(by_key.values()))
+    upsert(
+        connection,
+        SnapshotRow,
+        ("run_id", "layer", "step"),
+        [
+            {
+                "run_id": run_id,
+                "layer": one.layer,
+                "step": one.step,
+                "epoch": one.epoch,
+                "depth": one.depth,
+                "diverged": one.rdm is None,
+                "scalars": one.scalars,
+            }
+            for one in by_key.values()
+        ],
+    )
+    query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
+        SnapshotRow.run_id == run_id,
+        SnapshotRow.layer.in_({layer for layer, _ in by_key}),
+        SnapshotRow.step.in_({step for _, step in by_key}),
+    )
+    ids = {(row.layer, row.step): row.id for row in connection.execute(query)}
+    diverged = [ids[key] for key, one in by_key.items() if one.rdm is None]
+    if diverged:
+        connection.execute(delete(RdmRow).where(RdmRow.snapshot_id.in_(diverged)))
+    rows = [
+        {"snapshot_id": ids[key], "scale": one.scale, "sketch": one.sketch, "rdm": one.rdm}
+        for key, one in by_key.items()
+        if one.rdm is not None
+    ]
+    upsert(connection, RdmRow, ("snapshot_id",), rows)
+
+
+def _check_points(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
+    query = (
+        select(ProbeSetRow.points, ProbeSetRow.fingerprint)
+        .join(RunRow, RunRow.probe == ProbeSetRow.fingerprint)
+        .where(RunRow.id == run_id)
+    )
+    points, fingerprint = connection.execute(query).one()
+    for one in new:
+        if one.points is not None and one.points != points:
+            raise ProbeMismatchError(
+                f"The RDM of layer {one.layer!r} has {one.points} points, the run's probe set "
+                f"{fingerprint} has {points}. Store RDMs over the points of the probe set only."
+            )
+
+
+def store_metrics(
+    connection: Connection,
+    run_id: str,
+    step: int,
+    epoch: int,
+    values: Mapping[str, float],
+    place: str,
+) -> None:
+    """Upsert the metrics of one step."""
+    _beat(connection, run_id, step, place)
+    forget_reading(connection, run_id)
+    rows = []
+    for name, value in values.items():
+        finite, special = split_float(value)
+        rows.append(
+            {
+                "run_id": run_id,
+                "name": name,
+                "step": step,
+                "epoch": epoch,
+                "value": finite,
+                "special": special,
+            }
+        )
+    upsert(connection, MetricRow, ("run_id", "name", "step"), rows)
+
+
+def store_flag(connection: Connection, run_id: str, values: dict[str, Any], place: str) -> int:
+    """Store a flag; its id."""
+    _beat(connection, run_id, values["step"], place)
+    result = connection.execute(insert(FlagRow).values(run_id=run_id, **values))
+    key = result.inserted_primary_key
+    if key is None:
+        raise RegistryError(f"The registry {place} gave no id for a new flag.")
+    return int(key[0])
+
+
+def store_notes(connection: Connection, run_id: str, notes: Sequence[str], place: str) -> None:
+    """Add the notes that the run does not have yet, in their order."""
+    query = select(RunRow.notes).where(RunRow.id == run_id).with_for_update()
+    stored = connection.scalar(query)
+    if stored is None:
+        raise run_not_found(connection, run_id, place)
+    _update_run(connection, run_id, place, notes=list(dict.fromkeys([*stored, *notes])))
+
+
+def store_label(
+    connection: Connection, run_id: str, label: str, cause: str | None, *, automatic: bool
+) -> None:
+    """Set the run's label. An automatic one does not replace a person's."""
+    if automatic:
+        query = select(LabelRow.automatic).where(LabelRow.run_id == run_id)
+        if connection.scalar(query) is False:
+            return
+    row = {
+        "run_id": run_id,
+        "label": label,
+        "cause": cause,
+        "automatic": automatic,
+        "labelled_at": now(),
+    }
+    upsert(connection, LabelRow, ("run_id",), [row])
+
+
+def remove_label(connection: Connection, run_id: str) -> None:
+    connection.execute(delete(LabelRow).where(LabelRow.run_id == run_id))
+
+
+def end_run(connection: Connection, run_id: str, status: str, place: str) -> None:
+    """Set how the run ended, and when."""
+    _update_run(connection, run_id, place, status=status, ended_at=now(), heartbeat_at=now())
+
+
+def beat(connection: Connection, run_id: str, place: str) -> None:
+    """A sign of life."""
+    _update_run(connection, run_id, place, heartbeat_at=now())
+
+
+def remove_run(connection: Connection, run_id: str) -> None:
+    """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
+    connection.execute(delete(RunRow).where(RunRow.id == run_id))
+    forget_reading(connection, run_id)
+
+
+def store_space(connection: Connection, key: str, content: bytes) -> None:
+    upsert(connection, SpaceRow, ("key",), [{"key": key, "saved_at": now(), "content": content}])
+
+
+def reading_key(run_id: str) -> str:
+    return f"reading-{run_id}"
+
+
+def store_reading(
+    connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
+) -> bool:
+    """Keep what was read of a run, unless the run has been written or deleted since."""
+    query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
+    unchanged = connection.scalar(query) == heartbeat_at
+    if unchanged:
+        store_space(connection, reading_key(run_id), content)
+    return unchanged
+
+
+def forget_reading(connection: Connection, run_id: str) -> None:
+    """Let go of what was read of a run that changes; its row is locked before, as when keeping."""
+    connection.execute(delete(SpaceRow).where(SpaceRow.key == reading_key(run_id)))
+
+
+def _beat(connection: Connection, run_id: str, step: int, place: str) -> None:
+    last = case((RunRow.last_step < step, step), else_=RunRow.last_step)
+    _update_run(connection, run_id, place, heartbeat_at=now(), last_step=last)
+
+
+def _update_run(connection: Connection, run_id: str, place: str, **changes: Any) -> None:
+    result = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
+    if result.rowcount == 0:
+        raise run_not_found(connection, run_id, place)

@@ -1,0 +1,156 @@
+"""WatchOptions: what a person may choose about watching a run, validated in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from repwatch.errors import ConfigurationError
+from repwatch.maps.landmark_map import MapSettings
+from repwatch.registry import Flag, Registry
+from repwatch.registry.hparams import look_up
+from repwatch.registry.names import nearest_names
+from repwatch.watch.budget import Throttle
+from repwatch.watch.outcome import check_auto_label
+from repwatch.watch.schedule import Schedule
+
+__all__ = ["WatchOptions", "check_group"]
+
+Layers = Sequence[str] | Callable[[str, torch.nn.Module], bool] | None
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How a run is watched. Every driver (Lightning, a loop of your own) takes the same options.
+
+    Args:
+        layers: None for the input and up to `max_layers` layers spread evenly by depth, of which a
+            layer of weights with its normalization, non-linearity and pooling counts as one,
+            watched at its end; a list of layer names or globs; or a callable
+            (name, module) -> bool.
+        registry: None for `$REPWATCH_REGISTRY`, else a `repwatch.db` that the driver chooses; a
+            path, a SQLAlchemy URL, or a Registry.
+        schedule: None for snapshots at initialization, at 10, 30 and 100 steps of the first epoch
+            and at the end of every epoch; a Schedule, a sequence of steps, or a callable
+            (step) -> bool.
+        run_name: The run's name in the registry; None makes one.
+        on_exists: What to do where a run of that name exists: "error" refuses, "resume" continues
+            it, as a job does that a queue starts again.
+        monitor: The metric that says how good a run is, such as "val_loss".
+        mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
+        on_flag: "warn" logs a flag, "stop" also ends the training, a callable gets the Flag.
+        max_overhead: The largest share of the training time that RepWatch may take in the training
+            thread, in (0, 1]; the first 20 seconds are free.
+        points: How many probe points to take where the number is not given with the probe set.
+        max_layers: How many layers to watch where `layers` is None.
+        batch_size: Probe points per forward pass; None for at most 64 on a processor and 256
+            elsewhere, and never more than the batches that the model is trained with.
+        forward: A function (module, inputs) -> anything that runs the probe points through the
+            module, where calling the module does not.
+        reduce: A function (layer, module, output) -> one row for each probe point, or None for the
+            usual way; for layers whose rows are not the probe's points.
+        false_alarms: The share of good runs that drift detection may flag over their whole length,
+            in (0, 1).
+        draw_map: Whether to place the run on the map of landmarks.
+        map_settings: How the map is made.
+        group: A hyperparameter that tells kinds of training apart, such as "method": each kind is
+            compared with its own good landmarks.
+        auto_label: Whether to label the run by its last `monitor` once it has finished.
+
+    Raises:
+        ConfigurationError: An argument cannot work.
+    """
+
+    layers: Layers = None
+    registry: str | Path | Registry | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    run_name: str | None = None
+    on_exists: Literal["error", "resume"] = "error"
+    monitor: str | None = None
+    mode: Literal["min", "max"] = "min"
+    on_flag: Literal["warn", "stop"] | Callable[[Flag], None] = "warn"
+    max_overhead: float = 0.02
+    points: int = 256
+    max_layers: int = 8
+    batch_size: int | None = None
+    forward: Callable[[torch.nn.Module, Any], Any] | None = None
+    reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None
+    false_alarms: float = 0.05
+    draw_map: bool = True
+    map_settings: MapSettings | None = None
+    group: str | None = None
+    auto_label: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedule", Schedule.coerce(self.schedule))
+        self._check_choices()
+        self._check_numbers()
+        if isinstance(self.layers, str):
+            raise ConfigurationError(
+                f"Expected `layers` to be a list of names or globs, but got the string "
+                f"{self.layers!r}. Write layers=[{self.layers!r}]."
+            )
+        for name in ("forward", "reduce"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ConfigurationError(
+                    f"Expected `{name}` to be a function or None, but got {value!r}."
+                )
+        check_auto_label(self.auto_label, self.monitor)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> WatchOptions:
+        """Options from keyword arguments. Raises ConfigurationError for names that are unknown."""
+        known = [one.name for one in fields(cls)]
+        for name in settings:
+            if name not in known:
+                near = nearest_names(name, known) or known
+                raise ConfigurationError(
+                    f"Expected an option of RepWatch, but got {name!r}. "
+                    f"The nearest: {', '.join(near)}."
+                )
+        return cls(**settings)
+
+    def _check_choices(self) -> None:
+        for name, choices in (("mode", ("min", "max")), ("on_exists", ("error", "resume"))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigurationError(
+                    f"Expected `{name}` to be {choices[0]!r} or {choices[1]!r}, but got {value!r}."
+                )
+        if self.on_flag not in ("warn", "stop") and not callable(self.on_flag):
+            raise ConfigurationError(
+                "Expected `on_flag` to be 'warn', 'stop' or a callable that gets the Flag, but "
+                f"got {self.on_flag!r}."
+            )
+
+    def _check_numbers(self) -> None:
+        smallest = {"points": 3, "max_layers": 1, "batch_size": 1}
+        for name, least in smallest.items():
+            value = getattr(self, name)
+            if value is None and name == "batch_size":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigurationError(
+                    f"Expected `{name}` to be a whole number of {least} or more, but got {value!r}."
+                )
+        object.__setattr__(self, "max_overhead", Throttle(self.max_overhead).share)
+        if not 0 < self.false_alarms < 1:
+            raise ConfigurationError(
+                "Expected `false_alarms` to be a share in (0, 1), such as 0.05, but got "
+                f"{self.false_alarms!r}."
+            )
+
+
+def check_group(group: str | None, hparams: Mapping[str, Any]) -> None:
+    """Refuse a `group` that no hyperparameter has the name of. Raises ConfigurationError."""
+    if group is not None and look_up(hparams, group) is None:
+        known = nearest_names(group, hparams) or sorted(hparams)[:5]
+        raise ConfigurationError(
+            f"Expected `group` to be a hyperparameter of the run, but got {group!r}; the nearest "
+            f"are {', '.join(known) or 'none: it has none'}."
+        )

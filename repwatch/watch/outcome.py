@@ -1,0 +1,60 @@
+"""What became of the watched run itself: its label by its own outcome, where that was asked for."""
+
+from __future__ import annotations
+
+from repwatch.analysis.knn_accuracy import with_probing
+from repwatch.analysis.labels import suggest_label
+from repwatch.errors import ConfigurationError
+from repwatch.registry import Registry
+from repwatch.registry.records import EndStatus
+
+__all__ = ["check_auto_label", "end_status", "label_outcome"]
+
+
+def check_auto_label(auto_label: bool, monitor: str | None) -> None:
+    """Refuse a label by an outcome that nothing tells. Raises ConfigurationError."""
+    if auto_label and monitor is None:
+        raise ConfigurationError(
+            "Expected `monitor` beside auto_label=True, the metric that says how good a run is, "
+            'such as monitor="val_loss".'
+        )
+
+
+def end_status(error: BaseException) -> EndStatus:
+    """How a training ended that an exception ended.
+
+    Returns:
+        "stopped" where a person, the system or Optuna ended it (Ctrl-C, SIGTERM, `sys.exit`, a
+        pruned trial), so that it may be resumed; "failed" for every other exception.
+    """
+    # By name, so that Optuna is not imported to find out.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    intended = {"KeyboardInterrupt", "SystemExit", "TrialPruned"}
+    return "stopped" if names & intended else "failed"
+
+
+def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> str | None:
+    """Label a run by its final monitored metric, marked as automatic.
+
+    A person's label stays, whatever the outcome says.
+
+    Args:
+        registry: Written.
+        run_id: A run that has ended by itself.
+        group: A hyperparameter that tells kinds of training apart: each kind has outcomes of its
+            own.
+
+    Returns:
+        Why the run got no label, or None.
+    """
+    run = registry.run(run_id)
+    if run.label is not None and not run.automatic:
+        return None
+    try:
+        runs = with_probing(registry, registry.runs(probe=run.probe), run.monitor)
+        run = next(one for one in runs if one.id == run_id)
+        found = suggest_label(run, runs, group=group)
+    except ConfigurationError as error:
+        return f"{run.name!r} gets no label from its outcome. {error}"
+    registry.label(run, found.label, found.cause, automatic=True)
+    return None

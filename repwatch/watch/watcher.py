@@ -1,0 +1,397 @@
+"""The orchestrator that any training loop can drive.
+
+    watcher = Watcher(model, probe, registry="repwatch.db", run_name="first try")
+    watcher.start()
+    watcher.snapshot(step=0, epoch=0)
+    ...                                   # train
+    watcher.finish("finished")
+
+What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
+has a thread of its own, and so have drift detection and the map: one that is slow, or fails, holds
+no snapshot back.
+What is ready to show waits in `updates()` for the training thread, since loggers are not made for
+two threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from repwatch.capture import Capture, Capturer
+from repwatch.capture._weights import weights_checksum
+from repwatch.errors import CaptureError, ConfigurationError, RegistryError
+from repwatch.probe import ProbeSet
+from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
+from repwatch.registry.records import EndStatus
+from repwatch.registry.values import flatten
+from repwatch.watch.divergence import DivergenceCheck, name_some
+from repwatch.watch.options import WatchOptions, check_group
+from repwatch.watch.outcome import end_status, label_outcome
+from repwatch.watch.tracking import DriftTracking, MapTracking, Update, UpdateQueue
+
+__all__ = ["Update", "Watcher"]
+
+log = logging.getLogger("repwatch")
+
+# Distances between fewer points say nothing.
+SMALLEST_PROBE = 3
+
+
+class Watcher:
+    """Captures, stores and places the snapshots of one run.
+
+    Args:
+        model: The module to watch. It is left as it was, bit by bit, after each snapshot.
+        probe: The probe set.
+        options: How to watch; None for the defaults and what `settings` change.
+        run_id: The id of a run to continue.
+        hparams: Hyperparameters, by name; nested ones are flattened with dots.
+        versions: Versions of libraries, by name.
+        context: Entered around each forward pass, such as autocast.
+        convert: Applied to the inputs of each forward pass, on the model's device.
+        host_batch_size: The size of the batches that the model is trained with: a forward pass of
+            the probe set takes no more points than that, unless `batch_size` says so.
+        settings: Options by name, instead of `options`: see `WatchOptions`.
+
+    Raises:
+        ConfigurationError: An option cannot work, or `group` is not among `hparams`.
+        UnknownLayerError: A name in `layers` is not in the model.
+
+    Attributes:
+        probe: The probe set; points that the model has no finite values for at the start are left
+            out of it before the run is opened.
+        run: The run, once it is open.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        probe: ProbeSet,
+        options: WatchOptions | None = None,
+        *,
+        run_id: str | None = None,
+        hparams: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+        context: Callable[[], AbstractContextManager[Any]] | None = None,
+        convert: Callable[[Any], Any] | None = None,
+        host_batch_size: int | None = None,
+        **settings: Any,
+    ) -> None:
+        if options is not None and settings:
+            raise ConfigurationError(
+                "Expected either `options` or options by name, but got both: "
+                f"{', '.join(settings)}. Put them into WatchOptions(...)."
+            )
+        self.options = options = options or WatchOptions.of(settings)
+        self._hparams = flatten(hparams or {})
+        check_group(options.group, self._hparams)
+        self.probe = probe
+        self.registry = Registry.coerce(options.registry)
+        self.capturer = Capturer(
+            model,
+            probe,
+            layers=options.layers,
+            forward=options.forward,
+            reduce=options.reduce,
+            batch_size=options.batch_size,
+            host_batch_size=host_batch_size,
+            max_layers=options.max_layers,
+            context=context,
+            convert=convert,
+        )
+        self.run: Run | None = None
+        self._run_id = run_id
+        self._versions = dict(versions or {})
+        self._first: tuple[tuple[str, ...], Capture] | None = None
+        self._notes: list[str] = []
+        self._recorder: RunRecorder | None = None
+        self._drift: DriftTracking | None = None
+        self._map: MapTracking | None = None
+        self._flags: deque[Flag] = deque()
+        self._updates = UpdateQueue()
+        self._divergence = DivergenceCheck()
+        self._reported: set[str] = set()
+
+    def __enter__(self) -> Watcher:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.finish("finished" if error is None else end_status(error))
+
+    def prepare(self) -> Capture:
+        """Run the probe set through the model once, before the run is opened.
+
+        What cannot work shows here, and leaves no run behind. Points without finite values in some
+        layer are left out of the probe set, and a note names them. The capture is used again by the
+        first snapshot, if the weights are still the same.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
+        """
+        capture = self._run_probe()
+        bad = capture.bad_points
+        if bad and self.run is None and len(self.probe) - len(bad) >= SMALLEST_PROBE:
+            total = len(self.probe)
+            self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
+            self.capturer = self.capturer.restrict(self.probe)
+            self.add_notes(
+                [
+                    f"{len(bad)} of {total} probe points are left out, because the model gives NaN "
+                    f"or infinite values for them from the start: {name_some(bad)}."
+                ]
+            )
+            capture = self.capturer.run()
+        self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
+        self._first = weights_checksum(self.capturer.model), capture
+        return capture
+
+    def _run_probe(self) -> Capture:
+        """A first capture; what the probe set lacks may be why there is none."""
+        try:
+            return self.capturer.run()
+        except CaptureError as error:
+            if not self.probe.notes:
+                raise
+            notes = "; ".join(self.probe.notes)
+            raise CaptureError(f"{error} Of the probe set: {notes}.") from error
+
+    def start(self, *, prepare: bool = True) -> Run:
+        """Open the run in the registry, and begin to fit the space of its landmarks.
+
+        Args:
+            prepare: Whether to run the probe set once before (see `prepare`), if that has not been
+                done. False where the captures are made elsewhere and given to `record`.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
+            RunExistsError: The name is taken.
+            RegistryError: The registry cannot be opened or written.
+        """
+        if prepare and self._first is None:
+            self.prepare()
+        options = self.options
+        self.run = self.registry.start_run(
+            options.run_name,
+            probe=self.probe,
+            hparams=self._hparams,
+            versions=self._versions,
+            monitor=options.monitor,
+            mode=options.mode,
+            run_id=self._run_id,
+            on_exists=options.on_exists,
+        )
+        if self.run.last_step > 0:
+            stored = self.registry.snapshots(run=self.run)
+            self._divergence = DivergenceCheck(one.layer for one in stored if not one.diverged)
+        self._recorder = RunRecorder(self.registry, self.run.id)
+        notes, self._notes = self._notes, []
+        self.add_notes(notes)
+        shared = self.registry, self.run, self._recorder
+        self._drift = DriftTracking(*shared, options, self._updates, self._raise_flag)
+        if options.draw_map:
+            self._map = MapTracking(*shared, self._drift, options, self._updates)
+        return self.run
+
+    def capture(self) -> Capture:
+        """Run the probe set through the model, for `record`.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
+        """
+        first, self._first = self._first, None
+        if first is not None and first[0] == weights_checksum(self.capturer.model):
+            return first[1]
+        return self.capturer.run()
+
+    def snapshot(self, step: int, epoch: int, *, log_step: int | None = None) -> list[Flag]:
+        """Run the probe set through the model and hand its RDMs to the registry.
+
+        Args:
+            step: The optimizer step, 0 before the first.
+            epoch: The epoch, counted from 0.
+            log_step: The place on the loggers' step axis; None for `step`.
+
+        Returns:
+            The flags that were raised since the last call: by this snapshot, where activations that
+            were finite have become NaN or infinite, and by drift detection, which runs behind.
+
+        Raises:
+            CaptureError: The probe set cannot be run through the model.
+            RegistryError: An earlier snapshot could not be written.
+        """
+        self._running()
+        return self.record(self.capture(), step, epoch, log_step=log_step)
+
+    def record(
+        self, capture: Capture, step: int, epoch: int, *, log_step: int | None = None
+    ) -> list[Flag]:
+        """Hand over a capture that was made elsewhere; see `snapshot`."""
+        recorder = self._running()
+        self.add_notes(capture.notes)
+        recorder.snapshots(
+            [
+                NewSnapshot(
+                    layer=layer.layer,
+                    step=step,
+                    epoch=epoch,
+                    depth=layer.depth,
+                    rdm=layer.rdm,
+                    scalars=layer.scalars,
+                )
+                for layer in capture.layers.values()
+            ]
+        )
+        flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
+        self.add_notes(notes)
+        for flag in flags:
+            self._raise_flag(flag)
+        at = step if log_step is None else log_step
+        if self._drift is not None:
+            self._drift.check_step(step, at)
+        if self._map is not None:
+            self._map.check_step(step, at)
+        return self.flags()
+
+    def add_notes(self, notes: Sequence[str]) -> None:
+        """Store what a person should know of the watching with the run; each note once."""
+        if not notes:
+            return
+        if self._recorder is None:
+            self._notes += [note for note in notes if note not in self._notes]
+        elif self._recorder.error is None:
+            self._recorder.notes(notes)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the open run. Raises RegistryError before `start`."""
+        self._running(check=False)
+        assert self.run is not None
+        return self.run.id
+
+    def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Store metrics of this step; NaN and infinity are kept as what they are."""
+        if values:
+            self._running().metrics(step, epoch, values)
+
+    def updates(self) -> list[Update]:
+        """What has become ready to show since the last call, oldest first."""
+        self._report_failures()
+        if self._drift is not None and self._drift.unavailable_reason is not None:
+            self.report(self._drift.unavailable_reason)
+        return self._updates.take()
+
+    def flags(self) -> list[Flag]:
+        """The flags that have been raised since the last call, oldest first."""
+        raised = []
+        while self._flags:
+            raised.append(self._flags.popleft())
+        return raised
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was handed over is committed and placed; False after `timeout` s."""
+        stored = self._running().flush(timeout)
+        if self._map is not None:
+            self._map.place_waiting()
+        return stored and all(worker.flush(timeout) for worker in self._workers)
+
+    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
+        """Commit what is waiting, mark the run as ended, and let the threads go.
+
+        With `auto_label`, a run that finished is labeled by its last metrics.
+
+        Args:
+            status: How the run ended.
+            timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
+
+        Raises:
+            RegistryError: Something could not be stored.
+        """
+        recorder = self._running(check=False)
+        if self._map is not None:
+            self._map.place_waiting()
+        # Everything has been assessed before the run ends: its flags are stored with it.
+        if self._drift is not None:
+            self._drift.worker.close(timeout)
+        recorder.finish(status)
+        reasons: list[str] = []
+        if self.options.auto_label and status == "finished":
+            recorder.call(partial(self._label, reasons))
+        self._recorder = None
+        recorder.close(timeout)
+        for reason in reasons:
+            log.warning("RepWatch: %s", reason)
+        if self._map is not None:
+            worker = self._map.worker
+            if not worker.close(timeout) and worker.error is None:
+                log.warning(
+                    "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
+                    timeout,
+                )
+        self._report_failures()
+        if recorder.error is not None:
+            raise RegistryError(
+                f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
+                f"{recorder.error}"
+            ) from recorder.error
+
+    def _label(self, reasons: list[str], registry: Registry) -> None:
+        """Label the ended run by its outcome; what keeps it from that goes to `reasons`."""
+        assert self.run is not None
+        try:
+            reason = label_outcome(registry, self.run.id, self.options.group)
+        except Exception as error:
+            # The run is stored all the same.
+            reason = f"the run could not be labeled ({type(error).__name__}: {error})."
+        if reason is not None:
+            reasons.append(reason)
+            registry.add_notes(self.run.id, [reason])
+
+    def _running(self, *, check: bool = True) -> RunRecorder:
+        if self._recorder is None:
+            raise RegistryError(
+                "This Watcher has no open run: call start() first, and nothing after finish()."
+            )
+        if check and self._recorder.error is not None:
+            raise RegistryError(
+                f"Snapshots can no longer be stored: {self._recorder.error}"
+            ) from self._recorder.error
+        return self._recorder
+
+    @property
+    def _workers(self) -> list[Worker]:
+        return [one.worker for one in (self._drift, self._map) if one is not None]
+
+    def _report_failures(self) -> None:
+        lost = {"the map cannot be drawn": self._map, "drift is not watched": self._drift}
+        for what, tracking in lost.items():
+            error = None if tracking is None else tracking.worker.error
+            if error is not None:
+                reason = f"{type(error).__name__}: {error}"
+                self.report(f"{what} any more ({reason}). Snapshots are still stored.")
+
+    def _raise_flag(self, flag: Flag) -> None:
+        """The one way of all flags: into the registry, and to whoever asks for `flags`."""
+        if self._recorder is not None:
+            self._recorder.flag(flag)
+        self._flags.append(flag)
+
+    def report(self, message: str) -> None:
+        """Log a message, and store it with the run; each message once."""
+        if message not in self._reported:
+            self._reported.add(message)
+            log.warning("RepWatch: %s", message)
+            self.add_notes([message])
