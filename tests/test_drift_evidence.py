@@ -17,6 +17,7 @@ from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
 from repwatch.drift.evaluate.statistics import calibration_of
 from repwatch.drift.explain import find_odd_points
 from repwatch.drift.forests import mean_probabilities
+from repwatch.drift.hparams import plain_hparams
 from repwatch.drift.layers import match_layers
 from repwatch.registry import NewSnapshot, Run
 from tests.drift_helpers import history, population

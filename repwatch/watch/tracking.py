@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from repwatch.page import MapScene
@@ -18,7 +18,7 @@ from repwatch.watch.drift_monitor import DriftMonitor
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.tracker import Tracker
 
-__all__ = ["DriftTracking", "MapTracking", "Update", "UpdateQueue"]
+__all__ = ["DriftTracking", "FlagQueue", "MapTracking", "Update", "UpdateQueue"]
 
 # Seconds between two maps: so often TensorBoard looks for new ones. What is drawn in Python holds
 # the training's own Python up.
@@ -69,6 +69,25 @@ class UpdateQueue:
         return taken
 
 
+class FlagQueue:
+    """The one way of all flags of a run: into its registry, and to the training thread."""
+
+    def __init__(self, recorder: RunRecorder) -> None:
+        self._recorder = recorder
+        self._waiting: deque[Flag] = deque()
+
+    def put(self, flag: Flag) -> None:
+        self._recorder.flag(flag)
+        self._waiting.append(flag)
+
+    def take(self) -> list[Flag]:
+        """The flags since the last call, oldest first."""
+        taken = []
+        while self._waiting:
+            taken.append(self._waiting.popleft())
+        return taken
+
+
 class DriftTracking:
     """Has each step of a run assessed by the landmarks of its probe set.
 
@@ -78,7 +97,7 @@ class DriftTracking:
         recorder: Commits its snapshots.
         options: The rate of false alarms, and the group.
         updates: Where p_bad goes.
-        raise_flag: Takes the flag of the run, on the worker's thread.
+        flags: Where the flag of the run goes.
     """
 
     def __init__(
@@ -88,13 +107,13 @@ class DriftTracking:
         recorder: RunRecorder,
         options: WatchOptions,
         updates: UpdateQueue,
-        raise_flag: Callable[[Flag], None],
+        flags: FlagQueue,
     ) -> None:
         self.worker = Worker(registry)
         self._monitor = DriftMonitor(run, options.false_alarms, options.group)
         self._recorder = recorder
         self._updates = updates
-        self._raise_flag = raise_flag
+        self._flags = flags
         self.worker.call(self._monitor.fit)
 
     @property
@@ -112,7 +131,7 @@ class DriftTracking:
             if assessment is not None and assessment.p_bad is not None:
                 self._updates.put(Update(step, log_step, None, {"p_bad": assessment.p_bad}))
             if flag is not None:
-                self._raise_flag(flag)
+                self._flags.put(flag)
 
         self.worker.call(check)
 

@@ -16,7 +16,6 @@ two threads.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -35,7 +34,7 @@ from repwatch.registry.values import flatten
 from repwatch.watch.divergence import DivergenceCheck, name_some
 from repwatch.watch.options import WatchOptions, check_group
 from repwatch.watch.outcome import end_status, label_outcome
-from repwatch.watch.tracking import DriftTracking, MapTracking, Update, UpdateQueue
+from repwatch.watch.tracking import DriftTracking, FlagQueue, MapTracking, Update, UpdateQueue
 
 __all__ = ["Update", "Watcher"]
 
@@ -115,7 +114,7 @@ class Watcher:
         self._recorder: RunRecorder | None = None
         self._drift: DriftTracking | None = None
         self._map: MapTracking | None = None
-        self._flags: deque[Flag] = deque()
+        self._flags: FlagQueue | None = None
         self._updates = UpdateQueue()
         self._divergence = DivergenceCheck()
         self._reported: set[str] = set()
@@ -201,7 +200,8 @@ class Watcher:
         notes, self._notes = self._notes, []
         self.add_notes(notes)
         shared = self.registry, self.run, self._recorder
-        self._drift = DriftTracking(*shared, options, self._updates, self._raise_flag)
+        self._flags = FlagQueue(self._recorder)
+        self._drift = DriftTracking(*shared, options, self._updates, self._flags)
         if options.draw_map:
             self._map = MapTracking(*shared, self._drift, options, self._updates)
         return self.run
@@ -257,8 +257,9 @@ class Watcher:
         )
         flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
         self.add_notes(notes)
-        for flag in flags:
-            self._raise_flag(flag)
+        if self._flags is not None:
+            for flag in flags:
+                self._flags.put(flag)
         at = step if log_step is None else log_step
         if self._drift is not None:
             self._drift.check_step(step, at)
@@ -296,10 +297,7 @@ class Watcher:
 
     def flags(self) -> list[Flag]:
         """The flags that have been raised since the last call, oldest first."""
-        raised = []
-        while self._flags:
-            raised.append(self._flags.popleft())
-        return raised
+        return [] if self._flags is None else self._flags.take()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
@@ -342,6 +340,8 @@ class Watcher:
                     timeout,
                 )
         self._report_failures()
+        # Of a SQLite file nothing stays open, and no journal beside it.
+        self.registry.close()
         if recorder.error is not None:
             raise RegistryError(
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
@@ -382,12 +382,6 @@ class Watcher:
             if error is not None:
                 reason = f"{type(error).__name__}: {error}"
                 self.report(f"{what} any more ({reason}). Snapshots are still stored.")
-
-    def _raise_flag(self, flag: Flag) -> None:
-        """The one way of all flags: into the registry, and to whoever asks for `flags`."""
-        if self._recorder is not None:
-            self._recorder.flag(flag)
-        self._flags.append(flag)
 
     def report(self, message: str) -> None:
         """Log a message, and store it with the run; each message once."""

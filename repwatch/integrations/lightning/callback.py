@@ -19,7 +19,8 @@ import torch
 from repwatch.errors import ConfigurationError
 from repwatch.integrations.lightning.metrics import read_metrics
 from repwatch.integrations.lightning.namespaces import Bindable, bind, loaded_namespaces, unbound
-from repwatch.integrations.lightning.session import Session, is_sharded
+from repwatch.integrations.lightning.session import Session
+from repwatch.integrations.lightning.trainer_state import is_sharded
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry
 from repwatch.watch import Schedule

@@ -36,6 +36,11 @@ from repwatch.integrations.lightning.hyperparameters import (
 )
 from repwatch.integrations.lightning.metrics import read_metrics
 from repwatch.integrations.lightning.start import find_probe, local_folder
+from repwatch.integrations.lightning.trainer_state import (
+    is_sharded,
+    log_step_of,
+    ran_its_course,
+)
 from repwatch.integrations.loggers import Loggers
 from repwatch.probe import ProbeCollector, ProbeSet
 from repwatch.registry import Flag, Registry
@@ -45,7 +50,7 @@ from repwatch.watch import Throttle, Watcher
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.run_state import RunState
 
-__all__ = ["Session", "is_sharded"]
+__all__ = ["Session"]
 
 log = logging.getLogger("repwatch")
 
@@ -180,7 +185,7 @@ class Session:
 
     def train_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         """The last snapshot, and how the training ended; other callbacks may still do something."""
-        self.status = "finished" if _ran_its_course(trainer, self.stop) else "stopped"
+        self.status = "finished" if ran_its_course(trainer, self.stop) else "stopped"
         self._collect_metrics(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
             self._snapshot(trainer)
@@ -370,7 +375,7 @@ class Session:
         if watcher is None or not self._is_open:
             return
         self._weights = self._weights_now()
-        log_step = _log_step(trainer, epoch_ended=self._epoch_ended)
+        log_step = log_step_of(trainer, epoch_ended=self._epoch_ended)
         self._log_steps[step] = log_step
         self._collect_metrics(trainer, learning_rates(trainer))
         self._store()
@@ -417,39 +422,3 @@ class Session:
             self._loggers.finish()
         for flag in self._watcher.flags():
             self._raise(flag)
-
-
-def is_sharded(trainer: Any) -> bool:
-    """Whether each rank holds a part of the parameters, so that all must run the probe set."""
-    names = {cls.__name__ for cls in type(trainer.strategy).__mro__}
-    return bool(names & {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"})
-
-
-def _ran_its_course(trainer: Any, flagged: bool) -> bool:
-    """Whether the training ended as it was meant to: by its length, its time, or EarlyStopping."""
-    if not trainer.should_stop:
-        return True
-    loop = trainer.fit_loop
-    if loop.max_epochs is not None and 0 <= loop.max_epochs <= trainer.current_epoch:
-        return True
-    if trainer.max_steps is not None and 0 <= trainer.max_steps <= trainer.global_step:
-        return True
-    if flagged:
-        return False
-    if any(one.stopped_epoch for one in trainer.early_stopping_callbacks):
-        return True
-    timers = [one for one in trainer.callbacks if hasattr(one, "time_remaining")]
-    return any(
-        remaining is not None and remaining <= 0
-        for remaining in (one.time_remaining() for one in timers)
-    )
-
-
-def _log_step(trainer: Any, *, epoch_ended: bool) -> int:
-    """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps.
-
-    What is logged at the end of an epoch stands at its last batch, which counts from 0.
-    """
-    loop = trainer.fit_loop.epoch_loop
-    batches = int(getattr(loop, "_batches_that_stepped", trainer.global_step))
-    return max(batches - 1, 0) if epoch_ended else batches
