@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from repwatch import ProbeSet, Registry, cli, figures, rdm, similarity
+from repwatch import ProbeSet, Registry, cli, rdm, similarity
 from repwatch.analysis.compare import ALIKE, compare_runs
 from repwatch.errors import ConfigurationError, DivergedRDMError, ProbeMismatchError
+from repwatch.integrations import plotly_figures as figures
 from repwatch.registry import NewSnapshot, Run
 
 POINTS = 24

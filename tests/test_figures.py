@@ -12,7 +12,6 @@ import pytest
 from repwatch.errors import ConfigurationError
 from repwatch.integrations.plotly_figures import (
     SENTENCE,
-    assets,
     export,
     map_figure,
     palette,
@@ -20,7 +19,9 @@ from repwatch.integrations.plotly_figures import (
     unpack,
     write_html,
 )
+from repwatch.integrations.plotly_figures.plotly_js import plotly_js
 from repwatch.page import MapScene, build_map
+from repwatch.web import asset
 from tests.fake_snapshots import LAYERS, STEPS, FakeRun, FakeSnapshot, population
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def test_the_page_is_one_file_that_may_not_ask_the_network(scene: MapScene, tmp_
     page = path.read_text(encoding="utf-8")
     assert "default-src 'none'" in page
     assert "<title>A &amp; B</title>" in page
-    assert assets.plotly_js().read_text(encoding="utf-8") in page
+    assert plotly_js().read_text(encoding="utf-8") in page
     head = page[: page.index("<script")]
     assert not re.search(r"(src|href)=", head)
     assert "{{" not in head
@@ -272,7 +273,7 @@ def test_the_modules_of_a_page_are_bundled_after_what_they_use() -> None:
     seen: list[str] = []
     names: list[str] = []
     for module in export._MODULES:
-        source = assets.asset(module).decode()
+        source = asset(module).decode()
         assert "</script" not in source.lower()
         assert set(re.findall(r'from "\./([\w.]+)"', source)) <= set(seen)
         seen.append(module)

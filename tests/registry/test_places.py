@@ -20,7 +20,10 @@ from repwatch.errors import (
     RegistrySchemaError,
     RegistryUnwritableError,
 )
-from repwatch.registry import Registry, database, journal, schema
+from repwatch.registry import Registry
+from repwatch.registry._db import engine as database
+from repwatch.registry._db import journal
+from repwatch.registry._db import migrations as schema
 from repwatch.registry._db.migrations import HEAD, VERSION_TABLE
 
 from .helpers import LightProbe, run_script, snapshot_of

@@ -16,7 +16,9 @@ from contextlib import closing
 import pytest
 
 from repwatch.errors import RegistryError, RunExistsError
-from repwatch.registry import Registry, database, fork_gate
+from repwatch.registry import Registry
+from repwatch.registry._db import engine as database
+from repwatch.registry._db import forks as fork_gate
 from repwatch.registry._db.forks import ForkGate
 
 from .helpers import LightProbe, rdm_of, run_script, script_environment, snapshot_of

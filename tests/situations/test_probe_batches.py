@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import Dataset
 
 from repwatch.errors import ProbeError
-from repwatch.probe import ProbeCollector, ProbeSet, batch_size, limits
+from repwatch.probe import ProbeCollector, ProbeSet, batch_size
+from repwatch.probe import _limits as limits
 from repwatch.probe._trees import find_target, is_divisible, select, take, target
 
 # Lists: detectors

@@ -24,7 +24,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info, random_split
 
 from repwatch.integrations.lightning.sources import probe_from_trainer
-from repwatch.probe import ProbeSet, untouched
+from repwatch.probe import ProbeSet
+from repwatch.probe import _untouched as untouched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")
 

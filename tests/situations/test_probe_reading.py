@@ -14,7 +14,10 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from repwatch.errors import ProbeError
-from repwatch.probe import ProbeSet, items, limits, reading, workers
+from repwatch.probe import ProbeSet, reading
+from repwatch.probe import _items as items
+from repwatch.probe import _limits as limits
+from repwatch.probe import _workers as workers
 from repwatch.probe._storage import read_stored
 from repwatch.probe.reading import halvings
 

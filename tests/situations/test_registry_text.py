@@ -12,7 +12,8 @@ import torch
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from repwatch import ProbeSet, Registry, cli, figures
+from repwatch import ProbeSet, Registry, cli
+from repwatch.integrations import plotly_figures as figures
 from repwatch.maps import MapSettings
 from repwatch.page import map_registry, write_report
 from repwatch.registry import NewSnapshot
