@@ -62,7 +62,7 @@ def test_a_layer_without_a_finite_point_says_nothing_of_its_points() -> None:
 
 
 def test_finite_layers_cost_no_search_for_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    from repwatch.capture import recorder
+    from repwatch.capture import _recorder as recorder
 
     searched = []
     monkeypatch.setattr(recorder, "nonfinite_points", lambda rows: searched.append(rows) or ())
