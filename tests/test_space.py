@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from repwatch import similarity
+from repwatch import atlas, maps, page, similarity
 from repwatch.errors import (
     ConfigurationError,
     DivergedRDMError,
@@ -434,3 +434,17 @@ def test_equal_snapshots_stand_at_one_place() -> None:
     where = dict(zip(space.snapshot_ids, space.positions.tolist(), strict=True))
     assert {tuple(where[twin.id]) for twin in twins} == {tuple(where[landmarks[0].id])}
     assert len({tuple(place) for place in space.positions.tolist()}) == len(landmarks)
+
+
+def test_names_of_the_last_release_work_and_warn() -> None:
+    placed = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS[:1])
+    with pytest.warns(DeprecationWarning, match="outside is now novelty"):
+        assert placed.outside == placed.novelty
+    with pytest.warns(DeprecationWarning, match="unlike is now is_novel"):
+        assert placed[0].unlike == placed[0].is_novel
+    with pytest.warns(DeprecationWarning, match="Nearest is now LandmarkNeighbor"):
+        assert maps.Nearest is maps.LandmarkNeighbor
+    with pytest.warns(DeprecationWarning, match="read_whole is now build_report"):
+        assert page.read_whole is page.build_report
+    with pytest.warns(DeprecationWarning, match="kept_layout is now cached_layout"):
+        assert atlas.kept_layout is atlas.cached_layout

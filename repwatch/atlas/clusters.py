@@ -1,7 +1,8 @@
 """What lies where on an atlas: how dense it is, and the names of its clusters.
 
 A cluster is what lies around a peak of the density. It is named by the words that are frequent in
-it and rare elsewhere, or by the category that is; where nothing distinguishes it, it has no name. Large regions are named first, then smaller ones, for which there is room from nearer by.
+it and rare elsewhere, or by the category that is; where nothing distinguishes it, it has no name.
+Large regions are named first, then smaller ones, for which there is room when zoomed in.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
+    from repwatch.maps.snapshots import Array
     from repwatch.rdm import Int
 
 SIDE = 65536
@@ -139,7 +141,7 @@ def _signs(
     """(n, s) which words and category each point has; what they are called; the first category."""
     from scipy.sparse import csr_matrix
 
-    rows = [set(some) for some in words]
+    rows = [set(found) for found in words]
     amounts = Counter(word for row in rows for word in row)
     known = [word for word, amount in amounts.most_common(_WORDS) if amount >= _RAREST]
     kinds = sorted(set(categories) - {""})

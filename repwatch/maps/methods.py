@@ -208,6 +208,8 @@ class _MDS:
 
 
 class AlignedPlacer:
+    """A linear placer whose positions are turned and moved onto the previous map."""
+
     def __init__(self, placer: Placer, turn: Float64, shift: Float64) -> None:
         self._placer, self._turn, self._shift = placer, turn, shift
         self.neighbors = placer.neighbors

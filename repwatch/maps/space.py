@@ -133,8 +133,8 @@ class RepresentationSpace:
             landmarks, vectors = [landmarks[k] for k in stay], vectors[stay]
         header = {
             "format": _FORMAT,
-            "ids": [one.id for one in landmarks],
-            "layers": [one.layer for one in landmarks],
+            "ids": [landmark.id for landmark in landmarks],
+            "layers": [landmark.layer for landmark in landmarks],
             "left_out": list(read.left_out),
             "thinned": thinned,
             "method": method,
@@ -150,9 +150,10 @@ class RepresentationSpace:
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """Sentences about snapshots that were left out or thinned."""
         notes = []
         if self.left_out:
-            names = ", ".join(str(one) for one in self.left_out[:10])
+            names = ", ".join(str(name) for name in self.left_out[:10])
             more = f" and {len(self.left_out) - 10} more" if len(self.left_out) > 10 else ""
             notes.append(
                 f"{len(self.left_out)} snapshots left out, diverged, exploded or constant: "
@@ -177,7 +178,9 @@ class RepresentationSpace:
     def attach(self, snapshots: Sequence[Snapshot]) -> RepresentationSpace:
         """Give a restored space its landmarks' snapshots, so that `place` can read their RDMs."""
         known = {one: index for index, one in enumerate(self.snapshot_ids)}
-        standing = ((known[one.id], one) for one in snapshots if one.id in known)
+        standing = (
+            (known[snapshot.id], snapshot) for snapshot in snapshots if snapshot.id in known
+        )
         self._landmarks = ExactDistances(self.distance, standing)
         return self
 

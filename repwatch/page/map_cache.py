@@ -60,15 +60,15 @@ class RowCache:
 
     def __call__(self, snapshots: Sequence[Snapshot], distance: str) -> Array:
         known = self._of(distance)
-        missing = [one for one in snapshots if one.id not in known]
+        missing = [snapshot for snapshot in snapshots if snapshot.id not in known]
         if missing:
             self.put(missing, read_rows(missing, distance), distance)
-        rows = [known[one.id] for one in snapshots]
+        rows = [known[snapshot.id] for snapshot in snapshots]
         return np.stack(rows) if rows else np.zeros((0, similarity.SKETCH_LENGTH), np.float32)
 
     def put(self, snapshots: Sequence[Snapshot], rows: Array, distance: str) -> None:
         """Rows of snapshots as `read_rows` gives them."""
-        self._of(distance).update(zip((one.id for one in snapshots), rows, strict=True))
+        self._of(distance).update(zip((snapshot.id for snapshot in snapshots), rows, strict=True))
 
     def _of(self, distance: str) -> dict[int, NDArray[np.float32]]:
         # The sketches that are stored hold several distances.
@@ -139,13 +139,13 @@ class MapCache:
 
 def _enough(landmarks: list[Snapshot], snapshots: list[Snapshot]) -> list[Snapshot]:
     """The landmarks, or where they are too few for a map, all snapshots."""
-    fine = sum(not one.diverged for one in landmarks)
+    fine = sum(not snapshot.diverged for snapshot in landmarks)
     return landmarks if fine >= MIN_SNAPSHOTS else snapshots
 
 
 def _still_fits(drawn: LandmarkMap, landmarks: Sequence[Snapshot]) -> bool:
-    fitted = {one.id for one in drawn.landmarks}
-    wanted = {one.id for one in landmarks}
-    if any(one.label is not None for one in landmarks):
+    fitted = {snapshot.id for snapshot in drawn.landmarks}
+    wanted = {snapshot.id for snapshot in landmarks}
+    if any(snapshot.label is not None for snapshot in landmarks):
         return fitted == wanted
     return fitted <= wanted and len(wanted) < 2 * len(fitted)

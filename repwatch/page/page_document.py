@@ -166,12 +166,12 @@ def build_page(
         settings=known["settings"] if known else [],
         metric=known["metric"] if known else None,
         snapshots={
-            "id": [one.id for one in snapshots],
-            "run": [places[one.run] for one in snapshots],
-            "layer": [depths[one.layer] for one in snapshots],
-            "step": [int(one.step) for one in snapshots],
-            "epoch": [int_or_none(one.epoch) for one in snapshots],
-            "diverged": [int(one.diverged) for one in snapshots],
+            "id": [snapshot.id for snapshot in snapshots],
+            "run": [places[snapshot.run] for snapshot in snapshots],
+            "layer": [depths[snapshot.layer] for snapshot in snapshots],
+            "step": [int(snapshot.step) for snapshot in snapshots],
+            "epoch": [int_or_none(snapshot.epoch) for snapshot in snapshots],
+            "diverged": [int(snapshot.diverged) for snapshot in snapshots],
         },
         values=_values(snapshots, runs, history),
         trajectories=group_trajectories(snapshots),
@@ -192,8 +192,8 @@ def map_row(
 
     `snapshots` are all of the page; those of the map's layers are taken.
     """
-    members = [one for one in snapshots if layers is None or one.layer in layers]
-    pairs = [positions.get(one.id) for one in members]
+    members = [snapshot for snapshot in snapshots if layers is None or snapshot.layer in layers]
+    pairs = [positions.get(snapshot.id) for snapshot in members]
     placed = np.array([pair for pair in pairs if pair is not None], dtype=np.float64)
     low = placed.min(axis=0) if len(placed) else np.zeros(2)
     extent = float((placed.max(axis=0) - low).max()) if len(placed) else 0.0
@@ -299,7 +299,7 @@ def _words(value: object, longest: int = 200) -> str:
     if isinstance(value, Mapping):
         text = ", ".join(f"{name} {_words(one)}" for name, one in value.items())
     elif isinstance(value, (list, tuple)):
-        text = ", ".join(_words(one) for one in value)
+        text = ", ".join(_words(item) for item in value)
     else:
         text = str(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"

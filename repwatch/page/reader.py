@@ -99,7 +99,7 @@ class PageReader:
         """
         settings = check_settings(method, distance, layers)
         contents = read_contents(self._registry, self._names)
-        known = {one.layer for one in contents.snapshots}
+        known = {snapshot.layer for snapshot in contents.snapshots}
         unknown = sorted(set(layers) - known)
         if unknown:
             raise ConfigurationError(
@@ -115,7 +115,9 @@ class PageReader:
     def views(self, run: str, layer: str) -> TrajectoryViews:
         """The packed views of a trajectory. Raises RunNotFoundError."""
         members = [
-            one for one in self._registry.snapshots(run=run, layer=layer) if not one.diverged
+            snapshot
+            for snapshot in self._registry.snapshots(run=run, layer=layer)
+            if not snapshot.diverged
         ]
         if not members:
             raise RunNotFoundError(f"Run {run!r} has no snapshots of a layer {layer!r}.")
@@ -128,7 +130,7 @@ class PageReader:
         Raises ConfigurationError where one of them is not on the page, or has diverged.
         """
         contents = read_contents(self._registry, self._names)
-        known = {one.id: one for one in contents.snapshots if not one.diverged}
+        known = {snapshot.id: snapshot for snapshot in contents.snapshots if not snapshot.diverged}
         if first not in known or second not in known:
             raise ConfigurationError(
                 f"Expected ids of two snapshots on this page. Got {first} and {second}."
@@ -159,7 +161,7 @@ def make_page(
         contents.snapshots,
         contents.runs,
         current=contents.current,
-        maps=[one.row for one in maps],
+        maps=[rendered.row for rendered in maps],
         known=maps[0].scene if maps else None,
         history=registry.history,
         distances=pack_distances("cosine", _vectors(contents.snapshots, read)),

@@ -27,7 +27,7 @@ def draw_map(
     """
     known = {snapshot.id for snapshot in drawn.landmarks}
     pool = [*drawn.landmarks, *(other for other in others if other.id not in known)]
-    shown = [one for one in pool if one.diverged or one.id in drawn.positions]
+    shown = [snapshot for snapshot in pool if snapshot.diverged or snapshot.id in drawn.positions]
     names = {snapshot.run for snapshot in shown}
     return build_map(
         shown,

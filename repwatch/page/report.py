@@ -168,7 +168,7 @@ def build_report(
         SpaceError: The registry has too few snapshots for a map.
     """
     contents = read_contents(registry, runs)
-    if sum(not one.diverged for one in contents.snapshots) < MIN_SNAPSHOTS:
+    if sum(not snapshot.diverged for snapshot in contents.snapshots) < MIN_SNAPSHOTS:
         raise SpaceError(
             f"Expected at least {MIN_SNAPSHOTS} snapshots that have not diverged. Got too few in "
             f"{registry!r}: train with RepWatch() in the Trainer's callbacks first."
@@ -185,7 +185,9 @@ class _Reading:
         self._registry, self._contents = registry, contents
         self._rows = RowCache()
         self._rows(contents.snapshots, "cosine")
-        self._settings = options.settings(sorted({one.layer for one in contents.snapshots}))
+        self._settings = options.settings(
+            sorted({snapshot.layer for snapshot in contents.snapshots})
+        )
         self._progress = progress
         # For these distances only the RDMs are stored, no sketches.
         self._unstored = sorted(set(options.distances) - set(similarity.SKETCHED_DISTANCES))

@@ -87,7 +87,7 @@ def contrast(a: str, b: str) -> float:
 def _readable(fill: str, theme: dict[str, Any]) -> str:
     """A color for text: nearer to ink than the fill, until it stands out from paper."""
     tried = (_mix(fill, theme["ink"], share / 25) for share in range(1, 26))
-    return next(one for one in tried if contrast(one, theme["paper"]) >= _TEXT_CONTRAST)
+    return next(color for color in tried if contrast(color, theme["paper"]) >= _TEXT_CONTRAST)
 
 
 def _hues(theme: dict[str, Any]) -> list[Hue]:

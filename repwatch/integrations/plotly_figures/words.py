@@ -48,6 +48,7 @@ def hover(scene: MapScene, row: SnapshotRow, run: RunRow) -> str:
 
 
 def short(value: object) -> str:
+    """A value in a hover text: four digits of a number, at most 32 letters of a text."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     return safe(value, longest=32)
