@@ -3,13 +3,14 @@
 A placed snapshot finds its position against landmarks that do not move. openTSNE's
 `prepare_partial` minimizes the same function, but needs the affinities of the fitted embedding,
 which a stored space does not hold, and has its cost for each call. Measured on 2,000 landmarks and
-200 placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10):
+200 placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10, 25 neighbors):
 
                                         here        prepare_partial
     200 placements                      0.03 s      0.25 s
     one placement                       1.3 ms      149 ms
-    end of the descent                  never higher (in 2 % of cases openTSNE stays in a worse
-                                        minimum, else the same to 0.003 on a map of width 120)
+    objective at the end                in no case above openTSNE's by more than 0.001
+    distance between the two            median 0.003 on a map 121 wide; under 1 % of its width in
+                                        98 % of placements
     10 nearest on the map that are
     the true 10 nearest                 54.4 %      54.3 %
 """
