@@ -3,7 +3,8 @@
 A placed snapshot finds its position against landmarks that do not move. openTSNE's
 `prepare_partial` minimizes the same function, but needs the affinities of the fitted embedding,
 which a stored space does not hold, and has its cost for each call. Measured on 2,000 landmarks and
-200 placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10, 25 neighbors):
+200 placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10 and
+25 neighbors):
 
                                         here        prepare_partial
     200 placements                      0.03 s      0.25 s
