@@ -32,7 +32,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
-from repwatch.atlas import LayoutSettings, Roles, kept_layout, write_atlas
+from repwatch.atlas import LayoutSettings, Roles, cached_layout, write_atlas
 
 Array = np.ndarray[Any, Any]
 
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title=f"{len(vectors):,} sentences in {names[0]} and {names[1]}",
         overwrite=chosen.overwrite,
     )
-    print(tell_map(kept_layout(vectors, kept, settings)[0]))
+    print(tell_map(cached_layout(vectors, kept, settings)[0]))
     print(f"{written.path}: {written.points:,} sentences")
 
 

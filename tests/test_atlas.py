@@ -59,11 +59,11 @@ def test_the_layout_is_kept_beside_the_vectors_and_reused(
 
 def test_other_vectors_or_settings_make_another_layout(vectors: Path, tmp_path: Path) -> None:
     rows, place = np.load(vectors), tmp_path / "kept.npz"
-    assert not atlas.kept_layout(rows, place)[1]
-    assert atlas.kept_layout(rows, place)[1]
-    assert not atlas.kept_layout(rows, place, LayoutSettings("euclidean"))[1]
+    assert not atlas.cached_layout(rows, place)[1]
+    assert atlas.cached_layout(rows, place)[1]
+    assert not atlas.cached_layout(rows, place, LayoutSettings("euclidean"))[1]
     rows[3, 2] += 1e-3
-    assert not atlas.kept_layout(rows, place, LayoutSettings("euclidean"))[1]
+    assert not atlas.cached_layout(rows, place, LayoutSettings("euclidean"))[1]
 
 
 def test_a_file_that_is_not_a_layout_is_left_alone(vectors: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_file_that_is_not_a_layout_is_left_alone(vectors: Path, tmp_path: Path
         write(place)
         before = place.read_bytes()
         with pytest.raises(ConfigurationError, match="left alone"):
-            atlas.kept_layout(np.load(vectors), place)
+            atlas.cached_layout(np.load(vectors), place)
         assert place.read_bytes() == before
 
 

@@ -89,8 +89,8 @@ def test_the_shading_is_darkest_where_most_points_lie(points: NDArray[np.uint16]
 
 def test_the_page_holds_names_and_shading_in_few_bytes(texts: list[str], tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    centres = np.repeat(rng.normal(size=(HEAPS, 8)) * 9, EACH, axis=0)
-    vectors = (centres + rng.normal(size=(HEAPS * EACH, 8))).astype(np.float32)
+    centers = np.repeat(rng.normal(size=(HEAPS, 8)) * 9, EACH, axis=0)
+    vectors = (centers + rng.normal(size=(HEAPS * EACH, 8))).astype(np.float32)
     page = tmp_path / "a.html"
     write_atlas(vectors, {"said": texts}, page, roles=Roles(label="said"))
     header = header_of(page)

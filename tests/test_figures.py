@@ -154,24 +154,24 @@ def test_text_is_one_line_and_not_endless() -> None:
     assert len(name) < 110
 
 
-def test_dark_figures_use_the_dark_colour_of_each_light_one(scene: MapScene) -> None:
+def test_dark_figures_use_the_dark_color_of_each_light_one(scene: MapScene) -> None:
     light, dark = map_figure(scene), map_figure(scene, dark=True)
-    colours = re.compile(r"^#[0-9A-F]{6}$")
-    used = [text for text in texts(light.to_dict()) if colours.match(text)]
+    colors = re.compile(r"^#[0-9A-F]{6}$")
+    used = [text for text in texts(light.to_dict()) if colors.match(text)]
     assert set(used) <= set(palette.DARK)
-    assert [palette.DARK[colour] for colour in used] == [
-        text for text in texts(dark.to_dict()) if colours.match(text)
+    assert [palette.DARK[color] for color in used] == [
+        text for text in texts(dark.to_dict()) if colors.match(text)
     ]
 
 
-def test_no_two_light_colours_are_the_same() -> None:
+def test_no_two_light_colors_are_the_same() -> None:
     ramps = [shade for number in range(3) for shade in palette.ramp(number)]
-    causes = [colour for hue in palette.CAUSES for colour in hue]
+    causes = [color for hue in palette.CAUSES for color in hue]
     assert len(set(ramps + causes)) == len(ramps + causes)
 
 
 def test_names_of_outcomes_can_be_read_on_both_pages() -> None:
-    for hue in (palette.GOOD, palette.UNLABELLED, *palette.CAUSES):
+    for hue in (palette.GOOD, palette.UNLABELED, *palette.CAUSES):
         assert palette.contrast(hue.text, palette.PAPER) >= 4.5
         assert palette.contrast(palette.DARK[hue.text], palette.DARK[palette.PAPER]) >= 4.5
 

@@ -16,6 +16,8 @@ PACKAGE = Path(repwatch.__file__).parent
 LAYERS = (
     "_version",
     "errors",
+    "_names",
+    "_deprecated",
     "_tsne",
     "_preserve",
     "rdm",

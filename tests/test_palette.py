@@ -1,4 +1,4 @@
-"""Marks stand out from the page, and colour-blind people tell their colours apart."""
+"""Marks stand out from the page, and color-blind people tell their colors apart."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def read() -> dict[str, Any]:
     return found
 
 
-def linear(colours: list[str]) -> Any:
-    parts = np.array([list(bytes.fromhex(colour[1:])) for colour in colours]) / 255
+def linear(colors: list[str]) -> Any:
+    parts = np.array([list(bytes.fromhex(color[1:])) for color in colors]) / 255
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
 
 
@@ -68,14 +68,14 @@ def oklab(rgb: Any) -> Any:
     return np.cbrt(rgb @ cones.T) @ axes.T
 
 
-def least_distance(colours: list[str], eyes: str) -> float:
-    seen = oklab(np.clip(linear(colours) @ EYES[eyes].T, 0, 1))
+def least_distance(colors: list[str], eyes: str) -> float:
+    seen = oklab(np.clip(linear(colors) @ EYES[eyes].T, 0, 1))
     apart = 100 * np.linalg.norm(seen[:, None] - seen[None], axis=-1)
-    return float(apart[np.triu_indices(len(colours), 1)].min())
+    return float(apart[np.triu_indices(len(colors), 1)].min())
 
 
 def ramp(part: dict[str, Any], stops: list[str]) -> list[str]:
-    """Colours all along that part of the ramp which is drawn."""
+    """Colors all along that part of the ramp which is drawn."""
     at = np.linspace(*part["span"], 60) * (len(stops) - 1)
     rows = np.array([list(bytes.fromhex(stop[1:])) for stop in stops])
     mixed = np.stack([np.interp(at, np.arange(len(stops)), row) for row in rows.T], axis=1)
@@ -94,19 +94,19 @@ def test_every_mark_stands_out_from_the_page(theme: str) -> None:
 
 @pytest.mark.parametrize("number", range(3))
 def test_the_outlines_of_figures_stand_out_too(number: int) -> None:
-    hues = [palette.GOOD, palette.UNLABELLED, *palette.CAUSES]
-    for colour in [*(hue.fill for hue in hues), *palette.ramp(number)]:
-        assert palette.contrast(colour, palette.PAPER) >= NON_TEXT
-        assert palette.contrast(palette.DARK[colour], palette.DARK[palette.PAPER]) >= NON_TEXT
+    hues = [palette.GOOD, palette.UNLABELED, *palette.CAUSES]
+    for color in [*(hue.fill for hue in hues), *palette.ramp(number)]:
+        assert palette.contrast(color, palette.PAPER) >= NON_TEXT
+        assert palette.contrast(palette.DARK[color], palette.DARK[palette.PAPER]) >= NON_TEXT
 
 
 @pytest.mark.parametrize("eyes", EYES)
 @pytest.mark.parametrize("theme", THEMES)
-def test_each_two_colours_of_values_and_causes_can_be_told_apart(theme: str, eyes: str) -> None:
+def test_each_two_colors_of_values_and_causes_can_be_told_apart(theme: str, eyes: str) -> None:
     assert least_distance(read()[theme]["values"], eyes) >= APART
 
 
-def test_the_distance_sees_what_colour_blind_people_do_not() -> None:
+def test_the_distance_sees_what_color_blind_people_do_not() -> None:
     red_and_green = ["#c04040", "#6a7a30"]
     assert least_distance(red_and_green, "usual") > 15
     assert least_distance(red_and_green, "deuteranopia") < APART

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
-from repwatch import similarity
+from repwatch import atlas, maps, page, similarity
 from repwatch.errors import (
     ConfigurationError,
     DivergedRDMError,
@@ -97,7 +97,7 @@ def test_another_seed_gives_another_tsne() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_keep_the_neighbours(method: str, spaces: dict[str, RepresentationSpace]) -> None:
+def test_maps_keep_the_neighbors(method: str, spaces: dict[str, RepresentationSpace]) -> None:
     between = similarity.pairwise(np.stack([one.rdm for one in LANDMARKS]))
     kept = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
     assert kept > (0.95 if method == "tsne" else 0.9)
@@ -128,8 +128,8 @@ def test_identical_snapshots_can_be_mapped() -> None:
     twins = [replace(LANDMARKS[0], id=k) for k in range(5)]
     assert np.isfinite(positions_of(twins)).all()
     placement = RepresentationSpace.fit(twins, method="pca").place([LANDMARKS[0], LANDMARKS[5]])
-    assert placement.outside.tolist() == [0, np.inf]
-    assert placement.unlike.tolist() == [False, True]
+    assert placement.novelty.tolist() == [0, np.inf]
+    assert placement.is_novel.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("method", ["pca", "mds"])
@@ -165,7 +165,7 @@ def test_a_placement_does_not_depend_on_its_company(
         alone = spaces[method].place([one])[0]
         assert np.array_equal(alone.position, together[k].position)
         assert alone.nearest == together[k].nearest
-        assert alone.outside == together[k].outside
+        assert alone.novelty == together[k].novelty
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -178,7 +178,7 @@ def test_a_landmark_is_placed_where_it_stands(
     assert np.median(away) < 0.02 * np.ptp(space.positions)
     assert [one.nearest[0].id for one in placement] == list(space.snapshot_ids)
     assert [one.nearest[0].distance for one in placement] == [0] * len(LANDMARKS)
-    assert placement.outside.max() == 0
+    assert placement.novelty.max() == 0
 
 
 def test_a_run_is_placed_among_runs_of_its_kind(spaces: dict[str, RepresentationSpace]) -> None:
@@ -209,10 +209,10 @@ def test_what_is_unlike_any_landmark_is_told(spaces: dict[str, RepresentationSpa
     generator = np.random.default_rng(5)
     stranger = Snapshot(7, pdist(generator.normal(size=(N, 2)) ** 3).astype(np.float32))
     known, strange = spaces["tsne"].place([NEWCOMERS[3], stranger])
-    assert not known.unlike
-    assert known.outside < 1.5
-    assert strange.unlike
-    assert strange.outside > 3
+    assert not known.is_novel
+    assert known.novelty < 1.5
+    assert strange.is_novel
+    assert strange.novelty > 3
 
 
 def test_outside_is_measured_against_other_runs() -> None:
@@ -221,7 +221,7 @@ def test_outside_is_measured_against_other_runs() -> None:
     untold = RepresentationSpace.fit(
         [replace(one, run_id="a") for one in LANDMARKS], method="pca"
     ).place(NEWCOMERS)
-    assert told.outside.max() < untold.outside.max()
+    assert told.novelty.max() < untold.novelty.max()
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -250,7 +250,7 @@ def test_a_restored_space_places_identically(method: str, exact: bool) -> None:
     expected = space.place(NEWCOMERS)
     unattached = restored.place(NEWCOMERS)
     assert np.array_equal(unattached.positions, expected.positions)
-    assert np.array_equal(unattached.outside, expected.outside)
+    assert np.array_equal(unattached.novelty, expected.novelty)
     assert unattached.exact is exact
     attached = restored.attach(LANDMARKS).place(NEWCOMERS)
     assert attached.exact
@@ -397,7 +397,7 @@ def test_progress_goes_from_nothing_to_all() -> None:
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, 1)
-    assert {"finding neighbours", "fitting"} <= {what for _, what in told}
+    assert {"finding neighbors", "fitting"} <= {what for _, what in told}
 
 
 def test_maps_of_the_same_landmarks_agree_on_what_is_clear(
@@ -434,3 +434,17 @@ def test_equal_snapshots_stand_at_one_place() -> None:
     where = dict(zip(space.snapshot_ids, space.positions.tolist(), strict=True))
     assert {tuple(where[twin.id]) for twin in twins} == {tuple(where[landmarks[0].id])}
     assert len({tuple(place) for place in space.positions.tolist()}) == len(landmarks)
+
+
+def test_names_of_the_last_release_work_and_warn() -> None:
+    placed = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS[:1])
+    with pytest.warns(DeprecationWarning, match="outside is now novelty"):
+        assert placed.outside == placed.novelty
+    with pytest.warns(DeprecationWarning, match="unlike is now is_novel"):
+        assert placed[0].unlike == placed[0].is_novel
+    with pytest.warns(DeprecationWarning, match="Nearest is now LandmarkNeighbor"):
+        assert maps.Nearest is maps.LandmarkNeighbor
+    with pytest.warns(DeprecationWarning, match="read_whole is now build_report"):
+        assert page.read_whole is page.build_report
+    with pytest.warns(DeprecationWarning, match="kept_layout is now cached_layout"):
+        assert atlas.kept_layout is atlas.cached_layout

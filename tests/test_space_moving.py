@@ -20,16 +20,16 @@ def test_a_map_that_follows_another_lies_on_it(method: str) -> None:
     first = RepresentationSpace.fit(FIRST, method=method)
     # The map before, as a person may have left it: mirrored and turned.
     turn = np.array([[0.6, 0.8], [0.8, -0.6]])
-    lain = first.positions @ turn + 3
-    before = dict(zip(first.snapshot_ids, lain.tolist(), strict=True))
+    previous = first.positions @ turn + 3
+    before = dict(zip(first.snapshot_ids, previous.tolist(), strict=True))
     alone = RepresentationSpace.fit(MORE, method=method)
-    follows = RepresentationSpace.fit(MORE, method=method, before=before)
+    follows = RepresentationSpace.fit(MORE, method=method, previous_positions=before)
     places = dict(zip(follows.snapshot_ids, follows.positions, strict=True))
-    away = np.linalg.norm(np.array([places[one] for one in first.snapshot_ids]) - lain, axis=1)
-    extent = np.ptp(lain, axis=0).max()
+    away = np.linalg.norm(np.array([places[one] for one in first.snapshot_ids]) - previous, axis=1)
+    extent = np.ptp(previous, axis=0).max()
     assert np.median(away) < 0.15 * extent
     lone = dict(zip(alone.snapshot_ids, alone.positions, strict=True))
-    jumped = np.linalg.norm(np.array([lone[one] for one in first.snapshot_ids]) - lain, axis=1)
+    jumped = np.linalg.norm(np.array([lone[one] for one in first.snapshot_ids]) - previous, axis=1)
     assert np.median(away) < 0.5 * np.median(jumped)
 
 
@@ -38,7 +38,7 @@ def test_a_linear_map_that_follows_is_the_same_map_turned(method: str) -> None:
     first = RepresentationSpace.fit(FIRST, method=method)
     before = dict(zip(first.snapshot_ids, (first.positions * [-1, 1]).tolist(), strict=True))
     alone = RepresentationSpace.fit(MORE, method=method)
-    follows = RepresentationSpace.fit(MORE, method=method, before=before)
+    follows = RepresentationSpace.fit(MORE, method=method, previous_positions=before)
     turned = rdm.align(alone.positions, follows.positions)
     np.testing.assert_allclose(turned, follows.positions, atol=1e-4)
 
@@ -47,7 +47,7 @@ def test_a_linear_map_that_follows_is_the_same_map_turned(method: str) -> None:
 def test_a_map_that_follows_places_where_its_landmarks_stand_and_is_stored(method: str) -> None:
     first = RepresentationSpace.fit(FIRST, method=method)
     before = dict(zip(first.snapshot_ids, (first.positions + 5).tolist(), strict=True))
-    follows = RepresentationSpace.fit(MORE, method=method, before=before)
+    follows = RepresentationSpace.fit(MORE, method=method, previous_positions=before)
     away = np.linalg.norm(follows.place(MORE).positions - follows.positions, axis=1)
     assert np.median(away) < 0.02 * np.ptp(follows.positions)
     restored = RepresentationSpace.from_bytes(follows.to_bytes())
@@ -57,7 +57,7 @@ def test_a_map_that_follows_places_where_its_landmarks_stand_and_is_stored(metho
 def test_too_little_of_a_map_before_is_none() -> None:
     alone = RepresentationSpace.fit(FIRST, method="pca")
     before = {FIRST[0].id: (100.0, 100.0), FIRST[1].id: (0.0, 0.0)}
-    follows = RepresentationSpace.fit(FIRST, method="pca", before=before)
+    follows = RepresentationSpace.fit(FIRST, method="pca", previous_positions=before)
     assert np.array_equal(alone.positions, follows.positions)
 
 

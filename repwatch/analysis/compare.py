@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from repwatch import similarity as measures
+from repwatch._names import INPUT
 from repwatch.errors import (
     ConfigurationError,
     DivergedRDMError,
@@ -54,7 +55,6 @@ _SHARE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 0.1
 # Relative depths further apart than this are no match.
 _DEPTH_TOLERANCE = 0.25
-_INPUT = "input"
 _MOST_NAMED = 5
 
 
@@ -172,7 +172,7 @@ def compare_runs(
     notes += constant
     pairs, unmatched = _match(*chosen)
     notes += unmatched
-    if not any(_INPUT not in (a.layer, b.layer) for a, b, _ in pairs):
+    if not any(INPUT not in (a.layer, b.layer) for a, b, _ in pairs):
         names = [", ".join(one.layer for one in side) or "none" for side in chosen]
         raise ConfigurationError(
             "Expected layers of the same name or relative depth that can be compared in both "
@@ -181,7 +181,7 @@ def compare_runs(
     matrix = np.clip(vectors[0] @ vectors[1].T, -1.0, 1.0)
     limit = ALIKE[similarity]
     matches = _test(pairs, chosen, matrix, limit, permutations, seed)
-    judged = [one for one in matches if _INPUT not in (one.first, one.second)]
+    judged = [one for one in matches if INPUT not in (one.first, one.second)]
     different = [one.first for one in judged if not one.alike]
     return Comparison(
         runs=(first.name, second.name),
@@ -229,7 +229,7 @@ def _choose(
     for run, side, at in zip((first, second), every, steps, strict=True):
         there = sorted((one for one in side if one.step == at), key=lambda one: one.depth)
         gone = [one.layer for one in there if one.diverged]
-        if gone and set(gone) >= {one.layer for one in there} - {_INPUT}:
+        if gone and set(gone) >= {one.layer for one in there} - {INPUT}:
             raise DivergedRDMError(
                 f"Expected layers with finite activations. All of {run.name!r} are NaN or infinite "
                 f"at step {at}: compare at an earlier step."

@@ -1,8 +1,8 @@
 """What lies where on an atlas: how dense it is, and the names of its clusters.
 
 A cluster is what lies around a peak of the density. It is named by the words that are frequent in
-it and rare elsewhere, or by the category that is; where nothing tells it from the rest, it has no
-name. Large regions are named first, then smaller ones, for which there is room from nearer by.
+it and rare elsewhere, or by the category that is; where nothing distinguishes it, it has no name.
+Large regions are named first, then smaller ones, for which there is room when zoomed in.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
+
+    from repwatch.maps.snapshots import Array
+    from repwatch.rdm import Int
 
 SIDE = 65536
 CELLS = 256
@@ -32,10 +35,10 @@ _WORD = re.compile(r"[^\W\d_][\w'’+-]+")
 _READ = 400  # letters of each text
 _WORDS = 20_000
 _RAREST = 8
-# A name tells a cluster from the rest by share x log(share / share elsewhere). Of words more is
-# asked than of categories: there are many more, and somewhere each is frequent.
-_TELLING_WORD, _TELLING_CATEGORY = 0.5, 0.3
-_SECOND = 0.6  # A second word is added where it tells at least so much of what the first does.
+# The score of a name is share x log(share / share elsewhere). Words need a higher one than
+# categories: there are many more of them, and each is frequent somewhere.
+_DISTINCTIVE_WORD, _DISTINCTIVE_CATEGORY = 0.5, 0.3
+_SECOND = 0.6  # A second word is added where its score is at least this share of the first one.
 _STEM = 4
 
 
@@ -104,15 +107,15 @@ def find_clusters(
                 break
             members = np.flatnonzero(owner == peak)
             inside = np.asarray(signs[members].sum(0)).ravel()
-            tells = _tell(inside, totals, len(members), len(points))
-            name = _name(tells, names, first_category, [words[row] for row in members])
+            scores = _distinctiveness(inside, totals, len(members), len(points))
+            name = _name(scores, names, first_category, [words[row] for row in members])
             if name:
                 x, y = (int(side) for side in (peaks[peak] + 0.5) * (SIDE // CELLS))
                 found.append(Cluster(x, y, name, level))
     return found
 
 
-def _peaks(points: NDArray[np.uint16], blur: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def _peaks(points: NDArray[np.uint16], blur: float) -> tuple[Int, Int]:
     """(k, 2) the cells of the peaks, and (n,) the peak that each point belongs to, -1 for none."""
     from scipy.ndimage import maximum_filter
     from scipy.spatial import KDTree
@@ -138,7 +141,7 @@ def _signs(
     """(n, s) which words and category each point has; what they are called; the first category."""
     from scipy.sparse import csr_matrix
 
-    rows = [set(some) for some in words]
+    rows = [set(found) for found in words]
     amounts = Counter(word for row in rows for word in row)
     known = [word for word, amount in amounts.most_common(_WORDS) if amount >= _RAREST]
     kinds = sorted(set(categories) - {""})
@@ -152,30 +155,30 @@ def _signs(
     return csr_matrix((ones, (at[:, 0], at[:, 1])), shape=shape), [*known, *kinds], len(known)
 
 
-def _tell(inside: NDArray[Any], totals: NDArray[Any], size: int, count: int) -> NDArray[np.float64]:
-    """How well each sign tells a cluster from the rest: its part of the Kullback-Leibler
-    divergence."""
+def _distinctiveness(inside: Array, totals: Array, size: int, count: int) -> NDArray[np.float64]:
+    """How well each sign distinguishes a cluster from the rest: its part of the
+    Kullback-Leibler divergence."""
     share = inside / size
     elsewhere = (totals - inside + 1) / (count - size + 1)
     return np.where(share > 0, share * np.log(np.maximum(share, 1e-9) / elsewhere), 0)
 
 
 def _name(
-    tells: NDArray[np.float64],
+    scores: NDArray[np.float64],
     names: Sequence[str],
     first_category: int,
     words: Sequence[Sequence[str]],
 ) -> str:
-    """The sign that tells most; of words the two that do, unless they are forms of one."""
-    least = np.full(len(tells), _TELLING_WORD)
-    least[first_category:] = _TELLING_CATEGORY
-    best = int(np.where(tells >= least, tells, 0).argmax())
-    if tells[best] < least[best]:
+    """The most distinctive sign; of words the two that do, unless they are forms of one."""
+    least = np.full(len(scores), _DISTINCTIVE_WORD)
+    least[first_category:] = _DISTINCTIVE_CATEGORY
+    best = int(np.where(scores >= least, scores, 0).argmax())
+    if scores[best] < least[best]:
         return ""
     if best >= first_category:
         return names[best]
-    for second in np.argsort(-tells[:first_category], kind="stable")[1:4]:
-        if tells[second] < max(_SECOND * tells[best], _TELLING_WORD):
+    for second in np.argsort(-scores[:first_category], kind="stable")[1:4]:
+        if scores[second] < max(_SECOND * scores[best], _DISTINCTIVE_WORD):
             break
         if names[second][:_STEM] != names[best][:_STEM]:
             return _join(names[best], names[second], words)

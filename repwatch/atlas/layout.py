@@ -1,4 +1,4 @@
-"""Where the points of an atlas lie: computed once, and kept beside the vectors."""
+"""Where the points of an atlas lie: computed once, and cached beside the vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from repwatch.errors import ConfigurationError
 from repwatch.web import write_atomically
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from repwatch.maps.snapshots import Array
     from repwatch.rdm import Float32
 
 METRICS = ("cosine", "euclidean")
@@ -34,7 +33,7 @@ Progress = Callable[[float, str], None]
 class LayoutSettings:
     """How a layout is computed.
 
-    metric: "cosine" or "euclidean". perplexity: about how many neighbours count, at least 2.
+    metric: "cosine" or "euclidean". perplexity: about how many neighbors count, at least 2.
 
     Raises:
         ConfigurationError: a setting cannot work.
@@ -55,7 +54,7 @@ class LayoutSettings:
             )
 
 
-def check_vectors(vectors: NDArray[Any]) -> Float32:
+def check_vectors(vectors: Array) -> Float32:
     """The vectors as float32 (n, d). Raises ConfigurationError where no layout can be made."""
     array = np.asarray(vectors)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
@@ -78,7 +77,7 @@ def check_vectors(vectors: NDArray[Any]) -> Float32:
 
 
 def layout(
-    vectors: NDArray[Any],
+    vectors: Array,
     settings: LayoutSettings | None = None,
     progress: Progress | None = None,
 ) -> Float32:
@@ -94,7 +93,7 @@ def layout(
     return positions.astype(np.float32)
 
 
-def layout_key(vectors: NDArray[Any], settings: LayoutSettings) -> str:
+def layout_key(vectors: Array, settings: LayoutSettings) -> str:
     """A hash of what a layout depends on: every value of the vectors, and the settings."""
     about = {"version": _VERSION, "shape": list(vectors.shape), **asdict(settings)}
     found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -104,13 +103,13 @@ def layout_key(vectors: NDArray[Any], settings: LayoutSettings) -> str:
     return found.hexdigest()
 
 
-def kept_layout(
-    vectors: NDArray[Any],
+def cached_layout(
+    vectors: Array,
     path: str | os.PathLike[str],
     settings: LayoutSettings | None = None,
     progress: Progress | None = None,
 ) -> tuple[Float32, bool]:
-    """The layout kept at `path` if it is of these vectors and settings, else a new one, kept there.
+    """The layout cached at `path` if it is of these vectors and settings, else a new one.
 
     Returns:
         (n, 2) positions, and whether they were there already.
@@ -123,8 +122,8 @@ def kept_layout(
     rows = check_vectors(vectors)
     target, key = Path(path), layout_key(rows, settings)
     if target.exists():
-        kept_key, positions = _read(target)
-        if kept_key == key and positions.shape == (len(rows), 2):
+        cached_key, positions = _read(target)
+        if cached_key == key and positions.shape == (len(rows), 2):
             return positions, True
     positions = layout(rows, settings, progress)
     _write(target, key, positions)
@@ -137,9 +136,9 @@ def _read(path: Path) -> tuple[str, Float32]:
             if str(content["kind"]) == _KIND:
                 return str(content["key"]), content["positions"].astype(np.float32)
     except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
-        pass  # Not an archive of ours, which the error below tells.
+        pass  # Not an archive of ours, as the error below says.
     raise ConfigurationError(
-        f"Expected a layout that RepWatch kept, or no file, at {path}. Got another file, which is "
+        f"Expected a layout that RepWatch wrote, or no file, at {path}. Got another file, which is "
         "left alone. Move it, or give another place with layout=... (--layout)."
     )
 

@@ -12,23 +12,23 @@ import html
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading
-from repwatch.atlas.layout import LayoutSettings, Progress, check_vectors, kept_layout, layout
+from repwatch.atlas.layout import LayoutSettings, Progress, cached_layout, check_vectors, layout
 from repwatch.atlas.table import (
     Roles,
     categories,
+    cell_text,
     check_table,
     embed_images,
     numbers,
     read_table,
-    told,
 )
 from repwatch.errors import ConfigurationError
 from repwatch.web import bundle, fill, free_target, write_atomically
@@ -36,8 +36,11 @@ from repwatch.web import bundle, fill, free_target, write_atomically
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from repwatch.maps.snapshots import Array
     from repwatch.rdm import Float32
 
+# Appends an array to the data and returns where it is.
+Put: TypeAlias = "Callable[[Array], dict[str, object]]"
 VERSION = 1
 _MODULES = (
     "marks.js",
@@ -59,7 +62,7 @@ _INTEREST_BLUR = 1.5
 
 @dataclass(frozen=True)
 class Written:
-    """What was written. reused: whether the layout was kept from before; path: of the page."""
+    """What was written. reused: whether the layout was cached; path: of the page."""
 
     path: Path
     points: int
@@ -67,8 +70,8 @@ class Written:
 
 
 def write_atlas(
-    vectors: NDArray[Any] | str | os.PathLike[str],
-    meta: Mapping[str, Sequence[Any]] | str | os.PathLike[str] | None,
+    vectors: Array | str | os.PathLike[str],
+    meta: Mapping[str, Sequence[object]] | str | os.PathLike[str] | None,
     out: str | os.PathLike[str],
     *,
     roles: Roles | None = None,
@@ -83,7 +86,7 @@ def write_atlas(
     Args:
         vectors: (n, d) numbers, or a .npy file of them.
         meta: columns of n values each, or a CSV or JSONL file, or None.
-        layout_path: where the layout is kept; without it, VECTORS.atlas.npz beside a file of
+        layout_path: where the layout is cached; without it, VECTORS.atlas.npz beside a file of
             vectors, and nowhere for an array.
         progress: called with the share that is done, and what is being done.
 
@@ -102,7 +105,7 @@ def write_atlas(
     if place is None:
         positions, reused = layout(rows, settings, progress), False
     else:
-        positions, reused = kept_layout(rows, place, settings, progress)
+        positions, reused = cached_layout(rows, place, settings, progress)
     packed = pack(
         positions,
         columns=table,
@@ -115,7 +118,7 @@ def write_atlas(
     return Written(target, len(rows), reused)
 
 
-def _vectors(source: Any) -> tuple[Float32, Path | None]:
+def _vectors(source: Array | str | os.PathLike[str]) -> tuple[Float32, Path | None]:
     if not isinstance(source, (str, os.PathLike)):
         return check_vectors(source), None
     path = Path(source)
@@ -130,7 +133,9 @@ def _vectors(source: Any) -> tuple[Float32, Path | None]:
     return check_vectors(array), path.with_suffix(".atlas.npz")
 
 
-def _table(meta: Any) -> tuple[Mapping[str, Sequence[Any]], Path]:
+def _table(
+    meta: Mapping[str, Sequence[object]] | str | os.PathLike[str] | None,
+) -> tuple[Mapping[str, Sequence[object]], Path]:
     if meta is None:
         return {}, Path()
     if isinstance(meta, Mapping):
@@ -138,7 +143,7 @@ def _table(meta: Any) -> tuple[Mapping[str, Sequence[Any]], Path]:
     return read_table(meta), Path(meta).parent
 
 
-def _check_numbers(table: Mapping[str, Sequence[Any]], roles: Roles, count: int) -> None:
+def _check_numbers(table: Mapping[str, Sequence[object]], roles: Roles, count: int) -> None:
     if roles.rank is not None and numbers(table[roles.rank]) is None:
         raise ConfigurationError(f"Expected numbers in the column for rank, {roles.rank!r}.")
     if roles.partner is None:
@@ -168,15 +173,15 @@ def quantize(positions: Float32) -> NDArray[np.uint16]:
     """(n, 2) positions on a square of 65,536 steps, at the same scale in both directions."""
     low, high = positions.min(0), positions.max(0)
     span = max(float((high - low).max()), 1e-9)
-    centred = (positions - (low + high) / 2) / span + 0.5
-    steps: NDArray[np.uint16] = np.rint(np.clip(centred, 0, 1) * (SIDE - 1)).astype(np.uint16)
+    centered = (positions - (low + high) / 2) / span + 0.5
+    steps: NDArray[np.uint16] = np.rint(np.clip(centered, 0, 1) * (SIDE - 1)).astype(np.uint16)
     return steps
 
 
 def pack(
     positions: Float32,
     *,
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Sequence[object]],
     roles: Roles,
     folder: Path,
     title: str,
@@ -185,7 +190,7 @@ def pack(
     """The data of the page as gzip. The same input gives the same bytes."""
     arrays: list[bytes] = []
 
-    def put(array: NDArray[Any]) -> dict[str, Any]:
+    def put(array: Array) -> dict[str, object]:
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         content = little.tobytes()
         offset = sum(map(len, arrays))
@@ -194,7 +199,7 @@ def pack(
 
     rank = None if roles.rank is None else numbers(columns[roles.rank])
     points = quantize(positions)
-    header: dict[str, Any] = {
+    header: dict[str, object] = {
         "version": VERSION,
         "title": title,
         "metric": metric,
@@ -204,7 +209,7 @@ def pack(
         "y": put(points[:, 1]),
         "order": put(label_order(points, rank)),
         "shade": put(shading(points)),
-        "clusters": [list(vars(one).values()) for one in _clusters(points, columns, roles)],
+        "clusters": [list(vars(cluster).values()) for cluster in _clusters(points, columns, roles)],
     }
     header["columns"] = [
         _column(name, values, roles, folder, put) for name, values in columns.items()
@@ -215,28 +220,28 @@ def pack(
 
 
 def _clusters(
-    points: NDArray[np.uint16], columns: Mapping[str, Sequence[Any]], roles: Roles
+    points: NDArray[np.uint16], columns: Mapping[str, Sequence[object]], roles: Roles
 ) -> list[Cluster]:
-    """Named by the words of label and text, and by what colours at first, if it has categories."""
+    """Named by the words of label and text, and by what colors at first, if it has categories."""
     written = [name for name in (roles.label, roles.text) if name is not None]
-    texts = [[told(value) for value in columns[name]] for name in dict.fromkeys(written)]
+    texts = [[cell_text(value) for value in columns[name]] for name in dict.fromkeys(written)]
     kinds = None
     if roles.color is not None and numbers(columns[roles.color]) is None:
-        kinds = [told(value) for value in columns[roles.color]]
+        kinds = [cell_text(value) for value in columns[roles.color]]
     return find_clusters(points, texts, kinds if kinds and categories(kinds) else None)
 
 
 def _column(
-    name: str, values: Sequence[Any], roles: Roles, folder: Path, put: Any
-) -> dict[str, Any]:
-    """Numbers, categories or texts; texts that come again are kept once."""
+    name: str, values: Sequence[object], roles: Roles, folder: Path, put: Put
+) -> dict[str, object]:
+    """Numbers, categories or texts; repeated texts are stored once."""
     if name == roles.image:
         return {"name": name, "kind": "text", **_texts(embed_images(values, folder), put)}
     shown = name in (roles.label, roles.text, roles.link)
     amounts = None if shown else numbers(values)
     if amounts is not None:
         return {"name": name, "kind": "number", "values": put(amounts)}
-    texts = [told(value) for value in values]
+    texts = [cell_text(value) for value in values]
     found = None if shown else categories(texts)
     if found is not None:
         codes = {text: code for code, text in enumerate(found, 1)}
@@ -245,7 +250,7 @@ def _column(
     return {"name": name, "kind": "text", **_texts(texts, put)}
 
 
-def _texts(texts: Sequence[str], put: Any) -> dict[str, Any]:
+def _texts(texts: Sequence[str], put: Put) -> dict[str, object]:
     distinct = dict.fromkeys(texts)
     if len(distinct) > 0.8 * len(texts):
         return {"texts": list(texts)}

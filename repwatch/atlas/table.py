@@ -11,15 +11,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
 import numpy as np
 
 from repwatch.errors import ConfigurationError
 
-Table = dict[str, list[Any]]
+if TYPE_CHECKING:
+    from repwatch.rdm import Float32
 
-# A column of texts is a category where so few differ that a colour can tell something.
+Table = dict[str, list[object]]
+
+# A column of texts is a category where so few differ that colors can distinguish them.
 _CATEGORIES = 256
 _KINDS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _IMAGE_BYTES = 64 * 2**20
@@ -30,7 +33,7 @@ class Roles:
     """Names of the columns that are shown in a special way; None where there is none.
 
     label is written on the map, text and image are shown of the point under the pointer, link is
-    opened by a click (http and https only), color colours at first, rank tells which labels are
+    opened by a click (http and https only), color colors at first, rank says which labels are
     written first (the largest). partner has for each point the row (from 0) that it belongs to, as
     a sentence to its translation, or nothing: a line leads there. Where label, text, image or link
     is None, a column of that name is taken if there is one.
@@ -44,7 +47,7 @@ class Roles:
     rank: str | None = None
     partner: str | None = None
 
-    def within(self, table: Mapping[str, Sequence[Any]]) -> Roles:
+    def within(self, table: Mapping[str, Sequence[object]]) -> Roles:
         """The roles filled in. Raises ConfigurationError for a column that is not there."""
         chosen: dict[str, str | None] = {}
         for role, name in vars(self).items():
@@ -97,7 +100,7 @@ def _read_csv(source: Path) -> Table:
 
 
 def _read_jsonl(source: Path) -> Table:
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     with source.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -117,7 +120,7 @@ def _read_jsonl(source: Path) -> Table:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def check_table(table: Mapping[str, Sequence[Any]], count: int) -> Table:
+def check_table(table: Mapping[str, Sequence[object]], count: int) -> Table:
     """The table as lists. Raises ConfigurationError unless each column has `count` rows."""
     checked = {str(name): list(values) for name, values in table.items()}
     for name, values in checked.items():
@@ -129,13 +132,15 @@ def check_table(table: Mapping[str, Sequence[Any]], count: int) -> Table:
     return checked
 
 
-def numbers(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+def numbers(values: Sequence[object]) -> Float32 | None:
     """The column as float32 with NaN for what is missing, or None where it is not of numbers."""
     found = np.full(len(values), np.nan, dtype=np.float32)
     for row, value in enumerate(values):
         if value is None or value == "":
             continue
-        if isinstance(value, (bool, np.bool_)):
+        if isinstance(value, (bool, np.bool_)) or not isinstance(
+            value, (str, bytes, SupportsFloat, SupportsIndex)
+        ):
             return None
         try:
             found[row] = float(value)
@@ -144,12 +149,12 @@ def numbers(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float32]] | No
     return found if np.isfinite(found).any() else None
 
 
-def told(value: Any) -> str:
+def cell_text(value: object) -> str:
     """A cell as text: lists by commas, nothing for what is missing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(told, value))
+        return ", ".join(map(cell_text, value))
     return str(value)
 
 
@@ -164,14 +169,14 @@ def categories(texts: Sequence[str]) -> list[str] | None:
     return [text for text, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
-def embed_images(values: Sequence[Any], folder: Path) -> list[str]:
+def embed_images(values: Sequence[object], folder: Path) -> list[str]:
     """Image files (relative to `folder`) as data: addresses; what is none already stays text.
 
     Raises:
         ConfigurationError: a file is not there, is no PNG, JPEG, GIF or WebP, or all are too much.
     """
     total, found, seen = 0, [], {}
-    for value in map(told, values):
+    for value in map(cell_text, values):
         if not value or value.startswith(("data:", "http:", "https:")):
             found.append(value)
             continue

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from repwatch._names import INPUT, name_some
 from repwatch.errors import ConfigurationError, UnknownLayerError
 
-INPUT = "input"
 # What torch.compile, FSDP, checkpointing and Lightning Fabric hold the user's module by.
 WRAPPERS = (
     "_orig_mod",
@@ -171,7 +171,7 @@ def select(modules: Modules, layers: Layers) -> frozenset[str] | None:
         if not chosen:
             raise UnknownLayerError(
                 "Expected the layers callable to accept at least one module, but it refused all: "
-                f"{_some(list(modules.named))}."
+                f"{name_some(list(modules.named), 12)}."
             )
         return frozenset(chosen)
     chosen = set()
@@ -190,13 +190,8 @@ def _unknown(pattern: str, known: list[str], modules: Modules) -> str:
     if any(fnmatchcase(name, pattern) for name in modules.scripted):
         return f"Layer {pattern!r} is a ScriptModule, which takes no hooks. Name another layer."
     near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4)
-    hint = f"The nearest: {', '.join(near)}" if near else f"There are: {_some(known)}"
+    hint = f"The nearest: {', '.join(near)}" if near else f"There are: {name_some(known, 12)}"
     return f"No layer of the model is called {pattern!r}. {hint}. Globs such as 'encoder.*' work."
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def base(key: str) -> str:

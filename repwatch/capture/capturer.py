@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from repwatch._names import INPUT
 from repwatch.capture._call import (
     CallStrategy,
     Forward,
@@ -21,7 +22,6 @@ from repwatch.capture._call import (
     out_of_memory,
 )
 from repwatch.capture._layers import (
-    INPUT,
     Layers,
     Modules,
     base,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repwatch._names import INPUT
 from repwatch.capture._call import CallStrategy
 from repwatch.capture._layers import (
-    INPUT,
     Modules,
     base,
     blocks,

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from repwatch._names import INPUT
 from repwatch.integrations import plotly_figures as figures
 from repwatch.integrations.lightning import RepWatch
 from repwatch.integrations.lightning.namespaces import loaded_namespaces
@@ -251,7 +252,7 @@ def _near(registry: Registry, run: Run) -> Counter[str]:
     """Outcomes of the landmark snapshots nearest to the run's last snapshots, over its layers."""
     landmarks = find_landmarks(registry, run.probe, without=run.id)
     outcomes = {snapshot.id: snapshot.cause or str(snapshot.label) for snapshot in landmarks}
-    last = [s for s in run.snapshots() if s.step == run.last_step and s.layer != "input"]
+    last = [s for s in run.snapshots() if s.step == run.last_step and s.layer != INPUT]
     placement = LandmarkMap.fit(registry, landmarks, MapSettings()).place(last, NEAREST)
     return Counter(outcomes[near.id] for one in placement for near in one.nearest)
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from repwatch._deprecated import deprecated_attribute
 from repwatch.drift.assessment import Assessment, LandmarkNeighbor
-from repwatch.drift.deprecated import deprecated_attribute
 from repwatch.drift.detector import MIN_GOOD, DriftDetector
 from repwatch.drift.evaluate import (
     HOLD_OUTS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
-from repwatch.drift.deprecated import RenamedAttributes
+from repwatch._deprecated import RenamedAttributes
 from repwatch.drift.explain import OddPoint
 
 __all__ = ["Assessment", "LandmarkNeighbor"]

@@ -20,11 +20,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from repwatch._deprecated import RenamedAttributes
 from repwatch.drift.assessment import Assessment, LandmarkNeighbor
 from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
 from repwatch.drift.checkpoint_model import SIGNALS, CheckpointModel, Signal
 from repwatch.drift.conformal import Limits, conformal_limit, guaranteed_share
-from repwatch.drift.deprecated import RenamedAttributes
 from repwatch.drift.explain import OddPoint, current_hparams, find_odd_points, suggest_change
 from repwatch.drift.history import (
     Checkpoint,

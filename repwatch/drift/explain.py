@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from repwatch._deprecated import RenamedAttributes
 from repwatch.analysis.causes import is_setting
-from repwatch.drift.deprecated import RenamedAttributes
 from repwatch.drift.history import Checkpoint, History
 from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
 from repwatch.rdm import Float64

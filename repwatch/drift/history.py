@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from repwatch import rdm
+from repwatch._names import INPUT
 from repwatch.analysis.knn_accuracy import label_codes
 from repwatch.drift.features import (
     ALL_LAYERS,
@@ -50,7 +51,6 @@ Checkpoint: TypeAlias = tuple[int, int]
 
 _CACHE_FORMAT = 5
 _RATE_METRIC = "learning_rate"
-_INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class HistoryReader:
             if until is None or snapshot.step <= until:
                 by_step[snapshot.step].append(snapshot)
                 depths[snapshot.layer] = snapshot.depth
-        depths.pop(_INPUT, None)
+        depths.pop(INPUT, None)
         history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
         places: dict[int, int] = defaultdict(int)
         for step, snapshots in sorted(by_step.items()):
@@ -212,7 +212,7 @@ class HistoryReader:
         rdms = self._registry.rdms(usable) if usable else ()
         for snapshot, stored in zip(usable, rdms, strict=True):
             D = stored.astype(np.float64)
-            if snapshot.layer == _INPUT:
+            if snapshot.layer == INPUT:
                 self._input_neighbors = nearest_points(D)
                 continue
             tracker = self._trackers.get(snapshot.layer)

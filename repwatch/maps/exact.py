@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,8 +26,8 @@ _QUERIES = 512
 class ExactDistances:
     """Distances between full RDMs of snapshots and landmarks.
 
-    RDMs are read in bulk, each once however many snapshots ask for it, and the latest are kept:
-    the next step of a run has much the same neighbours.
+    RDMs are read in bulk, each once however many snapshots ask for it, and the latest are cached:
+    the next step of a run has much the same neighbors.
     """
 
     def __init__(self, distance: str, landmarks: Iterable[tuple[int, Snapshot]]) -> None:
@@ -43,7 +43,7 @@ class ExactDistances:
     ) -> tuple[Int, Float64]:
         """Candidates (q, c) of q snapshots, nearest first, and their exact distances (q, c).
 
-        Those that are not `likely` (q, c) are not looked at: they come last, infinitely far.
+        Those that are not `likely` (q, c) are skipped: they come last, at an infinite distance.
         """
         away = np.empty(candidates.shape)
         for start in range(0, len(snapshots), _QUERIES):
@@ -60,13 +60,13 @@ class ExactDistances:
         asked: dict[int, list[tuple[int, int]]] = {}
         for row, column in zip(*np.nonzero(likely), strict=True):
             asked.setdefault(int(candidates[row, column]), []).append((row, column))
-        kept = {index: self._cache[index] for index in asked if index in self._cache}
-        self._measure(kept, own, asked, away)
-        missing = sorted(asked.keys() - kept)
+        cached = {index: self._cache[index] for index in asked if index in self._cache}
+        self._measure(cached, own, asked, away)
+        missing = sorted(asked.keys() - cached)
         blocks = [missing[at : at + _BLOCK] for at in range(0, len(missing), _BLOCK)]
         for vectors in self._read_ahead(blocks):
             self._measure(vectors, own, asked, away)
-            self._keep(vectors)
+            self._remember(vectors)
         return away
 
     def _measure(
@@ -97,11 +97,11 @@ class ExactDistances:
                 yield waiting.result()
 
     def _read(self, indices: Sequence[int]) -> dict[int, Float32]:
-        full: Any = exact_vectors([self._landmarks[index] for index in indices], self._distance)
+        full = exact_vectors([self._landmarks[index] for index in indices], self._distance)
         return dict(zip(indices, full.astype(np.float32, copy=False), strict=True))
 
-    def _keep(self, vectors: Mapping[int, Float32]) -> None:
-        """The latest, up to a number."""
+    def _remember(self, vectors: Mapping[int, Float32]) -> None:
+        """Cache the latest vectors, up to `_CACHED`."""
         self._cache.update(vectors)
         for oldest in list(self._cache)[: max(0, len(self._cache) - _CACHED)]:
             del self._cache[oldest]

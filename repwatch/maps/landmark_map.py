@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repwatch.maps.placement import Placement
 from repwatch.maps.snapshots import read_rows
@@ -17,12 +17,13 @@ from repwatch.maps.space import RepresentationSpace
 from repwatch.registry import Registry, Snapshot
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from repwatch.maps.snapshots import Array
 
-__all__ = ["SMALLEST", "LandmarkMap", "MapSettings", "ReadRows", "find_landmarks"]
+__all__ = ["MIN_SNAPSHOTS", "LandmarkMap", "MapSettings", "ReadRows", "find_landmarks"]
 
-SMALLEST = 3
-ReadRows = Callable[[Sequence[Snapshot], str], "NDArray[Any]"]
+# A map of fewer snapshots has no shape.
+MIN_SNAPSHOTS = 3
+ReadRows = Callable[[Sequence[Snapshot], str], "Array"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class MapSettings:
     def choose(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
         """Those of the snapshots that belong on the map."""
         wanted = self.layers
-        return [one for one in snapshots if wanted is None or one.layer in wanted]
+        return [s for s in snapshots if wanted is None or s.layer in wanted]
 
 
 class LandmarkMap:
@@ -65,26 +66,26 @@ class LandmarkMap:
         settings: MapSettings,
         *,
         read: ReadRows = read_rows,
-        before: Mapping[int, Sequence[float]] | None = None,
+        previous_positions: Mapping[int, Sequence[float]] | None = None,
     ) -> LandmarkMap:
         """The map of these landmarks: read from the registry if it was fitted before.
 
-        A new one is kept in the registry, unless that is read-only.
+        A new one is stored in the registry unless that is read-only.
 
         Args:
             registry: Read, and written where it may be.
             landmarks: Of all layers; those of the map's layers are taken.
             settings: How the map is made.
             read: Gives the rows of snapshots for a distance.
-            before: (x, y) by snapshot id on the map that this one follows: it is fitted from
-                there, and neither read from the registry nor kept in it.
+            previous_positions: (x, y) by snapshot id on the previous map: the new map is aligned
+                with it, and neither read from the registry nor stored in it.
 
         Raises:
             SpaceError: Fewer than 3 snapshots that can be compared.
         """
         chosen = settings.choose(landmarks)
         key = _key(chosen, settings)
-        blob = registry.load_space(key) if before is None else None
+        blob = registry.load_space(key) if previous_positions is None else None
         if blob is not None:
             return cls(RepresentationSpace.from_bytes(blob), chosen)
         space = RepresentationSpace.fit(
@@ -93,16 +94,16 @@ class LandmarkMap:
             method=settings.method,
             seed=settings.seed,
             rows=read(chosen, settings.distance),
-            before=before,
+            previous_positions=previous_positions,
         )
-        if before is None and not registry.read_only:
+        if previous_positions is None and not registry.read_only:
             registry.save_space(key, space.to_bytes())
         return cls(space, chosen)
 
     def place(
         self, snapshots: Sequence[Snapshot], k: int = 10, *, read: ReadRows = read_rows
     ) -> Placement:
-        """Place snapshots, and keep their positions. Diverged ones have none."""
+        """Place snapshots, and remember their positions. Diverged ones have none."""
         placement = self.space.place(snapshots, k=k, rows=read(snapshots, self.space.distance))
         self.positions.update(
             zip(placement.snapshot_ids, placement.positions.tolist(), strict=True)

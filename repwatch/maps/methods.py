@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,36 +20,42 @@ from repwatch.maps.tsne import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
+    from repwatch.maps.snapshots import Array
     from repwatch.rdm import Float32, Float64, Int
 
 METHODS = ("tsne", "pca", "mds")
 # Classical MDS decomposes a k x k matrix: of more landmarks, a choice stands for all.
 _MDS_MAXIMUM = 2000
-_FEWEST = 3
+_MIN_POINTS = 3
 
 
 class Placer(Protocol):
-    """Places vectors among the landmarks of a fitted map."""
+    """Places vectors among the landmarks of a fitted map.
 
-    neighbours: int
+    Attributes:
+        neighbors: How many nearest landmarks `place` needs.
+    """
 
-    def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64: ...
+    neighbors: int
+
+    def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
+        """(q, 2) positions of vectors (q, p), from their nearest landmarks (q, k)."""
+        ...
 
 
 class Fitted(NamedTuple):
     """Positions (n, 2), the effective perplexity if there is one, what placing needs.
 
-    `turn` (2, 2) and `shift` (2,) among the arrays lay a linear map on the one before it.
+    `turn` (2, 2) and `shift` (2,) among the arrays align a linear map with the previous one.
     """
 
     positions: Float32
     perplexity: float | None
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, Array]
 
 
 def check_method(method: str) -> None:
+    """Raises ConfigurationError unless it is one of `METHODS`."""
     if method not in METHODS:
         raise ConfigurationError(f"Expected the method to be one of {METHODS}. Got {method!r}.")
 
@@ -60,22 +66,28 @@ def fit_map(
     seed: int,
     perplexity: float = PERPLEXITY,
     progress: Callable[[float, str], None] | None = None,
-    before: Float64 | None = None,
+    previous: Float64 | None = None,
 ) -> Fitted:
-    """Fit one of `METHODS` to landmarks' vectors (n, p), n >= 3.
+    """Fit one of `METHODS`.
 
-    `before` (n, 2) is where they lay on the map that this one follows, NaN where they did not: the
-    new one is turned, mirrored and moved to lie best on it, and t-SNE starts from there.
+    Args:
+        method: One of `METHODS`.
+        vectors: (n, p) of landmarks, n >= 3.
+        seed: The same seed gives the same map.
+        perplexity: Of t-SNE.
+        progress: Called with the share that is done and what is being done.
+        previous: (n, 2) positions on the previous map, NaN where there are none: t-SNE starts
+            there, and any map is turned, mirrored and moved onto them.
     """
     check_method(method)
-    if before is not None and np.isfinite(before).all(axis=1).sum() < _FEWEST:
-        before = None
+    if previous is not None and np.isfinite(previous).all(axis=1).sum() < _MIN_POINTS:
+        previous = None
     if method == "tsne":
-        return _fit_tsne(vectors, seed, perplexity, progress, before)
+        return _fit_tsne(vectors, seed, perplexity, progress, previous)
     fitted = _fit_linear(method, vectors, seed)
-    if before is None:
+    if previous is None:
         return fitted
-    turn, shift = _onto(fitted.positions, before)
+    turn, shift = align(fitted.positions, previous)
     positions = (fitted.positions @ turn + shift).astype(np.float32)
     return Fitted(positions, None, {**fitted.arrays, "turn": turn, "shift": shift})
 
@@ -85,35 +97,35 @@ def _fit_tsne(
     seed: int,
     perplexity: float,
     progress: Callable[[float, str], None] | None,
-    before: Float64 | None,
+    previous: Float64 | None,
 ) -> Fitted:
     # Equal vectors, such as the input's in every run, are one point: t-SNE would spread them
     # over a disc that means nothing.
-    first, twin = distinct_rows(vectors)
-    if len(first) < _FEWEST:
-        first = twin = np.arange(len(vectors), dtype=np.intp)
-    start = None if before is None else _start(vectors, before)[first]
+    first, group = distinct_rows(vectors)
+    if len(first) < _MIN_POINTS:
+        first = group = np.arange(len(vectors), dtype=np.intp)
+    start = None if previous is None else _start(vectors, previous)[first]
     positions, effective = fit_tsne(vectors[first], seed, perplexity, progress, start)
-    positions = positions[twin]
-    if before is not None:
-        turn, shift = _onto(positions, before)
+    positions = positions[group]
+    if previous is not None:
+        turn, shift = align(positions, previous)
         positions = positions @ turn + shift
     return Fitted(positions.astype(np.float32), effective, {})
 
 
-def _onto(positions: NDArray[Any], before: Float64) -> tuple[Float64, Float64]:
-    """The turn and shift that lay positions on those before, by what lay there."""
-    known = np.isfinite(before).all(axis=1)
-    return rdm.alignment(positions[known].astype(np.float64), before[known])
+def align(positions: Array, previous: Float64) -> tuple[Float64, Float64]:
+    """The turn and shift that align positions with the previous ones, where both exist."""
+    known = np.isfinite(previous).all(axis=1)
+    return rdm.alignment(positions[known].astype(np.float64), previous[known])
 
 
-def _start(vectors: Float32, before: Float64) -> Float64:
-    """(n, 2) positions before; of what has none, the mean of its three nearest that have one."""
-    known = np.isfinite(before).all(axis=1)
-    start: Float64 = before.copy()
+def _start(vectors: Float32, previous: Float64) -> Float64:
+    """(n, 2) previous positions; elsewhere the mean of those of the three nearest points."""
+    known = np.isfinite(previous).all(axis=1)
+    start: Float64 = previous.copy()
     if not known.all():
-        near, _ = nearest(vectors[~known], vectors[known], _FEWEST)
-        start[~known] = before[known][near].mean(axis=1)
+        near, _ = nearest(vectors[~known], vectors[known], _MIN_POINTS)
+        start[~known] = previous[known][near].mean(axis=1)
     return start
 
 
@@ -135,23 +147,23 @@ def make_placer(method: str, vectors: Float32, fitted: Fitted) -> Placer:
     linear: Placer = _PCA(fitted.arrays) if method == "pca" else _MDS(vectors, fitted.arrays)
     if "turn" not in fitted.arrays:
         return linear
-    return _Turned(linear, fitted.arrays["turn"], fitted.arrays["shift"])
+    return AlignedPlacer(linear, fitted.arrays["turn"], fitted.arrays["shift"])
 
 
 class _TSNE:
     def __init__(self, fitted: Fitted) -> None:
         self._placer = TSNEPlacer(fitted.positions, fitted.perplexity or PERPLEXITY)
-        self.neighbours = self._placer.neighbours
+        self.neighbors = self._placer.neighbors
 
     def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
-        k = self.neighbours
+        k = self.neighbors
         return self._placer.place(indices[:, :k], distances[:, :k])
 
 
 class _PCA:
-    neighbours = 1
+    neighbors = 1
 
-    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, arrays: dict[str, Array]) -> None:
         self._axes, self._mean = arrays["axes"], arrays["mean"]
 
     def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
@@ -167,7 +179,7 @@ class _MDSPlacer:
     Tenenbaum 2004), in which rare regions weigh more than in PCA.
     """
 
-    def __init__(self, vectors: Float32, arrays: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, vectors: Float32, arrays: dict[str, Array]) -> None:
         self._points = vectors[arrays["chosen"]].astype(np.float64)
         squared = _squared(self._points, self._points)
         self._means = squared.mean(0)
@@ -186,22 +198,24 @@ class _MDSPlacer:
 
 
 class _MDS:
-    neighbours = 1
+    neighbors = 1
 
-    def __init__(self, vectors: Float32, arrays: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, vectors: Float32, arrays: dict[str, Array]) -> None:
         self._placer = _MDSPlacer(vectors, arrays)
 
     def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
         return self._placer.place(vectors)
 
 
-class _Turned:
+class AlignedPlacer:
+    """A linear placer whose positions are turned and moved onto the previous map."""
+
     def __init__(self, placer: Placer, turn: Float64, shift: Float64) -> None:
         self._placer, self._turn, self._shift = placer, turn, shift
-        self.neighbours = placer.neighbours
+        self.neighbors = placer.neighbors
 
     def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
-        # Row by row, so that a placement does not depend on its company.
+        # Row by row, so that a placement does not depend on the others.
         rows = [
             (row[:, None] * self._turn).sum(0)
             for row in self._placer.place(vectors, indices, distances)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from repwatch.rdm import Float32, Float64, Int
 
 _BLOCK_VALUES = 2**24
-# Neighbours among fewer points are found fast enough in all dimensions.
+# Neighbors among fewer points are found fast enough in all dimensions.
 _REDUCED = 2000
 
 
@@ -33,7 +33,7 @@ def nearest(
     queries are asked together.
 
     Args:
-        itself: query i is point i, and not its own neighbour.
+        itself: query i is point i, and not its own neighbor.
     """
     k = min(k, len(points) - int(itself))
     wanted = min(k + 16, len(points) - int(itself))
@@ -67,10 +67,10 @@ def _row_distances(queries: Float32, points: Float32, candidates: Int) -> Float6
     return out
 
 
-def reduce_dimensions(vectors: Float32, most: int = 128, kept: float = 0.9995) -> Float32:
+def reduce_dimensions(vectors: Float32, most: int = 128, share: float = 0.9995) -> Float32:
     """(n, r) principal components that keep this share of the variance, at most `most`.
 
-    Distances change little, and neighbours are found many times faster.
+    Distances change little, and neighbors are found many times faster.
     """
     n, p = vectors.shape
     if p <= most or n <= _REDUCED:
@@ -78,11 +78,11 @@ def reduce_dimensions(vectors: Float32, most: int = 128, kept: float = 0.9995) -
     mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
     covariance = np.zeros((p, p))
     for start in range(0, n, 8192):
-        centred = vectors[start : start + 8192] - mean
-        covariance += centred.T @ centred
+        centered = vectors[start : start + 8192] - mean
+        covariance += centered.T @ centered
     eigenvalues, axes = np.linalg.eigh(covariance)
-    share = np.cumsum(eigenvalues[::-1]) / max(float(eigenvalues.sum()), 1e-300)
-    r = min(most, int(np.searchsorted(share, kept)) + 1)
+    cumulative = np.cumsum(eigenvalues[::-1]) / max(float(eigenvalues.sum()), 1e-300)
+    r = min(most, int(np.searchsorted(cumulative, share)) + 1)
     top = axes[:, ::-1][:, :r].astype(np.float32)
     out = np.empty((n, r), dtype=np.float32)
     for start in range(0, n, 8192):

@@ -1,87 +1,103 @@
-"""What placing tells: a position, the true nearest landmarks, how far outside."""
+"""The result of placing snapshots: positions, the true nearest landmarks, and novelty."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from repwatch.errors import SpaceError
+from repwatch._deprecated import RenamedAttributes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from repwatch.maps.snapshots import Snapshot
-    from repwatch.maps.space import RepresentationSpace
+    from repwatch.maps.snapshots import SnapshotId
     from repwatch.rdm import Float32, Float64
 
+__all__ = ["LandmarkNeighbor", "Placed", "Placement"]
 
-class Nearest(NamedTuple):
-    """A landmark, by the id of its snapshot, and the distance to it."""
 
-    id: Any
+class LandmarkNeighbor(NamedTuple):
+    """A landmark snapshot near a placed one.
+
+    `repwatch.drift.LandmarkNeighbor` is a landmark run near a run at a checkpoint, over all layers.
+
+    Attributes:
+        id: Id of the landmark's snapshot.
+        distance: In units of the space's distance.
+    """
+
+    id: SnapshotId
     distance: float
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placed(RenamedAttributes):
     """One snapshot in a space that was fitted without it.
 
     Attributes:
-        id: of the snapshot.
+        id: Id of the snapshot.
         position: (2,) on the map.
-        nearest: landmarks, nearest first, by distance and not by the map.
-        outside: distance to the nearest landmark in units of the distance that 95 % of the
-            landmarks do not exceed to their own nearest (in another run, where runs are told).
-        unlike: whether `outside` is above 2, so that nothing like it has been seen.
+        nearest: Landmarks, nearest first, by distance and not by the map.
+        novelty: Distance to the nearest landmark in units of the distance that 95 % of the
+            landmarks do not exceed to their own nearest (in another run, where runs are known).
+        is_novel: Whether `novelty` is above 2: no landmark is like it.
     """
 
-    id: Any
+    id: SnapshotId
     position: Float32
-    nearest: tuple[Nearest, ...]
-    outside: float
-    unlike: bool
+    nearest: tuple[LandmarkNeighbor, ...]
+    novelty: float
+    is_novel: bool
+
+    _renamed: ClassVar[Mapping[str, str]] = {"outside": "novelty", "unlike": "is_novel"}
 
 
 @dataclass(frozen=True)
-class Placement:
+class Placement(RenamedAttributes):
     """Placed snapshots, in their order; a sequence of `Placed`.
 
     Attributes:
-        positions: (q, 2) float32.
-        exact: whether the distances in `nearest` come from the full RDMs, not from sketches.
-        left_out: ids of snapshots that have no place, since they have diverged or are constant.
+        placed: One for each snapshot that has a place.
+        exact: Whether the distances in `nearest` come from the full RDMs, not from sketches.
+        left_out: Ids of snapshots that have no place, since they have diverged or are constant.
     """
 
     placed: tuple[Placed, ...]
     exact: bool
-    left_out: tuple[Any, ...] = ()
+    left_out: tuple[SnapshotId, ...] = ()
+
+    _renamed: ClassVar[Mapping[str, str]] = {"outside": "novelty", "unlike": "is_novel"}
 
     @property
     def positions(self) -> Float32:
-        rows = [one.position for one in self.placed]
+        """(q, 2) on the map."""
+        rows = [item.position for item in self.placed]
         return np.array(rows, dtype=np.float32).reshape(-1, 2)
 
     @property
-    def snapshot_ids(self) -> tuple[Any, ...]:
-        return tuple(one.id for one in self.placed)
+    def snapshot_ids(self) -> tuple[SnapshotId, ...]:
+        """The q ids."""
+        return tuple(item.id for item in self.placed)
 
     @property
-    def nearest(self) -> tuple[tuple[Nearest, ...], ...]:
-        return tuple(one.nearest for one in self.placed)
+    def nearest(self) -> tuple[tuple[LandmarkNeighbor, ...], ...]:
+        """The nearest landmarks of each, nearest first."""
+        return tuple(item.nearest for item in self.placed)
 
     @property
-    def outside(self) -> Float64:
-        """(q,) how far outside; see `Placed`."""
-        return np.array([one.outside for one in self.placed], dtype=np.float64)
+    def novelty(self) -> Float64:
+        """(q,) distances to the nearest landmark, 0 or more; see `Placed`."""
+        return np.array([item.novelty for item in self.placed], dtype=np.float64)
 
     @property
-    def unlike(self) -> NDArray[np.bool_]:
-        """(q,) whether nothing like it has been seen; see `Placed`."""
-        return np.array([one.unlike for one in self.placed], dtype=np.bool_)
+    def is_novel(self) -> NDArray[np.bool_]:
+        """(q,) whether no landmark is like it; see `Placed`."""
+        return np.array([item.is_novel for item in self.placed], dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self.placed)
@@ -91,29 +107,3 @@ class Placement:
 
     def __iter__(self) -> Iterator[Placed]:
         return iter(self.placed)
-
-
-def placement_agreement(
-    spaces: Sequence[RepresentationSpace], snapshots: Sequence[Snapshot], k: int = 10
-) -> Float64:
-    """(q,) how far maps of the same landmarks agree on where snapshots lie, in [0, 1].
-
-    The share of a snapshot's k nearest landmarks on one map that are among the k nearest on
-    another, averaged over all pairs of maps. Low agreement: do not trust the map there.
-
-    Raises:
-        SpaceError: fewer than two spaces, or spaces of different landmarks.
-    """
-    if len(spaces) < 2 or any(s.snapshot_ids != spaces[0].snapshot_ids for s in spaces):
-        raise SpaceError("Expected at least two spaces of the same landmarks. Got others.")
-    k = min(k, len(spaces[0].snapshot_ids))
-    near = []
-    for space in spaces:
-        away = space.place(snapshots).positions[:, None].astype(np.float64) - space.positions
-        order = np.argsort((away**2).sum(2), axis=1, kind="stable")[:, :k]
-        member = np.zeros((len(order), len(space.positions)), dtype=bool)
-        np.put_along_axis(member, order, True, axis=1)
-        near.append(member)
-    pairs = [(a & b).sum(1) / k for i, a in enumerate(near) for b in near[i + 1 :]]
-    agreement: Float64 = np.mean(pairs, axis=0)
-    return agreement

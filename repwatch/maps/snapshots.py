@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repwatch import rdm, similarity
 from repwatch.errors import ConfigurationError, DivergedRDMError, ProbeMismatchError, SpaceError
@@ -13,10 +14,11 @@ from repwatch.similarity.sketching import row_norms
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from repwatch.rdm import Float32
 
+# Values of any type, and ids as the snapshots have them: whole numbers or strings.
+Array: TypeAlias = "NDArray[Any]"
+SnapshotId: TypeAlias = "Any"
 # Vectors of this norm have exploded: the squares of their distances leave float32's range.
 _EXPLODED = 1e18
 
@@ -29,11 +31,11 @@ class Snapshot(Protocol):
     """
 
     @property
-    def id(self) -> Any: ...
+    def id(self) -> SnapshotId: ...
     @property
     def layer(self) -> str: ...
     @property
-    def rdm(self) -> NDArray[Any]: ...
+    def rdm(self) -> Array: ...
 
 
 # RDMs of 256 points at a time: 256 of them, and their vectors, are some 100 MB.
@@ -73,7 +75,7 @@ def select(
 
 
 def common_probe(snapshots: Iterable[Snapshot], known: str | None = None) -> str | None:
-    """The fingerprint of the probe set that all snapshots share; None where none tells it.
+    """The fingerprint of the probe set that all snapshots share; None where none has one.
 
     Raises:
         ProbeMismatchError: there are two.
@@ -97,14 +99,14 @@ class Read(NamedTuple):
 
     snapshots: list[Snapshot]
     vectors: Float32
-    left_out: tuple[Any, ...]
+    left_out: tuple[SnapshotId, ...]
 
 
 def read_vectors(
     snapshots: Sequence[Snapshot],
     distance: str,
     exact: bool,
-    given: NDArray[Any] | None = None,
+    given: Array | None = None,
 ) -> Read:
     """Vectors whose distances are those between the snapshots, from sketches or the full RDMs.
 
@@ -141,12 +143,12 @@ def read_vectors(
     )
 
 
-def read_rows(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
+def read_rows(snapshots: Sequence[Snapshot], distance: str) -> Array:
     """(k, 1024) what stands for the snapshots on a map of a distance; NaN rows for diverged ones.
 
     Sketches, as they are stored, for the distances that these hold: the same rows for all of them.
     For the others the full RDMs are read, a block at a time, and the sketches are those of the
-    distance's own vectors: of Spearman's ranks, of the centred kernels of CKA.
+    distance's own vectors: of Spearman's ranks, of the centered kernels of CKA.
 
     Raises:
         SpaceError, ProbeMismatchError: the RDMs are not of one size.
@@ -160,29 +162,29 @@ def read_rows(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
     return out
 
 
-def sketch_rows(rdms: NDArray[Any], distance: str) -> NDArray[Any]:
+def sketch_rows(rdms: Array, distance: str) -> Array:
     """(k, 1024) sketches of the distance's own vectors of RDMs (k, m); NaN rows stay NaN."""
     return similarity.sketches(similarity.vectors(rdms, distance))
 
 
-def _rows(snapshots: Sequence[Snapshot], *, exact: bool) -> NDArray[Any]:
-    """(k, p) sketches or RDMs, in one question where that is possible."""
+def _rows(snapshots: Sequence[Snapshot], *, exact: bool) -> Array:
+    """(k, p) sketches or RDMs, in one query where that is possible."""
     stack = _in_bulk(snapshots, exact)
     return _one_by_one(snapshots, exact) if stack is None else stack
 
 
-def _in_bulk(snapshots: Sequence[Snapshot], exact: bool) -> NDArray[Any] | None:
-    """All rows by one question to the registry that the snapshots come from, if there is one."""
-    registries = {id(one): one for one in (getattr(s, "registry", None) for s in snapshots)}
+def _in_bulk(snapshots: Sequence[Snapshot], exact: bool) -> Array | None:
+    """All rows by one query of the registry that the snapshots come from, if there is one."""
+    registries = {id(found): found for found in (getattr(s, "registry", None) for s in snapshots)}
     registry = next(iter(registries.values()), None)
     if len(registries) != 1 or registry is None:
         return None
     read = registry.rdms if exact else registry.sketches
-    rows: NDArray[Any] = read(snapshots)
+    rows: Array = read(snapshots)
     return rows
 
 
-def _one_by_one(snapshots: Sequence[Snapshot], exact: bool) -> NDArray[Any]:
+def _one_by_one(snapshots: Sequence[Snapshot], exact: bool) -> Array:
     """(k, p) sketches or RDMs; NaN rows where there are none."""
     rows = [_row(snapshot, exact) for snapshot in snapshots]
     lengths = {row.shape for row in rows if row is not None}
@@ -197,7 +199,7 @@ def _one_by_one(snapshots: Sequence[Snapshot], exact: bool) -> NDArray[Any]:
     return np.stack([missing if row is None else row for row in rows] or [missing])[: len(rows)]
 
 
-def _row(snapshot: Snapshot, exact: bool) -> NDArray[Any] | None:
+def _row(snapshot: Snapshot, exact: bool) -> Array | None:
     """The sketch or RDM of a snapshot; None when it has diverged."""
     if getattr(snapshot, "diverged", False):
         return None
@@ -210,7 +212,7 @@ def _row(snapshot: Snapshot, exact: bool) -> NDArray[Any] | None:
         return None
 
 
-def exact_vectors(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
+def exact_vectors(snapshots: Sequence[Snapshot], distance: str) -> Array:
     """(k, p) vectors of the full RDMs."""
     stack = _in_bulk(snapshots, exact=True)
     if stack is None:
@@ -220,7 +222,7 @@ def exact_vectors(snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
 
 
 def owners(snapshots: Sequence[Snapshot]) -> NDArray[np.intp]:
-    """(k,) a number for each snapshot's run; its own where the run is not told."""
+    """(k,) a number for each snapshot's run; one of its own where the run is not known."""
     codes: dict[Hashable, int] = {}
     keys = [getattr(snapshot, "run_id", None) for snapshot in snapshots]
     return np.array(

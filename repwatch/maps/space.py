@@ -1,4 +1,4 @@
-"""The space itself: fitted landmarks, kept, saved, placed into."""
+"""The space: landmarks are fitted, saved and loaded, and other snapshots are placed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from repwatch.errors import ConfigurationError, SpaceError
 from repwatch.maps.exact import ExactDistances
 from repwatch.maps.methods import Fitted, check_method, fit_map, make_placer
 from repwatch.maps.nearest import farthest_points, nearest
-from repwatch.maps.placement import Nearest, Placed, Placement
+from repwatch.maps.placement import LandmarkNeighbor, Placed, Placement
 from repwatch.maps.snapshots import common_probe, owners, read_vectors, select
 from repwatch.similarity import DISTANCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from repwatch.maps.methods import Placer
-    from repwatch.maps.snapshots import Snapshot
+    from repwatch.maps.snapshots import Array, Snapshot, SnapshotId
     from repwatch.rdm import Float32, Float64, Int
 
 _FORMAT = 1
-_FEWEST = 3
-_UNLIKE = 2.0
+_MIN_SNAPSHOTS = 3
+_NOVEL_RATIO = 2.0
 # Candidates by sketch for each of the nearest landmarks by exact distance. A sketched distance is
 # off by 2.5 % at most in standard deviation: what is further than the k nearest by more than
 # `_MARGIN` is none.
@@ -49,10 +47,10 @@ class RepresentationSpace:
         method, distance, seed: as they were given to `fit`.
         perplexity: the effective one; None for methods without.
         exact: whether the space was fitted from full RDMs, not from sketches.
-        probe: fingerprint of the probe set, where the snapshots tell it.
+        probe: fingerprint of the probe set, where the snapshots have one.
         left_out: ids of snapshots that have diverged, or that the distance is not defined for.
         thinned: ids of snapshots that gave way since there were too many.
-        notes: what is to be said of the two, in sentences.
+        notes: sentences about the two.
     """
 
     def __init__(self, vectors: Float32, fitted: Fitted, header: Mapping[str, Any]) -> None:
@@ -63,10 +61,10 @@ class RepresentationSpace:
         self.positions: Float32 = fitted.positions
         self.positions.flags.writeable = False
         self.perplexity: float | None = fitted.perplexity
-        self.snapshot_ids: tuple[Any, ...] = tuple(header["ids"])
+        self.snapshot_ids: tuple[SnapshotId, ...] = tuple(header["ids"])
         self.layers: tuple[str, ...] = tuple(header["layers"])
-        self.left_out: tuple[Any, ...] = tuple(header["left_out"])
-        self.thinned: tuple[Any, ...] = tuple(header["thinned"])
+        self.left_out: tuple[SnapshotId, ...] = tuple(header["left_out"])
+        self.thinned: tuple[SnapshotId, ...] = tuple(header["thinned"])
         self.method = str(header["method"])
         self.distance = str(header["distance"])
         self.seed = int(header["seed"])
@@ -88,8 +86,8 @@ class RepresentationSpace:
         depths: tuple[int, int] | None = None,
         perplexity: float = PERPLEXITY,
         max_landmarks: int = 100_000,
-        rows: NDArray[Any] | None = None,
-        before: Mapping[Any, Sequence[float]] | None = None,
+        rows: Array | None = None,
+        previous_positions: Mapping[SnapshotId, Sequence[float]] | None = None,
     ) -> RepresentationSpace:
         """Fit a map of landmarks, at least 3.
 
@@ -99,17 +97,17 @@ class RepresentationSpace:
             method: "tsne", "pca" or "mds".
             seed: the same seed gives the same map.
             exact: fit on the distances' own vectors, each of the size of an RDM; else on sketches,
-                which keep distances to within about 2.5 %.
+                which preserve distances to within about 2.5 %.
             progress: called with the share that is done, in [0, 1], and what is being done.
             layers: a layer, or several; None takes all.
             depths: first and last depth of a band; None takes all.
             perplexity: of t-SNE; adapts to small spaces.
-            max_landmarks: with more, a seeded farthest-point choice of so many is kept.
+            max_landmarks: with more, a seeded farthest-point choice of that many remains.
             rows: what `repwatch.maps.read_rows` gave of the snapshots for this distance, in their
                 order; with `exact` their RDMs. Not together with `layers` or `depths`.
-            before: (x, y) by snapshot id on the map that this one follows, such as that of the
-                snapshots so far of a training that goes on: t-SNE starts there, and any map is
-                turned, mirrored and moved to lie best on it.
+            previous_positions: (x, y) by snapshot id on the previous map, such as that of the
+                earlier snapshots of a training: t-SNE starts there, and any map is turned, mirrored
+                and moved to lie best on it.
 
         Raises:
             SpaceError: fewer than 3 snapshots that can be compared.
@@ -122,21 +120,21 @@ class RepresentationSpace:
         chosen = select(snapshots, layers=layers, depths=depths)
         probe = common_probe(chosen)
         read = read_vectors(chosen, distance, exact, rows)
-        if len(read.snapshots) < _FEWEST:
+        if len(read.snapshots) < _MIN_SNAPSHOTS:
             raise SpaceError(
-                f"Expected at least {_FEWEST} snapshots that have not diverged. Got "
+                f"Expected at least {_MIN_SNAPSHOTS} snapshots that have not diverged. Got "
                 f"{len(read.snapshots)}, and {len(read.left_out)} that cannot be compared."
             )
-        kept, vectors, thinned = read.snapshots, read.vectors, []
-        if len(kept) > max_landmarks:
+        landmarks, vectors, thinned = read.snapshots, read.vectors, []
+        if len(landmarks) > max_landmarks:
             stay = farthest_points(vectors, max_landmarks, seed)
             standing = set(stay.tolist())
-            thinned = [one.id for k, one in enumerate(kept) if k not in standing]
-            kept, vectors = [kept[k] for k in stay], vectors[stay]
+            thinned = [one.id for k, one in enumerate(landmarks) if k not in standing]
+            landmarks, vectors = [landmarks[k] for k in stay], vectors[stay]
         header = {
             "format": _FORMAT,
-            "ids": [one.id for one in kept],
-            "layers": [one.layer for one in kept],
+            "ids": [landmark.id for landmark in landmarks],
+            "layers": [landmark.layer for landmark in landmarks],
             "left_out": list(read.left_out),
             "thinned": thinned,
             "method": method,
@@ -144,28 +142,29 @@ class RepresentationSpace:
             "seed": seed,
             "exact": exact,
             "probe": probe,
-            "usual": _usual_distance(vectors, owners(kept)),
+            "usual": _usual_distance(vectors, owners(landmarks)),
         }
-        lain = None if before is None else _lain(kept, before)
-        fitted = fit_map(method, vectors, seed, perplexity, progress, lain)
-        return cls(vectors, fitted, header).attach(kept)
+        previous = _find_previous(landmarks, previous_positions) if previous_positions else None
+        fitted = fit_map(method, vectors, seed, perplexity, progress, previous)
+        return cls(vectors, fitted, header).attach(landmarks)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        said = []
+        """Sentences about snapshots that were left out or thinned."""
+        notes = []
         if self.left_out:
-            names = ", ".join(str(one) for one in self.left_out[:10])
+            names = ", ".join(str(name) for name in self.left_out[:10])
             more = f" and {len(self.left_out) - 10} more" if len(self.left_out) > 10 else ""
-            said.append(
+            notes.append(
                 f"{len(self.left_out)} snapshots left out, diverged, exploded or constant: "
                 f"{names}{more}."
             )
         if self.thinned:
-            said.append(
+            notes.append(
                 f"{len(self.snapshot_ids)} of {len(self.snapshot_ids) + len(self.thinned)} "
                 "landmarks kept, spread as far as possible (seeded farthest-point choice)."
             )
-        return tuple(said)
+        return tuple(notes)
 
     def __len__(self) -> int:
         return len(self.snapshot_ids)
@@ -179,18 +178,20 @@ class RepresentationSpace:
     def attach(self, snapshots: Sequence[Snapshot]) -> RepresentationSpace:
         """Give a restored space its landmarks' snapshots, so that `place` can read their RDMs."""
         known = {one: index for index, one in enumerate(self.snapshot_ids)}
-        standing = ((known[one.id], one) for one in snapshots if one.id in known)
+        standing = (
+            (known[snapshot.id], snapshot) for snapshot in snapshots if snapshot.id in known
+        )
         self._landmarks = ExactDistances(self.distance, standing)
         return self
 
     def place(
-        self, snapshots: Sequence[Snapshot], *, k: int = 10, rows: NDArray[Any] | None = None
+        self, snapshots: Sequence[Snapshot], *, k: int = 10, rows: Array | None = None
     ) -> Placement:
         """Place snapshots among the landmarks, each as if it were alone.
 
         Args:
             snapshots: of the same probe set as the landmarks.
-            k: how many nearest landmarks are told; with 0 no RDM of a landmark is read.
+            k: how many nearest landmarks to return; with 0 no RDM of a landmark is read.
             rows: as in `fit`.
 
         Distances to the nearest landmarks are exact while the landmarks' snapshots are at hand
@@ -209,7 +210,7 @@ class RepresentationSpace:
                 "Expected snapshots with as many probe points as the landmarks have. Got another "
                 "number: they belong to another probe set."
             )
-        count = max(self._placer.neighbours, _CANDIDATES * k)
+        count = max(self._placer.neighbors, _CANDIDATES * k)
         indices, distances = nearest(read.vectors, self._vectors, count)
         found, away = indices[:, : _CANDIDATES * k], distances[:, : _CANDIDATES * k]
         exact = self.exact or (k > 0 and len(self._landmarks) == len(self))
@@ -220,15 +221,15 @@ class RepresentationSpace:
                 limit = _MARGIN * away[:, min(k, away.shape[1]) - 1, None]
                 found, away = self._landmarks.rank(read.snapshots, found, away <= limit)
             positions = waiting.result().astype(np.float32)
-        outside = _ratio(distances[:, 0], self._usual)
+        novelty = _ratio(distances[:, 0], self._usual)
         placed = []
         for row, snapshot in enumerate(read.snapshots):
             near = tuple(
-                Nearest(self.snapshot_ids[int(index)], float(value))
+                LandmarkNeighbor(self.snapshot_ids[int(index)], float(value))
                 for index, value in zip(found[row, :k], away[row, :k], strict=True)
             )
-            ratio = float(outside[row])
-            placed.append(Placed(snapshot.id, positions[row], near, ratio, ratio > _UNLIKE))
+            ratio = float(novelty[row])
+            placed.append(Placed(snapshot.id, positions[row], near, ratio, ratio > _NOVEL_RATIO))
         return Placement(tuple(placed), exact, read.left_out)
 
     @cached_property
@@ -279,14 +280,19 @@ def _check_arguments(distance: str, method: str, perplexity: float, max_landmark
         raise ConfigurationError(f"Expected one of {list(DISTANCES)}. Got {distance!r}.")
     if not perplexity >= 1:
         raise ConfigurationError(f"Expected a perplexity of at least 1. Got {perplexity}.")
-    if max_landmarks < _FEWEST:
-        raise ConfigurationError(f"Expected max_landmarks >= {_FEWEST}. Got {max_landmarks}.")
+    if max_landmarks < _MIN_SNAPSHOTS:
+        raise ConfigurationError(
+            f"Expected max_landmarks >= {_MIN_SNAPSHOTS}. Got {max_landmarks}."
+        )
 
 
-def _lain(snapshots: Sequence[Snapshot], before: Mapping[Any, Sequence[float]]) -> Float64:
-    """(n, 2) where the snapshots lay before; NaN where they did not."""
+def _find_previous(
+    snapshots: Sequence[Snapshot], previous_positions: Mapping[SnapshotId, Sequence[float]]
+) -> Float64:
+    """(n, 2) positions of the snapshots on the previous map; NaN where they have none."""
     nowhere = (np.nan, np.nan)
-    return np.array([before.get(one.id, nowhere) for one in snapshots], dtype=np.float64)
+    positions = [previous_positions.get(snapshot.id, nowhere) for snapshot in snapshots]
+    return np.array(positions, dtype=np.float64)
 
 
 def _usual_distance(vectors: Float32, runs: Int) -> float:

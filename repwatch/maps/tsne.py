@@ -1,11 +1,24 @@
-"""Maps by t-SNE: fitted among nearest snapshots, and placed by a descent of our own.
+"""Maps by t-SNE: fitted with openTSNE, and placed by a descent of our own.
 
-A placed snapshot finds its position against landmarks that stand still.
+A placed snapshot finds its position against landmarks that do not move. openTSNE's
+`prepare_partial` minimizes the same function, but needs the affinities of the fitted embedding,
+which a stored space does not hold, and has its cost for each call. Measured on 2,000 landmarks and
+200 placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10 and
+25 neighbors):
+
+                                        here        prepare_partial
+    200 placements                      0.03 s      0.25 s
+    one placement                       1.3 ms      149 ms
+    objective at the end                in no case above openTSNE's by more than 0.001
+    distance between the two            median 0.003 on a map 121 wide; under 1 % of its width in
+                                        98 % of placements
+    10 nearest on the map that are
+    the true 10 nearest                 54.4 %      54.3 %
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,17 +28,16 @@ from repwatch.maps.nearest import nearest, reduce_dimensions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
+    from repwatch.maps.snapshots import Array
     from repwatch.rdm import Float32, Float64, Int
 
-# A placed snapshot keeps near to its nearest landmarks only.
+# A placed snapshot is attracted by its nearest landmarks only.
 _PLACING_PERPLEXITY = 10.0
 # Placing: pairs of snapshot and landmark at a time (for the processor's cache), the length of a
-# step that is no more than rest on a map whose kernel has width 1, and the end of patience.
+# step that counts as rest on a map whose kernel has width 1, and the most steps.
 _BLOCK_VALUES = 2**16
-_STILL = 1e-3
-_MOST_STEPS = 100
+_MIN_MOVE = 1e-3
+_MAX_STEPS = 100
 
 
 def fit_tsne(
@@ -37,47 +49,47 @@ def fit_tsne(
 ) -> tuple[Float64, float]:
     """(n, 2) positions and the effective perplexity; the same for the same seed and machine.
 
-    From `start` (n, 2), where the points lay before, they move without exaggerated attraction,
+    From `start` (n, 2), the points on a previous map, they move without exaggerated attraction,
     which would draw together what has its place.
     """
-    tell = progress or (lambda share, what: None)
+    report = progress or (lambda share, what: None)
     n = len(vectors)
     effective = effective_perplexity(perplexity, n)
-    tell(0.0, "finding neighbours")
+    report(0.0, "finding neighbors")
     reduced = reduce_dimensions(vectors)
-    neighbours, distances = nearest(
+    neighbors, distances = nearest(
         reduced,
         reduced,
         min(n - 1, max(2, int(3 * effective))),
         itself=True,
-        progress=lambda share: tell(0.4 * share, "finding neighbours"),
+        progress=lambda share: report(0.4 * share, "finding neighbors"),
     )
     embedding = descend(
         start_from(principal_axes(reduced)[1], seed) if start is None else start,
-        neighbours,
+        neighbors,
         distances,
         effective,
-        progress=lambda share: tell(0.4 + 0.6 * share, "fitting"),
+        progress=lambda share: report(0.4 + 0.6 * share, "fitting"),
         unfolded=start is not None,
     )
-    tell(1.0, "fitted")
+    report(1.0, "fitted")
     return embedding, effective
 
 
-def principal_axes(vectors: NDArray[Any], k: int = 2) -> tuple[Float64, Float64, Float64]:
-    """Axes (p, k) and positions (n, k) of the centred rows, and their mean (p,); fixed signs."""
+def principal_axes(vectors: Array, k: int = 2) -> tuple[Float64, Float64, Float64]:
+    """Axes (p, k) and positions (n, k) of the centered rows, and their mean (p,); fixed signs."""
     mean = vectors.mean(0, dtype=np.float64)
     n, p = vectors.shape
     wide = n <= p
     matrix = np.zeros((n, n) if wide else (p, p))
     if wide:
-        centred = vectors.astype(np.float64) - mean
-        matrix += centred @ centred.T
-        axes = centred.T @ leading_eigenvectors(matrix, k)
+        centered = vectors.astype(np.float64) - mean
+        matrix += centered @ centered.T
+        axes = centered.T @ leading_eigenvectors(matrix, k)
     else:
         for start in range(0, n, 8192):
-            centred = vectors[start : start + 8192].astype(np.float64) - mean
-            matrix += centred.T @ centred
+            centered = vectors[start : start + 8192].astype(np.float64) - mean
+            matrix += centered.T @ centered
         axes = leading_eigenvectors(matrix, k)
     lengths = np.linalg.norm(axes, axis=0)
     axes = axes / np.where(lengths > 0, lengths, 1.0)
@@ -111,7 +123,7 @@ def leading_eigenvectors(matrix: Float64, k: int) -> Float64:
 class TSNEPlacer:
     """Where a snapshot lies best among landmarks that stand still.
 
-    For a snapshot at y with affinities p_j to its nearest landmarks at y_j it minimises KL(p || q)
+    For a snapshot at y with affinities p_j to its nearest landmarks at y_j it minimizes KL(p || q)
     over y, which is up to a constant
 
         sum_j p_j log(1 + |y - y_j|^2)  +  log Z(y),    Z(y) = sum_j 1 / (1 + |y - y_j|^2),
@@ -120,33 +132,33 @@ class TSNEPlacer:
     is placed on its own.
     """
 
-    def __init__(self, positions: NDArray[Any], perplexity: float) -> None:
-        centre = positions.mean(0, dtype=np.float64)
-        self._centre = centre
-        self._x = np.ascontiguousarray(positions[:, 0] - centre[0], dtype=np.float32)
-        self._y = np.ascontiguousarray(positions[:, 1] - centre[1], dtype=np.float32)
-        self._landmarks = positions.astype(np.float64) - centre
+    def __init__(self, positions: Array, perplexity: float) -> None:
+        center = positions.mean(0, dtype=np.float64)
+        self._center = center
+        self._x = np.ascontiguousarray(positions[:, 0] - center[0], dtype=np.float32)
+        self._y = np.ascontiguousarray(positions[:, 1] - center[1], dtype=np.float32)
+        self._landmarks = positions.astype(np.float64) - center
         self._perplexity = min(perplexity, _PLACING_PERPLEXITY)
 
     @property
-    def neighbours(self) -> int:
+    def neighbors(self) -> int:
         """How many nearest landmarks `place` needs."""
         return max(3, int(3 * self._perplexity))
 
-    def place(self, neighbours: Int, distances: Float64) -> Float64:
+    def place(self, neighbors: Int, distances: Float64) -> Float64:
         """(q, 2) positions from the nearest landmarks (q, k) and the distances to them."""
         p = affinities(distances, self._perplexity)
-        anchors = self._landmarks[neighbours]
+        anchors = self._landmarks[neighbors]
         positions = np.empty((len(p), 2))
         step = max(1, _BLOCK_VALUES // len(self._x))
         for start in range(0, len(p), step):
             block = slice(start, start + step)
             positions[block] = self._place_block(anchors[block], p[block])
-        positions += self._centre
+        positions += self._center
         return positions
 
     def _place_block(self, anchors: Float64, p: Float64) -> Float64:
-        """From two starts, the neighbours' mean and the nearest of them, the better end."""
+        """The better of two descents: from the neighbors' mean, and from the nearest of them."""
         mean = (p[:, :, None] * anchors).sum(1)
         values, ends = zip(
             *(self._descend(y, anchors, p) for y in (mean, anchors[:, 0])), strict=True
@@ -164,9 +176,9 @@ class TSNEPlacer:
         value, step = self._objective(y, anchors, p)
         factor = np.ones(len(y))
         active = np.arange(len(y))
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             moves = factor[active, None] * step[active]
-            going = (np.abs(moves).max(1) > _STILL) & (factor[active] > 1e-3)
+            going = (np.abs(moves).max(1) > _MIN_MOVE) & (factor[active] > 1e-3)
             active, moves = active[going], moves[going]
             if not len(active):
                 break

@@ -1,55 +1,65 @@
-"""What the page shows, as versioned documents, and the page itself.
+"""What the page and the figures show, as versioned documents, and the page itself.
 
-Snapshots, their positions and the runs that they belong to go in; plain dictionaries come out that
-`json.dumps(..., allow_nan=False)` takes as they are. Figures and pages draw these documents and
-decide nothing: which snapshots have no place, where a cause is written and which metric is the key
-one is decided here.
+Snapshots, their positions and their runs go in; plain dictionaries come out that
+`json.dumps(..., allow_nan=False)` accepts. Which snapshots have no place, where a cause is written
+and which metric is the key one is decided here; figures and pages only draw.
 
-    snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  figures
-    snapshots + runs + maps                       ->  build_page ->  PageScene     \\
-    probe points + images                         ->  build_points -> PointsScene   >  the page
-    RDMs of a trajectory                          ->  make_views, pack_views      /
-                                                  ->  take_excerpts, pack_excerpts
+    registry --read_contents--> PageContents: runs, snapshots, landmarks          contents
+        |                            |
+        |                        MapCache.draw --> RenderedMap                    map_cache
+        |                            |    fits a LandmarkMap (repwatch.maps), places snapshots;
+        |                            |    draw_map --> MapScene (registry_map, map_document)
+        |                            |    map_row  --> MapRow   (page_document)
+        |                            v
+        |                        build_page --> PageScene                         page_document
+        +--> RDMs ----> make_views, pack_views; take_excerpts, pack_excerpts      views, excerpts
+        +--> last RDMs --> compare_last                                               comparisons
+        +--> probe points, images ----> build_points --> PointsScene              points
 
-The TensorBoard tab reads the page in pieces with a `PageReader`; `write_report` writes all of it
-into one self-contained HTML file.
+    PageReader     gives the TensorBoard tab each piece when it is requested      reader
+    write_report   writes all pieces into one self-contained HTML file            report
+
+There are two documents: `MapScene` for figures (plotly), `PageScene` for the interactive page.
+`rows` and `json_values` are what both are made with.
 """
 
 from __future__ import annotations
 
-from repwatch.page.document import (
-    VERSION,
-    CausePlace,
-    FlagRow,
-    MapScene,
-    RunRow,
-    SnapshotLike,
-    SnapshotRow,
-    outcome,
-    steps,
-)
+import sys
+from typing import TYPE_CHECKING
+
+from repwatch._deprecated import deprecated_attribute
+from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import (
     choose_points,
     pack_excerpts,
     take_excerpts,
     unpack_excerpts,
 )
-from repwatch.page.map_document import build_map
-from repwatch.page.maps import DISTANCES, METHODS
+from repwatch.page.map_cache import DISTANCES, METHODS
+from repwatch.page.map_document import (
+    VERSION,
+    MapScene,
+    SnapshotRow,
+    build_map,
+    outcome,
+    steps,
+)
 from repwatch.page.page_document import (
     PAGE_VERSION,
     MapRow,
     PageScene,
     Trajectory,
     build_page,
-    follow,
+    group_trajectories,
     map_row,
     pack_distances,
 )
 from repwatch.page.points import PointsScene, build_points
 from repwatch.page.reader import PageReader
 from repwatch.page.registry_map import draw_map, map_registry
-from repwatch.page.report import PAGE_MODULES, Held, read_whole, write_report
+from repwatch.page.report import PAGE_MODULES, ReportOptions, build_report, write_report
+from repwatch.page.rows import CausePlace, FlagRow, RunRow, SnapshotLike
 from repwatch.page.views import Views, make_views, pack_views, unpack_views
 
 __all__ = [
@@ -60,12 +70,13 @@ __all__ = [
     "VERSION",
     "CausePlace",
     "FlagRow",
-    "Held",
     "MapRow",
     "MapScene",
+    "PageContents",
     "PageReader",
     "PageScene",
     "PointsScene",
+    "ReportOptions",
     "RunRow",
     "SnapshotLike",
     "SnapshotRow",
@@ -74,9 +85,10 @@ __all__ = [
     "build_map",
     "build_page",
     "build_points",
+    "build_report",
     "choose_points",
     "draw_map",
-    "follow",
+    "group_trajectories",
     "make_views",
     "map_registry",
     "map_row",
@@ -84,10 +96,17 @@ __all__ = [
     "pack_distances",
     "pack_excerpts",
     "pack_views",
-    "read_whole",
+    "read_contents",
     "steps",
     "take_excerpts",
     "unpack_excerpts",
     "unpack_views",
     "write_report",
 ]
+
+_RENAMED = {"Held": "ReportOptions", "follow": "group_trajectories", "read_whole": "build_report"}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return deprecated_attribute(sys.modules[__name__], _RENAMED, name, __name__)

@@ -1,10 +1,10 @@
-"""How alike the last snapshots of the trajectories are, exactly; and how far excerpts are off."""
+"""How similar the last snapshots of the trajectories are, exactly, and how far excerpts are off."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from repwatch.page.reader import PERMUTATIONS, mantel_or_none
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["compare_last"]
+    from repwatch.maps.snapshots import Array
+
+__all__ = ["Comparisons", "PackedDistances", "compare_last"]
 
 # How many last snapshots are compared with each other, and in how many pairs Mantel's test is made
 # (about 25 ms each).
@@ -25,9 +27,38 @@ _TESTED = 300
 _FINEST = 65534
 
 
+class PackedDistances(TypedDict):
+    """Distances of all pairs as `Comparisons.measures` has them, from 0 to `scale`."""
+
+    scale: float
+    rows: str
+
+
+class Comparisons(TypedDict):
+    """The last snapshots of k trajectories against each other; dashboards/document.js reads it.
+
+    Attributes:
+        snapshots: k places in the list of snapshots.
+        measures: For each similarity base64 of its k(k-1)/2 pairs, in the order of a condensed
+            matrix, as uint16: 1 to 65,535 stand for -1 to 1, 0 where it is not defined.
+        euclidean: The same of distances.
+        mantel: (i, j, p) of layers of the same name in a watched and another run.
+        permutations: Of Mantel's test.
+        errors: By how much an estimate from excerpts is off at most in 95 % of these pairs; of
+            euclidean distances, as a share. None where it is not defined.
+    """
+
+    snapshots: list[int]
+    measures: dict[str, str]
+    euclidean: PackedDistances
+    mantel: list[tuple[int, int, float]]
+    permutations: int
+    errors: dict[str, float | None]
+
+
 def compare_last(
     page: PageScene, last: Sequence[NDArray[np.float32]], points: list[int]
-) -> dict[str, Any]:
+) -> Comparisons:
     """The last snapshots of the trajectories against each other, those of watched runs first.
 
     Args:
@@ -36,16 +67,11 @@ def compare_last(
         points: the probe points of excerpts.
 
     Returns:
-        `snapshots`, k places in the list of snapshots. `measures` has for each similarity the
-        base64 of the k(k-1)/2 pairs, in the order of a condensed matrix, as uint16: 1 to 65,535
-        from -1 to 1, 0 where it is not defined; `euclidean` the same of distances, from 0 to
-        `scale`. `mantel` has (i, j, p) of layers of the same name in a watched and another run.
-        `errors` says how far an estimate from excerpts is off at most in 95 % of these pairs; of
-        euclidean distances, as a share.
+        Similarities of all pairs, tests of some, and the errors of estimates.
     """
     watched = set(page["current"])
-    told = [(one["run"], one["layer"]) for one in page["trajectories"]]
-    order = sorted(range(len(told)), key=lambda at: told[at][0] not in watched)[:_COMPARED]
+    names = [(row["run"], row["layer"]) for row in page["trajectories"]]
+    order = sorted(range(len(names)), key=lambda at: names[at][0] not in watched)[:_COMPARED]
     stack = np.stack([last[at] for at in order])
     exact = {name: _pairs(stack, name) for name in similarity.DISTANCES}
     excerpts = unpack_excerpts(pack_excerpts(take_excerpts(stack, points)), len(stack))
@@ -54,13 +80,13 @@ def compare_last(
         "snapshots": [page["trajectories"][at]["snapshots"][-1] for at in order],
         "measures": {name: _pack((exact[name] + 1) / 2) for name in similarity.SIMILARITIES},
         "euclidean": {"scale": largest, "rows": _pack(exact["euclidean"] / largest)},
-        "mantel": _test(stack, [told[at] for at in order], watched),
+        "mantel": _test(stack, [names[at] for at in order], watched),
         "permutations": PERMUTATIONS,
         "errors": {name: _error(name, exact[name], excerpts, stack) for name in exact},
     }
 
 
-def _pairs(stack: NDArray[Any], name: str) -> NDArray[np.float64]:
+def _pairs(stack: Array, name: str) -> NDArray[np.float64]:
     """Similarities, or euclidean distances, of all pairs; NaN where one is not defined."""
     above = np.triu_indices(len(stack), 1)
     if name == "euclidean":
@@ -77,9 +103,7 @@ def _pack(shares: NDArray[np.float64]) -> str:
     return base64.b64encode(levels.astype("<u2").tobytes()).decode()
 
 
-def _error(
-    name: str, exact: NDArray[np.float64], excerpts: NDArray[Any], stack: NDArray[Any]
-) -> float | None:
+def _error(name: str, exact: NDArray[np.float64], excerpts: Array, stack: Array) -> float | None:
     """The error that 95 % of the estimates do not exceed; None where there is none."""
     estimates = _pairs(excerpts, name)
     if name == "euclidean":
@@ -92,12 +116,12 @@ def _error(
 
 
 def _test(
-    stack: NDArray[Any], told: Sequence[tuple[str, str]], watched: set[str]
+    stack: Array, names: Sequence[tuple[str, str]], watched: set[str]
 ) -> list[tuple[int, int, float]]:
     tested = [
         (i, j)
-        for i, (first, layer) in enumerate(told)
-        for j, (second, other) in enumerate(told)
+        for i, (first, layer) in enumerate(names)
+        for j, (second, other) in enumerate(names)
         if first in watched and layer == other and (j > i if second in watched else i != j)
     ]
     found = [(i, j, mantel_or_none(stack[i], stack[j])) for i, j in tested[:_TESTED]]

@@ -2,8 +2,8 @@
 
     (s, m) RDMs of one trajectory --take_excerpts--> (s, e) --pack_excerpts--> text, for the page
 
-From two excerpts a page estimates how alike two representations are, for any two snapshots. An
-excerpt is kept as one byte for each distance, in units of the largest of them.
+From two excerpts a page estimates how similar two representations are, for any two snapshots. An
+excerpt is stored as one byte for each distance, in units of the largest of them.
 
 Packed excerpts are the base64 text of one zlib stream: the largest distance of each snapshot (s
 little-endian float32), then the bytes, each as the difference from the snapshot before, modulo 256.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from repwatch import rdm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from repwatch.maps.snapshots import Array
 
 __all__ = ["choose_points", "pack_excerpts", "take_excerpts", "unpack_excerpts"]
 
@@ -33,7 +35,7 @@ def choose_points(count: int) -> list[int]:
     return [int(at) for at in np.linspace(0, count - 1, min(_POINTS, count)).round()]
 
 
-def take_excerpts(rows: NDArray[Any], points: list[int]) -> NDArray[np.float32]:
+def take_excerpts(rows: Array, points: list[int]) -> NDArray[np.float32]:
     """(s, e) RDMs of these points, in ascending order, out of RDMs (s, m) of all points."""
     places = rdm.square(np.arange(rows.shape[1], dtype=np.float64))[np.ix_(points, points)]
     excerpts: NDArray[np.float32] = rows[:, rdm.condense(places).astype(np.intp)]

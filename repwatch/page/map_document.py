@@ -1,45 +1,130 @@
-"""Making the document: the decisions that drawing does not take."""
+"""The map document: one map, for figures.
+
+`MapScene` is read by `repwatch.integrations.plotly_figures`, which draws it for loggers, for the
+TensorBoard image tab and for the map page of `write_html` (dashboards/page.js, map.js). The
+interactive page reads the page document (`page_document`) instead; rows of runs, flags and causes
+are the same in both and are made in `rows`.
+
+    snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  map_figure
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
 from repwatch.errors import ConfigurationError
-from repwatch.page.document import (
-    VERSION,
+from repwatch.page.json_values import finite_or_none, int_or_none, text_or_none
+from repwatch.page.rows import (
     CausePlace,
-    MapScene,
+    FlagLike,
+    FlagRow,
+    RunLike,
     RunRow,
     SnapshotLike,
-    SnapshotRow,
-    outcome,
+    flag_row,
+    layer_order,
+    run_row,
 )
-from repwatch.page.plain import real, text, whole
-from repwatch.page.rows import flag_row, layer_order, run_row
 from repwatch.registry.hparams import name_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["build_map"]
+Positions: TypeAlias = (
+    "NDArray[np.floating] | Sequence[Sequence[float]] | Mapping[Any, Sequence[float]]"
+)
+
+__all__ = [
+    "VERSION",
+    "DivergedRow",
+    "MapScene",
+    "SnapshotRow",
+    "SpaceLike",
+    "build_map",
+    "outcome",
+    "steps",
+]
+
+VERSION = 1
 
 # Names of the key metric, best first, where no run says what it monitors.
 _KEY_METRICS = ("val_loss", "val/loss", "val_acc", "val/acc", "train_loss", "train/loss", "loss")
 
 
+class SnapshotRow(TypedDict):
+    """One point of the map. `x` and `y` are finite, in units of the space."""
+
+    run: str
+    layer: str
+    step: int
+    epoch: int | None
+    depth: int
+    label: str | None
+    cause: str | None
+    x: float
+    y: float
+
+
+class DivergedRow(TypedDict):
+    """A snapshot that has no place on the map."""
+
+    run: str
+    layer: str
+    step: int
+    epoch: int | None
+
+
+class SpaceLike(Protocol):
+    """What is shown of the space that gave the positions."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def distance(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def perplexity(self) -> float | None: ...
+
+
+class MapScene(TypedDict):
+    """The document of the map.
+
+    `current` are names of runs, the first one leads. `settings` are the hyperparameters in which
+    runs differ, `metric` is the key metric.
+    """
+
+    version: int
+    kind: str
+    snapshots: list[SnapshotRow]
+    diverged: list[DivergedRow]
+    runs: list[RunRow]
+    current: list[str]
+    layers: list[str]
+    causes: list[CausePlace]
+    flags: list[FlagRow]
+    metric: str | None
+    settings: list[str]
+    method: str | None
+    distance: str | None
+    seed: int | None
+    perplexity: float | None
+    notes: list[str]
+
+
 def build_map(
     snapshots: Sequence[SnapshotLike],
-    positions: NDArray[Any] | Sequence[Sequence[float]] | Mapping[Any, Sequence[float]],
+    positions: Positions,
     *,
     current: str | Sequence[str] | None = None,
-    runs: Sequence[Any] = (),
-    space: Any = None,
-    flags: Sequence[Any] = (),
+    runs: Sequence[RunLike] = (),
+    space: SpaceLike | None = None,
+    flags: Sequence[FlagLike] = (),
     metric: str | None = None,
     notes: Sequence[str] = (),
 ) -> MapScene:
@@ -51,14 +136,14 @@ def build_map(
             to (x, y). Diverged snapshots need none; what is given for them is not read.
         current: name, or names, of the runs that are watched; all others are landmarks.
         runs: registry runs (`name`, `label`, `cause`, `status`, `hparams`, `metrics`), for what is
-            told of a run on hovering. A run without an entry is known by its snapshots alone.
+            shown of a run on hovering. A run without an entry is known by its snapshots alone.
         space: the space that gave the positions (`method`, `distance`, `seed`, `perplexity`).
         flags: registry flags; one whose run is not in `runs` is the first current run's.
         metric: the key metric of the runs; None: what the current run monitors, else a usual name.
         notes: sentences to be shown under the map.
 
     Returns:
-        A dictionary without NaN, infinity or any other thing that JSON does not know.
+        A dictionary without NaN, infinity or any other value that JSON does not have.
 
     Raises:
         ConfigurationError: positions of another number than snapshots, a missing position, a
@@ -66,10 +151,10 @@ def build_map(
     """
     placed = _places(snapshots, positions)
     rows: list[SnapshotRow] = []
-    lost: list[dict[str, Any]] = []
+    lost: list[DivergedRow] = []
     for snapshot, place in zip(snapshots, placed, strict=True):
         if place is None:
-            lost.append({key: getattr(snapshot, key) for key in ("run", "layer", "step", "epoch")})
+            lost.append(_diverged_row(snapshot))
         else:
             rows.append(_snapshot_row(snapshot, place))
     run_rows = _run_rows(snapshots, runs)
@@ -86,17 +171,30 @@ def build_map(
         flags=[flag_row(flag, _owner(flag, names, runs)) for flag in flags],
         metric=_key_metric(metric, names, runs, run_rows),
         settings=_settings(run_rows),
-        method=text(getattr(space, "method", None)),
-        distance=text(getattr(space, "distance", None)),
-        seed=whole(getattr(space, "seed", None)),
-        perplexity=real(getattr(space, "perplexity", None)),
+        method=text_or_none(getattr(space, "method", None)),
+        distance=text_or_none(getattr(space, "distance", None)),
+        seed=int_or_none(getattr(space, "seed", None)),
+        perplexity=finite_or_none(getattr(space, "perplexity", None)),
         notes=[*map(str, notes), *_diverged_notes(lost)],
     )
 
 
+def steps(scene: MapScene) -> list[int]:
+    """The steps at which a current run has a snapshot on the map, ascending."""
+    watched = set(scene["current"])
+    return sorted({row["step"] for row in scene["snapshots"] if row["run"] in watched})
+
+
+def outcome(row: SnapshotRow | RunRow) -> str:
+    """The group that a landmark belongs to: its cause, else "good", "bad" or "unlabelled"."""
+    if row["label"] == "bad":
+        return row["cause"] or "bad"
+    return row["label"] or "unlabelled"
+
+
 def _places(
     snapshots: Sequence[SnapshotLike],
-    positions: NDArray[Any] | Sequence[Sequence[float]] | Mapping[Any, Sequence[float]],
+    positions: Positions,
 ) -> list[tuple[float, float] | None]:
     if not isinstance(positions, Mapping) and len(positions) != len(snapshots):
         raise ConfigurationError(
@@ -126,26 +224,29 @@ def _snapshot_row(snapshot: SnapshotLike, place: tuple[float, float]) -> Snapsho
         run=str(snapshot.run),
         layer=str(snapshot.layer),
         step=int(snapshot.step),
-        epoch=whole(snapshot.epoch),
+        epoch=int_or_none(snapshot.epoch),
         depth=int(snapshot.depth),
-        label=text(snapshot.label),
-        cause=text(snapshot.cause),
+        label=text_or_none(snapshot.label),
+        cause=text_or_none(snapshot.cause),
         x=place[0],
         y=place[1],
     )
 
 
-def _run_rows(snapshots: Sequence[SnapshotLike], runs: Sequence[Any]) -> list[RunRow]:
+def _diverged_row(snapshot: SnapshotLike) -> DivergedRow:
+    return DivergedRow(
+        run=snapshot.run, layer=snapshot.layer, step=snapshot.step, epoch=snapshot.epoch
+    )
+
+
+def _run_rows(snapshots: Sequence[SnapshotLike], runs: Sequence[RunLike]) -> list[RunRow]:
     """Rows in the order of first appearance; entries of `runs` without snapshots come last."""
     known = {str(run.name): run for run in runs}
-    first: dict[str, Any] = {}
+    first: dict[str, SnapshotLike] = {}
     for snapshot in snapshots:
         first.setdefault(str(snapshot.run), snapshot)
-    rows = []
-    for name in [*first, *(name for name in known if name not in first)]:
-        source = known.get(name, first.get(name))
-        rows.append(run_row(name, source))
-    return rows
+    names = [*first, *(name for name in known if name not in first)]
+    return [run_row(name, known[name] if name in known else first[name]) for name in names]
 
 
 def _current_names(current: str | Sequence[str] | None, rows: list[RunRow]) -> list[str]:
@@ -218,13 +319,13 @@ def _final(rows: Sequence[SnapshotRow]) -> NDArray[np.bool_]:
     return np.array([row["step"] == last[row["run"], row["layer"]] for row in rows], dtype=bool)
 
 
-def _owner(flag: Any, current: Sequence[str], runs: Sequence[Any]) -> str:
+def _owner(flag: FlagLike, current: Sequence[str], runs: Sequence[RunLike]) -> str:
     owners = [run.name for run in runs if getattr(run, "id", None) == flag.run_id]
     return str((owners or [*current, ""])[0])
 
 
 def _key_metric(
-    metric: str | None, names: Sequence[str], runs: Sequence[Any], rows: Sequence[RunRow]
+    metric: str | None, names: Sequence[str], runs: Sequence[RunLike], rows: Sequence[RunRow]
 ) -> str | None:
     if metric is not None:
         return metric
@@ -255,9 +356,9 @@ def _settings(rows: Sequence[RunRow], most: int = 6) -> list[str]:
     return (list(distinct.values()) or plain_first)[:most]
 
 
-def _diverged_notes(lost: Sequence[Mapping[str, Any]]) -> list[str]:
+def _diverged_notes(lost: Sequence[DivergedRow]) -> list[str]:
     """One sentence for each run with diverged snapshots."""
-    by_run: dict[str, list[Mapping[str, Any]]] = {}
+    by_run: dict[str, list[DivergedRow]] = {}
     for row in lost:
         by_run.setdefault(str(row["run"]), []).append(row)
     sentences = []

@@ -1,7 +1,13 @@
-"""The document of the page: all runs and snapshots of a probe set, on one or more maps.
+"""The page document: all runs and snapshots of a probe set, on one or more maps, for the page.
 
-It holds no picture of a representation: those are `views`, one piece for each trajectory, so that
-a live page can ask for what is looked at. Columns stand as lists, as long as there are snapshots.
+`PageScene` is read by dashboards/document.js, in the TensorBoard tab (from `PageReader`) and in a
+report (from `write_report`). Figures read the map document (`map_document`) instead; rows of runs,
+flags and causes are the same in both and are made in `rows`.
+
+    snapshots + runs + map_row(MapScene, positions)  ->  build_page  ->  PageScene
+
+It holds no picture of a representation: those are `views`, one for each trajectory, so that a live
+page can request what is looked at. Columns are lists with one entry for each snapshot.
 """
 
 from __future__ import annotations
@@ -10,18 +16,17 @@ import base64
 import bisect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from repwatch.page.document import CausePlace, FlagRow, MapScene, RunRow
-from repwatch.page.plain import whole
-from repwatch.page.rows import flag_row, layer_order, run_row
-from repwatch.page.views import NEIGHBOURS
+from repwatch.page.json_values import int_or_none
+from repwatch.page.map_document import MapScene
+from repwatch.page.rows import CausePlace, FlagRow, RunRow, flag_row, layer_order, run_row
+from repwatch.page.views import NEIGHBORS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from repwatch.maps.snapshots import Array
     from repwatch.registry import Flag, Run, Snapshot
 
 __all__ = [
@@ -32,7 +37,7 @@ __all__ = [
     "PageScene",
     "Trajectory",
     "build_page",
-    "follow",
+    "group_trajectories",
     "map_row",
     "pack_distances",
 ]
@@ -154,22 +159,22 @@ def build_page(
         registry=registry,
         probe=snapshots[0].probe if snapshots else "",
         points=snapshots[0].points if snapshots else 0,
-        neighbours=min(NEIGHBOURS, snapshots[0].points - 1) if snapshots else 0,
+        neighbours=min(NEIGHBORS, snapshots[0].points - 1) if snapshots else 0,
         runs=[run_row(run.name, run) for run in runs],
         current=list(current),
         layers=layers,
         settings=known["settings"] if known else [],
         metric=known["metric"] if known else None,
         snapshots={
-            "id": [one.id for one in snapshots],
-            "run": [places[one.run] for one in snapshots],
-            "layer": [depths[one.layer] for one in snapshots],
-            "step": [int(one.step) for one in snapshots],
-            "epoch": [whole(one.epoch) for one in snapshots],
-            "diverged": [int(one.diverged) for one in snapshots],
+            "id": [snapshot.id for snapshot in snapshots],
+            "run": [places[snapshot.run] for snapshot in snapshots],
+            "layer": [depths[snapshot.layer] for snapshot in snapshots],
+            "step": [int(snapshot.step) for snapshot in snapshots],
+            "epoch": [int_or_none(snapshot.epoch) for snapshot in snapshots],
+            "diverged": [int(snapshot.diverged) for snapshot in snapshots],
         },
         values=_values(snapshots, runs, history),
-        trajectories=follow(snapshots),
+        trajectories=group_trajectories(snapshots),
         flags=[_page_flag(flag, run) for run in runs for flag in run.flags],
         maps=list(maps),
         distances=distances,
@@ -187,8 +192,8 @@ def map_row(
 
     `snapshots` are all of the page; those of the map's layers are taken.
     """
-    members = [one for one in snapshots if layers is None or one.layer in layers]
-    pairs = [positions.get(one.id) for one in members]
+    members = [snapshot for snapshot in snapshots if layers is None or snapshot.layer in layers]
+    pairs = [positions.get(snapshot.id) for snapshot in members]
     placed = np.array([pair for pair in pairs if pair is not None], dtype=np.float64)
     low = placed.min(axis=0) if len(placed) else np.zeros(2)
     extent = float((placed.max(axis=0) - low).max()) if len(placed) else 0.0
@@ -197,7 +202,7 @@ def map_row(
     filled = [pair is not None for pair in pairs]
     grid[filled] = 1 + np.rint((placed.reshape(-1, 2) - low) / extent * (_GRID - 1))
 
-    def packed(column: NDArray[Any]) -> str:
+    def packed(column: Array) -> str:
         return base64.b64encode(column.tobytes()).decode()
 
     causes = [
@@ -216,24 +221,24 @@ def map_row(
     )
 
 
-def pack_distances(name: str, vectors: NDArray[Any]) -> Distances:
+def pack_distances(name: str, vectors: Array) -> Distances:
     """The leading components of vectors (s, p); rows that are not finite become 0."""
     finite = np.isfinite(vectors).all(axis=1)
     width = min(_COMPONENTS, *vectors.shape)
     components = np.zeros((len(vectors), width))
-    kept = 1.0
+    share = 1.0
     if finite.sum() > 1:
-        centred = vectors[finite] - vectors[finite].mean(0, dtype=np.float64)
-        values, axes = np.linalg.eigh(centred.T @ centred)
-        components[finite] = centred @ axes[:, ::-1][:, :width]
-        kept = float(values[::-1][:width].sum() / max(values.sum(), 1e-300))
+        centered = vectors[finite] - vectors[finite].mean(0, dtype=np.float64)
+        values, axes = np.linalg.eigh(centered.T @ centered)
+        components[finite] = centered @ axes[:, ::-1][:, :width]
+        share = float(values[::-1][:width].sum() / max(values.sum(), 1e-300))
     scale = float(np.abs(components).max(initial=0.0)) / _FINEST or 1.0
     rows = np.rint(components / scale).astype("<i2").tobytes()
     return Distances(
         name=name,
         width=width,
         scale=scale,
-        kept=round(kept, 4),
+        kept=round(share, 4),
         rows=base64.b64encode(rows).decode(),
     )
 
@@ -255,17 +260,17 @@ def _values(
             put(name, row, float(value))
     for run in runs:
         for name in run.metrics:
-            told = history(run, name)
-            steps = [step for step, _, _ in told]
+            values = history(run, name)
+            steps = [step for step, _, _ in values]
             for row in rows.get(run.name, ()):
                 at = bisect.bisect_right(steps, snapshots[row].step) - 1
                 if at >= 0:
-                    put(name, row, float(told[at][2]))
+                    put(name, row, float(values[at][2]))
     return columns
 
 
-def follow(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
-    """The trajectories of snapshots, without what is asked for or held of each."""
+def group_trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
+    """The trajectories of snapshots, their views and excerpts None."""
     groups: dict[tuple[str, str], list[int]] = {}
     for row, one in enumerate(snapshots):
         if not one.diverged:
@@ -287,14 +292,14 @@ def _page_flag(flag: Flag, run: Run) -> PageFlag:
     return PageFlag(**flag_row(flag, run.name), evidence=evidence)
 
 
-def _words(value: Any, longest: int = 200) -> str:
+def _words(value: object, longest: int = 200) -> str:
     """A value of the evidence in one line of bearable length."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        told = ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+        text = ", ".join(f"{name} {_words(one)}" for name, one in value.items())
     elif isinstance(value, (list, tuple)):
-        told = ", ".join(_words(one) for one in value)
+        text = ", ".join(_words(item) for item in value)
     else:
-        told = str(value)
-    return told if len(told) <= longest else told[: longest - 1] + "…"
+        text = str(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 
-from repwatch.page.plain import scalar
+from repwatch.page.json_values import JsonScalar, to_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class PointLike(Protocol):
     """What a probe point needs to have to be shown; the registry's have it."""
 
     @property
-    def columns(self) -> dict[str, Any]: ...
+    def columns(self) -> Mapping[str, object]: ...
     @property
     def text(self) -> str | None: ...
     @property
@@ -45,7 +45,7 @@ class PointsScene(TypedDict):
     """What a person sees of the probe points. A column that no point has a value of is left out."""
 
     count: int
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[JsonScalar]]
     texts: list[str | None] | None
     links: list[str | None] | None
     sprite: Sprite | None
@@ -59,7 +59,7 @@ def build_points(points: Sequence[PointLike], images: NDArray[np.uint8] | None) 
         images: (n, h, w) or (n, h, w, 3), or None.
     """
     names = dict.fromkeys(name for point in points for name in point.columns)
-    columns = {name: [scalar(point.columns.get(name)) for point in points] for name in names}
+    columns = {name: [to_json(point.columns.get(name)) for point in points] for name in names}
     return PointsScene(
         count=len(points),
         columns={
@@ -82,11 +82,11 @@ def _sprite(images: NDArray[np.uint8]) -> Sprite:
     count, height, width = reduced.shape[:3]
     across = int(np.ceil(np.sqrt(count)))
     down = -(-count // across)
-    colours = reduced.shape[3:]
-    sheet = np.zeros((across * down, height, width, *colours), dtype=np.uint8)
+    colors = reduced.shape[3:]
+    sheet = np.zeros((across * down, height, width, *colors), dtype=np.uint8)
     sheet[:count] = reduced
-    rows = sheet.reshape(down, across, height, width, *colours).swapaxes(1, 2)
-    source = base64.b64encode(_png(rows.reshape(down * height, across * width, *colours)))
+    rows = sheet.reshape(down, across, height, width, *colors).swapaxes(1, 2)
+    source = base64.b64encode(_png(rows.reshape(down * height, across * width, *colors)))
     return Sprite(
         source="data:image/png;base64," + source.decode(),
         width=width,
@@ -110,7 +110,7 @@ def _reduce(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
-    """A PNG of a grey (h, w) or coloured (h, w, 3) image."""
+    """A PNG of a gray (h, w) or colored (h, w, 3) image."""
     height, width = image.shape[:2]
     lines = image.reshape(height, -1)
     content = np.concatenate([np.zeros((height, 1), dtype=np.uint8), lines], axis=1).tobytes()

@@ -1,27 +1,27 @@
-"""The page in pieces, each read from the registry when it is asked for."""
+"""The page in pieces, each read from the registry when it is requested."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from repwatch import similarity
 from repwatch.errors import ConfigurationError, RDMError, RunNotFoundError, SpaceError
-from repwatch.maps import SMALLEST, MapSettings, read_rows
-from repwatch.page.maps import Maps, Shown, check_settings
+from repwatch.maps import MapSettings, read_rows
+from repwatch.page.contents import PageContents, read_contents
+from repwatch.page.map_cache import MapCache, check_settings
 from repwatch.page.page_document import MapRow, PageScene, build_page, pack_distances
 from repwatch.page.points import PointsScene, build_points
 from repwatch.page.views import make_views, pack_views
 from repwatch.registry import Registry, Snapshot
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from repwatch.maps import ReadRows
-    from repwatch.page.maps import Drawn
+    from repwatch.maps.snapshots import Array
+    from repwatch.page.map_cache import RenderedMap
 
 __all__ = [
     "PERMUTATIONS",
@@ -29,10 +29,33 @@ __all__ = [
     "make_page",
     "mantel_or_none",
     "read_points",
-    "read_shown",
 ]
 
 PERMUTATIONS = 999
+
+
+class TrajectoryViews(TypedDict):
+    """The steps of a trajectory and its views, as `pack_views` makes them."""
+
+    steps: list[int]
+    views: str
+
+
+class MantelRow(TypedDict):
+    """Mantel's test: correlation, p value, number of permutations."""
+
+    r: float
+    p: float
+    permutations: int
+
+
+class SnapshotComparison(TypedDict):
+    """Two snapshots: each similarity, the distance between the RDMs in the units of the
+    activations, and Mantel's test; None where one is not defined."""
+
+    measures: dict[str, float | None]
+    euclidean: float
+    mantel: MantelRow | None
 
 
 class PageReader:
@@ -45,26 +68,26 @@ class PageReader:
     def __init__(self, registry: Registry, runs: Sequence[str] = ()) -> None:
         self._registry = registry
         self._names = list(runs)
-        self._maps = Maps(registry)
+        self._maps = MapCache(registry)
         self._overview: tuple[str, PageScene] | None = None
         self._making = Lock()
 
     def overview(self) -> PageScene:
         """The document, without views, with the t-SNE map of euclidean distances if there is one.
 
-        Raises RunNotFoundError where one of the runs asked for is not there.
+        Raises RunNotFoundError where one of the requested runs does not exist.
         """
-        shown = read_shown(self._registry, self._names)
+        contents = read_contents(self._registry, self._names)
         with self._making:
-            if self._overview is not None and self._overview[0] == shown.stamp:
+            if self._overview is not None and self._overview[0] == contents.stamp:
                 return self._overview[1]
             maps, notes = [], []
             try:
-                maps.append(self._maps.draw(shown, MapSettings()))
+                maps.append(self._maps.draw(contents, MapSettings()))
             except SpaceError as error:
                 notes.append(str(error))
-            page = make_page(self._registry, shown, maps, notes=notes)
-            self._overview = (shown.stamp, page)
+            page = make_page(self._registry, contents, maps, notes=notes)
+            self._overview = (contents.stamp, page)
         return page
 
     def map(self, method: str, distance: str, layers: Sequence[str] = ()) -> MapRow:
@@ -75,39 +98,39 @@ class PageReader:
             SpaceError: there are too few snapshots for a map.
         """
         settings = check_settings(method, distance, layers)
-        shown = read_shown(self._registry, self._names)
-        known = {one.layer for one in shown.snapshots}
+        contents = read_contents(self._registry, self._names)
+        known = {snapshot.layer for snapshot in contents.snapshots}
         unknown = sorted(set(layers) - known)
         if unknown:
             raise ConfigurationError(
                 f"Expected layers that are on the page: {', '.join(sorted(known)) or 'none'}. "
                 f"Got {', '.join(unknown)}."
             )
-        return self._maps.draw(shown, settings).row
+        return self._maps.draw(contents, settings).row
 
     def points(self, probe: str) -> PointsScene:
         """What a person sees of the points of a probe set. Raises ProbeError."""
         return read_points(self._registry, probe)
 
-    def views(self, run: str, layer: str) -> dict[str, Any]:
-        """`{"steps", "views"}` of a trajectory, packed. Raises RunNotFoundError."""
+    def views(self, run: str, layer: str) -> TrajectoryViews:
+        """The packed views of a trajectory. Raises RunNotFoundError."""
         members = [
-            one for one in self._registry.snapshots(run=run, layer=layer) if not one.diverged
+            snapshot
+            for snapshot in self._registry.snapshots(run=run, layer=layer)
+            if not snapshot.diverged
         ]
         if not members:
             raise RunNotFoundError(f"Run {run!r} has no snapshots of a layer {layer!r}.")
         packed = pack_views(make_views(self._registry.rdms(members)))
-        return {"steps": [one.step for one in members], "views": packed}
+        return TrajectoryViews(steps=[member.step for member in members], views=packed)
 
-    def compare(self, first: int, second: int) -> dict[str, Any]:
-        """How alike the representations of two snapshots are, from their RDMs.
-
-        `euclidean` is the distance between the RDMs, in the units of the activations.
+    def compare(self, first: int, second: int) -> SnapshotComparison:
+        """How similar the representations of two snapshots are, from their RDMs.
 
         Raises ConfigurationError where one of them is not on the page, or has diverged.
         """
-        shown = read_shown(self._registry, self._names)
-        known = {one.id: one for one in shown.snapshots if not one.diverged}
+        contents = read_contents(self._registry, self._names)
+        known = {snapshot.id: snapshot for snapshot in contents.snapshots if not snapshot.diverged}
         if first not in known or second not in known:
             raise ConfigurationError(
                 f"Expected ids of two snapshots on this page. Got {first} and {second}."
@@ -115,31 +138,9 @@ class PageReader:
         D1, D2 = self._registry.rdms([known[first], known[second]])
         measures = {name: _or_none(D1, D2, name) for name in similarity.SIMILARITIES}
         found = mantel_or_none(D1, D2)
-        told = found and {"r": found.r, "p": found.p, "permutations": PERMUTATIONS}
+        test = found and MantelRow(r=found.r, p=found.p, permutations=PERMUTATIONS)
         euclidean = similarity.distance(D1, D2, "euclidean")
-        return {"measures": measures, "euclidean": euclidean, "mantel": told}
-
-
-def read_shown(registry: Registry, names: Sequence[str] = ()) -> Shown:
-    """What is on the page of these runs, or of all without a label. Raises RunNotFoundError."""
-    everything = registry.runs()
-    named = [registry.run(name) for name in names]
-    if not everything:
-        return Shown([], [], [], [])
-    probe = (named or everything)[-1].probe
-    ids = {run.id for run in named}
-    runs = [
-        run
-        for run in everything
-        if run.probe == probe and (not ids or run.id in ids or run.label is not None)
-    ]
-    watched = [run for run in runs if (run.id in ids if ids else run.label is None)]
-    chosen = {run.id for run in runs}
-    snapshots = [s for s in registry.snapshots(probe=probe) if s.run_id in chosen]
-    landmarks = [s for s in snapshots if s.label is not None and s.run_id not in ids]
-    if sum(not s.diverged for s in landmarks) < SMALLEST:
-        landmarks = snapshots
-    return Shown(runs, snapshots, landmarks, [run.name for run in reversed(watched)])
+        return SnapshotComparison(measures=measures, euclidean=euclidean, mantel=test)
 
 
 def read_points(registry: Registry, probe: str) -> PointsScene:
@@ -149,33 +150,33 @@ def read_points(registry: Registry, probe: str) -> PointsScene:
 
 def make_page(
     registry: Registry,
-    shown: Shown,
-    maps: Sequence[Drawn],
+    contents: PageContents,
+    maps: Sequence[RenderedMap],
     *,
     read: ReadRows = read_rows,
     notes: Sequence[str] = (),
 ) -> PageScene:
     """The document of what is shown on these maps, without views."""
     return build_page(
-        shown.snapshots,
-        shown.runs,
-        current=shown.current,
-        maps=[one.row for one in maps],
+        contents.snapshots,
+        contents.runs,
+        current=contents.current,
+        maps=[rendered.row for rendered in maps],
         known=maps[0].scene if maps else None,
         history=registry.history,
-        distances=pack_distances("cosine", _vectors(shown.snapshots, read)),
+        distances=pack_distances("cosine", _vectors(contents.snapshots, read)),
         registry=_name(registry),
         notes=notes,
     )
 
 
-def _vectors(snapshots: Sequence[Snapshot], read: ReadRows) -> NDArray[Any]:
+def _vectors(snapshots: Sequence[Snapshot], read: ReadRows) -> Array:
     if not snapshots:
         return np.zeros((0, similarity.SKETCH_LENGTH))
     return similarity.sketch_vectors(read(snapshots, "cosine"), "cosine")
 
 
-def _or_none(D1: NDArray[Any], D2: NDArray[Any], name: str) -> float | None:
+def _or_none(D1: Array, D2: Array, name: str) -> float | None:
     """The similarity, or None where it is not defined: all distances of one RDM are equal."""
     try:
         return similarity.similarity(D1, D2, name)
@@ -183,7 +184,7 @@ def _or_none(D1: NDArray[Any], D2: NDArray[Any], name: str) -> float | None:
         return None
 
 
-def mantel_or_none(D1: NDArray[Any], D2: NDArray[Any]) -> similarity.Mantel | None:
+def mantel_or_none(D1: Array, D2: Array) -> similarity.Mantel | None:
     """The test, or None where it is not defined."""
     try:
         return similarity.mantel(D1, D2, PERMUTATIONS)
@@ -192,5 +193,5 @@ def mantel_or_none(D1: NDArray[Any], D2: NDArray[Any]) -> similarity.Mantel | No
 
 
 def _name(registry: Registry) -> str:
-    """The registry's file name; of a database server nothing is told."""
+    """The registry's file name; database servers have none."""
     return registry.path.name if registry.path is not None else "database"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from repwatch.errors import SpaceError
-from repwatch.maps.landmark_map import SMALLEST, LandmarkMap, MapSettings, find_landmarks
+from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, find_landmarks
 from repwatch.maps.snapshots import select
-from repwatch.page.document import MapScene
-from repwatch.page.map_document import build_map
+from repwatch.page.map_document import MapScene, build_map
 from repwatch.registry import Flag, Registry, Run, Snapshot
 
 __all__ = ["draw_map", "map_registry"]
@@ -24,11 +23,11 @@ def draw_map(
 ) -> MapScene:
     """The document of the map: the landmarks, and `others` as far as they have a place.
 
-    `runs` holds what is told of the runs; those without a snapshot here are left out.
+    `runs` has what is shown of the runs; those without a snapshot here are left out.
     """
     known = {snapshot.id for snapshot in drawn.landmarks}
     pool = [*drawn.landmarks, *(other for other in others if other.id not in known)]
-    shown = [one for one in pool if one.diverged or one.id in drawn.positions]
+    shown = [snapshot for snapshot in pool if snapshot.diverged or snapshot.id in drawn.positions]
     names = {snapshot.run for snapshot in shown}
     return build_map(
         shown,
@@ -47,7 +46,7 @@ def map_registry(
     """The map of a registry, with one run, or all that are not landmarks, placed on it.
 
     Args:
-        registry: Read; a newly fitted space is kept in it unless it is read-only.
+        registry: Read; a newly fitted space is stored in it unless it is read-only.
         run: The run to watch, which decides the probe set; None for all runs without a label that
             share the newest run's probe set.
         settings: Distance, method, seed and layers of the map.
@@ -64,7 +63,7 @@ def map_registry(
     probe = (run or everything[-1]).probe
     settings = settings or MapSettings()
     landmarks = settings.choose(find_landmarks(registry, probe, without=run.id if run else None))
-    if sum(not snapshot.diverged for snapshot in landmarks) < SMALLEST:
+    if sum(not snapshot.diverged for snapshot in landmarks) < MIN_SNAPSHOTS:
         landmarks = select(registry.snapshots(probe=probe), layers=settings.layers)
     drawn = LandmarkMap.fit(registry, landmarks, settings)
     watched = [run] if run else [o for o in everything if o.probe == probe and o.label is None]

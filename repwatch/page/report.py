@@ -1,4 +1,4 @@
-"""The page as one file: everything is read once, and held in it."""
+"""The page as one self-contained file: every run, snapshot and RDM is read once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from repwatch import similarity
 from repwatch.errors import SpaceError
-from repwatch.maps import SMALLEST, MapSettings, sketch_rows
-from repwatch.page.comparisons import compare_last
+from repwatch.maps import MIN_SNAPSHOTS, MapSettings, sketch_rows
+from repwatch.page.comparisons import Comparisons, compare_last
+from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import choose_points, pack_excerpts, take_excerpts
-from repwatch.page.maps import DISTANCES, METHODS, Drawn, Maps, Rows, Shown, check_settings
-from repwatch.page.page_document import Trajectory, follow
-from repwatch.page.reader import make_page, read_points, read_shown
+from repwatch.page.map_cache import (
+    DISTANCES,
+    METHODS,
+    MapCache,
+    RenderedMap,
+    RowCache,
+    check_settings,
+)
+from repwatch.page.page_document import PageScene, Trajectory, group_trajectories
+from repwatch.page.points import PointsScene
+from repwatch.page.reader import make_page, read_points
 from repwatch.page.views import make_views, pack_views
 from repwatch.registry import Registry
 from repwatch.web import bundle, fill, free_target, write_atomically
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["PAGE_MODULES", "Held", "read_whole", "write_report"]
+__all__ = ["PAGE_MODULES", "ReportOptions", "build_report", "write_report"]
 
 # In the order in which they use each other.
 PAGE_MODULES = (
@@ -59,9 +68,14 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Held:
-    """Which maps a report holds: one for each distance and method, and with `each_layer` one of
-    each single layer besides."""
+class ReportOptions:
+    """Which maps a report contains.
+
+    Attributes:
+        distances: Of the maps; out of `DISTANCES`.
+        methods: Of the maps; out of `METHODS`. Each pair is one map of all layers.
+        each_layer: Whether each pair has a map of each single layer, too.
+    """
 
     distances: Sequence[str] = DISTANCES
     methods: Sequence[str] = METHODS
@@ -73,7 +87,20 @@ class Held:
         chosen: list[Sequence[str]] = [()]
         if self.each_layer and len(layers) > 1:
             chosen += [(layer,) for layer in layers]
-        return [check_settings(*pair, some) for some in chosen for pair in pairs]
+        return [check_settings(*pair, names) for names in chosen for pair in pairs]
+
+
+class ReportDocument(TypedDict):
+    """All that a report contains; the page's JavaScript reads it from the file.
+
+    `excerpted` are the probe points whose RDMs are there for each snapshot, `made` is when, in UTC.
+    """
+
+    page: PageScene
+    points: PointsScene
+    excerpted: list[int]
+    comparisons: Comparisons
+    made: str
 
 
 def write_report(
@@ -88,26 +115,26 @@ def write_report(
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Write the page as one self-contained file that asks nothing of any network.
+    """Write the page as one self-contained file that needs no network.
 
     Args:
-        registry: read; newly fitted maps are kept in it unless it is read-only.
+        registry: read; newly fitted maps are stored in it unless it is read-only.
         path: where to write; its folder must exist.
         runs: names or ids of the runs to watch; none: all without a label that share the newest
             run's probe set.
         distances, methods: of the maps in it; each pair is one map of all layers.
         each_layer: whether it holds a map of each single layer besides, of each pair.
         title: the page's title.
-        overwrite: False refuses to replace a file that is there.
+        overwrite: False refuses to replace an existing file.
         progress: called with how many trajectories and maps are done, and of how many.
 
     Raises:
         SpaceError: the registry has too few snapshots for a map.
         ConfigurationError: the file exists and `overwrite` is False, or an argument cannot be.
-        RunNotFoundError: one of the runs is not there.
+        RunNotFoundError: one of the runs does not exist.
     """
     target = free_target(path, overwrite)
-    document = read_whole(registry, runs, Held(distances, methods, each_layer), progress)
+    document = build_report(registry, runs, ReportOptions(distances, methods, each_layer), progress)
     content = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     page = fill(
         "workbench.html",
@@ -123,77 +150,87 @@ def write_report(
     return target
 
 
-def read_whole(
+def build_report(
     registry: Registry,
     runs: Sequence[str] = (),
-    held: Held | None = None,
+    options: ReportOptions | None = None,
     progress: Progress = lambda done, total: None,
-) -> dict[str, Any]:
-    """The document of a report, JSON without NaN.
+) -> ReportDocument:
+    """Make the document of a report.
 
-    `{"page", "points", "excerpted", "comparisons", "made"}`; `excerpted` are the probe points whose
-    RDMs are held for each snapshot. Runs and snapshots are read once, and so is each RDM.
+    Args:
+        registry: Read; newly fitted maps are stored in it unless it is read-only.
+        runs: As in `write_report`.
+        options: Which maps it contains.
+        progress: As in `write_report`.
+
+    Raises:
+        SpaceError: The registry has too few snapshots for a map.
     """
-    shown = read_shown(registry, runs)
-    if sum(not one.diverged for one in shown.snapshots) < SMALLEST:
+    contents = read_contents(registry, runs)
+    if sum(not snapshot.diverged for snapshot in contents.snapshots) < MIN_SNAPSHOTS:
         raise SpaceError(
-            f"Expected at least {SMALLEST} snapshots that have not diverged. Got too few in "
+            f"Expected at least {MIN_SNAPSHOTS} snapshots that have not diverged. Got too few in "
             f"{registry!r}: train with RepWatch() in the Trainer's callbacks first."
         )
-    return _Reading(registry, shown, held or Held(), progress).read()
+    return _Reading(registry, contents, options or ReportOptions(), progress).read()
 
 
 class _Reading:
-    """One report on its way: its trajectories first, since maps need what is read of them."""
+    """Makes one report: trajectories first, since maps need the rows that they read."""
 
-    def __init__(self, registry: Registry, shown: Shown, held: Held, progress: Progress) -> None:
-        self._registry, self._shown = registry, shown
-        self._rows = Rows()
-        self._rows(shown.snapshots, "cosine")
-        self._settings = held.settings(sorted({one.layer for one in shown.snapshots}))
+    def __init__(
+        self, registry: Registry, contents: PageContents, options: ReportOptions, progress: Progress
+    ) -> None:
+        self._registry, self._contents = registry, contents
+        self._rows = RowCache()
+        self._rows(contents.snapshots, "cosine")
+        self._settings = options.settings(
+            sorted({snapshot.layer for snapshot in contents.snapshots})
+        )
         self._progress = progress
-        # Of these distances nothing is stored but the RDMs.
-        self._unstored = sorted(set(held.distances) - set(similarity.SKETCHED_DISTANCES))
+        # For these distances only the RDMs are stored, no sketches.
+        self._unstored = sorted(set(options.distances) - set(similarity.SKETCHED_DISTANCES))
 
-    def read(self) -> dict[str, Any]:
-        trajectories = follow(self._shown.snapshots)
-        points = choose_points(self._shown.snapshots[0].points)
+    def read(self) -> ReportDocument:
+        trajectories = group_trajectories(self._contents.snapshots)
+        points = choose_points(self._contents.snapshots[0].points)
         total = len(trajectories) + len(self._settings)
         last = []
         for done, trajectory in enumerate(trajectories):
             self._progress(done, total)
             last.append(self._fill(trajectory, points))
-        drawn = self._draw(len(last), total)
-        page = make_page(self._registry, self._shown, drawn, read=self._rows)
+        maps = self._draw(len(last), total)
+        page = make_page(self._registry, self._contents, maps, read=self._rows)
         page["trajectories"] = trajectories
-        return {
-            "page": page,
-            "points": read_points(self._registry, page["probe"]),
-            "excerpted": points,
-            "comparisons": compare_last(page, last, points),
-            "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        }
+        return ReportDocument(
+            page=page,
+            points=read_points(self._registry, page["probe"]),
+            excerpted=points,
+            comparisons=compare_last(page, last, points),
+            made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        )
 
     def _fill(self, trajectory: Trajectory, points: list[int]) -> NDArray[np.float32]:
         """Read the trajectory's RDMs into views, excerpts and rows; the last of the RDMs."""
-        members = [self._shown.snapshots[row] for row in trajectory["snapshots"]]
+        members = [self._contents.snapshots[row] for row in trajectory["snapshots"]]
         rdms = self._registry.rdms(members)
         trajectory["views"] = pack_views(make_views(rdms))
         trajectory["excerpts"] = pack_excerpts(take_excerpts(rdms, points))
         for distance in self._unstored:
-            self._rows.keep(members, sketch_rows(rdms, distance), distance)
+            self._rows.put(members, sketch_rows(rdms, distance), distance)
         last: NDArray[np.float32] = rdms[-1]
         return last
 
-    def _draw(self, done: int, total: int) -> list[Drawn]:
+    def _draw(self, done: int, total: int) -> list[RenderedMap]:
         """The maps; one of a single layer that has too few snapshots is left out."""
-        maps, drawn = Maps(self._registry, self._rows), []
+        cache, maps = MapCache(self._registry, self._rows), []
         for at, settings in enumerate(self._settings):
             self._progress(done + at, total)
             try:
-                drawn.append(maps.draw(self._shown, settings))
+                maps.append(cache.draw(self._contents, settings))
             except SpaceError:
                 if settings.layers is None:
                     raise
         self._progress(total, total)
-        return drawn
+        return maps

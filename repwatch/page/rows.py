@@ -1,41 +1,158 @@
-"""The rows that every document has: runs, flags, and the order of layers."""
+"""What the map document and the page document share: rows of runs, flags and causes, layer order.
+
+Both documents are read by JavaScript and must be valid JSON: values come through `json_values`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Protocol, TypedDict
 
 import numpy as np
 
-from repwatch.page.document import FlagRow, RunRow, SnapshotLike
-from repwatch.page.plain import plain, real, text, whole
+from repwatch.page.json_values import (
+    JsonScalar,
+    finite_or_none,
+    int_or_none,
+    text_or_none,
+    to_json_mapping,
+)
 
-__all__ = ["flag_row", "layer_order", "run_row"]
+__all__ = [
+    "CausePlace",
+    "FlagLike",
+    "FlagRow",
+    "RunLike",
+    "RunRow",
+    "SnapshotLike",
+    "flag_row",
+    "layer_order",
+    "run_row",
+]
 
 
-def run_row(name: str, source: Any) -> RunRow:
+class SnapshotLike(Protocol):
+    """What a snapshot needs to have to be shown; registry snapshots have it."""
+
+    @property
+    def id(self) -> Hashable: ...
+    @property
+    def run(self) -> str: ...
+    @property
+    def layer(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def epoch(self) -> int | None: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def cause(self) -> str | None: ...
+    @property
+    def diverged(self) -> bool: ...
+
+
+class RunLike(Protocol):
+    """What a run needs to have to be shown; registry runs have it.
+
+    `id` and `monitor` are used where a run has them.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def cause(self) -> str | None: ...
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def hparams(self) -> Mapping[str, object]: ...
+    @property
+    def metrics(self) -> Mapping[str, object]: ...
+
+
+class FlagLike(Protocol):
+    """What a flag needs to have to be shown; registry flags have it."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def step(self) -> int | None: ...
+    @property
+    def epoch(self) -> int | None: ...
+    @property
+    def layer(self) -> str | None: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def cause(self) -> str | None: ...
+    @property
+    def probability(self) -> float | None: ...
+
+
+class RunRow(TypedDict):
+    """One run: its outcome and what a person compares runs by."""
+
+    name: str
+    label: str | None
+    cause: str | None
+    status: str | None
+    hparams: dict[str, JsonScalar]
+    metrics: dict[str, JsonScalar]
+
+
+class FlagRow(TypedDict):
+    """One flag that drift detection raised on a run."""
+
+    run: str
+    kind: str
+    step: int | None
+    epoch: int | None
+    layer: str | None
+    message: str
+    cause: str | None
+    probability: float | None
+
+
+class CausePlace(TypedDict):
+    """A group of landmarks with one outcome, and where its name is written."""
+
+    name: str
+    label: str
+    runs: int
+    points: int
+    x: float
+    y: float
+
+
+def run_row(name: str, source: RunLike | SnapshotLike) -> RunRow:
     """A run as its row; `source` is a run, or a snapshot where nothing more is known of it."""
     return RunRow(
         name=name,
-        label=text(getattr(source, "label", None)),
-        cause=text(getattr(source, "cause", None)),
-        status=text(getattr(source, "status", None)),
-        hparams=plain(getattr(source, "hparams", None) or {}),
-        metrics=plain(getattr(source, "metrics", None) or {}),
+        label=text_or_none(getattr(source, "label", None)),
+        cause=text_or_none(getattr(source, "cause", None)),
+        status=text_or_none(getattr(source, "status", None)),
+        hparams=to_json_mapping(getattr(source, "hparams", None) or {}),
+        metrics=to_json_mapping(getattr(source, "metrics", None) or {}),
     )
 
 
-def flag_row(flag: Any, run: str) -> FlagRow:
+def flag_row(flag: FlagLike, run: str) -> FlagRow:
     """A flag of the run of this name as its row."""
     return FlagRow(
         run=run,
         kind=str(flag.kind),
-        step=whole(flag.step),
-        epoch=whole(flag.epoch),
-        layer=text(flag.layer),
+        step=int_or_none(flag.step),
+        epoch=int_or_none(flag.epoch),
+        layer=text_or_none(flag.layer),
         message=str(flag.message),
-        cause=text(flag.cause),
-        probability=real(flag.probability),
+        cause=text_or_none(flag.cause),
+        probability=finite_or_none(flag.probability),
     )
 
 

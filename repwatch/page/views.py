@@ -1,12 +1,12 @@
-"""Views of representations: what the page's middle box draws, quantized and packed.
+"""Views of representations: the pictures of the page, quantized and packed.
 
     (s, m) RDMs of one trajectory --make_views--> Views --pack_views--> text --unpack_views--> Views
 
 Packed views are the base64 text of one zlib stream: of s snapshots of n points, first the x and y
 of each as whole numbers of 12 bits (all low bytes, then all high bytes), then the k nearest
-neighbours of each point (one byte each up to 256 points; else all low, then all high bytes).
-Coordinates are kept as differences from the snapshot before, modulo 4096: what training does not
-change becomes zeros. A neighbour is kept as its rank by distance in the picture (0 is the point
+neighbors of each point (one byte each up to 256 points; else all low, then all high bytes).
+Coordinates are stored as differences from the snapshot before, modulo 4096: what training does not
+change becomes zeros. A neighbor is stored as its rank by distance in the picture (0 is the point
 itself; ties by the lower index): what the picture shows already costs little.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,25 +23,27 @@ from repwatch import rdm
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "NEIGHBOURS", "Views", "make_views", "pack_views", "unpack_views"]
+    from repwatch.maps.snapshots import Array
+
+__all__ = ["LEVELS", "NEIGHBORS", "Views", "make_views", "pack_views", "unpack_views"]
 
 LEVELS = 4096
-NEIGHBOURS = 10
+NEIGHBORS = 10
 
 
 class Views(NamedTuple):
     """Of the s snapshots of a trajectory with n points.
 
     coordinates: (s, n, 2) whole numbers in [0, 4095]; 2047.5 is the middle of the picture.
-    neighbours: (s, n, k) the k nearest points of each, nearest first.
+    neighbors: (s, n, k) the k nearest points of each, nearest first.
     """
 
     coordinates: NDArray[np.uint16]
-    neighbours: NDArray[np.uint16]
+    neighbors: NDArray[np.uint16]
 
 
-def make_views(rows: NDArray[Any]) -> Views:
-    """PCA views and nearest neighbours of consecutive RDMs (s, m).
+def make_views(rows: Array) -> Views:
+    """PCA views and nearest neighbors of consecutive RDMs (s, m).
 
     Each view is scaled to fill the picture, since scale is not what a view is compared by, and
     turned and mirrored to lie best on the one before, so that only what moved seems to move.
@@ -56,9 +58,9 @@ def make_views(rows: NDArray[Any]) -> Views:
     share = aligned / np.maximum(largest, 1.0)
     coordinates = np.rint((share + 1) / 2 * (LEVELS - 1)).astype(np.uint16)
     count = rdm.count_points(rows[0]) if len(rows) else 0
-    k = min(NEIGHBOURS, count - 1)
-    neighbours = [rdm.neighbors(row, k) for row in rows]
-    return Views(coordinates, np.array(neighbours, dtype=np.uint16))
+    k = min(NEIGHBORS, count - 1)
+    neighbors = [rdm.neighbors(row, k) for row in rows]
+    return Views(coordinates, np.array(neighbors, dtype=np.uint16))
 
 
 def pack_views(views: Views) -> str:
@@ -66,8 +68,8 @@ def pack_views(views: Views) -> str:
     moved = views.coordinates.copy()
     moved[1:] = (views.coordinates[1:] - views.coordinates[:-1]) % LEVELS
     wide = views.coordinates.shape[1] > 256
-    ranks = np.zeros_like(views.neighbours)
-    for at, (picture, near) in enumerate(zip(views.coordinates, views.neighbours, strict=True)):
+    ranks = np.zeros_like(views.neighbors)
+    for at, (picture, near) in enumerate(zip(views.coordinates, views.neighbors, strict=True)):
         places = np.argsort(_by_distance(picture), axis=1)
         ranks[at] = np.take_along_axis(places, near.astype(np.intp), axis=1)
     content = _planes(moved, wide=True) + _planes(ranks, wide=wide)
@@ -77,16 +79,16 @@ def pack_views(views: Views) -> str:
 def unpack_views(text: str, snapshots: int, points: int) -> Views:
     """The views out of their text."""
     content = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
-    k = min(NEIGHBOURS, points - 1)
+    k = min(NEIGHBORS, points - 1)
     split = 4 * snapshots * points
     moved = _join(content[:split], (snapshots, points, 2), wide=True)
     ranks = _join(content[split:], (snapshots, points, k), wide=points > 256)
     coordinates = (np.cumsum(moved, axis=0, dtype=np.int64) % LEVELS).astype(np.uint16)
-    neighbours = [
+    neighbors = [
         np.take_along_axis(_by_distance(picture), row.astype(np.intp), axis=1)
         for picture, row in zip(coordinates, ranks, strict=True)
     ]
-    return Views(coordinates, np.array(neighbours, dtype=np.uint16).reshape(ranks.shape))
+    return Views(coordinates, np.array(neighbors, dtype=np.uint16).reshape(ranks.shape))
 
 
 def _by_distance(picture: NDArray[np.uint16]) -> NDArray[np.intp]:
@@ -100,10 +102,10 @@ def _by_distance(picture: NDArray[np.uint16]) -> NDArray[np.intp]:
 
 
 def _fill(view: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The view, centred, with its furthest coordinate at 1."""
-    centred = view - view.mean(0)
-    reach = float(np.abs(centred).max())
-    filled: NDArray[np.float64] = centred / (reach or 1.0)
+    """The view, centered, with its furthest coordinate at 1."""
+    centered = view - view.mean(0)
+    reach = float(np.abs(centered).max())
+    filled: NDArray[np.float64] = centered / (reach or 1.0)
     return filled
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import Connection, func, or_, select, text
 
+from repwatch._names import name_some
 from repwatch.errors import RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
@@ -124,15 +125,18 @@ def _examine_runs(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
     findings = [Finding("fine", "runs", f"{len(runs):,}.")]
     dead = [run.name for run in runs if run.status == "dead"]
     if dead:
-        message = f"{_some(dead)} ended without a word: the process was killed, or the machine."
+        names = name_some(dead, 5)
+        message = f"{names} ended without a word: the process was killed, or the machine."
         findings.append(Finding("hint", "dead runs", message))
     empty = [run for run in runs if not stored.get(run.id) and run.status != "running"]
     if empty:
-        message = f"{_some([run.name for run in empty])}: `repwatch prune` lists what can go."
+        names = name_some([run.name for run in empty], 5)
+        message = f"{names}: `repwatch prune` lists what can go."
         findings.append(Finding("hint", "runs without snapshots", message))
     labelled = [run.name for run in empty if run.label]
     if labelled:
-        message = f"{_some(labelled)} are no landmarks, for there is nothing to compare with."
+        names = name_some(labelled, 5)
+        message = f"{names} are no landmarks, for there is nothing to compare with."
         findings.append(Finding("hint", "labels without snapshots", message))
     return findings
 
@@ -153,8 +157,3 @@ def _examine_landmarks(
             )
         findings.append(Finding("fine" if good >= fewest_good else "hint", subject, message))
     return findings
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import Any
 
+from repwatch._names import name_some
 from repwatch.capture import Capture
 from repwatch.registry import Flag
 
-__all__ = ["DivergenceCheck", "name_some"]
+__all__ = ["DivergenceCheck"]
 
 
 class DivergenceCheck:
@@ -64,9 +64,3 @@ def _flag(
         evidence={},
         raised_at=datetime.now(timezone.utc),
     )
-
-
-def name_some(items: Sequence[Any], most: int = 8) -> str:
-    """The first few items in words, and how many more there are."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more

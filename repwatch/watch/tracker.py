@@ -14,7 +14,7 @@ from repwatch import rdm, similarity
 from repwatch.analysis.knn_accuracy import MEASURE, label_codes, neighbor_accuracy
 from repwatch.errors import ConstantRDMError
 from repwatch.maps import Placement, RepresentationSpace, read_rows
-from repwatch.maps.landmark_map import SMALLEST, LandmarkMap, MapSettings, find_landmarks
+from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, find_landmarks
 from repwatch.page import MapScene, draw_map
 from repwatch.registry import Registry, Run, Snapshot
 
@@ -65,7 +65,7 @@ class Tracker:
         """Fit the space on the landmarks, or read it where it was fitted before."""
         self._codes = label_codes(registry, self._run.probe)
         landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
-        if _count_usable(landmarks) >= SMALLEST:
+        if _count_usable(landmarks) >= MIN_SNAPSHOTS:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
 
     def track(
@@ -113,7 +113,7 @@ class Tracker:
 
         The maps of a run alone each lie on the one before; their RDMs are read once.
         """
-        if self._map is not None or _count_usable(own) < SMALLEST:
+        if self._map is not None or _count_usable(own) < MIN_SNAPSHOTS:
             yield from [self._map] * len(steps)
             return
         rows = read_rows(own, self._settings.distance)
@@ -122,7 +122,7 @@ class Tracker:
             yield self._fit_alone([own[index] for index in until], rows[until])
 
     def _fit_alone(self, own: Sequence[Snapshot], rows: NDArray[Any]) -> LandmarkMap | None:
-        if _count_usable(own) < SMALLEST:
+        if _count_usable(own) < MIN_SNAPSHOTS:
             return None
         space = RepresentationSpace.fit(
             own,
@@ -130,7 +130,7 @@ class Tracker:
             method="pca",
             seed=self._settings.seed,
             rows=rows,
-            before=self._alone,
+            previous_positions=self._alone,
         )
         drawn = LandmarkMap(space, own)
         self._alone = drawn.positions
@@ -175,8 +175,8 @@ def _compare(
     near: defaultdict[int, list[str | None]] = defaultdict(list)
     for one in placement:
         snapshot = known[one.id]
-        if np.isfinite(one.outside):
-            scalars[snapshot.step][f"outside/{snapshot.layer}"] = one.outside
+        if np.isfinite(one.novelty):
+            scalars[snapshot.step][f"outside/{snapshot.layer}"] = one.novelty
         near[snapshot.step] += [labels[landmark.id] for landmark in one.nearest]
     for step, found in near.items():
         if any(found):

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from repwatch._names import name_some
 from repwatch.capture import Capture, Capturer
 from repwatch.capture._weights import weights_checksum
 from repwatch.errors import CaptureError, ConfigurationError, RegistryError
@@ -31,7 +32,7 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
-from repwatch.watch.divergence import DivergenceCheck, name_some
+from repwatch.watch.divergence import DivergenceCheck
 from repwatch.watch.options import WatchOptions, check_group
 from repwatch.watch.outcome import end_status, label_outcome
 from repwatch.watch.tracking import DriftTracking, FlagQueue, MapTracking, Update, UpdateQueue

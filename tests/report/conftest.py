@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from repwatch import Registry
-from repwatch.page import Held, read_whole
+from repwatch.page import ReportOptions, build_report
 from tests.watcher_helpers import landmark_registry, watch
 
 
@@ -33,7 +33,7 @@ def make_registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture(name="whole", scope="module")
 def read(registry: Registry) -> dict[str, Any]:
-    return read_whole(registry, held=Held(("euclidean", "cka"), ("pca",)))
+    return build_report(registry, options=ReportOptions(("euclidean", "cka"), ("pca",)))
 
 
 def numbers(text: str, kind: str = "<u2") -> np.ndarray[Any, Any]:

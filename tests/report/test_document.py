@@ -18,16 +18,16 @@ from repwatch.errors import ConfigurationError, RunNotFoundError
 from repwatch.page import (
     DISTANCES,
     PAGE_MODULES,
-    Held,
     MapRow,
     PageReader,
     PageScene,
     PointsScene,
+    ReportOptions,
     RunRow,
     Trajectory,
+    build_report,
     make_views,
     pack_views,
-    read_whole,
     unpack_excerpts,
     unpack_views,
     write_report,
@@ -122,7 +122,7 @@ def test_packed_views_come_back_as_they_were(registry: Registry) -> None:
     views = make_views(rows)
     back = unpack_views(pack_views(views), len(rows), len(PROBE))
     np.testing.assert_array_equal(back.coordinates, views.coordinates)
-    np.testing.assert_array_equal(back.neighbours, views.neighbours)
+    np.testing.assert_array_equal(back.neighbors, views.neighbors)
 
 
 def test_views_of_more_points_than_a_byte_counts_come_back_too() -> None:
@@ -130,16 +130,16 @@ def test_views_of_more_points_than_a_byte_counts_come_back_too() -> None:
     views = make_views(np.stack([rdm.from_activations(one) for one in points]))
     back = unpack_views(pack_views(views), 2, 300)
     np.testing.assert_array_equal(back.coordinates, views.coordinates)
-    np.testing.assert_array_equal(back.neighbours, views.neighbours)
-    assert views.neighbours.max() > 255
+    np.testing.assert_array_equal(back.neighbors, views.neighbors)
+    assert views.neighbors.max() > 255
 
 
-def test_a_view_is_the_pca_of_the_representation_and_its_nearest_neighbours(
+def test_a_view_is_the_pca_of_the_representation_and_its_nearest_neighbors(
     registry: Registry,
 ) -> None:
     rows = registry.rdms(registry.run("current").snapshots("2"))
     views = make_views(rows)
-    for row, shown, near in zip(rows, views.coordinates, views.neighbours, strict=True):
+    for row, shown, near in zip(rows, views.coordinates, views.neighbors, strict=True):
         picture = shown.astype(float) / 4095 * 2 - 1
         exact = rdm.pca(row, 2)
         exact /= np.linalg.norm(exact)
@@ -215,7 +215,7 @@ def test_32_of_more_points_are_excerpted_evenly_and_the_report_says_how_far_they
     registry = Registry(tmp_path / "repwatch.db")
     for name in ("one", "two"):
         watch(registry, name, scale=1.5, probe=probe)
-    whole = read_whole(registry, held=Held(("cosine",), ("pca",)))
+    whole = build_report(registry, options=ReportOptions(("cosine",), ("pca",)))
     points = whole["excerpted"]
     assert (len(points), points[0], points[-1]) == (32, 0, 99)
     assert set(np.diff(points)) == {3, 4}
@@ -249,7 +249,7 @@ def test_a_report_reads_runs_snapshots_and_each_rdm_once(
 
         monkeypatch.setattr(Registry, name, count)
     beside = Registry(registry.path, read_only=True)
-    read_whole(beside, held=Held(DISTANCES, ("pca", "mds")))
+    build_report(beside, options=ReportOptions(DISTANCES, ("pca", "mds")))
     assert sorted(read) == sorted(one.id for one in registry.snapshots() if not one.diverged)
     assert sorted(asked[:-1]) == ["runs", "sketches", "snapshots"], "and the last is this test's"
 

@@ -13,9 +13,9 @@ import pytest
 from repwatch import Registry, rdm
 from repwatch.errors import ConfigurationError, SpaceError
 from repwatch.maps import LandmarkMap, MapSettings
-from repwatch.page import DISTANCES, Held, PageReader, read_whole, write_report
-from repwatch.page.maps import Maps
-from repwatch.page.reader import read_shown
+from repwatch.page import DISTANCES, PageReader, ReportOptions, build_report, write_report
+from repwatch.page.map_cache import MapCache
+from repwatch.page.reader import read_contents
 from repwatch.registry import NewSnapshot
 from tests.report.conftest import numbers
 from tests.watcher_helpers import PROBE, landmark_registry, watch
@@ -31,7 +31,7 @@ def test_a_report_holds_a_map_of_each_distance_of_all_layers_and_of_each(
         ("cka", None),
         *((distance, [layer]) for layer in sorted(layers) for distance in ("euclidean", "cka")),
     ]
-    only = read_whole(registry, held=Held(("cosine",), ("pca",), each_layer=False))
+    only = build_report(registry, options=ReportOptions(("cosine",), ("pca",), each_layer=False))
     assert [row["layers"] for row in only["page"]["maps"]] == [None]
 
 
@@ -91,8 +91,8 @@ def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
     registry = Registry(tmp_path / "repwatch.db")
     for index in range(3):
         watch(registry, f"run-{index}", scale=1.3, steps=5)
-    shown = read_shown(registry)
-    maps = Maps(registry)
+    shown = read_contents(registry)
+    maps = MapCache(registry)
     maps.draw(shown, MapSettings("cosine", method))
     known = [one.id for one in shown.snapshots]
     place = maps._place(MapSettings("cosine", method))
@@ -100,11 +100,13 @@ def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
     first, before = place.drawn, dict(place.drawn.positions)
     for index in range(3, 7):
         watch(registry, f"run-{index}", scale=1.3, steps=5)
-    maps.draw(read_shown(registry), MapSettings("cosine", method))
+    maps.draw(read_contents(registry), MapSettings("cosine", method))
     assert place.drawn is not first, "it was fitted anew"
     after = place.drawn.positions
     old, new = (np.array([every[one] for one in known]) for every in (before, after))
-    alone = LandmarkMap.fit(registry, read_shown(registry).landmarks, MapSettings("cosine", method))
+    alone = LandmarkMap.fit(
+        registry, read_contents(registry).landmarks, MapSettings("cosine", method)
+    )
     extent = np.ptp(old, axis=0).max()
     moved = np.median(np.linalg.norm(new - old, axis=1)) / extent
     fresh = np.array([alone.positions[one] for one in known])
@@ -123,8 +125,8 @@ def test_landmarks_stay_where_they_are_while_a_run_grows(tmp_path: Path) -> None
 
     def landmarks(page: Any) -> np.ndarray[Any, Any]:
         places = np.stack([numbers(page["maps"][0][axis])[:known] for axis in "xy"], axis=1)
-        centred = places - places.mean(0)
-        return centred / np.linalg.norm(centred)
+        centered = places - places.mean(0)
+        return centered / np.linalg.norm(centered)
 
     # New runs may change the frame, not the picture.
     np.testing.assert_allclose(landmarks(after), landmarks(before), atol=1e-3)

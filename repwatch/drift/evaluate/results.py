@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from repwatch.drift.deprecated import RenamedAttributes
+from repwatch._deprecated import RenamedAttributes
 from repwatch.drift.evaluate.statistics import Calibration
 from repwatch.drift.history import Checkpoint
 

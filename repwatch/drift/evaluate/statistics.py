@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.deprecated import RenamedAttributes
+from repwatch._deprecated import RenamedAttributes
 from repwatch.rdm import Float64
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
@@ -23,7 +23,7 @@ _SCALE = [[0.0, palette.PAPER], [0.5, palette.ramp(0)[0]], [1.0, palette.ramp(0)
 # More cells than this have no room for numbers.
 _MOST_TEXTS = 400
 # In pixels: a cell, what is around the cells, the foot of the title, a line below
-# it, the length of the colour bar.
+# it, the length of the color bar.
 _CELL, _ROOM, _TITLE, _LINE, _BAR = 64, 214, 36, 14, 208
 
 
@@ -32,7 +32,7 @@ def comparison_figure(comparison: Comparison) -> go.Figure:
     rows, columns = ([safe(name, 40) for name in side] for side in comparison.layers)
     first, second = (safe(name) for name in comparison.runs)
     low = min(0.0, *(value for row in comparison.matrix for value in row))
-    heatmap: dict[str, Any] = {
+    heatmap: dict[str, object] = {
         "type": "heatmap",
         "z": [list(row) for row in comparison.matrix],
         "zmin": -1.0 if low < -1e-6 else 0.0,
@@ -79,7 +79,7 @@ def _layout(
     comparison: Comparison,
     runs: tuple[str, str],
     labels: tuple[list[str], list[str]],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     # By their places: a name may stand for two layers once it is cut to a bearable length.
     y, x = (
         {
@@ -128,7 +128,7 @@ def _layout(
     }
 
 
-def _frames(comparison: Comparison) -> list[dict[str, Any]]:
+def _frames(comparison: Comparison) -> list[dict[str, object]]:
     """A frame around the cell of each match, on an edge of paper, since cells are dark."""
     rows, columns = ({name: at for at, name in enumerate(side)} for side in comparison.layers)
     frames = []

@@ -1,8 +1,8 @@
 """How a figure leaves the process: as compact bytes, or as one self-contained page.
 
 A payload is JSON. Numbers are base64 arrays, as plotly.js reads them; arrays of text are split into
-lines, each distinct line is kept once in `lines`, and `{"$text": codes, "width": w}` stands for the
-array: w codes for each text, 0 for none. `dashboards/payload.js` and `unpack` read it back.
+lines, each distinct line is stored once in `lines`, and `{"$text": codes, "width": w}` stands for
+the array: w codes for each text, 0 for none. `dashboards/payload.js` and `unpack` read it back.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from repwatch.integrations.plotly_figures.plotly_js import plotly_js
 from repwatch.web import bundle, fill, free_target, write_atomically
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from repwatch.maps.snapshots import Array
     from repwatch.page import MapScene
 
 __all__ = [
@@ -90,7 +89,7 @@ def write_html(
 
     Args:
         figure: a map scene, or a figure from `map_figure` or `comparison_figure` in its light
-            colours.
+            colors.
         path: where to write; its folder must exist.
         title: the page's title.
         overwrite: False refuses to replace a file that is there.
@@ -119,7 +118,7 @@ def _says_nothing(template: Mapping[str, Any]) -> bool:
     return not template.get("layout") and all(set(entry) <= {"type"} for entry in traces)
 
 
-def _pack(value: Any, lines: dict[str, int]) -> Any:
+def _pack(value: object, lines: dict[str, int]) -> object:
     if isinstance(value, Mapping):
         if set(value) >= {"dtype", "bdata"}:
             return _narrow(value)
@@ -135,17 +134,17 @@ def _pack(value: Any, lines: dict[str, int]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _binary(array: NDArray[Any]) -> dict[str, Any]:
+def _binary(array: Array) -> dict[str, Any]:
     """A one-dimensional array as plotly.js reads it."""
     little = array.astype(array.dtype.newbyteorder("<"))
     return {"dtype": array.dtype.str[1:], "bdata": base64.b64encode(little.tobytes()).decode()}
 
 
-def _narrow(array: Mapping[str, Any]) -> dict[str, Any]:
+def _narrow(array: Mapping[str, object]) -> dict[str, Any]:
     """float64 as float32: half the bytes, and far finer than a screen."""
     if array["dtype"] != "f8":
         return dict(array)
-    numbers = np.frombuffer(base64.b64decode(array["bdata"]), dtype="<f8").astype("<f4")
+    numbers = np.frombuffer(base64.b64decode(str(array["bdata"])), dtype="<f8").astype("<f4")
     return {**array, "dtype": "f4", "bdata": base64.b64encode(numbers.tobytes()).decode()}
 
 
@@ -166,7 +165,7 @@ def _pack_texts(texts: list[str], lines: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _unpack(value: Any, lines: list[str]) -> Any:
+def _unpack(value: object, lines: list[str]) -> object:
     if isinstance(value, list):
         return [_unpack(item, lines) for item in value]
     if not isinstance(value, dict):

@@ -6,7 +6,7 @@ shades and its points. `layout.meta` describes the figure for pages, in plain un
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,10 +19,22 @@ from repwatch.integrations.plotly_figures.words import hovers, safe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from repwatch.integrations.plotly_figures.palette import Hue
     from repwatch.page import MapScene, RunRow, SnapshotRow
 
 __all__ = ["SENTENCE", "map_figure"]
+
+Trace: TypeAlias = dict[str, object]
+
+
+class FigureContent(TypedDict):
+    """A plotly figure as plain data."""
+
+    data: list[Trace]
+    layout: dict[str, object]
+
 
 SENTENCE = (
     "Each point is one layer of one run at one step. Near means that two layers agree on which "
@@ -44,7 +56,7 @@ def map_figure(scene: MapScene, step: int | None = None, *, dark: bool = False) 
         scene: from `scene.build_map`.
         step: show the current runs up to and including this step; None: all of them. Landmarks
             are always shown whole, and the frame stands still from step to step.
-        dark: in colours for a near-black page instead of a white one.
+        dark: in colors for a near-black page instead of a white one.
 
     Raises:
         ConfigurationError: the scene is not a map of a version that this function knows.
@@ -54,7 +66,7 @@ def map_figure(scene: MapScene, step: int | None = None, *, dark: bool = False) 
     return go.Figure(drawn)
 
 
-def map_content(scene: MapScene, step: int | None = None, *, dark: bool = False) -> dict[str, Any]:
+def map_content(scene: MapScene, step: int | None = None, *, dark: bool = False) -> FigureContent:
     """The figure of `map_figure` as plain `data` and `layout`, without plotly's checks.
 
     These take ten times as long as the drawing, which counts while a training waits.
@@ -72,15 +84,13 @@ def map_content(scene: MapScene, step: int | None = None, *, dark: bool = False)
     traces += _outcome_names(scene, hues)
     if not scene["current"]:
         traces += _layer_key(scene)
-    content: dict[str, Any] = {"data": traces, "layout": _layout(scene, step, hues)}
+    content = FigureContent(data=traces, layout=_layout(scene, step, hues))
     if dark:
-        content = palette.recolour(content)
+        content = cast("FigureContent", palette.recolor(content))
     return content
 
 
-def _landmarks(
-    scene: MapScene, runs: Mapping[str, RunRow], hues: Mapping[str, Hue]
-) -> list[dict[str, Any]]:
+def _landmarks(scene: MapScene, runs: Mapping[str, RunRow], hues: Mapping[str, Hue]) -> list[Trace]:
     watched = set(scene["current"])
     landmarks = [row for row in scene["snapshots"] if row["run"] not in watched]
     last: dict[tuple[str, str], int] = {}
@@ -112,7 +122,7 @@ def _landmarks(
     return traces
 
 
-def _current(scene: MapScene, run: RunRow, number: int, step: int | None) -> list[dict[str, Any]]:
+def _current(scene: MapScene, run: RunRow, number: int, step: int | None) -> list[Trace]:
     """The run's trajectories; lines first, so that they lie below the points."""
     shades = palette.ramp(number)
     if len(scene["current"]) > _SHADED_RUNS:
@@ -120,8 +130,8 @@ def _current(scene: MapScene, run: RunRow, number: int, step: int | None) -> lis
     rows = [row for row in scene["snapshots"] if row["run"] == run["name"]]
     rows = [row for row in rows if step is None or row["step"] <= step]
     order = {value: place for place, value in enumerate(sorted({row["step"] for row in rows}))}
-    lines: list[dict[str, Any]] = []
-    marks: list[dict[str, Any]] = []
+    lines: list[Trace] = []
+    marks: list[Trace] = []
     for index, layer in enumerate(scene["layers"]):
         mine = sorted((row for row in rows if row["layer"] == layer), key=lambda row: row["step"])
         level = [
@@ -133,7 +143,7 @@ def _current(scene: MapScene, run: RunRow, number: int, step: int | None) -> lis
             "legend": f"legend{number + 2}",
         }
         meta = {"run": run["name"], "number": number, "layer": index}
-        for shade, colour in enumerate(shades):
+        for shade, color in enumerate(shades):
             # A segment takes the shade of the point that it leads to.
             ends = [end for end in range(1, len(mine)) if level[end] == shade]
             if not ends:
@@ -147,22 +157,18 @@ def _current(scene: MapScene, run: RunRow, number: int, step: int | None) -> lis
                     "hoverinfo": "skip",
                     "meta": meta | {"role": "line"},
                     "customdata": _steps(part),
-                    "line": {"color": colour, "width": 0.9 + 0.2 * shade},
+                    "line": {"color": color, "width": 0.9 + 0.2 * shade},
                 }
                 | _points(part)
             )
         if mine:
-            colours = [shades[shade] for shade in level]
-            trace = (
-                base | {"meta": meta | {"role": "current"}} | _marks(scene, mine, colours, index)
-            )
+            colors = [shades[shade] for shade in level]
+            trace = base | {"meta": meta | {"role": "current"}} | _marks(scene, mine, colors, index)
             marks.append(trace | hovers(scene, mine, {run["name"]: run}))
     return [*lines, *marks]
 
 
-def _marks(
-    scene: MapScene, rows: Sequence[SnapshotRow], colours: list[str], layer: int
-) -> dict[str, Any]:
+def _marks(scene: MapScene, rows: Sequence[SnapshotRow], colors: list[str], layer: int) -> Trace:
     name = safe(rows[0]["layer"])
     return {
         "mode": "markers+text",
@@ -173,7 +179,7 @@ def _marks(
         "textfont": {"size": 11, "color": palette.INK},
         "cliponaxis": False,
         "marker": {
-            "color": colours,
+            "color": colors,
             "symbol": palette.symbol(layer),
             "size": np.array([*[_CURRENT_SIZE] * (len(rows) - 1), _NEWEST_SIZE], dtype=np.uint8),
             "opacity": 1,
@@ -183,7 +189,7 @@ def _marks(
     }
 
 
-def _outcome_names(scene: MapScene, hues: Mapping[str, Hue]) -> list[dict[str, Any]]:
+def _outcome_names(scene: MapScene, hues: Mapping[str, Hue]) -> list[Trace]:
     """Each outcome's name, moved up or down from its place where it would cover another text."""
     (left, right), (low, high) = _frame(scene)
     height, letter = (high - low) / 24, (right - left) * 0.0055
@@ -239,7 +245,7 @@ def _side(x: float, scene: MapScene) -> str:
     return "middle left" if x - left > 0.85 * (right - left) else "middle right"
 
 
-def _layer_key(scene: MapScene) -> list[dict[str, Any]]:
+def _layer_key(scene: MapScene) -> list[Trace]:
     """Which mark is which layer, for a map without a current run."""
     return [
         {
@@ -257,7 +263,7 @@ def _layer_key(scene: MapScene) -> list[dict[str, Any]]:
     ]
 
 
-def _layout(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> dict[str, Any]:
+def _layout(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> Trace:
     across, along = _frame(scene)
     axis = {"visible": False, "showgrid": False, "zeroline": False, "fixedrange": False}
     title = ", ".join(safe(name) for name in scene["current"]) or "Landmarks"
@@ -297,11 +303,11 @@ def _layout(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> dict[
     }
 
 
-def _legends(scene: MapScene) -> dict[str, Any]:
+def _legends(scene: MapScene) -> Trace:
     """Landmarks by outcome on top, then one legend for each current run, its layers in it."""
     titles = ["landmarks", *(map(safe, scene["current"] or ["layers"]))]
     lengths = [len(scene["causes"]), *[len(scene["layers"])] * (len(titles) - 1)]
-    legends: dict[str, Any] = {}
+    legends: Trace = {}
     y = 1.0
     for number, (title, length) in enumerate(zip(titles, lengths, strict=True)):
         legends[f"legend{number + 1}" if number else "legend"] = {
@@ -317,7 +323,7 @@ def _legends(scene: MapScene) -> dict[str, Any]:
     return legends
 
 
-def _describe(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> dict[str, Any]:
+def _describe(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> Trace:
     outcomes = [
         {
             "name": place["name"],
@@ -367,12 +373,12 @@ def _frame(scene: MapScene) -> tuple[tuple[float, float], tuple[float, float]]:
     return ranges[0], ranges[1]
 
 
-def _points(rows: Sequence[SnapshotRow]) -> dict[str, Any]:
+def _points(rows: Sequence[SnapshotRow]) -> Trace:
     return {
         "x": np.array([row["x"] for row in rows], dtype=np.float32),
         "y": np.array([row["y"] for row in rows], dtype=np.float32),
     }
 
 
-def _steps(rows: Sequence[SnapshotRow]) -> Any:
+def _steps(rows: Sequence[SnapshotRow]) -> NDArray[np.int32]:
     return np.array([row["step"] for row in rows], dtype=np.int32)

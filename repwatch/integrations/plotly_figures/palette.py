@@ -1,6 +1,6 @@
-"""Colours and marks. Colours are those of dashboards/palette.js, for a white and a near-black page.
+"""Colors and marks. Colors are those of dashboards/palette.js, for a white and a near-black page.
 
-Figures are built in light colours; `DARK` says which dark colour takes the place of which light
+Figures are built in light colors; `DARK` says which dark color takes the place of which light
 one, so that a page follows its reader's theme without a second figure.
 """
 
@@ -23,13 +23,13 @@ __all__ = [
     "luminance",
     "outcome_hues",
     "ramp",
-    "recolour",
+    "recolor",
     "symbol",
 ]
 
 
 class Hue(NamedTuple):
-    """One outcome's colour, and its shades.
+    """One outcome's color, and its shades.
 
     fill is that of outlines and of the legend, pale fills the last mark of a trajectory, paler
     those before; text is that of its name, which needs more contrast.
@@ -49,7 +49,7 @@ def _read() -> dict[str, Any]:
 
 
 def _upper(value: Any) -> Any:
-    """Hexadecimal colours in capitals, as figures have them."""
+    """Hexadecimal colors in capitals, as figures have them."""
     if isinstance(value, str):
         return value.upper()
     return [_upper(item) for item in value] if isinstance(value, list) else value
@@ -69,9 +69,9 @@ def _mix(start: str, end: str, share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in ends)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance, as WCAG 2 defines it."""
-    parts = [part / 255 for part in bytes.fromhex(colour[1:])]
+    parts = [part / 255 for part in bytes.fromhex(color[1:])]
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     ]
@@ -79,15 +79,15 @@ def luminance(colour: str) -> float:
 
 
 def contrast(a: str, b: str) -> float:
-    """Contrast of two colours, 1 to 21, as WCAG 2 defines it."""
+    """Contrast of two colors, 1 to 21, as WCAG 2 defines it."""
     low, high = sorted((luminance(a), luminance(b)))
     return (high + 0.05) / (low + 0.05)
 
 
 def _readable(fill: str, theme: dict[str, Any]) -> str:
-    """A colour for text: nearer to ink than the fill, until it stands out from paper."""
+    """A color for text: nearer to ink than the fill, until it stands out from paper."""
     tried = (_mix(fill, theme["ink"], share / 25) for share in range(1, 26))
-    return next(one for one in tried if contrast(one, theme["paper"]) >= _TEXT_CONTRAST)
+    return next(color for color in tried if contrast(color, theme["paper"]) >= _TEXT_CONTRAST)
 
 
 def _hues(theme: dict[str, Any]) -> list[Hue]:
@@ -98,9 +98,9 @@ def _hues(theme: dict[str, Any]) -> list[Hue]:
     ]
 
 
-# Green for what is good, a grey for what nobody labelled, the warm and the other hues for causes.
+# Green for what is good, a gray for what nobody labeled, the warm and the other hues for causes.
 _ORDER = (2, 8, 1, 4, 3, 5, 6, 7)
-GOOD, UNLABELLED, *CAUSES = (_hues(_LIGHT)[at] for at in _ORDER)
+GOOD, UNLABELED, *CAUSES = (_hues(_LIGHT)[at] for at in _ORDER)
 
 # Plotly's numbers, because arrays of them are compact: circle, square, diamond, triangle-up, cross,
 # x, star, hexagon, pentagon, triangle-down, hourglass, bowtie.
@@ -120,28 +120,28 @@ def ramp(number: int, *, dark: bool = False) -> list[str]:
 
 
 def outcome_hues(names: list[str]) -> dict[str, Hue]:
-    """A colour for each outcome; causes are coloured in the order given, six and then again."""
+    """A color for each outcome; causes are colored in the order given, six and then again."""
     hues: dict[str, Hue] = {}
     causes = 0
     for name in names:
         if name == "good":
             hues[name] = GOOD
         elif name == "unlabelled":
-            hues[name] = UNLABELLED
+            hues[name] = UNLABELED
         else:
             hues[name] = CAUSES[causes % len(CAUSES)]
             causes += 1
     return hues
 
 
-def recolour(value: Any) -> Any:
-    """A copy of a figure's dictionary in dark colours."""
+def recolor(value: object) -> object:
+    """A copy of a figure's dictionary in dark colors."""
     if isinstance(value, str):
         return DARK.get(value, value)
     if isinstance(value, dict):
-        return {key: recolour(item) if key != "dark" else item for key, item in value.items()}
+        return {key: recolor(item) if key != "dark" else item for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [recolour(item) for item in value]
+        return [recolor(item) for item in value]
     return value
 
 

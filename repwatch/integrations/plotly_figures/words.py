@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repwatch.registry.hparams import hparam_title
 
@@ -24,7 +24,7 @@ _LONGEST = 90
 
 def hovers(
     scene: MapScene, rows: Sequence[SnapshotRow], runs: Mapping[str, RunRow]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The hover texts of points, as entries of a trace."""
     return {
         "hoverinfo": "text",
@@ -33,7 +33,7 @@ def hovers(
 
 
 def hover(scene: MapScene, row: SnapshotRow, run: RunRow) -> str:
-    """What is told of a point: run, layer, epoch and step, outcome, key metric, hyperparameters."""
+    """The text of a point: run, layer, epoch and step, outcome, key metric, hyperparameters."""
     epoch = "" if row["epoch"] is None else f" · epoch {row['epoch']}"
     lines = [f"<b>{safe(row['run'])}</b>", f"{safe(row['layer'])}{epoch} · step {row['step']:,}"]
     if row["label"]:
@@ -41,19 +41,20 @@ def hover(scene: MapScene, row: SnapshotRow, run: RunRow) -> str:
     metric = scene["metric"]
     if metric is not None and run["metrics"].get(metric) is not None:
         lines.append(f"last {safe(metric)} {short(run['metrics'][metric])}")
-    told = [name for name in scene["settings"] if name in run["hparams"]]
-    settings = [f"{safe(hparam_title(name))}={short(run['hparams'][name])}" for name in told]
+    shown = [name for name in scene["settings"] if name in run["hparams"]]
+    settings = [f"{safe(hparam_title(name))}={short(run['hparams'][name])}" for name in shown]
     lines += [", ".join(settings[at : at + 3]) for at in range(0, len(settings), 3)]
     return "<br>".join(lines)
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
+    """A value in a hover text: four digits of a number, at most 32 letters of a text."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     return safe(value, longest=32)
 
 
-def safe(value: Any, longest: int = _LONGEST) -> str:
+def safe(value: object, longest: int = _LONGEST) -> str:
     """Text that plotly shows as it is: one line, of bearable length, its markup escaped."""
     text = " ".join(str(value).split())
     if len(text) > longest:

@@ -1,61 +1,42 @@
-"""What is on the page, and the maps of it: fitted when they are asked for, and then kept."""
+"""The maps of the page: fitted when they are requested, and then cached."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from repwatch import similarity
 from repwatch.errors import ConfigurationError
-from repwatch.maps import METHODS, SMALLEST, LandmarkMap, MapSettings, read_rows
-from repwatch.page.document import MapScene
+from repwatch.maps import METHODS, MIN_SNAPSHOTS, LandmarkMap, MapSettings, read_rows
+from repwatch.page.contents import PageContents
+from repwatch.page.map_document import MapScene
 from repwatch.page.page_document import MapRow, map_row
 from repwatch.page.registry_map import draw_map
-from repwatch.registry import Registry, Run, Snapshot
+from repwatch.registry import Registry, Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from repwatch.maps import ReadRows
+    from repwatch.maps.snapshots import Array
 
-__all__ = ["DISTANCES", "METHODS", "Drawn", "Maps", "Rows", "Shown", "check_settings"]
+__all__ = ["DISTANCES", "METHODS", "MapCache", "RenderedMap", "RowCache", "check_settings"]
 
 # The unbiased CKA is left out: on a map of many points it lies where CKA does.
 DISTANCES = tuple(name for name in similarity.DISTANCES if name != "cka_unbiased")
 # A choice of layers makes a map of its own, and there are many choices: maps of so many snapshots
-# in all are kept, which is about 400 MB.
-_KEPT = 100_000
+# in total are cached, which is about 400 MB.
+_MAX_CACHED = 100_000
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is on the page: runs of one probe set, their snapshots, and what the map is made of."""
-
-    runs: list[Run]
-    snapshots: list[Snapshot]
-    landmarks: list[Snapshot]
-    current: list[str]
-
-    @property
-    def stamp(self) -> str:
-        """Changes when anything does that the page shows."""
-        rows = [(one.id, one.step, one.diverged) for one in self.snapshots]
-        told = [
-            (run.id, run.name, run.status, run.label, run.cause, run.metrics, len(run.flags))
-            for run in self.runs
-        ]
-        return hashlib.sha256(repr((rows, told)).encode()).hexdigest()[:24]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One map of what is shown."""
+class RenderedMap:
+    """One map of what is contents."""
 
     row: MapRow
     scene: MapScene
@@ -71,23 +52,23 @@ def check_settings(method: str, distance: str, layers: Sequence[str] = ()) -> Ma
     return MapSettings(distance, method, layers=tuple(sorted(set(layers))) or None)
 
 
-class Rows:
+class RowCache:
     """Reads the rows that maps are made of, each once, for as long as a report is being made."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[int, NDArray[np.float32]]] = {}
 
-    def __call__(self, snapshots: Sequence[Snapshot], distance: str) -> NDArray[Any]:
+    def __call__(self, snapshots: Sequence[Snapshot], distance: str) -> Array:
         known = self._of(distance)
-        missing = [one for one in snapshots if one.id not in known]
+        missing = [snapshot for snapshot in snapshots if snapshot.id not in known]
         if missing:
-            self.keep(missing, read_rows(missing, distance), distance)
-        rows = [known[one.id] for one in snapshots]
+            self.put(missing, read_rows(missing, distance), distance)
+        rows = [known[snapshot.id] for snapshot in snapshots]
         return np.stack(rows) if rows else np.zeros((0, similarity.SKETCH_LENGTH), np.float32)
 
-    def keep(self, snapshots: Sequence[Snapshot], rows: NDArray[Any], distance: str) -> None:
+    def put(self, snapshots: Sequence[Snapshot], rows: Array, distance: str) -> None:
         """Rows of snapshots as `read_rows` gives them."""
-        self._of(distance).update(zip((one.id for one in snapshots), rows, strict=True))
+        self._of(distance).update(zip((snapshot.id for snapshot in snapshots), rows, strict=True))
 
     def _of(self, distance: str) -> dict[int, NDArray[np.float32]]:
         # The sketches that are stored hold several distances.
@@ -96,7 +77,7 @@ class Rows:
 
 
 @dataclass
-class _Place:
+class _CacheEntry:
     """One map once it is fitted; the lock is held by who fits it or places on it."""
 
     lock: Lock = field(default_factory=Lock)
@@ -106,28 +87,28 @@ class _Place:
         return 0 if self.drawn is None else len(self.drawn.landmarks)
 
 
-class Maps:
+class MapCache:
     """Fitted maps of a registry; may be shared by threads, which wait only for the same map.
 
-    A map is kept while the landmarks are the same. Where no run is labelled, all snapshots are
-    landmarks: then it is kept, and new snapshots are placed on it, until they have doubled. A map
-    that takes the place of another is fitted from it, so that what is seen does not jump.
+    A map is cached while the landmarks are the same. Where no run is labeled, all snapshots are
+    landmarks: then it stays, and new snapshots are placed on it, until they have doubled. A map
+    that replaces another is aligned with it, so that points do not jump.
     """
 
     def __init__(self, registry: Registry, read: ReadRows = read_rows) -> None:
         self._registry = registry
         self._read = read
-        self._places: OrderedDict[MapSettings, _Place] = OrderedDict()
+        self._places: OrderedDict[MapSettings, _CacheEntry] = OrderedDict()
         self._lock = Lock()
 
-    def draw(self, shown: Shown, settings: MapSettings) -> Drawn:
-        """The map of what is shown.
+    def draw(self, contents: PageContents, settings: MapSettings) -> RenderedMap:
+        """The map of what is contents.
 
         Raises:
             SpaceError: fewer than 3 snapshots of these layers.
         """
-        snapshots = settings.choose(shown.snapshots)
-        landmarks = _enough(settings.choose(shown.landmarks), snapshots)
+        snapshots = settings.choose(contents.snapshots)
+        landmarks = _enough(settings.choose(contents.landmarks), snapshots)
         place = self._place(settings)
         with place.lock:
             drawn = place.drawn
@@ -137,34 +118,34 @@ class Maps:
                     landmarks,
                     settings,
                     read=self._read,
-                    before=None if drawn is None else drawn.positions,
+                    previous_positions=None if drawn is None else drawn.positions,
                 )
                 place.drawn = drawn
             new = [s for s in snapshots if s.id not in drawn.positions and not s.diverged]
             if new:
                 drawn.place(new, k=0, read=self._read)
-            scene = draw_map(drawn, shown.runs, snapshots, current=shown.current)
-            row = map_row(scene, shown.snapshots, drawn.positions, settings.layers)
-        return Drawn(row, scene)
+            scene = draw_map(drawn, contents.runs, snapshots, current=contents.current)
+            row = map_row(scene, contents.snapshots, drawn.positions, settings.layers)
+        return RenderedMap(row, scene)
 
-    def _place(self, settings: MapSettings) -> _Place:
+    def _place(self, settings: MapSettings) -> _CacheEntry:
         with self._lock:
-            place = self._places.setdefault(settings, _Place())
+            place = self._places.setdefault(settings, _CacheEntry())
             self._places.move_to_end(settings)
-            while len(self._places) > 1 and sum(map(len, self._places.values())) > _KEPT:
+            while len(self._places) > 1 and sum(map(len, self._places.values())) > _MAX_CACHED:
                 self._places.popitem(last=False)
         return place
 
 
 def _enough(landmarks: list[Snapshot], snapshots: list[Snapshot]) -> list[Snapshot]:
     """The landmarks, or where they are too few for a map, all snapshots."""
-    fine = sum(not one.diverged for one in landmarks)
-    return landmarks if fine >= SMALLEST else snapshots
+    fine = sum(not snapshot.diverged for snapshot in landmarks)
+    return landmarks if fine >= MIN_SNAPSHOTS else snapshots
 
 
 def _still_fits(drawn: LandmarkMap, landmarks: Sequence[Snapshot]) -> bool:
-    fitted = {one.id for one in drawn.landmarks}
-    wanted = {one.id for one in landmarks}
-    if any(one.label is not None for one in landmarks):
+    fitted = {snapshot.id for snapshot in drawn.landmarks}
+    wanted = {snapshot.id for snapshot in landmarks}
+    if any(snapshot.label is not None for snapshot in landmarks):
         return fitted == wanted
     return fitted <= wanted and len(wanted) < 2 * len(fitted)
