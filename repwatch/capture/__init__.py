@@ -2,7 +2,7 @@
 
 probe batches --call--> model --hooks (recorder)--> rows (n, features) --reduce--> RDM, scalars
 `Capturer.run` does a forward pass of its own inside `preserve_state`, which puts everything back;
-`Capturer.listen` keeps its hooks on while the host's own passes run the probe's points.
+`Capturer.passive` keeps its hooks on while the host's own passes run the probe's points.
 """
 
 from __future__ import annotations
@@ -10,6 +10,6 @@ from __future__ import annotations
 from repwatch.capture._preserve import preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture
 from repwatch.capture.capturer import Capturer
-from repwatch.capture.passive import Listening
+from repwatch.capture.passive import PassiveCapture
 
-__all__ = ["Capture", "Capturer", "LayerCapture", "Listening", "preserve_state"]
+__all__ = ["Capture", "Capturer", "LayerCapture", "PassiveCapture", "preserve_state"]

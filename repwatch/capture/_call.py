@@ -15,7 +15,7 @@ from repwatch.probe._trees import TARGET_KEYS, Tree, target
 
 Forward = Callable[[nn.Module, Any], Any]
 
-# Names of parameters and keys that hold what a model is to predict, besides TARGET_KEYS.
+# Names of parameters and keys of prediction targets, besides TARGET_KEYS.
 _TARGET_NAMES = frozenset(
     {*TARGET_KEYS, "gt", "gts", "ground_truth", "truth", "y_true", "label_ids", "annotations"}
 )
@@ -32,7 +32,7 @@ class CallStrategy:
 
 
 def is_target_name(name: str) -> bool:
-    """Whether a parameter or key of this name holds what a model is to predict."""
+    """Whether a parameter or key of this name holds prediction targets."""
     name = name.lower()
     return name in _TARGET_NAMES or name.endswith(_TARGET_ENDS) or name.startswith(_TARGET_STARTS)
 
@@ -57,7 +57,7 @@ def call_strategies(
 
 
 def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
-    """Why parts of a tuple were not passed one by one, where a target kept them from it."""
+    """Why parts of a tuple were not passed one by one, because one of them looks like a target."""
     if not _is_sequence(inputs) or len(inputs) < 2 or _positional(model, inputs, points):
         return None
     names = _parameter_names(model)

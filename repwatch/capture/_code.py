@@ -1,6 +1,6 @@
-"""State that a model's code keeps outside of the model: globals, closures, attributes of classes.
+"""State that a model's code holds outside of the model: globals, closures, attributes of classes.
 
-Only of code that is the user's own: what is installed as a library keeps no such counters, and has
+Only of code that is the user's own: what is installed as a library has no such counters, and has
 far too much of it to look through at each snapshot.
 """
 

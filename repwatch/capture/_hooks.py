@@ -49,8 +49,8 @@ _PLAIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, t
 def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, ...]]:
     """No forward hook or pre-hook of others runs inside; on leaving, all are there in order.
 
-    What the code of the modules, and of hooks that stay, keeps outside of them is put back (see
-    `capture.code`).
+    What the code of the modules, and of hooks that stay, holds outside of them is put back (see
+    `capture._code`).
 
     Args:
         modules: The model's modules with their names.
@@ -90,7 +90,9 @@ def _hook_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, di
         for dictionary in HOOK_DICTS
         if (table := vars(module).get(dictionary))
     ]
-    return tables + [(GLOBAL_HOOKS, getattr(nn.modules.module, one)) for one in _GLOBAL_DICTS]
+    return tables + [
+        (GLOBAL_HOOKS, getattr(nn.modules.module, attribute)) for attribute in _GLOBAL_DICTS
+    ]
 
 
 def _owned(modules: Sequence[tuple[str, nn.Module]]) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Models whose parameters are sharded over processes (FSDP): what is theirs stays theirs.
+"""Models whose parameters are sharded over processes (FSDP): FSDP alone manages them.
 
 FSDP's own hooks swap sharded and whole parameters around each forward pass. RepWatch never puts
 parameters of such a model back; it asks FSDP to shard what was sharded before.
@@ -67,9 +67,9 @@ def preserved_sharding(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def reset_sharding(model: nn.Module) -> None:
-    """Let FSDP start anew after a forward pass that failed midway.
+    """Reset FSDP after a forward pass that failed midway.
 
-    Without it the next training step would go on in the midst of the failed pass.
+    Without it the next training step would continue the failed pass.
     """
     waiting = [model]
     while waiting:

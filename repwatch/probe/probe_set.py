@@ -23,7 +23,7 @@ from repwatch.probe._gather import Gathered, gather, plain_values, to_images
 from repwatch.probe._items import ReadOptions
 from repwatch.probe._storage import pack, unpack
 from repwatch.probe._trees import Tree, is_divisible, main_tensor, nbytes, select, take
-from repwatch.probe.reading import read_batches, read_dataset
+from repwatch.probe.build import read_batches, read_dataset
 
 Column = Sequence[str | int | float | bool | None]
 

@@ -26,14 +26,14 @@ class Graph(NamedTuple):
 
 
 class Purity(NamedTuple):
-    """Share of nearest neighbours with the same value, and what shuffled values would give."""
+    """Share of nearest neighbors with the same value, and what shuffled values would give."""
 
     share: float
     expected: float
 
 
 def _gram(D: NDArray[Any]) -> Float64:
-    """(n, n) Gram matrix of the centred representation: -D^2/2, double-centred (Torgerson 1952)."""
+    """(n, n) Gram matrix of the centered rows: -D^2/2, double-centered (Torgerson 1952)."""
     kernel = square(-0.5 * check(D) ** 2)
     means = kernel.mean(1)
     gram: Float64 = kernel - means[:, None] - means + means.mean()
@@ -41,7 +41,7 @@ def _gram(D: NDArray[Any]) -> Float64:
 
 
 def spectrum(D: NDArray[Any]) -> Float64:
-    """(n,) eigenvalues of the centred Gram matrix, largest first, not below 0.
+    """(n,) eigenvalues of the centered Gram matrix, largest first, not below 0.
 
     Divided by n they are the variances along the principal components of the representation.
 
@@ -96,7 +96,7 @@ def neighbors(D: NDArray[Any], k: int = 10) -> Int:
     distances = square(check(D))
     n = len(distances)
     if not 1 <= k < n:
-        raise ConfigurationError(f"Expected 1 to {n - 1} neighbours among {n} points. Got k={k}.")
+        raise ConfigurationError(f"Expected 1 to {n - 1} neighbors among {n} points. Got k={k}.")
     np.fill_diagonal(distances, np.inf)
     # Partition and sort the k alone; a tie for the last place needs the whole row.
     found: Int = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
@@ -170,7 +170,7 @@ def effective_dimension(D: NDArray[Any]) -> float:
     squared = check(D) ** 2
     sums = sum_by_point(squared)
     n, total = len(sums), float(sums.sum())
-    # Trace and squared Frobenius norm of the centred Gram matrix, without making the matrix.
+    # Trace and squared Frobenius norm of the centered Gram matrix, without making the matrix.
     trace = total / (2 * n)
     norm = float(2 * squared @ squared - 2 * sums @ sums / n + (total / n) ** 2) / 4
     return trace**2 / norm if norm > 0 else 0.0
@@ -282,10 +282,10 @@ def purity(D: NDArray[Any], values: Sequence[Any], k: int = 10) -> Purity:
 
     Args:
         values: (n,) a value for each point; points whose value is None are left out.
-        k: how many nearest neighbours are looked at.
+        k: how many nearest neighbors are looked at.
 
     Returns:
-        The share of neighbours that have the point's own value, in [0, 1], and its expectation if
+        The share of neighbors that have the point's own value, in [0, 1], and its expectation if
         the values were shuffled: sum c (c - 1) / (n (n - 1)) over the values' counts c.
 
     Raises:
@@ -311,13 +311,13 @@ def purity(D: NDArray[Any], values: Sequence[Any], k: int = 10) -> Purity:
 
 
 def vote_accuracy(near: Int, labels: Int) -> float:
-    """Share of points whose label is the most frequent one among their neighbours, in [0, 1].
+    """Share of points whose label is the most frequent one among their neighbors, in [0, 1].
 
-    The leave-one-out accuracy of the k-nearest-neighbour rule (Cover and Hart 1967), by which a
+    The leave-one-out accuracy of the k-nearest-neighbor rule (Cover and Hart 1967), by which a
     representation that was learned without labels is judged.
 
     Args:
-        near: (n, k) the neighbours of each point, as of `neighbors`.
+        near: (n, k) the neighbors of each point, as of `neighbors`.
         labels: (n,) whole numbers from 0; where votes are tied the smallest label has them.
     """
     votes = np.zeros((len(labels), int(labels.max()) + 1))
@@ -347,10 +347,10 @@ def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Flo
         raise ConfigurationError(
             f"Expected two views of one shape (n, k). Got {view.shape} and {reference.shape}."
         )
-    middle, centre = view.mean(0), reference.mean(0)
-    left, _, right = np.linalg.svd((view - middle).T @ (reference - centre))
+    middle, center = view.mean(0), reference.mean(0)
+    left, _, right = np.linalg.svd((view - middle).T @ (reference - center))
     turn: Float64 = left @ right
-    return turn, centre - middle @ turn
+    return turn, center - middle @ turn
 
 
 def align_views(views: Sequence[NDArray[Any]]) -> list[Float64]:

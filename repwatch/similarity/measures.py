@@ -23,7 +23,7 @@ DISTANCES: tuple[str, ...] = get_args(Name)
 SIMILARITIES: tuple[str, ...] = DISTANCES[1:]
 TRANSFORMS: tuple[str, ...] = get_args(Transform)
 
-# A centred vector that is shorter than this share of the uncentred one is rounding only.
+# A centered vector that is shorter than this share of the uncentred one is rounding only.
 _ROUNDING = 1e-12
 # Pairs closer than this share of the squared norms are compared again by direct differences.
 _CLOSE = 1e-4
@@ -60,10 +60,10 @@ def _cka(D: Float64) -> Float64:
     n = K.shape[1]
     row_means = K.mean(2)
     means = row_means.mean(1)
-    centred = K - row_means[:, :, None] - row_means[:, None, :] + means[:, None, None]
-    diagonal = centred[:, np.arange(n), np.arange(n)]
+    centered = K - row_means[:, :, None] - row_means[:, None, :] + means[:, None, None]
+    diagonal = centered[:, np.arange(n), np.arange(n)]
     # the matrix is symmetric: each entry beside the diagonal counts twice in the inner product
-    return _unit_rows(np.concatenate([np.sqrt(2) * centred[:, above], diagonal], axis=1), D)
+    return _unit_rows(np.concatenate([np.sqrt(2) * centered[:, above], diagonal], axis=1), D)
 
 
 def _cka_unbiased(D: Float64) -> Float64:
@@ -73,13 +73,13 @@ def _cka_unbiased(D: Float64) -> Float64:
         raise RDMError(f"Expected at least 4 probe points for the unbiased CKA. Got {n}.")
     sums = K.sum(2)
     total = sums.sum(1)
-    centred = K - (sums[:, :, None] + sums[:, None, :]) / (n - 2)
-    centred += (total / ((n - 1) * (n - 2)))[:, None, None]
-    return _unit_rows(centred[:, above], D)
+    centered = K - (sums[:, :, None] + sums[:, None, :]) / (n - 2)
+    centered += (total / ((n - 1) * (n - 2)))[:, None, None]
+    return _unit_rows(centered[:, above], D)
 
 
 def _kernels(D: Float64) -> tuple[Float64, NDArray[np.bool_]]:
-    """(k, n, n) matrices -D^2/2, which centring turns into Gram matrices; and the upper part."""
+    """(k, n, n) matrices -D^2/2, which centering turns into Gram matrices; and the upper part."""
     n = rdm.count_points(D[0])
     above = np.triu(np.ones((n, n), dtype=bool), 1)
     K = np.zeros((len(D), n, n))
@@ -243,7 +243,7 @@ def between_vectors(first: NDArray[Any], second: NDArray[Any]) -> Float64:
 def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
     """Angular Procrustes distance of two representations (n, d1) and (n, d2), in [0, pi/2].
 
-    arccos(||X^T Y||_* / (||X|| ||Y||)) of the centred representations: the angle that is left
+    arccos(||X^T Y||_* / (||X|| ||Y||)) of the centered representations: the angle that is left
     after the best rotation. A metric (Williams et al. 2021); ignores rotation, reflection,
     translation and scale. Where only an RDM is at hand, rdm.pca(D, n - 1) is a representation.
 
@@ -257,7 +257,7 @@ def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
             "Expected two representations (n, d) of the same n probe points. "
             f"Got shapes {X.shape} and {Y.shape}."
         )
-    centred = []
+    centered = []
     for value in (X, Y):
         rows = value.astype(np.float64)
         if not np.isfinite(rows).all():
@@ -266,8 +266,8 @@ def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
         norm = np.linalg.norm(rows)
         if not norm > _ROUNDING * np.linalg.norm(value):
             raise ConstantRDMError("Expected rows that vary. Got a representation of equal rows.")
-        centred.append(rows / norm)
-    nuclear = np.linalg.svd(centred[0].T @ centred[1], compute_uv=False).sum()
+        centered.append(rows / norm)
+    nuclear = np.linalg.svd(centered[0].T @ centered[1], compute_uv=False).sum()
     return float(np.arccos(np.clip(nuclear, -1.0, 1.0)))
 
 

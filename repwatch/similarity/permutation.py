@@ -35,7 +35,7 @@ def mantel(
     method: str = "pearson",
     alternative: str = "two-sided",
 ) -> Mantel:
-    """Correlation of two RDMs, and how often relabelled probe points reach it.
+    """Correlation of two RDMs, and how often relabeled probe points reach it.
 
     p = (1 + number of permutations with a correlation at least as
     extreme) / (1 + permutations), which is never 0 (Mantel 1967; Phipson and Smyth 2010).
@@ -71,11 +71,11 @@ def mantel(
 def _permuted_correlations(
     first: NDArray[np.float64], second: NDArray[np.float64], permutations: int, seed: int
 ) -> NDArray[np.float64]:
-    """(permutations,) correlations of centred unit vectors whose points are relabelled.
+    """(permutations,) correlations of centered unit vectors whose points are relabeled.
 
-    The points of both RDMs are relabelled, each in about sqrt(permutations) ways with the identity
+    The points of both RDMs are relabeled, each in about sqrt(permutations) ways with the identity
     first, and every way of one meets every way of the other in a matrix product. Each cell of that
-    grid but the observed one is a uniform relabelling of the first RDM, any two cells are
+    grid but the observed one is a uniform relabeling of the first RDM, any two cells are
     independent, and under the null hypothesis rows and columns are exchangeable, so that a random
     choice of cells gives a p-value as valid as separate draws do, at a fraction of the work.
     """
@@ -91,8 +91,8 @@ def _permuted_correlations(
     for start in range(0, len(i), _CHUNK_PAIRS):
         pairs = slice(start, start + _CHUNK_PAIRS)
         A, B = (
-            np.stack([matrix.take(order[i[pairs]] * n + order[j[pairs]]) for order in relabelled])
-            for matrix, relabelled in zip(matrices, orders, strict=True)
+            np.stack([matrix.take(order[i[pairs]] * n + order[j[pairs]]) for order in relabeled])
+            for matrix, relabeled in zip(matrices, orders, strict=True)
         )
         grid += A @ B.T
     return generator.permutation(grid.ravel()[1:])[:permutations]
