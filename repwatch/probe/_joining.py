@@ -8,7 +8,7 @@ import torch
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._gather import gather
+from repwatch.probe._batch import gather
 from repwatch.probe._trees import (
     PLAIN,
     Tree,

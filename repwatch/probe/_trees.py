@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from repwatch.errors import ProbeError
+
 Tree = Any
 """Tensors, plain values and containers of them, as a collate function makes them."""
 
@@ -186,6 +188,18 @@ def nbytes(tree: Tree) -> int:
 def is_dense(tensor: torch.Tensor) -> bool:
     """Whether a tensor is neither sparse nor nested nor quantized."""
     return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def check_dense(tensor: torch.Tensor, path: str) -> None:
+    """Raise ProbeError for sparse, nested and quantized tensors."""
+    if is_dense(tensor):
+        return
+    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    raise ProbeError(
+        f"Expected dense tensors, but {path} is {'quantized' if tensor.is_quantized else kind}. "
+        "Give RepWatch(probe=...) a ProbeSet of dense (padded) tensors, and a forward function "
+        "(model, inputs) if the model needs another kind."
+    )
 
 
 def same(a: Tree, b: Tree) -> bool:

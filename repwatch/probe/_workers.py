@@ -1,4 +1,4 @@
-"""Reading items of a data set in worker processes, so that this process's copy stays untouched."""
+"""Reading items of a data set in worker processes, so that this process's copy stays as it was."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from repwatch.errors import ProbeError
-from repwatch.probe._seeding import ItemSeeds
+from repwatch.probe._random import ItemSeeds
 
 # A worker that hands back nothing for so long hangs: a lock that was held at the fork, a server.
 HANG_SECONDS = 30.0

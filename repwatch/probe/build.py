@@ -23,13 +23,12 @@ from torch.utils.data import IterableDataset, default_collate
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._gather import Gathered, first_line, gather, sift
-from repwatch.probe._items import Item, ReadOptions, read_items
+from repwatch.probe._batch import Gathered, first_line, gather, sift
+from repwatch.probe._items import Item, ReadOptions, read_items, reading_progress
 from repwatch.probe._joining import BatchJoiner
-from repwatch.probe._progress import reading_progress
-from repwatch.probe._seeding import seed_global
+from repwatch.probe._preserve import preserved_dataset
+from repwatch.probe._random import seed_global
 from repwatch.probe._trees import Tree, nbytes, same, select
-from repwatch.probe._untouched import untouched
 
 _log = logging.getLogger("repwatch")
 
@@ -177,7 +176,7 @@ class _Collation:
         return self._function is default_collate
 
     def __call__(self, items: Any) -> Tree:
-        with untouched([self._function], reseed=True):
+        with preserved_dataset([self._function], reseed=True):
             seed_global(0)
             return self._function(items)
 

@@ -12,16 +12,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._content import (
+from repwatch.probe._batch import Gathered, gather, plain_values, to_images
+from repwatch.probe._items import ReadOptions
+from repwatch.probe._storage import (
     check_column,
     check_images,
     copy_inputs,
     count_points,
     hash_inputs,
+    pack,
+    unpack,
 )
-from repwatch.probe._gather import Gathered, gather, plain_values, to_images
-from repwatch.probe._items import ReadOptions
-from repwatch.probe._storage import pack, unpack
 from repwatch.probe._trees import Tree, is_divisible, main_tensor, nbytes, select, take
 from repwatch.probe.build import read_batches, read_dataset
 

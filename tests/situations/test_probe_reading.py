@@ -245,7 +245,7 @@ def test_batches_as_items_end_with_the_time_too(monkeypatch: pytest.MonkeyPatch)
 def test_reading_that_takes_long_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("repwatch.probe._progress.SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("repwatch.probe._items.SHOW_AFTER_SECONDS", 0.0)
     with caplog.at_level("INFO", "repwatch"):
         ProbeSet.from_dataset(Rows(10), progress=False)
         assert caplog.messages == []
@@ -256,7 +256,7 @@ def test_reading_that_takes_long_is_announced(
 def test_a_terminal_gets_a_progress_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("repwatch.probe._progress.SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("repwatch.probe._items.SHOW_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     ProbeSet.from_dataset(Rows(10))
     assert "RepWatch reads its probe set" in capsys.readouterr().err

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from repwatch.errors import ProbeError
 from repwatch.probe._limits import MIN_POINTS
+from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._trees import (
     PLAIN,
     Tree,
     batch_size,
+    check_dense,
     find_target,
     is_column,
-    is_dense,
     is_divisible,
     is_per_point,
     main_tensor,
     tensors,
 )
-from repwatch.probe._untouched import untouched
 
 _log = logging.getLogger("repwatch")
 
@@ -57,18 +57,6 @@ def first_line(error: BaseException) -> str:
     if len(lines) > 1 and lines[0].startswith("Caught ") and "DataLoader worker" in lines[0]:
         return lines[-1][:300]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
-def check_dense(tensor: torch.Tensor, path: str) -> None:
-    """Raise ProbeError for sparse, nested and quantized tensors."""
-    if is_dense(tensor):
-        return
-    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-    raise ProbeError(
-        f"Expected dense tensors, but {path} is {'quantized' if tensor.is_quantized else kind}. "
-        "Give RepWatch(probe=...) a ProbeSet of dense (padded) tensors, and a forward function "
-        "(model, inputs) if the model needs another kind."
-    )
 
 
 def gather(batch: Tree, n: int | None = None, dataset: Any = None) -> Gathered:
@@ -245,7 +233,7 @@ def _attribute(dataset: Any, name: str) -> Any:
     found = inspect.getattr_static(dataset, name, None)
     if not isinstance(found, property) and not hasattr(type(dataset), "__getattr__"):
         return found
-    with untouched([dataset]):
+    with preserved_dataset([dataset]):
         try:
             return getattr(dataset, name, None)
         except Exception as error:
