@@ -43,8 +43,8 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
     """Euclidean distances between the rows of X, as a condensed RDM.
 
     Args:
-        X: (n, …) activations, n >= 2: rows are probe points, all other dimensions are flattened.
-            Any real or complex dtype and any device; it is left untouched.
+        X: (n, …) activations, n >= 2: each row is a probe point, and all other dimensions are
+            flattened. Any real or complex dtype and any device; it is not changed.
 
     Returns:
         (n(n-1)/2,) distances in the units of X. Against float64 the relative error is at most
@@ -53,6 +53,9 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
     Raises:
         DivergedRDMError: an activation is NaN or infinite, or a distance is beyond float32.
         RDMError: fewer than 2 rows, or no features.
+
+    >>> from_activations(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]))
+    array([3., 4., 5.], dtype=float32)
     """
     import torch
 
@@ -158,8 +161,8 @@ def _gram(rows: torch.Tensor) -> Float32 | Float64:
 def _count_slices(centered: torch.Tensor) -> int:
     """Into how many slices of features to cut a product, one for each thread of a processor.
 
-    Threads with a slice each do not wait for each other in the middle of it; where other processes
-    want the processor too, each such wait may take as long as the product.
+    Threads with a slice each do not wait for each other before its end; where other processes use
+    the processor too, each such wait may take as long as the product.
     """
     import torch
 

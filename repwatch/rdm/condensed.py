@@ -43,11 +43,14 @@ def count_points(D: NDArray[Any]) -> int:
 
 
 def check(D: NDArray[Any]) -> Float64:
-    """`D` in float64, after a look at its length and its values.
+    """`D` in float64, if its length and its values are those of an RDM.
 
     Raises:
-        RDMError: no condensed RDM has that shape.
+        RDMError: No condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
+
+    >>> check([3.0, 4.0, 5.0])
+    array([3., 4., 5.])
     """
     D = np.asarray(D)
     count_points(D)
@@ -61,7 +64,13 @@ def check(D: NDArray[Any]) -> Float64:
 
 
 def square(D: NDArray[Any]) -> NDArray[Any]:
-    """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype."""
+    """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype.
+
+    >>> square(np.array([3.0, 4.0, 5.0]))
+    array([[0., 3., 4.],
+           [3., 0., 5.],
+           [4., 5., 0.]])
+    """
     n = count_points(D)
     matrix = np.zeros((n, n), dtype=D.dtype)
     above = np.triu(np.ones((n, n), dtype=bool), 1)
@@ -72,7 +81,12 @@ def square(D: NDArray[Any]) -> NDArray[Any]:
 
 @lru_cache(maxsize=4)
 def pairs(n: int) -> tuple[Int, Int]:
-    """The points i < j, (n(n-1)/2,) each, that each place of a condensed vector is between."""
+    """The points i < j, (n(n-1)/2,) each, of each entry of a condensed vector.
+
+    >>> left, right = pairs(3)
+    >>> left.tolist(), right.tolist()
+    ([0, 0, 1], [1, 2, 2])
+    """
     left, right = np.triu_indices(n, 1)
     left.flags.writeable = right.flags.writeable = False
     return left, right
@@ -91,6 +105,9 @@ def condense(matrix: NDArray[Any]) -> NDArray[Any]:
 
     Raises:
         RDMError: the matrix is not square.
+
+    >>> condense(np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]]))
+    array([3, 4, 5])
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise RDMError(f"Expected a square matrix (n, n). Got shape {matrix.shape}.")
@@ -107,6 +124,10 @@ def encode(D: NDArray[Any]) -> tuple[bytes, float]:
     Raises:
         RDMError: no condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
+
+    >>> blob, scale = encode(np.array([3.0, 4.0, 5.0]))
+    >>> len(blob), scale
+    (6, 5.0)
     """
     values = check(D)
     scale = float(values.max())
@@ -117,7 +138,11 @@ def encode(D: NDArray[Any]) -> tuple[bytes, float]:
 
 
 def decode(blob: bytes, scale: float) -> Float32:
-    """The RDM of the bytes and the scale that `encode` returned."""
+    """The RDM of the bytes and the scale that `encode` returned.
+
+    >>> decode(*encode(np.array([3.0, 4.0, 5.0]))).round(2)
+    array([3., 4., 5.], dtype=float32)
+    """
     stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
     D: Float32 = stored * np.float32(scale / _STORED_MAXIMUM)
     return D

@@ -138,6 +138,14 @@ def vectors(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none
     Raises:
         ConfigurationError: an unknown name.
         RDMError: the rows are no condensed RDMs.
+
+    >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
+    >>> vectors(np.stack([D1, D2]), "pearson").round(3)
+    array([[-0.707,  0.   ,  0.707],
+           [ 0.707,  0.   , -0.707]])
+    >>> vectors(np.stack([D1, D2]), "euclidean", transform="log1p").round(3)
+    array([[0.56 , 0.693, 0.811],
+           [0.811, 0.693, 0.56 ]])
     """
     _check_name(name, DISTANCES, "the distance")
     _check_name(transform, TRANSFORMS, "the transform")
@@ -200,7 +208,12 @@ def similarity(
 
     cosine and cka lie in [0, 1], pearson, spearman and cka_unbiased in [-1, 1].
 
-    Raises: as `distance`.
+    Raises:
+        RepWatchError: As `distance`.
+
+    >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
+    >>> round(similarity(D1, D2, "pearson"), 6)
+    -1.0
     """
     _check_name(name, SIMILARITIES, "the similarity")
     first, second = _pair(D1, D2, name, transform)
@@ -208,7 +221,13 @@ def similarity(
 
 
 def pairwise(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none") -> Float64:
-    """(k, k) distances of all pairs; NaN where `vectors` has no vector. Raises as `vectors`."""
+    """(k, k) distances of all pairs; NaN where `vectors` has no vector.
+
+    >>> pairwise(np.array([[3.0, 4.0, 5.0], [6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson").round(3)
+    array([[0., 0., 2.],
+           [0., 0., 2.],
+           [2., 2., 0.]])
+    """
     points = vectors(np.asarray(stack, dtype=np.float64), name, transform=transform)
     between = between_vectors(points, points)
     np.fill_diagonal(between, np.where(np.isnan(points).any(1), np.nan, 0.0))
@@ -222,7 +241,11 @@ def cross(
 
     NaN where `vectors` has no vector.
 
-    Raises: as `vectors`.
+    Raises:
+        RepWatchError: As `vectors`.
+
+    >>> cross(np.array([[3.0, 4.0, 5.0]]), np.array([[6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson")
+    array([[0., 2.]])
     """
     return between_vectors(
         vectors(np.asarray(first, dtype=np.float64), name, transform=transform),
@@ -251,6 +274,10 @@ def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
         RDMError: the numbers of rows differ.
         ConstantRDMError: all rows of a representation are equal.
         DivergedRDMError: a value is NaN or infinite.
+
+    >>> X = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
+    >>> round(procrustes(X, 3 * X[:, ::-1] + 5), 6)
+    0.0
     """
     if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y):
         raise RDMError(
@@ -284,7 +311,13 @@ def analogy_agreement(
     The similarity (cosine, pearson or spearman) of ||(a - b) - (c - d)|| over a seeded sample of
     quadruples of probe points, from the RDMs alone (`rdm.analogies`).
 
-    Raises: as `similarity`.
+    Raises:
+        RepWatchError: As `similarity`.
+
+    >>> X = np.random.default_rng(0).normal(size=(8, 3))
+    >>> D = rdm.from_activations(X)
+    >>> round(analogy_agreement(D, 2 * D), 6)
+    1.0
     """
     _check_name(name, ("cosine", "pearson", "spearman"), "the similarity")
     first, second = rdm.check(D1), rdm.check(D2)

@@ -43,12 +43,20 @@ def mantel(
     Args:
         D1: (m,) an RDM of n >= 3 probe points.
         D2: (m,) another one of the same points.
+        permutations: The number of relabelings to compare with.
+        seed: Of the relabelings.
         method: "pearson" or "spearman".
         alternative: "two-sided", "greater" or "less".
 
     Raises:
         ConfigurationError: an argument that is none of these, or less than one permutation.
         ConstantRDMError, DivergedRDMError, RDMError: as `distance`.
+
+    >>> X = np.random.default_rng(0).normal(size=(12, 3))
+    >>> D = rdm.from_activations(X)
+    >>> found = mantel(D, D + 1)
+    >>> round(found.r, 6), found.p
+    (1.0, 0.001)
     """
     _check_name(method, ("pearson", "spearman"), "the method")
     _check_name(alternative, _ALTERNATIVES, "the alternative")

@@ -41,6 +41,9 @@ def sketch(D: NDArray[Any]) -> Float32:
     Raises:
         RDMError: no condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
+
+    >>> sketch(np.array([3.0, 4.0, 5.0])).shape
+    (1024,)
     """
     one: Float32 = sketches(rdm.check(D)[None])[0]
     return one
@@ -51,6 +54,9 @@ def sketches(stack: NDArray[Any]) -> Float32:
 
     Raises:
         RDMError: the rows are no condensed RDMs.
+
+    >>> sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])).shape
+    (2, 1024)
     """
     stack = np.asarray(stack)
     if stack.ndim != 2:
@@ -153,12 +159,16 @@ def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
 
     Args:
         stack: (k, 1024) sketches.
-        name: one of `SKETCHED_DISTANCES`.
+        name: One of `SKETCHED_DISTANCES`.
 
     Rows of diverged RDMs, and of those that the measure is not defined for, are NaN.
 
     Raises:
         ConfigurationError: a sketch does not hold that distance: read the full RDMs.
+
+    >>> rows = sketch_vectors(sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])), "pearson")
+    >>> round(float(np.linalg.norm(rows[0] - rows[1])), 4)
+    2.0
     """
     if name not in SKETCHED_DISTANCES:
         raise ConfigurationError(
