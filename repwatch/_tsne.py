@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 PERPLEXITY = 30.0
 # From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
 # cells of width 2, whose cost grows with the area of the map, and all cores take part. Smaller maps
-# are fitted on one: a training may be running beside.
+# are fitted on one: a training may be running meanwhile.
 _LARGE = 4000
 _CELL = 2
-# Steps with exaggerated attraction, and then without. Large maps keep their neighborhoods (the
+# Steps with exaggerated attraction, and then without. Large maps have the same neighborhoods (the
 # same trustworthiness, among 10,000) with fewer, since the step grows with the number of points.
 _STEPS, _LARGE_STEPS = (250, 500), (100, 250)
 _EARLY_EXAGGERATION = 12.0
@@ -68,11 +68,11 @@ def descend(
         start: (n, 2) positions to start from.
         neighbors, distances: (n, k) indices of the nearest points and the distances to them.
         perplexity: at most about k / 3.
-        progress: is called with the share that is done.
+        progress: Called with the share that is done.
         unfolded: `start` is the end of another descent: nothing is drawn together first.
 
     Raises:
-        SpaceError: the descent left the finite numbers.
+        SpaceError: The positions are no longer finite.
     """
     import scipy.sparse
     from openTSNE import TSNEEmbedding

@@ -61,7 +61,7 @@ def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[
     tables = _hook_tables(modules)
     owned = _owned(modules) if any(table for _, table in tables) else frozenset()
     names: dict[str, None] = {}
-    staying: list[Callable[..., Any]] = []
+    staying: list[Callable[..., object]] = []
     saved = [(table, table.copy()) for _, table in tables]
     for name, table in tables:
         for key, hook in list(table.items()):
@@ -102,9 +102,9 @@ def _owned(modules: Sequence[tuple[str, nn.Module]]) -> frozenset[int]:
     return frozenset({*held, *(id(module) for _, module in modules)})
 
 
-def _origin(hook: Any) -> tuple[Any, list[Any]]:
+def _origin(hook: Any) -> tuple[Any, list[object]]:
     """The function behind a hook, and the objects that it is bound to or closes over."""
-    owners: list[Any] = []
+    owners: list[object] = []
     while True:
         if isinstance(hook, functools.partial):
             owners += [*hook.args, *hook.keywords.values()]
@@ -131,6 +131,6 @@ def _definer(kind: type, name: str) -> type:
     return next(cls for cls in kind.__mro__ if name in vars(cls))
 
 
-def _is_library(function: Any) -> bool:
+def _is_library(function: object) -> bool:
     module = getattr(function, "__module__", None) or ""
     return module.split(".")[0] in _LIBRARIES and not module.startswith(_TORCH_OBSERVERS)

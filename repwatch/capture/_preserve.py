@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -104,7 +104,7 @@ def _hidden(module: nn.Module) -> list[tuple[str, nn.Module]]:
     for name, value in vars(module).items():
         if name in _INTERNALS:
             continue
-        items: Sequence[Any] = (value,)
+        items: Sequence[object] = (value,)
         if isinstance(value, (list, tuple, dict)) and len(value) <= LONGEST_CONTAINER:
             items = list(value.values()) if isinstance(value, dict) else value
         hidden += [(name, item) for item in items if isinstance(item, nn.Module)]
@@ -116,11 +116,11 @@ def has_lazy_parameters(model: nn.Module) -> bool:
     return any(is_lazy(p) for p in model.parameters()) or any(is_lazy(b) for b in model.buffers())
 
 
-def run_eagerly() -> AbstractContextManager[Any]:
+def run_eagerly() -> AbstractContextManager[object]:
     """Compiled code ignores hooks that came after it: run the original code meanwhile."""
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
 
 
@@ -145,7 +145,7 @@ def fix_seed() -> None:
     random.seed(0)
 
 
-def _do_nothing(*_args: Any, **_options: Any) -> None:
+def _do_nothing(*_args: object, **_options: object) -> None:
     """Stands in for `log` and `log_dict` while the probe set runs."""
 
 
@@ -179,7 +179,7 @@ class _ModuleState:
             if t.layout == torch.strided and not is_distributed_tensor(t)
         ]
 
-    def held(self) -> list[Any]:
+    def held(self) -> list[object]:
         """The values of attributes that are neither tensors nor what every module has."""
         return [
             value

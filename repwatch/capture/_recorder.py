@@ -209,8 +209,8 @@ class Recorder:
         """Forget a layer's rows."""
         self._rows.pop(key, None)
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, _args: Any, output: Any) -> None:
+    def _hook(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, _args: object, output: object) -> None:
             # Code that is compiled while the hook is there would contain it forever, and activation
             # checkpointing calls layers a second time in the backward pass.
             if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:
@@ -223,7 +223,7 @@ class Recorder:
 
         return hook
 
-    def _record(self, name: str, module: nn.Module, output: Any) -> None:
+    def _record(self, name: str, module: nn.Module, output: object) -> None:
         call = self._calls[name]
         self._calls[name] += 1
         key = f"{name}:{call}" if call else name
@@ -239,7 +239,7 @@ class Recorder:
                 self._collect(key, rows)
 
     def _reduced(
-        self, key: str, name: str, module: nn.Module, output: Any
+        self, key: str, name: str, module: nn.Module, output: object
     ) -> torch.Tensor | str | None:
         """Rows (points, features), None where they are not wanted, or why there are none."""
         mapped = (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -40,7 +40,7 @@ class MaskedRows:
     mask: torch.Tensor | None = None
 
 
-def find_rows(output: Any, batch: int, time_first: bool | None = None) -> MaskedRows | str:
+def find_rows(output: object, batch: int, time_first: bool | None = None) -> MaskedRows | str:
     """The first floating tensor of an output with one row for each of `batch` points, or why not.
 
     Args:
@@ -69,7 +69,7 @@ def find_rows(output: Any, batch: int, time_first: bool | None = None) -> Masked
     return f"shape {', '.join(shapes)}" if shapes else "no floating tensor in its output"
 
 
-def find_mask(inputs: Any) -> torch.Tensor | None:
+def find_mask(inputs: object) -> torch.Tensor | None:
     """The attention mask (n, time) of the first mapping of a batch that has one, or None."""
     if isinstance(inputs, Mapping):
         mask = inputs.get("attention_mask")
@@ -161,7 +161,7 @@ def _product(sizes: list[int]) -> int:
     return product
 
 
-def _is_dense(leaf: Any) -> bool:
+def _is_dense(leaf: object) -> TypeGuard[torch.Tensor]:
     return isinstance(leaf, torch.Tensor) and not leaf.is_nested
 
 
@@ -175,7 +175,7 @@ def as_real(x: torch.Tensor) -> torch.Tensor:
     return pairs.flatten(-2) if x.dim() > 1 else pairs
 
 
-def _padded(leaf: Any) -> MaskedRows:
+def _padded(leaf: torch.Tensor | PackedSequence) -> MaskedRows:
     """Packed and nested sequences as (n, time, channels) with a mask."""
     if isinstance(leaf, PackedSequence):
         x, lengths = pad_packed_sequence(leaf, batch_first=True)
@@ -187,14 +187,14 @@ def _padded(leaf: Any) -> MaskedRows:
     return MaskedRows(x, places[None] < lengths.to(x.device)[:, None])
 
 
-def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
+def _leaves(output: object, depth: int = 0) -> Iterator[torch.Tensor | PackedSequence]:
     """Tensors and packed sequences in order, also inside objects that hold them as attributes."""
     if isinstance(output, (torch.Tensor, PackedSequence)):
         yield output
         return
     if depth > 8 or output is None or isinstance(output, (str, int, float, bool, nn.Module)):
         return
-    values: Any = ()
+    values: Iterable[object] = ()
     if isinstance(output, Mapping):
         values = output.values()
     elif isinstance(output, (tuple, list)):

@@ -26,7 +26,7 @@ _FSDP = "FSDPModule"
 _WRAPPER = "FullyShardedDataParallel"
 
 
-def is_distributed_tensor(value: Any) -> bool:
+def is_distributed_tensor(value: object) -> bool:
     """Whether this is a DTensor, whose operations need all processes."""
     return isinstance(value, torch.Tensor) and _named(value, "DTensor")
 
@@ -100,6 +100,6 @@ def _own_parameters(module: nn.Module) -> list[Any]:
     return [] if isinstance(module, torch.jit.ScriptModule) else list(module._parameters.values())
 
 
-def _named(value: Any, name: str) -> bool:
+def _named(value: object, name: str) -> bool:
     # By name: importing torch.distributed for a training on one device takes its time.
     return any(cls.__name__ == name for cls in type(value).__mro__)

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -91,7 +90,7 @@ class Capturer:
         batch_size: int | None = None,
         host_batch_size: int | None = None,
         max_layers: int = 8,
-        context: Callable[[], AbstractContextManager[Any]] | None = None,
+        context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
         token: int | None = None,
         reduce: Reduce | None = None,

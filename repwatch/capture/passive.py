@@ -1,4 +1,4 @@
-"""Capture without a forward pass of its own: hooks on the host's passes over the probe's points."""
+"""Capture in the host's own forward passes: hooks that are on while they run the probe's points."""
 
 from __future__ import annotations
 

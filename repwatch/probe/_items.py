@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,14 @@ class ReadOptions:
     """
 
     workers: int = 0
-    context: Any = None
-    worker_init: Callable[[int], Any] | None = None
+    context: BaseContext | str | None = None
+    worker_init: Callable[[int], object] | None = None
     seconds: float | None = limits.SECONDS
     progress: bool = True
 
     @classmethod
     def from_loader(
-        cls, loader: Any, workers: int | None, seconds: float | None, progress: bool
+        cls, loader: object, workers: int | None, seconds: float | None, progress: bool
     ) -> ReadOptions:
         """As a DataLoader reads its items; `workers` replaces its number of workers."""
         own = getattr(loader, "num_workers", 0) or 0
@@ -82,7 +83,7 @@ class Item:
     pickled: bool
 
     @classmethod
-    def copied(cls, value: Any) -> Item:
+    def copied(cls, value: object) -> Item:
         try:
             return cls(dump(value), pickled=True)
         except Exception:  # whatever an object's own pickling raises

@@ -100,7 +100,7 @@ def check_column(what: str, values: Any, n: int) -> list[Any]:
     return plain
 
 
-def check_images(images: Any, n: int) -> NDArray[np.uint8]:
+def check_images(images: object, n: int) -> NDArray[np.uint8]:
     """A read-only copy of n pictures. Raises ProbeError for other shapes and types."""
     array = np.array(images)
     shape_fits = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] == 3)
@@ -136,8 +136,8 @@ def hash_inputs(inputs: Tree, n: int) -> str:
 
 def pack(
     inputs: Tree,
-    images: np.ndarray[Any, Any] | None,
-    header: dict[str, Any],
+    images: NDArray[np.uint8] | None,
+    header: Mapping[str, object],
     most: float = math.inf,
 ) -> bytes:
     """Inputs, images and a JSON-able header in one npz archive.
@@ -145,7 +145,7 @@ def pack(
     Inputs of more than `most` bytes are left out, and larger images thinned out to every second
     pixel until they fit.
     """
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
     whole = nbytes(inputs) <= most
     tree = _describe(inputs, arrays) if whole else None
     header = {**header, "format": 1 if whole else 2, "tree": tree}
@@ -174,13 +174,13 @@ class StoredProbe:
     columns: dict[str, list[Any]]
     texts: list[str] | None
     links: list[str] | None
-    images: np.ndarray[Any, Any] | None
+    images: NDArray[np.uint8] | None
     name: str | None
     notes: tuple[str, ...]
 
 
 def read_stored(blob: bytes) -> StoredProbe:
-    """What the bytes of a probe set hold beside its inputs. Raises ProbeError."""
+    """What the bytes of a probe set hold besides its inputs. Raises ProbeError."""
     _, images, header = unpack(blob, with_inputs=False)
     places = header.get("places")
     return StoredProbe(
@@ -198,7 +198,7 @@ def read_stored(blob: bytes) -> StoredProbe:
 
 def unpack(
     blob: bytes, with_inputs: bool = True
-) -> tuple[Tree, np.ndarray[Any, Any] | None, dict[str, Any]]:
+) -> tuple[Tree, NDArray[np.uint8] | None, dict[str, Any]]:
     """What `pack` was given. Raises ProbeError for anything else, and where inputs are left out."""
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
@@ -226,7 +226,7 @@ def unpack(
     return inputs, arrays.get("images"), header
 
 
-def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+def to_array(tensor: torch.Tensor) -> NDArray[np.generic]:
     """The values as an array; dtypes that numpy does not know (bfloat16, float8) as raw bits."""
     try:
         return tensor.numpy()
@@ -235,7 +235,7 @@ def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
         return tensor.view(bits[tensor.element_size()]).numpy()
 
 
-def _describe(tree: Tree, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _describe(tree: Tree, arrays: dict[str, NDArray[np.generic]]) -> dict[str, Any]:
     if isinstance(tree, torch.Tensor):
         name = f"tensor{len(arrays)}"
         arrays[name] = to_array(tree)
@@ -253,7 +253,7 @@ def _describe(tree: Tree, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, 
     return {"value": tree}
 
 
-def _rebuild(node: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> Tree:
+def _rebuild(node: dict[str, Any], arrays: dict[str, NDArray[np.generic]]) -> Tree:
     if "tensor" in node:
         tensor = torch.from_numpy(arrays[node["tensor"]].copy())
         dtype: torch.dtype = getattr(torch, node["dtype"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from repwatch.errors import DivergedRDMError, RDMError
 
+Array: TypeAlias = NDArray[np.generic]
 Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
 Int: TypeAlias = NDArray[np.intp]
@@ -20,7 +21,7 @@ Int: TypeAlias = NDArray[np.intp]
 _STORED_MAXIMUM = float(2**15)
 
 
-def count_points(D: NDArray[Any]) -> int:
+def count_points(D: Array) -> int:
     """The number n of probe points of a condensed vector of length n(n-1)/2.
 
     Raises:
@@ -42,7 +43,7 @@ def count_points(D: NDArray[Any]) -> int:
     return n
 
 
-def check(D: NDArray[Any]) -> Float64:
+def check(D: Array) -> Float64:
     """`D` in float64, if its length and its values are those of an RDM.
 
     Raises:
@@ -58,12 +59,12 @@ def check(D: NDArray[Any]) -> Float64:
     if not np.isfinite(values).all():
         raise DivergedRDMError(
             "Expected finite distances. Got NaN or infinity: the representation had diverged. "
-            "Leave diverged snapshots out (snapshot.diverged tells them)."
+            "Leave diverged snapshots out (snapshot.diverged is True for them)."
         )
     return values
 
 
-def square(D: NDArray[Any]) -> NDArray[Any]:
+def square(D: Array) -> NDArray[Any]:
     """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype.
 
     >>> square(np.array([3.0, 4.0, 5.0]))
@@ -100,7 +101,7 @@ def sum_by_point(values: Float64) -> Float64:
     return sums.astype(np.float64, copy=False)
 
 
-def condense(matrix: NDArray[Any]) -> NDArray[Any]:
+def condense(matrix: Array) -> NDArray[Any]:
     """The condensed vector (n(n-1)/2,) of a square matrix (n, n): what `square` undoes.
 
     Raises:
@@ -115,7 +116,7 @@ def condense(matrix: NDArray[Any]) -> NDArray[Any]:
     return condensed
 
 
-def encode(D: NDArray[Any]) -> tuple[bytes, float]:
+def encode(D: Array) -> tuple[bytes, float]:
     """The bytes that are stored, and the scale, which is the largest distance.
 
     The bytes are D * 2^15 / scale in little-endian float16. The relative error of a distance is at

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from repwatch.rdm.condensed import Float64, Int
+    from repwatch.rdm.condensed import Array, Float64, Int
 
 
-def project(D: NDArray[Any], a: int | Sequence[int], b: int | Sequence[int]) -> Float64:
+def project(D: Array, a: int | Sequence[int], b: int | Sequence[int]) -> Float64:
     """(n,) position of each point along the direction b minus a, by polarization.
 
     (D[x, a]^2 - D[x, b]^2) / (2 D[a, b]): the inner product of x, seen from the middle of a and b,
@@ -65,7 +65,7 @@ def _points(chosen: int | Sequence[int], n: int) -> Int:
     return points.astype(np.intp)
 
 
-def analogies(D: NDArray[Any], quadruples: NDArray[np.integer[Any]]) -> Float64:
+def analogies(D: Array, quadruples: NDArray[np.integer[Any]]) -> Float64:
     """(q,) lengths of (a - b) - (c - d) for quadruples (q, 4) of points: 0 for a perfect analogy.
 
     From ||(a-b) - (c-d)||^2 = ab^2 + cd^2 + ac^2 + bd^2 - ad^2 - bc^2.
@@ -114,7 +114,7 @@ def sample_quadruples(n: int, count: int = 10_000, seed: int = 0) -> Int:
     return np.stack(chosen, axis=1).astype(np.intp)
 
 
-def complete_analogy(D: NDArray[Any], a: int, b: int, c: int, k: int = 5) -> Int:
+def complete_analogy(D: Array, a: int, b: int, c: int, k: int = 5) -> Int:
     """(k,) the points d for which "a is to b as c is to d" holds best, best first.
 
     a, b and c themselves are left out.

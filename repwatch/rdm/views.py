@@ -1,4 +1,4 @@
-"""What one RDM tells of its representation, each equal to the computation on the activations."""
+"""Views and measures of one representation, from its RDM; each equals that on the activations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from repwatch.rdm.procrustes import align
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from repwatch.rdm.condensed import Float64, Int
+    from repwatch.rdm.condensed import Array, Float64, Int
 
 
 class Graph(NamedTuple):
@@ -33,7 +31,7 @@ class Purity(NamedTuple):
     expected: float
 
 
-def _gram(D: NDArray[Any]) -> Float64:
+def _gram(D: Array) -> Float64:
     """(n, n) Gram matrix of the centered rows: -D^2/2, double-centered (Torgerson 1952)."""
     kernel = square(-0.5 * check(D) ** 2)
     means = kernel.mean(1)
@@ -41,7 +39,7 @@ def _gram(D: NDArray[Any]) -> Float64:
     return gram
 
 
-def spectrum(D: NDArray[Any]) -> Float64:
+def spectrum(D: Array) -> Float64:
     """(n,) eigenvalues of the centered Gram matrix, largest first, not below 0.
 
     Divided by n they are the variances along the principal components of the representation.
@@ -58,7 +56,7 @@ def spectrum(D: NDArray[Any]) -> Float64:
     return np.maximum(eigenvalues, 0.0)
 
 
-def pca(D: NDArray[Any], k: int = 2) -> Float64:
+def pca(D: Array, k: int = 2) -> Float64:
     """(n, k) principal components of the representation, by classical scaling of its RDM.
 
     Equal to PCA of the activations up to the sign of each component, which is chosen so that its
@@ -97,7 +95,7 @@ def _leading(gram: Float64, k: int) -> tuple[Float64, Float64]:
     return some[::-1], vectors[:, ::-1]
 
 
-def neighbors(D: NDArray[Any], k: int = 10) -> Int:
+def neighbors(D: Array, k: int = 10) -> Int:
     """(n, k) the k nearest other points of each point, nearest first; ties by the lower index.
 
     Raises:
@@ -124,8 +122,8 @@ def neighbors(D: NDArray[Any], k: int = 10) -> Int:
 
 
 def tsne(
-    D: NDArray[Any],
-    init: NDArray[Any] | None = None,
+    D: Array,
+    init: Array | None = None,
     *,
     perplexity: float = PERPLEXITY,
     seed: int = 0,
@@ -167,7 +165,7 @@ def tsne(
     return align(view, init)
 
 
-def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Graph:
+def neighbor_graph(D: Array, k: int = 10, *, mutual: bool = False) -> Graph:
     """Edges between points of which one is among the k nearest of the other, or both (`mutual`).
 
     Raises:
@@ -188,7 +186,7 @@ def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Gra
     return Graph(edges, check(D)[linked])
 
 
-def effective_dimension(D: NDArray[Any]) -> float:
+def effective_dimension(D: Array) -> float:
     """Participation ratio of the spectrum, (sum l)^2 / sum l^2: between 1 and min(n - 1, d).
 
     1 when the points lie on a line, d when they spread alike in d directions, 0 when all points
@@ -210,7 +208,7 @@ def effective_dimension(D: NDArray[Any]) -> float:
     return trace**2 / norm if norm > 0 else 0.0
 
 
-def purity(D: NDArray[Any], values: Sequence[Any], k: int = 10) -> Purity:
+def purity(D: Array, values: Sequence[Any], k: int = 10) -> Purity:
     """Whether points that are near each other share the value of a column of the probe set.
 
     Args:

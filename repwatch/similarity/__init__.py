@@ -5,7 +5,7 @@ Every distance comes from a vector map: the Euclidean distance between `vectors(
 nearest neighbors work on vectors. All of them are therefore metrics (cosine and cka on RDMs up
 to scale, pearson up to shift and scale, spearman up to monotone change).
 
-| name | vector of D | range | ignores, beside what the RDM itself ignores |
+| name | vector of D | range | ignores, besides what the RDM itself ignores |
 |---|---|---|---|
 | euclidean | D | [0, inf) | nothing |
 | cosine | D / norm | [0, sqrt 2] | scale |

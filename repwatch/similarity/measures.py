@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from repwatch.rdm import Float64
+    from repwatch.rdm.condensed import Array, Float64
 
 Name: TypeAlias = Literal["euclidean", "cosine", "pearson", "spearman", "cka", "cka_unbiased"]
 Transform: TypeAlias = Literal["none", "log1p", "near"]
@@ -62,7 +62,7 @@ def _cka(D: Float64) -> Float64:
     means = row_means.mean(1)
     centered = K - row_means[:, :, None] - row_means[:, None, :] + means[:, None, None]
     diagonal = centered[:, np.arange(n), np.arange(n)]
-    # the matrix is symmetric: each entry beside the diagonal counts twice in the inner product
+    # the matrix is symmetric: each entry off the diagonal counts twice in the inner product
     return _unit_rows(np.concatenate([np.sqrt(2) * centered[:, above], diagonal], axis=1), D)
 
 
@@ -120,7 +120,7 @@ def _transformed(D: Float64, transform: str) -> Float64:
     return changed
 
 
-def vectors(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none") -> NDArray[Any]:
+def vectors(stack: Array, name: str = "cosine", *, transform: str = "none") -> NDArray[Any]:
     """Vectors whose Euclidean distances are the named distances of the RDMs.
 
     Args:
@@ -164,7 +164,7 @@ def vectors(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none
     return out
 
 
-def _pair(D1: NDArray[Any], D2: NDArray[Any], name: str, transform: str) -> Float64:
+def _pair(D1: Array, D2: Array, name: str, transform: str) -> Float64:
     """(2, p) vectors of two RDMs, or the reason why there are none."""
     first, second = rdm.check(D1), rdm.check(D2)
     if len(first) != len(second):
@@ -184,7 +184,11 @@ def _pair(D1: NDArray[Any], D2: NDArray[Any], name: str, transform: str) -> Floa
 
 
 def distance(
-    D1: NDArray[Any], D2: NDArray[Any], name: str = "cosine", *, transform: str = "none"
+    D1: Array,
+    D2: Array,
+    name: str = "cosine",
+    *,
+    transform: str = "none",
 ) -> float:
     """The named distance between two RDMs (m,) of the same probe points; see `vectors`.
 
@@ -202,7 +206,11 @@ def distance(
 
 
 def similarity(
-    D1: NDArray[Any], D2: NDArray[Any], name: str = "cosine", *, transform: str = "none"
+    D1: Array,
+    D2: Array,
+    name: str = "cosine",
+    *,
+    transform: str = "none",
 ) -> float:
     """The named similarity s of two RDMs; the distance is sqrt(2 - 2 s).
 
@@ -220,7 +228,7 @@ def similarity(
     return float(np.clip(first @ second, -1.0, 1.0))
 
 
-def pairwise(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none") -> Float64:
+def pairwise(stack: Array, name: str = "cosine", *, transform: str = "none") -> Float64:
     """(k, k) distances of all pairs; NaN where `vectors` has no vector.
 
     >>> pairwise(np.array([[3.0, 4.0, 5.0], [6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson").round(3)
@@ -235,7 +243,11 @@ def pairwise(stack: NDArray[Any], name: str = "cosine", *, transform: str = "non
 
 
 def cross(
-    first: NDArray[Any], second: NDArray[Any], name: str = "cosine", *, transform: str = "none"
+    first: Array,
+    second: Array,
+    name: str = "cosine",
+    *,
+    transform: str = "none",
 ) -> Float64:
     """(k, l) distances of each RDM of `first` (k, m) to each of `second` (l, m).
 
@@ -263,7 +275,7 @@ def between_vectors(first: NDArray[Any], second: NDArray[Any]) -> Float64:
     return np.sqrt(squared)
 
 
-def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
+def procrustes(X: Array, Y: Array) -> float:
     """Angular Procrustes distance of two representations (n, d1) and (n, d2), in [0, pi/2].
 
     arccos(||X^T Y||_* / (||X|| ||Y||)) of the centered representations: the angle that is left
@@ -299,8 +311,8 @@ def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
 
 
 def analogy_agreement(
-    D1: NDArray[Any],
-    D2: NDArray[Any],
+    D1: Array,
+    D2: Array,
     name: str = "pearson",
     *,
     quadruples: int = 10_000,

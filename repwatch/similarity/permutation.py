@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from repwatch.similarity.measures import _check_name, _pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from repwatch.rdm.condensed import Array
 
 # Pairs of points that are worked on at a time: bounds the memory for many points.
 _CHUNK_PAIRS = 2**16
@@ -27,8 +29,8 @@ class Mantel(NamedTuple):
 
 
 def mantel(
-    D1: NDArray[Any],
-    D2: NDArray[Any],
+    D1: Array,
+    D2: Array,
     permutations: int = 999,
     seed: int = 0,
     *,

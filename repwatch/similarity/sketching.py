@@ -8,7 +8,7 @@ together are an orthogonal split of the RDM, so that squared lengths add up:
 3. the rest, by a sparse random projection (four signs for each distance; Kane and Nelson 2014).
 
 Only the third part is an estimate, with a relative error of its squared length of sqrt(2 / rows).
-RDMs of up to 1,023 distances are kept whole. The projection is drawn from a hash that is written
+RDMs of up to 1,023 distances are stored whole. The projection is drawn from a hash that is written
 out here: the same on every machine and for every version of numpy, since sketches are stored.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from repwatch.rdm import Float32, Float64
+    from repwatch.rdm.condensed import Array, Float32, Float64
 
 SKETCH_LENGTH = 1024
 #: The distances that a sketch can estimate: those that are linear in the RDM but for its length.
@@ -35,7 +35,7 @@ _SIGNS = 4
 _MOST_POINTS = 512
 
 
-def sketch(D: NDArray[Any]) -> Float32:
+def sketch(D: Array) -> Float32:
     """(1024,) float32 linear sketch of an RDM (m,).
 
     Raises:
@@ -49,7 +49,7 @@ def sketch(D: NDArray[Any]) -> Float32:
     return one
 
 
-def sketches(stack: NDArray[Any]) -> Float32:
+def sketches(stack: Array) -> Float32:
     """(k, 1024) float32 sketches of RDMs (k, m); rows with a NaN are NaN.
 
     Raises:
@@ -87,7 +87,7 @@ def _sketch_block(D: Float64, n: int) -> Float64:
         # are a = sums / (n - 2), of squared length |sums|^2 / (n - 2)
         sums, rest = np.hsplit(projected, [n])
         out[:, 1 : 1 + n] = sums / np.sqrt(n - 2)
-        # not by BLAS, whose threads would get into the way of a training's
+        # not by BLAS, whose threads would compete with a training's
         projected = rest - np.einsum("kp,pr->kr", sums / (n - 2), plan.of_points)
     first = 1 + plan.points
     out[:, first : first + projected.shape[1]] = projected
@@ -154,7 +154,7 @@ def _hash(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashed
 
 
-def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
+def sketch_vectors(stack: Array, name: str = "cosine") -> Float32:
     """(k, 1024) vectors whose Euclidean distances estimate the named distances of the RDMs.
 
     Args:
@@ -187,7 +187,7 @@ def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
     return unit
 
 
-def row_norms(values: NDArray[Any]) -> Float64:
+def row_norms(values: Float32) -> Float64:
     """(k,) in float64: the squares of a run that explodes leave float32's range."""
     squares: Float64 = np.einsum("ij,ij->i", values, values, dtype=np.float64)
     return np.sqrt(squares)
