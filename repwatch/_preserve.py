@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import random
 import threading
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 __all__ = ["StateWalk", "preserved"]
 
 # A container longer than this is data rather than state, and is not copied.
 LONGEST_CONTAINER = 10_000
-# Arrays and tensors larger than this are data, too, and so is what comes after so much of them.
+# Arrays and tensors larger than this are data, too. Of the others so many bytes are copied in all.
 LARGEST_ARRAY = 16 << 20
-MOST_BYTES = 256 << 20
-# A walk that has met this many objects ends: what is left is further away than a call reaches.
-MOST_OBJECTS = 50_000
+MAX_COPIED_BYTES = 256 << 20
+# A walk ends after this many objects: what is left is further away than a call reaches.
+MAX_OBJECTS = 50_000
 
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque, bytearray)
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, range, types.ModuleType)
@@ -59,15 +61,20 @@ _FOREIGN = frozenset(
 _FOREIGN_TORCH = ("torch.optim", "torch.distributed", "torch._", "torch.jit", "torch.fx")
 
 Restore = Callable[[], None]
+RandomGenerator: TypeAlias = (
+    torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+)
+_Container: TypeAlias = dict[Any, Any] | list[Any] | set[Any] | deque[Any] | bytearray
 
 
 @contextmanager
 def preserved(
-    roots: Iterable[Any],
+    roots: Iterable[object],
     *,
     stop: tuple[type, ...] = (),
     reseed: bool = False,
     largest_array: int = LARGEST_ARRAY,
+    max_copied_bytes: int = MAX_COPIED_BYTES,
 ) -> Iterator[None]:
     """Put the state that can be reached from `roots` back on leaving, errors included.
 
@@ -77,12 +84,13 @@ def preserved(
         reseed: Whether generators that are found (torch.Generator, numpy's, `random.Random`) start
             from seed 0 inside, so that what they give does not depend on the user's seed.
         largest_array: Bytes of the largest array or tensor to restore.
+        max_copied_bytes: Bytes of all arrays and tensors to restore, the smallest ones first.
 
     Attributes, lists, dicts, sets, deques, byte arrays, cells of closures, generators, positions of
-    open files, and arrays and tensors up to `largest_array`, 256 MiB in all, are restored. What
-    lives in C alone, in modules' globals or in functools caches is not.
+    open files, and arrays and tensors are restored. What lives in C alone, in modules' globals or
+    in functools caches is not.
     """
-    restores = StateWalk(stop, reseed, largest_array).remember(roots)
+    restores = StateWalk(stop, reseed, largest_array, max_copied_bytes).remember(roots)
     try:
         yield
     finally:
@@ -98,28 +106,33 @@ class StateWalk:
         stop: tuple[type, ...] = (),
         reseed: bool = False,
         largest_array: int = LARGEST_ARRAY,
+        max_copied_bytes: int = MAX_COPIED_BYTES,
     ) -> None:
         self._stop = stop
         self._reseed = reseed
         self._largest_array = largest_array
-        self._bytes_left = MOST_BYTES
+        self._max_copied_bytes = max_copied_bytes
+        self._arrays: list[NDArray[np.generic] | torch.Tensor] = []
         # The objects themselves: an id alone could be taken over by another object.
-        self._seen: dict[int, Any] = {}
-        self._waiting: list[Any] = []
+        self._seen: dict[int, object] = {}
+        self._waiting: list[object] = []
         self._restores: list[Restore] = []
 
-    def remember(self, roots: Iterable[Any]) -> list[Restore]:
+    def remember(self, roots: Iterable[object]) -> list[Restore]:
+        """Functions that restore what can be reached from `roots`; call them in reverse order."""
         self._waiting.extend(roots)
-        while self._waiting and len(self._seen) < MOST_OBJECTS:
+        while self._waiting and len(self._seen) < MAX_OBJECTS:
             found = self._waiting.pop()
             if isinstance(found, _ATOMS) or id(found) in self._seen:
                 continue
             self._seen[id(found)] = found
             if not isinstance(found, self._stop):
                 self.visit(found)
+        self._copy_arrays()
         return self._restores
 
-    def visit(self, found: Any) -> None:
+    def visit(self, found: object) -> None:
+        """Remember one object, and queue what it holds."""
         if isinstance(found, (torch.Tensor, np.ndarray)):
             # A tensor that is sharded over processes cannot be read by one of them alone.
             if not _is_foreign(found):
@@ -145,7 +158,7 @@ class StateWalk:
                 self._remember_container(found)
             self._remember_attributes(found)
 
-    def _remember_container(self, container: Any) -> None:
+    def _remember_container(self, container: _Container) -> None:
         if len(container) > LONGEST_CONTAINER:
             return
         content = container.copy()
@@ -155,7 +168,7 @@ class StateWalk:
         elif not isinstance(container, bytearray):
             self._waiting.extend(container)
 
-    def _remember_attributes(self, holder: Any) -> None:
+    def _remember_attributes(self, holder: object) -> None:
         attributes = getattr(holder, "__dict__", None)
         if isinstance(attributes, dict):
             before = dict(attributes)
@@ -168,7 +181,7 @@ class StateWalk:
                 if isinstance(descriptor, types.MemberDescriptorType):
                     self._remember_slot(holder, descriptor)
 
-    def _remember_slot(self, holder: Any, descriptor: types.MemberDescriptorType) -> None:
+    def _remember_slot(self, holder: object, descriptor: types.MemberDescriptorType) -> None:
         try:
             value = descriptor.__get__(holder)
         except AttributeError:
@@ -191,24 +204,37 @@ class StateWalk:
             self._waiting.append(value)
             self._restores.append(functools.partial(_restore_cell, cell, value))
 
-    def remember_array(self, array: Any) -> None:
-        if array.nbytes > min(self._largest_array, self._bytes_left):
-            return
-        if isinstance(array, np.ndarray):
-            if array.flags.writeable and not array.dtype.hasobject:
-                self._bytes_left -= array.nbytes
-                values = array.copy()
-                self._restores.append(lambda: _restore_numpy(array, values))
-        elif array.layout == torch.strided and not isinstance(array, torch.nn.Parameter):
-            self._bytes_left -= array.nbytes
-            kept = array.detach().clone()
-            self._restores.append(lambda: restore_tensor(array, kept))
+    def remember_array(self, array: NDArray[np.generic] | torch.Tensor) -> None:
+        """Note an array or tensor, to be copied at the end of the walk if there is room."""
+        if _is_copied(array) and array.nbytes <= self._largest_array:
+            self._arrays.append(array)
 
-    def remember_generator(self, generator: Any) -> None:
+    def _copy_arrays(self) -> None:
+        """Copy the arrays that there is room for, the smallest first.
+
+        Of arrays of one size all are copied or none: they are rather the rows of some data.
+        """
+        left = self._max_copied_bytes
+        by_size = sorted(self._arrays, key=lambda array: array.nbytes)
+        for size, group in itertools.groupby(by_size, key=lambda array: array.nbytes):
+            arrays = list(group)
+            left -= size * len(arrays)
+            if left < 0:
+                break
+            for array in arrays:
+                if isinstance(array, np.ndarray):
+                    self._restores.append(functools.partial(_restore_numpy, array, array.copy()))
+                else:
+                    copied = array.detach().clone()
+                    self._restores.append(functools.partial(restore_tensor, array, copied))
+        self._arrays = []
+
+    def remember_generator(self, generator: RandomGenerator) -> None:
+        """Remember the state of a generator, and reseed it if that was asked for."""
         if isinstance(generator, torch.Generator):
             state = generator.get_state()
             self._restores.append(lambda: void(generator.set_state(state)))
-            reseed: Callable[[], Any] = functools.partial(generator.manual_seed, 0)
+            reseed: Callable[[], object] = functools.partial(generator.manual_seed, 0)
         elif isinstance(generator, np.random.Generator):
             bits = generator.bit_generator
             before = bits.state
@@ -220,12 +246,13 @@ class StateWalk:
             reseed = functools.partial(generator.seed, 0)
         else:
             own = generator.getstate()
-            self._restores.append(lambda: void(generator.setstate(own)))
+            self._restores.append(functools.partial(generator.setstate, own))
             reseed = functools.partial(generator.seed, 0)
         if self._reseed:
             reseed()
 
     def remember_position(self, file: io.IOBase) -> None:
+        """Remember the position of a file that is open for reading."""
         try:
             if file.closed or not file.seekable() or file.writable():
                 return
@@ -235,7 +262,7 @@ class StateWalk:
         self._restores.append(functools.partial(_restore_position, file, place))
 
 
-def restore_attributes(attributes: dict[str, Any], before: dict[str, Any]) -> None:
+def restore_attributes(attributes: dict[str, object], before: dict[str, object]) -> None:
     """Give a `__dict__` its values back; what came in is deleted. Writes only what differs."""
     if attributes.keys() != before.keys():
         for name in attributes.keys() - before.keys():
@@ -275,12 +302,12 @@ def restore_tensor(tensor: torch.Tensor, value: torch.Tensor) -> None:
         tensor.copy_(value)
 
 
-def _restore_numpy(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
+def _restore_numpy(array: NDArray[np.generic], values: NDArray[np.generic]) -> None:
     if array.shape == values.shape and array.tobytes() != values.tobytes():
         array[...] = values
 
 
-def _restore_cell(cell: types.CellType, value: Any) -> None:
+def _restore_cell(cell: types.CellType, value: object) -> None:
     cell.cell_contents = value
 
 
@@ -293,11 +320,18 @@ def _reseed_numpy(bits: np.random.BitGenerator) -> None:
     bits.state = type(bits)(0).state
 
 
-def void(_value: Any) -> None:
-    """Nothing, of whatever a setter returned."""
+def void(_value: object) -> None:
+    """Discard what a setter returned."""
 
 
-def _is_foreign(found: Any) -> bool:
+def _is_copied(array: NDArray[np.generic] | torch.Tensor) -> bool:
+    """Whether an array can be copied and written to."""
+    if isinstance(array, np.ndarray):
+        return array.flags.writeable and not array.dtype.hasobject
+    return array.layout == torch.strided and not isinstance(array, torch.nn.Parameter)
+
+
+def _is_foreign(found: object) -> bool:
     if isinstance(found, threading.Thread):
         return True
     module = type(found).__module__ or ""

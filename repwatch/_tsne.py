@@ -1,6 +1,6 @@
-"""t-SNE of points whose nearest neighbours are known: the home of openTSNE.
+"""t-SNE of points whose nearest neighbors are known: the home of openTSNE.
 
-    neighbours and distances (n, k), a start (n, 2) --descend--> positions (n, 2)
+    neighbors and distances (n, k), a start (n, 2) --descend--> positions (n, 2)
 
 `rdm.tsne` lays out the probe points of one representation with it, `space` the snapshots of a map.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 PERPLEXITY = 30.0
 # From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
 # cells of width 2, whose cost grows with the area of the map, and all cores take part. Smaller maps
-# are fitted on one: a training may be running beside.
+# are fitted on one: a training may be running meanwhile.
 _LARGE = 4000
 _CELL = 2
-# Steps with exaggerated attraction, and then without. Large maps keep their neighbourhoods (the
+# Steps with exaggerated attraction, and then without. Large maps have the same neighborhoods (the
 # same trustworthiness, among 10,000) with fewer, since the step grows with the number of points.
 _STEPS, _LARGE_STEPS = (250, 500), (100, 250)
 _EARLY_EXAGGERATION = 12.0
@@ -55,7 +55,7 @@ def start_from(components: NDArray[Any], seed: int) -> NDArray[np.float64]:
 
 def descend(
     start: NDArray[np.float64],
-    neighbours: NDArray[np.intp],
+    neighbors: NDArray[np.intp],
     distances: NDArray[np.float64],
     perplexity: float,
     *,
@@ -66,13 +66,13 @@ def descend(
 
     Args:
         start: (n, 2) positions to start from.
-        neighbours, distances: (n, k) indices of the nearest points and the distances to them.
+        neighbors, distances: (n, k) indices of the nearest points and the distances to them.
         perplexity: at most about k / 3.
-        progress: is called with the share that is done.
+        progress: Called with the share that is done.
         unfolded: `start` is the end of another descent: nothing is drawn together first.
 
     Raises:
-        SpaceError: the descent left the finite numbers.
+        SpaceError: The positions are no longer finite.
     """
     import scipy.sparse
     from openTSNE import TSNEEmbedding
@@ -82,7 +82,7 @@ def descend(
     large = n >= _LARGE
     usual, main = _LARGE_STEPS if large else _STEPS
     early = 0 if unfolded or n < _SMALL else usual
-    P = joint_probabilities_nn(neighbours, distances, [perplexity], n_reference_samples=n)
+    P = joint_probabilities_nn(neighbors, distances, [perplexity], n_reference_samples=n)
     embedding = TSNEEmbedding(
         start,
         PrecomputedAffinities(scipy.sparse.csr_matrix(P), normalize=False),

@@ -113,7 +113,7 @@ def test_a_model_that_bypasses_its_modules_is_told_so() -> None:
         Capturer(Bypass(), ProbeSet(x_of())).run()
 
 
-def test_a_model_with_a_fixed_batch_size_is_rehearsed_with_a_whole_batch() -> None:
+def test_a_model_with_a_fixed_batch_size_is_tried_with_a_whole_batch() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from repwatch.capture import Capture, Capturer
-from repwatch.capture._rows import MAX_FEATURES, Found, find_rows, reduce_rows
+from repwatch.capture._rows import MAX_FEATURES, MaskedRows, find_rows, reduce_rows
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
 
@@ -292,7 +292,7 @@ def test_convolutions_are_flattened_and_what_follows_them_too() -> None:
     ],
 )
 def test_space_is_pooled_only_past_the_limit(shape: tuple[int, ...], features: int) -> None:
-    rows = reduce_rows(Found(torch.ones(3, *shape)), sequence=False)
+    rows = reduce_rows(MaskedRows(torch.ones(3, *shape)), sequence=False)
     assert rows.shape[0] == 3
     assert rows.shape[1] <= max(MAX_FEATURES, shape[0])
     assert rows.shape[1] >= min(features * 0.9, MAX_FEATURES * 0.85)
@@ -305,14 +305,14 @@ def test_pooled_rows_are_means_over_adaptive_windows_in_the_usual_order(
     channels: int, size: tuple[int, int]
 ) -> None:
     x = torch.randn(3, channels, 26, 26, generator=torch.Generator().manual_seed(0))
-    rows = reduce_rows(Found(x), sequence=False, most=channels * size[0] * size[1])
+    rows = reduce_rows(MaskedRows(x), sequence=False, most=channels * size[0] * size[1])
     expected = nn.functional.adaptive_avg_pool2d(x.double(), size).flatten(1)
     torch.testing.assert_close(rows.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_pooling_of_channels_last_averages_space_and_not_channels() -> None:
     x = torch.randn(3, 64, 64, 8) * 0 + torch.arange(8.0)
-    rows = reduce_rows(Found(x), sequence=False, channels_last=True)
+    rows = reduce_rows(MaskedRows(x), sequence=False, channels_last=True)
     assert rows.shape[1] <= MAX_FEATURES
     assert torch.equal(rows.reshape(3, 8, -1)[0, :, 0], torch.arange(8.0))
 
@@ -322,7 +322,7 @@ def test_a_quantized_output_is_read_as_its_values() -> None:
         warnings.simplefilter("ignore")
         x = torch.quantize_per_tensor(torch.rand(4, 3), 0.1, 0, torch.quint8)
     found = find_rows(x, 4)
-    assert isinstance(found, Found)
+    assert isinstance(found, MaskedRows)
     assert torch.equal(reduce_rows(found, sequence=False), x.dequantize())
 
 

@@ -200,10 +200,10 @@ class Logs(nn.Module):
         self.fc = nn.Linear(6, 3)
         self.accuracy = torchmetrics.classification.MulticlassAccuracy(3)
         self.values = torchmetrics.CatMetric()
-        self.told: list[Any] = []
+        self.logged: list[Any] = []
 
     def log(self, name: str, value: Any) -> None:
-        self.told.append(name)
+        self.logged.append(name)
         raise RuntimeError("You are trying to self.log() but no trainer is registered")
 
     def log_dict(self, values: Any) -> None:
@@ -226,7 +226,7 @@ def test_logging_says_nothing_and_metrics_keep_their_state() -> None:
     counts = (model.accuracy.update_count, model.values.update_count)
     capture = Capturer(model, probe()).run()
     assert list(capture.layers) == ["input", "fc"]
-    assert model.told == []
+    assert model.logged == []
     assert "log" not in vars(model)
     assert (model.accuracy.update_count, model.values.update_count) == counts
     for metric, state in zip((model.accuracy, model.values), states, strict=True):

@@ -23,8 +23,8 @@ def normal(n: int, d: int, seed: int = 0) -> NDArray[np.float32]:
 def clustered(spread: float) -> NDArray[np.float32]:
     """Ten tight groups: within them the distances are small against the norms."""
     generator = np.random.default_rng(1)
-    centres = generator.normal(size=(10, 1500))
-    points = centres[generator.integers(0, 10, 96)] + spread * generator.normal(size=(96, 1500))
+    centers = generator.normal(size=(10, 1500))
+    points = centers[generator.integers(0, 10, 96)] + spread * generator.normal(size=(96, 1500))
     return points.astype(np.float32)
 
 

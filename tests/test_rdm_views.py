@@ -52,7 +52,7 @@ def test_neighbors_are_those_of_the_representation() -> None:
     assert np.array_equal(rdm.neighbors(D, 7), expected)
 
 
-def test_a_duplicate_is_the_nearest_neighbour_but_no_point_is_its_own() -> None:
+def test_a_duplicate_is_the_nearest_neighbor_but_no_point_is_its_own() -> None:
     twins = np.repeat(X[:5], 2, axis=0)
     nearest = rdm.neighbors(pdist(twins), 1)[:, 0]
     assert np.array_equal(nearest, np.arange(10) ^ 1)
@@ -60,11 +60,11 @@ def test_a_duplicate_is_the_nearest_neighbour_but_no_point_is_its_own() -> None:
 
 @pytest.mark.parametrize("k", [0, N])
 def test_impossible_numbers_of_neighbors_are_refused(k: int) -> None:
-    with pytest.raises(ConfigurationError, match="1 to 49 neighbours"):
+    with pytest.raises(ConfigurationError, match="1 to 49 neighbors"):
         rdm.neighbors(D, k)
 
 
-def test_the_neighbour_graph_is_that_of_the_representation() -> None:
+def test_the_neighbor_graph_is_that_of_the_representation() -> None:
     directed = NearestNeighbors(n_neighbors=4).fit(X).kneighbors_graph().toarray().astype(bool)
     for mutual, linked in ((False, directed | directed.T), (True, directed & directed.T)):
         graph = rdm.neighbor_graph(D, 4, mutual=mutual)
@@ -139,7 +139,7 @@ def test_a_parallelogram_completes_an_analogy() -> None:
     )
 
 
-def test_purity_is_the_share_of_like_neighbours_against_shuffled_values() -> None:
+def test_purity_is_the_share_of_like_neighbors_against_shuffled_values() -> None:
     values = ["x" if point[0] > 3 else "y" for point in X]
     nearest = NearestNeighbors(n_neighbors=5).fit(X).kneighbors(return_distance=False)
     expected = np.mean([[values[j] == values[i] for j in nearest[i]] for i in range(N)])

@@ -28,7 +28,7 @@ STACK = np.stack([pdist(GENERATOR.normal(size=(N, 6)) + 0.2 * k * X[:, :6]) for 
 CHORDS = similarity.SIMILARITIES
 
 
-def centre(Z: NDArray[np.float64]) -> NDArray[np.float64]:
+def center(Z: NDArray[np.float64]) -> NDArray[np.float64]:
     return Z - Z.mean(0)
 
 
@@ -72,7 +72,7 @@ def test_similarities_are_those_of_scipy() -> None:
 
 
 def test_cka_is_that_of_the_activations() -> None:
-    A, B = centre(X), centre(Y)
+    A, B = center(X), center(Y)
     expected = np.linalg.norm(A.T @ B) ** 2 / (np.linalg.norm(A.T @ A) * np.linalg.norm(B.T @ B))
     assert similarity.similarity(D1, D2, "cka") == pytest.approx(expected, abs=1e-10)
 
@@ -238,8 +238,8 @@ def test_bad_arguments_say_what_is_wrong() -> None:
 def test_procrustes_is_the_angle_after_the_best_rotation() -> None:
     from scipy.linalg import orthogonal_procrustes
 
-    wide = np.pad(centre(Y), ((0, 0), (0, 3)))
-    A, B = centre(X) / np.linalg.norm(centre(X)), wide / np.linalg.norm(wide)
+    wide = np.pad(center(Y), ((0, 0), (0, 3)))
+    A, B = center(X) / np.linalg.norm(center(X)), wide / np.linalg.norm(wide)
     rotation, _ = orthogonal_procrustes(A, B)
     expected = np.arccos(np.sum((A @ rotation) * B))
     assert similarity.procrustes(X, Y) == pytest.approx(expected, abs=1e-10)
@@ -319,8 +319,8 @@ def test_mantel_p_is_uniform_for_unrelated_rdms() -> None:
         assert np.mean(np.array(ps) <= level) == pytest.approx(level, abs=expected)
 
 
-def test_relabelling_that_changes_nothing_counts_as_extreme() -> None:
-    """Of 3 points only 6 relabellings exist: p cannot fall below the share that equal r."""
+def test_relabeling_that_changes_nothing_counts_as_extreme() -> None:
+    """Of 3 points only 6 relabelings exist: p cannot fall below the share that equal r."""
     D = np.array([1.0, 1.0, 2.0])
     assert similarity.mantel(D, D, permutations=5999).p == pytest.approx(1 / 3, abs=0.04)
 

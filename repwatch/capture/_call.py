@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -13,9 +13,9 @@ from torch import nn
 from repwatch.capture._layers import unwrap
 from repwatch.probe._trees import TARGET_KEYS, Tree, target
 
-Forward = Callable[[nn.Module, Any], Any]
+Forward = Callable[[nn.Module, Any], object]
 
-# Names of parameters and keys that hold what a model is to predict, besides TARGET_KEYS.
+# Names of parameters and keys of prediction targets, besides TARGET_KEYS.
 _TARGET_NAMES = frozenset(
     {*TARGET_KEYS, "gt", "gts", "ground_truth", "truth", "y_true", "label_ids", "annotations"}
 )
@@ -32,7 +32,7 @@ class CallStrategy:
 
 
 def is_target_name(name: str) -> bool:
-    """Whether a parameter or key of this name holds what a model is to predict."""
+    """Whether a parameter or key of this name holds prediction targets."""
     name = name.lower()
     return name in _TARGET_NAMES or name.endswith(_TARGET_ENDS) or name.startswith(_TARGET_STARTS)
 
@@ -57,7 +57,7 @@ def call_strategies(
 
 
 def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
-    """Why parts of a tuple were not passed one by one, where a target kept them from it."""
+    """Why parts of a tuple were not passed one by one, because one of them looks like a target."""
     if not _is_sequence(inputs) or len(inputs) < 2 or _positional(model, inputs, points):
         return None
     names = _parameter_names(model)
@@ -104,7 +104,7 @@ def _strategies(
 
 
 def _mapping_strategies(
-    model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tree], Tree], name: str
+    model: nn.Module, inputs: Mapping[str, object], pick: Callable[[Tree], Tree], name: str
 ) -> Iterator[CallStrategy]:
     yield from _keyword_strategies(model, inputs, pick, name)
     if any(map(is_target_name, inputs)):
@@ -115,7 +115,7 @@ def _mapping_strategies(
 
 
 def _keyword_strategies(
-    model: nn.Module, inputs: Mapping[str, Any], pick: Callable[[Tree], Tree], name: str
+    model: nn.Module, inputs: Mapping[str, object], pick: Callable[[Tree], Tree], name: str
 ) -> Iterator[CallStrategy]:
     accepted = _accepted(model, inputs)
     fewer = [key for key in accepted if not is_target_name(key)]
@@ -127,18 +127,18 @@ def _keyword_strategies(
 
 
 def _call_by_keyword(keys: Sequence[str], pick: Callable[[Tree], Tree]) -> Forward:
-    def call(model: nn.Module, batch: Tree) -> Any:
+    def call(model: nn.Module, batch: Tree) -> object:
         values = pick(batch)
         return model(**{key: values[key] for key in keys})
 
     return call
 
 
-def _drop_targets(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+def _drop_targets(batch: Mapping[str, object]) -> Mapping[str, object]:
     return {key: value for key, value in batch.items() if not is_target_name(key)}
 
 
-def _accepted(model: nn.Module, inputs: Mapping[str, Any]) -> list[str]:
+def _accepted(model: nn.Module, inputs: Mapping[str, object]) -> list[str]:
     """The keys that forward takes by keyword; all of them where it takes any."""
     parameters = _parameters(model)
     if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -147,7 +147,7 @@ def _accepted(model: nn.Module, inputs: Mapping[str, Any]) -> list[str]:
     return [key for key in inputs if key in by_name]
 
 
-def _positional(model: nn.Module, inputs: Sequence[Any], points: int) -> int:
+def _positional(model: nn.Module, inputs: Sequence[object], points: int) -> int:
     """How many leading parts of a tuple can be passed one by one; 0 where none should be.
 
     Targets at the end that have no parameter are left out. A target before that, or one whose
@@ -173,7 +173,7 @@ def _names_target(names: Sequence[str] | None, place: int) -> bool:
     return names is not None and place < len(names) and is_target_name(names[place])
 
 
-def _is_target_part(inputs: Sequence[Any], place: int, points: int) -> bool:
+def _is_target_part(inputs: Sequence[object], place: int, points: int) -> bool:
     """Whether a later part of a batch looks like a target.
 
     So do one value for each point, integers that are shaped otherwise than the first part (class
@@ -190,7 +190,7 @@ def _is_target_part(inputs: Sequence[Any], place: int, points: int) -> bool:
     return isinstance(part, Mapping) and any(is_target_name(str(key)) for key in part)
 
 
-def _is_sequence(value: Any) -> bool:
+def _is_sequence(value: object) -> TypeGuard[tuple[Any, ...] | list[Any]]:
     return isinstance(value, (tuple, list))
 
 

@@ -1,6 +1,6 @@
-"""State that a model's code keeps outside of the model: globals, closures, attributes of classes.
+"""State that a model's code holds outside of the model: globals, closures, attributes of classes.
 
-Only of code that is the user's own: what is installed as a library keeps no such counters, and has
+Only of code that is the user's own: what is installed as a library has no such counters, and has
 far too much of it to look through at each snapshot.
 """
 
@@ -12,7 +12,6 @@ import sysconfig
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -58,7 +57,7 @@ def preserved_code(
 class _Bindings:
     """What some names of a module's globals are bound to."""
 
-    def __init__(self, space: dict[str, Any], names: Iterable[str]) -> None:
+    def __init__(self, space: dict[str, object], names: Iterable[str]) -> None:
         self.space = space
         self.names = frozenset(names)
         self.before = {name: space[name] for name in self.names if name in space}
@@ -79,7 +78,7 @@ class _ClassBindings:
         self.cls = cls
         self.before = self._attributes()
 
-    def _attributes(self) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, object]:
         return {name: v for name, v in vars(self.cls).items() if not name.startswith("__")}
 
     def restore(self) -> None:
@@ -148,5 +147,5 @@ def is_filled(cell: types.CellType) -> bool:
     return True
 
 
-def _is_code(value: Any) -> bool:
+def _is_code(value: object) -> bool:
     return isinstance(value, (types.FunctionType, types.ModuleType, type))

@@ -49,8 +49,8 @@ _PLAIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, t
 def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, ...]]:
     """No forward hook or pre-hook of others runs inside; on leaving, all are there in order.
 
-    What the code of the modules, and of hooks that stay, keeps outside of them is put back (see
-    `capture.code`).
+    What the code of the modules, and of hooks that stay, holds outside of them is put back (see
+    `capture._code`).
 
     Args:
         modules: The model's modules with their names.
@@ -61,7 +61,7 @@ def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[
     tables = _hook_tables(modules)
     owned = _owned(modules) if any(table for _, table in tables) else frozenset()
     names: dict[str, None] = {}
-    staying: list[Callable[..., Any]] = []
+    staying: list[Callable[..., object]] = []
     saved = [(table, table.copy()) for _, table in tables]
     for name, table in tables:
         for key, hook in list(table.items()):
@@ -90,7 +90,9 @@ def _hook_tables(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, di
         for dictionary in HOOK_DICTS
         if (table := vars(module).get(dictionary))
     ]
-    return tables + [(GLOBAL_HOOKS, getattr(nn.modules.module, one)) for one in _GLOBAL_DICTS]
+    return tables + [
+        (GLOBAL_HOOKS, getattr(nn.modules.module, attribute)) for attribute in _GLOBAL_DICTS
+    ]
 
 
 def _owned(modules: Sequence[tuple[str, nn.Module]]) -> frozenset[int]:
@@ -100,9 +102,9 @@ def _owned(modules: Sequence[tuple[str, nn.Module]]) -> frozenset[int]:
     return frozenset({*held, *(id(module) for _, module in modules)})
 
 
-def _origin(hook: Any) -> tuple[Any, list[Any]]:
+def _origin(hook: Any) -> tuple[Any, list[object]]:
     """The function behind a hook, and the objects that it is bound to or closes over."""
-    owners: list[Any] = []
+    owners: list[object] = []
     while True:
         if isinstance(hook, functools.partial):
             owners += [*hook.args, *hook.keywords.values()]
@@ -129,6 +131,6 @@ def _definer(kind: type, name: str) -> type:
     return next(cls for cls in kind.__mro__ if name in vars(cls))
 
 
-def _is_library(function: Any) -> bool:
+def _is_library(function: object) -> bool:
     module = getattr(function, "__module__", None) or ""
     return module.split(".")[0] in _LIBRARIES and not module.startswith(_TORCH_OBSERVERS)

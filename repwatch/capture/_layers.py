@@ -29,7 +29,7 @@ TRANSPARENT = (nn.Identity, nn.modules.dropout._DropoutNd, nn.Flatten, nn.Unflat
 
 # What comes after a layer of weights and belongs to it. PReLU has a weight, but is a non-linearity.
 # Softmax is not here: what it makes of logits is another representation.
-NORMALISATIONS = (
+NORMALIZATIONS = (
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.LayerNorm,
@@ -68,7 +68,7 @@ NONLINEARITIES = (
     nn.Threshold,
     nn.GLU,
 )
-FOLLOWERS = (*NORMALISATIONS, *POOLINGS, *NONLINEARITIES)
+FOLLOWERS = (*NORMALIZATIONS, *POOLINGS, *NONLINEARITIES)
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,20 @@ class Modules:
     compiled: bool = False
 
     def time_first(self, name: str) -> tuple[bool, bool]:
-        """Whether the module says that time leads, and whether one that holds it says so."""
-        own = _says_time_first(self.named[name])
+        """Whether the module declares time as its first dimension, and whether a parent does."""
+        own = _declares_time_first(self.named[name])
         parts = name.split(".")
         parents = [".".join(parts[:i]) for i in range(len(parts) - 1, 0, -1)]
-        says = (_says_time_first(self.named[p]) for p in parents if p in self.named)
-        inherited = next((word for word in says if word is not None), None)
+        declared = (_declares_time_first(self.named[p]) for p in parents if p in self.named)
+        inherited = next((value for value in declared if value is not None), None)
         return own is True, own is None and inherited is True
 
 
-def _says_time_first(module: nn.Module) -> bool | None:
+def _declares_time_first(module: nn.Module) -> bool | None:
     for holder in (module, getattr(module, "self_attn", None)):
-        word = getattr(holder, "batch_first", None)
-        if isinstance(word, bool):
-            return not word
+        batch_first = getattr(holder, "batch_first", None)
+        if isinstance(batch_first, bool):
+            return not batch_first
     return None
 
 
@@ -220,7 +220,7 @@ def innermost(fired: Sequence[str]) -> list[str]:
 def blocks(keys: Sequence[str], modules: Modules) -> list[list[str]]:
     """The keys, in execution order, by depth: a layer of weights and what belongs to it.
 
-    A convolution, its normalisation, non-linearity and pooling are one block, whose last output is
+    A convolution, its normalization, non-linearity and pooling are one block, whose last output is
     what the next one sees. Modules of the user's own start a block each.
     """
     found: list[list[str]] = []

@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # What every module has: hooks, buffers, parameters and submodules by name.
 _INTERNALS = dict.fromkeys(n for n, v in vars(nn.Module()).items() if isinstance(v, (dict, set)))
-# Memories of modules may be large; those of a training's other objects are not walked into.
+# Caches in modules may be large; those of a training's other objects are not walked into.
 _LARGEST_ARRAY = 64 << 20
 
 
@@ -47,11 +47,11 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
 
     Inside: every submodule in eval mode, gradients off, the generators at a fixed seed, the
     modules' own ones included (so that equal weights give equal snapshots), compiled parts run
-    eagerly, `self.log` says nothing, and forward hooks of others do not run (see `capture.hooks`).
+    eagerly, `self.log` does nothing, and forward hooks of others do not run (see `capture._hooks`).
     Put back: training flags, buffers (values and identity), attributes of each submodule and what
     can be reached from them (with them torchmetrics states, spectral_norm vectors, caches,
-    counters, meters and modules made on the way), what the user's code keeps in globals, closures
-    and classes (see `capture.code`), and the generators. Modules that the model holds
+    counters, meters and modules made on the way), what the user's code holds in globals, closures
+    and classes (see `capture._code`), and the generators. Modules that the model holds
     in plain lists and dicts count as its own. Only a parameter that the forward itself writes into
     is not put back: that would need a second copy of all weights. What FSDP owns is left to FSDP.
 
@@ -76,7 +76,7 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
             stack.callback(state.restore)
         set_aside = stack.enter_context(hooks_set_aside(named))
         for state in saved:
-            state.quiet()
+            state.set_evaluating()
         fix_seed()
         # inference_mode would leave tensors in the model's caches that no training step can use.
         stack.enter_context(torch.no_grad())
@@ -104,7 +104,7 @@ def _hidden(module: nn.Module) -> list[tuple[str, nn.Module]]:
     for name, value in vars(module).items():
         if name in _INTERNALS:
             continue
-        items: Sequence[Any] = (value,)
+        items: Sequence[object] = (value,)
         if isinstance(value, (list, tuple, dict)) and len(value) <= LONGEST_CONTAINER:
             items = list(value.values()) if isinstance(value, dict) else value
         hidden += [(name, item) for item in items if isinstance(item, nn.Module)]
@@ -116,11 +116,11 @@ def has_lazy_parameters(model: nn.Module) -> bool:
     return any(is_lazy(p) for p in model.parameters()) or any(is_lazy(b) for b in model.buffers())
 
 
-def run_eagerly() -> AbstractContextManager[Any]:
+def run_eagerly() -> AbstractContextManager[object]:
     """Compiled code ignores hooks that came after it: run the original code meanwhile."""
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
 
 
@@ -145,7 +145,7 @@ def fix_seed() -> None:
     random.seed(0)
 
 
-def _say_nothing(*_args: Any, **_options: Any) -> None:
+def _do_nothing(*_args: object, **_options: object) -> None:
     """Stands in for `log` and `log_dict` while the probe set runs."""
 
 
@@ -161,7 +161,7 @@ class _ModuleState:
         self.wrapped = wrapped
         self.training = module.training
         self.attributes = dict(vars(module))
-        # FSDP swaps parameters while the model runs, and keeps account of which are in place.
+        # FSDP swaps parameters while the model runs, and tracks which are in place.
         self.contents = [
             (table, table.copy() if table else ())
             for name in _INTERNALS
@@ -179,7 +179,7 @@ class _ModuleState:
             if t.layout == torch.strided and not is_distributed_tensor(t)
         ]
 
-    def held(self) -> list[Any]:
+    def held(self) -> list[object]:
         """The values of attributes that are neither tensors nor what every module has."""
         return [
             value
@@ -187,13 +187,13 @@ class _ModuleState:
             if name not in _INTERNALS and not isinstance(value, (bool, int, str, torch.Tensor))
         ]
 
-    def quiet(self) -> None:
+    def set_evaluating(self) -> None:
         """Evaluation mode, by the flag alone: an overridden `eval` may do more than that."""
         if self.training:
             self.module.training = False
         # Both names together are Lightning's; `log` alone may be a logarithm.
         if all(callable(getattr(self.module, name, None)) for name in ("log", "log_dict")):
-            vars(self.module).update(log=_say_nothing, log_dict=_say_nothing)
+            vars(self.module).update(log=_do_nothing, log_dict=_do_nothing)
 
     def restore(self) -> None:
         attributes, before = vars(self.module), self.attributes

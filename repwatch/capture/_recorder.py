@@ -19,7 +19,7 @@ from repwatch.capture._rows import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
     MAX_FEATURES,
-    Found,
+    MaskedRows,
     find_rows,
     nonfinite_points,
     reduce_rows,
@@ -36,7 +36,7 @@ class LayerCapture:
 
     layer: its name ("encoder.0"; "encoder.0:1" for its second call). depth: place in the order of
     execution among the captured layers, the input at 0. rdm: condensed, or None where the
-    activations were NaN or infinite. scalars: what the RDM cannot tell (see `scalars.measure`).
+    activations were NaN or infinite. scalars: what the RDM does not hold (see `_scalars.measure`).
     nonfinite: indices of the probe points whose activations were not all finite, where the layer
     diverged.
     """
@@ -70,7 +70,7 @@ class Capture:
     def bad_points(self) -> tuple[int, ...]:
         """Probe points that are not finite in a layer in which others are, in order.
 
-        A layer without a single finite point says nothing of its points: it is the model's fault.
+        Layers without a single finite point do not count: there the model is at fault.
         """
         found: set[int] = set()
         for layer in self.layers.values():
@@ -99,7 +99,7 @@ class Result(NamedTuple):
 
 
 def to_result(rows: torch.Tensor, bounded: bool) -> Result:
-    """What there is to know of rows (n, features); the RDM is None where they diverged."""
+    """RDM and scalars of rows (n, features); the RDM is None where they diverged."""
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         try:
             return Result(rdm.from_activations(rows), measure(rows, bounded), ())
@@ -107,7 +107,7 @@ def to_result(rows: torch.Tensor, bounded: bool) -> Result:
             return Result(None, measure(rows, bounded), nonfinite_points(rows))
 
 
-class _Rows:
+class _RowBuffer:
     """The rows of one layer as they come in, copied: no later in-place operation reaches them."""
 
     def __init__(self, points: int, first: torch.Tensor) -> None:
@@ -115,7 +115,7 @@ class _Rows:
         self.count = 0
 
     def add(self, rows: torch.Tensor) -> None:
-        """Take rows in; more than there is room for are only counted."""
+        """Append rows; more than there is room for are only counted."""
         start, self.count = self.count, self.count + len(rows)
         if self.count <= len(self.held):
             self.held[start : self.count] = rows
@@ -128,16 +128,22 @@ class _Rows:
 class Recorder:
     """Hooks on a model's modules that turn outputs into results.
 
-    points: how many rows each layer is to give. keeps: whether a layer's rows are wanted; of all
-    other layers only the firing is noted. in_order: they come in the order of the probe's points,
-    so that the RDM is computed, and the rows are let go, inside the hook that sees the last.
+    Args:
+        modules: The model's modules.
+        reduction: How outputs become rows.
+        is_wanted: Whether the rows of the layer of this name are collected. For other layers only
+            the fact that they fired is recorded.
+        points: The number of rows that each layer should give.
+        in_order: The rows come in the order of the probe's points. The RDM is then computed, and
+            the rows are freed, inside the hook that gets the last ones.
+        watched: The modules to hook by name; None for all.
     """
 
     def __init__(
         self,
         modules: Modules,
         reduction: Reduction,
-        keeps: Callable[[str], bool],
+        is_wanted: Callable[[str], bool],
         *,
         points: int,
         in_order: bool,
@@ -149,10 +155,10 @@ class Recorder:
         self._modules = modules
         self._watched = modules.named if watched is None else watched
         self._reduction = reduction
-        self._keeps = keeps
+        self._is_wanted = is_wanted
         self._points = points
         self._in_order = in_order
-        self._rows: dict[str, _Rows] = {}
+        self._rows: dict[str, _RowBuffer] = {}
         self._results: dict[str, Result] = {}
         self._bounded: dict[str, bool] = {}
         self._handles: list[RemovableHandle] = []
@@ -173,7 +179,7 @@ class Recorder:
             self._handles.append(module.register_forward_hook(self._hook(name)))
 
     def end(self) -> None:
-        """Hooks off; does no harm twice."""
+        """Remove the hooks; it may be called twice."""
         while self._handles:
             self._handles.pop().remove()
 
@@ -195,7 +201,7 @@ class Recorder:
         return list(self._fired)
 
     @property
-    def kept(self) -> list[str]:
+    def held(self) -> list[str]:
         """The layers whose rows are held, in order of firing."""
         return [key for key in self.fired if key in self._rows and key not in self.left_out]
 
@@ -203,21 +209,21 @@ class Recorder:
         """Forget a layer's rows."""
         self._rows.pop(key, None)
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, _args: Any, output: Any) -> None:
-            # Code that is compiled while the hook is there would keep it for ever, and activation
+    def _hook(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, _args: object, output: object) -> None:
+            # Code that is compiled while the hook is there would contain it forever, and activation
             # checkpointing calls layers a second time in the backward pass.
             if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:
                 return
             try:
                 self._record(name, module, output)
             except Exception as error:
-                # The host's own forward pass goes on; whoever asks for the results hears of it.
+                # The host's own forward pass goes on; the error is raised with the results.
                 self.failure = self.failure or error
 
         return hook
 
-    def _record(self, name: str, module: nn.Module, output: Any) -> None:
+    def _record(self, name: str, module: nn.Module, output: object) -> None:
         call = self._calls[name]
         self._calls[name] += 1
         key = f"{name}:{call}" if call else name
@@ -230,10 +236,10 @@ class Recorder:
                 self.left_out[key] = rows
             elif rows is not None:
                 self._bounded[key] = isinstance(module, BOUNDED)
-                self._keep(key, rows)
+                self._collect(key, rows)
 
     def _reduced(
-        self, key: str, name: str, module: nn.Module, output: Any
+        self, key: str, name: str, module: nn.Module, output: object
     ) -> torch.Tensor | str | None:
         """Rows (points, features), None where they are not wanted, or why there are none."""
         mapped = (
@@ -246,14 +252,14 @@ class Recorder:
         if isinstance(found, str):
             return found
         sequence = self._is_sequence(key, module, found)
-        if not self._keeps(key):
+        if not self._is_wanted(key):
             return None
         mask = self._mask
         if self._chosen is not None:
             chosen = self._chosen.to(found.tensor.device)
             mask = None if mask is None else mask.to(chosen.device)[chosen]
             inner = None if found.mask is None else found.mask[chosen]
-            found = Found(found.tensor[chosen], inner)
+            found = MaskedRows(found.tensor[chosen], inner)
         if found.tensor[0].numel() == 0:
             return "no features"
         return reduce_rows(
@@ -265,7 +271,7 @@ class Recorder:
             most=self._reduction.max_features,
         )
 
-    def _is_sequence(self, key: str, module: nn.Module, found: Found) -> bool:
+    def _is_sequence(self, key: str, module: nn.Module, found: MaskedRows) -> bool:
         """Whether (n, a, b) is (batch, time, channels): not from, nor shaped as from, a conv."""
         shape = tuple(found.tensor.shape[1:])
         if isinstance(module, CHANNELS_FIRST):
@@ -275,12 +281,12 @@ class Recorder:
             known[key] = found.mask is not None or shape not in self._spatial
         return known[key]
 
-    def _keep(self, key: str, rows: torch.Tensor) -> None:
+    def _collect(self, key: str, rows: torch.Tensor) -> None:
         if self._in_order and len(rows) == self._points and key not in self._rows:
             self._store(key, rows)
             return
         if key not in self._rows:
-            self._rows[key] = _Rows(self._points, rows)
+            self._rows[key] = _RowBuffer(self._points, rows)
         held = self._rows[key]
         if rows.shape[1] != held.held.shape[1]:
             self.left_out[key] = "another number of features in each batch"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -33,40 +33,43 @@ CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
 
 
 @dataclass(frozen=True)
-class Found:
+class MaskedRows:
     """A tensor with one row for each point, and the mask of a padded sequence, where it has one."""
 
     tensor: torch.Tensor
     mask: torch.Tensor | None = None
 
 
-def find_rows(output: Any, batch: int, time_first: bool | None = None) -> Found | str:
+def find_rows(output: object, batch: int, time_first: bool | None = None) -> MaskedRows | str:
     """The first floating tensor of an output with one row for each of `batch` points, or why not.
 
-    time_first: the module's own word (batch_first=False), or None where only a parent says so or
-        nobody does; then the leading dimension goes before the second.
+    Args:
+        output: What the module returned.
+        batch: The number of points.
+        time_first: Whether the module itself is declared with batch_first=False; None where only a
+            parent is, or none. Then the leading dimension is preferred to the second.
     """
     shapes = []
     second: torch.Tensor | None = None
     for leaf in _leaves(output):
-        found = _padded(leaf) if not _is_dense(leaf) else Found(leaf)
+        found = _padded(leaf) if not _is_dense(leaf) else MaskedRows(leaf)
         tensor = as_real(found.tensor)
         if not tensor.is_floating_point() or tensor.dim() == 0:
             continue
         turned = tensor.dim() > 2 and tensor.shape[1] == batch and found.mask is None
         if turned and time_first:
-            return Found(tensor.transpose(0, 1))
+            return MaskedRows(tensor.transpose(0, 1))
         if len(tensor) == batch:
-            return Found(tensor, found.mask)
+            return MaskedRows(tensor, found.mask)
         if turned and second is None:
             second = tensor.transpose(0, 1)
         shapes.append(str(tuple(tensor.shape)))
     if second is not None and time_first is not None:
-        return Found(second)
+        return MaskedRows(second)
     return f"shape {', '.join(shapes)}" if shapes else "no floating tensor in its output"
 
 
-def find_mask(inputs: Any) -> torch.Tensor | None:
+def find_mask(inputs: object) -> torch.Tensor | None:
     """The attention mask (n, time) of the first mapping of a batch that has one, or None."""
     if isinstance(inputs, Mapping):
         mask = inputs.get("attention_mask")
@@ -85,7 +88,7 @@ def nonfinite_points(x: torch.Tensor) -> tuple[int, ...]:
 
 
 def reduce_rows(
-    found: Found,
+    found: MaskedRows,
     *,
     sequence: bool,
     channels_last: bool = False,
@@ -93,10 +96,10 @@ def reduce_rows(
     token: int | None = None,
     most: int = MAX_FEATURES,
 ) -> torch.Tensor:
-    """Rows (n, features) in float32 (float64 is kept).
+    """Rows (n, features) in float32 (float64 stays float64).
 
-    Sequences (n, time, channels): the mean over time where the mask is not 0, or the token of that
-    place (counted among the places that the mask keeps; negative from the end). Everything else:
+    Sequences (n, time, channels): the mean over time where the mask is not 0, or the token at that
+    place (counted where the mask is not 0; negative from the end). Everything else:
     flattened; past `most` features averaged over adaptive windows of space first.
     """
     x = found.tensor
@@ -158,7 +161,7 @@ def _product(sizes: list[int]) -> int:
     return product
 
 
-def _is_dense(leaf: Any) -> bool:
+def _is_dense(leaf: object) -> TypeGuard[torch.Tensor]:
     return isinstance(leaf, torch.Tensor) and not leaf.is_nested
 
 
@@ -172,7 +175,7 @@ def as_real(x: torch.Tensor) -> torch.Tensor:
     return pairs.flatten(-2) if x.dim() > 1 else pairs
 
 
-def _padded(leaf: Any) -> Found:
+def _padded(leaf: torch.Tensor | PackedSequence) -> MaskedRows:
     """Packed and nested sequences as (n, time, channels) with a mask."""
     if isinstance(leaf, PackedSequence):
         x, lengths = pad_packed_sequence(leaf, batch_first=True)
@@ -181,17 +184,17 @@ def _padded(leaf: Any) -> Found:
         x = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
         lengths = torch.tensor([len(part) for part in parts])
     places = torch.arange(x.shape[1], device=x.device)
-    return Found(x, places[None] < lengths.to(x.device)[:, None])
+    return MaskedRows(x, places[None] < lengths.to(x.device)[:, None])
 
 
-def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
+def _leaves(output: object, depth: int = 0) -> Iterator[torch.Tensor | PackedSequence]:
     """Tensors and packed sequences in order, also inside objects that hold them as attributes."""
     if isinstance(output, (torch.Tensor, PackedSequence)):
         yield output
         return
     if depth > 8 or output is None or isinstance(output, (str, int, float, bool, nn.Module)):
         return
-    values: Any = ()
+    values: Iterable[object] = ()
     if isinstance(output, Mapping):
         values = output.values()
     elif isinstance(output, (tuple, list)):

@@ -1,4 +1,4 @@
-"""What an RDM cannot tell of a layer, as a few scalars, in few passes over the rows."""
+"""What an RDM does not hold of a layer, as a few scalars, in few passes over the rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure(rows: torch.Tensor, bounded: bool) -> dict[str, float]:
             return {**features, "nonfinite": nonfinite}
     variance = square - mean**2
     if not 1e-3 * square < variance < float("inf"):
-        # The difference of two large numbers tells nothing: take the slow and exact way.
+        # The difference of two large numbers is imprecise: compute it in float64.
         exact = rows.double()
         norm, mean = float(torch.linalg.vector_norm(exact, dim=1).mean()), float(exact.mean())
         variance = float(exact.var(correction=0))

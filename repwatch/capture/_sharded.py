@@ -1,4 +1,4 @@
-"""Models whose parameters are sharded over processes (FSDP): what is theirs stays theirs.
+"""Models whose parameters are sharded over processes (FSDP): FSDP alone manages them.
 
 FSDP's own hooks swap sharded and whole parameters around each forward pass. RepWatch never puts
 parameters of such a model back; it asks FSDP to shard what was sharded before.
@@ -26,7 +26,7 @@ _FSDP = "FSDPModule"
 _WRAPPER = "FullyShardedDataParallel"
 
 
-def is_distributed_tensor(value: Any) -> bool:
+def is_distributed_tensor(value: object) -> bool:
     """Whether this is a DTensor, whose operations need all processes."""
     return isinstance(value, torch.Tensor) and _named(value, "DTensor")
 
@@ -67,9 +67,9 @@ def preserved_sharding(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def reset_sharding(model: nn.Module) -> None:
-    """Let FSDP start anew after a forward pass that failed midway.
+    """Reset FSDP after a forward pass that failed midway.
 
-    Without it the next training step would go on in the midst of the failed pass.
+    Without it the next training step would continue the failed pass.
     """
     waiting = [model]
     while waiting:
@@ -100,6 +100,6 @@ def _own_parameters(module: nn.Module) -> list[Any]:
     return [] if isinstance(module, torch.jit.ScriptModule) else list(module._parameters.values())
 
 
-def _named(value: Any, name: str) -> bool:
+def _named(value: object, name: str) -> bool:
     # By name: importing torch.distributed for a training on one device takes its time.
     return any(cls.__name__ == name for cls in type(value).__mro__)

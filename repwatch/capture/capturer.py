@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -33,21 +32,21 @@ from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_s
 from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction, to_result
 from repwatch.capture._rows import (
     MAX_FEATURES,
-    Found,
+    MaskedRows,
     as_real,
     find_mask,
     nonfinite_points,
     reduce_rows,
 )
 from repwatch.capture._sharded import is_sharded, reset_sharding
-from repwatch.capture.passive import Listening
+from repwatch.capture.passive import PassiveCapture
 from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted
 from repwatch.errors import CaptureError, ConfigurationError
 from repwatch.probe import ProbeSet, move
 from repwatch.probe._trees import Tree, take
 
-# The rehearsal finds out how to call the model and which layers fire; a few points are enough.
-REHEARSAL_POINTS = 5
+# The trial pass shows how to call the model and which layers fire; a few points are enough.
+TRIAL_POINTS = 5
 # Activations of more points leave a processor's caches, and want fresh pages each time.
 _BATCH_ON_CPU, _BATCH = 64, 256
 
@@ -60,7 +59,7 @@ class Capturer:
         probe: The probe set.
         layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a
             callable (name, module) -> bool. By default each layer of weights is watched once,
-            where the next one sees it: after its normalisation, non-linearity and pooling.
+            where the next one sees it: after its normalization, non-linearity and pooling.
         forward: (model, inputs) -> anything, where the model cannot be called with the inputs
             alone.
         batch_size: Probe points for each forward pass; None for at most 64 on a processor, where
@@ -73,7 +72,7 @@ class Capturer:
         convert: Applied to each batch (precision).
         token: Of sequences, the token of this place instead of the mean over time.
         reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for
-            the usual way; for layers whose rows are not the probe's points.
+            the default; for layers whose rows are not the probe's points.
         max_features: Activations with more are averaged over windows of space.
 
     Raises:
@@ -91,7 +90,7 @@ class Capturer:
         batch_size: int | None = None,
         host_batch_size: int | None = None,
         max_layers: int = 8,
-        context: Callable[[], AbstractContextManager[Any]] | None = None,
+        context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
         token: int | None = None,
         reduce: Reduce | None = None,
@@ -138,8 +137,12 @@ class Capturer:
     def run(self) -> Capture:
         """One forward pass of the probe set that leaves no trace (see `preserve_state`).
 
-        Raises CaptureError where the model cannot be called with the probe's inputs, none of its
-        layers fires, or memory runs out even with one point in each batch.
+        Returns:
+            RDM and scalars of each watched layer.
+
+        Raises:
+            CaptureError: The model cannot be called with the probe's inputs, none of its layers
+                fires, or memory runs out even with one point in each batch.
         """
         if has_lazy_parameters(self.model):
             note = "skipped: the model has lazy modules, which take their shape from training data"
@@ -161,27 +164,33 @@ class Capturer:
         if plan is None or plan.strategy is None:
             with preserve_state(self.model) as set_aside:
                 hooks = [note_hooks(set_aside)] if set_aside else []
-                found = self._rehearse(modules, hooks)
+                found = self._try_strategies(modules, hooks)
             found = replace(found, notes=(*found.notes, *hooks))
-            # What was listened to before stays the choice, so that snapshots compare.
+            # The layers of an earlier passive capture stay chosen, so that snapshots compare.
             plan = found if plan is None else replace(found, keys=plan.keys)
             self.plan = plan
         with preserve_state(self.model):
             return self._capture(self._pass(modules, plan), plan)
 
-    def listen(self) -> Listening:
-        """Hooks for the host's own forward passes over the probe's points (see `Listening`)."""
-        return Listening(self)
+    def passive(self) -> PassiveCapture:
+        """A capture from the host's own forward passes over the probe's points."""
+        return PassiveCapture(
+            self.model,
+            self.probe,
+            self.plan,
+            self.chosen,
+            self.reduction,
+            max_layers=self.max_layers,
+            finish=self._finish_passive,
+        )
 
-    def finish_listening(
-        self, recorder: Recorder, modules: Modules, order: torch.Tensor
-    ) -> Capture:
-        """The Capture of rows that were listened to; `order` sorts them into the probe's."""
+    def _finish_passive(self, recorder: Recorder, modules: Modules, order: torch.Tensor) -> Capture:
+        """The Capture of rows that a passive capture collected; `order` sorts them."""
         if self.plan is None:
             self.plan = make_plan(
-                None, recorder, modules, self.chosen, self.max_layers, recorder.kept
+                None, recorder, modules, self.chosen, self.max_layers, recorder.held
             )
-        for key in set(recorder.kept) - set(self.plan.keys):
+        for key in set(recorder.held) - set(self.plan.keys):
             recorder.drop(key)
         return self._capture(recorder, self.plan, order)
 
@@ -211,7 +220,7 @@ class Capturer:
     def _call(
         self, strategy: CallStrategy, recorder: Recorder, points: int, inputs: Tree
     ) -> Exception | None:
-        """One forward pass with hooks; what went wrong in it, if anything did."""
+        """One forward pass with hooks; the error that it raised, or None."""
         recorder.begin(points, find_mask(inputs))
         try:
             with self._context():
@@ -227,7 +236,7 @@ class Capturer:
             ) from recorder.failure
         return None
 
-    def _rehearse(self, modules: Modules, notes: Sequence[str]) -> Plan:
+    def _try_strategies(self, modules: Modules, notes: Sequence[str]) -> Plan:
         """Find the call strategy and the layers that fire; `notes` are for the error if none does.
 
         With few points; with a whole batch only where the model takes no fewer.
@@ -236,7 +245,7 @@ class Capturer:
         cause: Exception | None = None
         refusal: str | None = None
         size = self._even_size()
-        for most in dict.fromkeys((min(REHEARSAL_POINTS, size), size)):
+        for most in dict.fromkeys((min(TRIAL_POINTS, size), size)):
             points, inputs = next(self._batches(most))
             refusal = None if self._forward else describe_refusal(self.model, inputs, points)
             for strategy in call_strategies(self.model, inputs, points, self._forward):
@@ -261,7 +270,7 @@ class Capturer:
         ) from cause
 
     def _halve_batch_size(self, error: BaseException) -> None:
-        """Half as many points in a batch from now on. Raises CaptureError where that is no help."""
+        """Halve the batch size. Raises CaptureError where smaller batches are not possible."""
         size = self._even_size()
         obstacle = None
         if not self.probe.divisible:
@@ -325,7 +334,7 @@ class Capturer:
             return f"{len(missing)} of {points} points have missing values"
         mask = find_mask(self.probe.inputs)
         most = self.reduction.max_features
-        rows = reduce_rows(Found(x), sequence=mask is not None, mask=mask, most=most)
+        rows = reduce_rows(MaskedRows(x), sequence=mask is not None, mask=mask, most=most)
         found = LayerCapture(INPUT, 0, *to_result(rows, bounded=False))
         return "its distances are larger than float32 can hold" if found.diverged else found
 

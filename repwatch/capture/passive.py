@@ -1,55 +1,66 @@
-"""The piggy-back: hooks that live while the host's own forward passes run the probe's points."""
+"""Capture in the host's own forward passes: hooks that are on while they run the probe's points."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from repwatch.capture._layers import base, find_modules, innermost, is_candidate, spread
-from repwatch.capture._recorder import Capture, Recorder
+from repwatch.capture._layers import Modules, base, find_modules, innermost, is_candidate, spread
+from repwatch.capture._recorder import Capture, Recorder, Reduction
 from repwatch.capture._rows import as_real, find_mask
+from repwatch.capture.plan import Plan
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet, batch_size
 from repwatch.probe._trees import Tree, main_tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Finish = Callable[[Recorder, Modules, torch.Tensor], Capture]
+"""Makes the Capture of the recorded rows and of the order that sorts them into the probe's."""
 
-    from repwatch.capture.capturer import Capturer
-
-# Before the layers are chosen, rows of this many times more layers are held: memory has an end.
-SPARE = 4
+# Before the layers are chosen, rows of this many times `max_layers` layers are collected.
+CANDIDATE_FACTOR = 4
 
 
-class Listening:
-    """Collects the probe points' rows from whatever passes the host does anyway.
+class PassiveCapture:
+    """Collects the probe points' rows from whatever passes the host does.
 
     Around each of the host's passes: `open(batch)`, then `close()`. The batch's rows that are
     probe points are found by their content, in any order and among others; without such rows no
     hook is set. When `complete`, `result()` gives the Capture. The model, its mode and the host's
-    numbers are not touched; a failure in a hook is kept for `result()`.
+    numbers are not touched; an error in a hook is raised by `result()`.
 
-    With the context manager, one pass: `with capturer.listen() as listening: model(x)`, where the
+    With the context manager, one pass: `with capturer.passive() as passive: model(x)`, where the
     host knows that x holds the probe's points in order.
     """
 
-    def __init__(self, capturer: Capturer) -> None:
-        self._capturer = capturer
-        self._modules = find_modules(capturer.model)
-        self._finder = _RowFinder(capturer.probe)
+    def __init__(
+        self,
+        model: nn.Module,
+        probe: ProbeSet,
+        plan: Plan | None,
+        chosen: frozenset[str] | None,
+        reduction: Reduction,
+        *,
+        max_layers: int,
+        finish: Finish,
+    ) -> None:
+        self._points = len(probe)
+        self._chosen = chosen
+        self._max_layers = max_layers
+        self._finish = finish
+        self._modules = find_modules(model)
+        self._finder = _RowFinder(probe)
         self._places: list[int] = []
-        self._passed_over = 0
-        plan = capturer.plan
+        self._skipped = 0
         self._keys = None if plan is None else frozenset(plan.keys)
         names = None if plan is None else {base(key) for key in plan.keys}
-        self._held = self._hold()
+        self._candidates = self._choose_candidates()
         self._recorder = Recorder(
             self._modules,
-            capturer.reduction,
-            self._keeps,
-            points=len(capturer.probe),
+            reduction,
+            self._is_wanted,
+            points=self._points,
             in_order=False,
             watched={n: m for n, m in self._modules.named.items() if names is None or n in names},
         )
@@ -62,12 +73,17 @@ class Listening:
     @property
     def complete(self) -> bool:
         """Whether all probe points have passed by; `open` sets no hook from now on."""
-        return self.seen >= len(self._capturer.probe)
+        return self.seen >= self._points
 
     def open(self, batch: Tree, places: Sequence[int] | None = None) -> bool:
-        """Hooks on for a pass over this batch, if it has probe points. Returns whether it has.
+        """Set the hooks for a pass over this batch, if it has probe points.
 
-        places: which probe points the batch's first rows are, where the caller knows.
+        Args:
+            batch: The batch that the host is about to run.
+            places: Which probe points the batch's first rows are, where the caller knows.
+
+        Returns:
+            Whether hooks were set.
         """
         self.close()
         size = batch_size(batch)
@@ -79,17 +95,17 @@ class Listening:
         else:
             chosen = {row: place for row, place in enumerate(places) if place not in taken}
         if not chosen:
-            self._passed_over += 1
+            self._skipped += 1
             return False
         self._start(size, batch, chosen)
         return True
 
     def close(self) -> None:
-        """Hooks off; does no harm twice."""
+        """Remove the hooks; it may be called twice."""
         self._recorder.end()
 
-    def __enter__(self) -> Listening:
-        points = len(self._capturer.probe)
+    def __enter__(self) -> PassiveCapture:
+        points = self._points
         self._start(points, None, dict(enumerate(range(points))))
         return self
 
@@ -102,19 +118,18 @@ class Listening:
         Raises CaptureError where points are missing, a hook failed, or no layer can be captured.
         """
         self.close()
-        points = len(self._capturer.probe)
         if self._recorder.failure is not None:
             raise CaptureError(
                 f"A layer's output could not be reduced: {self._recorder.failure}."
             ) from self._recorder.failure
         if not self.complete:
             raise CaptureError(
-                f"Expected all {points} probe points to pass by, but saw {self.seen}; "
-                f"{self._passed_over} batches had none of them. The batches are augmented or cut "
+                f"Expected all {self._points} probe points to pass by, but saw {self.seen}; "
+                f"{self._skipped} batches had none of them. The batches are augmented or cut "
                 "short: give RepWatch a probe set, or a forward function."
             )
         order = torch.tensor(self._places).argsort()
-        return self._capturer.finish_listening(self._recorder, self._modules, order)
+        return self._finish(self._recorder, self._modules, order)
 
     def _start(self, size: int, batch: Tree, chosen: dict[int, int]) -> None:
         rows = torch.tensor(list(chosen))
@@ -122,14 +137,13 @@ class Listening:
         self._places += chosen.values()
         self._recorder.begin(size, find_mask(batch), None if whole else rows)
 
-    def _keeps(self, key: str) -> bool:
-        return base(key) in self._held if self._keys is None else key in self._keys
+    def _is_wanted(self, key: str) -> bool:
+        return base(key) in self._candidates if self._keys is None else key in self._keys
 
-    def _hold(self) -> frozenset[str]:
-        """The layers whose rows are held until the choice can be made."""
-        chosen = self._capturer.chosen
-        if chosen is not None:
-            return chosen
+    def _choose_candidates(self) -> frozenset[str]:
+        """The layers whose rows are collected until the final choice can be made."""
+        if self._chosen is not None:
+            return self._chosen
         named = self._modules.named
         # The projection inside an attention module never fires; the module itself does.
         attention = [n for n, m in named.items() if isinstance(m, nn.MultiheadAttention)]
@@ -137,7 +151,7 @@ class Listening:
         names = [name for name in named if not name.startswith(within)] if within else list(named)
         leaves = {*attention, *innermost(names)}
         candidates = [n for n, m in named.items() if n in leaves and is_candidate(m)]
-        return frozenset(spread(candidates, SPARE * self._capturer.max_layers))
+        return frozenset(spread(candidates, CANDIDATE_FACTOR * self._max_layers))
 
 
 class _RowFinder:
@@ -163,7 +177,7 @@ class _RowFinder:
         found: dict[int, int] = {}
         free = {key: [p for p in places if p not in taken] for key, places in self._places.items()}
         for row, signature in enumerate(_signatures(rows)):
-            # Equal points stand for themselves one after the other.
+            # Equal points are assigned one after the other.
             for place in free.get(signature, [])[:1]:
                 if _equal(rows[row].cpu(), self._x[place].to(rows.dtype)):
                     free[signature].pop(0)

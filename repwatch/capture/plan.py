@@ -1,4 +1,4 @@
-"""The plan of a Capturer: what its first pass found out, and what of it a person should know."""
+"""The plan of a Capturer: what its first pass found out, and notes on it for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from repwatch.errors import CaptureError
 
 __all__ = ["Plan", "list_names", "make_plan", "note_hooks", "note_scripted"]
 
-# Notes are read in a terminal: so many names, and how many more there are.
+# Notes are read in a terminal: they list so many names, and count the others.
 NAMES_IN_NOTE = 3
 
 

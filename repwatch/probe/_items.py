@@ -1,12 +1,18 @@
-"""Reading single items: in worker processes where possible, under seeds of their indices."""
+"""Reading single items: in worker processes where possible, under seeds of their indices.
+
+Also the progress bar, shown where reading takes more than a moment.
+"""
 
 from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -15,14 +21,15 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._gather import first_line
-from repwatch.probe._seeding import ItemSeeds
-from repwatch.probe._shared_memory import preserved_shared_memory
+from repwatch.probe._batch import first_line
+from repwatch.probe._preserve import preserved_dataset, preserved_shared_memory
+from repwatch.probe._random import ItemSeeds
 from repwatch.probe._trees import nbytes
-from repwatch.probe._untouched import untouched
 from repwatch.probe._workers import can_start_workers, dump, read_in_workers
 
 _log = logging.getLogger("repwatch")
+
+SHOW_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,14 +40,14 @@ class ReadOptions:
     """
 
     workers: int = 0
-    context: Any = None
-    worker_init: Callable[[int], Any] | None = None
+    context: BaseContext | str | None = None
+    worker_init: Callable[[int], object] | None = None
     seconds: float | None = limits.SECONDS
     progress: bool = True
 
     @classmethod
     def from_loader(
-        cls, loader: Any, workers: int | None, seconds: float | None, progress: bool
+        cls, loader: object, workers: int | None, seconds: float | None, progress: bool
     ) -> ReadOptions:
         """As a DataLoader reads its items; `workers` replaces its number of workers."""
         own = getattr(loader, "num_workers", 0) or 0
@@ -76,7 +83,7 @@ class Item:
     pickled: bool
 
     @classmethod
-    def copied(cls, value: Any) -> Item:
+    def copied(cls, value: object) -> Item:
         try:
             return cls(dump(value), pickled=True)
         except Exception:  # whatever an object's own pickling raises
@@ -119,7 +126,7 @@ def read_items(
             if done >= enough:
                 raise
             _log.info("RepWatch reads its probe set in this process: %s", first_line(error))
-    with untouched([dataset]):
+    with preserved_dataset([dataset]):
         seeds = ItemSeeds(dataset)
         for index in indices[done:]:
             seeds.seed(index)
@@ -137,3 +144,58 @@ def _read_elsewhere(dataset: Any, indices: Sequence[int], options: ReadOptions) 
     with preserved_shared_memory(dataset), closing(found):
         for item in found:
             yield Item(item, pickled=True)
+
+
+@contextmanager
+def reading_progress(total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """A function that takes the number of points read so far.
+
+    After a second it shows a progress bar on stderr, or writes one line to the log where stderr is
+    no terminal. The bar disappears at the end.
+    """
+    bar = _Bar(total)
+    try:
+        yield bar.update if show else lambda count: None
+    finally:
+        bar.close()
+
+
+class _Bar:
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._began = time.monotonic()
+        self._close: Callable[[], None] | None = None
+        self._show: Callable[[int], None] | None = None
+
+    def update(self, count: int) -> None:
+        if self._show is None:
+            if time.monotonic() - self._began < SHOW_AFTER_SECONDS or count >= self._total:
+                return
+            terminal = sys.stderr is not None and sys.stderr.isatty()
+            self._show = self._open() if terminal else self._write(count)
+        self._show(count)
+
+    def close(self) -> None:
+        if self._close is not None:
+            self._close()
+
+    def _write(self, count: int) -> Callable[[int], None]:
+        _log.info("RepWatch reads its probe set: %d of %d points so far", count, self._total)
+        return lambda count: None
+
+    def _open(self) -> Callable[[int], None]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True)
+        # No thread that refreshes it: workers may still be forked.
+        progress = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        task = progress.add_task("RepWatch reads its probe set", total=self._total)
+        progress.start()
+        self._close = progress.stop
+
+        def show(count: int) -> None:
+            progress.update(task, completed=count, refresh=True)
+
+        return show

@@ -8,7 +8,7 @@ import torch
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._gather import gather
+from repwatch.probe._batch import gather
 from repwatch.probe._trees import (
     PLAIN,
     Tree,
@@ -25,8 +25,8 @@ from repwatch.probe._trees import (
 class BatchJoiner:
     """Copies the first n points of the batches that it is given.
 
-    Batches that do not fit the first one (other keys, other row shapes) are passed over; rows of
-    another length are padded with zeros where an attention mask tells them apart. Copying ends
+    Batches that do not fit the first one (other keys, other row shapes) are skipped; rows of
+    another length are padded with zeros where an attention mask marks the padding. Copying ends
     early where the points take more memory than a probe set may.
     """
 
@@ -96,7 +96,7 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
 def _fits(first: Tree, other: Tree, sizes: tuple[int, int], padded: bool = False) -> bool:
     """Whether two batches can be joined: equal keys, dtypes and row shapes, lists of one kind.
 
-    padded: whether rows may differ in their first dimension, since a mask tells what is in them.
+    padded: Whether rows may differ in their first dimension, since a mask marks what is in them.
     """
     padded = padded or _has_mask(first)
     if isinstance(first, torch.Tensor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MIN_POINTS = 3
-"""Distances between fewer points say nothing."""
+"""Distances between fewer points have no meaning."""
 
 MAX_BYTES = 256 << 20
 """Bytes of inputs in memory. A probe set that is read from data has fewer points where n take more;

@@ -1,21 +1,37 @@
-"""A probe set as bytes: an npz archive without pickle, its structure as JSON inside."""
+"""The content of a probe set: checked and copied, hashed, and as bytes.
+
+Bytes are an npz archive without pickle, with the structure of the inputs as JSON inside.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import zipfile
 from collections import namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from repwatch.errors import ProbeError
-from repwatch.probe._trees import PLAIN, Tree, nbytes
+from repwatch.probe._trees import (
+    PLAIN,
+    Tree,
+    batch_size,
+    check_dense,
+    is_column,
+    is_divisible,
+    nbytes,
+    tensors,
+    without_target,
+)
 
 FORMAT = 2
 """2 may leave out the inputs; what holds them is written as 1, for older readers."""
@@ -24,10 +40,104 @@ FORMAT = 2
 COMPRESS_BELOW = 8 << 20
 
 
+def copy_inputs(tree: Tree, path: str) -> Tree:
+    """A tree as a probe set holds it: detached, on the CPU. Raises ProbeError for other objects."""
+    if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
+        tree = torch.from_numpy(np.ascontiguousarray(tree))
+    if isinstance(tree, torch.Tensor):
+        check_dense(tree, path)
+        # Inference tensors are copied into normal ones, or no model could train on them.
+        with torch.inference_mode(False), torch.no_grad():
+            return torch.empty_like(tree, device="cpu").copy_(tree).contiguous()
+    if isinstance(tree, PLAIN):
+        return tree
+    if isinstance(tree, np.generic):
+        return tree.item()
+    if isinstance(tree, Mapping):
+        return {str(key): copy_inputs(value, f"{path}[{key!r}]") for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        values = [copy_inputs(value, f"{path}[{i}]") for i, value in enumerate(tree)]
+        if hasattr(tree, "_fields"):
+            return type(tree)(*values)
+        return tuple(values) if isinstance(tree, tuple) else values
+    raise ProbeError(
+        f"Expected tensors, plain values, dicts, tuples and lists, but {path} is "
+        f"{type(tree).__name__}. Give the tensors in it."
+    )
+
+
+def count_points(inputs: Tree) -> int:
+    """The number of points of inputs. Raises ProbeError where it is not the same everywhere."""
+    found = list(tensors(inputs, "inputs"))
+    if not found:
+        raise ProbeError(
+            "Expected inputs with at least one tensor, but got none. Give the tensors of a batch."
+        )
+    size = batch_size(inputs)
+    if size is None or not is_divisible(inputs, size):
+        shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in found[:8])
+        raise ProbeError(
+            "Expected tensors with the same leading dimension, one row for each probe point, or "
+            f"lists with one element for each, but got {shapes}. "
+            "Give rows for the same points, or points=... for graph batches."
+        )
+    return size
+
+
+def check_column(what: str, values: Any, n: int) -> list[Any]:
+    """n plain values. Raises ProbeError for other lengths and kinds."""
+    plain = [v.item() if isinstance(v, (np.generic, torch.Tensor)) else v for v in values]
+    if len(plain) != n:
+        raise ProbeError(
+            f"Expected {what} to have {n} values, one for each probe point, but got {len(plain)}."
+        )
+    if not is_column(plain, n):
+        odd = next(v for v in plain if not isinstance(v, PLAIN))
+        raise ProbeError(
+            f"Expected {what} to hold strings, numbers, booleans or None, "
+            f"but got {type(odd).__name__}. Convert it."
+        )
+    return plain
+
+
+def check_images(images: object, n: int) -> NDArray[np.uint8]:
+    """A read-only copy of n pictures. Raises ProbeError for other shapes and types."""
+    array = np.array(images)
+    shape_fits = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] == 3)
+    if array.dtype != np.uint8 or not shape_fits or len(array) != n:
+        raise ProbeError(
+            f"Expected images as uint8 of shape ({n}, h, w) or ({n}, h, w, 3), "
+            f"but got {array.dtype} of shape {array.shape}."
+        )
+    array.flags.writeable = False
+    return array
+
+
+def hash_inputs(inputs: Tree, n: int) -> str:
+    """16 hex digits of the SHA-256 of inputs without their targets."""
+    digest = hashlib.sha256()
+
+    def add(tree: Tree, path: str) -> None:
+        if isinstance(tree, torch.Tensor):
+            digest.update(f"{path}|{tree.dtype}|{tuple(tree.shape)}|".encode())
+            digest.update(np.ascontiguousarray(to_array(tree)).reshape(-1).view(np.uint8).data)
+        elif isinstance(tree, dict):
+            for key in sorted(tree):
+                add(tree[key], f"{path}/{key}")
+        elif isinstance(tree, (tuple, list)):
+            for position, value in enumerate(tree):
+                add(value, f"{path}/{position}")
+        else:
+            digest.update(f"{path}={tree!r}|".encode())
+
+    add(without_target(inputs, n), "")
+    return digest.hexdigest()[:16]
+
+
 def pack(
     inputs: Tree,
-    images: np.ndarray[Any, Any] | None,
-    header: dict[str, Any],
+    images: NDArray[np.uint8] | None,
+    header: Mapping[str, object],
     most: float = math.inf,
 ) -> bytes:
     """Inputs, images and a JSON-able header in one npz archive.
@@ -35,7 +145,7 @@ def pack(
     Inputs of more than `most` bytes are left out, and larger images thinned out to every second
     pixel until they fit.
     """
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
     whole = nbytes(inputs) <= most
     tree = _describe(inputs, arrays) if whole else None
     header = {**header, "format": 1 if whole else 2, "tree": tree}
@@ -64,13 +174,13 @@ class StoredProbe:
     columns: dict[str, list[Any]]
     texts: list[str] | None
     links: list[str] | None
-    images: np.ndarray[Any, Any] | None
+    images: NDArray[np.uint8] | None
     name: str | None
     notes: tuple[str, ...]
 
 
 def read_stored(blob: bytes) -> StoredProbe:
-    """What the bytes of a probe set hold beside its inputs. Raises ProbeError."""
+    """What the bytes of a probe set hold besides its inputs. Raises ProbeError."""
     _, images, header = unpack(blob, with_inputs=False)
     places = header.get("places")
     return StoredProbe(
@@ -88,7 +198,7 @@ def read_stored(blob: bytes) -> StoredProbe:
 
 def unpack(
     blob: bytes, with_inputs: bool = True
-) -> tuple[Tree, np.ndarray[Any, Any] | None, dict[str, Any]]:
+) -> tuple[Tree, NDArray[np.uint8] | None, dict[str, Any]]:
     """What `pack` was given. Raises ProbeError for anything else, and where inputs are left out."""
     try:
         with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
@@ -116,7 +226,7 @@ def unpack(
     return inputs, arrays.get("images"), header
 
 
-def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+def to_array(tensor: torch.Tensor) -> NDArray[np.generic]:
     """The values as an array; dtypes that numpy does not know (bfloat16, float8) as raw bits."""
     try:
         return tensor.numpy()
@@ -125,7 +235,7 @@ def to_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
         return tensor.view(bits[tensor.element_size()]).numpy()
 
 
-def _describe(tree: Tree, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _describe(tree: Tree, arrays: dict[str, NDArray[np.generic]]) -> dict[str, Any]:
     if isinstance(tree, torch.Tensor):
         name = f"tensor{len(arrays)}"
         arrays[name] = to_array(tree)
@@ -143,7 +253,7 @@ def _describe(tree: Tree, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, 
     return {"value": tree}
 
 
-def _rebuild(node: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> Tree:
+def _rebuild(node: dict[str, Any], arrays: dict[str, NDArray[np.generic]]) -> Tree:
     if "tensor" in node:
         tensor = torch.from_numpy(arrays[node["tensor"]].copy())
         dtype: torch.dtype = getattr(torch, node["dtype"])

@@ -6,10 +6,12 @@ import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch.nn.utils.rnn import PackedSequence
+
+from repwatch.errors import ProbeError
 
 Tree = Any
 """Tensors, plain values and containers of them, as a collate function makes them."""
@@ -18,11 +20,11 @@ PLAIN = (str, int, float, bool, type(None))
 TARGET_KEYS = ("label", "labels", "y", "target", "targets")
 
 
-def map_tensors(tree: Tree, function: Callable[[torch.Tensor], Any]) -> Tree:
+def map_tensors(tree: Tree, function: Callable[[torch.Tensor], object]) -> Tree:
     """The same tree with `function` applied to each tensor; everything else stays as it is.
 
-    Containers are rebuilt, never written into. Mappings, named tuples and dataclasses keep their
-    type where it can be copied; other mappings become dicts.
+    Containers are rebuilt, never written into. Mappings, named tuples and dataclasses have
+    the same type where it can be copied; other mappings become dicts.
     """
     return _map(tree, function, lambda leaf: leaf)
 
@@ -30,10 +32,10 @@ def map_tensors(tree: Tree, function: Callable[[torch.Tensor], Any]) -> Tree:
 def move(tree: Tree, device: torch.device | str) -> Tree:
     """The same tree on `device`: tensors, and leaves that know `.to` (graph batches).
 
-    No batch hook of anybody runs.
+    No batch transfer hook of the host runs.
     """
 
-    def move_leaf(leaf: Any) -> Any:
+    def move_leaf(leaf: object) -> object:
         to = getattr(leaf, "to", None)
         if callable(to) and not isinstance(leaf, (type, torch.nn.Module)):
             return to(device)
@@ -42,7 +44,9 @@ def move(tree: Tree, device: torch.device | str) -> Tree:
     return _map(tree, lambda tensor: tensor.to(device), move_leaf)
 
 
-def _map(tree: Tree, function: Callable[[torch.Tensor], Any], other: Callable[[Any], Any]) -> Tree:
+def _map(
+    tree: Tree, function: Callable[[torch.Tensor], Any], other: Callable[[object], object]
+) -> Tree:
     if isinstance(tree, torch.Tensor):
         return function(tree)
     if isinstance(tree, PackedSequence):
@@ -111,7 +115,7 @@ def batch_size(tree: Tree) -> int | None:
     return max(sizes, key=lambda size: sizes[size]) if sizes else None
 
 
-def _have_equal_keys(values: Sequence[Any]) -> bool:
+def _have_equal_keys(values: Sequence[object]) -> bool:
     mappings = [value for value in values if isinstance(value, Mapping)]
     return len(mappings) == len(values) and all(m.keys() == mappings[0].keys() for m in mappings)
 
@@ -129,12 +133,12 @@ def _sample_counts(tree: Tree) -> Iterator[int]:
             yield len(value)
 
 
-def is_column(value: Any, n: int) -> bool:
+def is_column(value: object, n: int) -> TypeGuard[list[Any]]:
     """Whether this is one plain value for each of n points."""
     return isinstance(value, list) and len(value) == n and all(isinstance(v, PLAIN) for v in value)
 
 
-def is_per_point(value: Any, n: int) -> bool:
+def is_per_point(value: object, n: int) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     """Whether a list or tuple has one element for each of n points: plain values, images of
     various sizes, target dicts. (x, y, ...), whose parts have n rows each, does not.
     """
@@ -156,7 +160,7 @@ def is_per_point(value: Any, n: int) -> bool:
     return bool(found) and all(tensor.dim() > 2 for tensor in found)
 
 
-def alike(values: Sequence[Any]) -> bool:
+def alike(values: Sequence[object]) -> bool:
     """Whether the elements of a sequence are of one kind, as the points of a batch are."""
     first = values[0]
     if isinstance(first, PLAIN):
@@ -186,6 +190,18 @@ def nbytes(tree: Tree) -> int:
 def is_dense(tensor: torch.Tensor) -> bool:
     """Whether a tensor is neither sparse nor nested nor quantized."""
     return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def check_dense(tensor: torch.Tensor, path: str) -> None:
+    """Raise ProbeError for sparse, nested and quantized tensors."""
+    if is_dense(tensor):
+        return
+    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    raise ProbeError(
+        f"Expected dense tensors, but {path} is {'quantized' if tensor.is_quantized else kind}. "
+        "Give RepWatch(probe=...) a ProbeSet of dense (padded) tensors, and a forward function "
+        "(model, inputs) if the model needs another kind."
+    )
 
 
 def same(a: Tree, b: Tree) -> bool:
@@ -297,7 +313,7 @@ def _has_floats(values: torch.Tensor | list[Any] | None) -> bool:
     return any(isinstance(value, float) for value in values or ())
 
 
-def _values(value: Any, n: int) -> torch.Tensor | list[Any] | None:
+def _values(value: object, n: int) -> torch.Tensor | list[Any] | None:
     """One value for each of n points, of a tensor, a list, or the first of a tuple; else None."""
     if isinstance(value, torch.Tensor):
         one_each = value.dim() > 0 and len(value) == n and value.numel() == n

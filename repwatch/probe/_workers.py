@@ -1,4 +1,4 @@
-"""Reading items of a data set in worker processes, so that this process's copy stays untouched."""
+"""Reading items of a data set in worker processes, so that this process's copy stays as it was."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -20,9 +21,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from repwatch.errors import ProbeError
-from repwatch.probe._seeding import ItemSeeds
+from repwatch.probe._random import ItemSeeds
 
-# A worker that hands back nothing for so long hangs: a lock that was held at the fork, a server.
+# A worker that returns nothing for so long hangs: a lock that was held at the fork, a server.
 HANG_SECONDS = 30.0
 
 
@@ -36,8 +37,8 @@ def read_in_workers(
     indices: Sequence[int],
     *,
     workers: int,
-    context: Any = None,
-    worker_init: Callable[[int], Any] | None = None,
+    context: BaseContext | str | None = None,
+    worker_init: Callable[[int], object] | None = None,
 ) -> Generator[bytes]:
     """The pickled items of these indices, in order, as a DataLoader's workers read them.
 
@@ -47,7 +48,7 @@ def read_in_workers(
     """
     before = set(multiprocessing.active_children())
     with warnings.catch_warnings():
-        # About forks beside threads, and more workers than cores: the user's own loader says it.
+        # About forks beside threads, and more workers than cores: the user's own loader gives it.
         warnings.simplefilter("ignore")
         iterator: Any = iter(_make_loader(dataset, indices, workers, context, worker_init))
     processes = set(multiprocessing.active_children()) - before
@@ -70,9 +71,9 @@ def _make_loader(
     dataset: Any,
     indices: Sequence[int],
     workers: int,
-    context: Any,
-    worker_init: Callable[[int], Any] | None,
-) -> DataLoader[Any]:
+    context: BaseContext | str | None,
+    worker_init: Callable[[int], object] | None,
+) -> DataLoader[bytes]:
     context = context or "fork"
     forked = (context if isinstance(context, str) else context.get_start_method()) == "fork"
     return DataLoader(
@@ -87,7 +88,7 @@ def _make_loader(
     )
 
 
-def dump(item: Any) -> bytes:
+def dump(item: object) -> bytes:
     """An item as bytes. Views of larger tensors are cut out of their storage first."""
     buffer = io.BytesIO()
     _ItemPickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(item)
@@ -95,7 +96,7 @@ def dump(item: Any) -> bytes:
 
 
 class _ItemPickler(pickle.Pickler):
-    def reducer_override(self, value: Any) -> Any:
+    def reducer_override(self, value: object) -> Any:
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_nested:
             return NotImplemented
         if value.untyped_storage().nbytes() <= value.nbytes:
@@ -105,7 +106,7 @@ class _ItemPickler(pickle.Pickler):
         return reduced
 
 
-def _dump_item(items: list[Any]) -> bytes:
+def _dump_item(items: list[object]) -> bytes:
     return dump(items[0])
 
 
@@ -119,15 +120,15 @@ class _SeededItems(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         self.seeds.seed(index)
         return self.dataset[index]
 
 
 class _WorkerStart:
-    """A worker's first act: it lets go of what it shares with its parent, then the user's own."""
+    """Start of a worker: separates it from its parent, then calls the user's own function."""
 
-    def __init__(self, worker_init: Callable[[int], Any] | None, forked: bool) -> None:
+    def __init__(self, worker_init: Callable[[int], object] | None, forked: bool) -> None:
         self._worker_init = worker_init
         self._forked = forked
 
@@ -171,7 +172,7 @@ def _is_network(descriptor: int) -> bool:
         return found.family in (socket.AF_INET, socket.AF_INET6)
 
 
-def _check_alive(processes: set[BaseProcess], dataset: Any) -> None:
+def _check_alive(processes: set[BaseProcess], dataset: object) -> None:
     """Raise ProbeError if one of the workers was killed, or ended itself."""
     codes = [process.exitcode for process in processes]
     code = next((code for code in codes if code), None)

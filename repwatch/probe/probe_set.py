@@ -12,18 +12,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._content import (
+from repwatch.probe._batch import Gathered, gather, plain_values, to_images
+from repwatch.probe._items import ReadOptions
+from repwatch.probe._storage import (
     check_column,
     check_images,
     copy_inputs,
     count_points,
     hash_inputs,
+    pack,
+    unpack,
 )
-from repwatch.probe._gather import Gathered, gather, plain_values, to_images
-from repwatch.probe._items import ReadOptions
-from repwatch.probe._storage import pack, unpack
 from repwatch.probe._trees import Tree, is_divisible, main_tensor, nbytes, select, take
-from repwatch.probe.reading import read_batches, read_dataset
+from repwatch.probe.build import read_batches, read_dataset
 
 Column = Sequence[str | int | float | bool | None]
 
@@ -41,7 +42,7 @@ class ProbeSet:
     places: the indices of the data set that the points were read from, for reading them again.
     augmented: the inputs went through random augmentation.
 
-    Raises ProbeError for less than 3 points, unequal lengths and values that cannot be kept.
+    Raises ProbeError for less than 3 points, unequal lengths and values that cannot be stored.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class ProbeSet:
         if self._points < limits.MIN_POINTS:
             raise ProbeError(
                 f"Expected at least {limits.MIN_POINTS} probe points, but got {self._points}. "
-                "Distances between fewer points tell nothing: give more."
+                "Distances between fewer points have no meaning: give more."
             )
         n = self._points
         self._divisible = self._counted or is_divisible(self._inputs, n)
@@ -80,7 +81,7 @@ class ProbeSet:
         self._fingerprint = hash_inputs(self._inputs, n)
         self._frozen = True
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if getattr(self, "_frozen", False):
             raise AttributeError(f"A ProbeSet does not change: make a new one with another {name}.")
         super().__setattr__(name, value)
@@ -127,14 +128,14 @@ class ProbeSet:
     def __repr__(self) -> str:
         return f"ProbeSet({self.describe()})"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ProbeSet:
+    def __deepcopy__(self, memo: dict[int, object]) -> ProbeSet:
         return self
 
     def __reduce__(self) -> tuple[Callable[[bytes], ProbeSet], tuple[bytes]]:
         return ProbeSet.from_bytes, (pack(self._inputs, self._images, self._header()),)
 
     def describe(self) -> str:
-        """One line for a person: how many points, of which shape, with what beside them."""
+        """One line for a person: how many points, of which shape, and with which columns."""
         x = main_tensor(self._inputs)
         parts = [f"{self._points} points"]
         if x is not None:
@@ -222,11 +223,11 @@ class ProbeSet:
         """An npz archive without pickle; `from_bytes` reads it back unchanged.
 
         Inputs of more than 64 MiB are left out (`is_stored_whole`): what a person sees of each
-        point, the fingerprint and the places are stored, and `storage.read_stored` reads them.
+        point, the fingerprint and the places are stored, and `_storage.read_stored` reads them.
         """
         return pack(self._inputs, self._images, self._header(), limits.MAX_STORED_BYTES)
 
-    def _header(self) -> dict[str, Any]:
+    def _header(self) -> dict[str, object]:
         return {
             "points": None if self._counted else self._points,
             "columns": self._columns,
@@ -260,8 +261,8 @@ class ProbeSet:
     @classmethod
     def from_tensor(
         cls,
-        x: torch.Tensor | NDArray[Any],
-        labels: torch.Tensor | NDArray[Any] | Sequence[Any] | None = None,
+        x: torch.Tensor | NDArray[np.generic],
+        labels: torch.Tensor | NDArray[np.generic] | Sequence[object] | None = None,
         **options: Any,
     ) -> ProbeSet:
         """Points from a tensor (n, ...); `options` are those of ProbeSet.
@@ -301,12 +302,12 @@ class ProbeSet:
         Args:
             dataset: Anything with `__getitem__` and `__len__`.
             n: Points. Fewer where they take more than 256 MiB, or more time than `seconds`: evenly
-                spaced ones, which a note in the probe set says.
+                spaced ones, and the probe set has a note on it.
             collate_fn: Makes a batch of a list of items; by default torch's.
             num_workers: Processes that read.
             seconds: The time for reading; None is no limit.
             places: The indices to read, in place of n evenly spaced ones: those of an earlier probe
-                set, without limits. Equal fingerprints tell whether it is the same.
+                set, without limits. It is the same if the fingerprints are equal.
             progress: Whether to show a progress bar where it takes longer than a second.
             options: Those of ProbeSet.
 
@@ -353,7 +354,7 @@ class ProbeSet:
         return cls._from_gathered(gather(batch), **options)
 
     @classmethod
-    def coerce(cls, value: Any) -> ProbeSet:
+    def coerce(cls, value: object) -> ProbeSet:
         """A ProbeSet from a ProbeSet, tensor, array, batch, Dataset or DataLoader."""
         if isinstance(value, ProbeSet):
             return value

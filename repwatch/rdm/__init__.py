@@ -26,21 +26,16 @@ from repwatch.rdm.condensed import (
     pairs,
     square,
 )
+from repwatch.rdm.directions import analogies, complete_analogy, project, sample_quadruples
+from repwatch.rdm.procrustes import align, align_views, alignment
 from repwatch.rdm.views import (
     Graph,
     Purity,
-    align,
-    align_views,
-    alignment,
-    analogies,
-    complete_analogy,
     effective_dimension,
     neighbor_graph,
     neighbors,
     pca,
-    project,
     purity,
-    sample_quadruples,
     spectrum,
     tsne,
     vote_accuracy,

@@ -1,6 +1,6 @@
 """From activations to distances: fast by a Gram matrix, exact where that is not precise enough.
 
-1. Centre, chunk of features by chunk, and add up the float32 Gram matrix G of the centred rows.
+1. Center, chunk of features by chunk, and add up the float32 Gram matrix G of the centered rows.
 2. d_ij^2 = G_ii + G_jj - 2 G_ij. Its error is a few float32 roundings of G_ii + G_jj, whatever
    d_ij is: good for pairs that are far apart against their norms, bad for close pairs.
 3. Rows that have a close pair are compared again by direct differences, whose relative error
@@ -43,8 +43,8 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
     """Euclidean distances between the rows of X, as a condensed RDM.
 
     Args:
-        X: (n, …) activations, n >= 2: rows are probe points, all other dimensions are flattened.
-            Any real or complex dtype and any device; it is left untouched.
+        X: (n, …) activations, n >= 2: each row is a probe point, and all other dimensions are
+            flattened. Any real or complex dtype and any device; it is not changed.
 
     Returns:
         (n(n-1)/2,) distances in the units of X. Against float64 the relative error is at most
@@ -53,6 +53,9 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
     Raises:
         DivergedRDMError: an activation is NaN or infinite, or a distance is beyond float32.
         RDMError: fewer than 2 rows, or no features.
+
+    >>> from_activations(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]))
+    array([3., 4., 5.], dtype=float32)
     """
     import torch
 
@@ -130,7 +133,7 @@ def _distances(rows: torch.Tensor) -> Float32 | Float64:
 
 
 def _gram(rows: torch.Tensor) -> Float32 | Float64:
-    """The (n, n) Gram matrix of the centred rows, of which the lower triangle is filled in."""
+    """The (n, n) Gram matrix of the centered rows, of which the lower triangle is filled in."""
     import torch
 
     n = len(rows)
@@ -139,11 +142,11 @@ def _gram(rows: torch.Tensor) -> Float32 | Float64:
         # Any origin near the points will do: what a worse one costs in precision shows as pairs
         # that are close against their norms.
         origin = chunk[:: max(n // _ORIGIN_ROWS, 1)].mean(0)
-        centred = (chunk - origin).to(torch.float32)
-        slices = _count_slices(centred)
-        if centred.shape[1] % slices:
-            centred = torch.nn.functional.pad(centred, (0, -centred.shape[1] % slices))
-        parts = centred.view(n, slices, -1).transpose(0, 1)
+        centered = (chunk - origin).to(torch.float32)
+        slices = _count_slices(centered)
+        if centered.shape[1] % slices:
+            centered = torch.nn.functional.pad(centered, (0, -centered.shape[1] % slices))
+        parts = centered.view(n, slices, -1).transpose(0, 1)
         grams = torch.zeros(slices, n, n, dtype=torch.float32, device=rows.device)
         for start in range(0, n, _BLOCK_ROWS):
             stop = start + _BLOCK_ROWS
@@ -155,17 +158,17 @@ def _gram(rows: torch.Tensor) -> Float32 | Float64:
     return total
 
 
-def _count_slices(centred: torch.Tensor) -> int:
+def _count_slices(centered: torch.Tensor) -> int:
     """Into how many slices of features to cut a product, one for each thread of a processor.
 
-    Threads with a slice each do not wait for each other in the midst of it; where other processes
-    want the processor too, each such wait may take as long as the product.
+    Threads with a slice each do not wait for each other before its end; where other processes use
+    the processor too, each such wait may take as long as the product.
     """
     import torch
 
-    if centred.device.type != "cpu":
+    if centered.device.type != "cpu":
         return 1
-    return max(min(torch.get_num_threads(), centred.shape[1] // _SLICE_FEATURES), 1)
+    return max(min(torch.get_num_threads(), centered.shape[1] // _SLICE_FEATURES), 1)
 
 
 def _direct(rows: torch.Tensor) -> Float32 | Float64:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from repwatch.errors import DivergedRDMError, RDMError
 
+Array: TypeAlias = NDArray[np.generic]
 Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
 Int: TypeAlias = NDArray[np.intp]
@@ -20,7 +21,7 @@ Int: TypeAlias = NDArray[np.intp]
 _STORED_MAXIMUM = float(2**15)
 
 
-def count_points(D: NDArray[Any]) -> int:
+def count_points(D: Array) -> int:
     """The number n of probe points of a condensed vector of length n(n-1)/2.
 
     Raises:
@@ -42,12 +43,15 @@ def count_points(D: NDArray[Any]) -> int:
     return n
 
 
-def check(D: NDArray[Any]) -> Float64:
-    """`D` in float64, after a look at its length and its values.
+def check(D: Array) -> Float64:
+    """`D` in float64, if its length and its values are those of an RDM.
 
     Raises:
-        RDMError: no condensed RDM has that shape.
+        RDMError: No condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
+
+    >>> check([3.0, 4.0, 5.0])
+    array([3., 4., 5.])
     """
     D = np.asarray(D)
     count_points(D)
@@ -55,13 +59,19 @@ def check(D: NDArray[Any]) -> Float64:
     if not np.isfinite(values).all():
         raise DivergedRDMError(
             "Expected finite distances. Got NaN or infinity: the representation had diverged. "
-            "Leave diverged snapshots out (snapshot.diverged tells them)."
+            "Leave diverged snapshots out (snapshot.diverged is True for them)."
         )
     return values
 
 
-def square(D: NDArray[Any]) -> NDArray[Any]:
-    """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype."""
+def square(D: Array) -> NDArray[Any]:
+    """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype.
+
+    >>> square(np.array([3.0, 4.0, 5.0]))
+    array([[0., 3., 4.],
+           [3., 0., 5.],
+           [4., 5., 0.]])
+    """
     n = count_points(D)
     matrix = np.zeros((n, n), dtype=D.dtype)
     above = np.triu(np.ones((n, n), dtype=bool), 1)
@@ -72,7 +82,12 @@ def square(D: NDArray[Any]) -> NDArray[Any]:
 
 @lru_cache(maxsize=4)
 def pairs(n: int) -> tuple[Int, Int]:
-    """The points i < j, (n(n-1)/2,) each, that each place of a condensed vector is between."""
+    """The points i < j, (n(n-1)/2,) each, of each entry of a condensed vector.
+
+    >>> left, right = pairs(3)
+    >>> left.tolist(), right.tolist()
+    ([0, 0, 1], [1, 2, 2])
+    """
     left, right = np.triu_indices(n, 1)
     left.flags.writeable = right.flags.writeable = False
     return left, right
@@ -86,11 +101,14 @@ def sum_by_point(values: Float64) -> Float64:
     return sums.astype(np.float64, copy=False)
 
 
-def condense(matrix: NDArray[Any]) -> NDArray[Any]:
+def condense(matrix: Array) -> NDArray[Any]:
     """The condensed vector (n(n-1)/2,) of a square matrix (n, n): what `square` undoes.
 
     Raises:
         RDMError: the matrix is not square.
+
+    >>> condense(np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]]))
+    array([3, 4, 5])
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise RDMError(f"Expected a square matrix (n, n). Got shape {matrix.shape}.")
@@ -98,7 +116,7 @@ def condense(matrix: NDArray[Any]) -> NDArray[Any]:
     return condensed
 
 
-def encode(D: NDArray[Any]) -> tuple[bytes, float]:
+def encode(D: Array) -> tuple[bytes, float]:
     """The bytes that are stored, and the scale, which is the largest distance.
 
     The bytes are D * 2^15 / scale in little-endian float16. The relative error of a distance is at
@@ -107,6 +125,10 @@ def encode(D: NDArray[Any]) -> tuple[bytes, float]:
     Raises:
         RDMError: no condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
+
+    >>> blob, scale = encode(np.array([3.0, 4.0, 5.0]))
+    >>> len(blob), scale
+    (6, 5.0)
     """
     values = check(D)
     scale = float(values.max())
@@ -117,7 +139,11 @@ def encode(D: NDArray[Any]) -> tuple[bytes, float]:
 
 
 def decode(blob: bytes, scale: float) -> Float32:
-    """The RDM of the bytes and the scale that `encode` returned."""
+    """The RDM of the bytes and the scale that `encode` returned.
+
+    >>> decode(*encode(np.array([3.0, 4.0, 5.0]))).round(2)
+    array([3., 4., 5.], dtype=float32)
+    """
     stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
     D: Float32 = stored * np.float32(scale / _STORED_MAXIMUM)
     return D

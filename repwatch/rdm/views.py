@@ -1,4 +1,4 @@
-"""What one RDM tells of its representation, each equal to the computation on the activations."""
+"""Views and measures of one representation, from its RDM; each equals that on the activations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 from repwatch._tsne import PERPLEXITY, descend, effective_perplexity, start_from
 from repwatch.errors import ConfigurationError, RDMError
 from repwatch.rdm.condensed import check, condense, pairs, square, sum_by_point
+from repwatch.rdm.procrustes import align
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from repwatch.rdm.condensed import Float64, Int
+    from repwatch.rdm.condensed import Array, Float64, Int
 
 
 class Graph(NamedTuple):
@@ -26,33 +25,38 @@ class Graph(NamedTuple):
 
 
 class Purity(NamedTuple):
-    """Share of nearest neighbours with the same value, and what shuffled values would give."""
+    """Share of nearest neighbors with the same value, and what shuffled values would give."""
 
     share: float
     expected: float
 
 
-def _gram(D: NDArray[Any]) -> Float64:
-    """(n, n) Gram matrix of the centred representation: -D^2/2, double-centred (Torgerson 1952)."""
+def _gram(D: Array) -> Float64:
+    """(n, n) Gram matrix of the centered rows: -D^2/2, double-centered (Torgerson 1952)."""
     kernel = square(-0.5 * check(D) ** 2)
     means = kernel.mean(1)
     gram: Float64 = kernel - means[:, None] - means + means.mean()
     return gram
 
 
-def spectrum(D: NDArray[Any]) -> Float64:
-    """(n,) eigenvalues of the centred Gram matrix, largest first, not below 0.
+def spectrum(D: Array) -> Float64:
+    """(n,) eigenvalues of the centered Gram matrix, largest first, not below 0.
 
     Divided by n they are the variances along the principal components of the representation.
 
     Raises:
-        DivergedRDMError, RDMError: as `check`.
+        DivergedRDMError: A distance is NaN or infinite.
+        RDMError: No condensed RDM has that shape.
+
+    >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
+    >>> spectrum(D).round(2)
+    array([12.96,  3.7 ,  0.  ])
     """
     eigenvalues: Float64 = np.linalg.eigvalsh(_gram(D)).astype(np.float64)[::-1]
     return np.maximum(eigenvalues, 0.0)
 
 
-def pca(D: NDArray[Any], k: int = 2) -> Float64:
+def pca(D: Array, k: int = 2) -> Float64:
     """(n, k) principal components of the representation, by classical scaling of its RDM.
 
     Equal to PCA of the activations up to the sign of each component, which is chosen so that its
@@ -61,7 +65,12 @@ def pca(D: NDArray[Any], k: int = 2) -> Float64:
 
     Raises:
         ConfigurationError: k is not between 1 and n.
-        DivergedRDMError, RDMError: as `check`.
+        DivergedRDMError: A distance is NaN or infinite.
+        RDMError: No condensed RDM has that shape.
+
+    >>> D = np.array([1.0, 3.0, 2.0])  # of the points 0, 1 and 3 on a line
+    >>> pca(D, 1).round(2).ravel()
+    array([-1.33, -0.33,  1.67])
     """
     gram = _gram(D)
     n = len(gram)
@@ -86,17 +95,22 @@ def _leading(gram: Float64, k: int) -> tuple[Float64, Float64]:
     return some[::-1], vectors[:, ::-1]
 
 
-def neighbors(D: NDArray[Any], k: int = 10) -> Int:
+def neighbors(D: Array, k: int = 10) -> Int:
     """(n, k) the k nearest other points of each point, nearest first; ties by the lower index.
 
     Raises:
         ConfigurationError: k is not between 1 and n - 1.
-        DivergedRDMError, RDMError: as `check`.
+        DivergedRDMError: A distance is NaN or infinite.
+        RDMError: No condensed RDM has that shape.
+
+    >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
+    >>> neighbors(D, 1).ravel()
+    array([1, 0, 0])
     """
     distances = square(check(D))
     n = len(distances)
     if not 1 <= k < n:
-        raise ConfigurationError(f"Expected 1 to {n - 1} neighbours among {n} points. Got k={k}.")
+        raise ConfigurationError(f"Expected 1 to {n - 1} neighbors among {n} points. Got k={k}.")
     np.fill_diagonal(distances, np.inf)
     # Partition and sort the k alone; a tie for the last place needs the whole row.
     found: Int = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
@@ -108,8 +122,8 @@ def neighbors(D: NDArray[Any], k: int = 10) -> Int:
 
 
 def tsne(
-    D: NDArray[Any],
-    init: NDArray[Any] | None = None,
+    D: Array,
+    init: Array | None = None,
     *,
     perplexity: float = PERPLEXITY,
     seed: int = 0,
@@ -120,14 +134,21 @@ def tsne(
     asks for nothing but distances. Axes and units have no meaning.
 
     Args:
+        D: (m,) an RDM of n >= 3 probe points.
         init: (n, 2) the view of the snapshot before; the new one starts from it and is aligned to
             it, so that an animation does not jump.
-        perplexity: adapts to small n.
+        perplexity: The effective number of neighbors; lowered for small n.
+        seed: Of the noise that is added to the start.
 
     Raises:
         ConfigurationError: `init` has another shape.
         RDMError: fewer than 3 probe points, or D cannot be used.
         DivergedRDMError: as `check`.
+
+    >>> from repwatch.rdm import from_activations
+    >>> X = np.random.default_rng(0).normal(size=(20, 8))
+    >>> tsne(from_activations(X)).shape
+    (20, 2)
     """
     distances = square(check(D)).astype(np.float64)
     n = len(distances)
@@ -144,10 +165,17 @@ def tsne(
     return align(view, init)
 
 
-def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Graph:
+def neighbor_graph(D: Array, k: int = 10, *, mutual: bool = False) -> Graph:
     """Edges between points of which one is among the k nearest of the other, or both (`mutual`).
 
-    Raises: as `neighbors`.
+    Raises:
+        RepWatchError: As `neighbors`.
+
+    >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
+    >>> neighbor_graph(D, 1).edges.tolist()
+    [[0, 1], [0, 2]]
+    >>> neighbor_graph(D, 1, mutual=True).edges.tolist()
+    [[0, 1]]
     """
     nearest = neighbors(D, k)
     n = len(nearest)
@@ -158,139 +186,48 @@ def neighbor_graph(D: NDArray[Any], k: int = 10, *, mutual: bool = False) -> Gra
     return Graph(edges, check(D)[linked])
 
 
-def effective_dimension(D: NDArray[Any]) -> float:
+def effective_dimension(D: Array) -> float:
     """Participation ratio of the spectrum, (sum l)^2 / sum l^2: between 1 and min(n - 1, d).
 
     1 when the points lie on a line, d when they spread alike in d directions, 0 when all points
     coincide (Gao et al. 2017).
 
     Raises:
-        DivergedRDMError, RDMError: as `check`.
+        DivergedRDMError: A distance is NaN or infinite.
+        RDMError: No condensed RDM has that shape.
+
+    >>> effective_dimension(np.array([1.0, 3.0, 2.0]))  # of points on a line
+    1.0
     """
     squared = check(D) ** 2
     sums = sum_by_point(squared)
     n, total = len(sums), float(sums.sum())
-    # Trace and squared Frobenius norm of the centred Gram matrix, without making the matrix.
+    # Trace and squared Frobenius norm of the centered Gram matrix, without making the matrix.
     trace = total / (2 * n)
     norm = float(2 * squared @ squared - 2 * sums @ sums / n + (total / n) ** 2) / 4
     return trace**2 / norm if norm > 0 else 0.0
 
 
-def project(D: NDArray[Any], a: int | Sequence[int], b: int | Sequence[int]) -> Float64:
-    """(n,) position of each point along the direction b minus a, by polarization.
-
-    (D[x, a]^2 - D[x, b]^2) / (2 D[a, b]): the inner product of x, seen from the middle of a and b,
-    with the unit vector from a to b. In the units of the activations; a lies at -D[a, b]/2, b at
-    +D[a, b]/2. A set of points stands for its mean.
-
-    Raises:
-        ConfigurationError: a set is empty, or a point is not there.
-        RDMError: a and b coincide, so that there is no direction between them.
-        DivergedRDMError: as `check`.
-    """
-    squared = square(check(D)) ** 2
-    first, second = _points(a, len(squared)), _points(b, len(squared))
-    inner_a = squared[np.ix_(first, first)].mean() / 2
-    inner_b = squared[np.ix_(second, second)].mean() / 2
-    to_a = squared[:, first].mean(1) - inner_a
-    to_b = squared[:, second].mean(1) - inner_b
-    between = squared[np.ix_(first, second)].mean() - inner_a - inner_b
-    if not between > 1e-12 * squared.max():
-        raise RDMError(
-            f"Expected two different points for a direction. Got {a} and {b}, which coincide."
-        )
-    along: Float64 = (to_a - to_b) / (2 * np.sqrt(between))
-    return along
-
-
-def _points(chosen: int | Sequence[int], n: int) -> Int:
-    points = np.atleast_1d(np.asarray(chosen))
-    if (
-        points.size == 0
-        or points.dtype.kind not in "iu"
-        or not ((points >= 0) & (points < n)).all()
-    ):
-        raise ConfigurationError(
-            f"Expected probe points, whole numbers from 0 to {n - 1}. Got {chosen!r}."
-        )
-    return points.astype(np.intp)
-
-
-def analogies(D: NDArray[Any], quadruples: NDArray[np.integer[Any]]) -> Float64:
-    """(q,) lengths of (a - b) - (c - d) for quadruples (q, 4) of points: 0 for a perfect analogy.
-
-    From ||(a-b) - (c-d)||^2 = ab^2 + cd^2 + ac^2 + bd^2 - ad^2 - bc^2.
-
-    Raises:
-        ConfigurationError: a point is not there.
-        DivergedRDMError, RDMError: as `check`.
-    """
-    squared = square(check(D)) ** 2
-    sample = np.asarray(quadruples)
-    if sample.ndim != 2 or sample.shape[1] != 4:
-        raise ConfigurationError(f"Expected quadruples of shape (q, 4). Got {sample.shape}.")
-    a, b, c, d = _points(sample.ravel().tolist(), len(squared)).reshape(-1, 4).T
-    lengths = squared[a, b] + squared[c, d] + squared[a, c] + squared[b, d]
-    lengths -= squared[a, d] + squared[b, c]
-    differences: Float64 = np.sqrt(np.maximum(lengths, 0.0))
-    return differences
-
-
-def sample_quadruples(n: int, count: int = 10_000, seed: int = 0) -> Int:
-    """(count, 4) random quadruples of distinct points; the same for the same seed.
-
-    Raises:
-        ConfigurationError: fewer than 4 points, or none to draw.
-    """
-    if n < 4 or count < 1:
-        raise ConfigurationError(
-            f"Expected at least 4 points and 1 quadruple. Got {n} points and {count}."
-        )
-    generator = np.random.default_rng(seed)
-    # a place among the points that are still free, counted up past those taken before
-    chosen = [generator.integers(n, size=count)]
-    for taken in (1, 2, 3):
-        place = generator.integers(n - taken, size=count)
-        for other in np.sort(np.stack(chosen), axis=0):
-            place = place + (place >= other)
-        chosen.append(place)
-    return np.stack(chosen, axis=1).astype(np.intp)
-
-
-def complete_analogy(D: NDArray[Any], a: int, b: int, c: int, k: int = 5) -> Int:
-    """(k,) the points d for which "a is to b as c is to d" holds best, best first.
-
-    a, b and c themselves are left out.
-
-    Raises:
-        ConfigurationError: a point is not there, or k is too large.
-        DivergedRDMError, RDMError: as `check`.
-    """
-    n = len(square(check(D)))
-    _points([a, b, c], n)
-    others = np.setdiff1d(np.arange(n), [a, b, c])
-    if not 1 <= k <= len(others):
-        raise ConfigurationError(f"Expected 1 to {len(others)} completions. Got k={k}.")
-    fixed = np.tile([b, a], (len(others), 1))
-    sample = np.column_stack([fixed, others, np.full(len(others), c)])
-    best: Int = others[np.argsort(analogies(D, sample), kind="stable")[:k]]
-    return best
-
-
-def purity(D: NDArray[Any], values: Sequence[Any], k: int = 10) -> Purity:
+def purity(D: Array, values: Sequence[Any], k: int = 10) -> Purity:
     """Whether points that are near each other share the value of a column of the probe set.
 
     Args:
+        D: (m,) an RDM of n probe points.
         values: (n,) a value for each point; points whose value is None are left out.
-        k: how many nearest neighbours are looked at.
+        k: how many nearest neighbors are looked at.
 
     Returns:
-        The share of neighbours that have the point's own value, in [0, 1], and its expectation if
+        The share of neighbors that have the point's own value, in [0, 1], and its expectation if
         the values were shuffled: sum c (c - 1) / (n (n - 1)) over the values' counts c.
 
     Raises:
         ConfigurationError: not one value for each point, or k is too large.
-        DivergedRDMError, RDMError: as `check`.
+        DivergedRDMError: A distance is NaN or infinite.
+        RDMError: No condensed RDM has that shape.
+
+    >>> D = np.array([1.0, 9.0, 8.0, 8.0, 7.0, 1.0])  # of the points 0, 1, 9 and 8 on a line
+    >>> purity(D, ["cat", "cat", "dog", "dog"], k=1)
+    Purity(share=1.0, expected=0.3333333333333333)
     """
     distances = square(check(D))
     if len(values) != len(distances):
@@ -311,52 +248,19 @@ def purity(D: NDArray[Any], values: Sequence[Any], k: int = 10) -> Purity:
 
 
 def vote_accuracy(near: Int, labels: Int) -> float:
-    """Share of points whose label is the most frequent one among their neighbours, in [0, 1].
+    """Share of points whose label is the most frequent one among their neighbors, in [0, 1].
 
-    The leave-one-out accuracy of the k-nearest-neighbour rule (Cover and Hart 1967), by which a
+    The leave-one-out accuracy of the k-nearest-neighbor rule (Cover and Hart 1967), by which a
     representation that was learned without labels is judged.
 
     Args:
-        near: (n, k) the neighbours of each point, as of `neighbors`.
+        near: (n, k) the neighbors of each point, as `neighbors` gives them.
         labels: (n,) whole numbers from 0; where votes are tied the smallest label has them.
+
+    >>> near = np.array([[1], [0], [3], [2]])
+    >>> vote_accuracy(near, np.array([0, 0, 1, 0]))
+    0.5
     """
     votes = np.zeros((len(labels), int(labels.max()) + 1))
     np.add.at(votes, (np.arange(len(labels))[:, None], labels[near]), 1)
     return float((votes.argmax(1) == labels).mean())
-
-
-def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
-    """`view` (n, k) moved, turned and mirrored, but not stretched, to lie best on `reference`.
-
-    Orthogonal Procrustes (Schoenemann 1966), so that an animation does not flip.
-
-    Raises:
-        ConfigurationError: the shapes differ.
-    """
-    turn, shift = alignment(view, reference)
-    aligned: Float64 = view @ turn + shift
-    return aligned
-
-
-def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Float64]:
-    """The turn (k, k) and the shift (k,) of `align`: view @ turn + shift lies on the reference.
-
-    Raises: as `align`.
-    """
-    if view.shape != reference.shape or view.ndim != 2:
-        raise ConfigurationError(
-            f"Expected two views of one shape (n, k). Got {view.shape} and {reference.shape}."
-        )
-    middle, centre = view.mean(0), reference.mean(0)
-    left, _, right = np.linalg.svd((view - middle).T @ (reference - centre))
-    turn: Float64 = left @ right
-    return turn, centre - middle @ turn
-
-
-def align_views(views: Sequence[NDArray[Any]]) -> list[Float64]:
-    """Views of consecutive snapshots, each aligned to the one before it; see `align`."""
-    aligned: list[Float64] = []
-    for view in views:
-        previous = aligned[-1] if aligned else np.asarray(view, dtype=np.float64)
-        aligned.append(align(np.asarray(view, dtype=np.float64), previous))
-    return aligned

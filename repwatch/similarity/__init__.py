@@ -2,17 +2,17 @@
 
 Every distance comes from a vector map: the Euclidean distance between `vectors(D1)` and
 `vectors(D2)` *is* the distance, so that one matrix product gives all pairs, and t-SNE, PCA and
-nearest neighbours work on vectors. All of them are therefore metrics (cosine and cka on RDMs up
+nearest neighbors work on vectors. All of them are therefore metrics (cosine and cka on RDMs up
 to scale, pearson up to shift and scale, spearman up to monotone change).
 
-| name | vector of D | range | ignores, beside what the RDM itself ignores |
+| name | vector of D | range | ignores, besides what the RDM itself ignores |
 |---|---|---|---|
 | euclidean | D | [0, inf) | nothing |
 | cosine | D / norm | [0, sqrt 2] | scale |
-| pearson | centred D / norm | [0, 2] | scale, a constant added to all distances |
-| spearman | centred ranks of D / norm | [0, 2] | every monotone change of the distances |
-| cka | double-centred -D^2/2 / norm | [0, sqrt 2] | scale |
-| cka_unbiased | U-centred -D^2/2 / norm | [0, 2] | scale |
+| pearson | centered D / norm | [0, 2] | scale, a constant added to all distances |
+| spearman | centered ranks of D / norm | [0, 2] | every monotone change of the distances |
+| cka | double-centered -D^2/2 / norm | [0, sqrt 2] | scale |
+| cka_unbiased | U-centered -D^2/2 / norm | [0, 2] | scale |
 
 The last five are chords, sqrt(2 - 2 s) of the similarity s: the distance between unit vectors
 (1 - s itself breaks the triangle inequality). An RDM ignores rotation, reflection, translation

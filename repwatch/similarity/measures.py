@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from repwatch.rdm import Float64
+    from repwatch.rdm.condensed import Array, Float64
 
 Name: TypeAlias = Literal["euclidean", "cosine", "pearson", "spearman", "cka", "cka_unbiased"]
 Transform: TypeAlias = Literal["none", "log1p", "near"]
@@ -23,7 +23,7 @@ DISTANCES: tuple[str, ...] = get_args(Name)
 SIMILARITIES: tuple[str, ...] = DISTANCES[1:]
 TRANSFORMS: tuple[str, ...] = get_args(Transform)
 
-# A centred vector that is shorter than this share of the uncentred one is rounding only.
+# A centered vector that is shorter than this share of the uncentred one is rounding only.
 _ROUNDING = 1e-12
 # Pairs closer than this share of the squared norms are compared again by direct differences.
 _CLOSE = 1e-4
@@ -60,10 +60,10 @@ def _cka(D: Float64) -> Float64:
     n = K.shape[1]
     row_means = K.mean(2)
     means = row_means.mean(1)
-    centred = K - row_means[:, :, None] - row_means[:, None, :] + means[:, None, None]
-    diagonal = centred[:, np.arange(n), np.arange(n)]
-    # the matrix is symmetric: each entry beside the diagonal counts twice in the inner product
-    return _unit_rows(np.concatenate([np.sqrt(2) * centred[:, above], diagonal], axis=1), D)
+    centered = K - row_means[:, :, None] - row_means[:, None, :] + means[:, None, None]
+    diagonal = centered[:, np.arange(n), np.arange(n)]
+    # the matrix is symmetric: each entry off the diagonal counts twice in the inner product
+    return _unit_rows(np.concatenate([np.sqrt(2) * centered[:, above], diagonal], axis=1), D)
 
 
 def _cka_unbiased(D: Float64) -> Float64:
@@ -73,13 +73,13 @@ def _cka_unbiased(D: Float64) -> Float64:
         raise RDMError(f"Expected at least 4 probe points for the unbiased CKA. Got {n}.")
     sums = K.sum(2)
     total = sums.sum(1)
-    centred = K - (sums[:, :, None] + sums[:, None, :]) / (n - 2)
-    centred += (total / ((n - 1) * (n - 2)))[:, None, None]
-    return _unit_rows(centred[:, above], D)
+    centered = K - (sums[:, :, None] + sums[:, None, :]) / (n - 2)
+    centered += (total / ((n - 1) * (n - 2)))[:, None, None]
+    return _unit_rows(centered[:, above], D)
 
 
 def _kernels(D: Float64) -> tuple[Float64, NDArray[np.bool_]]:
-    """(k, n, n) matrices -D^2/2, which centring turns into Gram matrices; and the upper part."""
+    """(k, n, n) matrices -D^2/2, which centering turns into Gram matrices; and the upper part."""
     n = rdm.count_points(D[0])
     above = np.triu(np.ones((n, n), dtype=bool), 1)
     K = np.zeros((len(D), n, n))
@@ -120,7 +120,7 @@ def _transformed(D: Float64, transform: str) -> Float64:
     return changed
 
 
-def vectors(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none") -> NDArray[Any]:
+def vectors(stack: Array, name: str = "cosine", *, transform: str = "none") -> NDArray[Any]:
     """Vectors whose Euclidean distances are the named distances of the RDMs.
 
     Args:
@@ -138,6 +138,14 @@ def vectors(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none
     Raises:
         ConfigurationError: an unknown name.
         RDMError: the rows are no condensed RDMs.
+
+    >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
+    >>> vectors(np.stack([D1, D2]), "pearson").round(3)
+    array([[-0.707,  0.   ,  0.707],
+           [ 0.707,  0.   , -0.707]])
+    >>> vectors(np.stack([D1, D2]), "euclidean", transform="log1p").round(3)
+    array([[0.56 , 0.693, 0.811],
+           [0.811, 0.693, 0.56 ]])
     """
     _check_name(name, DISTANCES, "the distance")
     _check_name(transform, TRANSFORMS, "the transform")
@@ -156,7 +164,7 @@ def vectors(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none
     return out
 
 
-def _pair(D1: NDArray[Any], D2: NDArray[Any], name: str, transform: str) -> Float64:
+def _pair(D1: Array, D2: Array, name: str, transform: str) -> Float64:
     """(2, p) vectors of two RDMs, or the reason why there are none."""
     first, second = rdm.check(D1), rdm.check(D2)
     if len(first) != len(second):
@@ -176,7 +184,11 @@ def _pair(D1: NDArray[Any], D2: NDArray[Any], name: str, transform: str) -> Floa
 
 
 def distance(
-    D1: NDArray[Any], D2: NDArray[Any], name: str = "cosine", *, transform: str = "none"
+    D1: Array,
+    D2: Array,
+    name: str = "cosine",
+    *,
+    transform: str = "none",
 ) -> float:
     """The named distance between two RDMs (m,) of the same probe points; see `vectors`.
 
@@ -194,21 +206,36 @@ def distance(
 
 
 def similarity(
-    D1: NDArray[Any], D2: NDArray[Any], name: str = "cosine", *, transform: str = "none"
+    D1: Array,
+    D2: Array,
+    name: str = "cosine",
+    *,
+    transform: str = "none",
 ) -> float:
     """The named similarity s of two RDMs; the distance is sqrt(2 - 2 s).
 
     cosine and cka lie in [0, 1], pearson, spearman and cka_unbiased in [-1, 1].
 
-    Raises: as `distance`.
+    Raises:
+        RepWatchError: As `distance`.
+
+    >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
+    >>> round(similarity(D1, D2, "pearson"), 6)
+    -1.0
     """
     _check_name(name, SIMILARITIES, "the similarity")
     first, second = _pair(D1, D2, name, transform)
     return float(np.clip(first @ second, -1.0, 1.0))
 
 
-def pairwise(stack: NDArray[Any], name: str = "cosine", *, transform: str = "none") -> Float64:
-    """(k, k) distances of all pairs; NaN where `vectors` has no vector. Raises as `vectors`."""
+def pairwise(stack: Array, name: str = "cosine", *, transform: str = "none") -> Float64:
+    """(k, k) distances of all pairs; NaN where `vectors` has no vector.
+
+    >>> pairwise(np.array([[3.0, 4.0, 5.0], [6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson").round(3)
+    array([[0., 0., 2.],
+           [0., 0., 2.],
+           [2., 2., 0.]])
+    """
     points = vectors(np.asarray(stack, dtype=np.float64), name, transform=transform)
     between = between_vectors(points, points)
     np.fill_diagonal(between, np.where(np.isnan(points).any(1), np.nan, 0.0))
@@ -216,13 +243,21 @@ def pairwise(stack: NDArray[Any], name: str = "cosine", *, transform: str = "non
 
 
 def cross(
-    first: NDArray[Any], second: NDArray[Any], name: str = "cosine", *, transform: str = "none"
+    first: Array,
+    second: Array,
+    name: str = "cosine",
+    *,
+    transform: str = "none",
 ) -> Float64:
     """(k, l) distances of each RDM of `first` (k, m) to each of `second` (l, m).
 
     NaN where `vectors` has no vector.
 
-    Raises: as `vectors`.
+    Raises:
+        RepWatchError: As `vectors`.
+
+    >>> cross(np.array([[3.0, 4.0, 5.0]]), np.array([[6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson")
+    array([[0., 2.]])
     """
     return between_vectors(
         vectors(np.asarray(first, dtype=np.float64), name, transform=transform),
@@ -240,10 +275,10 @@ def between_vectors(first: NDArray[Any], second: NDArray[Any]) -> Float64:
     return np.sqrt(squared)
 
 
-def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
+def procrustes(X: Array, Y: Array) -> float:
     """Angular Procrustes distance of two representations (n, d1) and (n, d2), in [0, pi/2].
 
-    arccos(||X^T Y||_* / (||X|| ||Y||)) of the centred representations: the angle that is left
+    arccos(||X^T Y||_* / (||X|| ||Y||)) of the centered representations: the angle that is left
     after the best rotation. A metric (Williams et al. 2021); ignores rotation, reflection,
     translation and scale. Where only an RDM is at hand, rdm.pca(D, n - 1) is a representation.
 
@@ -251,13 +286,17 @@ def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
         RDMError: the numbers of rows differ.
         ConstantRDMError: all rows of a representation are equal.
         DivergedRDMError: a value is NaN or infinite.
+
+    >>> X = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
+    >>> round(procrustes(X, 3 * X[:, ::-1] + 5), 6)
+    0.0
     """
     if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y):
         raise RDMError(
             "Expected two representations (n, d) of the same n probe points. "
             f"Got shapes {X.shape} and {Y.shape}."
         )
-    centred = []
+    centered = []
     for value in (X, Y):
         rows = value.astype(np.float64)
         if not np.isfinite(rows).all():
@@ -266,14 +305,14 @@ def procrustes(X: NDArray[Any], Y: NDArray[Any]) -> float:
         norm = np.linalg.norm(rows)
         if not norm > _ROUNDING * np.linalg.norm(value):
             raise ConstantRDMError("Expected rows that vary. Got a representation of equal rows.")
-        centred.append(rows / norm)
-    nuclear = np.linalg.svd(centred[0].T @ centred[1], compute_uv=False).sum()
+        centered.append(rows / norm)
+    nuclear = np.linalg.svd(centered[0].T @ centered[1], compute_uv=False).sum()
     return float(np.arccos(np.clip(nuclear, -1.0, 1.0)))
 
 
 def analogy_agreement(
-    D1: NDArray[Any],
-    D2: NDArray[Any],
+    D1: Array,
+    D2: Array,
     name: str = "pearson",
     *,
     quadruples: int = 10_000,
@@ -284,7 +323,13 @@ def analogy_agreement(
     The similarity (cosine, pearson or spearman) of ||(a - b) - (c - d)|| over a seeded sample of
     quadruples of probe points, from the RDMs alone (`rdm.analogies`).
 
-    Raises: as `similarity`.
+    Raises:
+        RepWatchError: As `similarity`.
+
+    >>> X = np.random.default_rng(0).normal(size=(8, 3))
+    >>> D = rdm.from_activations(X)
+    >>> round(analogy_agreement(D, 2 * D), 6)
+    1.0
     """
     _check_name(name, ("cosine", "pearson", "spearman"), "the similarity")
     first, second = rdm.check(D1), rdm.check(D2)

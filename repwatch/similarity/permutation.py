@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from repwatch.similarity.measures import _check_name, _pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from repwatch.rdm.condensed import Array
 
 # Pairs of points that are worked on at a time: bounds the memory for many points.
 _CHUNK_PAIRS = 2**16
@@ -27,15 +29,15 @@ class Mantel(NamedTuple):
 
 
 def mantel(
-    D1: NDArray[Any],
-    D2: NDArray[Any],
+    D1: Array,
+    D2: Array,
     permutations: int = 999,
     seed: int = 0,
     *,
     method: str = "pearson",
     alternative: str = "two-sided",
 ) -> Mantel:
-    """Correlation of two RDMs, and how often relabelled probe points reach it.
+    """Correlation of two RDMs, and how often relabeled probe points reach it.
 
     p = (1 + number of permutations with a correlation at least as
     extreme) / (1 + permutations), which is never 0 (Mantel 1967; Phipson and Smyth 2010).
@@ -43,12 +45,20 @@ def mantel(
     Args:
         D1: (m,) an RDM of n >= 3 probe points.
         D2: (m,) another one of the same points.
+        permutations: The number of relabelings to compare with.
+        seed: Of the relabelings.
         method: "pearson" or "spearman".
         alternative: "two-sided", "greater" or "less".
 
     Raises:
         ConfigurationError: an argument that is none of these, or less than one permutation.
         ConstantRDMError, DivergedRDMError, RDMError: as `distance`.
+
+    >>> X = np.random.default_rng(0).normal(size=(12, 3))
+    >>> D = rdm.from_activations(X)
+    >>> found = mantel(D, D + 1)
+    >>> round(found.r, 6), found.p
+    (1.0, 0.001)
     """
     _check_name(method, ("pearson", "spearman"), "the method")
     _check_name(alternative, _ALTERNATIVES, "the alternative")
@@ -71,11 +81,11 @@ def mantel(
 def _permuted_correlations(
     first: NDArray[np.float64], second: NDArray[np.float64], permutations: int, seed: int
 ) -> NDArray[np.float64]:
-    """(permutations,) correlations of centred unit vectors whose points are relabelled.
+    """(permutations,) correlations of centered unit vectors whose points are relabeled.
 
-    The points of both RDMs are relabelled, each in about sqrt(permutations) ways with the identity
+    The points of both RDMs are relabeled, each in about sqrt(permutations) ways with the identity
     first, and every way of one meets every way of the other in a matrix product. Each cell of that
-    grid but the observed one is a uniform relabelling of the first RDM, any two cells are
+    grid but the observed one is a uniform relabeling of the first RDM, any two cells are
     independent, and under the null hypothesis rows and columns are exchangeable, so that a random
     choice of cells gives a p-value as valid as separate draws do, at a fraction of the work.
     """
@@ -91,8 +101,8 @@ def _permuted_correlations(
     for start in range(0, len(i), _CHUNK_PAIRS):
         pairs = slice(start, start + _CHUNK_PAIRS)
         A, B = (
-            np.stack([matrix.take(order[i[pairs]] * n + order[j[pairs]]) for order in relabelled])
-            for matrix, relabelled in zip(matrices, orders, strict=True)
+            np.stack([matrix.take(order[i[pairs]] * n + order[j[pairs]]) for order in relabeled])
+            for matrix, relabeled in zip(matrices, orders, strict=True)
         )
         grid += A @ B.T
     return generator.permutation(grid.ravel()[1:])[:permutations]

@@ -8,7 +8,7 @@ together are an orthogonal split of the RDM, so that squared lengths add up:
 3. the rest, by a sparse random projection (four signs for each distance; Kane and Nelson 2014).
 
 Only the third part is an estimate, with a relative error of its squared length of sqrt(2 / rows).
-RDMs of up to 1,023 distances are kept whole. The projection is drawn from a hash that is written
+RDMs of up to 1,023 distances are stored whole. The projection is drawn from a hash that is written
 out here: the same on every machine and for every version of numpy, since sketches are stored.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from repwatch.rdm import Float32, Float64
+    from repwatch.rdm.condensed import Array, Float32, Float64
 
 SKETCH_LENGTH = 1024
 #: The distances that a sketch can estimate: those that are linear in the RDM but for its length.
@@ -35,22 +35,28 @@ _SIGNS = 4
 _MOST_POINTS = 512
 
 
-def sketch(D: NDArray[Any]) -> Float32:
+def sketch(D: Array) -> Float32:
     """(1024,) float32 linear sketch of an RDM (m,).
 
     Raises:
         RDMError: no condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
+
+    >>> sketch(np.array([3.0, 4.0, 5.0])).shape
+    (1024,)
     """
     one: Float32 = sketches(rdm.check(D)[None])[0]
     return one
 
 
-def sketches(stack: NDArray[Any]) -> Float32:
+def sketches(stack: Array) -> Float32:
     """(k, 1024) float32 sketches of RDMs (k, m); rows with a NaN are NaN.
 
     Raises:
         RDMError: the rows are no condensed RDMs.
+
+    >>> sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])).shape
+    (2, 1024)
     """
     stack = np.asarray(stack)
     if stack.ndim != 2:
@@ -81,7 +87,7 @@ def _sketch_block(D: Float64, n: int) -> Float64:
         # are a = sums / (n - 2), of squared length |sums|^2 / (n - 2)
         sums, rest = np.hsplit(projected, [n])
         out[:, 1 : 1 + n] = sums / np.sqrt(n - 2)
-        # not by BLAS, whose threads would get into the way of a training's
+        # not by BLAS, whose threads would compete with a training's
         projected = rest - np.einsum("kp,pr->kr", sums / (n - 2), plan.of_points)
     first = 1 + plan.points
     out[:, first : first + projected.shape[1]] = projected
@@ -148,17 +154,21 @@ def _hash(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashed
 
 
-def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
+def sketch_vectors(stack: Array, name: str = "cosine") -> Float32:
     """(k, 1024) vectors whose Euclidean distances estimate the named distances of the RDMs.
 
     Args:
         stack: (k, 1024) sketches.
-        name: one of `SKETCHED_DISTANCES`.
+        name: One of `SKETCHED_DISTANCES`.
 
     Rows of diverged RDMs, and of those that the measure is not defined for, are NaN.
 
     Raises:
         ConfigurationError: a sketch does not hold that distance: read the full RDMs.
+
+    >>> rows = sketch_vectors(sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])), "pearson")
+    >>> round(float(np.linalg.norm(rows[0] - rows[1])), 4)
+    2.0
     """
     if name not in SKETCHED_DISTANCES:
         raise ConfigurationError(
@@ -177,7 +187,7 @@ def sketch_vectors(stack: NDArray[Any], name: str = "cosine") -> Float32:
     return unit
 
 
-def row_norms(values: NDArray[Any]) -> Float64:
+def row_norms(values: Float32) -> Float64:
     """(k,) in float64: the squares of a run that explodes leave float32's range."""
     squares: Float64 = np.einsum("ij,ij->i", values, values, dtype=np.float64)
     return np.sqrt(squares)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from repwatch.capture import Capturer
-from repwatch.capture.passive import Listening
+from repwatch.capture.passive import PassiveCapture
 from repwatch.probe import ProbeSet
 from tests.capture_helpers import assert_rdm, mlp, x_of
 
@@ -87,13 +87,13 @@ def test_a_capturer_goes_on_with_fewer_points_and_its_layers() -> None:
 def test_rows_that_pass_by_in_another_order_are_named_by_their_probe_point() -> None:
     model, x = mlp(), with_missing(3, 10)
     capturer = Capturer(model, ProbeSet(x), ["0"])
-    listening: Listening = capturer.listen()
+    passive: PassiveCapture = capturer.passive()
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     for rows in (order[:7], order[7:]):
-        assert listening.open(x[rows]), "points with missing values are recognized, too"
+        assert passive.open(x[rows]), "points with missing values are recognized, too"
         model(x[rows])
-        listening.close()
-    assert listening.result().bad_points == (3, 10)
+        passive.close()
+    assert passive.result().bad_points == (3, 10)
 
 
 def test_complex_inputs_pass_by_and_are_recognized() -> None:
@@ -107,12 +107,12 @@ def test_complex_inputs_pass_by_and_are_recognized() -> None:
 
     model, x = Spectrum(), torch.complex(x_of(), x_of().flip(0))
     capturer = Capturer(model, ProbeSet(x))
-    listening = capturer.listen()
+    passive = capturer.passive()
     for rows in (slice(6, 12), slice(0, 6)):
-        assert listening.open(x[rows])
+        assert passive.open(x[rows])
         model(x[rows])
-        listening.close()
-    capture = listening.result()
+        passive.close()
+    capture = passive.result()
     assert_rdm(capture.layers["input"].rdm, torch.view_as_real(x))
     np.testing.assert_allclose(capture.layers["fc"].rdm, capturer.run().layers["fc"].rdm, rtol=1e-4)
 

@@ -150,3 +150,15 @@ def test_what_is_named_as_a_stop_is_left_alone() -> None:
     with preserved([[meter]], stop=(Meter,)):
         meter.count = 1
     assert meter.count == 1
+
+
+def test_small_arrays_are_restored_where_large_ones_take_more_than_the_bound() -> None:
+    counter, rows = np.zeros(2), [torch.zeros(1000) for _ in range(10)]
+    with preserved([counter, *rows], max_copied_bytes=20_000):
+        counter += 1
+        rows[0] += 1
+    assert counter.tolist() == [0, 0]
+    assert rows[0].sum() == 1000
+    with preserved([counter, *rows], max_copied_bytes=50_000):
+        rows[0] += 1
+    assert rows[0].sum() == 1000

@@ -24,8 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info, random_split
 
 from repwatch.integrations.lightning.sources import probe_from_trainer
-from repwatch.probe import ProbeSet
-from repwatch.probe import _untouched as untouched
+from repwatch.probe import ProbeSet, _preserve
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")
 
@@ -335,7 +334,7 @@ def test_a_collate_method_of_a_large_data_set_does_not_cost_a_copy_of_it(
     ProbeSet.from_loader(loader)
     assert max(copied) >= dataset.tables[0].nbytes
     copied.clear()
-    monkeypatch.setattr(untouched, "MAX_COPIED_BYTES", 100_000)
+    monkeypatch.setattr(_preserve, "MAX_COPIED_BYTES", 100_000)
     ProbeSet.from_loader(loader)
     assert max(copied, default=0) < dataset.tables[0].nbytes
     assert dataset.calls == 0

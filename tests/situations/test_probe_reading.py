@@ -14,12 +14,12 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from repwatch.errors import ProbeError
-from repwatch.probe import ProbeSet, reading
+from repwatch.probe import ProbeSet, build
 from repwatch.probe import _items as items
 from repwatch.probe import _limits as limits
 from repwatch.probe import _workers as workers
 from repwatch.probe._storage import read_stored
-from repwatch.probe.reading import halvings
+from repwatch.probe.build import halvings
 
 
 class Views(Dataset[Any]):
@@ -210,7 +210,7 @@ def test_slow_items_give_fewer_points_evenly_spaced_and_nested(
     seconds: float, points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ProbeSet.from_dataset(Rows(1000), n=64)
-    monkeypatch.setattr(reading, "time", Clock())
+    monkeypatch.setattr(build, "time", Clock())
     probe = ProbeSet.from_dataset(Rows(1000), n=64, seconds=seconds)
     assert len(probe) == points
     assert probe.places == whole.places[:: 64 // points]
@@ -234,7 +234,7 @@ def test_batches_as_items_end_with_the_time_too(monkeypatch: pytest.MonkeyPatch)
     batches = [torch.full((4, 2), float(i)) for i in range(100)]
     loader: Any = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     assert len(ProbeSet.from_loader(loader, n=64)) == 64
-    monkeypatch.setattr(reading, "time", Clock())
+    monkeypatch.setattr(build, "time", Clock())
     probe = ProbeSet.from_loader(loader, n=64, seconds=3)
     assert len(probe) == 16
     assert any("longer than 3 s" in note for note in probe.notes)
@@ -245,7 +245,7 @@ def test_batches_as_items_end_with_the_time_too(monkeypatch: pytest.MonkeyPatch)
 def test_reading_that_takes_long_is_announced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("repwatch.probe._progress.SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("repwatch.probe._items.SHOW_AFTER_SECONDS", 0.0)
     with caplog.at_level("INFO", "repwatch"):
         ProbeSet.from_dataset(Rows(10), progress=False)
         assert caplog.messages == []
@@ -256,7 +256,7 @@ def test_reading_that_takes_long_is_announced(
 def test_a_terminal_gets_a_progress_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("repwatch.probe._progress.SHOW_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("repwatch.probe._items.SHOW_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     ProbeSet.from_dataset(Rows(10))
     assert "RepWatch reads its probe set" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from repwatch.capture import Capture, Listening
+from repwatch.capture import Capture, PassiveCapture
 from repwatch.capture._weights import weights_checksum
 from repwatch.errors import (
     CaptureError,
@@ -88,7 +88,7 @@ class Session:
         self._watcher: Watcher | None = None
         self._loggers = Loggers(())
         self._collector: ProbeCollector | None = None
-        self._listening: Listening | None = None
+        self._passive_capture: PassiveCapture | None = None
         self._passive = False
         self._throttle_reported = False
         self._began = time.monotonic()
@@ -160,20 +160,20 @@ class Session:
     def validation_batch_starts(self, trainer: Any, module: Any, batch: Any) -> None:
         self._collect(trainer, module, batch)
         if self._passive and self._watcher is not None and not self.asleep:
-            self._listening = self._listening or self._watcher.capturer.listen()
-            self._listening.open(batch)
+            self._passive_capture = self._passive_capture or self._watcher.capturer.passive()
+            self._passive_capture.open(batch)
 
     def validation_batch_ended(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
+        if self._passive_capture is not None:
+            self._passive_capture.close()
 
     def validation_ended(self, trainer: Any, module: Any, metrics: Mapping[str, float]) -> None:
         if self._collector is not None and len(self._collector) >= 3:
             self._open_collected(trainer, module)
         self._collect_metrics(trainer, metrics)
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            self._record(trainer, listening.result())
+        passive, self._passive_capture = self._passive_capture, None
+        if passive is not None:
+            self._record(trainer, passive.result())
 
     def epoch_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         self._epoch_ended = True

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from repwatch.errors import ProbeError
 from repwatch.probe._limits import MIN_POINTS
+from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._trees import (
     PLAIN,
     Tree,
     batch_size,
+    check_dense,
     find_target,
     is_column,
-    is_dense,
     is_divisible,
     is_per_point,
     main_tensor,
     tensors,
 )
-from repwatch.probe._untouched import untouched
 
 _log = logging.getLogger("repwatch")
 
@@ -59,19 +59,7 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def check_dense(tensor: torch.Tensor, path: str) -> None:
-    """Raise ProbeError for sparse, nested and quantized tensors."""
-    if is_dense(tensor):
-        return
-    kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-    raise ProbeError(
-        f"Expected dense tensors, but {path} is {'quantized' if tensor.is_quantized else kind}. "
-        "Give RepWatch(probe=...) a ProbeSet of dense (padded) tensors, and a forward function "
-        "(model, inputs) if the model needs another kind."
-    )
-
-
-def gather(batch: Tree, n: int | None = None, dataset: Any = None) -> Gathered:
+def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathered:
     """What a probe set of this batch holds: inputs, target, texts, images, class names.
 
     n: the number of items that the batch was made of; by default it is read from the tensors. Where
@@ -157,12 +145,12 @@ def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") 
     return None
 
 
-def _has_tensors(found: Any, depth: int = 4) -> bool:
+def _has_tensors(found: object, depth: int = 4) -> bool:
     if isinstance(found, torch.Tensor):
         return True
     if depth == 0 or isinstance(found, (*PLAIN, type)):
         return False
-    # What can be moved to a device holds tensors, wherever it hides them.
+    # What can be moved to a device holds tensors, whatever its attributes are.
     if callable(getattr(type(found), "to", None)):
         return True
     inside = list(found.values()) if isinstance(found, Mapping) else []
@@ -183,7 +171,7 @@ def _lacks_inputs(inputs: Tree, dropped: Sequence[Dropped]) -> bool:
         inside = [found for found in dropped if found.path.startswith(f"batch[{position}]")]
         if not inside or next(tensors(part), None) is not None:
             continue
-        # What stands last beside other tensors is not what the model runs on, but a target.
+        # The last part after other tensors is a target, not an input of the model.
         if position == 0 or (
             position < len(inputs) - 1 and any(found.has_tensors for found in inside)
         ):
@@ -196,7 +184,7 @@ def _names(dropped: Sequence[Dropped]) -> str:
     return some + (f" and {len(dropped) - 3} more" if len(dropped) > 3 else "")
 
 
-def _odd_batch(batch: Any, dropped: Sequence[Dropped]) -> str:
+def _odd_batch(batch: object, dropped: Sequence[Dropped]) -> str:
     came = f"{type(batch).__name__} has none"
     if dropped:
         came = f"got {_names(dropped)}, none that can be stored"
@@ -220,11 +208,11 @@ def _texts(inputs: Tree, n: int, columns: dict[str, list[Any]]) -> list[str] | N
     return None if chosen is None else found[chosen]
 
 
-def _strings(value: Any, n: int) -> list[str] | None:
+def _strings(value: object, n: int) -> list[str] | None:
     return list(value) if is_column(value, n) and all(isinstance(v, str) for v in value) else None
 
 
-def _class_names(dataset: Any, labels: list[Any]) -> list[str] | None:
+def _class_names(dataset: object, labels: list[Any]) -> list[str] | None:
     seen = 0
     while dataset is not None and seen < 10:
         names = _attribute(dataset, "classes")
@@ -240,12 +228,12 @@ def _class_names(dataset: Any, labels: list[Any]) -> list[str] | None:
     return None
 
 
-def _attribute(dataset: Any, name: str) -> Any:
+def _attribute(dataset: object, name: str) -> Any:
     """An attribute of a data set, or None; what its own code does to find it is undone."""
     found = inspect.getattr_static(dataset, name, None)
     if not isinstance(found, property) and not hasattr(type(dataset), "__getattr__"):
         return found
-    with untouched([dataset]):
+    with preserved_dataset([dataset]):
         try:
             return getattr(dataset, name, None)
         except Exception as error:

@@ -23,17 +23,16 @@ from torch.utils.data import IterableDataset, default_collate
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._gather import Gathered, first_line, gather, sift
-from repwatch.probe._items import Item, ReadOptions, read_items
+from repwatch.probe._batch import Gathered, first_line, gather, sift
+from repwatch.probe._items import Item, ReadOptions, read_items, reading_progress
 from repwatch.probe._joining import BatchJoiner
-from repwatch.probe._progress import reading_progress
-from repwatch.probe._seeding import seed_global
+from repwatch.probe._preserve import preserved_dataset
+from repwatch.probe._random import seed_global
 from repwatch.probe._trees import Tree, nbytes, same, select
-from repwatch.probe._untouched import untouched
 
 _log = logging.getLogger("repwatch")
 
-Collate = Callable[[Any], Any]
+Collate = Callable[[Any], Tree]
 
 
 def read_dataset(
@@ -140,7 +139,8 @@ def check_length(dataset: Any) -> int:
     if length < limits.MIN_POINTS:
         raise ProbeError(
             f"Expected a data set of at least {limits.MIN_POINTS} items, but {kind} has {length}. "
-            "Distances between fewer points tell nothing: give a larger validation set, or a probe."
+            "Distances between fewer points have no meaning: give a larger validation set, or "
+            "a probe."
         )
     return length
 
@@ -176,8 +176,8 @@ class _Collation:
     def is_default(self) -> bool:
         return self._function is default_collate
 
-    def __call__(self, items: Any) -> Tree:
-        with untouched([self._function], reseed=True):
+    def __call__(self, items: list[object]) -> Tree:
+        with preserved_dataset([self._function], reseed=True):
             seed_global(0)
             return self._function(items)
 
@@ -230,7 +230,7 @@ class _PointReader:
         self._counts = list(accumulate(len(level) for level in levels))
 
     def read(self) -> None:
-        """Read the items, coarsest level first, and keep the finest level that is complete."""
+        """Read the items, coarsest level first, and select the finest level that is complete."""
         wanted = [self._indices[position] for position in self._order]
         read: list[Item] = []
         with (
@@ -250,7 +250,7 @@ class _PointReader:
                     raise
                 reason, points = first_line(error), self._complete(len(read))
                 self.notes = (limits.failed_note(points, len(wanted), reason),)
-        self._keep(read, len(read))
+        self._select(read, len(read))
 
     def _open(self, wanted: Sequence[int]) -> Generator[Item]:
         copy = not self._collation.is_default
@@ -266,7 +266,7 @@ class _PointReader:
             del batch
             by_place = dict(zip(self.positions, self.items, strict=True))
             read = [by_place[position] for position in self._order[: len(self.items)]]
-            self._keep(read, len(read) - 1)
+            self._select(read, len(read) - 1)
             self.notes = (limits.too_large_note(len(self.items), len(self._indices)),)
             batch = self._collation([item.load() for item in self.items])
         return batch
@@ -300,13 +300,13 @@ class _PointReader:
         """The points of the finest level that is complete with so many items."""
         return max([whole for whole in self._counts if whole <= count], default=self._counts[0])
 
-    def _keep(self, read: Sequence[Item], most: int) -> None:
-        kept = dict(zip(self._order, read[: self._complete(most)], strict=False))
-        self.positions = sorted(kept)
-        self.items = [kept[position] for position in self.positions]
+    def _select(self, read: Sequence[Item], most: int) -> None:
+        chosen = dict(zip(self._order, read[: self._complete(most)], strict=False))
+        self.positions = sorted(chosen)
+        self.items = [chosen[position] for position in self.positions]
 
 
-def _choose(dataset: Any, n: int, places: Sequence[int] | None) -> list[int]:
+def _choose(dataset: object, n: int, places: Sequence[int] | None) -> list[int]:
     length = check_length(dataset)
     if places is None:
         return spread_indices(length, n)
@@ -322,7 +322,7 @@ def _choose(dataset: Any, n: int, places: Sequence[int] | None) -> list[int]:
 
 
 @contextmanager
-def _explained(dataset: Any, count: int) -> Iterator[None]:
+def _explained(dataset: object, count: int) -> Iterator[None]:
     try:
         yield
     except ProbeError:
@@ -335,5 +335,5 @@ def _explained(dataset: Any, count: int) -> Iterator[None]:
         ) from error
 
 
-def _identity(batch: Any) -> Any:
+def _identity(batch: Tree) -> Tree:
     return batch

@@ -33,12 +33,12 @@ def data(n: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(n, 6, generator=torch.Generator().manual_seed(3)), torch.arange(n)
 
 
-def validate(host: Host, listening: Any, batches: list[Any]) -> None:
+def validate(host: Host, passive: Any, batches: list[Any]) -> None:
     with torch.inference_mode():
         for batch in batches:
-            listening.open(batch)
+            passive.open(batch)
             host.step(batch)
-            listening.close()
+            passive.close()
 
 
 def batches(x: torch.Tensor, y: torch.Tensor, size: int = 16) -> list[Any]:
@@ -64,11 +64,11 @@ def test_the_hosts_validation_gives_what_a_pass_of_our_own_gives(
 ) -> None:
     host, (x, y) = Host().eval(), data()
     probe = ProbeSet.from_dataset(list(zip(x, y, strict=True)), n=20)
-    listening = Capturer(host, probe, layers).listen()
+    passive = Capturer(host, probe, layers).passive()
     order = torch.randperm(60) if shuffled else torch.arange(60)
-    validate(host, listening, batches(x[order], y[order]))
-    assert listening.complete
-    capture = listening.result()
+    validate(host, passive, batches(x[order], y[order]))
+    assert passive.complete
+    capture = passive.result()
     assert capture.how == "as the host ran it"
     assert_same(capture, run_of(host, probe, layers=layers))
 
@@ -79,79 +79,79 @@ def test_batches_that_were_collected_are_recognized_in_the_next_epoch() -> None:
     for batch in batches(x, y):
         collector.add(batch)
     capturer = Capturer(host, collector.probe())
-    listening = capturer.listen()
-    opened = [listening.open(batch) for batch in batches(x, y)[2:]]
+    passive = capturer.passive()
+    opened = [passive.open(batch) for batch in batches(x, y)[2:]]
     assert opened == [False, False]
-    validate(host, listening, batches(x, y))
-    first = listening.result()
-    again = capturer.listen()
+    validate(host, passive, batches(x, y))
+    first = passive.result()
+    again = capturer.passive()
     validate(host, again, batches(x, y))
     assert_same(first, again.result())
 
 
-def test_the_layers_that_were_listened_to_stay_the_choice() -> None:
+def test_the_layers_of_a_passive_capture_stay_the_choice() -> None:
     host, (x, y) = Host().eval(), data(12)
     capturer = Capturer(
         host, ProbeSet((x, y)), forward=lambda m, batch: m.step(batch), max_layers=2
     )
-    with capturer.listen() as listening, torch.no_grad():
+    with capturer.passive() as passive, torch.no_grad():
         host.step((x, y))
-    listened = listening.result()
-    assert list(listened.layers) == ["input", "norm", "head"]
-    assert_same(listened, capturer.run())
+    recorded = passive.result()
+    assert list(recorded.layers) == ["input", "norm", "head"]
+    assert_same(recorded, capturer.run())
     assert capturer.layers == ("norm", "head")
 
 
 def test_the_caller_may_say_which_points_a_batch_has() -> None:
     host, (x, y) = Host().eval(), data(12)
     probe = ProbeSet((x, y))
-    listening = Capturer(host, probe).listen()
+    passive = Capturer(host, probe).passive()
     for places in (range(6, 12), range(6)):
         noisy = (x[list(places)] + 1e-9, y)
-        assert listening.open(noisy, places)
+        assert passive.open(noisy, places)
         host.step(noisy)
-        listening.close()
-    assert_same(listening.result(), run_of(host, probe))
+        passive.close()
+    assert_same(passive.result(), run_of(host, probe))
 
 
 def test_equal_points_are_each_found() -> None:
     host, (x, _) = Host().eval(), data(6)
     x = torch.cat([x, x, x[:1]])
     probe = ProbeSet(x)
-    listening = Capturer(host, probe).listen()
-    validate(host, listening, [(x[:5],), (x[5:],)])
-    assert_same(listening.result(), run_of(host, ProbeSet((x,))))
+    passive = Capturer(host, probe).passive()
+    validate(host, passive, [(x[:5],), (x[5:],)])
+    assert_same(passive.result(), run_of(host, ProbeSet((x,))))
 
 
 def test_a_converted_batch_is_recognized() -> None:
     host, (x, y) = Host().eval().double(), data(12)
-    listening = Capturer(host, ProbeSet((x, y))).listen()
-    validate(host, listening, [(x.double(), y)])
-    assert listening.complete
+    passive = Capturer(host, ProbeSet((x, y))).passive()
+    validate(host, passive, [(x.double(), y)])
+    assert passive.complete
 
 
 def test_missing_points_are_an_error_that_says_how_many() -> None:
     host, (x, y) = Host().eval(), data(24)
-    listening = Capturer(host, ProbeSet((x, y))).listen()
-    validate(host, listening, [*batches(x + 1, y), *batches(x[:10], y[:10])])
-    assert not listening.complete
-    assert listening.seen == 10
+    passive = Capturer(host, ProbeSet((x, y))).passive()
+    validate(host, passive, [*batches(x + 1, y), *batches(x[:10], y[:10])])
+    assert not passive.complete
+    assert passive.seen == 10
     with pytest.raises(CaptureError, match=r"all 24 probe points to pass by, but saw 10; 2 batch"):
-        listening.result()
+        passive.result()
 
 
-def test_listening_changes_nothing_in_the_host() -> None:
+def test_passive_capture_changes_nothing_in_the_host() -> None:
     x, y = data(12)
     states = []
-    for listen in (False, True):
+    for passively in (False, True):
         torch.manual_seed(1)
         current = Host()
-        listening = Capturer(current, ProbeSet((x, y))).listen()
-        if listen:
-            listening.open((x, y))
+        passive = Capturer(current, ProbeSet((x, y))).passive()
+        if passively:
+            passive.open((x, y))
         out = current.step((x, y))
         out.sum().backward()
-        listening.close()
+        passive.close()
         states.append((out.tolist(), current.norm.running_mean.tolist(), torch.rand(1).item()))
         assert current.encoder[0].weight.grad is not None
         assert all(len(m._forward_hooks) == 0 for m in current.modules())
@@ -161,23 +161,23 @@ def test_listening_changes_nothing_in_the_host() -> None:
 
 def test_a_failure_inside_a_hook_does_not_reach_the_host() -> None:
     host, (x, y) = Host().eval(), data(12)
-    listening = Capturer(host, ProbeSet((x, y)), reduce=lambda *_: 1 / 0).listen()
-    validate(host, listening, [(x, y)])
+    passive = Capturer(host, ProbeSet((x, y)), reduce=lambda *_: 1 / 0).passive()
+    validate(host, passive, [(x, y)])
     with pytest.raises(CaptureError, match="could not be reduced"):
-        listening.result()
+        passive.result()
 
 
 def test_hooks_are_gone_after_the_host_fails() -> None:
     host, (x, y) = Host().eval(), data(12)
     with (
         pytest.raises(RuntimeError),
-        Capturer(host, ProbeSet((x, y))).listen(),
+        Capturer(host, ProbeSet((x, y))).passive(),
     ):
         host.step((x[:, :3], y))
     assert all(len(m._forward_hooks) == 0 for m in host.modules())
 
 
-def test_attention_modules_are_listened_to_as_a_whole() -> None:
+def test_attention_modules_are_captured_as_a_whole() -> None:
     class Attends(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -189,9 +189,9 @@ def test_attention_modules_are_listened_to_as_a_whole() -> None:
 
     host, x = Attends().eval(), torch.randn(12, 5, 6)
     probe = ProbeSet((x,))
-    listening = Capturer(host, probe).listen()
-    validate(host, listening, [(x,)])  # type: ignore[arg-type]
-    capture = listening.result()
+    passive = Capturer(host, probe).passive()
+    validate(host, passive, [(x,)])  # type: ignore[arg-type]
+    capture = passive.result()
     assert list(capture.layers) == ["input", "attention", "head"]
     assert_same(capture, run_of(host, probe))  # type: ignore[arg-type]
 
@@ -200,13 +200,13 @@ def test_a_compiled_host_that_ignores_hooks_is_told_so() -> None:
     host, (x, _) = nn.Sequential(nn.Linear(6, 4), nn.ReLU()).eval(), data(12)
     compiled = torch.compile(host, backend="eager")
     compiled(x)
-    with Capturer(compiled, ProbeSet(x)).listen() as listening:
+    with Capturer(compiled, ProbeSet(x)).passive() as passive:
         compiled(x)
     with pytest.raises(CaptureError, match=r"none of its modules fired.*torch\.compile"):
-        listening.result()
+        passive.result()
 
 
-def test_padding_is_kept_out_while_listening() -> None:
+def test_padding_is_left_out_of_a_passive_capture() -> None:
     class Tokens(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -220,13 +220,13 @@ def test_padding_is_kept_out_while_listening() -> None:
     mask = (torch.arange(5)[None] <= torch.arange(12)[:, None] % 5).long()
     probe = ProbeSet({"input_ids": ids, "attention_mask": mask})
     capturer = Capturer(host, probe)
-    listening = capturer.listen()
+    passive = capturer.passive()
     order = torch.randperm(12)
     for rows in (order[:7], order[7:]):
-        listening.open({"input_ids": ids[rows], "attention_mask": mask[rows]})
+        passive.open({"input_ids": ids[rows], "attention_mask": mask[rows]})
         host(ids[rows])
-        listening.close()
-    assert_same(listening.result(), Capturer(host, probe).run())
+        passive.close()
+    assert_same(passive.result(), Capturer(host, probe).run())
 
 
 def test_a_layer_that_checkpointing_calls_again_in_the_backward_pass_is_taken_once() -> None:
@@ -241,20 +241,20 @@ def test_a_layer_that_checkpointing_calls_again_in_the_backward_pass_is_taken_on
             return checkpoint(self.second, self.first(x), use_reentrant=False)
 
     host, x = Checkpointed(), data(12)[0]
-    with Capturer(host, ProbeSet(x)).listen() as listening:
+    with Capturer(host, ProbeSet(x)).passive() as passive:
         host(x).sum().backward()
-    capture = listening.result()
+    capture = passive.result()
     assert list(capture.layers) == ["input", "first", "second"]
     assert_same(capture, Capturer(host, ProbeSet(x)).run())
 
 
-def test_code_that_is_compiled_while_listening_keeps_no_hook() -> None:
+def test_code_that_is_compiled_during_passive_capture_keeps_no_hook() -> None:
     host, x = nn.Sequential(nn.Linear(6, 4), nn.ReLU()).eval(), data(12)[0]
     compiled = torch.compile(host, backend="eager")
     capturer = Capturer(compiled, ProbeSet(x))
-    with capturer.listen() as listening:
+    with capturer.passive() as passive:
         compiled(x)
-    seen = listening._recorder.fired
+    seen = passive._recorder.fired
     compiled(x)
-    assert listening._recorder.fired == seen
+    assert passive._recorder.fired == seen
     assert list(capturer.run().layers) == ["input", "1"]

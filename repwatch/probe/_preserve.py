@@ -1,33 +1,57 @@
-"""What a data set holds in memory that processes share, put back after workers have read items."""
+"""A data set left as it was, whether this process reads its items or worker processes do.
+
+In this process, what can be reached from the data set is put back. Workers write to copies of their
+own, but for memory that processes share, which is put back after them.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import io
+import warnings
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import SynchronizedBase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from repwatch._preserve import StateWalk
+from repwatch._preserve import RandomGenerator, StateWalk, preserved
+from repwatch.probe._random import preserved_rng
 
-# More than this is a cache rather than a counter, and is not copied.
-MAX_BYTES = 64 << 20
+# Bytes of arrays, and of shared memory, that are copied: more is data rather than a counter.
+MAX_COPIED_BYTES = 64 << 20
 
 
 @contextmanager
-def preserved_shared_memory(root: Any) -> Iterator[None]:
+def preserved_dataset(roots: Sequence[object], reseed: bool = False) -> Iterator[None]:
+    """Restore what can be reached from the roots, and all global generators; no warnings inside.
+
+    Args:
+        roots: The data set, and functions that are called with its items.
+        reseed: Whether generators that are found start from one seed.
+    """
+    walk = preserved(roots, reseed=reseed, max_copied_bytes=MAX_COPIED_BYTES)
+    with walk, preserved_rng(), warnings.catch_warnings():
+        # The user's own reading gives the same ones.
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def preserved_shared_memory(root: object) -> Iterator[None]:
     """Restore shared tensors, arrays and values that can be reached from `root`, up to 64 MiB.
 
     Linux only. A forked process writes to its own copy of everything else.
     """
     search = _SharedSearch(_shared_ranges())
     search.remember([root])
-    regions = search.regions if sum(size for _, size in search.regions) <= MAX_BYTES else set()
+    regions = (
+        search.regions if sum(size for _, size in search.regions) <= MAX_COPIED_BYTES else set()
+    )
     before = {region: ctypes.string_at(*region) for region in regions}
     try:
         yield
@@ -56,7 +80,7 @@ class _SharedSearch(StateWalk):
         self.regions: set[tuple[int, int]] = set()
         self._ranges = ranges
 
-    def visit(self, found: Any) -> None:
+    def visit(self, found: object) -> None:
         if isinstance(found, SynchronizedBase):
             self.visit(found.get_obj())
         elif isinstance(found, (ctypes._SimpleCData, ctypes.Array, ctypes.Structure)):
@@ -64,7 +88,7 @@ class _SharedSearch(StateWalk):
         else:
             super().visit(found)
 
-    def remember_array(self, array: Any) -> None:
+    def remember_array(self, array: NDArray[np.generic] | torch.Tensor) -> None:
         if isinstance(array, np.ndarray):
             if array.flags.c_contiguous:
                 self._add(array.ctypes.data, array.nbytes)
@@ -72,10 +96,10 @@ class _SharedSearch(StateWalk):
             storage = array.untyped_storage()
             self._add(storage.data_ptr(), storage.nbytes())
 
-    def remember_generator(self, generator: Any) -> None:
+    def remember_generator(self, generator: RandomGenerator) -> None:
         """Generators are never shared."""
 
-    def remember_position(self, file: Any) -> None:
+    def remember_position(self, file: io.IOBase) -> None:
         """Neither are positions, in workers that read for us."""
 
     def _add(self, address: int, size: int) -> None:
