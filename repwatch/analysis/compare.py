@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from repwatch import similarity as measures
+from repwatch.analysis.layers import match_by_depth
 from repwatch.errors import (
     ConfigurationError,
     DivergedRDMError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from repwatch.registry import Run, Snapshot
+    from repwatch.registry.records import Run, Snapshot
 
     Pair: TypeAlias = tuple[Snapshot, Snapshot, Literal["name", "depth"]]
 
@@ -270,27 +271,24 @@ def _match(first: Sequence[Snapshot], second: Sequence[Snapshot]) -> tuple[list[
     shared = {one.layer for one, _, _ in pairs}
     rest = [[one for one in side if one.layer not in shared] for side in (first, second)]
     last = [max([1, *(one.depth for one in side)]) for side in (first, second)]
-    gaps = sorted(
-        (abs(a.depth / last[0] - b.depth / last[1]), i, j)
-        for i, a in enumerate(rest[0])
-        for j, b in enumerate(rest[1])
-    )
-    taken: tuple[set[int], set[int]] = (set(), set())
-    for gap, i, j in gaps:
-        if gap <= _DEPTH_TOLERANCE and i not in taken[0] and j not in taken[1]:
-            pairs.append((rest[0][i], rest[1][j], "depth"))
-            taken[0].add(i)
-            taken[1].add(j)
+    depths = [
+        [snapshot.depth / deepest for snapshot in side]
+        for side, deepest in zip(rest, last, strict=True)
+    ]
+    by_depth = match_by_depth(*depths, tolerance=_DEPTH_TOLERANCE, one_to_one=True)
+    pairs += [(rest[0][i], rest[1][j], "depth") for i, j in by_depth]
     notes = []
-    if taken[0]:
+    if by_depth:
         notes.append(
-            f"{len(taken[0])} of {len(pairs)} layers match by relative depth, not by name."
+            f"{len(by_depth)} of {len(pairs)} layers match by relative depth, not by name."
         )
-    for side, done in zip(rest, taken, strict=True):
-        alone = [one for place, one in enumerate(side) if place not in done]
-        if alone:
-            names_alone = ", ".join(one.layer for one in alone)
-            notes.append(f"Without a match, of {alone[0].run!r}: {names_alone}.")
+    for side, matched in zip(
+        rest, zip(*by_depth, strict=True) if by_depth else ((), ()), strict=True
+    ):
+        unmatched = [snapshot for place, snapshot in enumerate(side) if place not in matched]
+        if unmatched:
+            names_unmatched = ", ".join(snapshot.layer for snapshot in unmatched)
+            notes.append(f"Without a match, of {unmatched[0].run!r}: {names_unmatched}.")
     return sorted(pairs, key=lambda pair: pair[0].depth), notes
 
 

@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from repwatch.analysis.causes import find_cause, find_ways
+from repwatch.analysis.causes import find_cause
+from repwatch.analysis.hyperparameters import IGNORED_HPARAMS, find_varying
 from repwatch.errors import ConfigurationError
 from repwatch.registry import checks
 from repwatch.registry.hparams import look_up
@@ -96,6 +97,7 @@ def suggest_labels(
     probe: str | None = None,
     tolerance: float | None = None,
     share: float = 0.5,
+    ignore_hparams: Sequence[str] = IGNORED_HPARAMS,
 ) -> LabelSuggestions:
     """Suggest labels for the finished runs of a probe set; nothing is written.
 
@@ -107,7 +109,8 @@ def suggest_labels(
         tolerance: how much worse than the median of the better runs a good run may always be, in
             the metric's own unit, as a share (0.1 is 10 %) for a positive metric with mode "min".
             None: 0.02 for metrics in [0, 1] with mode "max", else 10 %.
-        share: of the runs that tell what good is, in (0, 1].
+        share: Share of the runs that define what good is, in (0, 1].
+        ignore_hparams: Prefixes of hyperparameters that are never a cause.
 
     Raises:
         ConfigurationError: fewer than 3 finished runs with the metric, an unknown probe set or
@@ -130,11 +133,11 @@ def suggest_labels(
     values = [float(run.metrics[metric]) for run in measured]
     is_bad = _find_bad(values, mode, tolerance, share)
     good = [run for run, bad in zip(measured, is_bad, strict=True) if not bad]
-    ways = find_ways(measured, good)
+    varying = find_varying(measured, good, ignore_hparams)
     one_kind = _one_kind(is_bad, metric)
     suggestions = []
     for run, value, bad in zip(measured, values, is_bad, strict=True):
-        cause, why = find_cause(run, ways) if bad else (None, "")
+        cause, why = find_cause(run, varying) if bad else (None, "")
         reason = "; ".join(filter(None, (_told(value, bad, good, metric), why, one_kind)))
         suggestions.append(
             LabelSuggestion(run.name, "bad" if bad else "good", cause, value, reason)
@@ -188,7 +191,7 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
     telling = [float(one.metrics[metric]) for one in known]
     is_bad = _find_bad(values, run.mode, None, 0.5, telling)
     good = known or [one for one, bad in zip(compared, is_bad, strict=True) if not bad]
-    cause, why = find_cause(run, find_ways(compared, good)) if is_bad[-1] else (None, "")
+    cause, why = find_cause(run, find_varying(compared, good)) if is_bad[-1] else (None, "")
     reason = "; ".join(filter(None, (_told(values[-1], is_bad[-1], good, metric), why)))
     return LabelSuggestion(run.name, "bad" if is_bad[-1] else "good", cause, values[-1], reason)
 

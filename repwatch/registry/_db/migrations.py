@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 HEAD = "0002"
 VERSION_TABLE = "repwatch_revision"
 LOCK_SECONDS = 120.0
-# Execution options of an engine: its registry's revision, and that a transaction writes.
+# Execution options of an engine: its registry's place and revision, and that a transaction writes.
+PLACE = "repwatch_place"
 REVISION = "repwatch_revision"
 WRITES = "repwatch_writes"
 # What older revisions lack: columns, with the value that they have where nothing was stored.
@@ -86,6 +87,11 @@ def check_file(path: Path) -> bool:
         return False
     except OSError as error:
         raise RegistryError(f"The registry {path} cannot be read: {error}.") from error
+
+
+def place_of(connection: Connection) -> str:
+    """Path or URL of the connection's registry, for error messages; `Database` sets it."""
+    return str(connection.get_execution_options()[PLACE])
 
 
 def column(connection: Connection, stored: ColumnElement[Any]) -> ColumnElement[Any]:

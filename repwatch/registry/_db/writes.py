@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Executable, case, delete, insert, select, tex
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
-from repwatch.registry._db.migrations import ADVISORY_LOCK
+from repwatch.registry._db.migrations import ADVISORY_LOCK, place_of
 from repwatch.registry._db.queries import run_not_found
 from repwatch.registry._db.tables import (
     Base,
@@ -92,7 +92,7 @@ def store_probe(connection: Connection, new: NewProbe) -> None:
         connection.execute(insert(ProbePointRow), rows)
 
 
-def open_run(connection: Connection, new: NewRun, *, resume_name: bool, place: str) -> str:
+def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     """Create the run, or continue the one with its id (or its name, when asked to); its id."""
     serialize(connection)
     rows = connection.execute(select(RunRow.name, RunRow.id))
@@ -104,9 +104,9 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool, place: s
         run_id = owner if resume_name else None
     if owner is not None and owner != run_id:
         raise RunExistsError(
-            f"The registry {place} already has a run named {new.name!r}. Take a free name such as "
-            f"{free_name(str(new.name), taken)!r}, leave the name out to get one, or continue the "
-            'run with on_exists="resume".'
+            f"The registry {place_of(connection)} already has a run named {new.name!r}. Take a "
+            f"free name such as {free_name(str(new.name), taken)!r}, leave the name out "
+            'to get one, or continue the run with on_exists="resume".'
         )
     if run_id is not None:
         _continue_run(connection, run_id, new)
@@ -156,16 +156,14 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
     connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
 
 
-def store_snapshots(
-    connection: Connection, run_id: str, new: Sequence[EncodedSnapshot], place: str
-) -> None:
+def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
     # An upsert takes each key once; the last of several is the newest.
     by_key = {(one.layer, one.step): one for one in new}
     if not by_key:
         return
-    _beat(connection, run_id, max(step for _, step in by_key), place)
-    forget_reading(connection, run_id)
+    _beat(connection, run_id, max(step for _, step in by_key))
+    forget_history(connection, run_id)
     _check_points(connection, run_id, list(by_key.values()))
     upsert(
         connection,
@@ -222,11 +220,10 @@ def store_metrics(
     step: int,
     epoch: int,
     values: Mapping[str, float],
-    place: str,
 ) -> None:
     """Upsert the metrics of one step."""
-    _beat(connection, run_id, step, place)
-    forget_reading(connection, run_id)
+    _beat(connection, run_id, step)
+    forget_history(connection, run_id)
     rows = []
     for name, value in values.items():
         finite, special = split_float(value)
@@ -243,23 +240,23 @@ def store_metrics(
     upsert(connection, MetricRow, ("run_id", "name", "step"), rows)
 
 
-def store_flag(connection: Connection, run_id: str, values: dict[str, Any], place: str) -> int:
+def store_flag(connection: Connection, run_id: str, values: dict[str, Any]) -> int:
     """Store a flag; its id."""
-    _beat(connection, run_id, values["step"], place)
+    _beat(connection, run_id, values["step"])
     result = connection.execute(insert(FlagRow).values(run_id=run_id, **values))
     key = result.inserted_primary_key
     if key is None:
-        raise RegistryError(f"The registry {place} gave no id for a new flag.")
+        raise RegistryError(f"The registry {place_of(connection)} gave no id for a new flag.")
     return int(key[0])
 
 
-def store_notes(connection: Connection, run_id: str, notes: Sequence[str], place: str) -> None:
+def store_notes(connection: Connection, run_id: str, notes: Sequence[str]) -> None:
     """Add the notes that the run does not have yet, in their order."""
     query = select(RunRow.notes).where(RunRow.id == run_id).with_for_update()
     stored = connection.scalar(query)
     if stored is None:
-        raise run_not_found(connection, run_id, place)
-    _update_run(connection, run_id, place, notes=list(dict.fromkeys([*stored, *notes])))
+        raise run_not_found(connection, run_id)
+    _update_run(connection, run_id, notes=list(dict.fromkeys([*stored, *notes])))
 
 
 def store_label(
@@ -284,52 +281,52 @@ def remove_label(connection: Connection, run_id: str) -> None:
     connection.execute(delete(LabelRow).where(LabelRow.run_id == run_id))
 
 
-def end_run(connection: Connection, run_id: str, status: str, place: str) -> None:
+def end_run(connection: Connection, run_id: str, status: str) -> None:
     """Set how the run ended, and when."""
-    _update_run(connection, run_id, place, status=status, ended_at=now(), heartbeat_at=now())
+    _update_run(connection, run_id, status=status, ended_at=now(), heartbeat_at=now())
 
 
-def beat(connection: Connection, run_id: str, place: str) -> None:
+def beat(connection: Connection, run_id: str) -> None:
     """A sign of life."""
-    _update_run(connection, run_id, place, heartbeat_at=now())
+    _update_run(connection, run_id, heartbeat_at=now())
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
     """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
     connection.execute(delete(RunRow).where(RunRow.id == run_id))
-    forget_reading(connection, run_id)
+    forget_history(connection, run_id)
 
 
 def store_space(connection: Connection, key: str, content: bytes) -> None:
     upsert(connection, SpaceRow, ("key",), [{"key": key, "saved_at": now(), "content": content}])
 
 
-def reading_key(run_id: str) -> str:
+def history_key(run_id: str) -> str:
     return f"reading-{run_id}"
 
 
-def store_reading(
+def store_history(
     connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
 ) -> bool:
     """Keep what was read of a run, unless the run has been written or deleted since."""
     query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
     unchanged = connection.scalar(query) == heartbeat_at
     if unchanged:
-        store_space(connection, reading_key(run_id), content)
+        store_space(connection, history_key(run_id), content)
     return unchanged
 
 
-def forget_reading(connection: Connection, run_id: str) -> None:
+def forget_history(connection: Connection, run_id: str) -> None:
     """Let go of what was read of a run that changes; its row is locked before, as when keeping."""
-    connection.execute(delete(SpaceRow).where(SpaceRow.key == reading_key(run_id)))
+    connection.execute(delete(SpaceRow).where(SpaceRow.key == history_key(run_id)))
 
 
-def _beat(connection: Connection, run_id: str, step: int, place: str) -> None:
+def _beat(connection: Connection, run_id: str, step: int) -> None:
     last = case((RunRow.last_step < step, step), else_=RunRow.last_step)
-    _update_run(connection, run_id, place, heartbeat_at=now(), last_step=last)
+    _update_run(connection, run_id, heartbeat_at=now(), last_step=last)
 
 
-def _update_run(connection: Connection, run_id: str, place: str, **changes: Any) -> None:
+def _update_run(connection: Connection, run_id: str, **changes: Any) -> None:
     result = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
     if result.rowcount == 0:
-        raise run_not_found(connection, run_id, place)
+        raise run_not_found(connection, run_id)
