@@ -1,4 +1,4 @@
-"""Nearest-neighbor accuracy: outcomes that are computed from RDMs and the labels of probe points."""
+"""Nearest-neighbor accuracy: an outcome computed from RDMs and the labels of probe points."""
 
 from __future__ import annotations
 

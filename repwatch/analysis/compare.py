@@ -124,7 +124,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain dictionaries, lists, numbers and text."""
-        plain: dict[str, Any] = asdict(self)
+        plain: dict[str, object] = asdict(self)
         return plain
 
 

@@ -1,6 +1,6 @@
 """Nearest-neighbor accuracy: an outcome that RepWatch computes from the RDMs.
 
-    a layer's last RDM + the probe points' labels --> share of points whose neighbors vote their label
+    a layer's last RDM + the probe points' labels --> share of points whose neighbors vote right
 
 It measures the quality of a representation that was learned without labels, which the loss does
 not show. Each layer's accuracy is a metric of the name "repwatch/neighbor_accuracy/<layer>", beside

@@ -202,7 +202,7 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
 def _comparable(run: Run, runs: Sequence[Run], group: str | None) -> list[Run]:
     """The other finished runs that the run's outcome can be held against."""
 
-    def kind(one: Run) -> Any:
+    def kind(one: Run) -> object:
         return None if group is None else look_up(one.hparams, group)
 
     return [

@@ -11,7 +11,7 @@ by threads and used after a fork.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
 
@@ -221,7 +221,7 @@ class Registry:
         return None if content is None else bytes(content)
 
     def cached_history(self, run: Run) -> bytes | None:
-        """What `cache_history` kept; None where it kept nothing, or the run has changed since."""
+        """What `cache_history` stored; None if there is none, or the run has changed."""
         return self.load_space(writes.history_key(run.id))
 
     # Landmarks
@@ -260,22 +260,42 @@ class Registry:
         probe: str | None = None,
         tolerance: float | None = None,
         share: float = 0.5,
+        ignore_hparams: Sequence[str] | None = None,
     ) -> LabelSuggestions:
         """Labels and causes that the outcomes of the finished runs suggest; nothing is written.
 
-        Without `metric` and `mode` by what the runs monitor, without `probe` for the newest run's
-        probe set; the rule, `tolerance`, `share` and the errors are those of
-        `repwatch.analysis.labels`. "repwatch/neighbor_accuracy/<layer>" is a metric that no
-        run needs to have logged; see `repwatch.analysis.knn_accuracy`.
+        `repwatch.analysis.labels` documents the rule.
+
+        Args:
+            metric: The metric that decides; None for what most runs monitor.
+                "repwatch/neighbor_accuracy/<layer>" need not have been logged: it is computed, see
+                `repwatch.analysis.knn_accuracy`.
+            mode: "min" if less is better, "max" if more is; None for that of the runs.
+            probe: Fingerprint of the probe set; None for the newest run's.
+            tolerance: How much worse than the median of the better runs a good run may be.
+            share: Share of the runs that define what good is, in (0, 1].
+            ignore_hparams: Prefixes of hyperparameters that are never a cause; None for
+                `repwatch.analysis.hyperparameters.IGNORED_HPARAMS`.
+
+        Raises:
+            ConfigurationError: Too few finished runs have the metric, or an argument is invalid.
         """
+        from repwatch.analysis.hyperparameters import IGNORED_HPARAMS
         from repwatch.analysis.knn_accuracy import is_knn_accuracy, with_knn_accuracy
         from repwatch.analysis.labels import suggest_labels
 
         runs = with_knn_accuracy(self, self.runs(), metric, probe)
         if mode is None and is_knn_accuracy(metric):
             mode = "max"
-        options: dict[str, Any] = {"probe": probe, "tolerance": tolerance, "share": share}
-        return suggest_labels(runs, metric, mode, **options)
+        return suggest_labels(
+            runs,
+            metric,
+            mode,
+            probe=probe,
+            tolerance=tolerance,
+            share=share,
+            ignore_hparams=IGNORED_HPARAMS if ignore_hparams is None else ignore_hparams,
+        )
 
     # Recording
 
@@ -289,7 +309,7 @@ class Registry:
         name: str | None,
         *,
         probe: ProbeSet,
-        hparams: Mapping[str, Any] | None = None,
+        hparams: Mapping[str, object] | None = None,
         versions: Mapping[str, str] | None = None,
         monitor: str | None = None,
         mode: Mode = "min",
@@ -339,7 +359,7 @@ class Registry:
         layer: str | None = None,
         cause: str | None = None,
         probability: float | None = None,
-        evidence: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, object] | None = None,
         raised_at: datetime | None = None,
     ) -> Flag:
         """Store a flag with its reasons, raised now or at the time given."""
@@ -368,10 +388,14 @@ class Registry:
         self._database.write(lambda c: writes.store_space(c, key, content))
 
     def cache_history(self, run: Run, content: bytes) -> bool:
-        """Keep what was read of a run until its snapshots or metrics change, or it is deleted.
+        """Store what was computed from a run until its snapshots or metrics change.
 
-        `run` is the run as it was before it was read: where it has been written since, nothing is
-        kept, and the answer is False.
+        Args:
+            run: The run as it was before it was read.
+            content: What was computed.
+
+        Returns:
+            Whether it was stored: it is not where the run was written or deleted since.
         """
         store = writes.store_history
         return self._database.write(lambda c: store(c, run.id, run.heartbeat_at, content))

@@ -74,10 +74,10 @@ class Database:
         self._finalizer: weakref.finalize[..., Database] | None = None
         _databases.add(self)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"url": self.url, "path": self.path, "read_only": self.read_only}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(state["url"], state["path"], read_only=state["read_only"])  # type: ignore[misc]
 
     @property
@@ -194,7 +194,7 @@ class Database:
         if self.read_only:
 
             @event.listens_for(engine, "connect")
-            def _only_read(connection: Any, record: Any) -> None:
+            def _only_read(connection: Any, record: object) -> None:
                 connection.read_only = True
 
         return engine
@@ -261,7 +261,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _set_up(connection: sqlite3.Connection, record: Any) -> None:
+    def _set_up(connection: sqlite3.Connection, record: object) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
         # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":

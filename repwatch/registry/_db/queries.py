@@ -28,7 +28,7 @@ from repwatch.registry.values import join_float
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from repwatch.registry.records import Source
+    from repwatch.registry.records import Source, Status
 
 _SHORTEST_PREFIX = 4
 # SQLite before 3.32 takes 999 parameters in a statement.
@@ -204,7 +204,7 @@ def read_probes(connection: Connection) -> list[ProbeInfo]:
 
 def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes:
     """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
-    query: Select[Any] = select(ProbeSetRow.content)
+    query: Select[bytes] = select(ProbeSetRow.content)
     if fingerprint is None:
         query = query.order_by(ProbeSetRow.used_at.desc()).limit(1)
     else:
@@ -251,9 +251,10 @@ def require_all(connection: Connection, found: int, asked: int) -> None:
         )
 
 
-def _status(row: Any, now: datetime, dead_after: float) -> Any:
+def _status(row: Any, now: datetime, dead_after: float) -> Status:
     silent = now - row.heartbeat_at > timedelta(seconds=dead_after)
-    return "dead" if row.status == "running" and silent else row.status
+    status: Status = row.status
+    return "dead" if status == "running" and silent else status
 
 
 def _last_metrics(connection: Connection, run_id: str | None) -> dict[str, dict[str, float]]:

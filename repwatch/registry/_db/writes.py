@@ -49,7 +49,10 @@ def serialize(connection: Connection) -> None:
 
 
 def upsert(
-    connection: Connection, table: type[Base], keys: Sequence[str], rows: Sequence[dict[str, Any]]
+    connection: Connection,
+    table: type[Base],
+    keys: Sequence[str],
+    rows: Sequence[dict[str, object]],
 ) -> None:
     """Insert the rows; where the keys are there, replace the rest of that row."""
     if rows:
@@ -141,7 +144,7 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
             f"with {new.probe}. Give it its own probe set (registry.probe({stored.probe!r})), or "
             "start a new run."
         )
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "status": "running",
         "ended_at": None,
         "heartbeat_at": now(),
@@ -240,7 +243,7 @@ def store_metrics(
     upsert(connection, MetricRow, ("run_id", "name", "step"), rows)
 
 
-def store_flag(connection: Connection, run_id: str, values: dict[str, Any]) -> int:
+def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -> int:
     """Store a flag; its id."""
     _beat(connection, run_id, values["step"])
     result = connection.execute(insert(FlagRow).values(run_id=run_id, **values))
@@ -267,7 +270,7 @@ def store_label(
         query = select(LabelRow.automatic).where(LabelRow.run_id == run_id)
         if connection.scalar(query) is False:
             return
-    row = {
+    row: dict[str, object] = {
         "run_id": run_id,
         "label": label,
         "cause": cause,
@@ -292,7 +295,7 @@ def beat(connection: Connection, run_id: str) -> None:
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
-    """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
+    """Delete the run; its snapshots, metrics, label, flags and cached history go with it."""
     connection.execute(delete(RunRow).where(RunRow.id == run_id))
     forget_history(connection, run_id)
 
@@ -308,7 +311,7 @@ def history_key(run_id: str) -> str:
 def store_history(
     connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
 ) -> bool:
-    """Keep what was read of a run, unless the run has been written or deleted since."""
+    """Cache what was computed from a run, unless it has been written or deleted since."""
     query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
     unchanged = connection.scalar(query) == heartbeat_at
     if unchanged:
@@ -317,7 +320,7 @@ def store_history(
 
 
 def forget_history(connection: Connection, run_id: str) -> None:
-    """Let go of what was read of a run that changes; its row is locked before, as when keeping."""
+    """Delete what was cached of a run that changes; its row is locked before, as when caching."""
     connection.execute(delete(SpaceRow).where(SpaceRow.key == history_key(run_id)))
 
 
@@ -326,7 +329,7 @@ def _beat(connection: Connection, run_id: str, step: int) -> None:
     _update_run(connection, run_id, heartbeat_at=now(), last_step=last)
 
 
-def _update_run(connection: Connection, run_id: str, **changes: Any) -> None:
+def _update_run(connection: Connection, run_id: str, **changes: object) -> None:
     result = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
     if result.rowcount == 0:
         raise run_not_found(connection, run_id)
