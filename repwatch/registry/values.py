@@ -140,7 +140,7 @@ def _items(value: object) -> list[tuple[str, object]] | None:
     if isinstance(value, Mapping):
         return [(_key(key), _get(value.__getitem__, key)) for key in value]
     if _is_plain_dataclass(value):
-        names = [one.name for one in fields(value) if one.repr]
+        names = [entry.name for entry in fields(value) if entry.repr]
         return [(name, _get(partial(getattr, value), name)) for name in names]
     return None
 

@@ -76,7 +76,7 @@ def run_not_found(connection: Connection, name_or_id: str) -> RunNotFoundError:
 
 def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool]) -> list[Run]:
     """The runs that the conditions on `runs` and `labels` leave, oldest first."""
-    columns = [column(connection, one) for one in RunRow.__table__.columns]
+    columns = [column(connection, stored) for stored in RunRow.__table__.columns]
     query = (
         select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)

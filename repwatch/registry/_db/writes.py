@@ -162,7 +162,7 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
 def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
     # An upsert takes each key once; the last of several is the newest.
-    by_key = {(one.layer, one.step): one for one in new}
+    by_key = {(snapshot.layer, snapshot.step): snapshot for snapshot in new}
     if not by_key:
         return
     _beat(connection, run_id, max(step for _, step in by_key))
@@ -175,14 +175,14 @@ def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSn
         [
             {
                 "run_id": run_id,
-                "layer": one.layer,
-                "step": one.step,
-                "epoch": one.epoch,
-                "depth": one.depth,
-                "diverged": one.rdm is None,
-                "scalars": one.scalars,
+                "layer": snapshot.layer,
+                "step": snapshot.step,
+                "epoch": snapshot.epoch,
+                "depth": snapshot.depth,
+                "diverged": snapshot.rdm is None,
+                "scalars": snapshot.scalars,
             }
-            for one in by_key.values()
+            for snapshot in by_key.values()
         ],
     )
     query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
@@ -191,13 +191,18 @@ def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSn
         SnapshotRow.step.in_({step for _, step in by_key}),
     )
     ids = {(row.layer, row.step): row.id for row in connection.execute(query)}
-    diverged = [ids[key] for key, one in by_key.items() if one.rdm is None]
+    diverged = [ids[key] for key, snapshot in by_key.items() if snapshot.rdm is None]
     if diverged:
         connection.execute(delete(RdmRow).where(RdmRow.snapshot_id.in_(diverged)))
     rows = [
-        {"snapshot_id": ids[key], "scale": one.scale, "sketch": one.sketch, "rdm": one.rdm}
-        for key, one in by_key.items()
-        if one.rdm is not None
+        {
+            "snapshot_id": ids[key],
+            "scale": snapshot.scale,
+            "sketch": snapshot.sketch,
+            "rdm": snapshot.rdm,
+        }
+        for key, snapshot in by_key.items()
+        if snapshot.rdm is not None
     ]
     upsert(connection, RdmRow, ("snapshot_id",), rows)
 
@@ -209,11 +214,11 @@ def _check_points(connection: Connection, run_id: str, new: Sequence[EncodedSnap
         .where(RunRow.id == run_id)
     )
     points, fingerprint = connection.execute(query).one()
-    for one in new:
-        if one.points is not None and one.points != points:
+    for snapshot in new:
+        if snapshot.points is not None and snapshot.points != points:
             raise ProbeMismatchError(
-                f"The RDM of layer {one.layer!r} has {one.points} points, the run's probe set "
-                f"{fingerprint} has {points}. Store RDMs over the points of the probe set only."
+                f"The RDM of layer {snapshot.layer!r} has {snapshot.points} points, the run's "
+                f"probe set {fingerprint} has {points}. Store RDMs over its points only."
             )
 
 
