@@ -74,7 +74,7 @@ class GoodRange:
         Returns:
             Above 0 for a value that is too high, below 0 for one that is too low, 0 inside.
 
-        >>> GoodRange(0.001, 0.01, log=True, min_width=0.1).excess(0.1)
+        >>> round(GoodRange(0.001, 0.01, log=True, min_width=0.1).excess(0.1), 6)
         1.0
         """
         scale = math.log if self.log else float
