@@ -204,10 +204,10 @@ def test_a_late_metric_at_an_old_step_is_seen_and_a_deleted_run_leaves_nothing(
 ) -> None:
     run = record(registry, "late", [1.1] * 3)
     before = read_histories(registry, [run])[0]
-    assert registry.load_reading(run) is not None
+    assert registry.cached_history(run) is not None
     assert FeatureKey("late_metric") not in before.curves[1, 0]
     registry.add_metrics(run.id, 1, 1, {"late_metric": 2.0})
     after = read_histories(registry, [registry.run("late")])[0]
     assert after.curves[1, 0][FeatureKey("late_metric")] == pytest.approx(math.log(2))
     registry.delete_run(run)
-    assert registry.load_reading(run) is None
+    assert registry.cached_history(run) is None

@@ -3,7 +3,7 @@
     compare_runs(first, second) -> Comparison: a matrix of all layers against all layers, the
     matching layers with Mantel's test, the outcomes, and one sentence
 
-Layers match by name; those without a namesake match by relative depth, and that is said. Matching
+Layers match by name; those without a namesake match by relative depth, with a note. Matching
 layers are alike if their similarity is at least `ALIKE[name]` and Mantel's test finds their
 correlation greater than chance (p at most 0.05). The limits are what nine of ten layers reach
 between two good runs that differ in their seed (`examples/layer_correspondence.py` on MNIST
@@ -25,6 +25,7 @@ import numpy as np
 
 from repwatch import similarity as measures
 from repwatch._names import INPUT
+from repwatch.analysis.layers import match_by_depth
 from repwatch.errors import (
     ConfigurationError,
     DivergedRDMError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from repwatch.registry import Run, Snapshot
+    from repwatch.registry.records import Run, Snapshot
 
     Pair: TypeAlias = tuple[Snapshot, Snapshot, Literal["name", "depth"]]
 
@@ -123,7 +124,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain dictionaries, lists, numbers and text."""
-        plain: dict[str, Any] = asdict(self)
+        plain: dict[str, object] = asdict(self)
         return plain
 
 
@@ -144,7 +145,7 @@ def compare_runs(
         similarity: one of `similarity.SIMILARITIES`.
         step: of the snapshots; None: the last that both runs have, or if they share none, the last
             of each.
-        metric: what tells the outcome where labels do not; None: what the runs monitor.
+        metric: What decides the outcome where labels do not; None: what the runs monitor.
         tolerance: how far the metrics of similar outcomes may be apart, in the metric's own unit;
             None: the rule at the top of the module.
         permutations, seed: of Mantel's test.
@@ -166,14 +167,14 @@ def compare_runs(
             f"{second.name!r} with {second.probe}: distances between different points cannot be "
             'compared. Share one, by RepWatch(probe="shared") or by passing the same ProbeSet.'
         )
-    told = _outcome(first, second, metric, tolerance)
+    outcome = _outcome(first, second, metric, tolerance)
     steps, chosen, notes = _choose(first, second, step)
     vectors, constant = _comparable(chosen, similarity)
     notes += constant
     pairs, unmatched = _match(*chosen)
     notes += unmatched
     if not any(INPUT not in (a.layer, b.layer) for a, b, _ in pairs):
-        names = [", ".join(one.layer for one in side) or "none" for side in chosen]
+        names = [", ".join(snapshot.layer for snapshot in side) or "none" for side in chosen]
         raise ConfigurationError(
             "Expected layers of the same name or relative depth that can be compared in both "
             f"runs. Got {names[0]} in {first.name!r} and {names[1]} in {second.name!r}."
@@ -181,8 +182,8 @@ def compare_runs(
     matrix = np.clip(vectors[0] @ vectors[1].T, -1.0, 1.0)
     limit = ALIKE[similarity]
     matches = _test(pairs, chosen, matrix, limit, permutations, seed)
-    judged = [one for one in matches if INPUT not in (one.first, one.second)]
-    different = [one.first for one in judged if not one.alike]
+    judged = [match for match in matches if INPUT not in (match.first, match.second)]
+    different = [match.first for match in judged if not match.alike]
     return Comparison(
         runs=(first.name, second.name),
         steps=steps,
@@ -191,9 +192,9 @@ def compare_runs(
         layers=(tuple(s.layer for s in chosen[0]), tuple(s.layer for s in chosen[1])),
         matrix=tuple(tuple(float(value) for value in row) for row in matrix),
         matches=matches,
-        outcome=told,
+        outcome=outcome,
         similar_inside=not different,
-        verdict=_verdict(told, different, len(judged)),
+        verdict=_verdict(outcome, different, len(judged)),
         notes=tuple(notes),
     )
 
@@ -203,7 +204,7 @@ def _choose(
 ) -> tuple[tuple[int, int], tuple[list[Snapshot], list[Snapshot]], list[str]]:
     """The snapshots that are compared, without those that have diverged."""
     every = (first.snapshots(), second.snapshots())
-    known = [sorted({one.step for one in side}) for side in every]
+    known = [sorted({snapshot.step for snapshot in side}) for side in every]
     for run, saved in zip((first, second), known, strict=True):
         if not saved:
             raise ConfigurationError(f"Expected two runs with snapshots. Got {run.name!r} without.")
@@ -227,16 +228,19 @@ def _choose(
         )
     chosen = []
     for run, side, at in zip((first, second), every, steps, strict=True):
-        there = sorted((one for one in side if one.step == at), key=lambda one: one.depth)
-        gone = [one.layer for one in there if one.diverged]
-        if gone and set(gone) >= {one.layer for one in there} - {INPUT}:
+        there = sorted(
+            (snapshot for snapshot in side if snapshot.step == at),
+            key=lambda snapshot: snapshot.depth,
+        )
+        gone = [snapshot.layer for snapshot in there if snapshot.diverged]
+        if gone and set(gone) >= {snapshot.layer for snapshot in there} - {INPUT}:
             raise DivergedRDMError(
                 f"Expected layers with finite activations. All of {run.name!r} are NaN or infinite "
                 f"at step {at}: compare at an earlier step."
             )
         if gone:
             notes.append(f"Left out of {run.name!r}, diverged at step {at}: {', '.join(gone)}.")
-        chosen.append([one for one in there if not one.diverged])
+        chosen.append([snapshot for snapshot in there if not snapshot.diverged])
     return steps, (chosen[0], chosen[1]), notes
 
 
@@ -252,45 +256,46 @@ def _comparable(
         if not side:
             vectors.append(np.empty((0, 0)))
             continue
-        stack = np.stack([one.rdm for one in side]).astype(np.float64)
+        stack = np.stack([snapshot.rdm for snapshot in side]).astype(np.float64)
         rows = measures.vectors(stack, similarity)
         varies = ~np.isnan(rows).any(axis=1)
-        dead = [one.layer for one, alive in zip(side, varies, strict=True) if not alive]
+        dead = [snapshot.layer for snapshot, alive in zip(side, varies, strict=True) if not alive]
         if dead:
             notes.append(f"Left out of {side[0].run!r}, all distances equal: {', '.join(dead)}.")
-        side[:] = [one for one, alive in zip(side, varies, strict=True) if alive]
+        side[:] = [snapshot for snapshot, alive in zip(side, varies, strict=True) if alive]
         vectors.append(rows[varies])
     return vectors, notes
 
 
 def _match(first: Sequence[Snapshot], second: Sequence[Snapshot]) -> tuple[list[Pair], list[str]]:
     """Layers of the same name; of the others, those of the nearest relative depth, each once."""
-    names = {one.layer: one for one in second}
-    pairs: list[Pair] = [(one, names[one.layer], "name") for one in first if one.layer in names]
-    shared = {one.layer for one, _, _ in pairs}
-    rest = [[one for one in side if one.layer not in shared] for side in (first, second)]
-    last = [max([1, *(one.depth for one in side)]) for side in (first, second)]
-    gaps = sorted(
-        (abs(a.depth / last[0] - b.depth / last[1]), i, j)
-        for i, a in enumerate(rest[0])
-        for j, b in enumerate(rest[1])
-    )
-    taken: tuple[set[int], set[int]] = (set(), set())
-    for gap, i, j in gaps:
-        if gap <= _DEPTH_TOLERANCE and i not in taken[0] and j not in taken[1]:
-            pairs.append((rest[0][i], rest[1][j], "depth"))
-            taken[0].add(i)
-            taken[1].add(j)
+    names = {snapshot.layer: snapshot for snapshot in second}
+    pairs: list[Pair] = [
+        (snapshot, names[snapshot.layer], "name") for snapshot in first if snapshot.layer in names
+    ]
+    shared = {snapshot.layer for snapshot, _, _ in pairs}
+    rest = [
+        [snapshot for snapshot in side if snapshot.layer not in shared] for side in (first, second)
+    ]
+    last = [max([1, *(snapshot.depth for snapshot in side)]) for side in (first, second)]
+    depths = [
+        [snapshot.depth / deepest for snapshot in side]
+        for side, deepest in zip(rest, last, strict=True)
+    ]
+    by_depth = match_by_depth(*depths, tolerance=_DEPTH_TOLERANCE, one_to_one=True)
+    pairs += [(rest[0][i], rest[1][j], "depth") for i, j in by_depth]
     notes = []
-    if taken[0]:
+    if by_depth:
         notes.append(
-            f"{len(taken[0])} of {len(pairs)} layers match by relative depth, not by name."
+            f"{len(by_depth)} of {len(pairs)} layers match by relative depth, not by name."
         )
-    for side, done in zip(rest, taken, strict=True):
-        alone = [one for place, one in enumerate(side) if place not in done]
-        if alone:
-            names_alone = ", ".join(one.layer for one in alone)
-            notes.append(f"Without a match, of {alone[0].run!r}: {names_alone}.")
+    for side, matched in zip(
+        rest, zip(*by_depth, strict=True) if by_depth else ((), ()), strict=True
+    ):
+        unmatched = [snapshot for place, snapshot in enumerate(side) if place not in matched]
+        if unmatched:
+            names_unmatched = ", ".join(snapshot.layer for snapshot in unmatched)
+            notes.append(f"Without a match, of {unmatched[0].run!r}: {names_unmatched}.")
     return sorted(pairs, key=lambda pair: pair[0].depth), notes
 
 
@@ -302,7 +307,7 @@ def _test(
     permutations: int,
     seed: int,
 ) -> tuple[LayerMatch, ...]:
-    rows, columns = ({one.layer: at for at, one in enumerate(side)} for side in chosen)
+    rows, columns = ({snapshot.layer: at for at, snapshot in enumerate(side)} for side in chosen)
     matches = []
     for first, second, by in pairs:
         row = matrix[rows[first.layer]]

@@ -1,16 +1,17 @@
-"""The nearest-neighbour probe: an outcome that RepWatch reads off the RDMs by itself.
+"""Nearest-neighbor accuracy: an outcome that RepWatch computes from the RDMs.
 
-    a layer's last RDM + the probe points' labels --> share of points that their neighbours name
+    a layer's last RDM + the probe points' labels --> share of points whose neighbors vote right
 
-It tells how good a representation is that was learned without labels, where the loss does not: as
-a metric of the name "repwatch/neighbor_accuracy/<layer>", beside those that the user logged.
+It measures the quality of a representation that was learned without labels, which the loss does
+not show. Each layer's accuracy is a metric of the name "repwatch/neighbor_accuracy/<layer>", beside
+the metrics that the user logged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,15 @@ from repwatch.errors import ConfigurationError
 from repwatch.registry.names import nearest_names
 
 if TYPE_CHECKING:
-    from repwatch.registry.records import Run
-    from repwatch.registry.registry import Registry
+    from repwatch.registry.records import Run, Source
 
 __all__ = [
     "MEASURE",
     "NEIGHBORS",
-    "is_probing",
+    "is_knn_accuracy",
     "label_codes",
     "neighbor_accuracy",
-    "with_probing",
+    "with_knn_accuracy",
 ]
 
 MEASURE = "neighbor_accuracy"
@@ -38,15 +38,15 @@ _PREFIX = f"repwatch/{MEASURE}/"
 NEIGHBORS = 5
 
 
-def is_probing(metric: str | None) -> bool:
-    """Whether a metric is a layer's nearest-neighbour probe."""
+def is_knn_accuracy(metric: str | None) -> bool:
+    """Whether a metric is the nearest-neighbor accuracy of a layer."""
     return metric is not None and metric.startswith(_PREFIX)
 
 
-def label_codes(registry: Registry, probe: str) -> rdm.Int | None:
-    """The probe points' `label` column as whole numbers (n,); None where it groups no points.
+def label_codes(registry: Source, probe: str) -> rdm.Int | None:
+    """The probe points' `label` column as whole numbers, shape (n,); None where it is no grouping.
 
-    It groups them where there are 2 labels or more, and half as many as points or fewer.
+    It is one if every point has a label, and there are at least 2 labels but at most n/2.
     """
     values = [point.columns.get("label") for point in registry.points(probe)]
     if any(value is None for value in values):
@@ -57,23 +57,34 @@ def label_codes(registry: Registry, probe: str) -> rdm.Int | None:
     return np.array([codes[str(value)] for value in values])
 
 
-def neighbor_accuracy(D: NDArray[Any], codes: rdm.Int) -> float:
-    """Share of points whose label most of their 5 nearest others have, in [0, 1]."""
+def neighbor_accuracy(D: NDArray[np.floating], codes: rdm.Int) -> float:
+    """Share of points whose label most of their 5 nearest other points have, in [0, 1].
+
+    It equals the leave-one-out accuracy of scikit-learn's `KNeighborsClassifier(5)`; a tied vote
+    goes to the smallest label.
+
+    Args:
+        D: Condensed distances, shape (n(n-1)/2,).
+        codes: The label of each point, whole numbers, shape (n,).
+
+    >>> neighbor_accuracy(np.array([1.0, 9.0, 9.0, 9.0, 9.0, 1.0]), np.array([0, 0, 1, 1]))
+    0.0
+    """
     near = rdm.neighbors(D, min(NEIGHBORS, rdm.count_points(D) - 1))
     return rdm.vote_accuracy(near, codes)
 
 
-def with_probing(
-    registry: Registry, runs: Sequence[Run], metric: str | None = None, probe: str | None = None
+def with_knn_accuracy(
+    registry: Source, runs: Sequence[Run], metric: str | None = None, probe: str | None = None
 ) -> list[Run]:
-    """The runs with the nearest-neighbour probes that are asked for among their metrics.
+    """The runs with the requested nearest-neighbor accuracies among their metrics.
 
     Args:
         registry: Where their RDMs are read.
-        runs: Any runs, oldest first. One without a snapshot of the layer gets nothing; one whose
-            last snapshot of it diverged gets NaN.
-        metric: The one that is asked for; None for those that the runs monitor.
-        probe: Of which probe set's runs; None for the newest run's.
+        runs: Any runs, oldest first. A run without a snapshot of the layer gets no accuracy; a run
+            whose last snapshot of it diverged gets NaN.
+        metric: The requested one; None for those that the runs monitor.
+        probe: Fingerprint of the probe set whose runs are measured; None for the newest run's.
 
     Raises:
         ConfigurationError: The probe points have no labels, or no run has the layer.
@@ -82,16 +93,19 @@ def with_probing(
         return []
     probe = probe or runs[-1].probe
     names = {run.monitor for run in runs if run.probe == probe} if metric is None else {metric}
-    asked = sorted(name for name in names if name is not None and is_probing(name))
-    found = {name: _probe_layer(registry, probe, name) for name in asked}
-    probed = [
-        {name: values[run.id] for name, values in found.items() if run.id in values} for run in runs
+    requested = sorted(name for name in names if name is not None and is_knn_accuracy(name))
+    found = {name: _layer_accuracy(registry, probe, name) for name in requested}
+    computed = [
+        {name: by_run[run.id] for name, by_run in found.items() if run.id in by_run} for run in runs
     ]
-    return [replace(run, metrics=run.metrics | own) for run, own in zip(runs, probed, strict=True)]
+    return [
+        replace(run, metrics=run.metrics | values)
+        for run, values in zip(runs, computed, strict=True)
+    ]
 
 
-def _probe_layer(registry: Registry, probe: str, metric: str) -> dict[str, float]:
-    """The probe of each run's last snapshot of the layer that the metric names, by run id."""
+def _layer_accuracy(registry: Source, probe: str, metric: str) -> dict[str, float]:
+    """Accuracy of each run's last snapshot of the layer that the metric names, by run id."""
     codes = label_codes(registry, probe)
     if codes is None:
         raise ConfigurationError(
@@ -99,15 +113,15 @@ def _probe_layer(registry: Registry, probe: str, metric: str) -> dict[str, float
             "group them. Give one with ProbeSet(..., columns={'label': [...]})."
         )
     layer = metric.removeprefix(_PREFIX)
-    last = {one.run_id: one for one in registry.snapshots(layer=layer, probe=probe)}
+    last = {snapshot.run_id: snapshot for snapshot in registry.snapshots(layer=layer, probe=probe)}
     if not last:
-        layers = sorted({one.layer for one in registry.snapshots(probe=probe)})
+        layers = sorted({snapshot.layer for snapshot in registry.snapshots(probe=probe)})
         near = nearest_names(layer, layers) or layers
         raise ConfigurationError(
             f"Expected a layer of the runs in {metric!r}, but none has snapshots of {layer!r}; "
             f"the nearest are {', '.join(near) or 'none: nothing was stored'}."
         )
     return {
-        run_id: float("nan") if one.diverged else neighbor_accuracy(one.rdm, codes)
-        for run_id, one in last.items()
+        run_id: float("nan") if snapshot.diverged else neighbor_accuracy(snapshot.rdm, codes)
+        for run_id, snapshot in last.items()
     }

@@ -6,7 +6,7 @@
 Only runs that ran their course are judged, and judged by: the last metric of one that was stopped,
 or failed, is not its outcome.
 
-The better half of the runs tells what good is: their median, and the median absolute deviation
+The better half of the runs defines what good is: their median, and the median absolute deviation
 (MAD) from it. A run that is worse than that median by more than max(tolerance, 3 * 1.4826 * MAD)
 is bad (1.4826 MAD is the standard deviation of a normal distribution), and so is one whose metric
 is NaN or infinite. A metric in which less is better is compared on a log scale if it is positive.
@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from repwatch.analysis.causes import find_cause, find_ways
+from repwatch.analysis.causes import find_cause
+from repwatch.analysis.hyperparameters import IGNORED_HPARAMS, find_varying
 from repwatch.errors import ConfigurationError
 from repwatch.registry import checks
 from repwatch.registry.hparams import look_up
@@ -96,18 +97,20 @@ def suggest_labels(
     probe: str | None = None,
     tolerance: float | None = None,
     share: float = 0.5,
+    ignore_hparams: Sequence[str] = IGNORED_HPARAMS,
 ) -> LabelSuggestions:
     """Suggest labels for the finished runs of a probe set; nothing is written.
 
     Args:
         runs: any runs, oldest first.
-        metric: whose final value tells the outcome; None: what most of the runs monitor.
+        metric: Its final value decides the outcome; None: what most of the runs monitor.
         mode: "min" if less is better, "max" if more is; None: as the runs monitor the metric.
         probe: fingerprint of the probe set; None: the newest run's.
         tolerance: how much worse than the median of the better runs a good run may always be, in
             the metric's own unit, as a share (0.1 is 10 %) for a positive metric with mode "min".
             None: 0.02 for metrics in [0, 1] with mode "max", else 10 %.
-        share: of the runs that tell what good is, in (0, 1].
+        share: Share of the runs that define what good is, in (0, 1].
+        ignore_hparams: Prefixes of hyperparameters that are never a cause.
 
     Raises:
         ConfigurationError: fewer than 3 finished runs with the metric, an unknown probe set or
@@ -119,7 +122,7 @@ def suggest_labels(
         raise ConfigurationError(f"Expected a share above 0, at most 1. Got {share}.")
     probe, chosen = _of_probe(runs, probe)
     finished = [run for run in chosen if run.status == _JUDGED]
-    metric, mode = _what_tells(finished, metric, mode)
+    metric, mode = _choose_metric(finished, metric, mode)
     measured = [run for run in finished if metric in run.metrics]
     if len(measured) < FEWEST:
         raise ConfigurationError(
@@ -130,12 +133,12 @@ def suggest_labels(
     values = [float(run.metrics[metric]) for run in measured]
     is_bad = _find_bad(values, mode, tolerance, share)
     good = [run for run, bad in zip(measured, is_bad, strict=True) if not bad]
-    ways = find_ways(measured, good)
+    varying = find_varying(measured, good, ignore_hparams)
     one_kind = _one_kind(is_bad, metric)
     suggestions = []
     for run, value, bad in zip(measured, values, is_bad, strict=True):
-        cause, why = find_cause(run, ways) if bad else (None, "")
-        reason = "; ".join(filter(None, (_told(value, bad, good, metric), why, one_kind)))
+        cause, why = find_cause(run, varying) if bad else (None, "")
+        reason = "; ".join(filter(None, (_reason(value, bad, good, metric), why, one_kind)))
         suggestions.append(
             LabelSuggestion(run.name, "bad" if bad else "good", cause, value, reason)
         )
@@ -147,14 +150,14 @@ def suggest_labels(
 def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) -> LabelSuggestion:
     """Suggest a label for one run by its final monitored metric; nothing is written.
 
-    The good landmarks tell what good is, where 5 or more have the metric; where there are fewer,
+    The good landmarks define what good is, where 5 or more have the metric; where there are fewer,
     the better half of all finished runs, this one among them, if there are 5 others.
 
     Args:
         run: a finished run with a `monitor`.
         runs: what it is compared with, as far as they are of its probe set, have finished and have
             the metric; the run itself may be among them.
-        group: a hyperparameter that tells kinds of training apart: only runs of the same kind are
+        group: A hyperparameter that distinguishes kinds of training: only runs of the same kind are
             compared.
 
     Raises:
@@ -169,27 +172,27 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
     if metric is None or metric not in run.metrics:
         have = f"it has {', '.join(sorted(run.metrics)) or 'no metric'}"
         raise ConfigurationError(
-            f"Expected the metric that tells the outcome, monitor={metric!r}, among those that the "
-            f"run logged; {have}."
+            f"Expected the metric that decides the outcome, monitor={metric!r}, among those that "
+            f"the run logged; {have}."
         )
     others = _comparable(run, runs, group)
     landmarks = [
-        one for one in others if one.label == "good" and math.isfinite(one.metrics[metric])
+        other for other in others if other.label == "good" and math.isfinite(other.metrics[metric])
     ]
     known = landmarks if len(landmarks) >= FEWEST_BESIDE else []
     if len(others) < FEWEST_BESIDE:
         kind = "" if group is None else f" and the same {group}"
         raise ConfigurationError(
             f"Expected {FEWEST_BESIDE} or more other finished runs with {metric!r} on the same "
-            f"probe set{kind}, to tell good from bad by. Got {len(others)}."
+            f"probe set{kind}, to compare with. Got {len(others)}."
         )
     compared = [*others, run]
-    values = [float(one.metrics[metric]) for one in compared]
-    telling = [float(one.metrics[metric]) for one in known]
-    is_bad = _find_bad(values, run.mode, None, 0.5, telling)
-    good = known or [one for one, bad in zip(compared, is_bad, strict=True) if not bad]
-    cause, why = find_cause(run, find_ways(compared, good)) if is_bad[-1] else (None, "")
-    reason = "; ".join(filter(None, (_told(values[-1], is_bad[-1], good, metric), why)))
+    values = [float(other.metrics[metric]) for other in compared]
+    reference = [float(other.metrics[metric]) for other in known]
+    is_bad = _find_bad(values, run.mode, None, 0.5, reference)
+    good = known or [other for other, bad in zip(compared, is_bad, strict=True) if not bad]
+    cause, why = find_cause(run, find_varying(compared, good)) if is_bad[-1] else (None, "")
+    reason = "; ".join(filter(None, (_reason(values[-1], is_bad[-1], good, metric), why)))
     return LabelSuggestion(run.name, "bad" if is_bad[-1] else "good", cause, values[-1], reason)
 
 
@@ -199,17 +202,17 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
 def _comparable(run: Run, runs: Sequence[Run], group: str | None) -> list[Run]:
     """The other finished runs that the run's outcome can be held against."""
 
-    def kind(one: Run) -> Any:
-        return None if group is None else look_up(one.hparams, group)
+    def kind(other: Run) -> object:
+        return None if group is None else look_up(other.hparams, group)
 
     return [
-        one
-        for one in runs
-        if one.id != run.id
-        and one.probe == run.probe
-        and one.status == _JUDGED
-        and run.monitor in one.metrics
-        and kind(one) == kind(run)
+        other
+        for other in runs
+        if other.id != run.id
+        and other.probe == run.probe
+        and other.status == _JUDGED
+        and run.monitor in other.metrics
+        and kind(other) == kind(run)
     ]
 
 
@@ -227,14 +230,16 @@ def _of_probe(runs: Sequence[Run], probe: str | None) -> tuple[str, list[Run]]:
     return fingerprint, chosen
 
 
-def _what_tells(finished: Sequence[Run], metric: str | None, mode: Mode | None) -> tuple[str, Mode]:
+def _choose_metric(
+    finished: Sequence[Run], metric: str | None, mode: Mode | None
+) -> tuple[str, Mode]:
     """The metric and its mode: those that are asked for, else what most runs monitor."""
     known = sorted({name for run in finished for name in run.metrics})
     if metric is None:
         monitored = Counter(run.monitor for run in finished if run.monitor in run.metrics)
         if not monitored:
             raise ConfigurationError(
-                "Expected a metric that tells the outcome, since the finished runs monitor none "
+                "Expected a metric that decides the outcome, since the finished runs monitor none "
                 f"that they have. Name one of: {', '.join(known) or 'none are stored'}."
             )
         metric = monitored.most_common(1)[0][0]
@@ -281,22 +286,22 @@ def _find_bad(
     mode: Mode,
     tolerance: float | None,
     share: float,
-    telling: Sequence[float] = (),
+    reference: Sequence[float] = (),
 ) -> list[bool]:
     """Whether each value is worse than those of the better runs, by the rule of the module.
 
-    The better runs are those with the finite values `telling`, where there are any.
+    The better runs are those with the finite values `reference`, where there are any.
     """
-    finite = [value for value in (*values, *telling) if math.isfinite(value)]
+    finite = [value for value in (*values, *reference) if math.isfinite(value)]
     if not finite:
         return [True] * len(values)
     log = mode == "min" and min(finite) > 0
     badness = [_badness(value, mode, log) for value in values]
     better = sorted(badness)[: min(len(finite), math.ceil(share * len(values)))]
-    if telling:
-        better = [_badness(value, mode, log) for value in telling]
+    if reference:
+        better = [_badness(value, mode, log) for value in reference]
     center = median(better)
-    spread = median([abs(one - center) for one in better])
+    spread = median([abs(value - center) for value in better])
     if log:
         floor = math.log1p(_RELATIVE_TOLERANCE if tolerance is None else tolerance)
     elif tolerance is not None:
@@ -307,7 +312,7 @@ def _find_bad(
         floor = _RELATIVE_TOLERANCE * abs(center)
     limit = max(floor, _SPREADS * spread)
     # A value at the limit is good, whatever the rounding.
-    return [one - center > limit * (1 + 1e-9) for one in badness]
+    return [value - center > limit * (1 + 1e-9) for value in badness]
 
 
 def _badness(value: float, mode: Mode, log: bool) -> float:
@@ -326,7 +331,7 @@ def _one_kind(is_bad: Sequence[bool], metric: str) -> str:
     return f"all {len(is_bad)} runs are good: no {metric} stands apart from the better runs"
 
 
-def _told(value: float, bad: bool, good: Sequence[Run], metric: str) -> str:
+def _reason(value: float, bad: bool, good: Sequence[Run], metric: str) -> str:
     if not math.isfinite(value):
         return f"{metric} is {value}"
     ends = [float(run.metrics[metric]) for run in good]

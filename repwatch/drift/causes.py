@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from repwatch.analysis.causes import is_setting
+from repwatch.analysis.hyperparameters import can_be_cause
 from repwatch.drift.forests import mean_probabilities
 from repwatch.drift.hparams import HParams, as_number
 from repwatch.rdm import Float64
@@ -50,7 +50,7 @@ class HyperparameterCauseModel:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self._varying: list[VaryingHyperparameter] = []
+        self._features: list[HyperparameterFeature] = []
         self._forest: ExtraTreesClassifier | None = None
 
     def fit(
@@ -63,9 +63,9 @@ class HyperparameterCauseModel:
             bad: Of the bad ones that have a cause.
             causes: The cause of each of these.
         """
-        self._varying = find_varying(good, bad)
+        self._features = find_features(good, bad)
         self._forest = None
-        if len(set(causes)) < 2 or not self._varying or len(good) < _MIN_GOOD:
+        if len(set(causes)) < 2 or not self._features or len(good) < _MIN_GOOD:
             return self
         from sklearn.ensemble import ExtraTreesClassifier
 
@@ -89,7 +89,7 @@ class HyperparameterCauseModel:
         return {cause: share + good / len(probability) for cause, share in probability.items()}
 
     def _transform(self, hparams: Sequence[HParams]) -> Float64:
-        rows = [[varying.position(run) for varying in self._varying] for run in hparams]
+        rows = [[feature.position(run) for feature in self._features] for run in hparams]
         return np.array(rows, dtype=np.float64)
 
 
@@ -151,15 +151,15 @@ class _Category:
         return self.share if category is None else float(category == self.category)
 
 
-VaryingHyperparameter: TypeAlias = _Number | _Category
+HyperparameterFeature: TypeAlias = _Number | _Category
 
 
-def find_varying(good: Sequence[HParams], bad: Sequence[HParams]) -> list[VaryingHyperparameter]:
+def find_features(good: Sequence[HParams], bad: Sequence[HParams]) -> list[HyperparameterFeature]:
     """The hyperparameters in which landmarks differ; of several that agree, the first by name."""
     every = [*good, *bad]
-    names = sorted({name for run in every for name in run if is_setting(name)})
+    names = sorted({name for run in every for name in run if can_be_cause(name)})
     categories = {name: [_as_category(run.get(name)) for run in every] for name in names}
-    varying: list[VaryingHyperparameter] = []
+    features: list[HyperparameterFeature] = []
     seen: set[tuple[float | str | None, ...]] = set()
     for name in names:
         numbers = [as_number(run.get(name)) for run in every]
@@ -169,10 +169,10 @@ def find_varying(good: Sequence[HParams], bad: Sequence[HParams]) -> list[Varyin
             continue
         seen.add(key)
         if len(known) > 1:
-            varying.append(_fit_number(name, numbers[: len(good)], known, categories))
+            features.append(_fit_number(name, numbers[: len(good)], known, categories))
         elif not known:
-            varying += _fit_categories(name, categories[name], len(good))
-    return varying
+            features += _fit_categories(name, categories[name], len(good))
+    return features
 
 
 def _fit_categories(name: str, values: Sequence[str | None], good: int) -> list[_Category]:

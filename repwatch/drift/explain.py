@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,18 +10,21 @@ from typing import ClassVar
 import numpy as np
 
 from repwatch._deprecated import RenamedAttributes
-from repwatch.analysis.causes import is_setting
+from repwatch.analysis.hyperparameters import GoodRange, can_be_cause
 from repwatch.drift.history import Checkpoint, History
 from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
 from repwatch.rdm import Float64
 from repwatch.rdm.condensed import sum_by_point
-from repwatch.registry import ProbePoint, Registry, Run, Snapshot
+from repwatch.registry import ProbePoint, Run, Snapshot
+from repwatch.registry.records import Source
 
 __all__ = ["OddPoint", "current_hparams", "find_odd_points", "suggest_change"]
 
 _MIN_LANDMARKS = 3
 _MAX_LANDMARKS = 60
 _MAX_POINTS = 5
+# The least width of a range that distances from it are divided by.
+_MIN_RANGE_WIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _label(point: ProbePoint) -> str | None:
     return None if label is None else str(label)
 
 
-def _deviations(registry: Registry, own: Snapshot, known: list[Snapshot]) -> Float64:
+def _deviations(registry: Source, own: Snapshot, known: list[Snapshot]) -> Float64:
     """(points,) root mean square deviation of each point's distances."""
     landmarks = registry.rdms(known).astype(np.float64)
     unit = max(float(np.median(landmarks)), 1e-12)
@@ -148,7 +150,8 @@ def suggest_change(hparams: HParams, good: Sequence[HParams]) -> str | None:
         if low <= value <= high or (value, low, high) in seen:
             continue
         seen.add((value, low, high))
-        excess = _excess(value, low, high)
+        log = min(value, low) > 0
+        excess = abs(GoodRange(low, high, log, _MIN_RANGE_WIDTH).excess(value))
         if suggestion is None or excess > largest:
             change = "lower" if value > high else "raise"
             span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
@@ -158,13 +161,5 @@ def suggest_change(hparams: HParams, good: Sequence[HParams]) -> str | None:
 
 
 def _can_be_changed(name: str) -> bool:
-    """Whether it is a setting, and not a count that follows from others."""
-    return is_setting(name) and name not in ("model", "model.parameters")
-
-
-def _excess(value: float, low: float, high: float) -> float:
-    """How far outside the range, in widths of it; on a log scale where all are positive."""
-    if min(value, low) > 0:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    gap = value - high if value > high else low - value
-    return gap / max(high - low, 0.1)
+    """Whether it was chosen, and is not a count that follows from other hyperparameters."""
+    return can_be_cause(name) and name not in ("model", "model.parameters")

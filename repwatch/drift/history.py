@@ -37,6 +37,7 @@ from repwatch.drift.features import (
 from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.hparams import hparam_title
+from repwatch.registry.records import Source
 
 __all__ = [
     "Checkpoint",
@@ -129,11 +130,11 @@ def _cache_history(registry: Registry, history: History) -> None:
         "rates": [history.rates.get(checkpoint) for checkpoint in history.checkpoints],
         "layers": history.layers,
     }
-    registry.save_reading(history.run, json.dumps(content, allow_nan=False).encode())
+    registry.cache_history(history.run, json.dumps(content, allow_nan=False).encode())
 
 
 def _cached_history(registry: Registry, run: Run) -> History | None:
-    blob = registry.load_reading(run)
+    blob = registry.cached_history(run)
     content = {} if blob is None else json.loads(blob)
     if content.get("format") != _CACHE_FORMAT:
         return None
@@ -170,7 +171,7 @@ def _unpack(table: Mapping[str, Any]) -> list[Features]:
 class HistoryReader:
     """Reads a run that may still grow: each RDM is measured once."""
 
-    def __init__(self, registry: Registry, run: Run) -> None:
+    def __init__(self, registry: Source, run: Run) -> None:
         self._registry = registry
         self._run = run
         self._labels = _probe_labels(registry, run.probe)
@@ -232,12 +233,12 @@ def _learning_rates(history: History, points: MetricPoints) -> dict[Checkpoint, 
     return {checkpoint: values[-1] for checkpoint, values in known.items() if values}
 
 
-def has_labels(registry: Registry, probe: str) -> bool:
+def has_labels(registry: Source, probe: str) -> bool:
     """Whether the `label` column groups the probe points: 2 or more labels, 2 points in each."""
     return label_codes(registry, probe) is not None
 
 
-def _probe_labels(registry: Registry, probe: str) -> ProbeLabels | None:
+def _probe_labels(registry: Source, probe: str) -> ProbeLabels | None:
     """The labels of the probe points, or None where they have none that groups them."""
     codes = label_codes(registry, probe)
     return None if codes is None else ProbeLabels.from_codes(codes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from repwatch.analysis.causes import is_number, is_setting
+from repwatch.analysis.hyperparameters import can_be_cause, is_number
 from repwatch.registry.hparams import hparam_title, is_own
 
 __all__ = [
@@ -34,7 +34,7 @@ def plain_hparams(hparams: HParams) -> dict[str, object]:
     return {
         hparam_title(name): value
         for name, value in hparams.items()
-        if not is_own(name) or (hparam_title(name) not in hparams and is_setting(name))
+        if not is_own(name) or (hparam_title(name) not in hparams and can_be_cause(name))
     }
 
 

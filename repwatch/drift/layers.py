@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from repwatch.analysis.layers import match_by_depth
 from repwatch.drift.features import SIZES, Features
 from repwatch.drift.history import History
 
@@ -34,11 +35,12 @@ def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict
     same_names = any(set(own) <= set(layers) for layers in counts) or set(known) <= set(own)
     if not own or not known or same_names:
         return {}
-    last, own_last = max(len(known) - 1, 1), max(len(own) - 1, 1)
-    return {
-        layer: min(own, key=lambda name: abs(own.index(name) / own_last - place / last))
-        for place, layer in enumerate(known)
-    }
+    pairs = match_by_depth(_relative_depths(len(known)), _relative_depths(len(own)))
+    return {known[place]: own[own_place] for place, own_place in sorted(pairs)}
+
+
+def _relative_depths(count: int) -> list[float]:
+    return [place / max(count - 1, 1) for place in range(count)]
 
 
 def why_incomparable(own: Sequence[str], match: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether a registry is sound, and whether what is in it can be used: what `doctor` tells."""
+"""Whether a registry is sound, and whether what is in it can be used: what `doctor` reports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def examine(registry: Registry, fewest_good: int = 0) -> list[Finding]:
             findings += database.read(_examine_file)
         except RegistryError as error:
             findings.append(Finding("problem", "the file", str(error)))
-        if any(one.level == "problem" for one in findings):
+        if any(finding.level == "problem" for finding in findings):
             return findings  # what else it holds cannot be trusted
     findings += database.read(_examine_rows)
     runs, stored = registry.runs(), database.read(_count_snapshots)
@@ -64,12 +64,12 @@ def _examine_file(connection: Connection) -> list[Finding]:
     """SQLite's own look at every page, and at every reference."""
     broken = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(20)"))]
     if broken != ["ok"]:
-        told = "; ".join(broken[:3])
+        problems = "; ".join(broken[:3])
         return [
             Finding(
                 "problem",
                 "the file",
-                f"SQLite finds it damaged: {told}. Restore it from a copy, or save what can be "
+                f"SQLite finds it damaged: {problems}. Restore it from a copy, or save what can be "
                 "read by `repwatch export`.",
             )
         ]

@@ -53,19 +53,19 @@ def name_order(name: str) -> tuple[bool, bool, str]:
     return is_own(name), "." in name, name
 
 
-def look_up(hparams: Mapping[str, Any], name: str, default: Any = None) -> Any:
+def look_up(hparams: Mapping[str, object], name: str, default: object = None) -> object:
     """The value of the hyperparameter: the user's own, else what RepWatch read under that name."""
     return hparams.get(name, hparams.get(f"{PREFIX}{name}", default))
 
 
-def split_own(hparams: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_own(hparams: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(the user's, RepWatch's by their titles)."""
     users = {name: value for name, value in hparams.items() if not is_own(name)}
     own = {hparam_title(name): value for name, value in hparams.items() if is_own(name)}
     return users, own
 
 
-def with_prefix(hparams: dict[str, Any]) -> dict[str, Any]:
+def with_prefix(hparams: dict[str, object]) -> dict[str, object]:
     """The stored hyperparameters of a run, with the prefix where RepWatch 0.1.0 left it out."""
     if any(map(is_own, hparams)) or not all(sign in hparams for sign in _SIGNS):
         return hparams

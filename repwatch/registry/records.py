@@ -18,23 +18,59 @@ ended is no status; it stands in the run's notes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from repwatch.errors import DivergedRDMError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from repwatch.registry.registry import Registry
-
 Label = Literal["good", "bad"]
 Status = Literal["running", "finished", "stopped", "failed", "dead"]
 EndStatus = Literal["finished", "stopped", "failed"]
 Mode = Literal["min", "max"]
+
+
+class Source(Protocol):
+    """Where runs and snapshots are read from: what they, and analyses of them, need of a registry.
+
+    `Registry` implements it. Records hold a Source, so that this module does not import the
+    registry that returns them. Parameters and results are those of the `Registry` methods.
+    """
+
+    dead_after: float
+
+    def run(self, name_or_id: str) -> Run:
+        """The run of this name or id, as it is now."""
+
+    def rdms(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+        """The condensed RDMs, shape (k, points(points-1)/2)."""
+
+    def sketches(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+        """The sketches of the RDMs, shape (k, 1024)."""
+
+    def snapshots(
+        self,
+        *,
+        run: Run | str | None = None,
+        layer: str | None = None,
+        probe: str | None = None,
+        labelled: bool | None = None,
+    ) -> list[Snapshot]:
+        """Snapshots by run start, step and depth."""
+
+    def layers(self, run: Run | str) -> list[str]:
+        """Names of the run's stored layers, by depth."""
+
+    def history(self, run: Run | str, name: str) -> list[tuple[int, int, float]]:
+        """(step, epoch, value) of a metric of the run."""
+
+    def points(self, fingerprint: str) -> list[ProbePoint]:
+        """What a person sees of each point of a probe set."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +152,7 @@ class Snapshot:
     probe: str
     label: Label | None
     cause: str | None
-    registry: Registry = field(repr=False, compare=False)
+    registry: Source = field(repr=False, compare=False)
 
     @property
     def rdm(self) -> NDArray[np.float32]:
@@ -171,7 +207,7 @@ class Run:
     monitor: str | None
     mode: Mode
     notes: tuple[str, ...]
-    registry: Registry = field(repr=False, compare=False)
+    registry: Source = field(repr=False, compare=False)
 
     def history(self, name: str) -> list[tuple[int, int, float]]:
         """(step, epoch, value) of a metric in step order; empty when it was never stored."""

@@ -11,7 +11,7 @@ by threads and used after a fork.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
 
@@ -193,9 +193,8 @@ class Registry:
         """
         from repwatch.probe import ProbeSet
 
-        place = self._database.place
         read = queries.read_probe_content
-        return ProbeSet.from_bytes(self._database.read(lambda c: read(c, fingerprint, place)))
+        return ProbeSet.from_bytes(self._database.read(lambda c: read(c, fingerprint)))
 
     def stored_probe(self, fingerprint: str) -> StoredProbe:
         """What is stored of a probe set beside its inputs, which may be too large to be stored.
@@ -204,9 +203,8 @@ class Registry:
         """
         from repwatch.probe._storage import read_stored
 
-        place = self._database.place
         read = queries.read_probe_content
-        return read_stored(self._database.read(lambda c: read(c, fingerprint, place)))
+        return read_stored(self._database.read(lambda c: read(c, fingerprint)))
 
     def probes(self) -> list[ProbeInfo]:
         """The stored probe sets, oldest first, without their inputs."""
@@ -214,8 +212,7 @@ class Registry:
 
     def points(self, fingerprint: str) -> list[ProbePoint]:
         """What a person sees of each point of a probe set, without loading its inputs."""
-        place = self._database.place
-        return self._database.read(lambda c: queries.read_points(c, fingerprint, place))
+        return self._database.read(lambda c: queries.read_points(c, fingerprint))
 
     def load_space(self, key: str) -> bytes | None:
         """What `save_space` stored under the key, or None."""
@@ -223,9 +220,9 @@ class Registry:
         content = self._database.read(lambda c: c.scalar(query))
         return None if content is None else bytes(content)
 
-    def load_reading(self, run: Run) -> bytes | None:
-        """What `save_reading` kept; None where it kept nothing, or the run has changed since."""
-        return self.load_space(writes.reading_key(run.id))
+    def cached_history(self, run: Run) -> bytes | None:
+        """What `cache_history` stored; None if there is none, or the run has changed."""
+        return self.load_space(writes.history_key(run.id))
 
     # Landmarks
 
@@ -263,22 +260,42 @@ class Registry:
         probe: str | None = None,
         tolerance: float | None = None,
         share: float = 0.5,
+        ignore_hparams: Sequence[str] | None = None,
     ) -> LabelSuggestions:
         """Labels and causes that the outcomes of the finished runs suggest; nothing is written.
 
-        Without `metric` and `mode` by what the runs monitor, without `probe` for the newest run's
-        probe set; the rule, `tolerance`, `share` and the errors are those of
-        `repwatch.analysis.labels`. "repwatch/neighbor_accuracy/<layer>" is a metric that no
-        run needs to have logged; see `repwatch.analysis.knn_accuracy`.
+        `repwatch.analysis.labels` documents the rule.
+
+        Args:
+            metric: The metric that decides; None for what most runs monitor.
+                "repwatch/neighbor_accuracy/<layer>" need not have been logged: it is computed, see
+                `repwatch.analysis.knn_accuracy`.
+            mode: "min" if less is better, "max" if more is; None for that of the runs.
+            probe: Fingerprint of the probe set; None for the newest run's.
+            tolerance: How much worse than the median of the better runs a good run may be.
+            share: Share of the runs that define what good is, in (0, 1].
+            ignore_hparams: Prefixes of hyperparameters that are never a cause; None for
+                `repwatch.analysis.hyperparameters.IGNORED_HPARAMS`.
+
+        Raises:
+            ConfigurationError: Too few finished runs have the metric, or an argument is invalid.
         """
-        from repwatch.analysis.knn_accuracy import is_probing, with_probing
+        from repwatch.analysis.hyperparameters import IGNORED_HPARAMS
+        from repwatch.analysis.knn_accuracy import is_knn_accuracy, with_knn_accuracy
         from repwatch.analysis.labels import suggest_labels
 
-        runs = with_probing(self, self.runs(), metric, probe)
-        if mode is None and is_probing(metric):
+        runs = with_knn_accuracy(self, self.runs(), metric, probe)
+        if mode is None and is_knn_accuracy(metric):
             mode = "max"
-        options: dict[str, Any] = {"probe": probe, "tolerance": tolerance, "share": share}
-        return suggest_labels(runs, metric, mode, **options)
+        return suggest_labels(
+            runs,
+            metric,
+            mode,
+            probe=probe,
+            tolerance=tolerance,
+            share=share,
+            ignore_hparams=IGNORED_HPARAMS if ignore_hparams is None else ignore_hparams,
+        )
 
     # Recording
 
@@ -292,7 +309,7 @@ class Registry:
         name: str | None,
         *,
         probe: ProbeSet,
-        hparams: Mapping[str, Any] | None = None,
+        hparams: Mapping[str, object] | None = None,
         versions: Mapping[str, str] | None = None,
         monitor: str | None = None,
         mode: Mode = "min",
@@ -313,8 +330,7 @@ class Registry:
 
         def write(connection: Connection) -> Run:
             writes.store_probe(connection, prepared)
-            place = self._database.place
-            opened = writes.open_run(connection, new, resume_name=resume, place=place)
+            opened = writes.open_run(connection, new, resume_name=resume)
             return self._read_run(connection, opened)
 
         return self._database.write(write)
@@ -324,17 +340,13 @@ class Registry:
         from repwatch.registry._db.blobs import encode_snapshots
 
         encoded = encode_snapshots(new)
-        place = self._database.place
-        self._database.write(lambda c: writes.store_snapshots(c, run_id, encoded, place))
+        self._database.write(lambda c: writes.store_snapshots(c, run_id, encoded))
 
     def add_metrics(self, run_id: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Store the metrics of a step; NaN and infinities come back as they are."""
         plain_values = incoming.metric_values(values)
         step, epoch = plain_int(step, "step"), plain_int(epoch, "epoch")
-        place = self._database.place
-        self._database.write(
-            lambda c: writes.store_metrics(c, run_id, step, epoch, plain_values, place)
-        )
+        self._database.write(lambda c: writes.store_metrics(c, run_id, step, epoch, plain_values))
 
     def add_flag(
         self,
@@ -347,45 +359,45 @@ class Registry:
         layer: str | None = None,
         cause: str | None = None,
         probability: float | None = None,
-        evidence: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, object] | None = None,
         raised_at: datetime | None = None,
     ) -> Flag:
         """Store a flag with its reasons, raised now or at the time given."""
         given = (kind, step, epoch, message, layer, cause, probability, evidence)
         values = {**incoming.flag_values(*given), "raised_at": raised_at or writes.now()}
-        place = self._database.place
-        flag_id = self._database.write(lambda c: writes.store_flag(c, run_id, values, place))
+        flag_id = self._database.write(lambda c: writes.store_flag(c, run_id, values))
         return Flag(id=flag_id, run_id=run_id, **values)
 
     def add_notes(self, run_id: str, notes: Sequence[str]) -> None:
         """Add what a person should know of how the run was watched; what is noted already stays."""
         checked = [plain_text(str(note)) for note in notes]
-        place = self._database.place
         if checked:
-            self._database.write(lambda c: writes.store_notes(c, run_id, checked, place))
+            self._database.write(lambda c: writes.store_notes(c, run_id, checked))
 
     def finish_run(self, run_id: str, status: EndStatus) -> None:
         """Record how the training ended: "finished", "stopped" or "failed"; see `records`."""
         checks.check_choice("status", status, ("finished", "stopped", "failed"))
-        place = self._database.place
-        self._database.write(lambda c: writes.end_run(c, run_id, status, place))
+        self._database.write(lambda c: writes.end_run(c, run_id, status))
 
     def heartbeat(self, run_id: str) -> None:
         """A sign of life of a running run."""
-        place = self._database.place
-        self._database.write(lambda c: writes.beat(c, run_id, place))
+        self._database.write(lambda c: writes.beat(c, run_id))
 
     def save_space(self, key: str, content: bytes) -> None:
         """Store a fitted space under a key; what was there is replaced."""
         self._database.write(lambda c: writes.store_space(c, key, content))
 
-    def save_reading(self, run: Run, content: bytes) -> bool:
-        """Keep what was read of a run until its snapshots or metrics change, or it is deleted.
+    def cache_history(self, run: Run, content: bytes) -> bool:
+        """Store what was computed from a run until its snapshots or metrics change.
 
-        `run` is the run as it was before it was read: where it has been written since, nothing is
-        kept, and the answer is False.
+        Args:
+            run: The run as it was before it was read.
+            content: What was computed.
+
+        Returns:
+            Whether it was stored: it is not where the run was written or deleted since.
         """
-        store = writes.store_reading
+        store = writes.store_history
         return self._database.write(lambda c: store(c, run.id, run.heartbeat_at, content))
 
     def delete_run(self, run: Run | str) -> None:
@@ -400,7 +412,7 @@ class Registry:
 
     def _find(self, connection: Connection, run: Run | str) -> str:
         name_or_id = run.id if isinstance(run, Run) else checks.check_run(run)
-        return queries.find_run_id(connection, name_or_id, self._database.place)
+        return queries.find_run_id(connection, name_or_id)
 
     def _read_run(self, connection: Connection, run_id: str) -> Run:
         return queries.read_runs(connection, self, RunRow.id == run_id)[0]

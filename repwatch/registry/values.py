@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry.names import free_name
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "dumps",
@@ -72,31 +75,31 @@ def plain_float(value: Any, what: str) -> float:
         ) from error
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """The value as what JSON knows: numbers, text, lists and dicts; anything else as its repr."""
     return _plain(value, ())
 
 
-def flatten(values: Any) -> dict[str, Any]:
+def flatten(values: object) -> dict[str, object]:
     """Nested mappings as one flat dictionary of plain values: `{"model": {"lr": 1}}` as `model.lr`.
 
     Mappings, namespaces and dataclass instances are opened; lists stay lists, empty mappings stay
     as they are. Where two values would get one name, the first has it and the others get the name
     with `-2`, `-3`, ...
     """
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for path, value in _leaves(values, (), ()):
         name = ".".join(path)
         flat[free_name(name, flat) if name in flat else name] = value
     return flat
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
     """Strict JSON text of `plain(value)`; NaN and infinities as `{"$float": "nan"}`."""
     return json.dumps(_tag(plain(value)), allow_nan=False, separators=(",", ":"))
 
 
-def loads(text: str) -> Any:
+def loads(text: str) -> object:
     """The value that `dumps` wrote; text that an older RepWatch stored uncleaned is cleaned."""
     value = json.loads(text, object_hook=_untag if _FLOAT_TAG in text else None)
     return plain(value) if _SUSPECT.search(text) else value
@@ -115,8 +118,8 @@ def join_float(value: float | None, special: str | None) -> float:
 
 
 def _leaves(
-    value: Any, path: tuple[str, ...], inside: tuple[int, ...]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+    value: object, path: tuple[str, ...], inside: tuple[int, ...]
+) -> Iterator[tuple[tuple[str, ...], object]]:
     """(path, plain value) of what is no mapping, in order; `inside` are ids of what holds it."""
     try:
         items = _items(value) if len(path) < _DEEPEST and id(value) not in inside else None
@@ -130,19 +133,19 @@ def _leaves(
         yield from _leaves(item, (*path, key), (*inside, id(value)))
 
 
-def _items(value: Any) -> list[tuple[str, Any]] | None:
+def _items(value: object) -> list[tuple[str, object]] | None:
     """(key, item) of a mapping, namespace or dataclass instance; None of anything else."""
     if isinstance(value, Namespace | SimpleNamespace):
         value = vars(value)
     if isinstance(value, Mapping):
         return [(_key(key), _get(value.__getitem__, key)) for key in value]
     if _is_plain_dataclass(value):
-        names = [one.name for one in fields(value) if one.repr]
+        names = [entry.name for entry in fields(value) if entry.repr]
         return [(name, _get(partial(getattr, value), name)) for name in names]
     return None
 
 
-def _is_plain_dataclass(value: Any) -> bool:
+def _is_plain_dataclass(value: object) -> TypeGuard[DataclassInstance]:
     """Whether it is a dataclass instance that shows all its fields.
 
     A class with a `__repr__` of its own may hide some, such as a token.
@@ -151,7 +154,7 @@ def _is_plain_dataclass(value: Any) -> bool:
     return is_dataclass(value) and not isinstance(value, type) and shown is not None
 
 
-def _get(read: Callable[[Any], Any], key: Any) -> Any:
+def _get(read: Callable[[Any], object], key: object) -> object:
     try:
         return read(key)
     except Exception as error:  # a missing or unresolvable value of a configuration, for example
@@ -162,14 +165,14 @@ def _unreadable(error: Exception) -> str:
     return f"<could not be read: {type(error).__name__}>"
 
 
-def _plain(value: Any, inside: tuple[int, ...]) -> Any:
+def _plain(value: object, inside: tuple[int, ...]) -> object:
     try:
         return _convert(value, inside)
     except Exception as error:  # code of the user's own class
         return _unreadable(error)
 
 
-def _convert(value: Any, inside: tuple[int, ...]) -> Any:
+def _convert(value: object, inside: tuple[int, ...]) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -193,14 +196,14 @@ def _convert(value: Any, inside: tuple[int, ...]) -> Any:
     return _plain_array(value, within)
 
 
-def _is_short_sequence(value: Any) -> bool:
+def _is_short_sequence(value: object) -> TypeGuard[Sequence[object]]:
     """Whether it holds a few items, as a configuration's list does; a data set has more."""
     if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray | memoryview | range):
         return False
     return len(value) <= _LONGEST_SEQUENCE
 
 
-def _plain_array(value: Any, inside: tuple[int, ...]) -> Any:
+def _plain_array(value: object, inside: tuple[int, ...]) -> object:
     """numpy and torch scalars and small arrays as numbers and lists; the rest as repr."""
     shape, to_list = getattr(value, "shape", None), getattr(value, "tolist", None)
     if isinstance(shape, tuple) and callable(to_list) and math.prod(shape) <= _LONGEST_SEQUENCE:
@@ -210,11 +213,11 @@ def _plain_array(value: Any, inside: tuple[int, ...]) -> Any:
     return _repr(value)
 
 
-def _key(key: Any) -> str:
+def _key(key: object) -> str:
     return plain_text(key) if isinstance(key, str) else plain_text(str(_plain(key, ())))
 
 
-def _repr(value: Any) -> str:
+def _repr(value: object) -> str:
     """A short repr; classes and functions by their name, without addresses."""
     name = getattr(value, "__qualname__", None)
     if isinstance(name, str):
@@ -226,7 +229,7 @@ def _repr(value: Any) -> str:
     return plain_text(text if len(text) <= _LONGEST_REPR else text[: _LONGEST_REPR - 1] + "…")
 
 
-def _tag(value: Any) -> Any:
+def _tag(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {_FLOAT_TAG: str(value)}
     if isinstance(value, dict):
@@ -236,7 +239,8 @@ def _tag(value: Any) -> Any:
     return value
 
 
-def _untag(value: dict[str, Any]) -> Any:
-    if len(value) == 1 and value.get(_FLOAT_TAG) in _SPECIAL:
-        return _SPECIAL[value[_FLOAT_TAG]]
+def _untag(value: dict[str, object]) -> object:
+    special = value.get(_FLOAT_TAG)
+    if len(value) == 1 and isinstance(special, str) and special in _SPECIAL:
+        return _SPECIAL[special]
     return value

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from repwatch.errors import ConfigurationError
 from repwatch.registry.registry import Registry
@@ -80,12 +79,12 @@ class Worker:
         with self._queue.changed:
             self._ensure_thread(self._queue)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = self.__dict__.copy()
         del state["_queue"]
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._queue = _Queue()
 

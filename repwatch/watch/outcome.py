@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repwatch.analysis.knn_accuracy import with_probing
+from repwatch.analysis.knn_accuracy import with_knn_accuracy
 from repwatch.analysis.labels import suggest_label
 from repwatch.errors import ConfigurationError
 from repwatch.registry import Registry
@@ -51,7 +51,7 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
     if run.label is not None and not run.automatic:
         return None
     try:
-        runs = with_probing(registry, registry.runs(probe=run.probe), run.monitor)
+        runs = with_knn_accuracy(registry, registry.runs(probe=run.probe), run.monitor)
         run = next(one for one in runs if one.id == run_id)
         found = suggest_label(run, runs, group=group)
     except ConfigurationError as error:

@@ -160,7 +160,7 @@ def test_an_open_registry_can_be_copied_and_pickled(location, copied):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_after_a_fork_parent_and_child_each_go_on(location):
+def test_after_a_fork_parent_and_child_eachafter_fork_in_parent(location):
     script = (
         "import gc, os, sys, warnings\n"
         "from repwatch.registry import Registry\n"
@@ -237,12 +237,12 @@ def test_a_fork_waits_for_the_transactions_of_other_threads():
     inside, leave = threading.Event(), threading.Event()
 
     def transact():
-        with gate.passed():
+        with gate.guard():
             inside.set()
             leave.wait(30)
             order.append("transaction")
 
-    transaction, fork = threading.Thread(target=transact), threading.Thread(target=gate._before)
+    transaction, fork = threading.Thread(target=transact), threading.Thread(target=gate.before_fork)
     transaction.start()
     assert inside.wait(30)
     fork.start()
@@ -252,17 +252,17 @@ def test_a_fork_waits_for_the_transactions_of_other_threads():
     transaction.join(30)
     fork.join(30)
     assert order == ["transaction", "closed"]
-    gate._go_on()
-    with gate.passed():
+    gate.after_fork_in_parent()
+    with gate.guard():
         assert gate.is_usable
 
 
 def test_a_child_of_an_endless_transaction_is_told_and_does_not_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(fork_gate, "PATIENCE_SECONDS", 0.05)
     gate = ForkGate(lambda: None, lambda: None)
-    with gate.passed():
-        gate._before()
-        gate._start_anew()
+    with gate.guard():
+        gate.before_fork()
+        gate.after_fork_in_child()
         monkeypatch.setattr(database, "_gate", gate)
         with pytest.raises(RegistryError, match="was forked while a transaction"):
             Registry(tmp_path / "a.db").runs()

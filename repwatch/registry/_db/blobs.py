@@ -42,9 +42,12 @@ def encode_snapshots(new: Sequence[NewSnapshot]) -> list[EncodedSnapshot]:
     An RDM that holds NaN or infinities counts as diverged. Raises RDMError where the length is
     none of an RDM, ConfigurationError where a number is none.
     """
-    stored = [_readable(one) for one in new]
+    stored = [_readable(snapshot) for snapshot in new]
     sketches = _sketch(stored)
-    return [_encode(one, D, vector) for one, D, vector in zip(new, stored, sketches, strict=True)]
+    return [
+        _encode(snapshot, D, vector)
+        for snapshot, D, vector in zip(new, stored, sketches, strict=True)
+    ]
 
 
 def _readable(new: NewSnapshot) -> NDArray[np.float32] | None:

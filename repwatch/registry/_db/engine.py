@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool
 
 from repwatch.errors import MissingPackageError, RegistryError, RegistryUnwritableError
 from repwatch.registry._db.forks import ForkGate
-from repwatch.registry._db.migrations import WRITES, prepare_postgresql, prepare_sqlite
+from repwatch.registry._db.migrations import PLACE, WRITES, prepare_postgresql, prepare_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,10 +74,10 @@ class Database:
         self._finalizer: weakref.finalize[..., Database] | None = None
         _databases.add(self)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"url": self.url, "path": self.path, "read_only": self.read_only}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(state["url"], state["path"], read_only=state["read_only"])  # type: ignore[misc]
 
     @property
@@ -100,9 +100,9 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
-        with _gate.passed():
+        with _gate.guard():
             self.release()
-            self._let_go()
+            self._detach_engine()
 
     def compact(self) -> None:
         """Rewrite a SQLite file without its empty pages; waits for others' transactions.
@@ -114,7 +114,7 @@ class Database:
             return
         self.engine  # noqa: B018 - opened and checked before anything is rewritten
         try:
-            with _gate.passed(), closing(_connect_sqlite(self.path, "mode=rw")) as connection:
+            with _gate.guard(), closing(_connect_sqlite(self.path, "mode=rw")) as connection:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -127,11 +127,11 @@ class Database:
 
     def forget(self) -> None:
         """Let go of an engine that belongs to the parent process, touching nothing of it."""
-        engine = self._let_go()
+        engine = self._detach_engine()
         if engine is not None:
             _inherited.append(engine)
 
-    def _let_go(self) -> Engine | None:
+    def _detach_engine(self) -> Engine | None:
         engine, self._engine = self._engine, None
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -154,7 +154,7 @@ class Database:
             self.close()
         engine = self._engine
         if engine is None:
-            with _gate.passed():
+            with _gate.guard():
                 engine = self._engine = self._open()
             self._file = _identity(self.path)
             self._finalizer = weakref.finalize(self, engine.dispose)
@@ -164,6 +164,7 @@ class Database:
         """An engine on a registry that is ready; tried again while another process makes it."""
         for attempt in range(_TRIES):
             engine = self._make_engine()
+            engine.update_execution_options(**{PLACE: self.place})
             try:
                 if self.path is not None:
                     prepare_sqlite(self.path, engine, read_only=self.read_only)
@@ -193,7 +194,7 @@ class Database:
         if self.read_only:
 
             @event.listens_for(engine, "connect")
-            def _only_read(connection: Any, record: Any) -> None:
+            def _only_read(connection: Any, record: object) -> None:
                 connection.read_only = True
 
         return engine
@@ -201,12 +202,12 @@ class Database:
     def _transact(self, task: Callable[[Connection], T], engine: Engine) -> T:
         for attempt in range(_TRIES):
             try:
-                with _gate.passed(), engine.connect() as connection:
+                with _gate.guard(), engine.connect() as connection:
                     try:
                         with connection.begin():
                             return task(connection)
                     finally:
-                        _let_go_if_still(connection)
+                        _close_if_immutable(connection)
             except (SQLAlchemyError, sqlite3.Error) as error:
                 if attempt == _TRIES - 1 or not _passes_with_time(error):
                     raise self._explain(error) from error
@@ -252,7 +253,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             # only as a file that nobody changes; with a journal beside it that would not be true.
             if Path(f"{path}-wal").exists():
                 raise
-            return _connect_sqlite(path, "mode=ro&immutable=1", _Still)
+            return _connect_sqlite(path, "mode=ro&immutable=1", ImmutableConnection)
         return connection
 
     engine = create_engine(
@@ -260,7 +261,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _set_up(connection: sqlite3.Connection, record: Any) -> None:
+    def _set_up(connection: sqlite3.Connection, record: object) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
         # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
@@ -274,12 +275,14 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
     return engine
 
 
-class _Still(sqlite3.Connection):
+class ImmutableConnection(sqlite3.Connection):
     """A connection to a file that nobody changes: good for one transaction, for they may begin."""
 
 
-def _let_go_if_still(connection: Connection) -> None:
-    if not connection.invalidated and isinstance(connection.connection.dbapi_connection, _Still):
+def _close_if_immutable(connection: Connection) -> None:
+    if not connection.invalidated and isinstance(
+        connection.connection.dbapi_connection, ImmutableConnection
+    ):
         connection.invalidate()
 
 

@@ -28,14 +28,16 @@ class ForkGate:
         self._forget_all = forget_all
         self._is_clean = True
         self.is_usable = True
-        self._renew()
+        self._reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._before, after_in_parent=self._go_on, after_in_child=self._start_anew
+                before=self.before_fork,
+                after_in_parent=self.after_fork_in_parent,
+                after_in_child=self.after_fork_in_child,
             )
 
     @contextmanager
-    def passed(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
         """While inside, no fork happens; never nested, or the two would wait for each other."""
         with self._changed:
             while self._forks:
@@ -48,12 +50,12 @@ class ForkGate:
                 self._inside -= 1
                 self._changed.notify_all()
 
-    def _renew(self) -> None:
+    def _reset(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._inside = 0
         self._forks = 0
 
-    def _before(self) -> None:
+    def before_fork(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         with self._changed:
             self._forks += 1
@@ -63,13 +65,13 @@ class ForkGate:
         if self._is_clean:
             self._close_all()
 
-    def _go_on(self) -> None:
+    def after_fork_in_parent(self) -> None:
         with self._changed:
             self._forks -= 1
             self._changed.notify_all()
 
-    def _start_anew(self) -> None:
+    def after_fork_in_child(self) -> None:
         # A transaction that did not end in time is half in this process, for good.
         self.is_usable = self.is_usable and self._is_clean
-        self._renew()
+        self._reset()
         self._forget_all()

@@ -23,7 +23,7 @@ class NewProbe:
     name: str | None
     points: int
     content: bytes | None
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class NewRun:
     id: str
     name: str | None
     probe: str
-    hparams: dict[str, Any]
+    hparams: dict[str, object]
     versions: dict[str, str]
     monitor: str | None
     mode: str
@@ -59,7 +59,7 @@ def new_run(
     run_id: str | None,
     name: str | None,
     probe: ProbeSet,
-    hparams: Mapping[str, Any] | None,
+    hparams: Mapping[str, object] | None,
     versions: Mapping[str, str] | None,
     monitor: str | None,
     mode: str,
@@ -95,11 +95,14 @@ def flag_values(
     layer: str | None,
     cause: str | None,
     probability: float | None,
-    evidence: Mapping[str, Any] | None,
+    evidence: Mapping[str, object] | None,
 ) -> dict[str, Any]:
     """The flag as its columns, but for its run and time. Raises ConfigurationError."""
     return {
-        **plain({"kind": kind, "layer": layer, "message": message, "cause": cause}),
+        "kind": plain(kind),
+        "layer": plain(layer),
+        "message": plain(message),
+        "cause": plain(cause),
         "step": plain_int(step, "step"),
         "epoch": plain_int(epoch, "epoch"),
         "probability": None if probability is None else plain_float(probability, "probability"),

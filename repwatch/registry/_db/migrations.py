@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, literal, text
 
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 HEAD = "0002"
 VERSION_TABLE = "repwatch_revision"
 LOCK_SECONDS = 120.0
-# Execution options of an engine: its registry's revision, and that a transaction writes.
+# Execution options of an engine: its registry's place and revision, and that a transaction writes.
+PLACE = "repwatch_place"
 REVISION = "repwatch_revision"
 WRITES = "repwatch_writes"
 # What older revisions lack: columns, with the value that they have where nothing was stored.
-_LACKING: dict[str, dict[str, Any]] = {"0001": {"runs.notes": []}}
+_LACKING: dict[str, dict[str, object]] = {"0001": {"runs.notes": []}}
 
 ADVISORY_LOCK = 0x52657057  # "RepW"
 
@@ -88,7 +89,12 @@ def check_file(path: Path) -> bool:
         raise RegistryError(f"The registry {path} cannot be read: {error}.") from error
 
 
-def column(connection: Connection, stored: ColumnElement[Any]) -> ColumnElement[Any]:
+def place_of(connection: Connection) -> str:
+    """Path or URL of the connection's registry, for error messages; `Database` sets it."""
+    return str(connection.get_execution_options()[PLACE])
+
+
+def column(connection: Connection, stored: ColumnElement[object]) -> ColumnElement[object]:
     """A table's column to select; its default where the registry's revision lacks it."""
     lacking = _LACKING.get(connection.get_execution_options().get(REVISION, HEAD), {})
     if str(stored) not in lacking:

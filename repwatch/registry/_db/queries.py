@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from repwatch.errors import ProbeError, RegistryError, RunNotFoundError
-from repwatch.registry._db.migrations import column
+from repwatch.registry._db.migrations import column, place_of
 from repwatch.registry._db.tables import (
     FlagRow,
     LabelRow,
@@ -28,7 +28,7 @@ from repwatch.registry.values import join_float
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from repwatch.registry.registry import Registry
+    from repwatch.registry.records import Source, Status
 
 _SHORTEST_PREFIX = 4
 # SQLite before 3.32 takes 999 parameters in a statement.
@@ -44,7 +44,7 @@ def find_exact_id(connection: Connection, name_or_id: str) -> str | None:
     return found[0] if found else None
 
 
-def find_run_id(connection: Connection, name_or_id: str, place: str) -> str:
+def find_run_id(connection: Connection, name_or_id: str) -> str:
     """The id of the run with this id, name, or unique id prefix. Raises RunNotFoundError."""
     exact = find_exact_id(connection, name_or_id)
     found: Sequence[str] = [] if exact is None else [exact]
@@ -57,11 +57,11 @@ def find_run_id(connection: Connection, name_or_id: str, place: str) -> str:
                 f"({', '.join(found[:4])}); give more of the id, or the name."
             )
     if not found:
-        raise run_not_found(connection, name_or_id, place)
+        raise run_not_found(connection, name_or_id)
     return found[0]
 
 
-def run_not_found(connection: Connection, name_or_id: str, place: str) -> RunNotFoundError:
+def run_not_found(connection: Connection, name_or_id: str) -> RunNotFoundError:
     """The error for a run that is not there; it names the nearest, or says there are none."""
     names = connection.scalars(select(RunRow.name).order_by(RunRow.started_at.desc())).all()
     if not names:
@@ -70,12 +70,13 @@ def run_not_found(connection: Connection, name_or_id: str, place: str) -> RunNot
         hint = f"The nearest: {', '.join(map(repr, near))}."
     else:
         hint = f"Its newest runs: {', '.join(map(repr, names[:3]))}."
+    place = place_of(connection)
     return RunNotFoundError(f"No run {name_or_id!r} in the registry {place}. {hint}")
 
 
-def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[bool]) -> list[Run]:
+def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool]) -> list[Run]:
     """The runs that the conditions on `runs` and `labels` leave, oldest first."""
-    columns = [column(connection, one) for one in RunRow.__table__.columns]
+    columns = [column(connection, stored) for stored in RunRow.__table__.columns]
     query = (
         select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
@@ -91,7 +92,7 @@ def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[
         Run(
             id=row.id,
             name=row.name,
-            status=_status(row, now, registry.dead_after),
+            status=_status(row, now, source.dead_after),
             hparams=with_prefix(row.hparams),
             versions=row.versions,
             metrics=metrics.get(row.id, {}),
@@ -107,14 +108,14 @@ def read_runs(connection: Connection, registry: Registry, *where: ColumnElement[
             monitor=row.monitor,
             mode=row.mode,
             notes=tuple(row.notes),
-            registry=registry,
+            registry=source,
         )
         for row in rows
     ]
 
 
 def read_snapshots(
-    connection: Connection, registry: Registry, *where: ColumnElement[bool]
+    connection: Connection, source: Source, *where: ColumnElement[bool]
 ) -> list[Snapshot]:
     """Snapshots by run start, step and depth, without their blobs."""
     query = (
@@ -142,7 +143,7 @@ def read_snapshots(
         )
     )
     rows: Iterable[Any] = connection.execute(query)
-    return [Snapshot(*(*row, registry)) for row in rows]
+    return [Snapshot(*(*row, source)) for row in rows]
 
 
 def read_layers(connection: Connection, run_id: str) -> list[str]:
@@ -201,20 +202,20 @@ def read_probes(connection: Connection) -> list[ProbeInfo]:
     return [ProbeInfo(*row) for row in connection.execute(query)]
 
 
-def read_probe_content(connection: Connection, fingerprint: str | None, place: str) -> bytes:
+def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes:
     """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
-    query: Select[Any] = select(ProbeSetRow.content)
+    query: Select[bytes] = select(ProbeSetRow.content)
     if fingerprint is None:
         query = query.order_by(ProbeSetRow.used_at.desc()).limit(1)
     else:
         query = query.where(ProbeSetRow.fingerprint == fingerprint)
     content = connection.scalar(query)
     if content is None:
-        raise probe_not_found(connection, fingerprint, place)
+        raise probe_not_found(connection, fingerprint)
     return bytes(content)
 
 
-def read_points(connection: Connection, fingerprint: str, place: str) -> list[ProbePoint]:
+def read_points(connection: Connection, fingerprint: str) -> list[ProbePoint]:
     """What a person sees of each point of a probe set, by index. Raises ProbeError."""
     query = (
         select(ProbePointRow.point, ProbePointRow.columns, ProbePointRow.text, ProbePointRow.link)
@@ -223,11 +224,12 @@ def read_points(connection: Connection, fingerprint: str, place: str) -> list[Pr
     )
     points = [ProbePoint(*row) for row in connection.execute(query)]
     if not points:
-        raise probe_not_found(connection, fingerprint, place)
+        raise probe_not_found(connection, fingerprint)
     return points
 
 
-def probe_not_found(connection: Connection, fingerprint: str | None, place: str) -> ProbeError:
+def probe_not_found(connection: Connection, fingerprint: str | None) -> ProbeError:
+    place = place_of(connection)
     known = connection.scalars(select(ProbeSetRow.fingerprint)).all()
     if not known:
         return ProbeError(
@@ -239,18 +241,20 @@ def probe_not_found(connection: Connection, fingerprint: str | None, place: str)
     )
 
 
-def require_all(found: int, asked: int, place: str) -> None:
+def require_all(connection: Connection, found: int, asked: int) -> None:
     """Raises RegistryError where RDMs of snapshots are gone."""
     if found != asked:
         raise RegistryError(
-            f"{asked - found} of {asked} snapshots are no longer in the registry {place}: their "
-            "run was deleted or written anew. Read the snapshots again."
+            f"{asked - found} of {asked} snapshots are no longer in the registry "
+            f"{place_of(connection)}: their run was deleted or written anew. Read the snapshots "
+            "again."
         )
 
 
-def _status(row: Any, now: datetime, dead_after: float) -> Any:
+def _status(row: Any, now: datetime, dead_after: float) -> Status:
     silent = now - row.heartbeat_at > timedelta(seconds=dead_after)
-    return "dead" if row.status == "running" and silent else row.status
+    status: Status = row.status
+    return "dead" if status == "running" and silent else status
 
 
 def _last_metrics(connection: Connection, run_id: str | None) -> dict[str, dict[str, float]]:

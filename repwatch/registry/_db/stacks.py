@@ -65,13 +65,13 @@ def _stack(
             rows.setdefault(snapshot.id, []).append(row)
     stack = np.full((len(snapshots), length), np.nan, dtype=np.float32)
 
-    def read(connection: Connection) -> int:
+    def read(connection: Connection) -> None:
         blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
         found = 0
         for snapshot_id, blob, scale in blobs:
             stack[rows[snapshot_id]] = decode(blob, scale)
             found += 1
-        return found
+        queries.require_all(connection, found, len(rows))
 
-    queries.require_all(database.read(read), len(rows), database.place)
+    database.read(read)
     return stack

@@ -13,7 +13,6 @@ diverged snapshot has no row there. A change here needs a revision in `versions/
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -44,16 +43,16 @@ class Words(TypeDecorator[str]):
         return None if value is None else plain_text(value)
 
 
-class Json(TypeDecorator[Any]):
+class Json(TypeDecorator[object]):
     """Strict JSON text, the same on every database; NaN and infinities survive."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         return None if value is None else dumps(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> object:
         return None if value is None else loads(value)
 
 
@@ -113,7 +112,7 @@ class ProbePointRow(Base):
         Words, ForeignKey("probe_sets.fingerprint", ondelete="CASCADE"), primary_key=True
     )
     point: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    columns: Mapped[dict[str, Any]] = mapped_column(Json)
+    columns: Mapped[dict[str, object]] = mapped_column(Json)
     text: Mapped[str | None] = mapped_column(Words)
     link: Mapped[str | None] = mapped_column(Words)
 
@@ -126,7 +125,7 @@ class RunRow(Base):
     name: Mapped[str] = mapped_column(Words)
     probe: Mapped[str] = mapped_column(Words, ForeignKey("probe_sets.fingerprint"))
     status: Mapped[str] = mapped_column(Words)
-    hparams: Mapped[dict[str, Any]] = mapped_column(Json)
+    hparams: Mapped[dict[str, object]] = mapped_column(Json)
     versions: Mapped[dict[str, str]] = mapped_column(Json)
     monitor: Mapped[str | None] = mapped_column(Words)
     mode: Mapped[str] = mapped_column(Words)
@@ -205,7 +204,7 @@ class FlagRow(Base):
     message: Mapped[str] = mapped_column(Words)
     cause: Mapped[str | None] = mapped_column(Words)
     probability: Mapped[float | None] = mapped_column(Double)
-    evidence: Mapped[dict[str, Any]] = mapped_column(Json)
+    evidence: Mapped[dict[str, object]] = mapped_column(Json)
     raised_at: Mapped[datetime] = mapped_column(UtcTime)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Executable, case, delete, insert, select, tex
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
-from repwatch.registry._db.migrations import ADVISORY_LOCK
+from repwatch.registry._db.migrations import ADVISORY_LOCK, place_of
 from repwatch.registry._db.queries import run_not_found
 from repwatch.registry._db.tables import (
     Base,
@@ -49,7 +49,10 @@ def serialize(connection: Connection) -> None:
 
 
 def upsert(
-    connection: Connection, table: type[Base], keys: Sequence[str], rows: Sequence[dict[str, Any]]
+    connection: Connection,
+    table: type[Base],
+    keys: Sequence[str],
+    rows: Sequence[dict[str, object]],
 ) -> None:
     """Insert the rows; where the keys are there, replace the rest of that row."""
     if rows:
@@ -92,7 +95,7 @@ def store_probe(connection: Connection, new: NewProbe) -> None:
         connection.execute(insert(ProbePointRow), rows)
 
 
-def open_run(connection: Connection, new: NewRun, *, resume_name: bool, place: str) -> str:
+def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     """Create the run, or continue the one with its id (or its name, when asked to); its id."""
     serialize(connection)
     rows = connection.execute(select(RunRow.name, RunRow.id))
@@ -104,9 +107,9 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool, place: s
         run_id = owner if resume_name else None
     if owner is not None and owner != run_id:
         raise RunExistsError(
-            f"The registry {place} already has a run named {new.name!r}. Take a free name such as "
-            f"{free_name(str(new.name), taken)!r}, leave the name out to get one, or continue the "
-            'run with on_exists="resume".'
+            f"The registry {place_of(connection)} already has a run named {new.name!r}. Take a "
+            f"free name such as {free_name(str(new.name), taken)!r}, leave the name out "
+            'to get one, or continue the run with on_exists="resume".'
         )
     if run_id is not None:
         _continue_run(connection, run_id, new)
@@ -141,7 +144,7 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
             f"with {new.probe}. Give it its own probe set (registry.probe({stored.probe!r})), or "
             "start a new run."
         )
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "status": "running",
         "ended_at": None,
         "heartbeat_at": now(),
@@ -156,16 +159,14 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
     connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
 
 
-def store_snapshots(
-    connection: Connection, run_id: str, new: Sequence[EncodedSnapshot], place: str
-) -> None:
+def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
     # An upsert takes each key once; the last of several is the newest.
-    by_key = {(one.layer, one.step): one for one in new}
+    by_key = {(snapshot.layer, snapshot.step): snapshot for snapshot in new}
     if not by_key:
         return
-    _beat(connection, run_id, max(step for _, step in by_key), place)
-    forget_reading(connection, run_id)
+    _beat(connection, run_id, max(step for _, step in by_key))
+    forget_history(connection, run_id)
     _check_points(connection, run_id, list(by_key.values()))
     upsert(
         connection,
@@ -174,14 +175,14 @@ def store_snapshots(
         [
             {
                 "run_id": run_id,
-                "layer": one.layer,
-                "step": one.step,
-                "epoch": one.epoch,
-                "depth": one.depth,
-                "diverged": one.rdm is None,
-                "scalars": one.scalars,
+                "layer": snapshot.layer,
+                "step": snapshot.step,
+                "epoch": snapshot.epoch,
+                "depth": snapshot.depth,
+                "diverged": snapshot.rdm is None,
+                "scalars": snapshot.scalars,
             }
-            for one in by_key.values()
+            for snapshot in by_key.values()
         ],
     )
     query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
@@ -190,13 +191,18 @@ def store_snapshots(
         SnapshotRow.step.in_({step for _, step in by_key}),
     )
     ids = {(row.layer, row.step): row.id for row in connection.execute(query)}
-    diverged = [ids[key] for key, one in by_key.items() if one.rdm is None]
+    diverged = [ids[key] for key, snapshot in by_key.items() if snapshot.rdm is None]
     if diverged:
         connection.execute(delete(RdmRow).where(RdmRow.snapshot_id.in_(diverged)))
     rows = [
-        {"snapshot_id": ids[key], "scale": one.scale, "sketch": one.sketch, "rdm": one.rdm}
-        for key, one in by_key.items()
-        if one.rdm is not None
+        {
+            "snapshot_id": ids[key],
+            "scale": snapshot.scale,
+            "sketch": snapshot.sketch,
+            "rdm": snapshot.rdm,
+        }
+        for key, snapshot in by_key.items()
+        if snapshot.rdm is not None
     ]
     upsert(connection, RdmRow, ("snapshot_id",), rows)
 
@@ -208,11 +214,11 @@ def _check_points(connection: Connection, run_id: str, new: Sequence[EncodedSnap
         .where(RunRow.id == run_id)
     )
     points, fingerprint = connection.execute(query).one()
-    for one in new:
-        if one.points is not None and one.points != points:
+    for snapshot in new:
+        if snapshot.points is not None and snapshot.points != points:
             raise ProbeMismatchError(
-                f"The RDM of layer {one.layer!r} has {one.points} points, the run's probe set "
-                f"{fingerprint} has {points}. Store RDMs over the points of the probe set only."
+                f"The RDM of layer {snapshot.layer!r} has {snapshot.points} points, the run's "
+                f"probe set {fingerprint} has {points}. Store RDMs over its points only."
             )
 
 
@@ -222,11 +228,10 @@ def store_metrics(
     step: int,
     epoch: int,
     values: Mapping[str, float],
-    place: str,
 ) -> None:
     """Upsert the metrics of one step."""
-    _beat(connection, run_id, step, place)
-    forget_reading(connection, run_id)
+    _beat(connection, run_id, step)
+    forget_history(connection, run_id)
     rows = []
     for name, value in values.items():
         finite, special = split_float(value)
@@ -243,23 +248,23 @@ def store_metrics(
     upsert(connection, MetricRow, ("run_id", "name", "step"), rows)
 
 
-def store_flag(connection: Connection, run_id: str, values: dict[str, Any], place: str) -> int:
+def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -> int:
     """Store a flag; its id."""
-    _beat(connection, run_id, values["step"], place)
+    _beat(connection, run_id, values["step"])
     result = connection.execute(insert(FlagRow).values(run_id=run_id, **values))
     key = result.inserted_primary_key
     if key is None:
-        raise RegistryError(f"The registry {place} gave no id for a new flag.")
+        raise RegistryError(f"The registry {place_of(connection)} gave no id for a new flag.")
     return int(key[0])
 
 
-def store_notes(connection: Connection, run_id: str, notes: Sequence[str], place: str) -> None:
+def store_notes(connection: Connection, run_id: str, notes: Sequence[str]) -> None:
     """Add the notes that the run does not have yet, in their order."""
     query = select(RunRow.notes).where(RunRow.id == run_id).with_for_update()
     stored = connection.scalar(query)
     if stored is None:
-        raise run_not_found(connection, run_id, place)
-    _update_run(connection, run_id, place, notes=list(dict.fromkeys([*stored, *notes])))
+        raise run_not_found(connection, run_id)
+    _update_run(connection, run_id, notes=list(dict.fromkeys([*stored, *notes])))
 
 
 def store_label(
@@ -270,7 +275,7 @@ def store_label(
         query = select(LabelRow.automatic).where(LabelRow.run_id == run_id)
         if connection.scalar(query) is False:
             return
-    row = {
+    row: dict[str, object] = {
         "run_id": run_id,
         "label": label,
         "cause": cause,
@@ -284,52 +289,52 @@ def remove_label(connection: Connection, run_id: str) -> None:
     connection.execute(delete(LabelRow).where(LabelRow.run_id == run_id))
 
 
-def end_run(connection: Connection, run_id: str, status: str, place: str) -> None:
+def end_run(connection: Connection, run_id: str, status: str) -> None:
     """Set how the run ended, and when."""
-    _update_run(connection, run_id, place, status=status, ended_at=now(), heartbeat_at=now())
+    _update_run(connection, run_id, status=status, ended_at=now(), heartbeat_at=now())
 
 
-def beat(connection: Connection, run_id: str, place: str) -> None:
+def beat(connection: Connection, run_id: str) -> None:
     """A sign of life."""
-    _update_run(connection, run_id, place, heartbeat_at=now())
+    _update_run(connection, run_id, heartbeat_at=now())
 
 
 def remove_run(connection: Connection, run_id: str) -> None:
-    """Delete the run; its snapshots, metrics, label, flags and reading go with it."""
+    """Delete the run; its snapshots, metrics, label, flags and cached history go with it."""
     connection.execute(delete(RunRow).where(RunRow.id == run_id))
-    forget_reading(connection, run_id)
+    forget_history(connection, run_id)
 
 
 def store_space(connection: Connection, key: str, content: bytes) -> None:
     upsert(connection, SpaceRow, ("key",), [{"key": key, "saved_at": now(), "content": content}])
 
 
-def reading_key(run_id: str) -> str:
+def history_key(run_id: str) -> str:
     return f"reading-{run_id}"
 
 
-def store_reading(
+def store_history(
     connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
 ) -> bool:
-    """Keep what was read of a run, unless the run has been written or deleted since."""
+    """Cache what was computed from a run, unless it has been written or deleted since."""
     query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
     unchanged = connection.scalar(query) == heartbeat_at
     if unchanged:
-        store_space(connection, reading_key(run_id), content)
+        store_space(connection, history_key(run_id), content)
     return unchanged
 
 
-def forget_reading(connection: Connection, run_id: str) -> None:
-    """Let go of what was read of a run that changes; its row is locked before, as when keeping."""
-    connection.execute(delete(SpaceRow).where(SpaceRow.key == reading_key(run_id)))
+def forget_history(connection: Connection, run_id: str) -> None:
+    """Delete what was cached of a run that changes; its row is locked before, as when caching."""
+    connection.execute(delete(SpaceRow).where(SpaceRow.key == history_key(run_id)))
 
 
-def _beat(connection: Connection, run_id: str, step: int, place: str) -> None:
+def _beat(connection: Connection, run_id: str, step: int) -> None:
     last = case((RunRow.last_step < step, step), else_=RunRow.last_step)
-    _update_run(connection, run_id, place, heartbeat_at=now(), last_step=last)
+    _update_run(connection, run_id, heartbeat_at=now(), last_step=last)
 
 
-def _update_run(connection: Connection, run_id: str, place: str, **changes: Any) -> None:
+def _update_run(connection: Connection, run_id: str, **changes: object) -> None:
     result = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
     if result.rowcount == 0:
-        raise run_not_found(connection, run_id, place)
+        raise run_not_found(connection, run_id)

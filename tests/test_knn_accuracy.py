@@ -1,4 +1,4 @@
-"""The nearest-neighbour probe: outcomes that are read off RDMs and the probe points' labels."""
+"""Nearest-neighbor accuracy: an outcome computed from RDMs and the labels of probe points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, cli, rdm
-from repwatch.analysis.knn_accuracy import label_codes, neighbor_accuracy, with_probing
+from repwatch.analysis.knn_accuracy import label_codes, neighbor_accuracy, with_knn_accuracy
 from repwatch.errors import ConfigurationError
 from repwatch.registry import NewSnapshot
 from repwatch.watch.outcome import label_outcome
@@ -45,7 +45,7 @@ def record(
     registry.finish_run(run.id, "finished")
 
 
-def test_the_probe_is_the_leave_one_out_accuracy_of_five_nearest_neighbours() -> None:
+def test_it_is_the_leave_one_out_accuracy_of_five_nearest_neighbors() -> None:
     rng = np.random.default_rng(0)
     codes = np.arange(60) % 4
     X = rng.normal(size=(60, 3)) + 1.5 * np.eye(4)[codes][:, :3]
@@ -97,7 +97,7 @@ def test_a_run_that_starts_meanwhile_is_left_for_the_next_time(registry: Registr
     record(registry, "there", 9.0)
     known = registry.runs()
     record(registry, "new", 9.0)
-    (run,) = with_probing(registry, known, METRIC)
+    (run,) = with_knn_accuracy(registry, known, METRIC)
     assert run.metrics[METRIC] == 1
 
 

@@ -20,10 +20,10 @@ def run(registry: Registry) -> Run:
 
 
 def test_a_reading_is_kept_for_its_run(registry: Registry, run: Run) -> None:
-    assert registry.load_reading(run) is None
-    assert registry.save_reading(run, b"first")
-    assert registry.save_reading(run, b"second")
-    assert registry.load_reading(registry.run("run")) == b"second"
+    assert registry.cached_history(run) is None
+    assert registry.cache_history(run, b"first")
+    assert registry.cache_history(run, b"second")
+    assert registry.cached_history(registry.run("run")) == b"second"
 
 
 @pytest.mark.parametrize(
@@ -35,33 +35,33 @@ def test_a_reading_is_kept_for_its_run(registry: Registry, run: Run) -> None:
     ids=["a late metric at an old step", "a snapshot written anew"],
 )
 def test_it_goes_when_the_run_changes(registry: Registry, run: Run, change: Any) -> None:
-    registry.save_reading(run, b"old")
+    registry.cache_history(run, b"old")
     change(registry, run)
-    assert registry.load_reading(run) is None
-    assert not registry.save_reading(run, b"old"), "read before the change"
-    assert registry.load_reading(run) is None
-    assert registry.save_reading(registry.run("run"), b"new")
+    assert registry.cached_history(run) is None
+    assert not registry.cache_history(run, b"old"), "read before the change"
+    assert registry.cached_history(run) is None
+    assert registry.cache_history(registry.run("run"), b"new")
 
 
 def test_a_label_changes_nothing_of_what_was_read(registry: Registry, run: Run) -> None:
-    registry.save_reading(run, b"kept")
+    registry.cache_history(run, b"kept")
     registry.label(run, "bad", "noisy labels")
-    assert registry.load_reading(run) == b"kept"
+    assert registry.cached_history(run) == b"kept"
 
 
 def test_nothing_of_a_deleted_run_is_left(registry: Registry, run: Run) -> None:
-    registry.save_reading(run, b"gone")
+    registry.cache_history(run, b"gone")
     registry.save_space("map", b"stays")
     registry.delete_run(run)
-    assert registry.load_reading(run) is None
-    assert not registry.save_reading(run, b"late"), "the run is no longer there"
-    assert registry.load_reading(run) is None
+    assert registry.cached_history(run) is None
+    assert not registry.cache_history(run, b"late"), "the run is no longer there"
+    assert registry.cached_history(run) is None
     assert registry.load_space("map") == b"stays"
 
 
 def test_a_reading_of_one_run_is_not_lost_with_another(registry: Registry, run: Run) -> None:
     other = registry.start_run("other", probe=LightProbe())  # type: ignore[arg-type]
-    registry.save_reading(run, b"kept")
+    registry.cache_history(run, b"kept")
     registry.add_metrics(other.id, 1, 0, {"val_loss": 0.1})
     registry.delete_run(other)
-    assert registry.load_reading(run) == b"kept"
+    assert registry.cached_history(run) == b"kept"
