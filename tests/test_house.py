@@ -31,9 +31,14 @@ LAYERS = (
     "watch",
     "atlas",
     "integrations",
+    "compare",
+    "loggers",
+    "space",
+    "watcher",
     "lightning",
     "optuna",
     "cli",
+    "__main__",
 )
 
 HOMES = {

@@ -28,7 +28,7 @@ _JSON_KEYS = {
     "gains": "above",
     "novel": "unlike",
     "by_loss": "by_guard",
-    "predicted": "told",
+    "predicted": "line",
     "observed": "bad",
     "base_rate_brier": "brier_of_share",
     "guarantee_text": "promise",

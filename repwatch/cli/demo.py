@@ -1,7 +1,7 @@
 """The main job on scikit-learn's digits: landmarks, two runs to watch, and the map.
 
 A population of landmark runs (good ones, and ones with the learning rate too high or too low, or
-with noisy labels) is trained and labelled; then a healthy run and one whose learning rate is too
+with noisy labels) is trained and labeled; then a healthy run and one whose learning rate is too
 high are watched. Everything goes into one new folder: the registry, the event files for
 TensorBoard, and the map as an HTML file.
 """

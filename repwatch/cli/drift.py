@@ -176,7 +176,7 @@ def backtest(
     opened = _open(registry)
     runs = opened.runs()
     if not runs:
-        raise DriftError(f"Expected labelled runs to test on, but {opened!r} has no run at all.")
+        raise DriftError(f"Expected labeled runs to test on, but {opened!r} has no run at all.")
     landmarks = opened.landmarks(probe or runs[-1].probe)
     reading = track(landmarks, "reading landmarks", console=errors, transient=True)
     histories = [drift.read_histories(opened, [run])[0] for run in reading]

@@ -77,7 +77,7 @@ class RepWatchPruningCallback:
         self.trial = trial
         self.p_bad = p_bad
         self._watches: list[RepWatch] = []
-        self._told = False
+        self._named = False
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self._watches = [one for one in trainer.callbacks if isinstance(one, RepWatch)]
@@ -130,10 +130,10 @@ class RepWatchPruningCallback:
         return None
 
     def _name_run(self, trainer: Any) -> None:
-        """Tell the trial which run is its own, once there is one."""
+        """Name the run in the attributes of the trial, once there is one."""
         named = next((watch.run_id for watch in self._watches if watch.run_id is not None), None)
-        if named is not None and not self._told and trainer.is_global_zero:
-            self._told = True
+        if named is not None and not self._named and trainer.is_global_zero:
+            self._named = True
             self.trial.set_user_attr(RUN, named)
 
 
@@ -162,7 +162,7 @@ class RepWatchPruner(optuna.pruners.BasePruner):
     ) -> None:
         self._registry = Registry.coerce(registry)
         self._beside = beside
-        self._told: set[int] = set()
+        self._warned: set[int] = set()
 
     def prune(self, study: optuna.study.Study, trial: optuna.trial.FrozenTrial) -> bool:
         """Whether the run of the trial has a flag, or the pruner beside says that it must go."""
@@ -173,15 +173,15 @@ class RepWatchPruner(optuna.pruners.BasePruner):
     def _is_flagged(self, trial: optuna.trial.FrozenTrial) -> bool:
         name = trial.user_attrs.get(RUN)
         if name is None:
-            self._tell(trial, f"names no run: say trial.set_user_attr({RUN!r}, watcher.run.id)")
+            self._warn_once(trial, f"names no run: call trial.set_user_attr({RUN!r}, run.id)")
             return False
         try:
             return bool(self._registry.run(name).flags)
         except RunNotFoundError as error:
-            self._tell(trial, f"has a run that is not there. {error}")
+            self._warn_once(trial, f"has a run that is not there. {error}")
             return False
 
-    def _tell(self, trial: optuna.trial.FrozenTrial, why: str) -> None:
-        if trial.number not in self._told:
-            self._told.add(trial.number)
+    def _warn_once(self, trial: optuna.trial.FrozenTrial, why: str) -> None:
+        if trial.number not in self._warned:
+            self._warned.add(trial.number)
             log.warning("RepWatch: trial %d is not pruned, since it %s", trial.number, why)

@@ -237,7 +237,7 @@ class RepWatch(metaclass=Bindable):
                 session.begin(trainer, pl_module, renumber=again)
             except Exception as error:
                 failure = error
-        self._settle_start(trainer, failure)
+        self._refuse_or_sleep(trainer, failure)
         self._module = weakref.ref(pl_module)
         if self._session is not None:
             self._session.throttle.spent += time.perf_counter() - began
@@ -250,7 +250,7 @@ class RepWatch(metaclass=Bindable):
         same = self._module is not None and self._module() is module
         return self.run_id if same and trainer.global_step >= self.state.last_step else None
 
-    def _settle_start(self, trainer: Any, failure: Exception | None) -> None:
+    def _refuse_or_sleep(self, trainer: Any, failure: Exception | None) -> None:
         """Refuse what the user gave before the first step, on all ranks; else sleep after a fault.
 
         While nothing is trained yet, stopping costs nothing.

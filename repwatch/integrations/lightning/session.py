@@ -90,7 +90,7 @@ class Session:
         self._collector: ProbeCollector | None = None
         self._listening: Listening | None = None
         self._passive = False
-        self._throttle_reported = False
+        self._throttle_warned = False
         self._began = time.monotonic()
         self._last_step = trainer.global_step
         # The Trainer counts its last epoch as over before `on_train_end`.
@@ -307,10 +307,10 @@ class Session:
         try:
             watcher.prepare()
         except CaptureError as error:
-            if not self._can_ride_along(trainer):
+            if not self._can_watch_passively(trainer):
                 failure = error
             else:
-                self._ride_along(watcher, error)
+                self._watch_passively(watcher, error)
         if failure is None and trainer.is_global_zero:
             try:
                 self._state.run_id = watcher.start(prepare=False).id
@@ -322,11 +322,11 @@ class Session:
         if self._options.schedule.due_at_start():
             self._snapshot(trainer)
 
-    def _can_ride_along(self, trainer: Any) -> bool:
+    def _can_watch_passively(self, trainer: Any) -> bool:
         given = self._probe is not None or self._options.forward is not None
         return not given and trainer.val_dataloaders is not None
 
-    def _ride_along(self, watcher: Watcher, error: CaptureError) -> None:
+    def _watch_passively(self, watcher: Watcher, error: CaptureError) -> None:
         self._passive = True
         watcher.report(
             f"{error} Without it, snapshots are taken once an epoch, from the validation batches "
@@ -345,8 +345,8 @@ class Session:
         if not trainer.is_global_zero:
             return True
         allowed = self.throttle.allows(time.monotonic() - self._began)
-        if not allowed and not self._throttle_reported and self._watcher is not None:
-            self._throttle_reported = True
+        if not allowed and not self._throttle_warned and self._watcher is not None:
+            self._throttle_warned = True
             self._watcher.report(
                 f"snapshots take more than {100 * self.throttle.share:.0f} % of the training time, "
                 "so some are left out. Raise max_overhead, watch fewer layers or points, or take "
