@@ -12,13 +12,13 @@ landmarks of the probe set, which all trials must share, for any but diverged la
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import torch
 
 from repwatch.errors import ConfigurationError, MissingPackageError, RunNotFoundError
 from repwatch.integrations.lightning.callback import RepWatch
 from repwatch.integrations.lightning.namespaces import bind, loaded_namespaces
+from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.registry import Registry
 from repwatch.registry.location import Location
 
@@ -66,7 +66,7 @@ class RepWatchPruningCallback:
         MissingPackageError: Lightning is not installed.
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> RepWatchPruningCallback:
+    def __new__(cls, *args: object, **kwargs: object) -> RepWatchPruningCallback:
         return object.__new__(bind(cls, loaded_namespaces()))
 
     def __init__(self, trial: optuna.trial.Trial, *, p_bad: float | None = None) -> None:
@@ -79,7 +79,7 @@ class RepWatchPruningCallback:
         self._watches: list[RepWatch] = []
         self._named = False
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._watches = [one for one in trainer.callbacks if isinstance(one, RepWatch)]
         if not self._watches:
             raise ConfigurationError(
@@ -88,12 +88,12 @@ class RepWatchPruningCallback:
                 "RepWatchPruningCallback(trial)])."
             )
 
-    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
         self._name_run(trainer)
         if trainer.world_size == 1:
             self._prune(trainer)
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         if trainer.world_size == 1:
             self._prune(trainer)
             return
@@ -103,24 +103,24 @@ class RepWatchPruningCallback:
             trainer.callback_metrics[PRUNED] = torch.tensor(1.0)
             trainer.should_stop = True
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         # RepWatch(on_flag="stop") may have ended the training in the hook before this one. A run
         # that came to its end has a value, whatever was said of it last.
         if trainer.world_size == 1 and trainer.should_stop:
             self._prune(trainer)
 
-    def check_pruned(self, trainer: Any) -> None:
+    def check_pruned(self, trainer: Trainer) -> None:
         """Raise `optuna.TrialPruned` where a training of several processes was pruned."""
         if PRUNED in trainer.callback_metrics:
             raise optuna.TrialPruned(self._reason(trainer) or "RepWatch flagged the run.")
 
-    def _prune(self, trainer: Any) -> None:
+    def _prune(self, trainer: Trainer) -> None:
         reason = self._reason(trainer)
         if reason is not None:
             self.trial.set_user_attr(FLAG, reason)
             raise optuna.TrialPruned(reason)
 
-    def _reason(self, trainer: Any) -> str | None:
+    def _reason(self, trainer: Trainer) -> str | None:
         """Why the trial is to be pruned, or None."""
         for watch in self._watches:
             if watch.flags:
@@ -129,7 +129,7 @@ class RepWatchPruningCallback:
                 return f"The probability of a bad end is {watch.p_bad:.2f}, limit {self.p_bad:g}."
         return None
 
-    def _name_run(self, trainer: Any) -> None:
+    def _name_run(self, trainer: Trainer) -> None:
         """Name the run in the attributes of the trial, once there is one."""
         named = next((watch.run_id for watch in self._watches if watch.run_id is not None), None)
         if named is not None and not self._named and trainer.is_global_zero:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from typing import Any
 
 from repwatch.capture import Capture
 from repwatch.registry import Flag
@@ -66,7 +65,7 @@ def _flag(
     )
 
 
-def name_some(items: Sequence[Any], most: int = 8) -> str:
+def name_some(items: Sequence[object], most: int = 8) -> str:
     """The first few items in words, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more

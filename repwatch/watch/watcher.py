@@ -81,7 +81,7 @@ class Watcher:
         run_id: str | None = None,
         hparams: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
-        context: Callable[[], AbstractContextManager[Any]] | None = None,
+        context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Any], Any] | None = None,
         host_batch_size: int | None = None,
         **settings: Any,

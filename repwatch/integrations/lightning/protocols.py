@@ -1,10 +1,13 @@
-"""What RepWatch uses of Lightning's objects: none is imported, and both namespaces' fit."""
+"""Types of what RepWatch uses of Lightning's objects.
+
+Lightning is not imported for them, and the objects of both namespaces fit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 
@@ -15,10 +18,8 @@ __all__ = ["FitLoop", "HostModule", "PrecisionPlugin", "Strategy", "Trainer"]
 T = TypeVar("T")
 
 
-class HostModule(Protocol):
-    """The LightningModule that is trained; its `hparams` are read where it has them."""
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+# The LightningModule that is trained; its `hparams` are read where it has them.
+HostModule: TypeAlias = torch.nn.Module
 
 
 class PrecisionPlugin(Protocol):
@@ -30,7 +31,7 @@ class PrecisionPlugin(Protocol):
 
 
 class Strategy(Protocol):
-    """How the ranks of a training speak to each other."""
+    """How the ranks of a training communicate."""
 
     def broadcast(self, obj: T, src: int = 0) -> T: ...
 
