@@ -30,7 +30,9 @@ def compare(
     ] = None,
     metric: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="What tells the outcome; without it labels, else what is monitored."),
+        typer.Option(
+            help="Metric that decides the outcome; by default labels, else the monitored one."
+        ),
     ] = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045

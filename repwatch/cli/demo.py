@@ -194,7 +194,7 @@ def _train(
         monitor="val_loss",
         draw_map=logs is not None,
     )
-    # What is said of a landmark, or for want of landmarks, is not what the demo is about.
+    # Warnings about landmarks, or about too few of them, are not what the demo is about.
     with _quiet() if logs is not None else _quiet("repwatch"):
         logger = False
         if logs is not None:

@@ -102,7 +102,7 @@ def _snapshot(run: Run, layer: str | None, step: int | None) -> Snapshot:
 
 
 def _points(points: Sequence[ProbePoint], wanted: str) -> list[int]:
-    """The places of the points that a number, or COLUMN=VALUE, tells."""
+    """The places of the points that a number, or COLUMN=VALUE, names."""
     column, equals, value = wanted.partition("=")
     if not equals:
         if wanted.isdecimal() and int(wanted) < len(points):

@@ -32,7 +32,7 @@ class Outcome(str, Enum):
 
 def label(
     run: Annotated[str, typer.Argument(help="Name or id of a run.")],
-    outcome: Annotated[Outcome, typer.Argument(help="What became of the run.")],
+    outcome: Annotated[Outcome, typer.Argument(help="The outcome of the run.")],
     cause: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--cause", "-c", help='Why it is bad, such as "learning rate too high".'),
@@ -48,13 +48,15 @@ def label(
     line = f"{labeled.label}: {labeled.cause}" if labeled.cause else labeled.label or "no label"
     console.print(as_text(f"{labeled.name}  {line}"))
     if labeled.label and not labeled.layers:
-        console.print("It has no snapshots: it tells nothing of how other runs go.")
+        console.print("It has no snapshots, so it is not used to assess other runs.")
 
 
 def suggest_labels(
     metric: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Whose final value tells the outcome; without it what runs monitor."),
+        typer.Option(
+            help="Metric whose final value decides the outcome; by default the monitored one."
+        ),
     ] = None,
     mode: Annotated[
         Optional[str],  # noqa: UP045

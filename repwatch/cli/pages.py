@@ -137,7 +137,7 @@ def write_atlas(
     perplexity: Annotated[float, typer.Option(help="About how many neighbors count.")] = 30.0,
     layout: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Where the layout is kept; without it VECTORS.atlas.npz."),
+        typer.Option(help="The file that stores the layout; VECTORS.atlas.npz by default."),
     ] = None,
     title: Annotated[Optional[str], typer.Option(help="The page's title.")] = None,  # noqa: UP045
     overwrite: Annotated[bool, typer.Option(help="Replace the page if it is there.")] = False,
@@ -162,7 +162,9 @@ def write_atlas(
             ),
         )
         bar.update(task, completed=1.0, description="Done")
-    kept = ", its layout kept from before" if written.reused else ""
+    reused = ", with the stored layout" if written.reused else ""
     console.print(
-        as_text(f"{written.path}: {written.points:,} points{kept}"), soft_wrap=True, highlight=False
+        as_text(f"{written.path}: {written.points:,} points{reused}"),
+        soft_wrap=True,
+        highlight=False,
     )

@@ -12,6 +12,7 @@ landmarks of the probe set, which all trials must share, for any but diverged la
 from __future__ import annotations
 
 import logging
+import warnings
 
 import torch
 
@@ -57,7 +58,7 @@ class RepWatchPruningCallback:
     Args:
         trial: The trial that this training belongs to.
         p_bad: Prune also where the probability of a bad end has come to this, in (0, 1]; None for
-            flags alone. It is known where there are bad landmarks, and promises no rate of false
+            flags alone. It is known where there are bad landmarks, and guarantees no rate of false
             alarms.
 
     Raises:
@@ -83,7 +84,7 @@ class RepWatchPruningCallback:
         self._watches = [one for one in trainer.callbacks if isinstance(one, RepWatch)]
         if not self._watches:
             raise ConfigurationError(
-                "Expected a RepWatch beside RepWatchPruningCallback, since its flags are what "
+                "Expected a RepWatch next to RepWatchPruningCallback, since its flags are what "
                 "prunes. Add one: Trainer(callbacks=[RepWatch(...), "
                 "RepWatchPruningCallback(trial)])."
             )
@@ -105,7 +106,7 @@ class RepWatchPruningCallback:
 
     def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         # RepWatch(on_flag="stop") may have ended the training in the hook before this one. A run
-        # that came to its end has a value, whatever was said of it last.
+        # that came to its end has a value, whether it was flagged or not.
         if trainer.world_size == 1 and trainer.should_stop:
             self._prune(trainer)
 
@@ -121,7 +122,7 @@ class RepWatchPruningCallback:
             raise optuna.TrialPruned(reason)
 
     def _reason(self, trainer: Trainer) -> str | None:
-        """Why the trial is to be pruned, or None."""
+        """Why to prune the trial, or None."""
         for watch in self._watches:
             if watch.flags:
                 return watch.flags[0].message
@@ -151,24 +152,33 @@ class RepWatchPruner(optuna.pruners.BasePruner):
     Args:
         registry: A Registry, a path or a SQLAlchemy URL; None for `$REPWATCH_REGISTRY`, else
             `./repwatch.db`.
-        beside: Another pruner that is asked too: a trial is pruned where either says so.
+        other: Another pruner: a trial is pruned where either of the two prunes it.
+        beside: The old name of `other`, deprecated.
     """
 
     def __init__(
         self,
         registry: Registry | Location | None = None,
         *,
+        other: optuna.pruners.BasePruner | None = None,
         beside: optuna.pruners.BasePruner | None = None,
     ) -> None:
         self._registry = Registry.coerce(registry)
-        self._beside = beside
+        if beside is not None:
+            warnings.warn(
+                "RepWatchPruner(beside=...) is now RepWatchPruner(other=...); the old name will be "
+                "removed in the next release.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        self._other = other if beside is None else beside
         self._warned: set[int] = set()
 
     def prune(self, study: optuna.study.Study, trial: optuna.trial.FrozenTrial) -> bool:
-        """Whether the run of the trial has a flag, or the pruner beside says that it must go."""
+        """Whether the run of the trial has a flag, or the other pruner prunes it."""
         if self._is_flagged(trial):
             return True
-        return self._beside is not None and self._beside.prune(study, trial)
+        return self._other is not None and self._other.prune(study, trial)
 
     def _is_flagged(self, trial: optuna.trial.FrozenTrial) -> bool:
         name = trial.user_attrs.get(RUN)

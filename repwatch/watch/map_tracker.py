@@ -159,7 +159,7 @@ class MapTracker:
         return drawn
 
     def _measure(self, newest: Sequence[Snapshot]) -> defaultdict[int, dict[str, float]]:
-        """What the newest RDMs say alone, and against the ones before them, by step."""
+        """Measures of the newest RDMs, and of their change since the ones before, by step."""
         scalars: defaultdict[int, dict[str, float]] = defaultdict(dict)
         for snapshot in newest:
             if snapshot.diverged:

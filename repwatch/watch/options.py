@@ -57,7 +57,7 @@ class WatchOptions:
             in (0, 1).
         draw_map: Whether to place the run on the map of landmarks.
         map_settings: How the map is made.
-        group: A hyperparameter that tells kinds of training apart, such as "method": each kind is
+        group: A hyperparameter that separates kinds of training, such as "method": each kind is
             compared with its own good landmarks.
         auto_label: Whether to label the run by its last `monitor` once it has finished.
 

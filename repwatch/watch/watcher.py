@@ -42,7 +42,7 @@ __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
 
-# Distances between fewer points say nothing.
+# Distances between fewer points carry no information.
 SMALLEST_PROBE = 3
 
 

@@ -1,4 +1,4 @@
-"""The callback: what the user said, and Lightning's hooks, each one line that asks the session.
+"""The callback: the user's options, and Lightning's hooks, each of which calls the session.
 
 Every hook is guarded: an exception of RepWatch's own is logged once, puts the callback to sleep,
 and never reaches the training.
@@ -92,16 +92,16 @@ class RepWatch(metaclass=Bindable):
         reduce: A function (layer, module, output) -> a tensor with one row for each probe point, or
             None for the usual way; for layers whose rows are not the probe's points.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
-            in (0, 1). It needs 5 good landmarks of the same probe set to say anything.
+            in (0, 1). It needs 5 good landmarks of the same probe set to assess a run.
         draw_map: Whether to place the run on the map of landmarks and log it.
-        group: A hyperparameter of the module that tells kinds of training apart, such as "method":
+        group: A hyperparameter of the module that separates kinds of training, such as "method":
             each kind is compared with its own good landmarks.
         auto_label: Whether to label the run by its last `monitor` once it has finished, by the rule
             of `repwatch suggest-labels`. It takes 5 other finished runs of the probe set. Such a
             label is marked as automatic, and never replaces one that a person gave.
 
     Raises:
-        ConfigurationError: An argument cannot work. What only the Trainer can tell (layer names, a
+        ConfigurationError: An argument cannot work. What only the Trainer knows (layer names, a
             probe of the wrong shape, a registry that cannot be opened, a run name that is taken)
             raises in `on_train_start`, before the first step.
         MissingPackageError: Lightning is not installed.
@@ -198,7 +198,7 @@ class RepWatch(metaclass=Bindable):
 
     @property
     def state_key(self) -> str:
-        """One key for both namespaces; what tells two instances on one Trainer apart is in it."""
+        """One key for both namespaces, different for each instance on a Trainer."""
         layers = self.options.layers
         parts = {
             "run_name": self.options.run_name,

@@ -1,4 +1,4 @@
-"""What a Trainer and its module say of their configuration."""
+"""Reads the configuration of a Trainer and its module."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One training that is being watched: what lives between its start and its end.
 
-The callback holds what the user said and can be pickled; a Session holds what runs: the watcher,
+The callback holds the user's options and can be pickled; a Session holds what runs: the watcher,
 the loggers, the time that was spent. It is made in `on_train_start` and dropped at the end.
 
 Where each rank holds a part of the parameters, each has a Session, for all run the probe set
@@ -233,7 +233,7 @@ class Session:
             self._watcher.add_notes([f"At step {trainer.global_step}: {message}"])
 
     def is_user_error(self, error: Exception | None) -> bool:
-        """Whether what the user gave is at fault, and not what RepWatch chose by itself."""
+        """Whether the user's arguments caused the error, and not a choice of RepWatch."""
         given_probe = self._probe is not None
         given = {
             RunExistsError: True,

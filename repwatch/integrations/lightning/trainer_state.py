@@ -1,4 +1,4 @@
-"""What a Trainer says of how it trains, how far it is, and how it ended."""
+"""Reads from a Trainer how it trains, how far it is, and how it ended."""
 
 from __future__ import annotations
 
