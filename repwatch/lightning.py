@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repwatch.integrations import lightning
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["LightningRepWatch", "PytorchLightningRepWatch", "RepWatch"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'repwatch.lightning' has no attribute {name!r}")
-    return getattr(lightning, name)
+    found: object = getattr(lightning, name)
+    return found

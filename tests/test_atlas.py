@@ -210,4 +210,4 @@ def test_the_command_writes_a_page_once(vectors: Path, meta: Path, tmp_path: Pat
     assert header_of(out)["roles"]["color"] == "parity"
     assert CliRunner().invoke(cli.app, words).exit_code != 0
     again = CliRunner().invoke(cli.app, [*words, "--overwrite"])
-    assert "kept from before" in again.output
+    assert "with the stored layout" in again.output

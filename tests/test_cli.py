@@ -109,7 +109,7 @@ def test_suggested_labels_are_applied_only_when_asked_and_never_over_a_persons(
     assert "--apply" in shown
     assert "\x1b[31m" not in shown
     assert [run.name for run in made.runs() if run.label] == ["kept"]
-    assert "Labelled 4 of 5 runs; 1 kept" in call(made, *words, "--apply").output
+    assert "Labeled 4 of 5 runs; 1 kept" in call(made, *words, "--apply").output
     labels = {run.name: (run.label, run.automatic) for run in made.runs()}
     assert labels["kept"] == ("bad", False)
     assert labels["fine"] == ("good", True)

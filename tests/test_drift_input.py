@@ -187,7 +187,7 @@ def test_without_labels_of_the_probe_points_runs_are_assessed_and_the_cost_is_re
     assert FeatureKey("scale", "late") in numbers
     assert not {"purity", "accuracy", "between"} & {key.measure for key in numbers}
     assert any(one.alarm for one in DriftDetector.fit(registry).replay(run))
-    assert "no labels that tell classes apart" in call(registry, "check", "current")
+    assert "no labels that separate classes" in call(registry, "check", "current")
     assert "no labels" in call(registry, "backtest", "--folds", "3")
 
 

@@ -33,9 +33,14 @@ LAYERS = (
     "watch",
     "atlas",
     "integrations",
+    "compare",
+    "loggers",
+    "space",
+    "watcher",
     "lightning",
     "optuna",
     "cli",
+    "__main__",
 )
 
 HOMES = {

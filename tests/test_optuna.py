@@ -232,7 +232,7 @@ def test_another_pruner_is_asked_beside(tmp_path: Path) -> None:
     run = registry.start_run("calm", probe=PROBE)
     for threshold, pruned in ((1.0, True), (3.0, False)):
         beside = optuna.pruners.ThresholdPruner(upper=threshold)
-        trial = optuna.create_study(pruner=RepWatchPruner(registry, beside=beside)).ask()
+        trial = optuna.create_study(pruner=RepWatchPruner(registry, other=beside)).ask()
         trial.set_user_attr(RUN, run.name)
         trial.report(2.0, step=0)
         assert trial.should_prune() is pruned

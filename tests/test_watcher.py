@@ -14,8 +14,8 @@ from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryErro
 from repwatch.maps import LandmarkMap, MapSettings
 from repwatch.maps.landmark_map import find_landmarks
 from repwatch.page import map_registry
-from repwatch.watch import Schedule, Throttle, Tracker
-from tests.watcher_helpers import PROBE, landmark_registry, network, watch
+from repwatch.watch import MapTracker, Schedule, Throttle
+from tests.watcher_helpers import PROBE, captured_steps, landmark_registry, network, watch
 
 
 def test_a_training_loop_of_ones_own_is_watched_without_lightning(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ def test_the_space_is_fitted_once_while_the_landmarks_stay_the_same(
 def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "repwatch.db")
     watch(registry, "current", scale=1.4, steps=12)
-    tracker = Tracker(registry.run("current"))
+    tracker = MapTracker(registry.run("current"))
     steps = sorted({one.step for one in registry.snapshots()})
     before: dict[tuple[str, int], tuple[float, float]] = {}
     for step in steps:
-        (update,) = tracker.track(registry, [step])
+        (update,) = tracker.track(registry, captured_steps(registry, "current", [step]))
         assert update.scene is not None
         rows = update.scene["snapshots"]
         now = {(row["layer"], row["step"]): (row["x"], row["y"]) for row in rows}
@@ -129,7 +129,7 @@ def test_a_map_that_fails_costs_no_snapshot(
     def breaks(*args: object, **options: object) -> None:
         raise ZeroDivisionError("a fault of the map's")
 
-    monkeypatch.setattr(Tracker, "track", breaks)
+    monkeypatch.setattr(MapTracker, "track", breaks)
     registry = Registry(tmp_path / "repwatch.db")
     watcher = Watcher(network(0), PROBE, registry=registry, run_name="loop")
     watcher.start()

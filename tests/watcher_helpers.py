@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from repwatch import ProbeSet, Registry, Watcher
+from repwatch.registry import NewSnapshot, Snapshot
+from repwatch.watch.captured import CapturedStep
 
 PROBE = ProbeSet(
     torch.randn(24, 6, generator=torch.Generator().manual_seed(0)),
@@ -52,3 +55,17 @@ def fill_with_landmarks(registry: Registry) -> None:
         registry.label(watch(registry, f"good-{index}", scale=1.05), "good")
         bad = watch(registry, f"bad-{index}", scale=3.0)
         registry.label(bad, "bad", "learning rate too high")
+
+
+def captured_steps(registry: Registry, name: str, steps: Sequence[int]) -> list[list[Snapshot]]:
+    """The stored snapshots of a run at these steps, as if they were captured just now."""
+    run = registry.run(name)
+    found = []
+    for step in steps:
+        new = [
+            NewSnapshot(one.layer, one.step, one.epoch, one.depth, one.rdm, one.scalars)
+            for one in run.snapshots()
+            if one.step == step
+        ]
+        found.append(CapturedStep(run, new, step, first_id=-1 - 100 * step).snapshots())
+    return found

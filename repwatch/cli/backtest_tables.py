@@ -28,7 +28,7 @@ _JSON_KEYS = {
     "gains": "above",
     "novel": "unlike",
     "by_loss": "by_guard",
-    "predicted": "told",
+    "predicted": "line",
     "observed": "bad",
     "base_rate_brier": "brier_of_share",
     "guarantee_text": "promise",
@@ -58,7 +58,7 @@ def print_backtest(found: Backtest, false_alarms: float, restricted: bool) -> No
     Args:
         found: The backtest.
         false_alarms: The share of good runs that was allowed to be flagged.
-        restricted: Whether landmarks are missing beside the run itself; then each subset of the
+        restricted: Whether landmarks are left out besides the run itself; then each subset of the
             runs has its row, else all runs have their intervals, causes and calibration.
     """
     if restricted:

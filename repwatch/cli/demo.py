@@ -1,7 +1,7 @@
 """The main job on scikit-learn's digits: landmarks, two runs to watch, and the map.
 
 A population of landmark runs (good ones, and ones with the learning rate too high or too low, or
-with noisy labels) is trained and labelled; then a healthy run and one whose learning rate is too
+with noisy labels) is trained and labeled; then a healthy run and one whose learning rate is too
 high are watched. Everything goes into one new folder: the registry, the event files for
 TensorBoard, and the map as an HTML file.
 """
@@ -195,7 +195,7 @@ def _train(
         monitor="val_loss",
         draw_map=logs is not None,
     )
-    # What is said of a landmark, or for want of landmarks, is not what the demo is about.
+    # Warnings about landmarks, or about too few of them, are not what the demo is about.
     with _quiet() if logs is not None else _quiet("repwatch"):
         logger = False
         if logs is not None:

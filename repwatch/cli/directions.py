@@ -66,8 +66,8 @@ def directions(
                 "run": found.name,
                 "layer": snapshot.layer,
                 "step": snapshot.step,
-                "towards": [_told(points[i], places[i]) for i in towards],
-                "away": [_told(points[i], places[i]) for i in back],
+                "towards": [_point_row(points[i], places[i]) for i in towards],
+                "away": [_point_row(points[i], places[i]) for i in back],
             }
         )
         return
@@ -89,8 +89,8 @@ def _snapshot(run: Run, layer: str | None, step: int | None) -> Snapshot:
         raise ConfigurationError(f"Run {run.name!r} has no snapshots to look into.")
     chosen = layers[-1] if layer is None else layer
     if chosen not in layers:
-        told = ", ".join(layers)
-        raise ConfigurationError(f"Run {run.name!r} has no layer {layer!r}. It has {told}.")
+        known = ", ".join(layers)
+        raise ConfigurationError(f"Run {run.name!r} has no layer {layer!r}. It has {known}.")
     usable = [one for one in run.snapshots(chosen) if step is None or one.step == step]
     if not usable:
         steps = ", ".join(str(one.step) for one in run.snapshots(chosen))
@@ -102,7 +102,7 @@ def _snapshot(run: Run, layer: str | None, step: int | None) -> Snapshot:
 
 
 def _points(points: Sequence[ProbePoint], wanted: str) -> list[int]:
-    """The places of the points that a number, or COLUMN=VALUE, tells."""
+    """The places of the points that a number, or COLUMN=VALUE, names."""
     column, equals, value = wanted.partition("=")
     if not equals:
         if wanted.isdecimal() and int(wanted) < len(points):
@@ -116,17 +116,17 @@ def _points(points: Sequence[ProbePoint], wanted: str) -> list[int]:
         return found
     columns = sorted({name for one in points for name in one.columns})
     if column not in columns:
-        told = ", ".join(columns) or "none"
-        raise ConfigurationError(f"The probe set has no column {column!r}. It has {told}.")
+        known = ", ".join(columns) or "none"
+        raise ConfigurationError(f"The probe set has no column {column!r}. It has {known}.")
     values = sorted({str(one.columns.get(column)) for one in points})[:20]
     raise ConfigurationError(
         f"No probe point has {column} {value!r}. There are {', '.join(values)}."
     )
 
 
-def _told(point: ProbePoint, place: float) -> dict[str, object]:
-    told = {"point": point.point, "place": float(place), "columns": point.columns}
-    return told if point.text is None else {**told, "text": point.text}
+def _point_row(point: ProbePoint, place: float) -> dict[str, object]:
+    row = {"point": point.point, "place": float(place), "columns": point.columns}
+    return row if point.text is None else {**row, "text": point.text}
 
 
 def _words(point: ProbePoint) -> str:

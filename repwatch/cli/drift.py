@@ -47,7 +47,7 @@ GroupOption = Annotated[
 HoldOutOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Landmarks that are missing beside the run itself: those of its cause, of its group "
+        help="Landmarks to leave out besides the run itself: those of its cause, of its group "
         "(a kind of training, see --group), the bad-of-group, or those that --where selects: where."
     ),
 ]
@@ -117,7 +117,7 @@ def _warn_without_labels(registry: Registry, probe: str) -> None:
 
     if not has_labels(registry, probe):
         console.print(
-            "The probe set has no labels that tell classes apart, so class separation is not "
+            "The probe set has no labels that separate classes, so class separation is not "
             "measured: in supervised training it is much of the evidence before the first epoch "
             "ends. Give labels with ProbeSet(..., columns={'label': [...]}).",
             markup=False,
@@ -176,7 +176,7 @@ def backtest(
     opened = _open(registry)
     runs = opened.runs()
     if not runs:
-        raise DriftError(f"Expected labelled runs to test on, but {opened!r} has no run at all.")
+        raise DriftError(f"Expected labeled runs to test on, but {opened!r} has no run at all.")
     landmarks = opened.landmarks(probe or runs[-1].probe)
     reading = track(landmarks, "reading landmarks", console=errors, transient=True)
     histories = [drift.read_histories(opened, [run])[0] for run in reading]

@@ -23,7 +23,7 @@ __all__ = ["Outcome", "label", "suggest_labels"]
 
 
 class Outcome(str, Enum):
-    """What a landmark is labelled with; `none` takes a label away."""
+    """What a landmark is labeled with; `none` takes a label away."""
 
     good = "good"
     bad = "bad"
@@ -32,7 +32,7 @@ class Outcome(str, Enum):
 
 def label(
     run: Annotated[str, typer.Argument(help="Name or id of a run.")],
-    outcome: Annotated[Outcome, typer.Argument(help="What became of the run.")],
+    outcome: Annotated[Outcome, typer.Argument(help="The outcome of the run.")],
     cause: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--cause", "-c", help='Why it is bad, such as "learning rate too high".'),
@@ -42,19 +42,21 @@ def label(
     """Make a run a landmark, good or bad with its cause; `none` takes the label away."""
     opened = open_registry(registry, read_only=False)
     if outcome is Outcome.none:
-        labelled = opened.unlabel(run)
+        labeled = opened.unlabel(run)
     else:
-        labelled = opened.label(run, outcome.value, cause)
-    told = f"{labelled.label}: {labelled.cause}" if labelled.cause else labelled.label or "no label"
-    console.print(as_text(f"{labelled.name}  {told}"))
-    if labelled.label and not labelled.layers:
-        console.print("It has no snapshots: it tells nothing of how other runs go.")
+        labeled = opened.label(run, outcome.value, cause)
+    line = f"{labeled.label}: {labeled.cause}" if labeled.cause else labeled.label or "no label"
+    console.print(as_text(f"{labeled.name}  {line}"))
+    if labeled.label and not labeled.layers:
+        console.print("It has no snapshots, so it is not used to assess other runs.")
 
 
 def suggest_labels(
     metric: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Whose final value tells the outcome; without it what runs monitor."),
+        typer.Option(
+            help="Metric whose final value decides the outcome; by default the monitored one."
+        ),
     ] = None,
     mode: Annotated[
         Optional[str],  # noqa: UP045
@@ -66,7 +68,7 @@ def suggest_labels(
         typer.Option(min=0, help="How much worse than the better runs a good run may be."),
     ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Label the runs, except those that a person labelled.")
+        bool, typer.Option("--apply", help="Label the runs, except those that a person labeled.")
     ] = False,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -98,10 +100,10 @@ def suggest_labels(
         console.print(as_text(note))
     if apply:
         kept = f"; {len(found) - len(free)} kept a person's label" * (len(free) < len(found))
-        console.print(f"Labelled {len(free)} of {len(found)} runs{kept}.", highlight=False)
+        console.print(f"Labeled {len(free)} of {len(found)} runs{kept}.", highlight=False)
         return
     words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]
     for option, given in (("--probe", probe), ("--tolerance", tolerance), ("-r", registry)):
         words += [option, str(given)] if given is not None else []
-    told = f"Nothing is changed. To label these runs: {shlex.join([*words, '--apply'])}"
-    console.print(as_text(told), soft_wrap=True)
+    line = f"Nothing is changed. To label these runs: {shlex.join([*words, '--apply'])}"
+    console.print(as_text(line), soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -64,11 +64,11 @@ def open_registry(location: str | None, *, read_only: bool = True) -> Registry:
     return Registry(location, read_only=read_only)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """The value with NaN and infinities as the words that JSON has no number for."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -79,14 +79,14 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def as_text(value: Any, style: str = "") -> Text:
+def as_text(value: object, style: str = "") -> Text:
     """Untrusted text for the terminal: no markup is read, no escape sequence gets through."""
     return Text(printable(value), style=style)
 
 
-def printable(value: Any) -> str:
+def printable(value: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))

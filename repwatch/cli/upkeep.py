@@ -55,7 +55,7 @@ def export(
     chosen = [opened.run(run) for run in runs] if runs else [r for r in opened.runs() if r.label]
     if not chosen:
         raise typer.BadParameter(
-            "no run is labelled yet, so there are no landmarks to export. Label some "
+            "no run is labeled yet, so there are no landmarks to export. Label some "
             "(`repwatch suggest-labels`), or name the runs: repwatch export FILE RUN..."
         )
 
@@ -70,8 +70,8 @@ def export(
     if as_json:
         print_json({**done.to_dict(), "file": str(out)})
         return
-    told = f"{out}: {len(done.copied)} runs, {out.stat().st_size / 1e6:.1f} MB"
-    console.print(as_text(told), soft_wrap=True)
+    line = f"{out}: {len(done.copied)} runs, {out.stat().st_size / 1e6:.1f} MB"
+    console.print(as_text(line), soft_wrap=True)
 
 
 def import_runs(
@@ -85,9 +85,9 @@ def import_runs(
     if as_json:
         print_json(done.to_dict())
         return
-    told = f"{len(done.copied)} runs taken in"
-    told += f", {len(done.known)} were here already" if done.known else ""
-    console.print(as_text(told))
+    line = f"{len(done.copied)} runs taken in"
+    line += f", {len(done.known)} were here already" if done.known else ""
+    console.print(as_text(line))
     for name, before in done.renamed.items():
         console.print(as_text(f"{before} is called {name} here: another run has its name"))
 
@@ -114,7 +114,7 @@ def prune(
     """List runs that can go; deletes them only with --apply.
 
     Without RUN or --ended: the dead and failed runs, and those without snapshots. A stopped run can
-    be resumed, and goes only with --ended stopped. A labelled or a running run goes only where it
+    be resumed, and goes only with --ended stopped. A labeled or a running run goes only where it
     is named.
     """
     opened = open_registry(registry, read_only=not apply)
@@ -140,12 +140,12 @@ def prune(
         words = ["repwatch", "prune", *(runs or ())]
         words += [word for one in ended or () for word in ("--ended", one.value)]
         command = shlex.join([*words, *shared, "--apply"])
-        told = f"Nothing is deleted. To delete them for good: {command}"
-        console.print(as_text(told), soft_wrap=True)
+        line = f"Nothing is deleted. To delete them for good: {command}"
+        console.print(as_text(line), soft_wrap=True)
     if resumable:
         command = shlex.join(["repwatch", "prune", "--ended", "stopped", *shared])
-        told = f"Stopped runs can be resumed, so {len(resumable)} are left out. To list them"
-        console.print(as_text(f"{told}: {command}"), soft_wrap=True)
+        line = f"Stopped runs can be resumed, so {len(resumable)} are left out. To list them"
+        console.print(as_text(f"{line}: {command}"), soft_wrap=True)
 
 
 def _print_idle(runs: list[Run]) -> None:
@@ -197,7 +197,7 @@ def _idle(
 ) -> tuple[list[Run], list[Run]]:
     """(runs that can go, stopped runs that are left since they can be resumed).
 
-    None of them is labelled. Without further wishes those can go that ended badly, or left nothing
+    None of them is labeled. Without further wishes those can go that ended badly, or left nothing
     behind.
     """
     last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)

@@ -35,6 +35,7 @@ from repwatch.drift.history import (
 )
 from repwatch.drift.layers import match_layers, rename_layers, why_incomparable
 from repwatch.errors import ConfigurationError, DriftError
+from repwatch.rdm import Float32
 from repwatch.registry import Registry, Run
 
 __all__ = ["MIN_GOOD", "DriftDetector"]
@@ -272,11 +273,18 @@ class DriftDetector(RenamedAttributes):
             layers_missing=model.missing_layers(history),
         )
 
-    def find_odd_points(self, history: History, assessment: Assessment) -> tuple[OddPoint, ...]:
+    def find_odd_points(
+        self, history: History, assessment: Assessment, own: Mapping[str, Float32] | None = None
+    ) -> tuple[OddPoint, ...]:
         """The probe points that deviate most in the assessment's layer, most first.
 
-        RDMs of the run and of good landmarks are read from their registry, which takes longer than
-        an assessment; empty where the layer or the landmarks have none there.
+        RDMs of good landmarks are read from their registry, which takes longer than an assessment;
+        empty where the layer or the landmarks have none there.
+
+        Args:
+            history: The run.
+            assessment: One of its checkpoints.
+            own: The run's condensed RDM at that step by layer; None to read it.
         """
         if assessment.unavailable_reason or assessment.layer is None or not self.landmarks:
             return ()
@@ -288,7 +296,7 @@ class DriftDetector(RenamedAttributes):
         }
         layer = assessment.layer
         return find_odd_points(
-            history.run, assessment.step, layer, good, landmark_layers.get(layer)
+            history.run, assessment.step, layer, good, landmark_layers.get(layer), own
         )
 
     def _why_not(self, checkpoint: Checkpoint) -> str:

@@ -13,7 +13,7 @@ from repwatch._deprecated import RenamedAttributes
 from repwatch.analysis.hyperparameters import GoodRange, can_be_cause
 from repwatch.drift.history import Checkpoint, History
 from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
-from repwatch.rdm import Float64
+from repwatch.rdm import Float32, Float64, count_points
 from repwatch.rdm.condensed import sum_by_point
 from repwatch.registry import ProbePoint, Run, Snapshot
 from repwatch.registry.records import Source
@@ -59,6 +59,7 @@ def find_odd_points(
     layer: str,
     good: Mapping[str, int],
     good_layer: str | None = None,
+    own: Mapping[str, Float32] | None = None,
 ) -> tuple[OddPoint, ...]:
     """The probe points that deviate most in a layer, most first.
 
@@ -70,11 +71,12 @@ def find_odd_points(
         layer: Its layer.
         good: The step to compare with of each good landmark, by the id of its run.
         good_layer: The landmarks' layer, if it has another name.
+        own: The run's condensed RDM at that step by layer; None to read it.
     """
     registry = run.registry
-    own = [
-        snapshot for snapshot in registry.snapshots(run=run, layer=layer) if snapshot.step == step
-    ]
+    D = _read_rdm(run, step, layer) if own is None else own.get(layer)
+    if D is None:
+        return ()
     known = [
         snapshot
         for snapshot in registry.snapshots(
@@ -82,9 +84,9 @@ def find_odd_points(
         )
         if good.get(snapshot.run_id) == snapshot.step and not snapshot.diverged
     ][-_MAX_LANDMARKS:]
-    if not own or own[0].diverged or len(known) < _MIN_LANDMARKS:
+    if len(known) < _MIN_LANDMARKS:
         return ()
-    deviations = _deviations(registry, own[0], known)
+    deviations = _deviations(registry, D, known)
     points = registry.points(run.probe)
     order = np.argsort(-deviations, kind="stable")[:_MAX_POINTS]
     return tuple(
@@ -98,17 +100,25 @@ def _label(point: ProbePoint) -> str | None:
     return None if label is None else str(label)
 
 
-def _deviations(registry: Source, own: Snapshot, known: list[Snapshot]) -> Float64:
+def _read_rdm(run: Run, step: int, layer: str) -> Float32 | None:
+    """The run's stored RDM, or None where it has none there."""
+    for snapshot in run.registry.snapshots(run=run, layer=layer):
+        if snapshot.step == step and not snapshot.diverged:
+            return snapshot.rdm
+    return None
+
+
+def _deviations(registry: Source, own: Float32, known: list[Snapshot]) -> Float64:
     """(points,) root mean square deviation of each point's distances."""
     landmarks = registry.rdms(known).astype(np.float64)
     unit = max(float(np.median(landmarks)), 1e-12)
     landmarks = np.log1p(landmarks / unit)
-    D = np.log1p(own.rdm.astype(np.float64) / unit)
+    D = np.log1p(own.astype(np.float64) / unit)
     spread = landmarks.std(axis=0, ddof=1)
     # A pair on which good landmarks agree by chance must not outweigh all others.
     spread = np.maximum(spread, max(float(np.median(spread)) / 2, 1e-6))
     deviation = (D - landmarks.mean(axis=0)) / spread
-    means: Float64 = sum_by_point(deviation**2) / (own.points - 1)
+    means: Float64 = sum_by_point(deviation**2) / (count_points(own) - 1)
     return np.sqrt(means)
 
 

@@ -169,7 +169,11 @@ def _unpack(table: Mapping[str, Any]) -> list[Features]:
 
 
 class HistoryReader:
-    """Reads a run that may still grow: each RDM is measured once."""
+    """The history of a run that may still grow: each RDM is measured once.
+
+    What is stored is read by `read`. For a run that is being watched, `start` reads it once, and
+    `add_step` and `add_metrics` extend it by what was just captured, without the registry.
+    """
 
     def __init__(self, registry: Source, run: Run) -> None:
         self._registry = registry
@@ -178,39 +182,92 @@ class HistoryReader:
         self._trackers: dict[str, LayerTracker] = {}
         self._input_neighbors: rdm.Int | None = None
         self._representations: dict[int, Features] = {}
+        self._epochs: dict[int, int] = {}
+        self._depths: dict[str, int] = {}
+        self._metrics: dict[str, dict[int, tuple[int, int, float]]] = defaultdict(dict)
+        self._is_continued = False
 
     def read(self, *, until: int | None = None) -> History:
-        """The history up to and with the step `until`; all of it without."""
+        """The history up to and with the step `until`, as stored; all of it without."""
         by_step: dict[int, list[Snapshot]] = defaultdict(list)
         depths: dict[str, int] = {}
         for snapshot in self._registry.snapshots(run=self._run):
             if until is None or snapshot.step <= until:
                 by_step[snapshot.step].append(snapshot)
                 depths[snapshot.layer] = snapshot.depth
+        for step, snapshots in sorted(by_step.items()):
+            if step not in self._representations:
+                usable = [snapshot for snapshot in snapshots if not snapshot.diverged]
+                rdms = list(self._registry.rdms(usable)) if usable else []
+                self._representations[step] = self._measure(len(snapshots), usable, rdms)
+        epochs = {step: snapshots[0].epoch for step, snapshots in by_step.items()}
+        self._epochs, self._depths = epochs, depths
+        names = self._registry.run(self._run.id).metrics
+        metrics = {name: self._run.history(name) for name in names}
+        return self._build(epochs, dict(depths), metrics)
+
+    def start(self) -> None:
+        """Read what is stored of the run so far, for `add_step` to go on from.
+
+        RDMs are read with the first step that is added: a run may go on from before its last one.
+        """
+        self._is_continued = bool(self._registry.snapshots(run=self._run))
+        for name in self._registry.run(self._run.id).metrics:
+            points = self._run.history(name)
+            self._metrics[name] = {point[0]: point for point in points}
+
+    def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Add metrics of a step."""
+        for name, value in values.items():
+            self._metrics[name][step] = (step, epoch, float(value))
+
+    def add_step(self, snapshots: Sequence[Snapshot], rdms: Sequence[rdm.Float32]) -> History:
+        """Add the snapshots of a step, and give the history up to and with it.
+
+        Args:
+            snapshots: All layers at the step.
+            rdms: The RDMs of those that have not diverged, in their order, as the registry will
+                give them.
+        """
+        step = snapshots[0].step
+        if self._is_continued:
+            self._is_continued = False
+            self.read(until=step - 1)
+        if step not in self._representations:
+            usable = [snapshot for snapshot in snapshots if not snapshot.diverged]
+            self._representations[step] = self._measure(len(snapshots), usable, rdms)
+        self._epochs[step] = snapshots[0].epoch
+        self._depths.update({snapshot.layer: snapshot.depth for snapshot in snapshots})
+        epochs = {known: epoch for known, epoch in self._epochs.items() if known <= step}
+        metrics = {name: sorted(points.values()) for name, points in self._metrics.items()}
+        return self._build(epochs, dict(self._depths), metrics)
+
+    def _build(
+        self,
+        epochs: Mapping[int, int],
+        depths: dict[str, int],
+        metrics: Mapping[str, MetricPoints],
+    ) -> History:
+        """The history of these steps, whose features are measured."""
         depths.pop(INPUT, None)
         history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
         places: dict[int, int] = defaultdict(int)
-        for step, snapshots in sorted(by_step.items()):
-            if step not in self._representations:
-                self._representations[step] = self._measure(snapshots)
-            epoch = snapshots[0].epoch
+        for step, epoch in sorted(epochs.items()):
             checkpoint = (epoch, places[epoch])
             history.steps[checkpoint] = step
             history.representations[checkpoint] = self._representations[step]
             places[epoch] += 1
-        names = sorted(filter(is_curve, self._registry.run(self._run.id).metrics))
-        metrics = {name: self._run.history(name) for name in names}
-        rows = curve_features(history.steps.values(), metrics)
+        curves = {name: metrics[name] for name in sorted(filter(is_curve, metrics))}
+        rows = curve_features(history.steps.values(), curves)
         history.curves.update(zip(history.steps, rows, strict=True))
-        history.rates.update(_learning_rates(history, self._run.history(_RATE_METRIC)))
+        history.rates.update(_learning_rates(history, metrics.get(_RATE_METRIC, ())))
         return history
 
-    def _measure(self, snapshots: Sequence[Snapshot]) -> Features:
-        """The features of all layers at one step."""
-        usable = [snapshot for snapshot in snapshots if not snapshot.diverged]
-        diverged = FeatureKey("diverged", ALL_LAYERS)
-        features: Features = {diverged: 1 - len(usable) / len(snapshots)}
-        rdms = self._registry.rdms(usable) if usable else ()
+    def _measure(
+        self, count: int, usable: Sequence[Snapshot], rdms: Sequence[rdm.Float32]
+    ) -> Features:
+        """The features of all layers at one step; `count` includes the diverged ones."""
+        features: Features = {FeatureKey("diverged", ALL_LAYERS): 1 - len(usable) / count}
         for snapshot, stored in zip(usable, rdms, strict=True):
             D = stored.astype(np.float64)
             if snapshot.layer == INPUT:

@@ -1,11 +1,11 @@
 """Maps, flags and scalars to whatever loggers the Trainer has.
 
-    logger        map                                    flag, beside the scalar repwatch/flag
+    logger        map                                    flag, with the scalar repwatch/flag
     TensorBoard   its RepWatch tab                       text
     W&B           wandb.Plotly                           alert, table of all flags
     MLflow        artifact repwatch/map.html             tag of the newest, artifact of all
     Comet         asset repwatch/map.html                text, "other" of the newest
-    CSV           repwatch-map.html beside the scalars   repwatch-flags.txt beside the scalars
+    CSV           repwatch-map.html next to the scalars  repwatch-flags.txt next to the scalars
 
 An HTML file is self-contained: it asks nothing of any network. It holds the maps of all steps so
 far, so there is one for a training, replaced as the training goes on.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from repwatch.errors import LoggerError
 from repwatch.integrations import plotly_figures as figures
@@ -30,7 +30,7 @@ from repwatch.web import write_atomically
 if TYPE_CHECKING:
     from repwatch.registry import Flag
 
-__all__ = ["Loggers"]
+__all__ = ["Logger", "Loggers"]
 
 TAG = "repwatch/map"
 FLAG_TAG = "repwatch/flag"
@@ -38,6 +38,29 @@ FLAG_TAG = "repwatch/flag"
 _LONGEST_TAG = 5000
 
 notices = logging.getLogger("repwatch")
+
+
+class Logger(Protocol):
+    """What all Lightning loggers have."""
+
+    def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None: ...
+
+    @property
+    def experiment(self) -> Any: ...  # the own object of each service
+
+
+class RunLogger(Logger, Protocol):
+    """A logger whose run has an id: MLflow's."""
+
+    @property
+    def run_id(self) -> str: ...
+
+
+class FolderLogger(Logger, Protocol):
+    """A logger that writes to a folder, local or remote: CSV."""
+
+    @property
+    def log_dir(self) -> str: ...
 
 
 class Loggers:
@@ -48,9 +71,9 @@ class Loggers:
             get the scalars alone.
     """
 
-    def __init__(self, loggers: Iterable[Any]) -> None:
+    def __init__(self, loggers: Iterable[Logger]) -> None:
         self._loggers = list(loggers)
-        self._silent: set[tuple[int, str]] = set()
+        self._failed: set[tuple[int, str]] = set()
         self._flags: list[tuple[int, Flag]] = []
         self._maps = 0
         self._waiting: tuple[MapScene, int] | None = None
@@ -65,7 +88,7 @@ class Loggers:
         self.scalars({FLAG_TAG: 1.0}, step)
         self._flags.append((step, flag))
 
-        def log(logger: Any) -> None:
+        def log(logger: Logger) -> None:
             write = _FLAG_WRITERS.get(_kind(logger))
             if write is not None:
                 write(logger, self._flags)
@@ -75,15 +98,15 @@ class Loggers:
     def figure(self, scene: MapScene, step: int) -> None:
         """Log the map of `scene`.
 
-        Loggers that hold one file get the 1st, 2nd, 4th, 8th, ... map, for it is large, and the
-        last one by `finish`.
+        Loggers that hold one file get the 1st, 2nd, 4th, 8th, ... map, since it is large, and
+        `finish` gives them the last one.
 
         Args:
             scene: The document of `repwatch.page.build_map`.
             step: The step of its newest snapshot.
         """
 
-        def log(logger: Any) -> None:
+        def log(logger: Logger) -> None:
             if _kind(logger) in _FIGURE_WRITERS:
                 _FIGURE_WRITERS[_kind(logger)](logger, scene, step)
 
@@ -100,20 +123,20 @@ class Loggers:
             return
         scene, step = waiting
 
-        def log(logger: Any) -> None:
+        def log(logger: Logger) -> None:
             if _kind(logger) in _FILE_WRITERS:
                 _FILE_WRITERS[_kind(logger)](logger, figures.render_html(scene), step)
 
         self._each("maps", log)
 
-    def _each(self, what: str, log: Callable[[Any], None]) -> None:
+    def _each(self, what: str, log: Callable[[Logger], None]) -> None:
         for logger in self._loggers:
-            if (id(logger), what) in self._silent:
+            if (id(logger), what) in self._failed:
                 continue
             try:
                 log(logger)
             except Exception as error:
-                self._silent.add((id(logger), what))
+                self._failed.add((id(logger), what))
                 failure = LoggerError(
                     f"{type(logger).__name__} did not take RepWatch's {what} "
                     f"({type(error).__name__}: {error}), and gets no more of them. The registry "
@@ -122,7 +145,7 @@ class Loggers:
                 notices.warning(str(failure))
 
 
-def _kind(logger: Any) -> str:
+def _kind(logger: Logger) -> str:
     """The name of the logger's class, or of the nearest ancestor that is known here."""
     for ancestor in type(logger).__mro__:
         if ancestor.__name__ in _FLAG_WRITERS:
@@ -133,7 +156,7 @@ def _kind(logger: Any) -> str:
 # Maps
 
 
-def _map_to_tensorboard(logger: Any, scene: MapScene, step: int) -> None:
+def _map_to_tensorboard(logger: Logger, scene: MapScene, step: int) -> None:
     from repwatch.integrations.tensorboard.summary import figure_summary
 
     # The user's own writer: a second event file in the same directory would freeze their curves.
@@ -141,24 +164,24 @@ def _map_to_tensorboard(logger: Any, scene: MapScene, step: int) -> None:
     logger.experiment._get_file_writer().add_summary(summary, step)
 
 
-def _map_to_wandb(logger: Any, scene: MapScene, step: int) -> None:
+def _map_to_wandb(logger: Logger, scene: MapScene, step: int) -> None:
     import wandb
 
     logger.log_metrics({TAG: wandb.Plotly(figures.map_figure(scene))})
 
 
-def _map_to_mlflow(logger: Any, page: str, step: int) -> None:
+def _map_to_mlflow(logger: RunLogger, page: str, step: int) -> None:
     # log_figure would write a page that loads plotly from the network.
     logger.experiment.log_text(logger.run_id, page, f"{TAG}.html")
 
 
-def _map_to_comet(logger: Any, page: str, step: int) -> None:
+def _map_to_comet(logger: Logger, page: str, step: int) -> None:
     # log_figure needs a renderer that is not installed with Comet, and drops the figure without it.
     logger.experiment.log_asset_data(page, name=f"{TAG}.html", overwrite=True, step=step)
 
 
-def _map_to_csv(logger: Any, page: str, step: int) -> None:
-    _write_beside(logger, "repwatch-map.html", page)
+def _map_to_csv(logger: FolderLogger, page: str, step: int) -> None:
+    _write_to_folder(logger, "repwatch-map.html", page)
 
 
 _FIGURE_WRITERS: dict[str, Callable[[Any, MapScene, int], None]] = {
@@ -175,12 +198,12 @@ _FILE_WRITERS: dict[str, Callable[[Any, str, int], None]] = {
 # Flags: all so far, with their steps, the newest last
 
 
-def _flag_to_tensorboard(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+def _flag_to_tensorboard(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
     step, flag = flags[-1]
     logger.experiment.add_text(FLAG_TAG, flag.message, step)
 
 
-def _flag_to_wandb(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+def _flag_to_wandb(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
     import wandb
 
     step, flag = flags[-1]
@@ -193,20 +216,20 @@ def _flag_to_wandb(logger: Any, flags: list[tuple[int, Flag]]) -> None:
         logger.experiment.alert(title=title, text=flag.message, level="WARN")
 
 
-def _flag_to_mlflow(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+def _flag_to_mlflow(logger: RunLogger, flags: list[tuple[int, Flag]]) -> None:
     client, run = logger.experiment, logger.run_id
     client.set_tag(run, "repwatch.flag", flags[-1][1].message[:_LONGEST_TAG])
     client.log_text(run, "".join(_line(*each) for each in flags), "repwatch/flags.txt")
 
 
-def _flag_to_comet(logger: Any, flags: list[tuple[int, Flag]]) -> None:
+def _flag_to_comet(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
     step, flag = flags[-1]
     logger.experiment.log_text(flag.message, step=step)
     logger.experiment.log_other(FLAG_TAG, flag.message)
 
 
-def _flag_to_csv(logger: Any, flags: list[tuple[int, Flag]]) -> None:
-    _write_beside(logger, "repwatch-flags.txt", _line(*flags[-1]), append=True)
+def _flag_to_csv(logger: FolderLogger, flags: list[tuple[int, Flag]]) -> None:
+    _write_to_folder(logger, "repwatch-flags.txt", _line(*flags[-1]), append=True)
 
 
 _FLAG_WRITERS: dict[str, Callable[[Any, list[tuple[int, Flag]]], None]] = {
@@ -222,7 +245,9 @@ def _line(step: int, flag: Flag) -> str:
     return f"step {step}: {' '.join(flag.message.split())}\n"
 
 
-def _write_beside(logger: Any, name: str, content: str, *, append: bool = False) -> None:
+def _write_to_folder(
+    logger: FolderLogger, name: str, content: str, *, append: bool = False
+) -> None:
     """Write a file of RepWatch's own into the folder of a CSVLogger, local or remote."""
     if "://" not in logger.log_dir:
         path = Path(logger.log_dir) / name

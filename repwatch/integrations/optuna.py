@@ -12,13 +12,14 @@ landmarks of the probe set, which all trials must share, for any but diverged la
 from __future__ import annotations
 
 import logging
-from typing import Any
+import warnings
 
 import torch
 
 from repwatch.errors import ConfigurationError, MissingPackageError, RunNotFoundError
 from repwatch.integrations.lightning.callback import RepWatch
 from repwatch.integrations.lightning.namespaces import bind, loaded_namespaces
+from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.registry import Registry
 from repwatch.registry.location import Location
 
@@ -57,7 +58,7 @@ class RepWatchPruningCallback:
     Args:
         trial: The trial that this training belongs to.
         p_bad: Prune also where the probability of a bad end has come to this, in (0, 1]; None for
-            flags alone. It is known where there are bad landmarks, and promises no rate of false
+            flags alone. It is known where there are bad landmarks, and guarantees no rate of false
             alarms.
 
     Raises:
@@ -66,7 +67,7 @@ class RepWatchPruningCallback:
         MissingPackageError: Lightning is not installed.
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> RepWatchPruningCallback:
+    def __new__(cls, *args: object, **kwargs: object) -> RepWatchPruningCallback:
         return object.__new__(bind(cls, loaded_namespaces()))
 
     def __init__(self, trial: optuna.trial.Trial, *, p_bad: float | None = None) -> None:
@@ -77,23 +78,23 @@ class RepWatchPruningCallback:
         self.trial = trial
         self.p_bad = p_bad
         self._watches: list[RepWatch] = []
-        self._told = False
+        self._named = False
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._watches = [one for one in trainer.callbacks if isinstance(one, RepWatch)]
         if not self._watches:
             raise ConfigurationError(
-                "Expected a RepWatch beside RepWatchPruningCallback, since its flags are what "
+                "Expected a RepWatch next to RepWatchPruningCallback, since its flags are what "
                 "prunes. Add one: Trainer(callbacks=[RepWatch(...), "
                 "RepWatchPruningCallback(trial)])."
             )
 
-    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
         self._name_run(trainer)
         if trainer.world_size == 1:
             self._prune(trainer)
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         if trainer.world_size == 1:
             self._prune(trainer)
             return
@@ -103,25 +104,25 @@ class RepWatchPruningCallback:
             trainer.callback_metrics[PRUNED] = torch.tensor(1.0)
             trainer.should_stop = True
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         # RepWatch(on_flag="stop") may have ended the training in the hook before this one. A run
-        # that came to its end has a value, whatever was said of it last.
+        # that came to its end has a value, whether it was flagged or not.
         if trainer.world_size == 1 and trainer.should_stop:
             self._prune(trainer)
 
-    def check_pruned(self, trainer: Any) -> None:
+    def check_pruned(self, trainer: Trainer) -> None:
         """Raise `optuna.TrialPruned` where a training of several processes was pruned."""
         if PRUNED in trainer.callback_metrics:
             raise optuna.TrialPruned(self._reason(trainer) or "RepWatch flagged the run.")
 
-    def _prune(self, trainer: Any) -> None:
+    def _prune(self, trainer: Trainer) -> None:
         reason = self._reason(trainer)
         if reason is not None:
             self.trial.set_user_attr(FLAG, reason)
             raise optuna.TrialPruned(reason)
 
-    def _reason(self, trainer: Any) -> str | None:
-        """Why the trial is to be pruned, or None."""
+    def _reason(self, trainer: Trainer) -> str | None:
+        """Why to prune the trial, or None."""
         for watch in self._watches:
             if watch.flags:
                 return watch.flags[0].message
@@ -129,11 +130,11 @@ class RepWatchPruningCallback:
                 return f"The probability of a bad end is {watch.p_bad:.2f}, limit {self.p_bad:g}."
         return None
 
-    def _name_run(self, trainer: Any) -> None:
-        """Tell the trial which run is its own, once there is one."""
+    def _name_run(self, trainer: Trainer) -> None:
+        """Name the run in the attributes of the trial, once there is one."""
         named = next((watch.run_id for watch in self._watches if watch.run_id is not None), None)
-        if named is not None and not self._told and trainer.is_global_zero:
-            self._told = True
+        if named is not None and not self._named and trainer.is_global_zero:
+            self._named = True
             self.trial.set_user_attr(RUN, named)
 
 
@@ -151,37 +152,46 @@ class RepWatchPruner(optuna.pruners.BasePruner):
     Args:
         registry: A Registry, a path or a SQLAlchemy URL; None for `$REPWATCH_REGISTRY`, else
             `./repwatch.db`.
-        beside: Another pruner that is asked too: a trial is pruned where either says so.
+        other: Another pruner: a trial is pruned where either of the two prunes it.
+        beside: The old name of `other`, deprecated.
     """
 
     def __init__(
         self,
         registry: Registry | Location | None = None,
         *,
+        other: optuna.pruners.BasePruner | None = None,
         beside: optuna.pruners.BasePruner | None = None,
     ) -> None:
         self._registry = Registry.coerce(registry)
-        self._beside = beside
-        self._told: set[int] = set()
+        if beside is not None:
+            warnings.warn(
+                "RepWatchPruner(beside=...) is now RepWatchPruner(other=...); the old name will be "
+                "removed in the next release.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        self._other = other if beside is None else beside
+        self._warned: set[int] = set()
 
     def prune(self, study: optuna.study.Study, trial: optuna.trial.FrozenTrial) -> bool:
-        """Whether the run of the trial has a flag, or the pruner beside says that it must go."""
+        """Whether the run of the trial has a flag, or the other pruner prunes it."""
         if self._is_flagged(trial):
             return True
-        return self._beside is not None and self._beside.prune(study, trial)
+        return self._other is not None and self._other.prune(study, trial)
 
     def _is_flagged(self, trial: optuna.trial.FrozenTrial) -> bool:
         name = trial.user_attrs.get(RUN)
         if name is None:
-            self._tell(trial, f"names no run: say trial.set_user_attr({RUN!r}, watcher.run.id)")
+            self._warn_once(trial, f"names no run: call trial.set_user_attr({RUN!r}, run.id)")
             return False
         try:
             return bool(self._registry.run(name).flags)
         except RunNotFoundError as error:
-            self._tell(trial, f"has a run that is not there. {error}")
+            self._warn_once(trial, f"has a run that is not there. {error}")
             return False
 
-    def _tell(self, trial: optuna.trial.FrozenTrial, why: str) -> None:
-        if trial.number not in self._told:
-            self._told.add(trial.number)
+    def _warn_once(self, trial: optuna.trial.FrozenTrial, why: str) -> None:
+        if trial.number not in self._warned:
+            self._warned.add(trial.number)
             log.warning("RepWatch: trial %d is not pruned, since it %s", trial.number, why)

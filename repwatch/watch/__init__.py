@@ -1,20 +1,44 @@
-"""Watching a run: the one orchestrator, driven by any training loop, and its options."""
+"""Watching a run: one Watcher, which any training loop drives, and its options.
 
+    training thread                 threads of their own
+
+    Watcher.snapshot --capture--+--> RunRecorder (registry)     the registry
+                                +--> DriftWorker (DriftMonitor)  flags and p_bad
+                                +--> MapWorker (MapTracker)      maps and scalars
+    Watcher.updates, .flags <---------------- UpdateQueue, FlagQueue
+
+A captured step goes to all three in memory. DriftMonitor and MapTracker compute, and know no
+threads; the workers around them decide when.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from repwatch._deprecated import deprecated_attribute
 from repwatch.maps import MapSettings
 from repwatch.watch.budget import Throttle
+from repwatch.watch.map_tracker import MapTracker, MapUpdate
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.schedule import Schedule
-from repwatch.watch.tracker import MapUpdate, Tracker
-from repwatch.watch.tracking import Update
+from repwatch.watch.updates import Update
 from repwatch.watch.watcher import Watcher
 
 __all__ = [
     "MapSettings",
+    "MapTracker",
     "MapUpdate",
     "Schedule",
     "Throttle",
-    "Tracker",
     "Update",
     "WatchOptions",
     "Watcher",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return deprecated_attribute(
+            sys.modules[__name__], {"Tracker": "MapTracker"}, name, __name__
+        )

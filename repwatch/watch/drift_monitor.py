@@ -1,12 +1,16 @@
-"""Watches one run for drift: snapshots in, flags and p_bad out."""
+"""DriftMonitor: assesses the steps of one run as they are captured.
+
+The registry is read at the start: landmarks, and what a run that goes on has stored.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
 from repwatch.drift import Assessment, DriftDetector, HistoryReader
-from repwatch.registry import Flag, Registry, Run
+from repwatch.registry import Flag, Registry, Run, Snapshot
 
 __all__ = ["DriftMonitor"]
 
@@ -51,26 +55,35 @@ class DriftMonitor:
             return
         self._detector = detector
         self._reader = HistoryReader(registry, self._run)
+        self._reader.start()
         self._flagged = any(flag.kind == "drift" for flag in registry.run(self._run.id).flags)
 
-    def check_step(self, registry: Registry, step: int) -> tuple[Assessment | None, Flag | None]:
-        """The assessment of this step's snapshots, and the flag that it raises, if any."""
-        if self._detector is None or self._reader is None:
+    def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Add metrics of a step, for the assessments from now on."""
+        if self._reader is not None:
+            self._reader.add_metrics(step, epoch, values)
+
+    def check_step(self, snapshots: Sequence[Snapshot]) -> tuple[Assessment | None, Flag | None]:
+        """The assessment of a step that was just captured, and the flag that it raises, if any.
+
+        Args:
+            snapshots: All layers at the step.
+        """
+        if self._detector is None or self._reader is None or not snapshots:
             return None, None
-        history = self._reader.read(until=step)
-        checkpoint = max(history.steps, default=None)
-        if checkpoint is None:
-            return None, None
+        rdms = {one.layer: one.rdm for one in snapshots if not one.diverged}
+        history = self._reader.add_step(snapshots, list(rdms.values()))
+        checkpoint = max(history.steps)
         found = self._detector.assess_checkpoint(history, checkpoint)
         if found.unavailable_reason or not found.alarm or self._flagged:
             return found, None
         self._flagged = True
-        found = replace(found, points=self._detector.find_odd_points(history, found))
+        found = replace(found, points=self._detector.find_odd_points(history, found, rdms))
         flag = Flag(
             id=None,
             run_id=self._run.id,
             kind="drift",
-            step=step,
+            step=snapshots[0].step,
             epoch=checkpoint[0],
             layer=None if found.by_loss else found.layer,
             message=found.message,

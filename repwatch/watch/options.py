@@ -57,7 +57,7 @@ class WatchOptions:
             in (0, 1).
         draw_map: Whether to place the run on the map of landmarks.
         map_settings: How the map is made.
-        group: A hyperparameter that tells kinds of training apart, such as "method": each kind is
+        group: A hyperparameter that separates kinds of training, such as "method": each kind is
             compared with its own good landmarks.
         auto_label: Whether to label the run by its last `monitor` once it has finished.
 
@@ -103,7 +103,7 @@ class WatchOptions:
         check_auto_label(self.auto_label, self.monitor)
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> WatchOptions:
+    def of(cls, settings: Mapping[str, object]) -> WatchOptions:
         """Options from keyword arguments. Raises ConfigurationError for names that are unknown."""
         known = [one.name for one in fields(cls)]
         for name in settings:
@@ -113,7 +113,9 @@ class WatchOptions:
                     f"Expected an option of RepWatch, but got {name!r}. "
                     f"The nearest: {', '.join(near)}."
                 )
-        return cls(**settings)
+        # Each value is checked by `__post_init__`.
+        checked: dict[str, Any] = dict(settings)
+        return cls(**checked)
 
     def _check_choices(self) -> None:
         for name, choices in (("mode", ("min", "max")), ("on_exists", ("error", "resume"))):
@@ -146,7 +148,7 @@ class WatchOptions:
             )
 
 
-def check_group(group: str | None, hparams: Mapping[str, Any]) -> None:
+def check_group(group: str | None, hparams: Mapping[str, object]) -> None:
     """Refuse a `group` that no hyperparameter has the name of. Raises ConfigurationError."""
     if group is not None and look_up(hparams, group) is None:
         known = nearest_names(group, hparams) or sorted(hparams)[:5]

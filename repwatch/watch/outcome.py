@@ -1,4 +1,4 @@
-"""What became of the watched run itself: its label by its own outcome, where that was asked for."""
+"""The label of the watched run by its own outcome, where that is asked for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["check_auto_label", "end_status", "label_outcome"]
 
 
 def check_auto_label(auto_label: bool, monitor: str | None) -> None:
-    """Refuse a label by an outcome that nothing tells. Raises ConfigurationError."""
+    """Refuse to label by an outcome that no metric gives. Raises ConfigurationError."""
     if auto_label and monitor is None:
         raise ConfigurationError(
-            "Expected `monitor` beside auto_label=True, the metric that says how good a run is, "
+            "Expected `monitor` with auto_label=True, the metric that says how good a run is, "
             'such as monitor="val_loss".'
         )
 
@@ -40,8 +40,8 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
 
     Args:
         registry: Written.
-        run_id: A run that has ended by itself.
-        group: A hyperparameter that tells kinds of training apart: each kind has outcomes of its
+        run_id: A run that has finished.
+        group: A hyperparameter that separates kinds of training: each kind has outcomes of its
             own.
 
     Returns:

@@ -32,16 +32,18 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
+from repwatch.watch.captured import CapturedStep
 from repwatch.watch.divergence import DivergenceCheck
 from repwatch.watch.options import WatchOptions, check_group
 from repwatch.watch.outcome import end_status, label_outcome
-from repwatch.watch.tracking import DriftTracking, FlagQueue, MapTracking, Update, UpdateQueue
+from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
+from repwatch.watch.workers import DriftWorker, MapWorker
 
 __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
 
-# Distances between fewer points say nothing.
+# Distances between fewer points carry no information.
 SMALLEST_PROBE = 3
 
 
@@ -80,7 +82,7 @@ class Watcher:
         run_id: str | None = None,
         hparams: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
-        context: Callable[[], AbstractContextManager[Any]] | None = None,
+        context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Any], Any] | None = None,
         host_batch_size: int | None = None,
         **settings: Any,
@@ -113,12 +115,13 @@ class Watcher:
         self._first: tuple[tuple[str, ...], Capture] | None = None
         self._notes: list[str] = []
         self._recorder: RunRecorder | None = None
-        self._drift: DriftTracking | None = None
-        self._map: MapTracking | None = None
+        self._drift: DriftWorker | None = None
+        self._map: MapWorker | None = None
         self._flags: FlagQueue | None = None
         self._updates = UpdateQueue()
         self._divergence = DivergenceCheck()
         self._reported: set[str] = set()
+        self._captured = 0
 
     def __enter__(self) -> Watcher:
         self.start()
@@ -200,11 +203,11 @@ class Watcher:
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)
-        shared = self.registry, self.run, self._recorder
         self._flags = FlagQueue(self._recorder)
-        self._drift = DriftTracking(*shared, options, self._updates, self._flags)
+        shared = self.registry, self.run
+        self._drift = DriftWorker(*shared, options, self._updates, self._flags)
         if options.draw_map:
-            self._map = MapTracking(*shared, self._drift, options, self._updates)
+            self._map = MapWorker(*shared, self._recorder, self._drift, options, self._updates)
         return self.run
 
     def capture(self) -> Capture:
@@ -240,36 +243,38 @@ class Watcher:
     def record(
         self, capture: Capture, step: int, epoch: int, *, log_step: int | None = None
     ) -> list[Flag]:
-        """Hand over a capture that was made elsewhere; see `snapshot`."""
+        """Store a capture that was made elsewhere; see `snapshot`."""
         recorder = self._running()
         self.add_notes(capture.notes)
-        recorder.snapshots(
-            [
-                NewSnapshot(
-                    layer=layer.layer,
-                    step=step,
-                    epoch=epoch,
-                    depth=layer.depth,
-                    rdm=layer.rdm,
-                    scalars=layer.scalars,
-                )
-                for layer in capture.layers.values()
-            ]
-        )
+        new = [
+            NewSnapshot(
+                layer=layer.layer,
+                step=step,
+                epoch=epoch,
+                depth=layer.depth,
+                rdm=layer.rdm,
+                scalars=layer.scalars,
+            )
+            for layer in capture.layers.values()
+        ]
+        recorder.snapshots(new)
         flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
         self.add_notes(notes)
         if self._flags is not None:
             for flag in flags:
                 self._flags.put(flag)
-        at = step if log_step is None else log_step
+        assert self.run is not None
+        log_step = step if log_step is None else log_step
+        captured = CapturedStep(self.run, new, log_step, first_id=-1 - self._captured)
+        self._captured += len(new)
         if self._drift is not None:
-            self._drift.check_step(step, at)
+            self._drift.check_step(captured)
         if self._map is not None:
-            self._map.check_step(step, at)
+            self._map.check_step(captured)
         return self.flags()
 
     def add_notes(self, notes: Sequence[str]) -> None:
-        """Store what a person should know of the watching with the run; each note once."""
+        """Store notes on how the run was watched with the run; each note once."""
         if not notes:
             return
         if self._recorder is None:
@@ -285,9 +290,11 @@ class Watcher:
         return self.run.id
 
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Store metrics of this step; NaN and infinity are kept as what they are."""
+        """Store metrics of this step; NaN and infinity are stored as they are."""
         if values:
             self._running().metrics(step, epoch, values)
+            if self._drift is not None:
+                self._drift.add_metrics(step, epoch, values)
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first."""
@@ -324,7 +331,7 @@ class Watcher:
             self._map.place_waiting()
         # Everything has been assessed before the run ends: its flags are stored with it.
         if self._drift is not None:
-            self._drift.worker.close(timeout)
+            self._drift.close(timeout)
         recorder.finish(status)
         reasons: list[str] = []
         if self.options.auto_label and status == "finished":
@@ -333,15 +340,13 @@ class Watcher:
         recorder.close(timeout)
         for reason in reasons:
             log.warning("RepWatch: %s", reason)
-        if self._map is not None:
-            worker = self._map.worker
-            if not worker.close(timeout) and worker.error is None:
-                log.warning(
-                    "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
-                    timeout,
-                )
+        if self._map is not None and not self._map.close(timeout) and self._map.error is None:
+            log.warning(
+                "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
+                timeout,
+            )
         self._report_failures()
-        # Of a SQLite file nothing stays open, and no journal beside it.
+        # No connection to a SQLite file stays open, and its journal files are removed.
         self.registry.close()
         if recorder.error is not None:
             raise RegistryError(
@@ -350,7 +355,7 @@ class Watcher:
             ) from recorder.error
 
     def _label(self, reasons: list[str], registry: Registry) -> None:
-        """Label the ended run by its outcome; what keeps it from that goes to `reasons`."""
+        """Label the ended run by its outcome; why it cannot be goes to `reasons`."""
         assert self.run is not None
         try:
             reason = label_outcome(registry, self.run.id, self.options.group)
@@ -374,12 +379,12 @@ class Watcher:
 
     @property
     def _workers(self) -> list[Worker]:
-        return [one.worker for one in (self._drift, self._map) if one is not None]
+        return [worker for worker in (self._drift, self._map) if worker is not None]
 
     def _report_failures(self) -> None:
         lost = {"the map cannot be drawn": self._map, "drift is not watched": self._drift}
-        for what, tracking in lost.items():
-            error = None if tracking is None else tracking.worker.error
+        for what, worker in lost.items():
+            error = None if worker is None else worker.error
             if error is not None:
                 reason = f"{type(error).__name__}: {error}"
                 self.report(f"{what} any more ({reason}). Snapshots are still stored.")

@@ -15,10 +15,10 @@ from repwatch import Registry
 from repwatch.integrations.loggers import Loggers
 from repwatch.page import build_map
 from repwatch.registry import Flag
-from repwatch.watch import Tracker
+from repwatch.watch import MapTracker
 from tests.fake_snapshots import FakeSnapshot
 from tests.registry.helpers import LightProbe
-from tests.watcher_helpers import watch
+from tests.watcher_helpers import captured_steps, watch
 
 
 class Recording:
@@ -183,9 +183,13 @@ def test_maps_of_a_run_alone_that_are_drawn_together_show_each_its_own_past(
 ) -> None:
     watch(registry, "current", scale=1.4, steps=6)
     steps = [2, 3, 5]
-    together = Tracker(registry.run("current")).track(registry, steps)
-    tracker = Tracker(registry.run("current"))
-    one_by_one = [tracker.track(registry, [step])[0] for step in steps]
+    together = MapTracker(registry.run("current")).track(
+        registry, captured_steps(registry, "current", steps)
+    )
+    tracker = MapTracker(registry.run("current"))
+    one_by_one = [
+        tracker.track(registry, captured_steps(registry, "current", [step]))[0] for step in steps
+    ]
     for step, sighting, alone in zip(steps, together, one_by_one, strict=True):
         assert sighting.scene is not None
         assert alone.scene is not None
@@ -205,8 +209,11 @@ def test_steps_with_too_few_snapshots_for_a_map_have_none_and_later_ones_do(
     with watcher:
         for step in range(3):
             watcher.snapshot(step, epoch=step)
-    tracker = Tracker(registry.run("one"))
+    tracker = MapTracker(registry.run("one"))
     layers = len(registry.run("one").layers)
-    found = [one.scene is not None for one in tracker.track(registry, [0, 1, 2])]
+    found = [
+        one.scene is not None
+        for one in tracker.track(registry, captured_steps(registry, "one", [0, 1, 2]))
+    ]
     assert found == [(step + 1) * layers >= 3 for step in range(3)]
     assert found[0] is False

@@ -13,7 +13,7 @@ import torch
 
 from repwatch import Registry, RepWatch, Watcher
 from repwatch.registry import Worker
-from repwatch.watch import Schedule, tracking
+from repwatch.watch import MapTracker, Schedule, workers
 from tests.lightning.training import loaders, module, trainer
 from tests.watcher_helpers import PROBE, network
 
@@ -41,7 +41,7 @@ def test_flags_are_written_by_the_recorder_and_not_by_the_training(
 def test_of_maps_that_nobody_takes_the_newest_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "MAP_INTERVAL", 0.0)
+    monkeypatch.setattr(workers, "MAP_INTERVAL", 0.0)
     model = network(0)
     registry = Registry(tmp_path / "repwatch.db")
     with Watcher(model, PROBE, registry=registry, max_overhead=1.0) as watcher:
@@ -58,15 +58,15 @@ def test_of_maps_that_nobody_takes_the_newest_is_held(
 def test_no_map_is_made_while_the_one_before_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "MAP_INTERVAL", 0.0)
+    monkeypatch.setattr(workers, "MAP_INTERVAL", 0.0)
     drawn: list[list[int]] = []
-    track = tracking.Tracker.track
+    track = MapTracker.track
 
-    def note_steps(self: Any, registry: Registry, steps: list[int], **options: Any) -> Any:
-        drawn.append(list(steps))
+    def note_steps(self: Any, registry: Registry, steps: Any, **options: Any) -> Any:
+        drawn.append([snapshots[0].step for snapshots in steps])
         return track(self, registry, steps, **options)
 
-    monkeypatch.setattr(tracking.Tracker, "track", note_steps)
+    monkeypatch.setattr(MapTracker, "track", note_steps)
     registry = Registry(tmp_path / "repwatch.db")
     with Watcher(network(0), PROBE, registry=registry, max_overhead=1.0) as watcher:
         for step in range(9):

@@ -8,7 +8,7 @@ each.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from repwatch.integrations.lightning import callback
 from repwatch.integrations.lightning.namespaces import (
@@ -26,7 +26,7 @@ __all__ = ["LightningRepWatch", "PytorchLightningRepWatch", "RepWatch"]
 _CONCRETE = {"LightningRepWatch": LIGHTNING, "PytorchLightningRepWatch": PYTORCH_LIGHTNING}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "RepWatch":
         # Not remembered: another namespace may be imported later.
         return bind(callback.RepWatch, imported_namespaces())

@@ -1,4 +1,4 @@
-"""The callback: what the user said, and Lightning's hooks, each one line that asks the session.
+"""The callback: the user's options, and Lightning's hooks, each of which calls the session.
 
 Every hook is guarded: an exception of RepWatch's own is logged once, puts the callback to sleep,
 and never reaches the training.
@@ -19,6 +19,7 @@ import torch
 from repwatch.errors import ConfigurationError
 from repwatch.integrations.lightning.metrics import read_metrics
 from repwatch.integrations.lightning.namespaces import Bindable, bind, loaded_namespaces, unbound
+from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.session import Session
 from repwatch.integrations.lightning.trainer_state import is_sharded
 from repwatch.probe import ProbeSet
@@ -39,7 +40,7 @@ def _guarded(hook: Hook) -> Hook:
     """Keep RepWatch's own faults away from the training, and count the time that it takes."""
 
     @functools.wraps(hook)
-    def guarded(self: RepWatch, trainer: Any, *args: Any, **kwargs: Any) -> None:
+    def guarded(self: RepWatch, trainer: Trainer, *args: object, **kwargs: object) -> None:
         session = self._session
         if session is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
@@ -91,16 +92,16 @@ class RepWatch(metaclass=Bindable):
         reduce: A function (layer, module, output) -> a tensor with one row for each probe point, or
             None for the usual way; for layers whose rows are not the probe's points.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
-            in (0, 1). It needs 5 good landmarks of the same probe set to say anything.
+            in (0, 1). It needs 5 good landmarks of the same probe set to assess a run.
         draw_map: Whether to place the run on the map of landmarks and log it.
-        group: A hyperparameter of the module that tells kinds of training apart, such as "method":
+        group: A hyperparameter of the module that separates kinds of training, such as "method":
             each kind is compared with its own good landmarks.
         auto_label: Whether to label the run by its last `monitor` once it has finished, by the rule
             of `repwatch suggest-labels`. It takes 5 other finished runs of the probe set. Such a
             label is marked as automatic, and never replaces one that a person gave.
 
     Raises:
-        ConfigurationError: An argument cannot work. What only the Trainer can tell (layer names, a
+        ConfigurationError: An argument cannot work. What only the Trainer knows (layer names, a
             probe of the wrong shape, a registry that cannot be opened, a run name that is taken)
             raises in `on_train_start`, before the first step.
         MissingPackageError: Lightning is not installed.
@@ -114,7 +115,7 @@ class RepWatch(metaclass=Bindable):
     own forward hooks do is not run for the probe set.
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> RepWatch:
+    def __new__(cls, *args: object, **kwargs: object) -> RepWatch:
         return object.__new__(bind(cls, loaded_namespaces()))
 
     def __init__(
@@ -171,9 +172,9 @@ class RepWatch(metaclass=Bindable):
         # What a training goes on from: an id from a checkpoint, or the module of the last training.
         self._restored: str | None = None
         self._set_aside: str | None = None
-        self._module: weakref.ref[Any] | None = None
+        self._module: weakref.ref[HostModule] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # The loaded namespaces may differ where this is read: the bases are chosen anew there.
         # Lightning sets `log` and `log_dict` on each callback, bound to the module.
         state = {name: v for name, v in vars(self).items() if name not in ("log", "log_dict")}
@@ -197,7 +198,7 @@ class RepWatch(metaclass=Bindable):
 
     @property
     def state_key(self) -> str:
-        """One key for both namespaces; what tells two instances on one Trainer apart is in it."""
+        """One key for both namespaces, different for each instance on a Trainer."""
         layers = self.options.layers
         parts = {
             "run_name": self.options.run_name,
@@ -207,23 +208,24 @@ class RepWatch(metaclass=Bindable):
         given = {name: value for name, value in parts.items() if value is not None}
         return f"RepWatch{given}" if given else "RepWatch"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         return {"run_id": self.run_id}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._restored = state_dict.get("run_id")
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        run_id = state_dict.get("run_id")
+        self._restored = run_id if isinstance(run_id, str) else None
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: HostModule, stage: str) -> None:
         # A checkpoint that is loaded to be tested is not one to go on from.
         self._set_aside = self._restored
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: HostModule, stage: str) -> None:
         if stage != "fit":
             self._restored = self._set_aside
         else:
             self._fit_ended(trainer, pl_module)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._session = None
         run_id = self._run_to_continue(trainer, pl_module)
         if trainer.fast_dev_run:
@@ -237,12 +239,12 @@ class RepWatch(metaclass=Bindable):
                 session.begin(trainer, pl_module, renumber=again)
             except Exception as error:
                 failure = error
-        self._settle_start(trainer, failure)
+        self._refuse_or_sleep(trainer, failure)
         self._module = weakref.ref(pl_module)
         if self._session is not None:
             self._session.throttle.spent += time.perf_counter() - began
 
-    def _run_to_continue(self, trainer: Any, module: Any) -> str | None:
+    def _run_to_continue(self, trainer: Trainer, module: HostModule) -> str | None:
         """The id of the run that this training continues: a checkpoint's, or the same module's."""
         restored, self._restored = self._restored, None
         if restored is not None:
@@ -250,7 +252,7 @@ class RepWatch(metaclass=Bindable):
         same = self._module is not None and self._module() is module
         return self.run_id if same and trainer.global_step >= self.state.last_step else None
 
-    def _settle_start(self, trainer: Any, failure: Exception | None) -> None:
+    def _refuse_or_sleep(self, trainer: Trainer, failure: Exception | None) -> None:
         """Refuse what the user gave before the first step, on all ranks; else sleep after a fault.
 
         While nothing is trained yet, stopping costs nothing.
@@ -270,12 +272,17 @@ class RepWatch(metaclass=Bindable):
 
     @_guarded
     def on_train_batch_start(
-        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: HostModule, batch: object, batch_idx: int
     ) -> None:
         self._live.train_batch_starts(trainer, pl_module, batch)
 
     def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: HostModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         self._train_batch_ended(trainer)
         if trainer.world_size == 1:
@@ -283,40 +290,47 @@ class RepWatch(metaclass=Bindable):
 
     @_guarded
     def on_validation_batch_start(
-        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: HostModule,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._live.validation_batch_starts(trainer, pl_module, batch)
 
     @_guarded
-    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: HostModule, *args: object
+    ) -> None:
         self._live.validation_batch_ended()
 
     # Three hooks read the metrics on every rank, whether it watches or not: a metric that is
     # reduced across ranks waits for all of them.
 
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._validation_ended(trainer, pl_module, self._read_metrics(trainer))
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._epoch_ended(trainer, self._read_metrics(trainer))
         self._stop_if_asked(trainer)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._train_ended(trainer, self._read_metrics(trainer))
 
     # The run ends here and not in `on_train_end`, where other callbacks still change the weights:
     # averages of weights are handed back there.
 
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._fit_ended(trainer, pl_module)
 
-    def _fit_ended(self, trainer: Any, pl_module: Any) -> None:
+    def _fit_ended(self, trainer: Trainer, pl_module: HostModule) -> None:
         self._close(trainer)
         if self._session is not None:
             self.state.last_step = trainer.global_step
             self._session = None
 
-    def _read_metrics(self, trainer: Any) -> dict[str, float]:
+    def _read_metrics(self, trainer: Trainer) -> dict[str, float]:
         if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:
             return {}
         if self._session is None and trainer.world_size == 1:
@@ -324,35 +338,39 @@ class RepWatch(metaclass=Bindable):
         return read_metrics(trainer)
 
     @_guarded
-    def _train_batch_ended(self, trainer: Any) -> None:
+    def _train_batch_ended(self, trainer: Trainer) -> None:
         self._live.train_batch_ended(trainer)
 
     @_guarded
-    def _validation_ended(self, trainer: Any, module: Any, metrics: dict[str, float]) -> None:
+    def _validation_ended(
+        self, trainer: Trainer, module: HostModule, metrics: dict[str, float]
+    ) -> None:
         self._live.validation_ended(trainer, module, metrics)
 
     @_guarded
-    def _epoch_ended(self, trainer: Any, metrics: dict[str, float]) -> None:
+    def _epoch_ended(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         self._live.epoch_ended(trainer, metrics)
 
     @_guarded
-    def _train_ended(self, trainer: Any, metrics: dict[str, float]) -> None:
+    def _train_ended(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         self._live.train_ended(trainer, metrics)
 
     @_guarded
-    def _close(self, trainer: Any) -> None:
+    def _close(self, trainer: Trainer) -> None:
         self._live.fit_ended(trainer)
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: HostModule, exception: BaseException
+    ) -> None:
         self._finish_early(trainer, exception)
         self._session = None
         self._restored = None
 
     @_guarded
-    def _finish_early(self, trainer: Any, exception: BaseException) -> None:
+    def _finish_early(self, trainer: Trainer, exception: BaseException) -> None:
         self._live.finish(trainer, self._live.status or end_status(exception))
 
-    def _stop_if_asked(self, trainer: Any) -> None:
+    def _stop_if_asked(self, trainer: Trainer) -> None:
         """Every rank takes part in the decision, whether it watches or not."""
         stop = self._session is not None and self._session.stop
         if self.options.on_flag == "stop" and trainer.world_size > 1:
@@ -368,7 +386,7 @@ class RepWatch(metaclass=Bindable):
         return self._session
 
 
-def _restore(own: type[RepWatch], state: dict[str, Any]) -> RepWatch:
+def _restore(own: type[RepWatch], state: dict[str, object]) -> RepWatch:
     callback = RepWatch.__new__(own)
     vars(callback).update(state)
     return callback

@@ -1,15 +1,15 @@
-"""What a Trainer and its module say of their configuration."""
+"""Reads the configuration of a Trainer and its module."""
 
 from __future__ import annotations
 
 import platform
 import sys
-from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
 import repwatch
+from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.sources import flat_loaders
 from repwatch.registry.hparams import PREFIX
 from repwatch.registry.values import flatten
@@ -19,7 +19,7 @@ __all__ = ["learning_rates", "read_hyperparameters", "read_versions", "train_bat
 _NOT_HYPERPARAMETERS = frozenset({"params", "initial_lr", "param_names"})
 
 
-def read_hyperparameters(trainer: Any, module: Any, source: str) -> dict[str, Any]:
+def read_hyperparameters(trainer: Trainer, module: HostModule, source: str) -> dict[str, object]:
     """The module's `hparams`, and what RepWatch sees of optimizers, data and Trainer.
 
     Args:
@@ -43,8 +43,8 @@ def read_hyperparameters(trainer: Any, module: Any, source: str) -> dict[str, An
     return {**found, **{f"{PREFIX}{name}": value for name, value in own.items()}}
 
 
-def _read_optimizers(trainer: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _read_optimizers(trainer: Trainer) -> dict[str, object]:
+    found: dict[str, object] = {}
     for index, optimizer in enumerate(trainer.optimizers):
         prefix = _numbered("optimizer", index)
         found[prefix] = type(optimizer).__name__
@@ -59,8 +59,8 @@ def _read_optimizers(trainer: Any) -> dict[str, Any]:
     return found
 
 
-def _read_trainer(trainer: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _read_trainer(trainer: Trainer) -> dict[str, object]:
+    found: dict[str, object] = {}
     batch_size = train_batch_size(trainer)
     if batch_size is not None:
         found["data.batch_size"] = batch_size
@@ -70,7 +70,7 @@ def _read_trainer(trainer: Any) -> dict[str, Any]:
     return found
 
 
-def train_batch_size(trainer: Any) -> int | None:
+def train_batch_size(trainer: Trainer) -> int | None:
     """The batch size of the training loader (the smallest of several), or None."""
     sizes = []
     for loader in flat_loaders(trainer.train_dataloader):
@@ -82,7 +82,7 @@ def train_batch_size(trainer: Any) -> int | None:
     return min(sizes, default=None)
 
 
-def learning_rates(trainer: Any) -> dict[str, float]:
+def learning_rates(trainer: Trainer) -> dict[str, float]:
     """The present learning rate of each optimizer, as `learning_rate`, `learning_rate_1`, ..."""
     return {
         _numbered("learning_rate", index): float(optimizer.param_groups[0]["lr"])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
+
+from repwatch.integrations.lightning.protocols import Trainer
 
 __all__ = ["numbers", "read_metrics"]
 
 log = logging.getLogger("repwatch")
 
 
-def read_metrics(trainer: Any) -> dict[str, float]:
+def read_metrics(trainer: Trainer) -> dict[str, float]:
     """The Trainer's `callback_metrics`; what is not one number is left out.
 
     Reading computes the user's torchmetrics. One that fails there fails in Lightning's own reading
@@ -32,7 +33,7 @@ def read_metrics(trainer: Any) -> dict[str, float]:
     return numbers(metrics)
 
 
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+def numbers(metrics: Mapping[str, object]) -> dict[str, float]:
     """Those metrics that are one real number, finite or not: Python's, numpy's, or a tensor's."""
     found = {}
     for name, value in metrics.items():
@@ -42,7 +43,7 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     if isinstance(value, torch.Tensor):
         dense = value.layout == torch.strided and not value.is_nested
         if not dense or value.numel() != 1 or value.is_complex() or value.is_quantized:
@@ -53,6 +54,6 @@ def _number(value: Any) -> float | None:
     if isinstance(value, (str, bytes)):
         return None
     try:
-        return float(value)
+        return float(value)  # type: ignore[arg-type]  # what cannot be one raises
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return None

@@ -1,6 +1,6 @@
 """One training that is being watched: what lives between its start and its end.
 
-The callback holds what the user said and can be pickled; a Session holds what runs: the watcher,
+The callback holds the user's options and can be pickled; a Session holds what runs: the watcher,
 the loggers, the time that was spent. It is made in `on_train_start` and dropped at the end.
 
 Where each rank holds a part of the parameters, each has a Session, for all run the probe set
@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -35,6 +34,7 @@ from repwatch.integrations.lightning.hyperparameters import (
     train_batch_size,
 )
 from repwatch.integrations.lightning.metrics import read_metrics
+from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.start import find_probe, local_folder
 from repwatch.integrations.lightning.trainer_state import (
     is_sharded,
@@ -74,7 +74,7 @@ class Session:
     """
 
     def __init__(
-        self, options: WatchOptions, state: RunState, probe: ProbeSet | str | None, trainer: Any
+        self, options: WatchOptions, state: RunState, probe: ProbeSet | str | None, trainer: Trainer
     ) -> None:
         self.stop = False
         self.throttle = Throttle(options.max_overhead)
@@ -90,7 +90,7 @@ class Session:
         self._collector: ProbeCollector | None = None
         self._passive_capture: PassiveCapture | None = None
         self._passive = False
-        self._throttle_reported = False
+        self._throttle_warned = False
         self._began = time.monotonic()
         self._last_step = trainer.global_step
         # The Trainer counts its last epoch as over before `on_train_end`.
@@ -102,7 +102,7 @@ class Session:
         self._metrics: dict[str, float] = {}
         self._metrics_at = (trainer.global_step, self._epoch)
 
-    def begin(self, trainer: Any, module: Any, *, renumber: bool = False) -> None:
+    def begin(self, trainer: Trainer, module: HostModule, *, renumber: bool = False) -> None:
         """Find the probe set, open the run with it, and take the snapshot of the initialization.
 
         Args:
@@ -142,11 +142,11 @@ class Session:
             augmented = trainer.val_dataloaders is None
             self._collector = ProbeCollector(self._options.points, augmented=augmented)
 
-    def train_batch_starts(self, trainer: Any, module: Any, batch: Any) -> None:
+    def train_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         if self._collector is not None and trainer.val_dataloaders is None:
             self._collect(trainer, module, batch)
 
-    def train_batch_ended(self, trainer: Any) -> None:
+    def train_batch_ended(self, trainer: Trainer) -> None:
         last, self._last_step = self._last_step, trainer.global_step
         self._epoch, self._epoch_ended = trainer.current_epoch, False
         due = self._options.schedule.due_after_step
@@ -157,7 +157,7 @@ class Session:
         self._store()
         self._publish(trainer)
 
-    def validation_batch_starts(self, trainer: Any, module: Any, batch: Any) -> None:
+    def validation_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         self._collect(trainer, module, batch)
         if self._passive and self._watcher is not None and not self.asleep:
             self._passive_capture = self._passive_capture or self._watcher.capturer.passive()
@@ -167,7 +167,9 @@ class Session:
         if self._passive_capture is not None:
             self._passive_capture.close()
 
-    def validation_ended(self, trainer: Any, module: Any, metrics: Mapping[str, float]) -> None:
+    def validation_ended(
+        self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
+    ) -> None:
         if self._collector is not None and len(self._collector) >= 3:
             self._open_collected(trainer, module)
         self._collect_metrics(trainer, metrics)
@@ -175,7 +177,7 @@ class Session:
         if passive is not None:
             self._record(trainer, passive.result())
 
-    def epoch_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
+    def epoch_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         self._epoch_ended = True
         self._collect_metrics(trainer, metrics)
         if self._options.schedule.due_after_epoch(trainer.current_epoch):
@@ -183,7 +185,7 @@ class Session:
         self._store()
         self._publish(trainer)
 
-    def train_ended(self, trainer: Any, metrics: Mapping[str, float]) -> None:
+    def train_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """The last snapshot, and how the training ended; other callbacks may still do something."""
         self.status = "finished" if ran_its_course(trainer, self.stop) else "stopped"
         self._collect_metrics(trainer, metrics)
@@ -194,7 +196,7 @@ class Session:
             self._watcher.flush(60.0)
         self._publish(trainer)
 
-    def fit_ended(self, trainer: Any) -> None:
+    def fit_ended(self, trainer: Trainer) -> None:
         """Take the last snapshot again where the weights have changed since, and end the run.
 
         Averages of weights (EMA, SWA) are handed back at the very end of a training.
@@ -204,7 +206,7 @@ class Session:
             self._snapshot(trainer)
         self.finish(trainer, self.status or "stopped")
 
-    def finish(self, trainer: Any, status: EndStatus, timeout: float | None = 60.0) -> None:
+    def finish(self, trainer: Trainer, status: EndStatus, timeout: float | None = 60.0) -> None:
         """Store what is waiting, log the last map, and end the run."""
         watcher = self._watcher
         if watcher is None or not self._is_open:
@@ -218,7 +220,7 @@ class Session:
                 self._publish(trainer, last=True)
                 self._watcher = None
 
-    def sleep(self, trainer: Any, error: Exception) -> None:
+    def sleep(self, trainer: Trainer, error: Exception) -> None:
         """Report the cause once, and watch nothing more; the training goes on."""
         if self.asleep:
             log.error("RepWatch: the run was not closed: %s: %s", type(error).__name__, error)
@@ -231,7 +233,7 @@ class Session:
             self._watcher.add_notes([f"At step {trainer.global_step}: {message}"])
 
     def is_user_error(self, error: Exception | None) -> bool:
-        """Whether what the user gave is at fault, and not what RepWatch chose by itself."""
+        """Whether the user's arguments caused the error, and not a choice of RepWatch."""
         given_probe = self._probe is not None
         given = {
             RunExistsError: True,
@@ -250,13 +252,13 @@ class Session:
         return self._watcher is not None and self._watcher.run is not None
 
     def _find_probe(
-        self, trainer: Any, places: Sequence[int] | None = None
+        self, trainer: Trainer, places: Sequence[int] | None = None
     ) -> tuple[ProbeSet | None, str]:
         options, run_id = self._options, self._state.run_id
         assert self._registry is not None
         return find_probe(trainer, options, self._probe, self._registry, run_id, places)
 
-    def _find_registry(self, trainer: Any) -> Registry:
+    def _find_registry(self, trainer: Trainer) -> Registry:
         folder = local_folder(str(trainer.default_root_dir))
         if folder is None and self._options.registry is None:
             folder = Path()
@@ -276,17 +278,17 @@ class Session:
         free = free_name(name, taken) if name in taken else name
         self._options = replace(self._options, run_name=free, on_exists="error")
 
-    def _collect(self, trainer: Any, module: Any, batch: Any) -> None:
+    def _collect(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         """Keep copies of batches as they pass by, where no data set has indices."""
         if self._collector is not None and self._collector.add(batch) and self._collector.full:
             self._open_collected(trainer, module)
 
-    def _open_collected(self, trainer: Any, module: Any) -> None:
+    def _open_collected(self, trainer: Trainer, module: HostModule) -> None:
         collector, self._collector = self._collector, None
         if collector is not None:
             self._open(trainer, module, collector.probe(), "copies of batches that passed by")
 
-    def _open(self, trainer: Any, module: Any, probe: ProbeSet, source: str) -> None:
+    def _open(self, trainer: Trainer, module: HostModule, probe: ProbeSet, source: str) -> None:
         """Run the probe set through the model once, and then open the run.
 
         What the user gave and cannot work shows before there is a run that would hold its name.
@@ -307,10 +309,10 @@ class Session:
         try:
             watcher.prepare()
         except CaptureError as error:
-            if not self._can_ride_along(trainer):
+            if not self._can_watch_passively(trainer):
                 failure = error
             else:
-                self._ride_along(watcher, error)
+                self._watch_passively(watcher, error)
         if failure is None and trainer.is_global_zero:
             try:
                 self._state.run_id = watcher.start(prepare=False).id
@@ -322,31 +324,31 @@ class Session:
         if self._options.schedule.due_at_start():
             self._snapshot(trainer)
 
-    def _can_ride_along(self, trainer: Any) -> bool:
+    def _can_watch_passively(self, trainer: Trainer) -> bool:
         given = self._probe is not None or self._options.forward is not None
         return not given and trainer.val_dataloaders is not None
 
-    def _ride_along(self, watcher: Watcher, error: CaptureError) -> None:
+    def _watch_passively(self, watcher: Watcher, error: CaptureError) -> None:
         self._passive = True
         watcher.report(
             f"{error} Without it, snapshots are taken once an epoch, from the validation batches "
             "as your own validation_step runs them."
         )
 
-    def _snapshot(self, trainer: Any) -> None:
+    def _snapshot(self, trainer: Trainer) -> None:
         ready = self._watcher is not None and not (self._passive or self.asleep)
         if not self._agree(trainer, ready and self._affordable(trainer)):
             return
         assert self._watcher is not None
         self._record(trainer, self._watcher.capture())
 
-    def _affordable(self, trainer: Any) -> bool:
+    def _affordable(self, trainer: Trainer) -> bool:
         """Whether one more snapshot keeps RepWatch's share of the time below its limit."""
         if not trainer.is_global_zero:
             return True
         allowed = self.throttle.allows(time.monotonic() - self._began)
-        if not allowed and not self._throttle_reported and self._watcher is not None:
-            self._throttle_reported = True
+        if not allowed and not self._throttle_warned and self._watcher is not None:
+            self._throttle_warned = True
             self._watcher.report(
                 f"snapshots take more than {100 * self.throttle.share:.0f} % of the training time, "
                 "so some are left out. Raise max_overhead, watch fewer layers or points, or take "
@@ -354,13 +356,13 @@ class Session:
             )
         return allowed
 
-    def _agree(self, trainer: Any, ready: bool) -> bool:
+    def _agree(self, trainer: Trainer, ready: bool) -> bool:
         """Whether all ranks are ready; only those of sharded models wait for each other."""
         if not self._sharded:
             return ready
         return bool(trainer.strategy.reduce_boolean_decision(ready, all=True))
 
-    def _agree_on_start(self, trainer: Any, failure: Exception | None) -> None:
+    def _agree_on_start(self, trainer: Trainer, failure: Exception | None) -> None:
         """Raise on this rank what failed on it, or that another one failed."""
         together = self._agree(trainer, failure is None)
         if failure is not None:
@@ -368,7 +370,7 @@ class Session:
         if not together:
             raise CaptureError("Another process cannot be watched; its own message says why.")
 
-    def _record(self, trainer: Any, capture: Capture) -> None:
+    def _record(self, trainer: Trainer, capture: Capture) -> None:
         # Noted on every rank: the next decision to take a snapshot hangs on it.
         self._last_snapshot = step = trainer.global_step
         watcher = self._watcher
@@ -395,7 +397,7 @@ class Session:
             log.warning("RepWatch: %s", flag.message)
             self.stop = self.stop or on_flag == "stop"
 
-    def _collect_metrics(self, trainer: Any, metrics: Mapping[str, float]) -> None:
+    def _collect_metrics(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         if trainer.is_global_zero:
             self._metrics.update(metrics)
             self._metrics_at = trainer.global_step, self._epoch
@@ -406,7 +408,7 @@ class Session:
         if self._watcher is not None and self._is_open and not self.asleep:
             self._watcher.metrics(*self._metrics_at, metrics)
 
-    def _publish(self, trainer: Any, *, last: bool = False) -> None:
+    def _publish(self, trainer: Trainer, *, last: bool = False) -> None:
         """Give loggers, callback_metrics and `on_flag` what has become ready."""
         if self._watcher is None or not self._is_open or self.asleep:
             return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence, Sized
 
 from repwatch.errors import ProbeError
+from repwatch.integrations.lightning.protocols import Trainer
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
 
@@ -13,7 +13,7 @@ __all__ = ["flat_loaders", "probe_from_trainer"]
 
 
 def probe_from_trainer(
-    trainer: Any,
+    trainer: Trainer,
     points: int,
     *,
     seconds: float | None = SECONDS,
@@ -66,7 +66,7 @@ def probe_from_trainer(
     return None, "; ".join(reasons) or "the Trainer has no data loaders"
 
 
-def _check_not_empty(loader: Any, stage: str) -> None:
+def _check_not_empty(loader: object, stage: str) -> None:
     if _length(getattr(loader, "dataset", None)) == 0:
         raise ProbeError(
             f"Expected a {stage} set to take probe points from, but it is empty. Give "
@@ -75,12 +75,12 @@ def _check_not_empty(loader: Any, stage: str) -> None:
         )
 
 
-def _workers(loader: Any) -> int:
+def _workers(loader: object) -> int:
     workers = getattr(loader, "num_workers", 0)
     return workers if isinstance(workers, int) else 0
 
 
-def flat_loaders(loaders: Any) -> Iterator[Any]:
+def flat_loaders(loaders: object) -> Iterator[object]:
     """The loaders of whatever collection a user returned from a `*_dataloader` hook."""
     if loaders is None:
         return
@@ -94,8 +94,8 @@ def flat_loaders(loaders: Any) -> Iterator[Any]:
         yield loaders
 
 
-def _length(dataset: Any) -> int | None:
+def _length(dataset: object) -> int | None:
     try:
-        return len(dataset)
+        return len(dataset) if isinstance(dataset, Sized) else None
     except (TypeError, NotImplementedError):
         return None

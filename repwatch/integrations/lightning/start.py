@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlparse
 
 from repwatch.errors import ProbeError
+from repwatch.integrations.lightning.protocols import Trainer
 from repwatch.integrations.lightning.sources import probe_from_trainer
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run
@@ -25,7 +25,7 @@ def local_folder(place: str) -> Path | None:
 
 
 def find_probe(
-    trainer: Any,
+    trainer: Trainer,
     options: WatchOptions,
     given: ProbeSet | str | None,
     registry: Registry,
@@ -66,7 +66,7 @@ def _continued(options: WatchOptions, registry: Registry, run_id: str | None) ->
     return None
 
 
-def _probe_of(run: Run, registry: Registry, trainer: Any, points: int) -> ProbeSet:
+def _probe_of(run: Run, registry: Registry, trainer: Trainer, points: int) -> ProbeSet:
     """The run's stored probe set; where its inputs are too large to be stored, read again."""
     try:
         return registry.probe(run.probe)

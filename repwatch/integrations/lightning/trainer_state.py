@@ -1,19 +1,19 @@
-"""What a Trainer says of how it trains, how far it is, and how it ended."""
+"""Reads from a Trainer how it trains, how far it is, and how it ended."""
 
 from __future__ import annotations
 
-from typing import Any
+from repwatch.integrations.lightning.protocols import Trainer
 
 __all__ = ["is_sharded", "log_step_of", "ran_its_course"]
 
 
-def is_sharded(trainer: Any) -> bool:
+def is_sharded(trainer: Trainer) -> bool:
     """Whether each rank holds a part of the parameters, so that all must run the probe set."""
     names = {cls.__name__ for cls in type(trainer.strategy).__mro__}
     return bool(names & {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"})
 
 
-def ran_its_course(trainer: Any, flagged: bool) -> bool:
+def ran_its_course(trainer: Trainer, flagged: bool) -> bool:
     """Whether the training ended as it was meant to: by its length, its time, or EarlyStopping."""
     if not trainer.should_stop:
         return True
@@ -33,7 +33,7 @@ def ran_its_course(trainer: Any, flagged: bool) -> bool:
     )
 
 
-def log_step_of(trainer: Any, *, epoch_ended: bool) -> int:
+def log_step_of(trainer: Trainer, *, epoch_ended: bool) -> int:
     """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps.
 
     What is logged at the end of an epoch stands at its last batch, which counts from 0.

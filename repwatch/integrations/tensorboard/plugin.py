@@ -51,7 +51,7 @@ _FILES = {
         "text/css; charset=utf-8",
     ),
 }
-# More than any run has: the provider wants a number, and every step is to be listed.
+# More than any run has: the provider wants a number, and every step must be listed.
 _ALL = 10**6
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -68,7 +68,7 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         self._registries = RegistryRoutes(context)
 
     def is_active(self) -> bool:
-        """Whether there is a registry: a plugin with figures TensorBoard lists by itself."""
+        """Whether there is a registry: a plugin with figures TensorBoard lists on its own."""
         return self._registries.any_found()
 
     def frontend_metadata(self) -> Any:

@@ -1,11 +1,14 @@
-"""The meta-SNE tracker: follows one run through the space of the landmarks, step by step."""
+"""MapTracker: places the steps of one run on the map of the landmarks as they are captured.
+
+The registry is read at the start (landmarks, and what a run that goes on has stored) and, for each
+map, for the state of the runs on it.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,7 @@ from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, 
 from repwatch.page import MapScene, draw_map
 from repwatch.registry import Registry, Run, Snapshot
 
-__all__ = ["MapUpdate", "Tracker"]
+__all__ = ["MapTracker", "MapUpdate"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,15 @@ class MapUpdate:
     scalars: dict[str, float] = field(default_factory=dict)
 
 
-class Tracker:
-    """Follows one run through the space of the landmarks that share its probe set.
+class MapTracker:
+    """Places one run step by step in the space of the landmarks that share its probe set.
 
-    Where there are no landmarks, the other runs of the probe set stand in for them; where there
-    are none of those either, the run's own snapshots make the space: anew at each step, of those up
-    to that step, and turned to lie on the one before.
+    Where there are no landmarks, the other runs of the probe set stand in for them. Where there
+    are none of those either, the run's own snapshots make the space: anew at each step, from the
+    snapshots up to that step, and aligned with the map before.
 
     Args:
-        run: The run to follow.
+        run: The run to place.
         settings: Distance, method and seed of the map.
     """
 
@@ -58,6 +61,8 @@ class Tracker:
         self._settings = settings or MapSettings()
         self._map: LandmarkMap | None = None
         self._alone: dict[int, Sequence[float]] | None = None
+        self._own: dict[tuple[int, str], Snapshot] = {}
+        self._rows: dict[int, NDArray[np.float32]] = {}
         self._last: dict[str, NDArray[np.float32]] = {}
         self._codes: rdm.Int | None = None
 
@@ -67,30 +72,44 @@ class Tracker:
         landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
         if _count_usable(landmarks) >= MIN_SNAPSHOTS:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
+        stored = registry.snapshots(run=self._run.id)
+        if stored and self._map is not None:
+            self._map.place(stored)
+        elif stored:
+            self._keep_rows(stored)
+        self._own = {(one.step, one.layer): one for one in stored}
 
     def track(
-        self, registry: Registry, steps: Sequence[int], *, only_last: bool = False
+        self,
+        registry: Registry,
+        steps: Sequence[Sequence[Snapshot]],
+        *,
+        only_last: bool = False,
     ) -> list[MapUpdate]:
-        """Place what the run committed at these steps: what there is to show after each.
+        """Place steps that were just captured: what there is to show after each.
 
         Args:
-            registry: Where the run's committed snapshots are read.
-            steps: The newest steps, in order; several, where the map has fallen behind.
+            registry: Where the state of the runs on the map is read.
+            steps: The snapshots of each new step, in order; several, where the map has fallen
+                behind.
             only_last: Whether to draw the map of the last of the steps alone.
         """
-        new, last = set(steps), max(steps)
-        own = [one for one in registry.snapshots(run=self._run.id) if one.step <= last]
-        newest = [snapshot for snapshot in own if snapshot.step in new]
-        scalars = self._measure(registry, newest)
+        newest = [snapshot for snapshots in steps for snapshot in snapshots]
+        numbers = [snapshots[0].step for snapshots in steps]
+        scalars = self._measure(newest)
         if self._map is not None:
-            placed = self._map.positions
-            missing = [s for s in own if s.id not in placed and s.step not in new]
-            if missing:
-                self._map.place(missing)
             _compare(self._map, self._map.place(newest), newest, scalars)
+        else:
+            self._keep_rows(newest)
+        self._own.update({(one.step, one.layer): one for one in newest})
+        last = max(numbers)
+        own = sorted(
+            (one for one in self._own.values() if one.step <= last),
+            key=lambda one: (one.step, one.depth),
+        )
         runs = registry.runs(probe=self._run.probe)
         flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
-        drawn_steps = [last] if only_last else list(steps)
+        drawn_steps = [last] if only_last else numbers
         maps = dict(zip(drawn_steps, self._draw(own, drawn_steps), strict=True))
         return [
             MapUpdate(
@@ -105,23 +124,26 @@ class Tracker:
                 ),
                 scalars[step],
             )
-            for step, drawn in ((step, maps.get(step)) for step in steps)
+            for step, drawn in ((step, maps.get(step)) for step in numbers)
         ]
+
+    def _keep_rows(self, snapshots: Sequence[Snapshot]) -> None:
+        """Hold what stands for the snapshots on a map of the run alone."""
+        rows = read_rows(snapshots, self._settings.distance)
+        self._rows.update({one.id: row for one, row in zip(snapshots, rows, strict=True)})
 
     def _draw(self, own: Sequence[Snapshot], steps: Sequence[int]) -> Iterator[LandmarkMap | None]:
         """The map of each of the steps: of the landmarks, else of the run's snapshots until then.
 
-        The maps of a run alone each lie on the one before; their RDMs are read once.
+        The maps of a run alone are each aligned with the one before.
         """
         if self._map is not None or _count_usable(own) < MIN_SNAPSHOTS:
             yield from [self._map] * len(steps)
             return
-        rows = read_rows(own, self._settings.distance)
         for step in steps:
-            until = [index for index, one in enumerate(own) if one.step <= step]
-            yield self._fit_alone([own[index] for index in until], rows[until])
+            yield self._fit_alone([one for one in own if one.step <= step])
 
-    def _fit_alone(self, own: Sequence[Snapshot], rows: NDArray[Any]) -> LandmarkMap | None:
+    def _fit_alone(self, own: Sequence[Snapshot]) -> LandmarkMap | None:
         if _count_usable(own) < MIN_SNAPSHOTS:
             return None
         space = RepresentationSpace.fit(
@@ -129,30 +151,30 @@ class Tracker:
             distance=self._settings.distance,
             method="pca",
             seed=self._settings.seed,
-            rows=rows,
+            rows=np.stack([self._rows[one.id] for one in own]),
             previous_positions=self._alone,
         )
         drawn = LandmarkMap(space, own)
         self._alone = drawn.positions
         return drawn
 
-    def _measure(
-        self, registry: Registry, newest: Sequence[Snapshot]
-    ) -> defaultdict[int, dict[str, float]]:
-        """What the newest RDMs say by themselves, and against the ones before them, by step."""
+    def _measure(self, newest: Sequence[Snapshot]) -> defaultdict[int, dict[str, float]]:
+        """Measures of the newest RDMs, and of their change since the ones before, by step."""
         scalars: defaultdict[int, dict[str, float]] = defaultdict(dict)
-        usable = [snapshot for snapshot in newest if not snapshot.diverged]
-        for snapshot, D in zip(usable, registry.rdms(usable) if usable else [], strict=True):
+        for snapshot in newest:
+            if snapshot.diverged:
+                continue
+            D = snapshot.rdm
             before, self._last[snapshot.layer] = self._last.get(snapshot.layer), D
-            told = scalars[snapshot.step]
-            told[f"mean_distance/{snapshot.layer}"] = float(D.mean())
+            values = scalars[snapshot.step]
+            values[f"mean_distance/{snapshot.layer}"] = float(D.mean())
             if self._codes is not None:
-                told[f"{MEASURE}/{snapshot.layer}"] = neighbor_accuracy(D, self._codes)
+                values[f"{MEASURE}/{snapshot.layer}"] = neighbor_accuracy(D, self._codes)
             try:
-                told[f"effective_dimension/{snapshot.layer}"] = rdm.effective_dimension(D)
+                values[f"effective_dimension/{snapshot.layer}"] = rdm.effective_dimension(D)
                 if before is not None:
                     change = similarity.distance(before, D, "cosine")
-                    told[f"change/{snapshot.layer}"] = float(change)
+                    values[f"change/{snapshot.layer}"] = float(change)
             except ConstantRDMError:
                 # A representation that has collapsed to one point: its mean distance, 0, says so.
                 continue

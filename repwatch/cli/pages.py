@@ -1,0 +1,170 @@
+"""repwatch map, report, atlas: the commands that write one self-contained HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from repwatch.cli.terminal import (
+    JsonOption,
+    RegistryOption,
+    as_text,
+    console,
+    counted,
+    errors,
+    open_registry,
+    print_json,
+)
+
+__all__ = ["draw_map", "report", "write_atlas"]
+
+ColumnOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="The column of META for this.", metavar="COLUMN"),
+]
+
+
+def draw_map(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
+        "map.html"
+    ),
+    run: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run", help="The run to watch; without it all that are not landmarks."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
+    distance: Annotated[
+        str,
+        typer.Option(
+            help="euclidean, cosine, pearson, spearman, cka or cka_unbiased, of the RDMs."
+        ),
+    ] = "euclidean",
+    layer: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A layer to map; may be given again. All layers if absent."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the map of representations as one self-contained HTML file."""
+    from repwatch.integrations import plotly_figures as figures
+    from repwatch.maps import MapSettings
+    from repwatch.page import map_registry
+
+    opened = open_registry(registry)
+    chosen = opened.run(run) if run else None
+    settings = MapSettings(distance, method, layers=tuple(layer) if layer else None)
+    scene = map_registry(opened, run=chosen, settings=settings)
+    if as_json:
+        print_json(scene)
+        return
+    figures.write_html(scene, out, overwrite=overwrite)
+    console.print(f"{out}: {len(scene['snapshots'])} snapshots", soft_wrap=True, highlight=False)
+
+
+def report(
+    runs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="[RUN]...", help="Runs to watch; without any all that are not landmarks."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    distance: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Distance of the maps in it: euclidean, cosine, pearson, spearman, cka; may be "
+            "given again. All if absent."
+        ),
+    ] = None,
+    each_layer: Annotated[
+        bool,
+        typer.Option(
+            help="Hold a map of each single layer too, by each distance. Without, the file is made "
+            "sooner, and layers are hidden or shown on the maps of all."
+        ),
+    ] = True,
+    title: Annotated[str, typer.Option(help="The page's title.")] = "RepWatch",
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+    registry: RegistryOption = None,
+) -> None:
+    """Write the page of the registry as one self-contained HTML file.
+
+    It shows the space of representations, the representation that is pointed at, and the probe
+    point that is pointed at in it.
+    """
+    from repwatch.page import DISTANCES, write_report
+
+    with counted(errors, transient=True) as bar:
+        task = bar.add_task("Reading trajectories, making maps", total=None)
+        write_report(
+            open_registry(registry),
+            out,
+            runs=runs or (),
+            distances=distance or DISTANCES,
+            each_layer=each_layer,
+            title=title,
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    size = out.stat().st_size / 1e6
+    console.print(f"{out}: {size:.1f} MB", soft_wrap=True, highlight=False)
+
+
+def write_atlas(
+    vectors: Annotated[Path, typer.Argument(help="A .npy file: one row for each point.")],
+    meta: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--meta", help="CSV with a heading, or JSONL: one row for each point."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
+        "atlas.html"
+    ),
+    label: ColumnOption = None,
+    text: ColumnOption = None,
+    image: ColumnOption = None,
+    link: ColumnOption = None,
+    color: ColumnOption = None,
+    rank: ColumnOption = None,
+    partner: ColumnOption = None,
+    metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
+    perplexity: Annotated[float, typer.Option(help="About how many neighbors count.")] = 30.0,
+    layout: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The file that stores the layout; VECTORS.atlas.npz by default."),
+    ] = None,
+    title: Annotated[Optional[str], typer.Option(help="The page's title.")] = None,  # noqa: UP045
+    overwrite: Annotated[bool, typer.Option(help="Replace the page if it is there.")] = False,
+) -> None:
+    """Write an atlas of one representation of very many points as one HTML file."""
+    from repwatch import atlas
+
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Reading", total=1.0)
+        written = atlas.write_atlas(
+            vectors,
+            meta,
+            out,
+            roles=atlas.Roles(label, text, image, link, color, rank, partner),
+            settings=atlas.LayoutSettings(metric, perplexity),
+            layout_path=layout,
+            title=title or vectors.stem,
+            overwrite=overwrite,
+            progress=lambda share, what: bar.update(
+                task, completed=share, description=what.capitalize()
+            ),
+        )
+        bar.update(task, completed=1.0, description="Done")
+    reused = ", with the stored layout" if written.reused else ""
+    console.print(
+        as_text(f"{written.path}: {written.points:,} points{reused}"),
+        soft_wrap=True,
+        highlight=False,
+    )

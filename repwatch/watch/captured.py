@@ -1,0 +1,100 @@
+"""CapturedStep: a step that was just captured, as the registry will give it back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.registry import NewSnapshot, Run, Snapshot
+from repwatch.registry._db.blobs import (
+    SKETCH_LENGTH,
+    decode_rdm,
+    decode_sketch,
+    encode_snapshots,
+)
+
+if TYPE_CHECKING:
+    from repwatch.registry import Registry
+
+__all__ = ["CapturedStep"]
+
+
+class CapturedStep:
+    """The snapshots of a step in memory, with the values that are stored: float16 precision.
+
+    It is what its snapshots read their RDMs and sketches from, in place of a registry. Encoding is
+    done once, by the first thread that asks for the snapshots.
+
+    Args:
+        run: Their run.
+        new: All layers at the step, as they are given to the registry.
+        log_step: The place of the step on the loggers' axis.
+        first_id: The id of the first snapshot, negative, since the registry has not given it one;
+            the ids of the others follow downwards.
+    """
+
+    def __init__(self, run: Run, new: Sequence[NewSnapshot], log_step: int, first_id: int) -> None:
+        self.log_step = log_step
+        self._run = run
+        self._new = list(new)
+        self._first_id = first_id
+        self._lock = threading.Lock()
+        self._snapshots: list[Snapshot] | None = None
+        self._rdms: dict[int, NDArray[np.float32]] = {}
+        self._sketches: dict[int, NDArray[np.float32]] = {}
+
+    @property
+    def step(self) -> int:
+        """The optimizer step."""
+        return self._new[0].step if self._snapshots is None else self._snapshots[0].step
+
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots, in the order in which they were captured."""
+        with self._lock:
+            if self._snapshots is None:
+                self._snapshots = self._encode()
+                self._new = []
+            return self._snapshots
+
+    def rdms(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+        """The condensed RDMs, float32, shape (k, points(points-1)/2); none of them diverged."""
+        return np.stack([self._rdms[snapshot.id] for snapshot in snapshots])
+
+    def sketches(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
+        """The RDMs' sketches, float32, shape (k, 1024); diverged rows are NaN."""
+        missing = np.full(SKETCH_LENGTH, np.nan, dtype=np.float32)
+        return np.stack([self._sketches.get(snapshot.id, missing) for snapshot in snapshots])
+
+    def release_rdms(self) -> None:
+        """Let go of the RDMs; the sketches, which take a thirtieth of the memory, stay."""
+        self._rdms.clear()
+
+    def _encode(self) -> list[Snapshot]:
+        run, found = self._run, []
+        for index, one in enumerate(encode_snapshots(self._new)):
+            snapshot_id = self._first_id - index
+            if one.rdm is not None:
+                self._rdms[snapshot_id] = decode_rdm(one.rdm, one.scale)
+                self._sketches[snapshot_id] = decode_sketch(one.sketch)
+            snapshot = Snapshot(
+                id=snapshot_id,
+                run_id=run.id,
+                run=run.name,
+                layer=one.layer,
+                step=one.step,
+                epoch=one.epoch,
+                depth=one.depth,
+                points=one.points or 0,
+                scalars=one.scalars,
+                diverged=one.rdm is None,
+                probe=run.probe,
+                label=run.label,
+                cause=run.cause,
+                registry=cast("Registry", self),
+            )
+            found.append(snapshot)
+        return found
