@@ -7,9 +7,10 @@ probe batches --call--> model --hooks (recorder)--> rows (n, features) --reduce-
 
 from __future__ import annotations
 
+from repwatch.capture._call import CallStrategy
 from repwatch.capture._preserve import preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture
 from repwatch.capture.capturer import Capturer
 from repwatch.capture.passive import Listening
 
-__all__ = ["Capture", "Capturer", "LayerCapture", "Listening", "preserve_state"]
+__all__ = ["CallStrategy", "Capture", "Capturer", "LayerCapture", "Listening", "preserve_state"]

@@ -28,6 +28,7 @@ from repwatch.errors import (
     RepWatchError,
     RunExistsError,
 )
+from repwatch.integrations.lightning.host_step import host_strategies
 from repwatch.integrations.lightning.hyperparameters import (
     learning_rates,
     read_hyperparameters,
@@ -302,6 +303,7 @@ class Session:
             context=plugin.forward_context,
             convert=plugin.convert_input,
             host_batch_size=train_batch_size(trainer),
+            host=host_strategies(trainer, module),
         )
         failure: Exception | None = None
         try:
