@@ -12,9 +12,17 @@
 
 from __future__ import annotations
 
+from repwatch.capture._call import CallStrategy
 from repwatch.capture._preserve import preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture
 from repwatch.capture.capturer import Capturer
 from repwatch.capture.passive import PassiveCapture
 
-__all__ = ["Capture", "Capturer", "LayerCapture", "PassiveCapture", "preserve_state"]
+__all__ = [
+    "CallStrategy",
+    "Capture",
+    "Capturer",
+    "LayerCapture",
+    "PassiveCapture",
+    "preserve_state",
+]

@@ -71,6 +71,7 @@ class Capturer:
         context: Entered around the forward pass (autocast).
         convert: Applied to each batch (precision).
         token: Of sequences, the token of this place instead of the mean over time.
+        host: Further ways to call the model, tried after those with the model itself: a driver's.
         reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for
             the default; for layers whose rows are not the probe's points.
         max_features: Activations with more are averaged over windows of space.
@@ -93,6 +94,7 @@ class Capturer:
         context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
         token: int | None = None,
+        host: Sequence[CallStrategy] = (),
         reduce: Reduce | None = None,
         max_features: int = MAX_FEATURES,
     ) -> None:
@@ -109,6 +111,7 @@ class Capturer:
         self.probe = probe
         self.max_layers = max_layers
         self._forward = forward
+        self._host = () if forward is not None else tuple(host)
         self._batch_size = batch_size
         self._host_batch_size = host_batch_size
         self._context = context or nullcontext
@@ -248,7 +251,8 @@ class Capturer:
         for most in dict.fromkeys((min(TRIAL_POINTS, size), size)):
             points, inputs = next(self._batches(most))
             refusal = None if self._forward else describe_refusal(self.model, inputs, points)
-            for strategy in call_strategies(self.model, inputs, points, self._forward):
+            own = call_strategies(self.model, inputs, points, self._forward)
+            for strategy in (*own, *self._host):
                 recorder = Recorder(
                     modules, self.reduction, lambda key: False, points=points, in_order=True
                 )

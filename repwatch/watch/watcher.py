@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from repwatch._names import name_some
-from repwatch.capture import Capture, Capturer
+from repwatch.capture import CallStrategy, Capture, Capturer
 from repwatch.capture._weights import weights_checksum
 from repwatch.errors import CaptureError, ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
@@ -61,6 +61,8 @@ class Watcher:
         convert: Applied to the inputs of each forward pass, on the model's device.
         host_batch_size: The size of the batches that the model is trained with: a forward pass of
             the probe set takes no more points than that, unless `batch_size` says so.
+        host: Further ways to call the model with a batch, tried after the model itself: those of a
+            driver, such as a LightningModule's own steps.
         settings: Options by name, instead of `options`: see `WatchOptions`.
 
     Raises:
@@ -85,6 +87,7 @@ class Watcher:
         context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Any], Any] | None = None,
         host_batch_size: int | None = None,
+        host: Sequence[CallStrategy] = (),
         **settings: Any,
     ) -> None:
         if options is not None and settings:
@@ -105,6 +108,7 @@ class Watcher:
             reduce=options.reduce,
             batch_size=options.batch_size,
             host_batch_size=host_batch_size,
+            host=host,
             max_layers=options.max_layers,
             context=context,
             convert=convert,

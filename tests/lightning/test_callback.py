@@ -270,7 +270,7 @@ def test_without_validation_the_training_set_gives_the_points_and_that_is_said(
     assert "training set" in only_run(tmp_path).hparams["repwatch.data.probe"]
 
 
-def test_a_module_whose_forward_cannot_be_called_is_watched_during_validation(
+def test_a_module_that_nothing_else_can_call_is_watched_during_validation(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Parts(pl.LightningModule):  # type: ignore[name-defined, misc]
@@ -286,9 +286,13 @@ def test_a_module_whose_forward_cannot_be_called_is_watched_during_validation(
             return nn.functional.cross_entropy(self.head(self.encoder(x).tanh()), y)
 
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if not self.training:
+                raise RuntimeError("only in training mode")
             return self.step(batch)
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
+            if not self.trainer.validating and not self.trainer.sanity_checking:
+                raise RuntimeError("only in a validation")
             self.log("val_loss", self.step(batch))
 
         def configure_optimizers(self) -> Any:

@@ -27,6 +27,7 @@ from repwatch.errors import (
     RepWatchError,
     RunExistsError,
 )
+from repwatch.integrations.lightning.host_step import host_strategies
 from repwatch.integrations.lightning.hyperparameters import (
     learning_rates,
     read_hyperparameters,
@@ -90,6 +91,7 @@ class Session:
         self._collector: ProbeCollector | None = None
         self._passive_capture: PassiveCapture | None = None
         self._passive = False
+        self._no_probe_reason = ""
         self._throttle_warned = False
         self._began = time.monotonic()
         self._last_step = trainer.global_step
@@ -141,6 +143,7 @@ class Session:
         else:
             augmented = trainer.val_dataloaders is None
             self._collector = ProbeCollector(self._options.points, augmented=augmented)
+            self._no_probe_reason = source
 
     def train_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         if self._collector is not None and trainer.val_dataloaders is None:
@@ -204,7 +207,27 @@ class Session:
         watched = self._watcher is not None and not self._sharded and not self.asleep
         if watched and self._weights and self._weights_now() != self._weights:
             self._snapshot(trainer)
+        if self._last_snapshot < 0 and not self.asleep:
+            self._report_no_snapshot()
         self.finish(trainer, self.status or "stopped")
+
+    def _report_no_snapshot(self) -> None:
+        """Say at the end why a training has no snapshot, and which argument helps."""
+        if self._watcher is None:
+            reason = f"no probe set could be made ({self._no_probe_reason}), and too few batches "
+            reason += "passed by to copy points from"
+            advice = "Give RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
+        elif self._passive:
+            reason = "the model could not be called with the probe set, and no validation ran"
+            advice = "Give RepWatch(forward=...) a function (module, inputs) that runs them"
+        else:
+            reason = "there was no time for one"
+            advice = "Raise max_overhead, or give fewer points or layers"
+        message = f"this training has no snapshot: {reason}. {advice}."
+        if self._watcher is None:
+            log.warning("RepWatch: %s", message)
+        else:
+            self._watcher.report(message)
 
     def finish(self, trainer: Trainer, status: EndStatus, timeout: float | None = 60.0) -> None:
         """Store what is waiting, log the last map, and end the run."""
@@ -304,6 +327,7 @@ class Session:
             context=plugin.forward_context,
             convert=plugin.convert_input,
             host_batch_size=train_batch_size(trainer),
+            host=host_strategies(trainer, module),
         )
         failure: Exception | None = None
         try:

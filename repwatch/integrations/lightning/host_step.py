@@ -1,0 +1,105 @@
+"""The host's own step as a way to run the probe set, where its `forward` cannot be called.
+
+Most LightningModules around other libraries' models have no usable `forward`: `training_step` calls
+`self.model(**batch)`. Their own `validation_step` runs a batch of the probe set as well, inside
+`preserve_state`, which puts back what it changes. What reaches further is replaced for the call:
+printing, the loggers, and the Trainer, whose attributes a step may set.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from repwatch.capture import CallStrategy
+
+__all__ = ["host_strategies"]
+
+_STEPS = ("validation_step", "predict_step", "test_step", "training_step")
+
+
+def host_strategies(trainer: Any, module: nn.Module) -> list[CallStrategy]:
+    """The steps of a LightningModule that can run a batch of the probe set, in the order of trial.
+
+    None in a training of several processes: a step that reduces across ranks would wait for those
+    that do not run it. No `training_step` with manual optimization: it steps the optimizers itself.
+
+    Args:
+        trainer: The Trainer.
+        module: Its module.
+    """
+    if trainer.world_size > 1:
+        return []
+    names = [name for name in _STEPS if _is_own(module, name)]
+    if not getattr(module, "automatic_optimization", True) and "training_step" in names:
+        names.remove("training_step")
+    return [
+        CallStrategy(f"its own {name}, in a sandbox", partial(_call_step, name, trainer))
+        for name in names
+    ]
+
+
+def _is_own(module: nn.Module, name: str) -> bool:
+    """Whether the step is the user's, and not the placeholder of Lightning's base class."""
+    step = getattr(module, name, None)
+    function = inspect.unwrap(getattr(step, "__func__", step)) if step is not None else None
+    origin = getattr(function, "__module__", None) or ""
+    return callable(step) and origin.split(".")[0] not in ("lightning", "pytorch_lightning")
+
+
+def _call_step(name: str, trainer: Any, module: nn.Module, batch: Any) -> Any:
+    step = getattr(module, name)
+    shown = vars(module)
+    hidden: dict[str, Any] = {key: shown[key] for key in ("_trainer", "print") if key in shown}
+    shown.update(_trainer=_SandboxTrainer(trainer), print=_print_nothing)
+    try:
+        return step(batch, *[0] * _count_indices(step))
+    finally:
+        del shown["_trainer"], shown["print"]
+        shown.update(hidden)
+
+
+def _count_indices(step: Any) -> int:
+    """How many indices a step takes after the batch, by place as Lightning gives them.
+
+    That of the batch, whatever it is called, and that of the loader where it has no default.
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [one for one in inspect.signature(step).parameters.values() if one.kind in kinds]
+    loader = len(parameters) > 2 and parameters[2].default is inspect.Parameter.empty
+    return min(len(parameters) - 1, 1) + loader
+
+
+class _Nothing:
+    """Takes every attribute and call, as the experiment of a logger that logs nothing."""
+
+    def __getattr__(self, name: str) -> _Nothing:
+        return self
+
+    def __call__(self, *args: Any, **options: Any) -> _Nothing:
+        return self
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class _SandboxTrainer:
+    """The Trainer as a step sees it in the sandbox: without loggers, and what is set stays here."""
+
+    def __init__(self, trainer: Any) -> None:
+        nothing = _Nothing()
+        vars(self).update(_real=trainer, logger=nothing, loggers=[], callback_metrics={})
+        vars(self).update(logged_metrics={}, progress_bar_metrics={}, should_stop=False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_real"], name)
+
+
+def _print_nothing(*_args: Any, **_options: Any) -> None:
+    """Stands in for `self.print`."""

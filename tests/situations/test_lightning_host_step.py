@@ -1,0 +1,184 @@
+"""A module without a usable forward is watched through its own step, which changes nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from repwatch import Registry, RepWatch
+from tests.lightning.training import loaders, trainer
+from tests.test_no_harm import assert_bitwise_equal
+
+
+class Words(Dataset[Any]):
+    """Rows of different lengths, padded by batch."""
+
+    def __init__(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        lengths = torch.randint(2, 9, (60,), generator=generator).tolist()
+        self.rows = [torch.randint(1, 30, (length,), generator=generator) for length in lengths]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return {"ids": self.rows[index], "labels": int(self.rows[index][0] > 15)}
+
+
+def pad(rows: list[Any]) -> Any:
+    ids = nn.utils.rnn.pad_sequence([row["ids"] for row in rows], batch_first=True)
+    labels = torch.tensor([row["labels"] for row in rows])
+    return {"ids": ids, "attention_mask": (ids > 0).long(), "labels": labels}
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(30, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, ids: Any, attention_mask: Any, labels: Any) -> Any:
+        x = self.block(self.embed(ids), src_key_padding_mask=attention_mask == 0)
+        return nn.functional.cross_entropy(self.head(x.mean(1)), labels)
+
+
+def busy_module(pl: ModuleType) -> Any:
+    """A module whose steps do all that a step may do, and that has no forward."""
+
+    class Busy(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = Encoder()
+            self.outputs: list[float] = []
+            self.count = 0
+            self.seen = {"validation": 0}
+            self.register_buffer("average", torch.zeros(()))
+
+        def step(self, batch: Any) -> torch.Tensor:
+            return self.model(**batch)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = self.step(batch)
+            self.log("train_loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, i: int) -> torch.Tensor:
+            loss = self.step(batch)
+            self.log("val_loss", loss, sync_dist=True)
+            self.outputs.append(float(loss))
+            self.count += 1
+            self.seen["validation"] += 1
+            self.average += 0.1 * (loss - self.average)
+            self.noise = torch.rand(()) + random.random()
+            self.last_batch = batch
+            self.print("a line")
+            for logger in self.loggers:
+                logger.log_metrics({"mine": 1.0})
+            if self.logger:
+                self.logger.experiment.add_text("mine", "text")
+            self.trainer.my_mark = self.count
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    return Busy()
+
+
+def train(pl: ModuleType, root: Path, *callbacks: Any, **options: Any) -> dict[str, Any]:
+    torch.manual_seed(3)
+    random.seed(3)
+    model = busy_module(pl)
+    fit = trainer(pl, root, *callbacks, **options)
+    train_loader = DataLoader(Words(0), 10, shuffle=True, collate_fn=pad)
+    fit.fit(model, train_loader, DataLoader(Words(1), 10, collate_fn=pad))
+    return {
+        "weights": model.state_dict(),
+        "outputs": model.outputs,
+        "count": model.count,
+        "seen": model.seen,
+        "mark": fit.my_mark,
+        "metrics": dict(fit.callback_metrics),
+        "attributes": sorted(name for name in vars(model) if name not in ("_trainer", "_log")),
+        "random": (torch.rand(3), random.random()),
+    }
+
+
+def test_a_step_that_does_everything_a_step_may_do_leaves_the_training_as_it_was(
+    pl: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = train(pl, tmp_path)
+    lines = capsys.readouterr().out.count("a line")
+    with_it = train(pl, tmp_path, RepWatch(schedule=range(30)))
+    assert capsys.readouterr().out.count("a line") == lines
+    assert_bitwise_equal(without, with_it)
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [*range(7), 12]
+
+
+def test_rows_padded_by_batch_give_snapshots_at_every_scheduled_step(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    train(pl, tmp_path, RepWatch())
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6, 12]
+    assert {"model.embed", "model.head"} <= set(run.layers)
+    assert run.snapshots()[0].points == 60
+    assert any("validation_step" in note for note in run.notes)
+
+
+def test_nothing_of_the_sandbox_reaches_a_logger(pl: ModuleType, tmp_path: Path) -> None:
+    class Counter(pl.loggers.CSVLogger):  # type: ignore[name-defined, misc]
+        mine = 0
+
+        def log_metrics(self, metrics: Any, step: Any = None) -> None:
+            type(self).mine += "mine" in metrics
+
+        @property
+        def experiment(self) -> Any:
+            class Quiet:
+                def add_text(self, *args: Any) -> None: ...
+
+                def save(self) -> None: ...
+
+            return Quiet()
+
+    counts = []
+    for callbacks in ((), (RepWatch(draw_map=False),)):
+        Counter.mine = 0
+        train(pl, tmp_path, *callbacks, logger=Counter(str(tmp_path)))
+        counts.append(Counter.mine)
+    assert counts[0] == counts[1]
+
+
+def test_a_module_with_manual_optimization_is_not_stepped(pl: ModuleType, tmp_path: Path) -> None:
+    class Manual(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 2)
+            self.steps = 0
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            self.steps += 1
+            loss = nn.functional.cross_entropy(self.second(self.first(batch[0])), batch[1])
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    torch.manual_seed(0)
+    model = Manual()
+    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(model, loaders()[0])
+    assert model.steps == 6

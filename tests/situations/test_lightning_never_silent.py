@@ -1,0 +1,75 @@
+"""A training that ends with no snapshot says so, with the reason and the argument that helps."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from repwatch import Registry, RepWatch
+from tests.lightning.training import dataset, loaders, module, trainer
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(dataset(60, seed=1))
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "repwatch"]
+
+
+def test_a_stream_that_is_never_validated(
+    pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        trainer(pl, tmp_path, RepWatch(), limit_val_batches=0, max_epochs=1).fit(
+            module(pl), DataLoader(Stream(), 10), DataLoader(Stream(), 10)
+        )
+    (found,) = messages(caplog)
+    assert "no snapshot" in found
+    assert "Stream" in found
+    assert "probe=" in found
+
+
+def test_a_module_that_nothing_can_call_and_that_is_never_validated(
+    pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if not self.training:
+                raise RuntimeError("only in training mode")
+            return nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            raise RuntimeError("never called")
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    options = {"max_steps": 2, "num_sanity_val_steps": 0}
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        trainer(pl, tmp_path, RepWatch(), **options).fit(Odd(), *loaders())
+    (found,) = [text for text in messages(caplog) if "no snapshot" in text]
+    assert "forward=" in found
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert run.status == "finished"
+    assert any("no snapshot" in note for note in run.notes)
+
+
+def test_a_training_with_snapshots_says_nothing_of_the_kind(
+    pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        trainer(pl, tmp_path, RepWatch()).fit(module(pl), *loaders())
+    assert messages(caplog) == []
