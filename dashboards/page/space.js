@@ -1,9 +1,9 @@
 // The left box: the map of snapshots.
 
-import { outcomeScale, readable, scaleOf, stepColour } from "./colours.js";
-import { element } from "./marks.js";
-import { shades } from "./palette.js";
-import { Room } from "./room.js";
+import { outcomeScale, readable, scaleOf, stepColour } from "../core/colors.js";
+import { element } from "../core/dom.js";
+import { shades } from "../core/palette.js";
+import { Room } from "../core/label-grid.js";
 import { Scatter } from "./scatter.js";
 import { choice, layerLegend, legend, saver } from "./widgets.js";
 

@@ -2,12 +2,13 @@
 // files: which there are, which one is shown, and staying live.
 // TensorBoard loads this module in a frame of its own origin and calls render().
 
-import { useAddressOf } from "./address.js";
+import { useAddressOf } from "../core/address.js";
 import { Live } from "./live.js";
-import { Page } from "./page.js";
-import { unpack } from "./payload.js";
+import { Page } from "./figure-page.js";
+import { unpack } from "../core/payload.js";
 
-const HERE = new URL(".", import.meta.url);
+// This module is page/index.js below the routes of the plugin.
+const ROUTES = new URL("../", import.meta.url);
 const PAUSE = 15000;
 const LONGEST_PAUSE = 120000;
 const KEPT = 40;
@@ -34,7 +35,7 @@ async function findRegistries() {
 
 async function showPage(root, registries) {
   document.body.className = "workbench";
-  await addStyles("tokens.css", "base.css", "panels.css", "workbench.css");
+  await addStyles("core/tokens.css", "core/base.css", "page/panels.css", "page/workbench.css");
   if (tensorBoard()) useAddressOf(tensorBoard());
   const live = new Live(root, registries, async (route, parameters) => {
     const reply = await fetchReply(`${route}?${new URLSearchParams(parameters)}`);
@@ -47,7 +48,7 @@ async function showPage(root, registries) {
 }
 
 async function showFigures(root) {
-  await addStyles("tokens.css", "base.css", "style.css");
+  await addStyles("core/tokens.css", "core/base.css", "page/figure.css");
   const tab = new Tab(root);
   followTheme((dark) => tab.page.setTheme(dark));
   listenToParent("experimental.DataReloaded", () => tab.refresh());
@@ -62,7 +63,7 @@ function addStyles(...names) {
 function addStyle(name) {
   const style = document.createElement("link");
   style.rel = "stylesheet";
-  style.href = new URL(name, HERE).href;
+  style.href = new URL(name, ROUTES).href;
   document.head.append(style);
   return new Promise((resolve) => {
     style.addEventListener("load", resolve);
@@ -195,7 +196,7 @@ async function fetchJson(address) {
 
 async function fetchReply(address) {
   // "no-cache" asks every time, and costs a short 304 when nothing changed.
-  const reply = await fetch(new URL(address, HERE), { cache: "no-cache", credentials: "same-origin" });
+  const reply = await fetch(new URL(address, ROUTES), { cache: "no-cache", credentials: "same-origin" });
   if (!reply.ok) throw new Error(`The answer was ${reply.status}: ${(await reply.text()).slice(0, 200)}`);
   return reply;
 }
@@ -206,7 +207,7 @@ let plotly = null;
 function loadPlotly() {
   plotly ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = new URL("plotly.min.js", HERE).href;
+    script.src = new URL("plotly.min.js", ROUTES).href;
     script.addEventListener("load", () => resolve(window.Plotly));
     script.addEventListener("error", () => {
       plotly = null;

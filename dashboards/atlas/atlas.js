@@ -1,16 +1,16 @@
 // The atlas: one map of very many points. State is in the address; everything else follows from it.
 
-import { element } from "./marks.js";
-import { Hand } from "./hand.js";
-import { readView, writeView } from "./atlas_address.js";
-import { cell, readAtlas, safeLink, toCsv } from "./atlas_data.js";
-import { paint } from "./atlas_colors.js";
-import { Grid, View, within } from "./atlas_space.js";
-import { makeShade } from "./atlas_clusters.js";
-import { makePoints, SHOWN } from "./atlas_draw.js";
-import { drawLabels, drawMarked, drawGround } from "./atlas_over.js";
-import { describe, legendOf } from "./atlas_panel.js";
-import { shades } from "./palette.js";
+import { element } from "../core/dom.js";
+import { Hand } from "../core/pointer-gestures.js";
+import { readView, writeView } from "./view-address.js";
+import { cell, readAtlas, safeLink, toCsv } from "./data.js";
+import { paint } from "./point-colors.js";
+import { Grid, View, within } from "./view.js";
+import { makeShade } from "./clusters.js";
+import { makePoints, SHOWN } from "./points.js";
+import { drawLabels, drawMarked, drawGround } from "./overlay.js";
+import { describe, legendOf } from "./panel.js";
+import { shades } from "../core/palette.js";
 
 const REACH = 12; // pixels
 const TOUCH_REACH = 24;

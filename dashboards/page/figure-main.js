@@ -1,7 +1,7 @@
 // The shell of a self-contained report: the figure is in the page, the theme is the system's.
 
-import { Page } from "./page.js";
-import { unpack } from "./payload.js";
+import { Page } from "./figure-page.js";
+import { unpack } from "../core/payload.js";
 
 function start() {
   const page = new Page(document.getElementById("app"), async () => window.Plotly);

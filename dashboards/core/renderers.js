@@ -1,7 +1,7 @@
 // Two pens with the same strokes: one draws on a canvas, the other writes an SVG. What is drawn on
 // the screen is what is saved. A style has fill, stroke, width, alpha of both and `faint` of the fill.
 
-import { markPath } from "./marks.js";
+import { markPath } from "./dom.js";
 
 const FAMILY = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 const outlines = new Map();

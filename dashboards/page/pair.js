@@ -1,6 +1,6 @@
 // Side by side: two representations that are pinned, the same points in both, and how alike they are.
 
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { Picture } from "./picture.js";
 import { brief, pressable } from "./widgets.js";
 

@@ -1,9 +1,9 @@
 // The gallery: many representations as small pictures, a layer across runs or a run across steps.
 
 import { bestTurn, boundsOf, scaleInto, turnOnto } from "./layout.js";
-import { element } from "./marks.js";
-import { shades } from "./palette.js";
-import { CanvasPen } from "./pens.js";
+import { element } from "../core/dom.js";
+import { shades } from "../core/palette.js";
+import { CanvasPen } from "../core/renderers.js";
 import { buttonRow, choice } from "./widgets.js";
 
 const MOST = 60;

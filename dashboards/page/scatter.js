@@ -1,10 +1,10 @@
 // Points on a canvas that can be pointed at: fitting, zoom, gliding, lasso, keys, saving. What a
 // point looks like is the business of whoever paints.
 
-import { Hand } from "./hand.js";
+import { Hand } from "../core/pointer-gestures.js";
 import { bestTurn, boundsOf, scaleInto } from "./layout.js";
-import { element } from "./marks.js";
-import { CanvasPen, SvgPen } from "./pens.js";
+import { element } from "../core/dom.js";
+import { CanvasPen, SvgPen } from "../core/renderers.js";
 
 const GLIDE = 260;
 const REACH = 22;

@@ -1,6 +1,6 @@
 // Controls: native ones, with names, so that keys and screen readers find them.
 
-import { element, mark } from "./marks.js";
+import { element, mark } from "../core/dom.js";
 
 /** A labelled choice of [value, words] pairs. */
 export function choice(label, onChange) {

@@ -1,6 +1,6 @@
 // The right box: one probe point, and its nearest neighbours in the representation that is shown.
 
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { brief, pressable } from "./widgets.js";
 
 const LARGEST = 168;

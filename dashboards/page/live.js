@@ -1,6 +1,6 @@
 // The page of a registry inside TensorBoard: read in pieces, and anew while a training writes it.
 
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { Scene } from "./document.js";
 import { Workbench } from "./workbench.js";
 import { choice } from "./widgets.js";

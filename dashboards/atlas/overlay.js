@@ -1,11 +1,11 @@
 // What is written and ringed over the points: labels, the lasso, the points under the pointer and chosen.
 
-import { css } from "./atlas_colors.js";
-import { cell } from "./atlas_data.js";
-import { chooseNames, drawNames, drawShade } from "./atlas_clusters.js";
-import { chooseLabels, pointSize, SHOWN } from "./atlas_draw.js";
-import { shades } from "./palette.js";
-import { Room } from "./room.js";
+import { css } from "./point-colors.js";
+import { cell } from "./data.js";
+import { chooseNames, drawNames, drawShade } from "./clusters.js";
+import { chooseLabels, pointSize, SHOWN } from "./points.js";
+import { shades } from "../core/palette.js";
+import { Room } from "../core/label-grid.js";
 
 const LABEL_FONT = "500 12px system-ui, sans-serif";
 const LONGEST_LABEL = 28;

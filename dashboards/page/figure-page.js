@@ -1,7 +1,7 @@
 // The page around the figure: pickers, filters, slider of steps, and what is said when there is
 // nothing to draw. Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
-import { element, mark, trajectorySign } from "./marks.js";
+import { element, mark, trajectorySign } from "../core/dom.js";
 import { canDrawWebGL, countPoints, prepare } from "./map.js";
 
 const CONFIG = { displayModeBar: false, displaylogo: false, responsive: false, doubleClick: "reset" };

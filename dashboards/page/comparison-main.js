@@ -1,8 +1,8 @@
 // The shell of a comparison of two runs: one heatmap in the page, its colours the system's theme.
 
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { recolour } from "./map.js";
-import { unpack } from "./payload.js";
+import { unpack } from "../core/payload.js";
 
 const SETTINGS = { displayModeBar: false, responsive: true };
 

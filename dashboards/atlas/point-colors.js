@@ -1,6 +1,6 @@
 // Colours of points: one for each of the most frequent categories, a ramp for numbers.
 
-import { categoryShades, channels, rampShade, shades } from "./palette.js";
+import { categoryShades, channels, rampShade, shades } from "../core/palette.js";
 
 // Where nothing tells points apart, places with many of them are darker; every single one can be seen.
 const PLAIN = 200;

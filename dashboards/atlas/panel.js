@@ -1,7 +1,7 @@
 // The panel beside the map: the point that is shown, its columns, the legend.
 
-import { element } from "./marks.js";
-import { cell, safeLink } from "./atlas_data.js";
+import { element } from "../core/dom.js";
+import { cell, safeLink } from "./data.js";
 
 const MOST_ENTRIES = 40;
 const LONG_TITLE = 48;

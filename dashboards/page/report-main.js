@@ -1,6 +1,6 @@
 // The shell of a report: the document is in the page, the theme is the system's.
 
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { Scene } from "./document.js";
 import { Workbench } from "./workbench.js";
 

@@ -1,8 +1,8 @@
 // The head of the page: what is shown, whose run, finding and choosing points; and the controls that
 // stand with the pictures.
 
-import { pointsCsv } from "./finding.js";
-import { element } from "./marks.js";
+import { pointsCsv } from "./search.js";
+import { element } from "../core/dom.js";
 import { buttonRow, choice, download, legend, pressable } from "./widgets.js";
 
 const KEYS = [

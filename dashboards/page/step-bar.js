@@ -1,6 +1,6 @@
 // Below: the steps of the followed run with play, and its flags in words.
 
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { brief, pressable } from "./widgets.js";
 
 const SLOWEST = 900;

@@ -1,16 +1,16 @@
 // The page: three linked boxes, side by side, gallery; what is selected, and how that travels.
 // Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
-import { readAddress, writeAddress } from "./address.js";
-import { findPoints } from "./finding.js";
+import { readAddress, writeAddress } from "../core/address.js";
+import { findPoints } from "./search.js";
 import { Gallery } from "./gallery.js";
-import { element } from "./marks.js";
+import { element } from "../core/dom.js";
 import { Pair } from "./pair.js";
 import { columnScale, Layouts, Middle } from "./picture.js";
-import { PointBox } from "./point.js";
-import { Sheets } from "./sheets.js";
+import { PointBox } from "./point-box.js";
+import { Sheets } from "./sprites.js";
 import { Space } from "./space.js";
-import { StepBar } from "./stepbar.js";
+import { StepBar } from "./step-bar.js";
 import { closeMenus, Toolbar } from "./toolbar.js";
 import { brief } from "./widgets.js";
 

@@ -1,8 +1,8 @@
 // What lies where: a calm shading under the points, darker where there are more of them, and the
 // names of clusters, while they are seen from afar.
 
-import { SIDE } from "./atlas_space.js";
-import { channels } from "./palette.js";
+import { SIDE } from "./view.js";
+import { channels } from "../core/palette.js";
 
 const MARGIN = (SIDE * 8) / 112; // of the shading, around the square of the points
 const FAREST_IN = 6; // the zoom up to which names are written

@@ -1,6 +1,6 @@
 // Thumbnails as marks: grey ones take the colour of their value, as ink; coloured ones get an edge.
 
-import { CanvasPen } from "./pens.js";
+import { CanvasPen } from "../core/renderers.js";
 
 export class Sheets {
   /** A promise of the sheets of a sprite ({source, width, height, across}). */

@@ -1,10 +1,10 @@
 // The middle box: one representation, as a picture of its probe points.
 
-import { scaleOf } from "./colours.js";
+import { scaleOf } from "../core/colors.js";
 import { layoutNeighbours, turnOnto } from "./layout.js";
-import { element } from "./marks.js";
-import { shades } from "./palette.js";
-import { Room } from "./room.js";
+import { element } from "../core/dom.js";
+import { shades } from "../core/palette.js";
+import { Room } from "../core/label-grid.js";
 import { Scatter } from "./scatter.js";
 import { saver } from "./widgets.js";
 

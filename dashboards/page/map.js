@@ -1,6 +1,6 @@
 // The map: a plotly figure made ready for one reader (theme, filters, step), and drawn.
 
-import { placeTexts } from "./texts.js";
+import { placeTexts } from "../core/label-placement.js";
 
 const MARGIN = 8;
 
