@@ -134,14 +134,14 @@ def test_a_cause_with_two_clusters_is_written_in_the_larger_one_not_between_them
     assert [(place["name"], round(place["x"], 3)) for place in places] == [("a", 0.1), ("b", 5.0)]
 
 
-def test_a_landmark_without_label_is_unlabelled_and_a_bad_one_without_cause_is_bad() -> None:
+def test_a_landmark_without_label_is_unlabeled_and_a_bad_one_without_cause_is_bad() -> None:
     snapshots = [
         FakeSnapshot(0, "a", "fc", 0),
         FakeSnapshot(1, "b", "fc", 0, label="bad"),
         FakeSnapshot(2, "c", "fc", 0, label="good"),
     ]
     scene = build_map(snapshots, np.arange(6).reshape(3, 2))
-    assert [place["name"] for place in scene["causes"]] == ["good", "bad", "unlabelled"]
+    assert [place["name"] for place in scene["causes"]] == ["good", "bad", "unlabeled"]
 
 
 def test_odd_hyperparameters_and_metrics_become_json() -> None:

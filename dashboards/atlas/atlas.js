@@ -1,11 +1,12 @@
 // The atlas: one map of very many points. State is in the address; everything else follows from it.
 
 import { element } from "../core/dom.js";
-import { Hand } from "../core/pointer-gestures.js";
+import { PointerGestures } from "../core/pointer-gestures.js";
+import { download, safeLink } from "../core/links.js";
 import { readView, writeView } from "./view-address.js";
-import { cell, readAtlas, safeLink, toCsv } from "./data.js";
+import { cell, readAtlas, toCsv } from "./data.js";
 import { paint } from "./point-colors.js";
-import { Grid, View, within } from "./view.js";
+import { Grid, pointsInside, View } from "./view.js";
 import { makeShade } from "./clusters.js";
 import { makePoints, SHOWN } from "./points.js";
 import { drawLabels, drawMarked, drawGround } from "./overlay.js";
@@ -39,7 +40,7 @@ class Atlas {
     const { atlas } = this;
     const colorable = atlas.columns.filter((column) => column.kind !== "text" && column.name !== atlas.roles.partner);
     this.search = element("input", { type: "search", placeholder: "Search", "aria-label": "Search the points" });
-    this.select = element("select", {}, element("option", { value: "" }, "one colour"),
+    this.select = element("select", {}, element("option", { value: "" }, "one color"),
       ...colorable.map((column) => element("option", { value: column.name }, column.name)));
     this.lassoButton = element("button", { type: "button", "aria-pressed": "false", title: "Draw around points (L)" }, "Lasso");
     this.csv = element("button", { type: "button", title: "What is chosen, as CSV" }, "CSV");
@@ -58,7 +59,7 @@ class Atlas {
     this.legend = element("section", { className: "legend", "aria-label": "Legend" });
     root.replaceChildren(
       element("header", {}, element("h1", {}, atlas.title), this.search,
-        element("label", {}, "Colour", this.select), this.lassoButton, this.clear, this.csv, home, this.status),
+        element("label", {}, "Color", this.select), this.lassoButton, this.clear, this.csv, home, this.status),
       element("main", {}, this.plot, element("aside", {}, this.point, this.legend)));
   }
 
@@ -67,7 +68,7 @@ class Atlas {
     this.select.onchange = () => { this.state.color = this.select.value; this.state.only.clear(); this.recolor(); };
     this.lassoButton.onclick = () => this.setLasso(!this.state.lasso);
     this.clear.onclick = () => this.clearAll();
-    this.csv.onclick = () => this.download();
+    this.csv.onclick = () => this.saveCsv();
     this.theme.onchange = () => this.recolor();
     window.onhashchange = () => { this.readAddress(); this.recolor(); };
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -77,7 +78,7 @@ class Atlas {
       const factor = Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016));
       this.act(() => this.view.zoomAt(factor, event.clientX - box.left, event.clientY - box.top));
     };
-    new Hand(this.plot, this.acts());
+    new PointerGestures(this.plot, this.acts());
     document.onkeydown = (event) => this.key(event);
   }
 
@@ -145,7 +146,7 @@ class Atlas {
 
   pin(index) {
     this.state.point = index;
-    this.tell();
+    this.showPoint();
     this.saveSoon();
     this.draw();
   }
@@ -155,17 +156,17 @@ class Atlas {
     this.hovered = index;
     this.plot.classList.toggle("over", index >= 0);
     this.plot.classList.toggle("link", index >= 0 && this.linkOf(index) !== null);
-    this.tell();
+    this.showPoint();
     this.drawMarked();
   }
 
-  /** The point that the panel tells of, or -1. */
-  get told() {
+  /** The point that the panel describes, or -1. */
+  get described() {
     return this.hovered >= 0 ? this.hovered : this.state.point;
   }
 
-  tell() {
-    const index = this.told;
+  showPoint() {
+    const index = this.described;
     this.point.dataset.index = index;
     this.point.replaceChildren(...describe(this.atlas, this.byName, index));
   }
@@ -183,8 +184,8 @@ class Atlas {
       "+": () => view.zoomAt(1.4), "=": () => view.zoomAt(1.4), "-": () => view.zoomAt(1 / 1.4),
       0: () => view.home(), l: () => this.setLasso(!this.state.lasso),
       n: () => this.walk(1), p: () => this.walk(-1),
-      o: () => this.told >= 0 && this.goTo(this.partnerOf(this.told)),
-      Enter: () => this.told >= 0 && this.openLink(this.told),
+      o: () => this.described >= 0 && this.goTo(this.partnerOf(this.described)),
+      Enter: () => this.described >= 0 && this.openLink(this.described),
     };
     const action = actions[event.key] ?? actions[event.key.toLowerCase()];
     if (!action) return;
@@ -226,7 +227,7 @@ class Atlas {
     this.search.value = "";
     this.setLasso(false);
     this.recolor();
-    this.tell();
+    this.showPoint();
   }
 
   recolor() {
@@ -258,7 +259,7 @@ class Atlas {
     }
     if (state.polygon.length > 2) {
       const inside = new Uint8Array(atlas.count);
-      for (const i of within(state.polygon, atlas.x, atlas.y)) inside[i] = 1;
+      for (const i of pointsInside(state.polygon, atlas.x, atlas.y)) inside[i] = 1;
       for (let i = 0; i < atlas.count; i += 1) passes[i] &= inside[i];
     }
     const filtered = Boolean(words || state.only.size || state.polygon.length);
@@ -285,10 +286,9 @@ class Atlas {
     this.draw();
   }
 
-  download() {
-    const address = URL.createObjectURL(new Blob(["\ufeff", toCsv(this.atlas.columns, this.chosen)], { type: "text/csv" }));
-    element("a", { href: address, download: "selection.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  saveCsv() {
+    // The mark in front makes spreadsheets read UTF-8.
+    download("selection.csv", new Blob(["\ufeff", toCsv(this.atlas.columns, this.chosen)], { type: "text/csv" }));
   }
 
   resize() {
@@ -300,7 +300,7 @@ class Atlas {
       canvas.height = Math.round(height * this.ratio);
     }
     if (this.shown) this.draw();
-    else { this.recolor(); this.tell(); }
+    else { this.recolor(); this.showPoint(); }
   }
 
   draw() {
@@ -329,7 +329,7 @@ class Atlas {
     readView(this.state, this.view, this.byName, this.atlas);
     this.search.value = this.state.q;
     this.select.value = this.state.color;
-    this.tell();
+    this.showPoint();
   }
 }
 

@@ -19,33 +19,33 @@ export function makeShade({ shade }, ink) {
   const picture = document.createElement("canvas");
   picture.width = side;
   picture.height = side;
-  const pen = picture.getContext("2d");
-  const pixels = pen.createImageData(side, side);
+  const context = picture.getContext("2d");
+  const pixels = context.createImageData(side, side);
   const most = Math.max(...shade);
   const color = channels(ink);
   shade.forEach((level, i) => pixels.data.set([...color, Math.round((255 * DARKEST * level) / most)], 4 * i));
-  pen.putImageData(pixels, 0, 0);
+  context.putImageData(pixels, 0, 0);
   return picture;
 }
 
 /** Draws the shading where the view sees it. */
-export function drawShade(pen, view, picture) {
+export function drawShade(context, view, picture) {
   if (!picture) return;
   const [left, top] = view.toScreen(-MARGIN, SIDE + MARGIN);
   const [right, bottom] = view.toScreen(SIDE + MARGIN, -MARGIN);
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(picture, left, top, right - left, bottom - top);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(picture, left, top, right - left, bottom - top);
 }
 
 /** Names that have room, large regions first: [[x, y, name, level], …]. */
-export function chooseNames({ clusters }, view, pen, room) {
+export function chooseNames({ clusters }, view, context, room) {
   if (view.zoom > FAREST_IN) return [];
   const chosen = [];
   for (const [x, y, name, level] of clusters) {
     const [px, py] = view.toScreen(x, y);
-    pen.font = FONTS[level];
+    context.font = FONTS[level];
     const [across, along] = AROUND[level];
-    const half = pen.measureText(name).width / 2;
+    const half = context.measureText(name).width / 2;
     const box = [px - half - across, py - along, px + half + across, py + along];
     const again = chosen.some(([ox, oy, other]) => other === name && Math.hypot(ox - px, oy - py) < APART);
     if (again || !room.free(box)) continue;
@@ -55,13 +55,13 @@ export function chooseNames({ clusters }, view, pen, room) {
   return chosen;
 }
 
-export function drawNames(pen, names, ink, paper) {
-  pen.lineWidth = 5;
-  pen.strokeStyle = paper;
-  pen.fillStyle = ink;
+export function drawNames(context, names, ink, paper) {
+  context.lineWidth = 5;
+  context.strokeStyle = paper;
+  context.fillStyle = ink;
   for (const [px, py, name, level] of names) {
-    pen.font = FONTS[level];
-    pen.strokeText(name, px, py);
-    pen.fillText(name, px, py);
+    context.font = FONTS[level];
+    context.strokeText(name, px, py);
+    context.fillText(name, px, py);
   }
 }

@@ -1,5 +1,7 @@
 // Reads what repwatch.atlas packed: a gzip stream of a JSON header and arrays.
 
+import { csvLine } from "../core/csv.js";
+
 const ATLAS_VERSION = 1;
 const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
 
@@ -39,25 +41,9 @@ export function cell(column, index) {
   return column.texts[column.codes ? column.codes[index] : index];
 }
 
-/** The address, if a person may follow it (http and https), else null. */
-export function safeLink(text) {
-  try {
-    const address = new URL(text);
-    return ["http:", "https:"].includes(address.protocol) ? address.href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Rows as CSV; a cell that a spreadsheet would compute is marked as text. */
+/** The points as CSV, for a spreadsheet. */
 export function toCsv(columns, indices) {
-  const quote = (text) => {
-    const calm = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
-    return /[",\n\r]/.test(calm) ? `"${calm.replaceAll('"', '""')}"` : calm;
-  };
   const rows = [["row", ...columns.map((column) => column.name)]];
-  for (const index of indices) {
-    rows.push([String(index), ...columns.map((column) => cell(column, index))]);
-  }
-  return `${rows.map((row) => row.map(quote).join(",")).join("\r\n")}\r\n`;
+  for (const index of indices) rows.push([String(index), ...columns.map((column) => cell(column, index))]);
+  return rows.map(csvLine).join("");
 }

@@ -1,12 +1,13 @@
 // The panel beside the map: the point that is shown, its columns, the legend.
 
 import { element } from "../core/dom.js";
-import { cell, safeLink } from "./data.js";
+import { linkOrText } from "../core/links.js";
+import { cell } from "./data.js";
 
 const MOST_ENTRIES = 40;
 const LONG_TITLE = 48;
 
-/** What is known of one point. Everything is text, but for links of http and https. */
+/** Elements that describe one point. Everything is text, except http and https links. */
 export function describe(atlas, byName, index) {
   if (index < 0) {
     const opens = atlas.roles.link ? " A click opens its link." : "";
@@ -24,7 +25,7 @@ export function describe(atlas, byName, index) {
   const text = cell(role("text"), index);
   if (text && role("text") !== role("label")) parts.push(element("p", { className: "words" }, text));
   const link = cell(role("link"), index);
-  if (link) parts.push(linkOrText(link));
+  if (link) parts.push(linkOrText(link, "link"));
   const rest = element("dl", {});
   const special = new Set(["label", "text", "image", "link", "rank", "partner"].map((name) => atlas.roles[name]));
   for (const column of atlas.columns) {
@@ -32,27 +33,20 @@ export function describe(atlas, byName, index) {
     if (special.has(column.name) || !value) continue;
     rest.append(element("dt", {}, column.name), element("dd", {}, value));
   }
-  if (image && !image.startsWith("data:image/")) parts.push(linkOrText(image));
+  if (image && !image.startsWith("data:image/")) parts.push(linkOrText(image, "link"));
   parts.push(rest);
   return parts;
 }
 
-function linkOrText(text) {
-  const address = safeLink(text);
-  if (!address) return element("p", { className: "link" }, text);
-  return element("p", { className: "link" },
-    element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, text));
-}
-
-/** The legend of the colours; its entries filter. */
+/** The legend of the colors; its entries filter. */
 export function legendOf(legend, only, toggle) {
   if (!legend) return [];
   if (legend.stops) {
-    const bar = element("div", { className: "bar", role: "img", "aria-label": "colour scale" });
+    const bar = element("div", { className: "bar", role: "img", "aria-label": "color scale" });
     bar.style.background = `linear-gradient(to right, ${legend.stops.join(",")})`;
-    const tell = (value) => String(Number(value.toPrecision(3)));
+    const format = (value) => String(Number(value.toPrecision(3)));
     return [bar, element("p", { className: "ends" },
-      element("span", {}, tell(legend.low)), element("span", {}, tell(legend.high)))];
+      element("span", {}, format(legend.low)), element("span", {}, format(legend.high)))];
   }
   const rows = legend.entries.slice(0, MOST_ENTRIES).map((entry) => {
     const dot = element("i", {});

@@ -1,8 +1,8 @@
-// Colours of points: one for each of the most frequent categories, a ramp for numbers.
+// Colors of points: one for each of the most frequent categories, a ramp for numbers.
 
-import { categoryShades, channels, rampShade, shades } from "../core/palette.js";
+import { categoryShades, channels, rampShade, rampStops, shades } from "../core/palette.js";
 
-// Where nothing tells points apart, places with many of them are darker; every single one can be seen.
+// Without a column, dense places look darker, and single points stay visible.
 const PLAIN = 200;
 const CALM = 130;
 
@@ -10,7 +10,7 @@ export function css(rgb) {
   return `rgb(${rgb[0]},${rgb[1]},${rgb[2]})`;
 }
 
-/** The colours of all points by a column (or none), and the legend that tells them. */
+/** The colors of all points by a column (or none), and their legend. */
 export function paint(column, count, dark) {
   const rest = channels(shades(dark).calm);
   const colors = new Uint8Array(count * 4);
@@ -47,6 +47,5 @@ function paintNumbers(column, colors, fill, rest, dark) {
     if (Number.isFinite(values[i])) fill(i, table[Math.round(255 * place(values[i]))], 255);
     else fill(i, rest, CALM);
   }
-  const stops = Array.from({ length: 9 }, (_, i) => rampShade(i / 8, dark));
-  return { colors, legend: { stops, low, high } };
+  return { colors, legend: { stops: rampStops(dark), low, high } };
 }

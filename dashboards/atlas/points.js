@@ -2,10 +2,10 @@
 
 const VERTEX = `
 attribute vec2 place; attribute vec4 color; attribute float shown;
-uniform vec2 centre; uniform vec2 scale; uniform float size;
+uniform vec2 center; uniform vec2 scale; uniform float size;
 varying vec4 shade;
 void main() {
-  gl_Position = vec4((place - centre) * scale, 0.0, 1.0);
+  gl_Position = vec4((place - center) * scale, 0.0, 1.0);
   gl_PointSize = shown > 0.5 ? size * (shown > 0.9 ? 1.5 : 1.0) : size * 0.8;
   shade = shown > 0.1 ? color : vec4(color.rgb, color.a * 0.16);
 }`;
@@ -75,7 +75,7 @@ class WebGLPoints {
     gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.uniform2f(this.at("centre"), view.x, view.y);
+    gl.uniform2f(this.at("center"), view.x, view.y);
     gl.uniform2f(this.at("scale"), (2 * view.scale) / view.width, (2 * view.scale) / view.height);
     gl.uniform1f(this.at("size"), Math.max(pointSize(view, this.count) * ratio, 1.5) + 0.8);
     gl.drawArrays(gl.POINTS, 0, this.count);
@@ -84,7 +84,7 @@ class WebGLPoints {
 
 class CanvasPoints {
   constructor(canvas, x, y) {
-    this.pen = canvas.getContext("2d");
+    this.context = canvas.getContext("2d");
     Object.assign(this, { x, y });
   }
 
@@ -99,23 +99,23 @@ class CanvasPoints {
   }
 
   draw(view, ratio) {
-    const { pen } = this;
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, view.width, view.height);
+    const { context } = this;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, view.width, view.height);
     const size = Math.max(pointSize(view, this.x.length), 1.2);
     for (const [color, points] of this.groups) {
-      pen.fillStyle = color;
+      context.fillStyle = color;
       for (const i of points) {
         const [px, py] = view.toScreen(this.x[i], this.y[i]);
         if (px > -9 && py > -9 && px < view.width + 9 && py < view.height + 9) {
-          pen.fillRect(px - size / 2, py - size / 2, size, size);
+          context.fillRect(px - size / 2, py - size / 2, size, size);
         }
       }
     }
   }
 }
 
-/** The way to draw that this browser has; `fallback` tells that it is the slower one. */
+/** The fastest renderer that this browser supports; `fallback` is true for the slower one. */
 export function makePoints(canvas, x, y) {
   try {
     return { points: new WebGLPoints(canvas, x, y), fallback: false };
@@ -125,7 +125,7 @@ export function makePoints(canvas, x, y) {
 }
 
 /** Labels by interest, as many as have room: [[x, y, text], …]; none covers what was there before. */
-export function chooseLabels({ atlas, view, text, passes, pen, room }) {
+export function chooseLabels({ atlas, view, text, passes, context, room }) {
   const most = Math.round((view.width * view.height) / 5200);
   const chosen = [];
   let tried = 0;
@@ -138,7 +138,7 @@ export function chooseLabels({ atlas, view, text, passes, pen, room }) {
     tried += 1;
     const words = text(i);
     if (!words) continue;
-    const half = pen.measureText(words).width / 2 + 5;
+    const half = context.measureText(words).width / 2 + 5;
     const box = [px - half, py - 11, px + half, py + 11];
     if (!room.free(box)) continue;
     room.take(box);

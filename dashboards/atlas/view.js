@@ -1,9 +1,11 @@
 // Where points are: the view of the plane, a grid that finds the point under the pointer, the lasso.
 
+import { insidePolygon } from "../core/polygon.js";
+
 export const SIDE = 65536;
 const CELLS = 256;
 
-/** The part of the plane that is seen: its centre in steps, and pixels for each step. */
+/** The part of the plane that is seen: its center in steps, and pixels for each step. */
 export class View {
   constructor() {
     this.width = 1;
@@ -93,17 +95,9 @@ export class Grid {
   }
 }
 
-/** Which points lie within a polygon [[x, y], …] of the plane. */
-export function within(polygon, x, y) {
+/** Indices of the points inside of a polygon [[x, y], …] of the plane. */
+export function pointsInside(polygon, x, y) {
   const found = [];
-  for (let i = 0; i < x.length; i += 1) {
-    let inside = false;
-    for (let a = 0, b = polygon.length - 1; a < polygon.length; b = a, a += 1) {
-      const [ax, ay] = polygon[a];
-      const [bx, by] = polygon[b];
-      if (ay > y[i] !== by > y[i] && x[i] < ((bx - ax) * (y[i] - ay)) / (by - ay) + ax) inside = !inside;
-    }
-    if (inside) found.push(i);
-  }
+  for (let i = 0; i < x.length; i += 1) if (insidePolygon(polygon, x[i], y[i])) found.push(i);
   return found;
 }

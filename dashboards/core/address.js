@@ -1,25 +1,27 @@
 // The state of the page in its address, so that a link shows the same view: after "#", or inside
-// TensorBoard, whose own address the reader sees, as its parameter "repwatch".
+// TensorBoard, whose own address the user sees, in its parameter "repwatch".
 
 const PARAMETER = "repwatch";
 
 const LISTS = new Set(["off", "layers", "values", "chosen"]);
+// Links made before 0.2 have the British spelling.
+const FORMER_NAMES = { color: "colour" };
 const NUMBERS = new Set(["step", "point"]);
 
 let host = null;
 
-/** From now on the address is that of another window of this origin. */
+/** Uses the address of another window of this origin from now on. */
 export function useAddressOf(other) {
   host = other;
 }
 
-function told() {
+function readText() {
   if (host) return new URL(host.location.href).searchParams.get(PARAMETER) ?? "";
   return window.location.hash.slice(1);
 }
 
-function tell(text) {
-  if (text === told()) return;
+function writeText(text) {
+  if (text === readText()) return;
   const address = new URL((host ?? window).location.href);
   if (!host) address.hash = text;
   else if (text) address.searchParams.set(PARAMETER, text);
@@ -27,12 +29,12 @@ function tell(text) {
   (host ?? window).history.replaceState((host ?? window).history.state, "", address);
 }
 
-/** The state that the address tells; what it does not tell stays as in `defaults`. */
+/** Reads the state from the address; what is missing there is as in `defaults`. */
 export function readAddress(defaults) {
-  const parameters = new URLSearchParams(told());
+  const parameters = new URLSearchParams(readText());
   const state = structuredClone(defaults);
   for (const key of Object.keys(defaults)) {
-    const value = parameters.get(key);
+    const value = parameters.get(key) ?? parameters.get(FORMER_NAMES[key] ?? key);
     if (value === null) continue;
     if (LISTS.has(key)) state[key] = value === "" ? [] : value.split("~").map(decoded);
     else if (NUMBERS.has(key)) state[key] = Number.isFinite(Number(value)) ? Number(value) : defaults[key];
@@ -41,14 +43,14 @@ export function readAddress(defaults) {
   return state;
 }
 
-/** Writes what differs from the defaults; the browser's history does not grow. */
+/** Writes what differs from the defaults, without a new entry in the browser's history. */
 export function writeAddress(state, defaults) {
   const parameters = new URLSearchParams();
   for (const [key, value] of Object.entries(state)) {
     if (!(key in defaults) || JSON.stringify(value) === JSON.stringify(defaults[key])) continue;
     parameters.set(key, LISTS.has(key) ? value.map(encoded).join("~") : String(value));
   }
-  tell(parameters.toString());
+  writeText(parameters.toString());
 }
 
 function encoded(word) {

@@ -1,4 +1,4 @@
-// Small building blocks of the page: elements, and the marks of layers as inline SVG.
+// DOM helpers: elements, and the marks of layers as inline SVG.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -34,7 +34,7 @@ export function markPath(symbol) {
   return PATHS[symbol] ?? PATHS[0];
 }
 
-/** The mark of a layer, in the colour of the text around it. */
+/** The mark of a layer, in the color of the text around it. */
 export function mark(symbol) {
   return drawing(markPath(symbol), { fill: "currentColor" });
 }

@@ -1,9 +1,9 @@
-// Room on a picture: boxes of which none may cover another. What comes first has its place.
+// Boxes on a picture of which none may cover another. The first to ask gets the place.
 
 const CELL = 56;
 
-export class Room {
-  /** Room of a size in pixels; `edge` stays free all around. */
+export class LabelGrid {
+  /** A grid of [width, height] pixels; a margin of `edge` stays free. */
   constructor([width, height], edge = 2) {
     this.inner = [edge, edge, width - edge, height - edge];
     this.boxes = new Map();

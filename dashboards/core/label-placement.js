@@ -1,21 +1,21 @@
-// Where texts stand on the map, in pixels: measured, inside the frame, none over another.
+// Placement of texts on the map, in pixels: inside the frame, none over another.
 
 const LINE = 17;
 const SIDES = ["middle right", "middle left", "top center", "bottom center"];
 
 /**
  * `points` are newest points with their `labels`, `titles` are [x, y, text] of outcomes.
- * Returns the side of each label (null where there is no room) and the centre of each title.
+ * Returns the side of each label (null where there is no room) and the center of each title.
  */
-export function placeTexts({ size, family, points, labels, titles }) {
-  const pen = document.createElement("canvas").getContext("2d");
+export function placeLabels({ size, family, points, labels, titles }) {
+  const context = document.createElement("canvas").getContext("2d");
   const measure = (text, font) => {
-    pen.font = `${font} ${family}`;
-    return Math.min(pen.measureText(text).width, size[0] * 0.9);
+    context.font = `${font} ${family}`;
+    return Math.min(context.measureText(text).width, size[0] * 0.9);
   };
   const taken = points.map(([x, y]) => box(x, y, 16, 16));
   const fits = (candidate) => inside(candidate, size) && !taken.some((other) => overlap(candidate, other));
-  const centres = titles.map(([x, y, text]) => {
+  const centers = titles.map(([x, y, text]) => {
     const width = measure(text, "bold 13px") + 6;
     const inner = Math.min(Math.max(x, width / 2 + 4), size[0] - width / 2 - 4);
     const tries = [0, -1, 1, -2, 2, -3, 3, -4, 4].map((shift) => box(inner, y + shift * LINE, width, LINE));
@@ -30,7 +30,7 @@ export function placeTexts({ size, family, points, labels, titles }) {
     taken.push(chosen[1]);
     return chosen[0];
   });
-  return { sides, centres };
+  return { sides, centers };
 }
 
 function beside([x, y], side, width) {

@@ -1,7 +1,7 @@
-// Every colour that stands for something, on a light and on a dark page; figures read it too, as JSON.
+// Every color that stands for something, on a light and on a dark page; figures read it too, as JSON.
 // "values" are Okabe-Ito's hues in shades with a contrast of 3 to 1 or more to the page, chosen so
-// that colour-blind people tell each from each: blue, vermillion, green, purple, orange, sky blue,
-// yellow, and a brown, a grey and a violet. "more" is told apart by most people only. "steps" are
+// that color-blind people can distinguish any two: blue, vermillion, green, purple, orange, sky blue,
+// yellow, and a brown, a gray and a violet. "more" is for people with full color vision. "steps" are
 // the ends of the current runs' shades, "span" the part of the ramp that is drawn.
 
 export const PALETTE = {
@@ -24,27 +24,27 @@ export const PALETTE = {
   "ramp": ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"]
 };
 
-const [VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BROWN, GREY] = [1, 2, 3, 4, 5, 6, 7, 8];
+const [VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BROWN, GRAY] = [1, 2, 3, 4, 5, 6, 7, 8];
 
-/** The palette of a light or a dark page: values, and ink, muted ink, paper, hairlines, flags, new neighbours. */
+/** The palette of a light or a dark page: values, and ink, muted ink, paper, hairlines, flags, new neighbors. */
 export function shades(dark) {
   return PALETTE[dark ? "dark" : "light"];
 }
 
-/** Green for what is good, grey for what nobody labelled, the warm and the other hues for causes. */
+/** Green for what is good, gray for runs without a label, the warm and the other hues for causes. */
 export function outcomeShades(dark) {
   const { values } = shades(dark);
   const causes = [VERMILLION, ORANGE, PURPLE, SKY, YELLOW, BROWN].map((at) => values[at]);
-  return { good: values[GREEN], unlabelled: values[GREY], causes };
+  return { good: values[GREEN], unlabeled: values[GRAY], causes };
 }
 
-/** The colours of categories, "#rrggbb": all but the grey, which is for what has none. */
+/** The colors of categories, "#rrggbb": all but the gray, which is for what has none. */
 export function categoryShades(dark) {
   const { values, more } = shades(dark);
-  return [...values.filter((_, at) => at !== GREY), ...more];
+  return [...values.filter((_, at) => at !== GRAY), ...more];
 }
 
-/** A colour of the ramp at a share in [0, 1], of that part of it which stands out from the page. */
+/** A color of the ramp at a share in [0, 1], of that part of it which stands out from the page. */
 export function rampShade(share, dark) {
   const [from, to] = shades(dark).span;
   const at = (from + (to - from) * Math.min(Math.max(share, 0), 1)) * (PALETTE.ramp.length - 1);
@@ -52,12 +52,18 @@ export function rampShade(share, dark) {
   return mixed(PALETTE.ramp[below], PALETTE.ramp[below + 1], at - below);
 }
 
+/** Nine colors along the drawn part of the ramp, for the bar of a legend. */
+export function rampStops(dark) {
+  return Array.from({ length: 9 }, (_, at) => rampShade(at / 8, dark));
+}
+
+/** The color at a share of the way between two, "#rrggbb". */
 export function mixed(start, end, share) {
   const [a, b] = [channels(start), channels(end)];
   return `#${a.map((value, i) => Math.round(value + (b[i] - value) * share).toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** Red, green and blue, 0 to 255, of "#rrggbb". */
-export function channels(colour) {
-  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+export function channels(color) {
+  return [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
 }

@@ -1,4 +1,4 @@
-// Reads the payloads that repwatch.integrations.plotly_figures writes: each distinct line of text is kept once.
+// Reads the payloads that repwatch.integrations.plotly_figures writes: each distinct line of text is stored once.
 
 const VERSION = 1;
 

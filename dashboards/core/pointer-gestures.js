@@ -1,20 +1,20 @@
-// What fingers and mice do on a plot, told in few words: hover, drag, tap, and two fingers that pinch.
+// Gestures of mice and fingers on a plot: hover, drag, tap, and pinch with two fingers.
 
-const STILL = 4; // pixels within which a press is a tap and no drag
+const TAP_RADIUS = 4; // pixels; a press that moves farther is a drag
 
 /**
- * Tells `acts`, with places [x, y] in pixels of the node: hover(place), leave(), press(place, event),
+ * Calls the handlers `acts`, with places [x, y] in pixels of the node: hover(place), leave(), press(place, event),
  * drag(place, [dx, dy]), drop(place), tap(place, event), pinch(factor, place, [dx, dy]), cancel().
- * A press that has dragged or pinched never ends as a tap.
+ * A press that dragged or pinched does not end as a tap.
  */
-export class Hand {
+export class PointerGestures {
   constructor(node, acts) {
     this.node = node;
     this.acts = acts;
     this.down = new Map();
     this.still = false;
-    const told = { pointerdown: "press", pointermove: "move", pointerup: "release", pointercancel: "cancel" };
-    for (const [type, method] of Object.entries(told)) node.addEventListener(type, (event) => this[method](event));
+    const methods = { pointerdown: "press", pointermove: "move", pointerup: "release", pointercancel: "cancel" };
+    for (const [type, method] of Object.entries(methods)) node.addEventListener(type, (event) => this[method](event));
     node.addEventListener("pointerleave", () => this.down.size === 0 && acts.leave());
   }
 
@@ -43,7 +43,7 @@ export class Hand {
       if (this.down.size === 0) this.acts.hover(here);
       return;
     }
-    if (this.still && Math.hypot(here[0] - this.start[0], here[1] - this.start[1]) < STILL) return;
+    if (this.still && Math.hypot(here[0] - this.start[0], here[1] - this.start[1]) < TAP_RADIUS) return;
     this.still = false;
     const before = this.spread();
     this.down.set(event.pointerId, here);

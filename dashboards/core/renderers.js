@@ -1,13 +1,13 @@
-// Two pens with the same strokes: one draws on a canvas, the other writes an SVG. What is drawn on
-// the screen is what is saved. A style has fill, stroke, width, alpha of both and `faint` of the fill.
+// Two renderers with the same methods: one draws on a canvas, the other writes an SVG, so that a saved
+// picture equals the screen. A style has fill, stroke, width, alpha of both, and `faint` of the fill.
 
 import { markPath } from "./dom.js";
 
 const FAMILY = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 const outlines = new Map();
 
-/** Draws on a canvas of the size of its box, as fine as the screen. */
-export class CanvasPen {
+/** Draws on a canvas at the resolution of the screen. */
+export class CanvasRenderer {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
@@ -101,7 +101,7 @@ export class CanvasPen {
 }
 
 /** Writes the same as SVG. */
-export class SvgPen {
+export class SvgRenderer {
   constructor(ruler) {
     this.ruler = ruler;
     this.parts = [];

@@ -1,7 +1,7 @@
-// The shell of a comparison of two runs: one heatmap in the page, its colours the system's theme.
+// The shell of a comparison of two runs: one heatmap in the page, its colors the system's theme.
 
 import { element } from "../core/dom.js";
-import { recolour } from "./map.js";
+import { recolor } from "./map.js";
 import { unpack } from "../core/payload.js";
 
 const SETTINGS = { displayModeBar: false, responsive: true };
@@ -14,7 +14,7 @@ async function openComparison() {
   const theme = window.matchMedia("(prefers-color-scheme: dark)");
   const draw = async () => {
     document.documentElement.dataset.theme = theme.matches ? "dark" : "light";
-    const { data, layout } = theme.matches ? recolour(figure, meta.dark) : figure;
+    const { data, layout } = theme.matches ? recolor(figure, meta.dark) : figure;
     await window.Plotly.react(plot, data, layout, SETTINGS);
     document.body.dataset.state = "drawn";
   };

@@ -26,7 +26,7 @@ export class Scene {
     this.layers = page.layers;
     this.snapshots = page.snapshots;
     this.count = page.snapshots.step.length;
-    this.k = page.neighbours;
+    this.k = page.neighbors;
     this.n = page.points;
     this.maps = new Map(page.maps.map((map) => [mapKey(map.method, map.distance, map.layers), this.readMap(map)]));
     this.views = new Map();
@@ -106,11 +106,11 @@ export class Scene {
   async read(index) {
     const trajectory = this.page.trajectories[index];
     const steps = trajectory.snapshots.map((row) => this.snapshots.step[row]);
-    const told = trajectory.views ? { steps, views: trajectory.views } : await this.source.views(trajectory.run, trajectory.layer);
-    const all = unpackViews(await inflate(told.views), told.steps.length, this.n, this.k);
+    const packed = trajectory.views ? { steps, views: trajectory.views } : await this.source.views(trajectory.run, trajectory.layer);
+    const all = unpackViews(await inflate(packed.views), packed.steps.length, this.n, this.k);
     // A run that is being written may have grown since the document was made.
-    const views = steps.map((step) => all[told.steps.indexOf(step)]);
-    if (views.includes(undefined)) throw new Error("This run was written anew. The page reads it again by itself.");
+    const views = steps.map((step) => all[packed.steps.indexOf(step)]);
+    if (views.includes(undefined)) throw new Error("This run was rewritten. The page reloads it automatically.");
     this.views.set(index, views);
     return views;
   }
@@ -223,7 +223,7 @@ export class Scene {
     });
   }
 
-  /** Share of the k nearest neighbours that two pictures have in common, over all points. */
+  /** Share of the k nearest neighbors that two pictures have in common, over all points. */
   overlap(first, second) {
     let shared = 0;
     for (let point = 0; point < this.n; point += 1) {
@@ -238,10 +238,10 @@ function mapKey(method, distance, layers) {
   return JSON.stringify([method, distance, layers && [...layers].sort()]);
 }
 
-/** The group that a run belongs to: its cause, else "good", "bad" or "unlabelled". */
+/** The group that a run belongs to: its cause, else "good", "bad" or "unlabeled". */
 function outcomeOf({ label, cause }) {
   if (label === "bad") return cause ?? "bad";
-  return label ?? "unlabelled";
+  return label ?? "unlabeled";
 }
 
 function bytesOf(text) {
@@ -260,7 +260,7 @@ async function inflate(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** See repwatch/scene/excerpts.py for how they are packed. */
+/** See repwatch/page/excerpts.py for how they are packed. */
 function unpackExcerpts(bytes, snapshots) {
   const largest = new Float32Array(bytes.slice(0, 4 * snapshots).buffer);
   const size = (bytes.length - 4 * snapshots) / snapshots;
@@ -272,7 +272,7 @@ function unpackExcerpts(bytes, snapshots) {
   });
 }
 
-/** See repwatch/scene/views.py for how they are packed. */
+/** See repwatch/page/views.py for how they are packed. */
 function unpackViews(bytes, snapshots, n, k) {
   const size = snapshots * n * 2;
   const wide = n > 256;
@@ -297,12 +297,12 @@ function unpackViews(bytes, snapshots, n, k) {
 /** The view with `near`, which is found when it is asked for: it takes some milliseconds. */
 function lazily(view, place, ranks, n, k) {
   let near = null;
-  Object.defineProperty(view, "near", { get: () => (near ??= neighboursOf(place, ranks, n, k)), enumerable: true });
+  Object.defineProperty(view, "near", { get: () => (near ??= neighborsOf(place, ranks, n, k)), enumerable: true });
   return view;
 }
 
-/** The k nearest neighbours of each point out of their ranks by distance in the picture. */
-function neighboursOf(place, ranks, n, k) {
+/** The k nearest neighbors of each point out of their ranks by distance in the picture. */
+function neighborsOf(place, ranks, n, k) {
   const near = new Uint16Array(n * k);
   const keys = new Float64Array(n);
   for (let point = 0; point < n; point += 1) {

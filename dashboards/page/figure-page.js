@@ -1,4 +1,4 @@
-// The page around the figure: pickers, filters, slider of steps, and what is said when there is
+// The page around the figure: pickers, filters, slider of steps, and messages when there is
 // nothing to draw. Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
 import { element, mark, trajectorySign } from "../core/dom.js";
@@ -64,7 +64,7 @@ export class Page {
     return this.footer;
   }
 
-  /** Pickers as [{label, names, chosen, onChange}]; one with a single name is told, not offered. */
+  /** Pickers as [{label, names, chosen, onChange}]; one with a single name is plain text. */
   setPickers(pickers) {
     const nodes = pickers.flatMap(({ label, names, chosen, onChange }) => {
       if (names.length < 2) return names.length && label === "Run" ? [element("span", { className: "only" }, names[0])] : [];
@@ -191,17 +191,21 @@ export class Page {
   describe() {
     const { meta } = this.figure.layout;
     this.sentence.textContent = meta.sentence;
-    const colour = (light) => (this.view.dark ? (meta.dark[light] ?? light) : light);
+    // Event files of earlier versions have the British spelling.
+    const color = (item) => {
+      const light = item.color ?? item.colour;
+      return this.view.dark ? (meta.dark[light] ?? light) : light;
+    };
     const parts = [
       this.toggles(meta.current.length > 1 ? "Current runs" : "Current run", meta.current, this.view.runs, (run) => ({
-        key: run.name, sign: trajectorySign(), colour: colour(run.colour), text: run.name, detail: run.status ?? "",
+        key: run.name, sign: trajectorySign(), color: color(run), text: run.name, detail: run.status ?? "",
       })),
       this.toggles("Landmarks", meta.outcomes, this.view.outcomes, (outcome) => ({
-        key: outcome.name, sign: mark(0), colour: colour(outcome.colour), text: outcome.name,
+        key: outcome.name, sign: mark(0), color: color(outcome), text: outcome.name,
         detail: `${outcome.runs} ${outcome.runs === 1 ? "run" : "runs"}`,
       })),
       this.toggles("Layers", meta.layers, this.view.layers, (layer, index) => ({
-        key: index, sign: mark(layer.symbol), colour: "", text: layer.name, detail: "",
+        key: index, sign: mark(layer.symbol), color: "", text: layer.name, detail: "",
       })),
       flagList(meta.flags),
       about(meta),
@@ -211,10 +215,10 @@ export class Page {
     this.notes.replaceChildren(this.slow, ...meta.notes.map((note) => element("li", {}, note)));
   }
 
-  toggles(title, items, hidden, tell) {
+  toggles(title, items, hidden, describe) {
     if (items.length === 0) return null;
     const buttons = items.map((item, index) => {
-      const { key, sign, colour, text, detail } = tell(item, index);
+      const { key, sign, color, text, detail } = describe(item, index);
       const button = element(
         "button",
         { type: "button", className: "toggle", title: text, "aria-pressed": String(!hidden.has(key)) },
@@ -222,7 +226,7 @@ export class Page {
         element("span", { className: "name" }, text),
         element("span", { className: "detail" }, detail),
       );
-      sign.style.color = colour;
+      sign.style.color = color;
       button.addEventListener("click", () => {
         if (!hidden.delete(key)) hidden.add(key);
         button.setAttribute("aria-pressed", String(!hidden.has(key)));
@@ -257,7 +261,7 @@ export class Page {
     this.slow.hidden = !slow;
   }
 
-  /** Draws anew where the size changed: texts are placed in pixels. */
+  /** Draws again if the size changed: texts are placed in pixels. */
   resize() {
     const [width, height] = [this.plot.clientWidth, this.plot.clientHeight];
     if (!this.figure || height < 20) return;

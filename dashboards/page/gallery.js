@@ -3,7 +3,7 @@
 import { bestTurn, boundsOf, scaleInto, turnOnto } from "./layout.js";
 import { element } from "../core/dom.js";
 import { shades } from "../core/palette.js";
-import { CanvasPen } from "../core/renderers.js";
+import { CanvasRenderer } from "../core/renderers.js";
 import { buttonRow, choice } from "./widgets.js";
 
 const MOST = 60;
@@ -17,12 +17,12 @@ export class Gallery {
       bench.set({ across }),
     );
     this.layer = choice("Layer", (layer) => bench.set({ layer }));
-    this.told = element("p", { className: "detail" });
+    this.caption = element("p", { className: "detail" });
     this.grid = element("div", { className: "grid", role: "group", "aria-label": "Representations" });
     this.node = element(
       "section",
       { className: "panel gallery", "aria-label": "Many representations" },
-      element("div", { className: "head" }, this.across.node, this.layer.node, this.told),
+      element("div", { className: "head" }, this.across.node, this.layer.node, this.caption),
       (this.controls = element("div", { className: "controls" })),
       this.grid,
     );
@@ -48,12 +48,12 @@ export class Gallery {
   async build(key, rows) {
     this.key = key;
     const { scene, state } = this.bench;
-    this.told.textContent = "Reading …";
+    this.caption.textContent = "Reading …";
     let views;
     try {
       views = await Promise.all(rows.map((row) => scene.view(row)));
     } catch (error) {
-      this.told.textContent = error.message;
+      this.caption.textContent = error.message;
       return;
     }
     if (key !== this.key) return;
@@ -67,7 +67,7 @@ export class Gallery {
       return this.cell(row, view, turn);
     });
     this.grid.replaceChildren(...this.cells.map(({ node }) => node));
-    this.told.textContent = rows.length ? "Point at a point: it lights up in all. Click a picture to see it large." : "There is no such layer in these runs.";
+    this.caption.textContent = rows.length ? "Point at a point: it lights up in all. Click a picture to see it large." : "There is no such layer in these runs.";
   }
 
   cell(row, view, turn) {
@@ -84,7 +84,7 @@ export class Gallery {
       element("span", { className: "detail" }, this.bench.state.across === "steps" ? "" : outcome),
     );
     node.addEventListener("click", () => this.bench.open(row));
-    const cell = { row, view, turn, box: boundsOf(view, turn), canvas, node, pen: new CanvasPen(canvas) };
+    const cell = { row, view, turn, box: boundsOf(view, turn), canvas, node, renderer: new CanvasRenderer(canvas) };
     canvas.addEventListener("pointermove", (event) => this.bench.previewPoint(nearest(cell, event)));
     canvas.addEventListener("pointerleave", () => this.bench.previewPoint(-1));
     return cell;
@@ -94,16 +94,16 @@ export class Gallery {
     const { scene, dark, point, marked, pointScale } = this.bench;
     const theme = shades(dark);
     for (const cell of this.cells) {
-      const { canvas, pen, row, node } = cell;
+      const { canvas, renderer, row, node } = cell;
       const side = canvas.clientWidth || 120;
-      pen.begin(side, side);
+      renderer.begin(side, side);
       const place = spot(cell, side);
       for (let index = 0; index < scene.n; index += 1) {
         if (this.bench.hiddenPoint(index)) continue;
         const alpha = marked && !marked[index] ? 0.12 : 1;
-        pen.circle(...place(index), 1.7, { fill: pointScale.colour(index), alpha });
+        renderer.circle(...place(index), 1.7, { fill: pointScale.color(index), alpha });
       }
-      if (point >= 0) pen.circle(...place(point), 4.5, { fill: theme.paper, stroke: theme.ink, width: 1.6 });
+      if (point >= 0) renderer.circle(...place(point), 4.5, { fill: theme.paper, stroke: theme.ink, width: 1.6 });
       node.setAttribute("aria-current", String(row === this.bench.selected));
     }
   }

@@ -11,7 +11,7 @@ import { unpack } from "../core/payload.js";
 const ROUTES = new URL("../", import.meta.url);
 const PAUSE = 15000;
 const LONGEST_PAUSE = 120000;
-const KEPT = 40;
+const MAX_CACHED = 40;
 const POINT_TO_REGISTRY =
   "To look into representations and points too, show TensorBoard the registry: --repwatch_registry PATH/repwatch.db";
 
@@ -28,7 +28,7 @@ async function findRegistries() {
   try {
     return (await fetchJson("registries")).registries;
   } catch {
-    // The figures' view tells that nobody answers, and tries again.
+    // The view of figures reports the failure and retries.
     return [];
   }
 }
@@ -71,7 +71,7 @@ function addStyle(name) {
   });
 }
 
-/** Acts again and again, more rarely while it fails. A hidden tab asks nothing. */
+/** Polls, less often while it fails. A hidden tab does not poll. */
 function keepLooking(act, failures = 0) {
   setTimeout(async () => {
     const looked = document.visibilityState === "visible" && window.innerHeight > 0;
@@ -99,15 +99,15 @@ class Tab {
     keepLooking(() => this.refresh());
   }
 
-  /** Reads what there is; gives whether the server answered. */
+  /** Reads what there is; returns whether the server responded. */
   async refresh() {
     try {
       const { runs } = await fetchJson("figures");
       this.index = Object.fromEntries(runs.map(({ run, tags }) => [run, tags]));
     } catch (error) {
-      // What is drawn stays; only the status line tells that it may be old.
-      if (this.page.figure) this.page.setStatus("TensorBoard does not answer");
-      else this.page.say("error", "TensorBoard does not answer.", `${error.message}\nIs it still running? This page tries again by itself.`);
+      // What is drawn stays; only the status line says that it may be out of date.
+      if (this.page.figure) this.page.setStatus("TensorBoard does not respond");
+      else this.page.say("error", "TensorBoard does not respond.", `${error.message}\nIs it still running? This page retries automatically.`);
       return false;
     }
     if ((await findRegistries()).length > 0) window.location.reload();
@@ -124,7 +124,7 @@ class Tab {
         "empty",
         "No map yet.",
         "Add RepWatch() to the callbacks of a Trainer that has a TensorBoardLogger, and train.\n" +
-          "The first map appears with the first snapshot; this page looks again by itself.\n" +
+          "The first map appears with the first snapshot; this page checks again automatically.\n" +
           `${POINT_TO_REGISTRY}`,
       );
       return;
@@ -179,7 +179,7 @@ class Tab {
     if (!this.figures.has(key)) {
       const figure = unpack(await fetchJson(`figure?${key}`));
       this.figures.set(key, figure);
-      if (this.figures.size > KEPT) this.figures.delete(this.figures.keys().next().value);
+      if (this.figures.size > MAX_CACHED) this.figures.delete(this.figures.keys().next().value);
     }
     return this.figures.get(key);
   }
@@ -197,7 +197,7 @@ async function fetchJson(address) {
 async function fetchReply(address) {
   // "no-cache" asks every time, and costs a short 304 when nothing changed.
   const reply = await fetch(new URL(address, ROUTES), { cache: "no-cache", credentials: "same-origin" });
-  if (!reply.ok) throw new Error(`The answer was ${reply.status}: ${(await reply.text()).slice(0, 200)}`);
+  if (!reply.ok) throw new Error(`The response was ${reply.status}: ${(await reply.text()).slice(0, 200)}`);
   return reply;
 }
 
@@ -227,7 +227,7 @@ function tensorBoard() {
   }
 }
 
-/** TensorBoard tells plugins nothing of its theme: the parent's body has the class. */
+/** TensorBoard does not pass its theme to plugins: the parent's body has the class. */
 function followTheme(apply) {
   const body = tensorBoard()?.document.body ?? null;
   if (body === null) {

@@ -1,19 +1,19 @@
-// Pictures from neighbours: a t-SNE in which each of a point's k neighbours weighs alike; the turning
+// Pictures from neighbors: a t-SNE in which each of a point's k neighbors weighs alike; the turning
 // of one picture onto another, and into its frame.
 
 const SCHEDULE = { tsne: [[4, 80], [1, 220]], graph: [[4, 60], [2, 200]] };
 const SLOW = 1200;
 const TURNS = 60;
-// A picture is turned anew only where it gains so much: who looks on should know it again.
+// A picture is only turned again if it gains this much, so that it stays recognizable.
 const GAIN = 1.2;
 
 /**
- * Positions of n points from their k nearest neighbours, starting from `start` ({x, y}): exact
- * gradient descent of KL(p || q) with p alike for all neighbours and Student's t for q. "graph" keeps
+ * Positions of n points from their k nearest neighbors, starting from `start` ({x, y}): exact
+ * gradient descent of KL(p || q) with p alike for all neighbors and Student's t for q. "graph" keeps
  * the attraction twice as strong, which draws the graph's branches and hubs.
  */
-export function layoutNeighbours({ near, x, y }, n, k, kind) {
-  const edges = joinNeighbours(near, n, k);
+export function layoutNeighbors({ near, x, y }, n, k, kind) {
+  const edges = joinNeighbors(near, n, k);
   const place = new Float64Array(2 * n);
   let reach = 1e-9;
   for (let i = 0; i < n; i += 1) reach = Math.max(reach, Math.abs(x[i]), Math.abs(y[i]));
@@ -31,7 +31,7 @@ export function layoutNeighbours({ near, x, y }, n, k, kind) {
 }
 
 /** Edges [i, j, weight]; one that goes both ways weighs double. All weights sum to 1. */
-function joinNeighbours(near, n, k) {
+function joinNeighbors(near, n, k) {
   const weights = new Map();
   for (let i = 0; i < n; i += 1) {
     for (let at = 0; at < k; at += 1) {
@@ -114,7 +114,7 @@ export function turnOnto(view, reference) {
   const [c, s] = [cos / size, sin / size];
   const x = Float32Array.from(view.x, (value, i) => c * value - mirror * s * view.y[i]);
   const y = Float32Array.from(view.x, (value, i) => s * value + mirror * c * view.y[i]);
-  // What else the view tells is only looked up when it is asked for.
+  // Other properties are computed on access.
   return Object.assign(Object.create(view), { x, y });
 }
 

@@ -1,4 +1,4 @@
-// The page of a registry inside TensorBoard: read in pieces, and anew while a training writes it.
+// The page of a registry inside TensorBoard: read in pieces, and again while a training writes to it.
 
 import { element } from "../core/dom.js";
 import { Scene } from "./document.js";
@@ -19,7 +19,7 @@ export class Live {
     this.tag = null;
   }
 
-  /** Reads what has changed; gives whether the server answered. */
+  /** Reads what has changed; returns whether the server responded. */
   async refresh() {
     const { key } = this;
     if (!this.bench) this.say("loading", "Reading the registry …", "The map of many landmarks takes some seconds, once.");
@@ -27,15 +27,15 @@ export class Live {
       const { content: page, tag } = await this.ask("page", { registry: key });
       if (key !== this.key || tag === this.tag) return true;
       if (page.runs.length === 0) {
-        this.say("empty", "No runs in this registry yet.", "Add RepWatch() to the callbacks of a Trainer and train; this page looks again by itself.");
+        this.say("empty", "No runs in this registry yet.", "Add RepWatch() to the callbacks of a Trainer and train; this page checks again automatically.");
         return true;
       }
       await this.show(key, page, tag);
-      this.tell("");
+      this.setStatus("");
       return true;
     } catch (error) {
-      if (this.bench) this.tell("TensorBoard does not answer; what is shown may be old.");
-      else this.say("error", "The registry cannot be read.", `${error.message} This page tries again by itself.`);
+      if (this.bench) this.setStatus("TensorBoard does not respond; what is shown may be out of date.");
+      else this.say("error", "The registry cannot be read.", `${error.message} This page retries automatically.`);
       return false;
     }
   }
@@ -58,11 +58,11 @@ export class Live {
 
   source(registry) {
     const read = async (route, parameters) => (await this.ask(route, { registry, ...parameters })).content;
-    const told = (layers) => (layers.length ? { layers: JSON.stringify(layers) } : {});
+    const encode = (layers) => (layers.length ? { layers: JSON.stringify(layers) } : {});
     return {
       distances: DISTANCES,
       views: (run, layer) => read("views", { run, layer }),
-      map: (method, distance, layers) => read("positions", { method, distance, ...told(layers) }),
+      map: (method, distance, layers) => read("positions", { method, distance, ...encode(layers) }),
       compare: (a, b) => read("compare", { a, b }),
     };
   }
@@ -83,7 +83,7 @@ export class Live {
     this.bench?.setTheme(dark);
   }
 
-  tell(text) {
+  setStatus(text) {
     if (this.bench) this.bench.status.textContent = text;
   }
 

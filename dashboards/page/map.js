@@ -1,6 +1,6 @@
 // The map: a plotly figure made ready for one reader (theme, filters, step), and drawn.
 
-import { placeTexts } from "../core/label-placement.js";
+import { placeLabels } from "../core/label-placement.js";
 
 const MARGIN = 8;
 
@@ -33,7 +33,7 @@ export function prepare(figure, view, webgl, size) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
   };
-  return view.dark ? recolour({ data, layout }, meta.dark) : { data, layout };
+  return view.dark ? recolor({ data, layout }, meta.dark) : { data, layout };
 }
 
 /** Moves the names of outcomes and layers so that none covers another, nor a newest point. */
@@ -46,7 +46,7 @@ function arrangeTexts(data, { xaxis, yaxis, font, meta }, [width, height]) {
   const drawn = data.filter((trace) => trace.visible !== false && trace.x.length > 0);
   const newest = drawn.filter((trace) => trace.meta?.role === "current");
   const names = drawn.filter((trace) => trace.meta?.role === "outcome");
-  const places = placeTexts({
+  const places = placeLabels({
     size: [width, height],
     family: font.family,
     points: newest.map((trace) => [across(trace.x.at(-1)), along(trace.y.at(-1))]),
@@ -59,7 +59,7 @@ function arrangeTexts(data, { xaxis, yaxis, font, meta }, [width, height]) {
     if (side === null) trace.text = trace.text.map(() => "");
   });
   names.forEach((trace, index) => {
-    const [x, y] = places.centres[index];
+    const [x, y] = places.centers[index];
     trace.x = [(left + right) / 2 + (x - width / 2) / scale];
     trace.y = [(low + high) / 2 - (y - height / 2) / scale];
   });
@@ -90,11 +90,11 @@ function restrict(trace, meta, view) {
 
 /** The trace with those points whose custom datum passes. */
 function select(trace, passes) {
-  const kept = trace.customdata.flatMap((datum, index) => (passes(datum) ? [index] : []));
-  if (kept.length === trace.customdata.length) return trace;
+  const passed = trace.customdata.flatMap((datum, index) => (passes(datum) ? [index] : []));
+  if (passed.length === trace.customdata.length) return trace;
   const pick = (value) =>
     Array.isArray(value) && value.length === trace.customdata.length
-      ? kept.map((index) => value[index])
+      ? passed.map((index) => value[index])
       : value;
   const part = { ...trace };
   for (const key of ["x", "y", "customdata", "hovertext", "text"]) {
@@ -120,14 +120,14 @@ function grow(trace, meta) {
   };
 }
 
-const KEPT = new Set(["meta", "x", "y", "customdata", "hovertext"]);
+const UNCHANGED = new Set(["meta", "x", "y", "customdata", "hovertext"]);
 
-/** What a figure holds, with the dark colour in the place of each light one. */
-export function recolour(value, dark) {
+/** What a figure holds, with the dark color in the place of each light one. */
+export function recolor(value, dark) {
   if (typeof value === "string") return dark[value] ?? value;
-  if (Array.isArray(value)) return value.map((item) => recolour(item, dark));
+  if (Array.isArray(value)) return value.map((item) => recolor(item, dark));
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, KEPT.has(key) ? item : recolour(item, dark)]),
+    Object.entries(value).map(([key, item]) => [key, UNCHANGED.has(key) ? item : recolor(item, dark)]),
   );
 }

@@ -18,7 +18,7 @@ export class Pair {
     this.bench = bench;
     this.pictures = { a: new Picture(bench, "Representation A"), b: new Picture(bench, "Representation B") };
     this.numbers = element("dl", { className: "numbers" });
-    this.told = element("p", { className: "detail" });
+    this.caption = element("p", { className: "detail" });
     const half = (letter) => {
       const { title, stage, save } = this.pictures[letter];
       const change = pressable("Change", () => bench.set({ mode: "space", pinning: letter }), { className: "plain" });
@@ -31,7 +31,7 @@ export class Pair {
       { className: "panel pair", "aria-label": "Two representations side by side" },
       (this.controls = element("div", { className: "controls" })),
       element("div", { className: "halves" }, half("a"), half("b")),
-      element("div", { className: "foot" }, this.numbers, this.told),
+      element("div", { className: "foot" }, this.numbers, this.caption),
     );
   }
 
@@ -44,16 +44,16 @@ export class Pair {
     }
     if (pins.a < 0 || pins.b < 0) {
       this.numbers.replaceChildren();
-      this.told.textContent = "Pin two representations: hold one on the map, then press Pin (or the key P).";
+      this.caption.textContent = "Pin two representations: hold one on the map, then press Pin (or the key P).";
     } else if (key !== this.key) await this.measure(key, pins.a, pins.b);
   }
 
   async measure(key, a, b) {
     this.key = key;
     const { scene } = this.bench;
-    this.told.textContent = "Measuring …";
+    this.caption.textContent = "Measuring …";
     const [first, second] = await Promise.all([scene.view(a), scene.view(b)]);
-    const rows = [["nearest neighbours in common", scene.overlap(first, second)]];
+    const rows = [["nearest neighbors in common", scene.overlap(first, second)]];
     let found = null;
     let failure = null;
     try {
@@ -65,16 +65,16 @@ export class Pair {
     const words = rows.map(([name, value]) => [name, value.toFixed(3)]);
     if (found) words.push(...measured(found));
     this.numbers.replaceChildren(...words.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
-    this.told.textContent = failure ?? this.source(found, a === b);
+    this.caption.textContent = failure ?? this.source(found, a === b);
   }
 
   /** What the numbers were made of. */
   source(found, same) {
     const { scene } = this.bench;
     const chance = (scene.k / (scene.n - 1)).toFixed(3);
-    const common = `Neighbours in common: of the ${scene.k} nearest of each point; ${chance} by chance.`;
+    const common = `Neighbors in common: of the ${scene.k} nearest of each point; ${chance} by chance.`;
     if (same) return `${common} A and B are the same representation.`;
-    const tested = found.mantel ? ` Mantel p from ${found.mantel.permutations} relabellings of the points.` : "";
+    const tested = found.mantel ? ` Mantel p from ${found.mantel.permutations} relabelings of the points.` : "";
     const estimated = found.estimated ?? found.mantel?.estimated;
     if (!estimated) return `${common} The other measures are of the two RDMs themselves.${tested}`;
     const { points, pairs } = estimated;
@@ -87,16 +87,16 @@ export class Pair {
 
 /** [name, words] of each measure; what is estimated says so, and how far it may be off. */
 function measured({ measures, euclidean, mantel, estimated }) {
-  const told = (name, text, share = 1) => {
+  const format = (name, text, share = 1) => {
     if (!estimated) return text;
     const off = estimated.errors[name];
     return off === null || off === undefined ? `≈\u00a0${text}` : `≈\u00a0${text}\u00a0±\u00a0${brief(Number((off * share).toPrecision(2)))}`;
   };
   const rows = Object.entries(measures).map(([name, value]) => [
     NAMES[name] ?? name,
-    value === null ? "not defined" : told(name, value.toFixed(3)),
+    value === null ? "not defined" : format(name, value.toFixed(3)),
   ]);
-  rows.push([NAMES.euclidean, told("euclidean", brief(euclidean), euclidean)]);
+  rows.push([NAMES.euclidean, format("euclidean", brief(euclidean), euclidean)]);
   if (mantel) rows.push(["Mantel p", `${mantel.estimated ? "≈ " : ""}${brief(mantel.p)}`]);
   return rows;
 }

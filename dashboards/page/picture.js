@@ -1,21 +1,21 @@
 // The middle box: one representation, as a picture of its probe points.
 
 import { scaleOf } from "../core/colors.js";
-import { layoutNeighbours, turnOnto } from "./layout.js";
+import { layoutNeighbors, turnOnto } from "./layout.js";
 import { element } from "../core/dom.js";
 import { shades } from "../core/palette.js";
-import { Room } from "../core/label-grid.js";
+import { LabelGrid } from "../core/label-grid.js";
 import { Scatter } from "./scatter.js";
 import { saver } from "./widgets.js";
 
-const KEPT = 60;
+const MAX_CACHED = 60;
 const EDGES = 3;
 const SMALLEST_THUMBNAIL = 14;
 const LARGEST_THUMBNAIL = 32;
 // Of a thumbnail's side: ink seldom reaches its edges, so that they may touch.
 const COVERS = 0.8;
 
-/** Pictures by layout: PCA is in the document, the others are made of the neighbours. */
+/** Pictures by layout: PCA is in the document, the others are made of the neighbors. */
 export class Layouts {
   constructor() {
     this.made = new Map();
@@ -25,8 +25,8 @@ export class Layouts {
     if (kind === "pca") return view;
     const key = `${row} ${kind}`;
     if (!this.made.has(key)) {
-      if (this.made.size >= KEPT) this.made.delete(this.made.keys().next().value);
-      this.made.set(key, layoutNeighbours(view, n, k, kind));
+      if (this.made.size >= MAX_CACHED) this.made.delete(this.made.keys().next().value);
+      this.made.set(key, layoutNeighbors(view, n, k, kind));
     }
     return { ...this.made.get(key), near: view.near };
   }
@@ -43,7 +43,7 @@ export class Picture {
     this.scatter = new Scatter({
       label: `${name}. Arrow keys go from probe point to probe point, Enter holds one; drag with Shift to choose many.`,
       margin: 24,
-      paint: (pen, place, size) => this.paint(pen, place, size),
+      paint: (renderer, place, size) => this.paint(renderer, place, size),
       start: () => bench.point,
       onPoint: (point) => bench.previewPoint(point),
       onPick: (point) => bench.holdPoint(point),
@@ -102,19 +102,19 @@ export class Picture {
   thumbnail([width, height]) {
     const { scene, state } = this.bench;
     const { sprite } = scene.points;
-    if (!sprite || !this.bench.sheets || state.marks === "dots") return 0;
+    if (!sprite || !this.bench.sprites || state.marks === "dots") return 0;
     const closer = Math.sqrt(this.scatter.zoom.scale);
     const even = Math.sqrt((0.5 * width * height) / scene.n);
     const room = Math.min(Math.max(even, SMALLEST_THUMBNAIL), LARGEST_THUMBNAIL) * closer;
     return sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : room;
   }
 
-  /** Which points have room for a thumbnail: what is pointed at and its neighbours before all others. */
+  /** Which points have room for a thumbnail: what is pointed at and its neighbors before all others. */
   pictured(size, side) {
     const { scene, point, marked } = this.bench;
     const place = this.scatter.placer(this.scatter);
     const near = point < 0 ? [] : [point, ...this.view.near.subarray(point * scene.k, (point + 1) * scene.k)];
-    const room = new Room(size, -side);
+    const room = new LabelGrid(size, -side);
     const half = (COVERS * side) / 2;
     const chosen = new Set();
     for (const index of [...near, ...this.view.x.keys()]) {
@@ -129,49 +129,49 @@ export class Picture {
     return chosen;
   }
 
-  paint(pen, place, size) {
+  paint(renderer, place, size) {
     const { scene, state, dark, point, marked } = this.bench;
     if (!this.view) return;
     const theme = shades(dark);
     const scale = this.bench.pointScale;
     const side = this.thumbnail(size);
     const pictured = side ? this.pictured(size, side) : new Set();
-    if (state.view === "graph") this.paintEdges(pen, place, theme);
-    if (point >= 0) this.paintNeighbours(pen, place, theme, point);
+    if (state.view === "graph") this.paintEdges(renderer, place, theme);
+    if (point >= 0) this.paintNeighbors(renderer, place, theme, point);
     const radius = side ? 2.2 : Math.max(2.2, Math.min(4.6, Math.sqrt((size[0] * size[1]) / scene.n) / 8));
     for (let index = 0; index < scene.n; index += 1) {
       if (pictured.has(index) || this.bench.hiddenPoint(index)) continue;
-      pen.circle(...place(index), radius, { fill: scale.colour(index), alpha: marked && !marked[index] ? 0.14 : 1 });
+      renderer.circle(...place(index), radius, { fill: scale.color(index), alpha: marked && !marked[index] ? 0.14 : 1 });
     }
-    for (const index of pictured) this.bench.sheets.draw(pen, index, scale.colour(index), ...place(index), side, 1);
-    this.paintPointed(pen, place, theme, pictured.has(point) ? side * 0.62 : radius + 3.5);
+    for (const index of pictured) this.bench.sprites.draw(renderer, index, scale.color(index), ...place(index), side, 1);
+    this.paintPointed(renderer, place, theme, pictured.has(point) ? side * 0.62 : radius + 3.5);
     Object.assign(this.scatter.node.dataset, { marks: side ? "thumbnails" : "dots", pictures: pictured.size });
   }
 
-  paintPointed(pen, place, theme, reach) {
+  paintPointed(renderer, place, theme, reach) {
     const { scene, point } = this.bench;
     if (point < 0 || point >= scene.n) return;
     const [x, y] = place(point);
-    pen.circle(x, y, reach + 2, { stroke: theme.paper, width: 4 });
-    pen.circle(x, y, reach + 2, { stroke: theme.ink, width: this.bench.pointHeld ? 2.4 : 1.6 });
+    renderer.circle(x, y, reach + 2, { stroke: theme.paper, width: 4 });
+    renderer.circle(x, y, reach + 2, { stroke: theme.ink, width: this.bench.pointHeld ? 2.4 : 1.6 });
   }
 
-  paintEdges(pen, place, theme) {
+  paintEdges(renderer, place, theme) {
     const { scene } = this.bench;
     for (let i = 0; i < scene.n; i += 1) {
       for (let at = 0; at < Math.min(EDGES, scene.k); at += 1) {
-        pen.line([place(i), place(this.view.near[i * scene.k + at])], { stroke: theme.muted, width: 0.8, alpha: 0.32 });
+        renderer.line([place(i), place(this.view.near[i * scene.k + at])], { stroke: theme.muted, width: 0.8, alpha: 0.32 });
       }
     }
   }
 
-  /** Lines to the nearest neighbours; those that were none in the representation before stand out. */
-  paintNeighbours(pen, place, theme, point) {
+  /** Lines to the nearest neighbors; those that were none in the representation before stand out. */
+  paintNeighbors(renderer, place, theme, point) {
     const { scene } = this.bench;
-    const fresh = this.bench.newNeighbours(this.row, point);
+    const fresh = this.bench.newNeighbors(this.row, point);
     for (const other of this.view.near.subarray(point * scene.k, (point + 1) * scene.k)) {
       const isNew = fresh.has(other);
-      pen.line([place(point), place(other)], { stroke: isNew ? theme.fresh : theme.muted, width: isNew ? 1.8 : 1.2, alpha: 0.85 });
+      renderer.line([place(point), place(other)], { stroke: isNew ? theme.fresh : theme.muted, width: isNew ? 1.8 : 1.2, alpha: 0.85 });
     }
   }
 }

@@ -1,6 +1,7 @@
-// The right box: one probe point, and its nearest neighbours in the representation that is shown.
+// The right box: one probe point, and its nearest neighbors in the representation that is shown.
 
 import { element } from "../core/dom.js";
+import { linkOrText } from "../core/links.js";
 import { brief, pressable } from "./widgets.js";
 
 const LARGEST = 168;
@@ -27,65 +28,51 @@ export class PointBox {
       .filter(([, values]) => values[point] !== null)
       .flatMap(([name, values]) => [element("dt", {}, name), element("dd", {}, brief(values[point]))]);
     const parts = [
-      this.bench.sheets ? element("div", { className: "picture" }, this.bench.sheets.canvas(point, LARGEST)) : null,
+      this.bench.sprites ? element("div", { className: "picture" }, this.bench.sprites.canvas(point, LARGEST)) : null,
       element("h2", {}, `Probe point ${point}`),
       texts?.[point] ? element("p", { className: "words" }, texts[point]) : null,
       rows.length ? element("dl", {}, ...rows) : null,
-      links?.[point] ? linkTo(links[point]) : null,
+      links?.[point] ? linkOrText(links[point], "words") : null,
     ];
     const picture = selected < 0 ? null : scene.viewNow(selected);
-    if (picture) parts.push(...this.neighbours(picture, selected, point));
+    if (picture) parts.push(...this.neighbors(picture, selected, point));
     this.body.replaceChildren(...parts.filter((part) => part !== null));
   }
 
-  /** What stands here before anybody points at a point. */
+  /** What is shown before a point is selected. */
   probeSet() {
-    const { scene, sheets, pointScale } = this.bench;
-    const sheet = sheets ? [sheets.whole(scene.n, WIDTH, pointScale.colour)] : [];
+    const { scene, sprites, pointScale } = this.bench;
+    const sheet = sprites ? [sprites.whole(scene.n, WIDTH, pointScale.color)] : [];
     return [
       element("h2", {}, `Probe set of ${scene.n} points`),
-      element("p", { className: "hint" }, "Point at one in a picture to see it here, with its nearest neighbours."),
+      element("p", { className: "hint" }, "Point at one in a picture to see it here, with its nearest neighbors."),
       ...sheet,
     ];
   }
 
-  neighbours(picture, row, point) {
+  neighbors(picture, row, point) {
     const { scene } = this.bench;
     const near = [...picture.near.subarray(point * scene.k, (point + 1) * scene.k)];
-    const fresh = this.bench.newNeighbours(row, point);
+    const fresh = this.bench.newNeighbors(row, point);
     const items = near.map((other) => {
       const isNew = fresh.has(other);
       const name = `${this.bench.pointName(other)}${isNew ? ", new" : ""}`;
       const button = pressable("", () => this.bench.holdPoint(other), { className: isNew ? "near new" : "near", title: name });
       button.setAttribute("aria-label", name);
-      if (this.bench.sheets) button.append(this.bench.sheets.canvas(other, THUMBNAIL));
+      if (this.bench.sprites) button.append(this.bench.sprites.canvas(other, THUMBNAIL));
       button.append(element("span", {}, this.bench.pointName(other)));
       return button;
     });
     const before = scene.before(row);
-    const told =
+    const change =
       before < 0
         ? "This is the first representation of its trajectory."
         : `${fresh.size} of ${near.length} were not among them at step ${brief(scene.snapshots.step[before])}.`;
     return [
       element("h3", {}, "Nearest in this representation"),
-      element("div", { className: "nears", role: "group", "aria-label": "Nearest neighbours" }, ...items),
-      element("p", { className: "detail" }, told),
+      element("div", { className: "nears", role: "group", "aria-label": "Nearest neighbors" }, ...items),
+      element("p", { className: "detail" }, change),
       pressable("Choose these points", () => this.bench.choose([point, ...near]), { className: "plain" }),
     ];
   }
-}
-
-/** A link that opens apart, for http and https; anything else is text. */
-function linkTo(text) {
-  let address = null;
-  try {
-    address = new URL(text);
-  } catch {
-    address = null;
-  }
-  if (address === null || !["http:", "https:"].includes(address.protocol)) {
-    return element("p", { className: "words" }, text);
-  }
-  return element("p", { className: "words" }, element("a", { href: address.href, target: "_blank", rel: "noopener noreferrer" }, text));
 }

@@ -1,17 +1,18 @@
 // Points on a canvas that can be pointed at: fitting, zoom, gliding, lasso, keys, saving. What a
 // point looks like is the business of whoever paints.
 
-import { Hand } from "../core/pointer-gestures.js";
+import { PointerGestures } from "../core/pointer-gestures.js";
 import { bestTurn, boundsOf, scaleInto } from "./layout.js";
 import { element } from "../core/dom.js";
-import { CanvasPen, SvgPen } from "../core/renderers.js";
+import { insidePolygon } from "../core/polygon.js";
+import { CanvasRenderer, SvgRenderer } from "../core/renderers.js";
 
 const GLIDE = 260;
 const REACH = 22;
 const NEAREST_ZOOM = 40;
 
 /**
- * options: label, paint(pen, place, size), onPoint(index or -1), onPick(index or -1),
+ * options: label, paint(renderer, place, size), onPoint(index or -1), onPick(index or -1),
  * onLasso(indices), margin. `place(index)` gives [x, y] in pixels, `place.at(x, y)` those of any
  * position, `place.scale` the pixels for each unit.
  */
@@ -28,7 +29,7 @@ export class Scatter {
     this.zoom = { scale: 1, x: 0, y: 0 };
     this.canvas = element("canvas", { tabIndex: 0, role: "application", "aria-label": options.label });
     this.node = element("div", { className: "plot" }, this.canvas);
-    this.pen = new CanvasPen(this.canvas);
+    this.renderer = new CanvasRenderer(this.canvas);
     this.size = [0, 0];
     new ResizeObserver(() => this.resize()).observe(this.node);
     this.listen();
@@ -102,9 +103,9 @@ export class Scatter {
 
   drawNow() {
     if (!this.box || this.size[0] < 20) return;
-    this.pen.begin(...this.size);
-    this.options.paint(this.pen, this.placer(this.current()), this.size);
-    if (this.lasso) this.pen.line(this.lasso, { stroke: getComputedStyle(this.canvas).color, width: 1.5, dash: [4, 3] });
+    this.renderer.begin(...this.size);
+    this.options.paint(this.renderer, this.placer(this.current()), this.size);
+    if (this.lasso) this.renderer.line(this.lasso, { stroke: getComputedStyle(this.canvas).color, width: 1.5, dash: [4, 3] });
     this.node.dataset.drawn = String(Number(this.node.dataset.drawn ?? 0) + 1);
     if (this.from && this.share() < 1) this.draw();
     else this.from = null;
@@ -142,7 +143,7 @@ export class Scatter {
   }
 
   listen() {
-    this.hand = new Hand(this.canvas, {
+    this.gestures = new PointerGestures(this.canvas, {
       hover: (here) => this.point(this.box ? this.hit(...here) : -1),
       leave: () => this.point(-1),
       press: (here, event) => {
@@ -183,7 +184,7 @@ export class Scatter {
     // A page that scrolls keeps its wheel, but for a pinch, or when the plot is already entered.
     if (document.documentElement.scrollHeight > window.innerHeight + 1 && !event.ctrlKey && this.zoom.scale === 1) return;
     event.preventDefault();
-    this.zoomAt(Math.exp(-event.deltaY / 400), this.hand.at(event));
+    this.zoomAt(Math.exp(-event.deltaY / 400), this.gestures.at(event));
   }
 
   /** Zooms so that what is under (x, y) stays there. */
@@ -212,7 +213,7 @@ export class Scatter {
   key(event) {
     const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in directions) this.point(this.neighbour(directions[event.key]));
+    if (event.key in directions) this.point(this.neighbor(directions[event.key]));
     else if (event.key === "Enter") this.options.onPick?.(this.pointed);
     else if (event.key === "Escape") this.options.onPick?.(-1);
     else return;
@@ -220,7 +221,7 @@ export class Scatter {
     event.stopPropagation();
   }
 
-  neighbour([dx, dy]) {
+  neighbor([dx, dy]) {
     const place = this.placer(this.current());
     const start = this.pointed >= 0 ? this.pointed : (this.options.start?.() ?? -1);
     const [x, y] = start >= 0 ? place(start) : [this.size[0] / 2, this.size[1] / 2];
@@ -240,27 +241,24 @@ export class Scatter {
     return Array.from({ length: this.x.length }, (_, index) => index).filter((index) => {
       if (this.options.skip?.(index)) return false;
       const [x, y] = place(index);
-      return shape.reduce((within, [ax, ay], at) => {
-        const [bx, by] = shape.at(at - 1);
-        return ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax ? !within : within;
-      }, false);
+      return insidePolygon(shape, x, y);
     });
   }
 
   /** The picture as a promise of a PNG, twice as fine as the screen, on the page's paper. */
   png(paper) {
     const canvas = document.createElement("canvas");
-    const pen = new CanvasPen(canvas);
-    pen.begin(...this.size, paper, 2);
-    this.options.paint(pen, this.placer(this.current()), this.size);
+    const renderer = new CanvasRenderer(canvas);
+    renderer.begin(...this.size, paper, 2);
+    this.options.paint(renderer, this.placer(this.current()), this.size);
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
 
   svg(paper) {
-    const pen = new SvgPen(this.pen);
-    pen.begin(...this.size, paper);
-    this.options.paint(pen, this.placer(this.current()), this.size);
-    return new Blob([pen.finish()], { type: "image/svg+xml" });
+    const renderer = new SvgRenderer(this.renderer);
+    renderer.begin(...this.size, paper);
+    this.options.paint(renderer, this.placer(this.current()), this.size);
+    return new Blob([renderer.finish()], { type: "image/svg+xml" });
   }
 }
 

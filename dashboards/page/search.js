@@ -1,7 +1,9 @@
-// Finding probe points by text or column, and writing those that are found.
+// Search of probe points by text or column, and CSV of those that are found.
+
+import { csvLine } from "../core/csv.js";
 
 /** Points that were searched for and chosen, as a mask; null where all are meant. */
-export function findPoints(scene, query, chosen) {
+export function searchPoints(scene, query, chosen) {
   const words = query.trim().toLowerCase();
   if (words === "" && chosen.length === 0) return null;
   const { texts, columns } = scene.points;
@@ -12,8 +14,8 @@ export function findPoints(scene, query, chosen) {
     if (among.size > 0 && !among.has(point)) return false;
     if (words === "") return true;
     if (column) return String(columns[column][point]).toLowerCase() === named[2].trim();
-    const told = [texts?.[point], ...Object.values(columns).map((values) => values[point])];
-    return told.some((one) => one !== null && one !== undefined && String(one).toLowerCase().includes(words));
+    const fields = [texts?.[point], ...Object.values(columns).map((values) => values[point])];
+    return fields.some((value) => value !== null && value !== undefined && String(value).toLowerCase().includes(words));
   });
 }
 
@@ -26,13 +28,4 @@ export function pointsCsv(scene, marked) {
     .map((point) => [point, ...parts.map(([, values]) => values[point])]);
   const lines = [["point", ...parts.map(([name]) => name)], ...rows].map(csvLine);
   return new Blob(lines, { type: "text/csv" });
-}
-
-/** One line of CSV. Text that a spreadsheet would read as a formula gets an apostrophe before it. */
-function csvLine(values) {
-  const cell = (value) => {
-    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  return `${values.map(cell).join(",")}\r\n`;
 }

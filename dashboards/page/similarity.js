@@ -19,7 +19,7 @@ export function euclidean(first, second) {
   return Math.sqrt(first.reduce((sum, value, at) => sum + (value - second[at]) ** 2, 0));
 }
 
-/** Mantel's test, two-sided: {r, p} with relabellings drawn from the seed, or null. */
+/** Mantel's test, two-sided: {r, p} with relabelings drawn from the seed, or null. */
 export function mantelTest(first, second, permutations, seed = 0) {
   const [a, b] = [pearson(first), pearson(second)];
   if (!a || !b) return null;
@@ -68,24 +68,24 @@ function spearman(D) {
   return pearson(ranks);
 }
 
-/** The double-centred kernel, with its diagonal: all of it, since an inner product needs no less. */
+/** The double-centered kernel, with its diagonal: all of it, since an inner product needs no less. */
 function cka(D) {
   const n = pointsOf(D);
   const { K, sums, total } = kernel(D, n);
-  const centred = K.map((value, at) => value - (sums[Math.floor(at / n)] + sums[at % n]) / n + total / (n * n));
-  return unit(centred, K);
+  const centered = K.map((value, at) => value - (sums[Math.floor(at / n)] + sums[at % n]) / n + total / (n * n));
+  return unit(centered, K);
 }
 
-/** The U-centred kernel (Song et al. 2012), beside the diagonal. */
+/** The U-centered kernel (Song et al. 2012), beside the diagonal. */
 function unbiased(D) {
   const n = pointsOf(D);
   if (n < 4) return null;
   const { K, sums, total } = kernel(D, n);
-  const centred = K.map((value, at) => {
+  const centered = K.map((value, at) => {
     const [i, j] = [Math.floor(at / n), at % n];
     return i === j ? 0 : value - (sums[i] + sums[j]) / (n - 2) + total / ((n - 1) * (n - 2));
   });
-  return unit(centred, K);
+  return unit(centered, K);
 }
 
 function kernel(D, n) {

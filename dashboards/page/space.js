@@ -1,9 +1,9 @@
 // The left box: the map of snapshots.
 
-import { outcomeScale, readable, scaleOf, stepColour } from "../core/colors.js";
+import { outcomeScale, readable, scaleOf, stepColor } from "../core/colors.js";
 import { element } from "../core/dom.js";
 import { shades } from "../core/palette.js";
-import { Room } from "../core/label-grid.js";
+import { LabelGrid } from "../core/label-grid.js";
 import { Scatter } from "./scatter.js";
 import { choice, layerLegend, legend, saver } from "./widgets.js";
 
@@ -20,7 +20,7 @@ export class Space {
     this.bench = bench;
     this.scatter = new Scatter({
       label: "The space of representations. Arrow keys go from snapshot to snapshot, Enter holds one.",
-      paint: (pen, place, size) => this.paint(pen, place, size),
+      paint: (renderer, place, size) => this.paint(renderer, place, size),
       skip: (row) => this.hidden(row),
       start: () => this.bench.selected,
       onPoint: (row) => bench.preview(row),
@@ -28,11 +28,11 @@ export class Space {
     });
     this.method = choice("Map", (method) => bench.set({ method }));
     this.distance = choice("Distance", (distance) => bench.set({ distance }));
-    this.colour = choice("Colour", (colour) => bench.set({ colour, off: [] }));
-    this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colours of the map" });
+    this.color = choice("Color", (color) => bench.set({ color, off: [] }));
+    this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colors of the map" });
     this.marks = element("div", { className: "legend", role: "group", "aria-label": "Layers" });
     this.state = element("p", { className: "nothing", role: "status" });
-    this.told = element("p", { className: "detail made" });
+    this.caption = element("p", { className: "detail made" });
     this.node = element(
       "section",
       { className: "panel space", "aria-label": "The space of representations" },
@@ -42,9 +42,9 @@ export class Space {
         element("h2", {}, "Space of representations"),
         saver(() => "repwatch-map", this.scatter, () => shades(bench.dark).paper),
       ),
-      element("div", { className: "controls" }, this.method.node, this.distance.node, this.colour.node),
+      element("div", { className: "controls" }, this.method.node, this.distance.node, this.color.node),
       element("div", { className: "stage" }, this.scatter.node, this.state),
-      element("div", { className: "foot" }, this.legend, this.marks, this.told),
+      element("div", { className: "foot" }, this.legend, this.marks, this.caption),
     );
   }
 
@@ -55,8 +55,8 @@ export class Space {
     this.method.show((live ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
     const distances = live ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
     this.distance.show(distances.map((name) => [name, name]), state.distance);
-    this.colour.show(this.colours(), state.colour);
-    this.scale = this.makeScale(state.colour, dark);
+    this.color.show(this.colors(), state.color);
+    this.scale = this.makeScale(state.color, dark);
     const off = new Set(state.off);
     this.legend.replaceChildren(...legend(this.scale, off, (name) => this.bench.toggle("off", name)));
     this.marks.replaceChildren(
@@ -89,7 +89,7 @@ export class Space {
       if (this.wanted !== key) return undefined;
       this.map = map;
       this.placed = key;
-      this.told.textContent = madeOf(map, layers);
+      this.caption.textContent = madeOf(map, layers);
       this.state.textContent = this.empty();
       this.scatter.setPositions(map, { glide: this.scatter.x.length > 0 });
     } catch (error) {
@@ -102,7 +102,7 @@ export class Space {
     return this.map.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
   }
 
-  colours() {
+  colors() {
     const { scene } = this.bench;
     const runs = scene.runs;
     const varying = (name) => new Set(runs.map((run) => String(run.hparams[name]))).size > 1;
@@ -120,13 +120,13 @@ export class Space {
     ];
   }
 
-  makeScale(colour, dark) {
+  makeScale(color, dark) {
     const { scene } = this.bench;
     const { snapshots, runs, layers } = scene;
     const rows = (pick) => Array.from({ length: scene.count }, (_, row) => pick(row));
-    const [kind, ...rest] = colour.split(" ");
+    const [kind, ...rest] = color.split(" ");
     const name = rest.join(" ");
-    if (kind === "label") return outcomeScale(rows((row) => runs[snapshots.run[row]].label ?? "unlabelled"), dark);
+    if (kind === "label") return outcomeScale(rows((row) => runs[snapshots.run[row]].label ?? "unlabeled"), dark);
     if (kind === "run") return scaleOf(rows((row) => scene.runOf(row)), dark, { order: runs.map((run) => run.name) });
     if (kind === "layer") return scaleOf(rows((row) => scene.layerOf(row)), dark, { order: layers });
     if (kind === "step" || kind === "epoch") return scaleOf(snapshots[kind], dark, { numbers: true });
@@ -145,7 +145,7 @@ export class Space {
     if (state.off.length === 0 || !this.scale?.codes) return false;
     const code = this.scale.codes[row];
     // The run that is followed stays: what is filtered are the landmarks around it.
-    if (state.colour === "outcome" && scene.runOf(row) === state.follow) return false;
+    if (state.color === "outcome" && scene.runOf(row) === state.follow) return false;
     return code >= 0 && state.off.includes(this.scale.items[code].name);
   }
 
@@ -153,7 +153,7 @@ export class Space {
     return SYMBOLS[this.bench.scene.snapshots.layer[row] % SYMBOLS.length];
   }
 
-  paint(pen, place, size) {
+  paint(renderer, place, size) {
     const { scene, state, dark } = this.bench;
     if (!this.map || this.map.x.length !== scene.count) return;
     const theme = shades(dark);
@@ -164,23 +164,23 @@ export class Space {
       drawn += 1;
       const last = scene.page.trajectories[scene.trajectoryOf.get(row)[0]].snapshots.at(-1) === row;
       // Calm by its pale fill, seen by its outline.
-      const colour = this.scale.colour(row);
-      pen.mark(this.symbol(row), ...place(row), last ? 3.1 : 2.1, { fill: colour, faint: last ? 0.6 : 0.28, stroke: colour, width: 0.9 });
+      const color = this.scale.color(row);
+      renderer.mark(this.symbol(row), ...place(row), last ? 3.1 : 2.1, { fill: color, faint: last ? 0.6 : 0.28, stroke: color, width: 0.9 });
     }
-    drawn += this.paintFollowed(pen, place, theme);
-    this.paintFlags(pen, place, theme);
-    this.paintNames(pen, place, size, theme);
-    this.paintChosen(pen, place, theme);
+    drawn += this.paintFollowed(renderer, place, theme);
+    this.paintFlags(renderer, place, theme);
+    this.paintNames(renderer, place, size, theme);
+    this.paintChosen(renderer, place, theme);
     this.scatter.node.dataset.points = String(drawn);
     this.scatter.node.dataset.map = `${this.map.method} ${this.map.distance}`;
     this.scatter.node.dataset.layers = (this.map.layers ?? []).join(" ");
   }
 
   /** The followed run: a line that grows darker with the steps, its newest point the largest. */
-  paintFollowed(pen, place, theme) {
+  paintFollowed(renderer, place, theme) {
     const { scene, state, dark } = this.bench;
     const steps = scene.stepsOf(state.follow);
-    const shade = (row) => stepColour(steps.length > 1 ? steps.indexOf(scene.snapshots.step[row]) / (steps.length - 1) : 1, dark);
+    const shade = (row) => stepColor(steps.length > 1 ? steps.indexOf(scene.snapshots.step[row]) / (steps.length - 1) : 1, dark);
     const until = this.bench.step();
     let drawn = 0;
     this.newest = [];
@@ -189,14 +189,14 @@ export class Space {
       const passed = rows.filter((row) => scene.snapshots.step[row] <= until);
       rows.slice(1).forEach((row, index) => {
         const ahead = scene.snapshots.step[row] > until;
-        pen.line([place(rows[index]), place(row)], { stroke: shade(row), width: 1.6, alpha: ahead ? FOLDED : 0.95 });
+        renderer.line([place(rows[index]), place(row)], { stroke: shade(row), width: 1.6, alpha: ahead ? FOLDED : 0.95 });
       });
       for (const row of rows) {
         drawn += 1;
         const newest = row === passed.at(-1);
         const ahead = scene.snapshots.step[row] > until;
-        const fill = state.colour === "outcome" ? shade(row) : this.scale.colour(row);
-        pen.mark(this.symbol(row), ...place(row), newest ? 7.4 : 3.6, {
+        const fill = state.color === "outcome" ? shade(row) : this.scale.color(row);
+        renderer.mark(this.symbol(row), ...place(row), newest ? 7.4 : 3.6, {
           fill, stroke: newest ? theme.paper : null, width: 1.5, alpha: ahead ? FOLDED : 1,
         });
         if (newest) this.newest.push([place(row), layer]);
@@ -205,61 +205,61 @@ export class Space {
     return drawn;
   }
 
-  paintFlags(pen, place, theme) {
+  paintFlags(renderer, place, theme) {
     const { scene } = this.bench;
     for (const flag of scene.page.flags) {
       const layers = flag.layer === null ? scene.layers : [flag.layer];
       for (const layer of layers) {
         const row = scene.trajectory(flag.run, layer).find((one) => scene.snapshots.step[one] === flag.step);
-        if (row !== undefined && !this.hidden(row)) pen.circle(...place(row), 9.5, { stroke: theme.flag, width: 1.6 });
+        if (row !== undefined && !this.hidden(row)) renderer.circle(...place(row), 9.5, { stroke: theme.flag, width: 1.6 });
       }
     }
   }
 
   /** Each cause once, in the middle of its cluster; each layer beside the newest point. */
-  paintNames(pen, place, size, theme) {
+  paintNames(renderer, place, size, theme) {
     const { state } = this.bench;
-    const room = new Room(size);
+    const room = new LabelGrid(size);
     for (const [[x, y]] of this.newest) room.take([x - 12, y - 12, x + 12, y + 12]);
-    if (state.colour === "outcome") this.paintCauses(pen, place, size, theme, room);
+    if (state.color === "outcome") this.paintCauses(renderer, place, size, theme, room);
     for (const [[x, y], layer] of this.newest) {
-      const wide = pen.measure(layer, 11) + 4;
+      const wide = renderer.measure(layer, 11) + 4;
       const areas = { left: [x + GAP, y - 8, x + GAP + wide, y + 8], right: [x - GAP - wide, y - 8, x - GAP, y + 8] };
       const side = Object.keys(areas).find((name) => room.free(areas[name]));
       if (!side) continue;
       room.take(areas[side]);
-      pen.text(layer, side === "left" ? x + GAP : x - GAP, y, { fill: theme.ink, size: 11, align: side, halo: theme.paper });
+      renderer.text(layer, side === "left" ? x + GAP : x - GAP, y, { fill: theme.ink, size: 11, align: side, halo: theme.paper });
     }
   }
 
-  paintCauses(pen, place, [width], theme, room) {
+  paintCauses(renderer, place, [width], theme, room) {
     for (const cause of this.map.causes) {
-      if (this.bench.state.off.includes(cause.name) || cause.name === "unlabelled") continue;
-      const wide = pen.measure(cause.name, 12.5, 650) / 2 + 4;
+      if (this.bench.state.off.includes(cause.name) || cause.name === "unlabeled") continue;
+      const wide = renderer.measure(cause.name, 12.5, 650) / 2 + 4;
       const [x, y] = place.at(cause.x, cause.y);
       const inner = Math.min(Math.max(x, wide + 4), width - wide - 4);
       const area = (by) => [inner - wide, y + by - 9, inner + wide, y + by + 9];
       const shift = [0, -17, 17, -34, 34, -51, 51].find((by) => room.free(area(by)));
       if (shift === undefined) continue;
       room.take(area(shift));
-      const colour = this.scale.items.find((item) => item.name === cause.name)?.colour ?? theme.ink;
-      pen.text(cause.name, inner, y + shift, { fill: readable(colour, this.bench.dark), size: 12.5, weight: 650, align: "center", halo: theme.paper });
+      const color = this.scale.items.find((item) => item.name === cause.name)?.color ?? theme.ink;
+      renderer.text(cause.name, inner, y + shift, { fill: readable(color, this.bench.dark), size: 12.5, weight: 650, align: "center", halo: theme.paper });
     }
   }
 
-  paintChosen(pen, place, theme) {
+  paintChosen(renderer, place, theme) {
     const { selected, held, pins } = this.bench;
     const shown = (row) => row >= 0 && Number.isFinite(this.map.x[row]);
     for (const [letter, row] of Object.entries(pins)) {
       if (!shown(row)) continue;
       const [x, y] = place(row);
-      pen.circle(x, y, 8, { fill: theme.paper, stroke: theme.ink, width: 1.2 });
-      pen.text(letter.toUpperCase(), x, y + 0.5, { fill: theme.ink, size: 10, weight: 650, align: "center" });
+      renderer.circle(x, y, 8, { fill: theme.paper, stroke: theme.ink, width: 1.2 });
+      renderer.text(letter.toUpperCase(), x, y + 0.5, { fill: theme.ink, size: 10, weight: 650, align: "center" });
     }
     if (!shown(selected)) return;
     const [x, y] = place(selected);
-    pen.circle(x, y, 11.5, { stroke: theme.paper, width: 4 });
-    pen.circle(x, y, 11.5, { stroke: theme.ink, width: held ? 2.4 : 1.4 });
+    renderer.circle(x, y, 11.5, { stroke: theme.paper, width: 4 });
+    renderer.circle(x, y, 11.5, { stroke: theme.ink, width: held ? 2.4 : 1.4 });
   }
 }
 

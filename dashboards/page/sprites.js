@@ -1,14 +1,14 @@
-// Thumbnails as marks: grey ones take the colour of their value, as ink; coloured ones get an edge.
+// Thumbnails as marks: gray ones take the color of their value, as ink; colored ones get an edge.
 
-import { CanvasPen } from "../core/renderers.js";
+import { CanvasRenderer } from "../core/renderers.js";
 
-export class Sheets {
+export class Sprites {
   /** A promise of the sheets of a sprite ({source, width, height, across}). */
   static async read(sprite) {
     const image = new Image();
     image.src = sprite.source;
     await image.decode();
-    return new Sheets(sprite, image);
+    return new Sprites(sprite, image);
   }
 
   constructor(sprite, image) {
@@ -24,46 +24,46 @@ export class Sheets {
     return [(point % across) * width, Math.floor(point / across) * height, width, height];
   }
 
-  draw(pen, point, colour, x, y, side, alpha) {
+  draw(renderer, point, color, x, y, side, alpha) {
     const { width, height } = this.sprite;
     const high = (side * height) / width;
     const [left, top] = [Math.round(x - side / 2), Math.round(y - high / 2)];
     if (this.mask) {
-      pen.image(this.tint(colour), this.frame(point), left, top, side, high, alpha);
+      renderer.image(this.tint(color), this.frame(point), left, top, side, high, alpha);
       return;
     }
-    pen.image(this.image, this.frame(point), left, top, side, high, alpha);
+    renderer.image(this.image, this.frame(point), left, top, side, high, alpha);
     const corners = [[left, top], [left + side, top], [left + side, top + high], [left, top + high], [left, top]];
-    pen.line(corners, { stroke: colour, width: 1.5, alpha });
+    renderer.line(corners, { stroke: color, width: 1.5, alpha });
   }
 
-  tint(colour) {
-    if (!this.tinted.has(colour)) {
+  tint(color) {
+    if (!this.tinted.has(color)) {
       const canvas = document.createElement("canvas");
       [canvas.width, canvas.height] = [this.mask.width, this.mask.height];
       const context = canvas.getContext("2d");
       context.drawImage(this.mask, 0, 0);
       context.globalCompositeOperation = "source-in";
-      context.fillStyle = colour;
+      context.fillStyle = color;
       context.fillRect(0, 0, canvas.width, canvas.height);
       if (this.tinted.size > 64) this.tinted.clear();
-      this.tinted.set(colour, canvas);
+      this.tinted.set(color, canvas);
     }
-    return this.tinted.get(colour);
+    return this.tinted.get(color);
   }
 
-  /** All thumbnails in rows of that width, in the colours of their values. */
-  whole(count, width, colour) {
+  /** All thumbnails in rows of that width, in the colors of their values. */
+  whole(count, width, color) {
     const canvas = document.createElement("canvas");
     const across = Math.ceil(Math.sqrt(count));
     const step = width / across;
     const high = (step * this.sprite.height) / this.sprite.width;
-    const pen = new CanvasPen(canvas);
-    pen.begin(width, Math.ceil(count / across) * high);
+    const renderer = new CanvasRenderer(canvas);
+    renderer.begin(width, Math.ceil(count / across) * high);
     [canvas.style.width, canvas.style.height] = [`${width}px`, `${Math.ceil(count / across) * high}px`];
     for (let point = 0; point < count; point += 1) {
       const [x, y] = [((point % across) + 0.5) * step, (Math.floor(point / across) + 0.5) * high];
-      this.draw(pen, point, colour(point), x, y, step * 0.84, 1);
+      this.draw(renderer, point, color(point), x, y, step * 0.84, 1);
     }
     return canvas;
   }
@@ -81,7 +81,7 @@ export class Sheets {
   }
 }
 
-/** The sheet as ink on nothing, if it is grey: what differs from its commonest end is ink. */
+/** The sheet as ink on nothing, if it is gray: what differs from its commonest end is ink. */
 function inkMask(image) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];

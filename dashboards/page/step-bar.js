@@ -65,9 +65,9 @@ export class StepBar {
 
   listFlags(flags, others) {
     const { scene, state } = this.bench;
-    const told = flags.length ? [] : [element("span", { className: "detail" }, `No flags on ${state.follow}${others ? `; ${others} on other runs` : ""}.`)];
+    const empty = flags.length ? [] : [element("span", { className: "detail" }, `No flags on ${state.follow}${others ? `; ${others} on other runs` : ""}.`)];
     this.flags.classList.toggle("none", flags.length === 0);
-    this.flags.replaceChildren(...told, ...flags.map((flag) => this.flag(flag)));
+    this.flags.replaceChildren(...empty, ...flags.map((flag) => this.flag(flag)));
     this.notes.textContent = scene.page.notes.join(" ");
   }
 
@@ -79,7 +79,7 @@ export class StepBar {
     button.append(
       element("span", { className: "ring", "aria-hidden": "true" }),
       element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
-      element("span", { className: "told" }, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
+      element("span", { className: "flag-text" }, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
     );
     button.title = evidence;
     return button;

@@ -3,7 +3,8 @@
 
 import { pointsCsv } from "./search.js";
 import { element } from "../core/dom.js";
-import { buttonRow, choice, download, legend, pressable } from "./widgets.js";
+import { download } from "../core/links.js";
+import { buttonRow, choice, legend, pressable } from "./widgets.js";
 
 const KEYS = [
   ["Arrows", "walk in a box"],
@@ -28,8 +29,8 @@ export class Toolbar {
     this.clear = pressable("Clear", () => bench.set({ query: "", chosen: [] }), { title: "Choose no points" });
     this.status = element("p", { className: "status", role: "status" });
     const tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
-    const told = KEYS.flatMap(([name, act]) => [element("dt", {}, name), element("dd", {}, act)]);
-    const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("dl", {}, ...told));
+    const rows = KEYS.flatMap(([name, act]) => [element("dt", {}, name), element("dd", {}, act)]);
+    const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("dl", {}, ...rows));
     this.node = element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, tools, keys, this.status);
     this.buildControls();
   }
@@ -38,8 +39,8 @@ export class Toolbar {
   buildControls() {
     const { bench } = this;
     this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => bench.set({ view }));
-    this.layout.node.title = "PCA is of the representation's RDM; t-SNE and graph are laid out here, from each point's nearest neighbours.";
-    this.column = choice("Colour", (by) => bench.set({ by, values: [] }));
+    this.layout.node.title = "PCA is of the representation's RDM; t-SNE and graph are laid out here, from each point's nearest neighbors.";
+    this.column = choice("Color", (by) => bench.set({ by, values: [] }));
     this.marks = choice("Marks", (marks) => bench.set({ marks }));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Values of probe points" });
     this.pin = pressable("Pin", () => bench.pinNow(), { title: "Pin this representation for Side by side (P)" });

@@ -1,8 +1,9 @@
 // Controls: native ones, with names, so that keys and screen readers find them.
 
 import { element, mark } from "../core/dom.js";
+import { download } from "../core/links.js";
 
-/** A labelled choice of [value, words] pairs. */
+/** A labeled choice of [value, words] pairs. */
 export function choice(label, onChange) {
   const select = element("select", { "aria-label": label });
   select.addEventListener("change", () => onChange(select.value));
@@ -38,7 +39,7 @@ export function pressable(words, onClick, properties = {}) {
   return node;
 }
 
-/** What colours mean. `hidden` are names that are filtered away; a click changes that. */
+/** What colors mean. `hidden` are names that are filtered away; a click changes that. */
 export function legend(scale, hidden, onToggle, words = (name) => name) {
   if (scale.kind === "number") {
     const bar = element("span", { className: "ramp" });
@@ -47,9 +48,9 @@ export function legend(scale, hidden, onToggle, words = (name) => name) {
     return [element("span", { className: "scale" }, brief(scale.low), bar, brief(scale.high), ...middle)];
   }
   const most = 14;
-  const items = scale.items.slice(0, most).map(({ name, colour, count }) => {
+  const items = scale.items.slice(0, most).map(({ name, color, count }) => {
     const sign = element("span", { className: "dot" });
-    sign.style.background = colour;
+    sign.style.background = color;
     return toggle(sign, words(name), !hidden.has(name), () => onToggle(name), `${count}`);
   });
   const rest = scale.items.length - most;
@@ -80,13 +81,7 @@ export function saver(name, scatter, paper) {
   return menu;
 }
 
-export function download(name, blob) {
-  const link = element("a", { href: URL.createObjectURL(blob), download: name.replace(/[^\w.-]+/g, "-") });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
-/** A number in as few digits as tell it. */
+/** A number in few digits. */
 export function brief(value) {
   if (typeof value !== "number") return String(value);
   if (Number.isInteger(value)) return Math.abs(value) < 1e6 ? value.toLocaleString("en") : value.toExponential(2);

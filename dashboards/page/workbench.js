@@ -2,13 +2,13 @@
 // Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
 import { readAddress, writeAddress } from "../core/address.js";
-import { findPoints } from "./search.js";
+import { searchPoints } from "./search.js";
 import { Gallery } from "./gallery.js";
 import { element } from "../core/dom.js";
 import { Pair } from "./pair.js";
 import { columnScale, Layouts, Middle } from "./picture.js";
 import { PointBox } from "./point-box.js";
-import { Sheets } from "./sprites.js";
+import { Sprites } from "./sprites.js";
 import { Space } from "./space.js";
 import { StepBar } from "./step-bar.js";
 import { closeMenus, Toolbar } from "./toolbar.js";
@@ -30,7 +30,7 @@ export class Workbench {
     // The angle at which pictures are seen, and the picture that others are turned onto.
     this.turn = null;
     this.reference = null;
-    this.sheets = null;
+    this.sprites = null;
     this.hovered = -1;
     this.hoveredPoint = -1;
     this.defaults = this.startingState();
@@ -48,9 +48,9 @@ export class Workbench {
 
   async start() {
     const { sprite } = this.scene.points;
-    if (sprite && !this.sheets) {
+    if (sprite && !this.sprites) {
       try {
-        this.sheets = await Sheets.read(sprite);
+        this.sprites = await Sprites.read(sprite);
       } catch {
         this.status.textContent = "The thumbnails cannot be read; points are drawn as dots.";
       }
@@ -76,7 +76,7 @@ export class Workbench {
       step: scene.stepsOf(follow).at(-1) ?? 0,
       method,
       distance: scene.page.maps.find((map) => map.method === method)?.distance ?? "euclidean",
-      colour: "outcome",
+      color: "outcome",
       view: "pca",
       by: columns.find((name) => name === "class") ?? columns.find((name) => name === "label") ?? columns[0] ?? "",
       marks: "thumbnails",
@@ -144,7 +144,7 @@ export class Workbench {
     let row = scene.find(state.run, state.layer, state.step);
     if (row < 0) row = scene.find(state.follow, state.layer, state.step);
     if (row < 0) row = scene.find(defaults.run, defaults.layer, defaults.step);
-    this.kept = row;
+    this.current = row;
     this.hovered = -1;
     this.pins = { a: this.readPin(state.a), b: this.readPin(state.b) };
     if (!Object.hasOwn(scene.points.columns, state.by)) state.by = defaults.by;
@@ -160,7 +160,7 @@ export class Workbench {
   }
 
   get selected() {
-    return this.hovered >= 0 ? this.hovered : this.kept;
+    return this.hovered >= 0 ? this.hovered : this.current;
   }
 
   get held() {
@@ -207,13 +207,13 @@ export class Workbench {
   }
 
   keep(row) {
-    this.kept = row;
+    this.current = row;
     Object.assign(this.state, { run: this.scene.runOf(row), layer: this.scene.layerOf(row), step: this.scene.snapshots.step[row] });
   }
 
   /** The quick part of refresh, for pointing. */
   showRepresentation() {
-    if (this.state.colour === "distance") this.space.refresh();
+    if (this.state.color === "distance") this.space.refresh();
     else this.space.scatter.draw();
     this.steps.refresh();
     Promise.resolve(this.middle.refresh()).then(() => this.point_.refresh());
@@ -284,7 +284,7 @@ export class Workbench {
 
   async refresh() {
     const { scene, state } = this;
-    this.marked = findPoints(scene, state.query, state.chosen);
+    this.marked = searchPoints(scene, state.query, state.chosen);
     this.pointScale = columnScale(scene, state.by, this.dark);
     this.main.dataset.mode = state.mode;
     this.sentence.textContent = SENTENCES[state.mode] ?? SENTENCES.space;
@@ -320,7 +320,7 @@ export class Workbench {
     };
   }
 
-  newNeighbours(row, point) {
+  newNeighbors(row, point) {
     const { scene } = this;
     const before = scene.before(row);
     const [now, then] = [scene.viewNow(row), before < 0 ? null : scene.viewNow(before)];
@@ -336,8 +336,8 @@ export class Workbench {
 
   pointName(point) {
     const { texts, columns } = this.scene.points;
-    const told = texts?.[point] ?? columns[this.state.by]?.[point] ?? point;
-    return brief(told);
+    const name = texts?.[point] ?? columns[this.state.by]?.[point] ?? point;
+    return brief(name);
   }
 
   /** A snapshot in one line: outcome, epoch, and how the run stood. */
@@ -347,11 +347,11 @@ export class Workbench {
     const { metric, settings, values } = scene.page;
     const outcome = run.label === "bad" && run.cause ? `bad: ${run.cause}` : (run.label ?? run.status ?? "");
     const epoch = scene.snapshots.epoch[row];
-    const told = metric ? (values[metric]?.[row] ?? null) : null;
+    const value = metric ? (values[metric]?.[row] ?? null) : null;
     return [
       outcome,
       epoch === null ? "" : `epoch ${epoch}`,
-      told === null ? "" : `${metric} ${brief(told)}`,
+      value === null ? "" : `${metric} ${brief(value)}`,
       ...settings.filter((name) => name in run.hparams).slice(0, 3).map((name) => `${name} ${brief(run.hparams[name])}`),
     ].filter((part) => part !== "").join(" · ");
   }

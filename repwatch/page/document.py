@@ -123,7 +123,7 @@ def steps(scene: MapScene) -> list[int]:
 
 
 def outcome(row: SnapshotRow | RunRow) -> str:
-    """The group that a landmark belongs to: its cause, else "good", "bad" or "unlabelled"."""
+    """The group that a landmark belongs to: its cause, else "good", "bad" or "unlabeled"."""
     if row["label"] == "bad":
         return row["cause"] or "bad"
-    return row["label"] or "unlabelled"
+    return row["label"] or "unlabeled"

@@ -180,7 +180,7 @@ def _cause_places(rows: Sequence[SnapshotRow], current: Sequence[str]) -> list[C
         places.append(
             CausePlace(
                 name=name,
-                label=members[0]["label"] or "unlabelled",
+                label=members[0]["label"] or "unlabeled",
                 runs=len({row["run"] for row in members}),
                 points=len(members),
                 x=float(np.float32(x)),

@@ -126,7 +126,7 @@ def outcome_hues(names: list[str]) -> dict[str, Hue]:
     for name in names:
         if name == "good":
             hues[name] = GOOD
-        elif name == "unlabelled":
+        elif name == "unlabeled":
             hues[name] = UNLABELLED
         else:
             hues[name] = CAUSES[causes % len(CAUSES)]
