@@ -43,9 +43,9 @@ class Atlas {
     this.select = element("select", {}, element("option", { value: "" }, "one color"),
       ...colorable.map((column) => element("option", { value: column.name }, column.name)));
     this.lassoButton = element("button", { type: "button", "aria-pressed": "false", title: "Draw around points (L)" }, "Lasso");
-    this.csv = element("button", { type: "button", title: "What is chosen, as CSV" }, "CSV");
-    this.clear = element("button", { type: "button", title: "Choose nothing (Escape)" }, "Clear");
-    const home = element("button", { type: "button", title: "See everything (0)", onclick: () => this.act(() => this.view.home()) }, "Whole");
+    this.csv = element("button", { type: "button", title: "Save the selected points as CSV" }, "CSV");
+    this.clear = element("button", { type: "button", title: "Clear the selection (Escape)" }, "Clear");
+    const home = element("button", { type: "button", title: "Show all points (0)", onclick: () => this.act(() => this.view.home()) }, "Show all");
     this.status = element("p", { className: "status", role: "status" });
     this.ground = element("canvas", { "aria-hidden": "true" });
     this.canvas = element("canvas", { "aria-hidden": "true" });
@@ -264,10 +264,10 @@ class Atlas {
     }
     const filtered = Boolean(words || state.only.size || state.polygon.length);
     this.chosen = [];
-    this.shown = passes.map((one, i) => {
-      if (one && filtered) this.chosen.push(i);
+    this.shown = passes.map((pass, i) => {
+      if (pass && filtered) this.chosen.push(i);
       if (!filtered) return SHOWN.usual;
-      return one ? SHOWN.usual : SHOWN.dim;
+      return pass ? SHOWN.usual : SHOWN.dim;
     });
     if (filtered && this.chosen.length < 2000) for (const i of this.chosen) this.shown[i] = SHOWN.chosen;
     this.filtered = filtered;

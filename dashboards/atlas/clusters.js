@@ -1,5 +1,5 @@
-// What lies where: a calm shading under the points, darker where there are more of them, and the
-// names of clusters, while they are seen from afar.
+// Density and clusters: a shading under the points, darker where there are more of them, and the
+// names of clusters while the view is zoomed out.
 
 import { SIDE } from "./view.js";
 import { channels } from "../core/palette.js";

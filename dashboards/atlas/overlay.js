@@ -1,4 +1,4 @@
-// What is written and ringed over the points: labels, the lasso, the points under the pointer and chosen.
+// The overlay of the points: labels, the lasso, and rings around the hovered and selected points.
 
 import { css } from "./point-colors.js";
 import { cell } from "./data.js";

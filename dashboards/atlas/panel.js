@@ -12,8 +12,8 @@ export function describe(atlas, byName, index) {
   if (index < 0) {
     const opens = atlas.roles.link ? " A click opens its link." : "";
     return [element("p", { className: "hint" },
-      "Each point is one row of the data. Near points have similar vectors; how far apart the others are says little, " +
-      `and axes have no meaning. Point at one to read it.${opens}`)];
+      "Each point is one row of the data. Near points have similar vectors; larger distances mean little, " +
+      `and axes have no meaning. Hover over a point to read it.${opens}`)];
   }
   const role = (name) => byName.get(atlas.roles[name]);
   const title = cell(role("label"), index) || `row ${index}`;

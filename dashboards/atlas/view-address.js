@@ -1,6 +1,6 @@
 // The state of the atlas in its address, so that a link shows the same view.
 
-/** Writes what is chosen and which part is seen. `usual` is the column that colors at first. */
+/** Writes the selection and the visible part. `usual` is the column of the initial colors. */
 export function writeView(state, view, usual) {
   const parts = new URLSearchParams();
   if (view.zoom !== 1 || view.x !== 32768 || view.y !== 32768) {

@@ -41,9 +41,9 @@ export class Scene {
   /** What was read of the same trajectories before stays, where they have not grown. */
   inherit(before) {
     const key = ({ run, layer, snapshots }) => JSON.stringify([run, layer, snapshots.length]);
-    const known = new Map(before.page.trajectories.map((one, index) => [key(one), index]));
-    this.page.trajectories.forEach((one, index) => {
-      const held = before.views.get(known.get(key(one)));
+    const known = new Map(before.page.trajectories.map((trajectory, index) => [key(trajectory), index]));
+    this.page.trajectories.forEach((trajectory, index) => {
+      const held = before.views.get(known.get(key(trajectory)));
       if (held) this.views.set(index, held);
     });
   }
@@ -58,7 +58,7 @@ export class Scene {
 
   /** The snapshot of a run and layer at a step, or the last before it, or the first; -1 for none. */
   find(run, layer, step) {
-    const trajectory = this.page.trajectories.find((one) => one.run === run && one.layer === layer);
+    const trajectory = this.page.trajectories.find((candidate) => candidate.run === run && candidate.layer === layer);
     if (!trajectory) return -1;
     const { snapshots } = trajectory;
     return snapshots.findLast((row) => this.snapshots.step[row] <= step) ?? snapshots[0];
@@ -66,14 +66,14 @@ export class Scene {
 
   /** The snapshots of a layer of a run, by step. */
   trajectory(run, layer) {
-    return this.page.trajectories.find((one) => one.run === run && one.layer === layer)?.snapshots ?? [];
+    return this.page.trajectories.find((trajectory) => trajectory.run === run && trajectory.layer === layer)?.snapshots ?? [];
   }
 
   /** Steps of a run, ascending. */
   stepsOf(run) {
     const steps = this.page.trajectories
-      .filter((one) => one.run === run)
-      .flatMap((one) => one.snapshots.map((row) => this.snapshots.step[row]));
+      .filter((trajectory) => trajectory.run === run)
+      .flatMap((trajectory) => trajectory.snapshots.map((row) => this.snapshots.step[row]));
     return [...new Set(steps)].sort((a, b) => a - b);
   }
 
@@ -127,7 +127,7 @@ export class Scene {
     return chosen.length === 0 || chosen.length === this.layers.length ? null : chosen;
   }
 
-  /** Whether a map is at hand; a report makes do with that of all layers. */
+  /** Whether a map is at hand; a report falls back to the map of all layers. */
   hasMap(method, distance, layers = null) {
     return this.maps.has(mapKey(method, distance, layers)) || (!this.source && this.maps.has(mapKey(method, distance, null)));
   }
@@ -209,7 +209,7 @@ export class Scene {
     return this.excerpts.get(index)[place];
   }
 
-  /** Distance of every snapshot to one, from the leading components of their sketches; NaN where none. */
+  /** Distance of every snapshot to a given one, from the leading components of their sketches; NaN where none. */
   distancesTo(row) {
     const { width, scale, rows } = this.page.distances;
     this.components ??= new Int16Array(bytesOf(rows).buffer);

@@ -1,4 +1,4 @@
-// Pictures from neighbors: a t-SNE in which each of a point's k neighbors weighs alike; the turning
+// Pictures from neighbors: a t-SNE in which each of a point's k neighbors has the same weight; the turning
 // of one picture onto another, and into its frame.
 
 const SCHEDULE = { tsne: [[4, 80], [1, 220]], graph: [[4, 60], [2, 200]] };
@@ -9,7 +9,7 @@ const GAIN = 1.2;
 
 /**
  * Positions of n points from their k nearest neighbors, starting from `start` ({x, y}): exact
- * gradient descent of KL(p || q) with p alike for all neighbors and Student's t for q. "graph" keeps
+ * gradient descent of KL(p || q) with equal p for all neighbors and Student's t for q. "graph" keeps
  * the attraction twice as strong, which draws the graph's branches and hubs.
  */
 export function layoutNeighbors({ near, x, y }, n, k, kind) {
@@ -118,7 +118,7 @@ export function turnOnto(view, reference) {
   return Object.assign(Object.create(view), { x, y });
 }
 
-/** The bounds [left, right, low, high] of points turned by an angle; points without a place count not. */
+/** The bounds [left, right, low, high] of points turned by an angle; points without a place are ignored. */
 export function boundsOf({ x, y }, angle = 0) {
   const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
   const bounds = [Infinity, -Infinity, Infinity, -Infinity];

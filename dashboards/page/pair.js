@@ -1,4 +1,4 @@
-// Side by side: two representations that are pinned, the same points in both, and how alike they are.
+// Side by side: two representations that are pinned, the same points in both, and how similar they are.
 
 import { element } from "../core/dom.js";
 import { Picture } from "./picture.js";
@@ -44,7 +44,7 @@ export class Pair {
     }
     if (pins.a < 0 || pins.b < 0) {
       this.numbers.replaceChildren();
-      this.caption.textContent = "Pin two representations: hold one on the map, then press Pin (or the key P).";
+      this.caption.textContent = "Pin two representations: click one on the map, then press Pin (or the P key).";
     } else if (key !== this.key) await this.measure(key, pins.a, pins.b);
   }
 

@@ -12,10 +12,10 @@ const MAX_CACHED = 60;
 const EDGES = 3;
 const SMALLEST_THUMBNAIL = 14;
 const LARGEST_THUMBNAIL = 32;
-// Of a thumbnail's side: ink seldom reaches its edges, so that they may touch.
+// Share of a thumbnail's side: ink seldom reaches the edges, so thumbnails may touch.
 const COVERS = 0.8;
 
-/** Pictures by layout: PCA is in the document, the others are made of the neighbors. */
+/** Pictures by layout: PCA is in the document, the others are computed from the neighbors. */
 export class Layouts {
   constructor() {
     this.made = new Map();
@@ -109,7 +109,7 @@ export class Picture {
     return sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : room;
   }
 
-  /** Which points have room for a thumbnail: what is pointed at and its neighbors before all others. */
+  /** Which points have room for a thumbnail; the highlighted point and its neighbors come first. */
   pictured(size, side) {
     const { scene, point, marked } = this.bench;
     const place = this.scatter.placer(this.scatter);

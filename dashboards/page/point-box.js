@@ -45,7 +45,7 @@ export class PointBox {
     const sheet = sprites ? [sprites.whole(scene.n, WIDTH, pointScale.color)] : [];
     return [
       element("h2", {}, `Probe set of ${scene.n} points`),
-      element("p", { className: "hint" }, "Point at one in a picture to see it here, with its nearest neighbors."),
+      element("p", { className: "hint" }, "Hover over a point in a picture to see it here, with its nearest neighbors."),
       ...sheet,
     ];
   }
@@ -72,7 +72,7 @@ export class PointBox {
       element("h3", {}, "Nearest in this representation"),
       element("div", { className: "nears", role: "group", "aria-label": "Nearest neighbors" }, ...items),
       element("p", { className: "detail" }, change),
-      pressable("Choose these points", () => this.bench.choose([point, ...near]), { className: "plain" }),
+      pressable("Select these points", () => this.bench.choose([point, ...near]), { className: "plain" }),
     ];
   }
 }

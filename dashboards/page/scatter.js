@@ -1,5 +1,5 @@
-// Points on a canvas that can be pointed at: fitting, zoom, gliding, lasso, keys, saving. What a
-// point looks like is the business of whoever paints.
+// Points on a canvas that can be pointed at: fitting, zoom, gliding, lasso, keys, saving. How a
+// point looks is up to the `paint` callback.
 
 import { PointerGestures } from "../core/pointer-gestures.js";
 import { bestTurn, boundsOf, scaleInto } from "./layout.js";
@@ -181,7 +181,7 @@ export class Scatter {
   }
 
   wheel(event) {
-    // A page that scrolls keeps its wheel, but for a pinch, or when the plot is already entered.
+    // On a page that scrolls, the wheel scrolls unless it pinches or the plot is zoomed already.
     if (document.documentElement.scrollHeight > window.innerHeight + 1 && !event.ctrlKey && this.zoom.scale === 1) return;
     event.preventDefault();
     this.zoomAt(Math.exp(-event.deltaY / 400), this.gestures.at(event));
@@ -198,7 +198,7 @@ export class Scatter {
       x: keep(x, this.size[0] / 2, this.zoom.x),
       y: keep(y, this.size[1] / 2, this.zoom.y),
     };
-    // A finger scrolls the page past a plot, until the plot is entered.
+    // A finger scrolls the page until the plot is zoomed.
     this.canvas.style.touchAction = "none";
     return this.draw();
   }
@@ -209,7 +209,7 @@ export class Scatter {
     this.draw();
   }
 
-  /** Arrows go to the nearest point in their direction, Enter holds it, Escape lets go. */
+  /** Arrows go to the nearest point in their direction, Enter holds it, Escape releases it. */
   key(event) {
     const directions = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,5 +1,5 @@
-// How alike two RDMs are, as repwatch.similarity measures it: condensed RDMs in, numbers out, null
-// where a measure is not defined because nothing varies.
+// Similarity of two RDMs, as repwatch.similarity measures it: condensed RDMs in, numbers out, null
+// where a measure is undefined because nothing varies.
 
 const ROUNDING = 1e-12;
 const MEASURES = { cosine: (D) => unit(D, D), pearson, spearman, cka, cka_unbiased: unbiased };

@@ -12,7 +12,7 @@ const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
 const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
 const FOLDED = 0.16;
 const PATIENCE = 350;
-// From a newest point to its name: past the ring of what is selected.
+// From a newest point to its name, outside of the ring of a selection.
 const GAP = 14;
 
 export class Space {
@@ -78,9 +78,9 @@ export class Space {
     }
     const at = [state.method, state.distance, layers];
     if (!scene.hasMap(...at)) {
-      this.state.textContent = "Making the map …";
+      this.state.textContent = "Computing the map …";
       this.scatter.draw();
-      // A map is only asked for once the reader has chosen: who switches three layers off wants one.
+      // Wait until the choice is final: switching three layers off should request one map, not three.
       if (layers) await new Promise((go) => setTimeout(go, PATIENCE));
       if (this.wanted !== key) return undefined;
     }
@@ -144,7 +144,7 @@ export class Space {
     if (!this.map || !Number.isFinite(this.map.x[row]) || state.layers.includes(scene.layerOf(row))) return true;
     if (state.off.length === 0 || !this.scale?.codes) return false;
     const code = this.scale.codes[row];
-    // The run that is followed stays: what is filtered are the landmarks around it.
+    // The followed run stays: the filter is for the landmarks around it.
     if (state.color === "outcome" && scene.runOf(row) === state.follow) return false;
     return code >= 0 && state.off.includes(this.scale.items[code].name);
   }
@@ -210,7 +210,7 @@ export class Space {
     for (const flag of scene.page.flags) {
       const layers = flag.layer === null ? scene.layers : [flag.layer];
       for (const layer of layers) {
-        const row = scene.trajectory(flag.run, layer).find((one) => scene.snapshots.step[one] === flag.step);
+        const row = scene.trajectory(flag.run, layer).find((snapshot) => scene.snapshots.step[snapshot] === flag.step);
         if (row !== undefined && !this.hidden(row)) renderer.circle(...place(row), 9.5, { stroke: theme.flag, width: 1.6 });
       }
     }
@@ -266,6 +266,6 @@ export class Space {
 /** What the map was fitted on, where that is not simply all that is seen. */
 function madeOf(map, layers) {
   if (map.layers) return `A map of ${map.layers.length === 1 ? "this layer" : "these layers"} alone.`;
-  if (layers) return "A map of all layers, some of them hidden: the report holds no map of this choice.";
+  if (layers) return "A map of all layers, some of them hidden: the report has no map of these layers alone.";
   return "";
 }

@@ -1,4 +1,4 @@
-// Below: the steps of the followed run with play, and its flags in words.
+// The bar below: the steps of the followed run, playback, and its flags.
 
 import { element } from "../core/dom.js";
 import { brief, pressable } from "./widgets.js";
@@ -57,7 +57,7 @@ export class StepBar {
     flags.forEach((flag, index) => this.flags.children[index].setAttribute("aria-current", String(this.isHere(flag))));
   }
 
-  /** Whether what is shown is the snapshot of a flag. */
+  /** Whether the snapshot of a flag is shown. */
   isHere(flag) {
     const { state } = this.bench;
     return state.run === flag.run && state.step === flag.step && (flag.layer === null || state.layer === flag.layer);

@@ -1,5 +1,4 @@
-// The head of the page: what is shown, whose run, finding and choosing points; and the controls that
-// stand with the pictures.
+// The head of the page: view, run, search and selection of points; and the controls beside the pictures.
 
 import { pointsCsv } from "./search.js";
 import { element } from "../core/dom.js";
@@ -7,13 +6,13 @@ import { download } from "../core/links.js";
 import { buttonRow, choice, legend, pressable } from "./widgets.js";
 
 const KEYS = [
-  ["Arrows", "walk in a box"],
-  ["Enter", "holds what is pointed at"],
-  ["Escape", "lets go"],
-  ["Space", "plays the steps"],
+  ["Arrows", "move between points"],
+  ["Enter", "hold the highlighted point"],
+  ["Escape", "release it"],
+  ["Space", "play the steps"],
   ["[ and ]", "change the step"],
-  ["P", "pins a representation"],
-  ["/", "goes to the search"],
+  ["P", "pin a representation"],
+  ["/", "go to the search"],
 ];
 
 export class Toolbar {
@@ -24,9 +23,9 @@ export class Toolbar {
     this.search = element("input", { type: "search", placeholder: "Find points: text, label:3", "aria-label": "Find probe points by text or column" });
     this.search.addEventListener("input", () => bench.set({ query: this.search.value }));
     this.found = element("output", { className: "detail" });
-    this.lasso = pressable("Lasso", () => bench.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to choose them (or drag with Shift)" });
-    this.csv = pressable("CSV", () => this.saveCsv(), { title: "The points that are chosen or found, as CSV" });
-    this.clear = pressable("Clear", () => bench.set({ query: "", chosen: [] }), { title: "Choose no points" });
+    this.lasso = pressable("Lasso", () => bench.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to select them (or drag with Shift)" });
+    this.csv = pressable("CSV", () => this.saveCsv(), { title: "Save the selected or found points as CSV" });
+    this.clear = pressable("Clear", () => bench.set({ query: "", chosen: [] }), { title: "Clear the search and the selection" });
     this.status = element("p", { className: "status", role: "status" });
     const tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
     const rows = KEYS.flatMap(([name, act]) => [element("dt", {}, name), element("dd", {}, act)]);
@@ -35,11 +34,11 @@ export class Toolbar {
     this.buildControls();
   }
 
-  /** One set of controls, which stands with the pictures that are seen. */
+  /** One set of controls, which moves to the pictures that are shown. */
   buildControls() {
     const { bench } = this;
     this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => bench.set({ view }));
-    this.layout.node.title = "PCA is of the representation's RDM; t-SNE and graph are laid out here, from each point's nearest neighbors.";
+    this.layout.node.title = "PCA shows the representation's RDM; t-SNE and graph are computed here from each point's nearest neighbors.";
     this.column = choice("Color", (by) => bench.set({ by, values: [] }));
     this.marks = choice("Marks", (marks) => bench.set({ marks }));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Values of probe points" });

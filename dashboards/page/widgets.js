@@ -29,7 +29,7 @@ export function buttonRow(label, pairs, onChange) {
     return button;
   });
   const node = element("div", { className: "row", role: "group", "aria-label": label }, ...buttons);
-  const show = (chosen) => buttons.forEach((one) => one.setAttribute("aria-pressed", String(one.value === chosen)));
+  const show = (chosen) => buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.value === chosen)));
   return { node, show };
 }
 

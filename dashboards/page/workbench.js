@@ -1,4 +1,4 @@
-// The page: three linked boxes, side by side, gallery; what is selected, and how that travels.
+// The page: three linked boxes, side by side, gallery; and the selection that links them.
 // Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
 import { readAddress, writeAddress } from "../core/address.js";
@@ -16,10 +16,10 @@ import { brief } from "./widgets.js";
 
 const SENTENCES = {
   space:
-    "Each point on the map is one layer of one run at one step: near points find the same probe points alike, " +
-    "far points disagree on which are alike. Axes have no meaning.",
-  pair: "Each point is one probe point, as two representations see it: near points are alike to that layer. Axes have no meaning.",
-  gallery: "Each picture is one representation of the same probe points: near points are alike to that layer. Axes have no meaning.",
+    "Each point on the map is one layer of one run at one step: near points find the same probe points similar, " +
+    "far points disagree on which are similar. Axes have no meaning.",
+  pair: "Each point is one probe point, as two representations see it: near points are similar to that layer. Axes have no meaning.",
+  gallery: "Each picture is one representation of the same probe points: near points are similar to that layer. Axes have no meaning.",
 };
 
 export class Workbench {
@@ -64,7 +64,7 @@ export class Workbench {
   startingState() {
     const { scene } = this;
     const follow = scene.page.current[0] ?? scene.runs.at(-1)?.name ?? "";
-    const layers = scene.page.trajectories.filter((one) => one.run === follow).map((one) => one.layer);
+    const layers = scene.page.trajectories.filter(({ run }) => run === follow).map(({ layer: name }) => name);
     const layer = layers.at(-1) ?? scene.layers.at(-1) ?? "";
     const columns = Object.keys(scene.points.columns);
     const method = scene.usualMethod();
@@ -107,13 +107,13 @@ export class Workbench {
     root.replaceChildren(this.toolbar.node, this.sentence, this.main, this.steps.node);
   }
 
-  /** Another page takes this one's place. */
+  /** Stops timers and listeners before another page replaces this one. */
   leave() {
     this.steps.stop();
     this.listening.abort();
   }
 
-  /** A newer document: what the reader chose stays; who looked at the newest step goes along. */
+  /** Takes a newer document. Choices stay; a view of the newest step moves on to the newest. */
   replace(scene) {
     const following = this.state.step === this.defaults.step && this.state.run === this.state.follow;
     scene.inherit(this.scene);
@@ -137,7 +137,7 @@ export class Workbench {
     return this.ready.then(() => this.refresh());
   }
 
-  /** Finds in the document what the state names; what is not there falls back to what is. */
+  /** Finds the state's run, layer and step in the document, with defaults for what is missing. */
   settle() {
     const { scene, state, defaults } = this;
     if (!scene.runs.some((run) => run.name === state.follow)) state.follow = defaults.follow;
@@ -188,7 +188,7 @@ export class Workbench {
 
   toggle(list, name) {
     const known = this.state[list];
-    return this.set({ [list]: known.includes(name) ? known.filter((one) => one !== name) : [...known, name] });
+    return this.set({ [list]: known.includes(name) ? known.filter((other) => other !== name) : [...known, name] });
   }
 
   /** Pointing at a snapshot shows it; unless one is held, it stays when the pointer leaves. */
@@ -314,7 +314,7 @@ export class Workbench {
       nameOf: (row) => this.nameOf(row),
       whereIs: (selector, index) => {
         const canvas = document.querySelector(selector);
-        const scatter = scatters.find((one) => one.canvas === canvas);
+        const scatter = scatters.find((candidate) => candidate.canvas === canvas);
         return scatter.placer(scatter)(index);
       },
     };
