@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from repwatch import atlas, cli
 from repwatch.atlas import LayoutSettings, Roles
-from repwatch.atlas.page import _MODULES, label_order, quantize
+from repwatch.atlas.page import label_order, quantize
 from repwatch.errors import ConfigurationError
-from repwatch.web.assets import asset
 
 COUNT = 40
 
@@ -186,19 +185,6 @@ def test_markup_cannot_leave_the_data_or_the_title(vectors: Path, tmp_path: Path
     page = tmp_path / "a.html"
     atlas.write_atlas(vectors, {"label": [evil] * COUNT}, page, title=evil)
     assert "alert(1)</script>" not in page.read_text(encoding="utf-8")
-
-
-def test_modules_of_the_atlas_are_bundled_after_what_they_use_without_clashing_names() -> None:
-    seen: list[str] = []
-    names: list[str] = []
-    for module in _MODULES:
-        source = asset(module).decode()
-        assert set(re.findall(r'from "\./([\w.]+)"', source)) <= set(seen)
-        seen.append(module)
-        names += re.findall(
-            r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", source, re.M
-        )
-    assert len(names) == len(set(names)) > 30
 
 
 def test_the_command_writes_a_page_once(vectors: Path, meta: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from repwatch.errors import ConfigurationError
 from repwatch.integrations.plotly_figures import (
     SENTENCE,
-    export,
     map_figure,
     palette,
     payload,
@@ -21,7 +20,6 @@ from repwatch.integrations.plotly_figures import (
 )
 from repwatch.integrations.plotly_figures.plotly_js import plotly_js
 from repwatch.page import MapScene, build_map
-from repwatch.web import asset
 from tests.fake_snapshots import LAYERS, STEPS, FakeRun, FakeSnapshot, population
 
 if TYPE_CHECKING:
@@ -267,22 +265,6 @@ def test_a_page_that_fails_half_way_leaves_the_old_one_and_nothing_else(
         write_html(scene, path, overwrite=True)
     assert [child.name for child in tmp_path.iterdir()] == ["map.html"]
     assert path.read_text() == "mine"
-
-
-def test_the_modules_of_a_page_are_bundled_after_what_they_use() -> None:
-    seen: list[str] = []
-    names: list[str] = []
-    for module in export._MODULES:
-        source = asset(module).decode()
-        assert "</script" not in source.lower()
-        assert set(re.findall(r'from "\./([\w.]+)"', source)) <= set(seen)
-        seen.append(module)
-        found = re.findall(
-            r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", source, re.M
-        )
-        names += found
-    assert len(names) == len(set(names)), "two modules of one page declare the same name"
-    assert not re.search(r"^(import|export) ", export.bundle(export._MODULES), re.M)
 
 
 def test_the_payload_of_a_scene_is_that_of_its_checked_figure(scene: MapScene) -> None:

@@ -67,7 +67,7 @@ def test_a_run_that_did_not_finish_has_no_outcome(registry: Registry, status: st
     assert registry.run("cut").label is None
 
 
-def test_with_too_few_runs_to_judge_by_it_stays_unlabelled_and_says_why(
+def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_says_why(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     others(registry, 4)

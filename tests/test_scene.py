@@ -141,7 +141,7 @@ def test_a_landmark_without_label_is_unlabeled_and_a_bad_one_without_cause_is_ba
         FakeSnapshot(2, "c", "fc", 0, label="good"),
     ]
     scene = build_map(snapshots, np.arange(6).reshape(3, 2))
-    assert [place["name"] for place in scene["causes"]] == ["good", "bad", "unlabelled"]
+    assert [place["name"] for place in scene["causes"]] == ["good", "bad", "unlabeled"]
 
 
 def test_odd_hyperparameters_and_metrics_become_json() -> None:

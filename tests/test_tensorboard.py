@@ -3,6 +3,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import posixpath
+import re
 import subprocess
 import sys
 import warnings
@@ -127,24 +129,38 @@ def test_an_empty_log_directory_lists_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("index.js", "text/javascript"),
-        ("page.js", "text/javascript"),
-        ("map.js", "text/javascript"),
-        ("texts.js", "text/javascript"),
-        ("marks.js", "text/javascript"),
-        ("payload.js", "text/javascript"),
-        ("tokens.css", "text/css"),
-        ("base.css", "text/css"),
-        ("style.css", "text/css"),
-        ("panels.css", "text/css"),
-        ("workbench.css", "text/css"),
-        *((name, "text/javascript") for name in (*PAGE_MODULES, "live.js")),
+        ("page/index.js", "text/javascript"),
+        ("page/figure-page.js", "text/javascript"),
+        ("page/map.js", "text/javascript"),
+        ("core/label-placement.js", "text/javascript"),
+        ("core/dom.js", "text/javascript"),
+        ("core/payload.js", "text/javascript"),
+        ("core/tokens.css", "text/css"),
+        ("core/base.css", "text/css"),
+        ("page/figure.css", "text/css"),
+        ("page/panels.css", "text/css"),
+        ("page/workbench.css", "text/css"),
+        *((name, "text/javascript") for name in (*PAGE_MODULES, "page/live.js")),
     ],
 )
 def test_the_page_is_served(board: Client, name: str, kind: str) -> None:
     reply = get(board, f"{ROUTE}/{name}")
     assert reply.data == asset(name)
     assert reply.content_type == f"{kind}; charset=utf-8"
+
+
+def test_every_module_that_the_tab_imports_is_served(board: Client) -> None:
+    pending = {f"{ROUTE}/page/index.js"}
+    reached: set[str] = set()
+    while pending:
+        path = pending.pop()
+        reached.add(path)
+        reply = get(board, path)
+        assert reply.status_code == 200, path
+        found = re.findall(r'(?:from |import\(|import )"([^"]+)"', reply.text)
+        pending |= {posixpath.normpath(f"{posixpath.dirname(path)}/{name}") for name in found}
+        pending -= reached
+    assert {f"{ROUTE}/{name}" for name in PAGE_MODULES} <= reached
 
 
 def test_plotly_is_served_from_the_installed_wheel(board: Client) -> None:
@@ -156,7 +172,7 @@ def test_plotly_is_served_from_the_installed_wheel(board: Client) -> None:
     assert int(packed.headers["Content-Length"]) < len(reply.data) / 3
 
 
-@pytest.mark.parametrize("path", [f"{ROUTE}/figures", FIGURE, f"{ROUTE}/index.js"])
+@pytest.mark.parametrize("path", [f"{ROUTE}/figures", FIGURE, f"{ROUTE}/page/index.js"])
 def test_every_answer_is_conditional_and_not_to_be_sniffed(board: Client, path: str) -> None:
     first = get(board, path)
     assert first.headers["X-Content-Type-Options"] == "nosniff"
@@ -178,16 +194,19 @@ def test_every_answer_is_conditional_and_not_to_be_sniffed(board: Client, path: 
         "/./../../etc/passwd",
         "//etc/passwd",
         "/%2fetc%2fpasswd",
-        "/index.js/../../plugin.py",
-        "/index.js%00.css",
-        "/dashboards/index.js",
-        "/report.html",
-        "/report.js",
-        "/workbench.html",
-        "/opened.js",
+        "/page/index.js/../../plugin.py",
+        "/page/index.js%00.css",
+        "/dashboards/page/index.js",
+        "/page/figure.html",
+        "/page/figure-main.js",
+        "/page/workbench.html",
+        "/page/report-main.js",
+        "/index.js",
+        "/core/../page/report-main.js",
+        "/page/..%2fpage%2freport-main.js",
         "/repwatch.db",
         "/logs/repwatch.db",
-        "/INDEX.JS",
+        "/PAGE/INDEX.JS",
         "/.hidden",
         "/",
         "/file?path=../../etc/passwd",
@@ -211,7 +230,7 @@ def test_the_tab_has_a_name_and_a_module(board: Client) -> None:
     listed = get(board, "/data/plugins_listing").json["repwatch"]
     assert listed["tab_name"] == "RepWatch"
     assert listed["enabled"]
-    assert listed["loading_mechanism"]["module_path"] == f"{ROUTE}/index.js"
+    assert listed["loading_mechanism"]["module_path"] == f"{ROUTE}/page/index.js"
 
 
 def test_a_blob_that_was_written_uncompressed_is_served_too() -> None:
@@ -229,7 +248,7 @@ def test_a_broken_installation_is_told_in_the_answer(
     monkeypatch: pytest.MonkeyPatch, board: Client
 ) -> None:
     monkeypatch.setattr("repwatch.integrations.tensorboard.plugin.asset", _missing)
-    reply = get(board, f"{ROUTE}/map.js")
+    reply = get(board, f"{ROUTE}/page/map.js")
     assert reply.status_code == 500
     assert "Reinstall it" in reply.text
 

@@ -12,7 +12,7 @@ is flagged, then `repwatch show` and `repwatch report` on it. A file of repwatch
 A file is "direct" where that is handed over as it is, or in lists, tuples, dictionaries and queues
 up to three levels deep. It is "in an object" where it is handed over only as an attribute of an
 object of RepWatch's own (one level), `self` included. What exists in local variables only does not
-count. Files of the page (dashboards/*.js but those of the atlas) count if they name the fields by
+count. Files of the page (dashboards/ without the atlas) count if they name the fields by
 which the page knows the thing, outside of comments.
 
 Below them the table of `tests/sizes.py`.

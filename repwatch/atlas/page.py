@@ -1,7 +1,7 @@
 """The page of an atlas: positions, columns and the order of labels, packed into one HTML file.
 
 The data is a gzip stream in base64: the length of a JSON header (uint32), the header, and arrays
-one after another. `dashboards/atlas_data.js` reads it back.
+one after another. `dashboards/atlas/data.js` reads it back.
 """
 
 from __future__ import annotations
@@ -42,20 +42,23 @@ if TYPE_CHECKING:
 # Appends an array to the data and returns where it is.
 Put: TypeAlias = "Callable[[Array], dict[str, object]]"
 VERSION = 1
-_MODULES = (
-    "marks.js",
-    "hand.js",
-    "room.js",
-    "palette.js",
-    "atlas_address.js",
-    "atlas_data.js",
-    "atlas_colors.js",
-    "atlas_space.js",
-    "atlas_clusters.js",
-    "atlas_draw.js",
-    "atlas_over.js",
-    "atlas_panel.js",
-    "atlas.js",
+ATLAS_MODULES = (
+    "core/dom.js",
+    "core/pointer-gestures.js",
+    "core/label-grid.js",
+    "core/palette.js",
+    "atlas/view-address.js",
+    "core/csv.js",
+    "atlas/data.js",
+    "atlas/point-colors.js",
+    "core/polygon.js",
+    "atlas/view.js",
+    "atlas/clusters.js",
+    "atlas/points.js",
+    "atlas/overlay.js",
+    "core/links.js",
+    "atlas/panel.js",
+    "atlas/atlas.js",
 )
 _INTEREST_BLUR = 1.5
 
@@ -263,6 +266,6 @@ def _page(packed: bytes, title: str) -> str:
     parts = {
         "TITLE": html.escape(title),
         "DATA": base64.b64encode(packed).decode(),
-        "MODULES": bundle(_MODULES),
+        "MODULES": bundle(ATLAS_MODULES),
     }
-    return fill("atlas.html", parts, styles=("atlas.css",))
+    return fill("atlas/atlas.html", parts, styles=("atlas/atlas.css",))

@@ -186,10 +186,10 @@ def steps(scene: MapScene) -> list[int]:
 
 
 def outcome(row: SnapshotRow | RunRow) -> str:
-    """The group that a landmark belongs to: its cause, else "good", "bad" or "unlabelled"."""
+    """The group that a landmark belongs to: its cause, else "good", "bad" or "unlabeled"."""
     if row["label"] == "bad":
         return row["cause"] or "bad"
-    return row["label"] or "unlabelled"
+    return row["label"] or "unlabeled"
 
 
 def _places(
@@ -281,7 +281,7 @@ def _cause_places(rows: Sequence[SnapshotRow], current: Sequence[str]) -> list[C
         places.append(
             CausePlace(
                 name=name,
-                label=members[0]["label"] or "unlabelled",
+                label=members[0]["label"] or "unlabeled",
                 runs=len({row["run"] for row in members}),
                 points=len(members),
                 x=float(np.float32(x)),

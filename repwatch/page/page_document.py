@@ -110,7 +110,7 @@ class PageScene(TypedDict):
     registry: str
     probe: str
     points: int
-    neighbours: int
+    neighbors: int
     runs: list[RunRow]
     current: list[str]
     layers: list[str]
@@ -159,7 +159,7 @@ def build_page(
         registry=registry,
         probe=snapshots[0].probe if snapshots else "",
         points=snapshots[0].points if snapshots else 0,
-        neighbours=min(NEIGHBORS, snapshots[0].points - 1) if snapshots else 0,
+        neighbors=min(NEIGHBORS, snapshots[0].points - 1) if snapshots else 0,
         runs=[run_row(run.name, run) for run in runs],
         current=list(current),
         layers=layers,

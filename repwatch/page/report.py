@@ -40,28 +40,31 @@ __all__ = ["PAGE_MODULES", "ReportOptions", "build_report", "write_report"]
 
 # In the order in which they use each other.
 PAGE_MODULES = (
-    "marks.js",
-    "hand.js",
-    "room.js",
-    "palette.js",
-    "colours.js",
-    "similarity.js",
-    "document.js",
-    "layout.js",
-    "pens.js",
-    "scatter.js",
-    "address.js",
-    "widgets.js",
-    "space.js",
-    "sheets.js",
-    "picture.js",
-    "point.js",
-    "pair.js",
-    "gallery.js",
-    "stepbar.js",
-    "finding.js",
-    "toolbar.js",
-    "workbench.js",
+    "core/dom.js",
+    "core/pointer-gestures.js",
+    "core/label-grid.js",
+    "core/palette.js",
+    "core/colors.js",
+    "page/similarity.js",
+    "page/document.js",
+    "page/layout.js",
+    "core/renderers.js",
+    "core/polygon.js",
+    "page/scatter.js",
+    "core/address.js",
+    "core/links.js",
+    "page/widgets.js",
+    "page/space.js",
+    "page/sprites.js",
+    "page/picture.js",
+    "page/point-box.js",
+    "page/pair.js",
+    "page/gallery.js",
+    "page/step-bar.js",
+    "core/csv.js",
+    "page/search.js",
+    "page/toolbar.js",
+    "page/workbench.js",
 )
 
 Progress = Callable[[int, int], None]
@@ -137,14 +140,14 @@ def write_report(
     document = build_report(registry, runs, ReportOptions(distances, methods, each_layer), progress)
     content = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     page = fill(
-        "workbench.html",
+        "page/workbench.html",
         {
             "TITLE": html.escape(title),
             # Within a script element only "<" can end it.
             "SCENE": content.replace("<", "\\u003c"),
-            "MODULES": bundle((*PAGE_MODULES, "opened.js")),
+            "MODULES": bundle((*PAGE_MODULES, "page/report-main.js")),
         },
-        styles=("panels.css", "workbench.css"),
+        styles=("page/panels.css", "page/workbench.css"),
     )
     write_atomically(target, page)
     return target

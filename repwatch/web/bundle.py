@@ -15,7 +15,7 @@ _EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 def fill(template: str, parts: Mapping[str, str], *, styles: Sequence[str]) -> str:
     """A page of the sources with its styles and its parts, which stand in it as {{NAME}}."""
-    texts = [asset(name).decode() for name in ("tokens.css", "base.css", *styles)]
+    texts = [asset(name).decode() for name in ("core/tokens.css", "core/base.css", *styles)]
     every = {"STYLE": "\n".join(texts), **parts}
     return re.sub(r"\{\{(\w+)\}\}", lambda found: every[found.group(1)], asset(template).decode())
 

@@ -246,7 +246,7 @@ def test_a_line_leads_to_the_point_that_one_belongs_to_and_a_key_goes_there(atla
     atlas.wait(f"{lines} === '0'")
     assert not painted_between(atlas, index)
     names = [one.text for one in Select(atlas.find("select")).options]
-    assert names == ["one colour", "group", "amount"]
+    assert names == ["one color", "group", "amount"]
 
 
 def test_search_and_legend_choose_and_nothing_found_says_what_to_do(atlas: Reader) -> None:

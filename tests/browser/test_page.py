@@ -215,13 +215,13 @@ def test_a_panel_is_saved_as_it_is_seen(page: Reader, trained: Trained) -> None:
 
 def test_points_are_found_chosen_by_lasso_and_saved_as_csv(page: Reader, trained: Trained) -> None:
     page.driver.execute_script(KEEP_FILES)
-    assert page.find("button[title^='The points']").get_attribute("disabled")
+    assert page.find("button[title^='Save the selected']").get_attribute("disabled")
     page.press("input[type='search']", "label: 1")
     page.wait("/^[0-9]+ of [0-9]+$/.test(document.querySelector('.tools output').textContent)")
     labels = Registry(trained.registry).probe().columns["label"]
     found = [str(point) for point, label in enumerate(labels) if label == 1]
     assert page.text(".tools output") == f"{len(found)} of {len(labels)}"
-    page.find("button[title^='The points']").click()
+    page.find("button[title^='Save the selected']").click()
     lines = saved(page, 1)["text/csv"].strip().split("\r\n")
     assert lines[0].split(",")[:2] == ["point", "label"]
     assert [line.split(",")[0] for line in lines[1:]] == found

@@ -195,7 +195,7 @@ def test_a_server_that_does_not_answer_is_told(reader: Reader, address: str) -> 
     reader.block(["*/repwatch/figures*"])
     reader.open(f"{address}data/plugin_entry.html?name=repwatch")
     reader.wait_state("error")
-    assert "does not answer" in reader.text(".state")
+    assert "does not respond" in reader.text(".state")
 
 
 SHOWN = "document.querySelector('.middle .plot')?.dataset.shown"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from repwatch import ProbeSet, Registry, rdm, similarity
 from repwatch.errors import ConfigurationError, RunNotFoundError
 from repwatch.page import (
     DISTANCES,
-    PAGE_MODULES,
     MapRow,
     PageReader,
     PageScene,
@@ -33,7 +31,6 @@ from repwatch.page import (
     write_report,
 )
 from repwatch.page.page_document import Distances, PageFlag
-from repwatch.web.assets import asset
 from tests.report.conftest import numbers
 from tests.watcher_helpers import PROBE, landmark_registry, watch
 
@@ -333,17 +330,3 @@ def test_a_report_of_named_runs_has_these_and_the_landmarks(
     }
     with pytest.raises(RunNotFoundError):
         PageReader(registry, ["nobody"]).overview()
-
-
-def test_modules_of_the_page_are_bundled_after_what_they_use_without_clashing_names() -> None:
-    seen: list[str] = []
-    names: list[str] = []
-    for module in (*PAGE_MODULES, "opened.js"):
-        source = asset(module).decode()
-        assert "</script" not in source.lower()
-        assert set(re.findall(r'from "\./([\w.]+)"', source)) <= set(seen)
-        seen.append(module)
-        names += re.findall(
-            r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", source, re.M
-        )
-    assert len(names) == len(set(names)) > 60

@@ -2,7 +2,8 @@
 
 A payload is JSON. Numbers are base64 arrays, as plotly.js reads them; arrays of text are split into
 lines, each distinct line is stored once in `lines`, and `{"$text": codes, "width": w}` stands for
-the array: w codes for each text, 0 for none. `dashboards/payload.js` and `unpack` read it back.
+the array: w codes for each text, 0 for none. `dashboards/core/payload.js` and `unpack` read it
+back.
 """
 
 from __future__ import annotations
@@ -38,8 +39,21 @@ VERSION = 1
 _BREAK = "<br>"
 _PACKED = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"})
 # In the order in which the pages' modules use each other.
-_MODULES = ("payload.js", "marks.js", "texts.js", "map.js", "page.js", "report.js")
-_COMPARISON_MODULES = ("payload.js", "marks.js", "texts.js", "map.js", "comparison.js")
+FIGURE_MODULES = (
+    "core/payload.js",
+    "core/dom.js",
+    "core/label-placement.js",
+    "page/map.js",
+    "page/figure-page.js",
+    "page/figure-main.js",
+)
+COMPARISON_MODULES = (
+    "core/payload.js",
+    "core/dom.js",
+    "core/label-placement.js",
+    "page/map.js",
+    "page/comparison-main.js",
+)
 
 
 def payload(figure: go.Figure | MapScene) -> bytes:
@@ -108,7 +122,7 @@ def write_html(
 def render_html(figure: go.Figure | MapScene, *, title: str = "RepWatch") -> str:
     """The page that `write_html` writes, as text."""
     kind = (figure.layout.meta or {}).get("kind") if isinstance(figure, go.Figure) else "map"
-    modules = _COMPARISON_MODULES if kind == "comparison" else _MODULES
+    modules = COMPARISON_MODULES if kind == "comparison" else FIGURE_MODULES
     return _page(payload(figure), title, modules)
 
 
@@ -186,4 +200,4 @@ def _page(content: bytes, title: str, modules: Sequence[str]) -> str:
         "PLOTLY": plotly_js().read_text(encoding="utf-8"),
         "MODULES": bundle(modules),
     }
-    return fill("report.html", parts, styles=("style.css",))
+    return fill("page/figure.html", parts, styles=("page/figure.css",))

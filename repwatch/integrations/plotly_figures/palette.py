@@ -1,4 +1,4 @@
-"""Colors and marks. Colors are those of dashboards/palette.js, for a white and a near-black page.
+"""Colors and marks. Colors are those of dashboards/core/palette.js, for a light and a dark page.
 
 Figures are built in light colors; `DARK` says which dark color takes the place of which light
 one, so that a page follows its reader's theme without a second figure.
@@ -43,7 +43,7 @@ class Hue(NamedTuple):
 
 def _read() -> dict[str, Any]:
     """The palette that the page has too: the one object in palette.js is JSON."""
-    text = asset("palette.js").decode()
+    text = asset("core/palette.js").decode()
     found: dict[str, Any] = json.loads(text[text.index("= {") + 2 : text.index("\n};") + 2])
     return found
 
@@ -126,7 +126,7 @@ def outcome_hues(names: list[str]) -> dict[str, Hue]:
     for name in names:
         if name == "good":
             hues[name] = GOOD
-        elif name == "unlabelled":
+        elif name == "unlabeled":
             hues[name] = UNLABELED
         else:
             hues[name] = CAUSES[causes % len(CAUSES)]

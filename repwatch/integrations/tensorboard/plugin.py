@@ -28,26 +28,49 @@ from repwatch.web.assets import asset
 __all__ = ["RepWatchPlugin"]
 
 _SCRIPTS = (
-    *("index.js", "page.js", "map.js", "marks.js", "texts.js", "payload.js", "live.js"),
-    *(
-        "address.js",
-        "colours.js",
-        "document.js",
-        "finding.js",
-        "gallery.js",
-        "hand.js",
-        "layout.js",
-        "pair.js",
-        "palette.js",
-        "pens.js",
-    ),
-    *("picture.js", "point.js", "room.js", "scatter.js", "sheets.js", "similarity.js"),
-    *("space.js", "stepbar.js", "toolbar.js", "widgets.js", "workbench.js", "plotly.min.js"),
+    "core/address.js",
+    "core/colors.js",
+    "core/csv.js",
+    "core/dom.js",
+    "core/label-grid.js",
+    "core/label-placement.js",
+    "core/links.js",
+    "core/palette.js",
+    "core/payload.js",
+    "core/pointer-gestures.js",
+    "core/polygon.js",
+    "core/renderers.js",
+    "page/document.js",
+    "page/figure-page.js",
+    "page/gallery.js",
+    "page/index.js",
+    "page/layout.js",
+    "page/live.js",
+    "page/map.js",
+    "page/pair.js",
+    "page/picture.js",
+    "page/point-box.js",
+    "page/scatter.js",
+    "page/search.js",
+    "page/similarity.js",
+    "page/space.js",
+    "page/sprites.js",
+    "page/step-bar.js",
+    "page/toolbar.js",
+    "page/widgets.js",
+    "page/workbench.js",
+    "plotly.min.js",
 )
 _FILES = {
     **dict.fromkeys(_SCRIPTS, "text/javascript; charset=utf-8"),
     **dict.fromkeys(
-        ("tokens.css", "base.css", "style.css", "panels.css", "workbench.css"),
+        (
+            "core/tokens.css",
+            "core/base.css",
+            "page/figure.css",
+            "page/panels.css",
+            "page/workbench.css",
+        ),
         "text/css; charset=utf-8",
     ),
 }
@@ -72,7 +95,7 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return self._registries.any_found()
 
     def frontend_metadata(self) -> Any:
-        return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="RepWatch")
+        return base_plugin.FrontendMetadata(es_module_path="/page/index.js", tab_name="RepWatch")
 
     def get_plugin_apps(self) -> dict[str, App]:
         """The routes: those of registries, two for figures, and one for each file of the page."""

@@ -1,0 +1,49 @@
+// Reads what repwatch.atlas packed: a gzip stream of a JSON header and arrays.
+
+import { csvLine } from "../core/csv.js";
+
+const ATLAS_VERSION = 1;
+const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
+
+/** The atlas ({title, count, x, y, order, shade, clusters, columns, roles}) out of base64 text. */
+export async function readAtlas(base64) {
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error("This browser is too old to open the page. Use one of 2023 or newer.");
+  }
+  const packed = Uint8Array.from(atob(base64.trim()), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const buffer = await new Response(stream).arrayBuffer();
+  const length = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+  if (header.version !== ATLAS_VERSION) {
+    throw new Error(`This atlas has version ${header.version}, the page reads ${ATLAS_VERSION}.`);
+  }
+  const array = ({ type, at, length: size }) => new ARRAYS[type](buffer, 4 + length + at, size);
+  const columns = header.columns.map((column) => ({
+    ...column,
+    codes: column.codes ? array(column.codes) : null,
+    values: column.values ? array(column.values) : null,
+  }));
+  return { ...header, x: array(header.x), y: array(header.y), order: array(header.order), shade: array(header.shade), columns };
+}
+
+/** What a person reads of one point in one column; empty where it is missing. */
+export function cell(column, index) {
+  if (!column) return "";
+  if (column.kind === "number") {
+    const value = column.values[index];
+    return Number.isNaN(value) ? "" : String(Number(value.toPrecision(6)));
+  }
+  if (column.kind === "category") {
+    const code = column.codes[index];
+    return code ? column.texts[code - 1] : "";
+  }
+  return column.texts[column.codes ? column.codes[index] : index];
+}
+
+/** The points as CSV, for a spreadsheet. */
+export function toCsv(columns, indices) {
+  const rows = [["row", ...columns.map((column) => column.name)]];
+  for (const index of indices) rows.push([String(index), ...columns.map((column) => cell(column, index))]);
+  return rows.map(csvLine).join("");
+}

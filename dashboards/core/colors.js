@@ -1,0 +1,97 @@
+// Colors: one for each outcome or value, distinct for color-blind people too (Okabe-Ito), a
+// ramp from dark to light for numbers, and one of blues for the steps of the run that is followed.
+
+import { channels, mixed, outcomeShades, rampShade, rampStops, shades } from "./palette.js";
+
+const FEW = 12;
+const TEXT_CONTRAST = 4.5;
+
+/** A color that text can have: of the same hue, and with enough contrast to the page (4.5 to 1). */
+export function readable(color, dark) {
+  const { ink, paper } = shades(dark);
+  const away = luminance(paper);
+  for (let share = 0; share < 1; share += 0.08) {
+    const tried = mixed(color, ink, share);
+    const light = luminance(tried);
+    if ((Math.max(light, away) + 0.05) / (Math.min(light, away) + 0.05) >= TEXT_CONTRAST) return tried;
+  }
+  return ink;
+}
+
+/** Relative luminance, as WCAG defines it. */
+function luminance(color) {
+  const [red, green, blue] = channels(color).map((value) => {
+    const part = value / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+/** The color of the followed run at a share of its steps, in [0, 1]. */
+export function stepColor(share, dark) {
+  return mixed(...shades(dark).steps[0], share);
+}
+
+/** A scale for outcomes: "good" is green, unlabeled gray, each cause has a color of its own. */
+export function outcomeScale(values, dark) {
+  const theme = outcomeShades(dark);
+  const rank = (name) => (name === "good" ? 0 : name === "unlabeled" ? 2 : 1);
+  const names = [...new Set(values)].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  let causes = 0;
+  const hue = (name) => {
+    if (name === "good" || name === "unlabeled") return theme[name];
+    return theme.causes[causes++ % theme.causes.length];
+  };
+  return categories(values, names, names.map(hue), dark);
+}
+
+/** A scale for any column: a color for each of a few values, else a ramp; null has no color. */
+export function scaleOf(values, dark, { numbers = false, order = null } = {}) {
+  const known = values.filter((value) => value !== null && value !== undefined);
+  const distinct = order ?? [...new Set(known)];
+  const numeric = known.length > 0 && known.every((value) => typeof value === "number");
+  const whole = numeric && known.every(Number.isInteger);
+  if (numeric && (numbers || !(whole && distinct.length <= FEW))) return ramp(values, known, dark);
+  if (!order) distinct.sort((a, b) => (numeric ? a - b : String(a) < String(b) ? -1 : 1));
+  const palette = shades(dark).values;
+  const color = (index) =>
+    distinct.length <= palette.length ? palette[index] : rampShade(index / Math.max(distinct.length - 1, 1), dark);
+  return categories(values, distinct, distinct.map((_, index) => color(index)), dark);
+}
+
+function categories(values, names, colors, dark = false) {
+  const places = new Map(names.map((name, index) => [name, index]));
+  const counts = names.map(() => 0);
+  const codes = values.map((value) => {
+    const code = places.get(value) ?? -1;
+    if (code >= 0) counts[code] += 1;
+    return code;
+  });
+  const nothing = outcomeShades(dark).unlabeled;
+  return {
+    kind: "category",
+    items: names.map((name, index) => ({ name: String(name), color: colors[index], count: counts[index] })),
+    codes,
+    color: (index) => (codes[index] < 0 ? nothing : colors[codes[index]]),
+  };
+}
+
+function ramp(values, known, dark) {
+  const [low, high] = known.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+  // Values that span orders of magnitude, such as learning rates, are spread by logarithm.
+  const logarithmic = low > 0 && high / low > 50;
+  const place = (value) => {
+    if (high === low) return 0.5;
+    return logarithmic ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  };
+  const nothing = outcomeShades(dark).unlabeled;
+  return {
+    kind: "number",
+    low,
+    high,
+    logarithmic,
+    codes: null,
+    stops: rampStops(dark),
+    color: (index) => (typeof values[index] === "number" ? rampShade(place(values[index]), dark) : nothing),
+  };
+}

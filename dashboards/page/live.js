@@ -1,0 +1,97 @@
+// The page of a registry inside TensorBoard: read in pieces, and again while a training writes to it.
+
+import { element } from "../core/dom.js";
+import { Scene } from "./document.js";
+import { Workbench } from "./workbench.js";
+import { choice } from "./widgets.js";
+
+const DISTANCES = ["euclidean", "cosine", "pearson", "spearman", "cka"];
+
+/** `ask(route, parameters)` gives a promise of {content, tag}. */
+export class Live {
+  constructor(root, registries, ask) {
+    this.root = root;
+    this.registries = registries;
+    this.ask = ask;
+    this.key = registries[0].key;
+    this.dark = false;
+    this.bench = null;
+    this.tag = null;
+  }
+
+  /** Reads what has changed; returns whether the server responded. */
+  async refresh() {
+    const { key } = this;
+    if (!this.bench) this.say("loading", "Reading the registry …", "The map of many landmarks takes some seconds, once.");
+    try {
+      const { content: page, tag } = await this.ask("page", { registry: key });
+      if (key !== this.key || tag === this.tag) return true;
+      if (page.runs.length === 0) {
+        this.say("empty", "No runs in this registry yet.", "Add RepWatch() to the callbacks of a Trainer and train; this page checks again automatically.");
+        return true;
+      }
+      await this.show(key, page, tag);
+      this.setStatus("");
+      return true;
+    } catch (error) {
+      if (this.bench) this.setStatus("TensorBoard does not respond; what is shown may be out of date.");
+      else this.say("error", "The registry cannot be read.", `${error.message} This page retries automatically.`);
+      return false;
+    }
+  }
+
+  async show(key, page, tag) {
+    const known = this.points && this.probe === page.probe;
+    const points = known ? this.points : (await this.ask("points", { registry: key, probe: page.probe })).content;
+    if (key !== this.key) return;
+    Object.assign(this, { points, probe: page.probe, tag });
+    const scene = new Scene({ page, points, stamp: tag }, this.source(key));
+    if (this.bench && known) await this.bench.replace(scene);
+    else {
+      this.bench?.leave();
+      this.bench = new Workbench(this.root, scene);
+      this.bench.setTheme(this.dark);
+      this.offerRegistries();
+      await this.bench.ready;
+    }
+  }
+
+  source(registry) {
+    const read = async (route, parameters) => (await this.ask(route, { registry, ...parameters })).content;
+    const encode = (layers) => (layers.length ? { layers: JSON.stringify(layers) } : {});
+    return {
+      distances: DISTANCES,
+      views: (run, layer) => read("views", { run, layer }),
+      map: (method, distance, layers) => read("positions", { method, distance, ...encode(layers) }),
+      compare: (a, b) => read("compare", { a, b }),
+    };
+  }
+
+  offerRegistries() {
+    const picker = choice("Registry", (key) => {
+      this.bench.leave();
+      Object.assign(this, { key, bench: null, points: null, tag: null });
+      this.refresh();
+    });
+    picker.show(this.registries.map(({ key, name }) => [key, name]), this.key);
+    this.bench.status.before(picker.node);
+  }
+
+  setTheme(dark) {
+    this.dark = dark;
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    this.bench?.setTheme(dark);
+  }
+
+  setStatus(text) {
+    if (this.bench) this.bench.status.textContent = text;
+  }
+
+  say(state, title, advice) {
+    document.body.dataset.state = state;
+    this.bench?.leave();
+    this.bench = null;
+    const words = element("div", { className: "message", role: "status" }, element("h2", {}, title), element("p", {}, advice));
+    this.root.replaceChildren(element("header", {}, element("h1", {}, "RepWatch")), words);
+  }
+}

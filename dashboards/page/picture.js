@@ -1,0 +1,206 @@
+// The middle box: one representation, as a picture of its probe points.
+
+import { scaleOf } from "../core/colors.js";
+import { layoutNeighbors, turnOnto } from "./layout.js";
+import { element } from "../core/dom.js";
+import { shades } from "../core/palette.js";
+import { LabelGrid } from "../core/label-grid.js";
+import { Scatter } from "./scatter.js";
+import { saver } from "./widgets.js";
+
+const MAX_CACHED = 60;
+const EDGES = 3;
+const SMALLEST_THUMBNAIL = 14;
+const LARGEST_THUMBNAIL = 32;
+// Share of a thumbnail's side: ink seldom reaches the edges, so thumbnails may touch.
+const COVERS = 0.8;
+
+/** Pictures by layout: PCA is in the document, the others are computed from the neighbors. */
+export class Layouts {
+  constructor() {
+    this.made = new Map();
+  }
+
+  of(row, view, kind, n, k) {
+    if (kind === "pca") return view;
+    const key = `${row} ${kind}`;
+    if (!this.made.has(key)) {
+      if (this.made.size >= MAX_CACHED) this.made.delete(this.made.keys().next().value);
+      this.made.set(key, layoutNeighbors(view, n, k, kind));
+    }
+    return { ...this.made.get(key), near: view.near };
+  }
+}
+
+/** One picture. The one that `leads` chooses the turn at which all are seen, so that they can be compared. */
+export class Picture {
+  constructor(bench, name, leads = false) {
+    this.bench = bench;
+    this.leads = leads;
+    this.row = -1;
+    this.view = null;
+    this.asked = 0;
+    this.scatter = new Scatter({
+      label: `${name}. Arrow keys go from probe point to probe point, Enter holds one; drag with Shift to choose many.`,
+      margin: 24,
+      paint: (renderer, place, size) => this.paint(renderer, place, size),
+      start: () => bench.point,
+      onPoint: (point) => bench.previewPoint(point),
+      onPick: (point) => bench.holdPoint(point),
+      onLasso: (points) => bench.choose(points),
+    });
+    this.title = element("h2", { className: "title" });
+    this.state = element("p", { className: "nothing", role: "status" });
+    this.stage = element("div", { className: "stage" }, this.scatter.node, this.state);
+    this.save = saver(() => `repwatch-${this.bench.nameOf(this.row)}`, this.scatter, () => shades(bench.dark).paper);
+  }
+
+  /** Shows the picture of a snapshot, gliding there from the one before. */
+  async show(row) {
+    const turn = ++this.asked;
+    const { scene, state } = this.bench;
+    this.title.textContent = row < 0 ? "" : this.bench.nameOf(row);
+    this.title.title = this.title.textContent;
+    const key = `${row} ${state.view} ${scene.stamp} ${this.leads ? "" : this.bench.turn}`;
+    if (key === this.key) return this.scatter.draw();
+    if (row < 0) return undefined;
+    try {
+      const view = scene.viewNow(row) ?? (await scene.view(row));
+      if (turn !== this.asked) return undefined;
+      const made = this.bench.layouts.of(row, view, state.view, scene.n, scene.k);
+      this.place(made);
+      this.row = row;
+      this.key = key;
+      this.state.textContent = "";
+      this.scatter.node.dataset.shown = this.bench.nameOf(row);
+    } catch (error) {
+      if (turn !== this.asked) return undefined;
+      // What was drawn is of another snapshot than the title names.
+      Object.assign(this, { view: null, key: "" });
+      this.state.textContent = error.message;
+      this.scatter.setPositions({ x: [], y: [] });
+    }
+    return undefined;
+  }
+
+  /** Turns a picture onto the one before, so that one sees which points moved, and shows it. */
+  place(made) {
+    const { bench, scatter } = this;
+    // A picture that was hidden until now chooses its turn by the size that it has.
+    if (scatter.size[0] < 20) scatter.resize();
+    const fits = (view) => view && view.x.length === made.x.length;
+    const glide = Boolean(fits(this.view));
+    const reference = [this.view, bench.reference].find(fits);
+    this.view = reference ? turnOnto(made, reference) : made;
+    scatter.setPositions(this.view, { glide, turn: this.leads ? null : bench.turn });
+    if (!this.leads && bench.turn !== null) return;
+    bench.turn = scatter.angle;
+    bench.reference = this.view;
+  }
+
+  /** How large thumbnails are: a whole number of times their size where that fits; 0 for dots. */
+  thumbnail([width, height]) {
+    const { scene, state } = this.bench;
+    const { sprite } = scene.points;
+    if (!sprite || !this.bench.sprites || state.marks === "dots") return 0;
+    const closer = Math.sqrt(this.scatter.zoom.scale);
+    const even = Math.sqrt((0.5 * width * height) / scene.n);
+    const room = Math.min(Math.max(even, SMALLEST_THUMBNAIL), LARGEST_THUMBNAIL) * closer;
+    return sprite.width <= room ? Math.floor(room / sprite.width) * sprite.width : room;
+  }
+
+  /** Which points have room for a thumbnail; the highlighted point and its neighbors come first. */
+  pictured(size, side) {
+    const { scene, point, marked } = this.bench;
+    const place = this.scatter.placer(this.scatter);
+    const near = point < 0 ? [] : [point, ...this.view.near.subarray(point * scene.k, (point + 1) * scene.k)];
+    const room = new LabelGrid(size, -side);
+    const half = (COVERS * side) / 2;
+    const chosen = new Set();
+    for (const index of [...near, ...this.view.x.keys()]) {
+      if (chosen.has(index) || this.bench.hiddenPoint(index)) continue;
+      if (marked && !marked[index] && index !== point) continue;
+      const [x, y] = place(index);
+      const box = [x - half, y - half, x + half, y + half];
+      if (!room.free(box)) continue;
+      room.take(box);
+      chosen.add(index);
+    }
+    return chosen;
+  }
+
+  paint(renderer, place, size) {
+    const { scene, state, dark, point, marked } = this.bench;
+    if (!this.view) return;
+    const theme = shades(dark);
+    const scale = this.bench.pointScale;
+    const side = this.thumbnail(size);
+    const pictured = side ? this.pictured(size, side) : new Set();
+    if (state.view === "graph") this.paintEdges(renderer, place, theme);
+    if (point >= 0) this.paintNeighbors(renderer, place, theme, point);
+    const radius = side ? 2.2 : Math.max(2.2, Math.min(4.6, Math.sqrt((size[0] * size[1]) / scene.n) / 8));
+    for (let index = 0; index < scene.n; index += 1) {
+      if (pictured.has(index) || this.bench.hiddenPoint(index)) continue;
+      renderer.circle(...place(index), radius, { fill: scale.color(index), alpha: marked && !marked[index] ? 0.14 : 1 });
+    }
+    for (const index of pictured) this.bench.sprites.draw(renderer, index, scale.color(index), ...place(index), side, 1);
+    this.paintPointed(renderer, place, theme, pictured.has(point) ? side * 0.62 : radius + 3.5);
+    Object.assign(this.scatter.node.dataset, { marks: side ? "thumbnails" : "dots", pictures: pictured.size });
+  }
+
+  paintPointed(renderer, place, theme, reach) {
+    const { scene, point } = this.bench;
+    if (point < 0 || point >= scene.n) return;
+    const [x, y] = place(point);
+    renderer.circle(x, y, reach + 2, { stroke: theme.paper, width: 4 });
+    renderer.circle(x, y, reach + 2, { stroke: theme.ink, width: this.bench.pointHeld ? 2.4 : 1.6 });
+  }
+
+  paintEdges(renderer, place, theme) {
+    const { scene } = this.bench;
+    for (let i = 0; i < scene.n; i += 1) {
+      for (let at = 0; at < Math.min(EDGES, scene.k); at += 1) {
+        renderer.line([place(i), place(this.view.near[i * scene.k + at])], { stroke: theme.muted, width: 0.8, alpha: 0.32 });
+      }
+    }
+  }
+
+  /** Lines to the nearest neighbors; those that were none in the representation before stand out. */
+  paintNeighbors(renderer, place, theme, point) {
+    const { scene } = this.bench;
+    const fresh = this.bench.newNeighbors(this.row, point);
+    for (const other of this.view.near.subarray(point * scene.k, (point + 1) * scene.k)) {
+      const isNew = fresh.has(other);
+      renderer.line([place(point), place(other)], { stroke: isNew ? theme.fresh : theme.muted, width: isNew ? 1.8 : 1.2, alpha: 0.85 });
+    }
+  }
+}
+
+/** The middle panel of the three: a picture, its controls and its legend. */
+export class Middle {
+  constructor(bench, pin) {
+    this.bench = bench;
+    this.picture = new Picture(bench, "The representation that is pointed at", true);
+    this.detail = element("p", { className: "detail" });
+    this.node = element(
+      "section",
+      { className: "panel middle", "aria-label": "One representation" },
+      element("div", { className: "head" }, this.picture.title, pin, this.picture.save),
+      (this.controls = element("div", { className: "controls" })),
+      this.picture.stage,
+      (this.foot = element("div", { className: "foot" }, this.detail)),
+    );
+  }
+
+  refresh() {
+    const { selected } = this.bench;
+    this.detail.textContent = selected < 0 ? "" : this.bench.describe(selected);
+    return this.picture.show(selected);
+  }
+}
+
+/** The scale of a column of the probe set. */
+export function columnScale(scene, column, dark) {
+  const values = scene.points.columns[column] ?? new Array(scene.n).fill(null);
+  return scaleOf(values, dark);
+}

@@ -1,0 +1,78 @@
+// The right box: one probe point, and its nearest neighbors in the representation that is shown.
+
+import { element } from "../core/dom.js";
+import { linkOrText } from "../core/links.js";
+import { brief, pressable } from "./widgets.js";
+
+const LARGEST = 168;
+const THUMBNAIL = 36;
+const WIDTH = 202;
+
+export class PointBox {
+  constructor(bench) {
+    this.bench = bench;
+    this.body = element("div", { className: "body" });
+    this.node = element("section", { className: "panel point", "aria-label": "One probe point", "aria-live": "off" }, this.body);
+  }
+
+  refresh() {
+    const { scene, point, selected } = this.bench;
+    if (point < 0 || point >= scene.n) {
+      this.body.replaceChildren(...this.probeSet());
+      this.node.dataset.point = "";
+      return;
+    }
+    this.node.dataset.point = String(point);
+    const { columns, texts, links } = scene.points;
+    const rows = Object.entries(columns)
+      .filter(([, values]) => values[point] !== null)
+      .flatMap(([name, values]) => [element("dt", {}, name), element("dd", {}, brief(values[point]))]);
+    const parts = [
+      this.bench.sprites ? element("div", { className: "picture" }, this.bench.sprites.canvas(point, LARGEST)) : null,
+      element("h2", {}, `Probe point ${point}`),
+      texts?.[point] ? element("p", { className: "words" }, texts[point]) : null,
+      rows.length ? element("dl", {}, ...rows) : null,
+      links?.[point] ? linkOrText(links[point], "words") : null,
+    ];
+    const picture = selected < 0 ? null : scene.viewNow(selected);
+    if (picture) parts.push(...this.neighbors(picture, selected, point));
+    this.body.replaceChildren(...parts.filter((part) => part !== null));
+  }
+
+  /** What is shown before a point is selected. */
+  probeSet() {
+    const { scene, sprites, pointScale } = this.bench;
+    const sheet = sprites ? [sprites.whole(scene.n, WIDTH, pointScale.color)] : [];
+    return [
+      element("h2", {}, `Probe set of ${scene.n} points`),
+      element("p", { className: "hint" }, "Hover over a point in a picture to see it here, with its nearest neighbors."),
+      ...sheet,
+    ];
+  }
+
+  neighbors(picture, row, point) {
+    const { scene } = this.bench;
+    const near = [...picture.near.subarray(point * scene.k, (point + 1) * scene.k)];
+    const fresh = this.bench.newNeighbors(row, point);
+    const items = near.map((other) => {
+      const isNew = fresh.has(other);
+      const name = `${this.bench.pointName(other)}${isNew ? ", new" : ""}`;
+      const button = pressable("", () => this.bench.holdPoint(other), { className: isNew ? "near new" : "near", title: name });
+      button.setAttribute("aria-label", name);
+      if (this.bench.sprites) button.append(this.bench.sprites.canvas(other, THUMBNAIL));
+      button.append(element("span", {}, this.bench.pointName(other)));
+      return button;
+    });
+    const before = scene.before(row);
+    const change =
+      before < 0
+        ? "This is the first representation of its trajectory."
+        : `${fresh.size} of ${near.length} were not among them at step ${brief(scene.snapshots.step[before])}.`;
+    return [
+      element("h3", {}, "Nearest in this representation"),
+      element("div", { className: "nears", role: "group", "aria-label": "Nearest neighbors" }, ...items),
+      element("p", { className: "detail" }, change),
+      pressable("Select these points", () => this.bench.choose([point, ...near]), { className: "plain" }),
+    ];
+  }
+}

@@ -1,0 +1,120 @@
+// The bar below: the steps of the followed run, playback, and its flags.
+
+import { element } from "../core/dom.js";
+import { brief, pressable } from "./widgets.js";
+
+const SLOWEST = 900;
+const FASTEST = 260;
+const WHOLE = 9000;
+
+export class StepBar {
+  constructor(bench) {
+    this.bench = bench;
+    this.timer = null;
+    this.play = pressable("", () => this.togglePlay(), { className: "play", "aria-label": "Play the steps" });
+    this.play.append(element("span", { className: "sign", "aria-hidden": "true" }));
+    this.slider = element("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": "Step" });
+    this.slider.addEventListener("input", () => {
+      this.stop();
+      this.moveTo(Number(this.slider.value));
+    });
+    this.output = element("output", { className: "step" });
+    this.flags = element("div", { className: "flags", role: "group", "aria-label": "Flags" });
+    this.notes = element("p", { className: "detail notes" });
+    this.node = element("footer", {}, element("div", { className: "steps" }, this.play, this.slider, this.output), this.flags, this.notes);
+  }
+
+  values() {
+    return this.bench.scene.stepsOf(this.bench.state.follow);
+  }
+
+  at() {
+    const values = this.values();
+    const { state } = this.bench;
+    if (state.run !== state.follow) return values.length - 1;
+    return Math.max(values.findLastIndex((step) => step <= state.step), 0);
+  }
+
+  refresh() {
+    const values = this.values();
+    const at = this.at();
+    this.node.firstChild.hidden = values.length === 0;
+    this.slider.max = String(Math.max(values.length - 1, 0));
+    this.slider.value = String(at);
+    this.slider.style.setProperty("--share", values.length > 1 ? at / (values.length - 1) : 1);
+    this.output.textContent = values.length ? `step ${values[at].toLocaleString("en")} · ${at + 1} of ${values.length}` : "";
+    this.slider.setAttribute("aria-valuetext", `step ${values[at]}`);
+    this.showFlags();
+  }
+
+  showFlags() {
+    const { scene, state } = this.bench;
+    const flags = scene.page.flags.filter((flag) => flag.run === state.follow);
+    const others = scene.page.flags.length - flags.length;
+    const key = JSON.stringify([flags, others, scene.page.notes, state.follow]);
+    if (key !== this.shown) this.listFlags(flags, others);
+    this.shown = key;
+    flags.forEach((flag, index) => this.flags.children[index].setAttribute("aria-current", String(this.isHere(flag))));
+  }
+
+  /** Whether the snapshot of a flag is shown. */
+  isHere(flag) {
+    const { state } = this.bench;
+    return state.run === flag.run && state.step === flag.step && (flag.layer === null || state.layer === flag.layer);
+  }
+
+  listFlags(flags, others) {
+    const { scene, state } = this.bench;
+    const empty = flags.length ? [] : [element("span", { className: "detail" }, `No flags on ${state.follow}${others ? `; ${others} on other runs` : ""}.`)];
+    this.flags.classList.toggle("none", flags.length === 0);
+    this.flags.replaceChildren(...empty, ...flags.map((flag) => this.flag(flag)));
+    this.notes.textContent = scene.page.notes.join(" ");
+  }
+
+  flag(flag) {
+    const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer === null ? "" : `layer ${flag.layer}`];
+    const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)} %)`;
+    const evidence = flag.evidence.map(([name, value]) => `${name}: ${value}`).join("; ");
+    const button = pressable("", () => this.bench.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
+    button.append(
+      element("span", { className: "ring", "aria-hidden": "true" }),
+      element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
+      element("span", { className: "flag-text" }, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
+    );
+    button.title = evidence;
+    return button;
+  }
+
+  moveTo(at) {
+    const values = this.values();
+    const bounded = Math.min(Math.max(at, 0), values.length - 1);
+    if (values.length) this.bench.set({ run: this.bench.state.follow, step: values[bounded] });
+  }
+
+  move(by) {
+    this.stop();
+    this.moveTo(this.at() + by);
+  }
+
+  togglePlay() {
+    if (this.timer !== null) return this.stop();
+    const values = this.values();
+    if (this.at() >= values.length - 1) this.moveTo(0);
+    this.timer = setInterval(() => {
+      if (this.at() >= this.values().length - 1) this.stop();
+      else this.moveTo(this.at() + 1);
+    }, Math.min(Math.max(WHOLE / values.length, FASTEST), SLOWEST));
+    return this.showPlaying(true);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.timer = null;
+    this.showPlaying(false);
+  }
+
+  showPlaying(playing) {
+    this.play.classList.toggle("playing", playing);
+    this.play.setAttribute("aria-label", playing ? "Pause" : "Play the steps");
+  }
+}

@@ -1,0 +1,78 @@
+// The head of the page: view, run, search and selection of points; and the controls beside the pictures.
+
+import { pointsCsv } from "./search.js";
+import { element } from "../core/dom.js";
+import { download } from "../core/links.js";
+import { buttonRow, choice, legend, pressable } from "./widgets.js";
+
+const KEYS = [
+  ["Arrows", "move between points"],
+  ["Enter", "hold the highlighted point"],
+  ["Escape", "release it"],
+  ["Space", "play the steps"],
+  ["[ and ]", "change the step"],
+  ["P", "pin a representation"],
+  ["/", "go to the search"],
+];
+
+export class Toolbar {
+  constructor(bench) {
+    this.bench = bench;
+    this.modes = buttonRow("View", [["space", "Space"], ["pair", "Side by side"], ["gallery", "Gallery"]], (mode) => bench.set({ mode }));
+    this.follow = choice("Run", (follow) => bench.followRun(follow));
+    this.search = element("input", { type: "search", placeholder: "Find points: text, label:3", "aria-label": "Find probe points by text or column" });
+    this.search.addEventListener("input", () => bench.set({ query: this.search.value }));
+    this.found = element("output", { className: "detail" });
+    this.lasso = pressable("Lasso", () => bench.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to select them (or drag with Shift)" });
+    this.csv = pressable("CSV", () => this.saveCsv(), { title: "Save the selected or found points as CSV" });
+    this.clear = pressable("Clear", () => bench.set({ query: "", chosen: [] }), { title: "Clear the search and the selection" });
+    this.status = element("p", { className: "status", role: "status" });
+    const tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
+    const rows = KEYS.flatMap(([name, act]) => [element("dt", {}, name), element("dd", {}, act)]);
+    const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("dl", {}, ...rows));
+    this.node = element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, tools, keys, this.status);
+    this.buildControls();
+  }
+
+  /** One set of controls, which moves to the pictures that are shown. */
+  buildControls() {
+    const { bench } = this;
+    this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => bench.set({ view }));
+    this.layout.node.title = "PCA shows the representation's RDM; t-SNE and graph are computed here from each point's nearest neighbors.";
+    this.column = choice("Color", (by) => bench.set({ by, values: [] }));
+    this.marks = choice("Marks", (marks) => bench.set({ marks }));
+    this.legend = element("div", { className: "legend", role: "group", "aria-label": "Values of probe points" });
+    this.pin = pressable("Pin", () => bench.pinNow(), { title: "Pin this representation for Side by side (P)" });
+  }
+
+  refresh(panel) {
+    const { scene, state, marked } = this.bench;
+    this.modes.show(state.mode);
+    const runs = [...new Set([...scene.page.current, ...scene.runs.map((run) => run.name).reverse()])];
+    this.follow.show(runs.map((name) => [name, name]), state.follow);
+    this.layout.show(state.view);
+    this.column.show(Object.keys(scene.points.columns).map((name) => [name, name]), state.by);
+    this.marks.show(scene.points.sprite && state.mode !== "gallery" ? [["thumbnails", "thumbnails"], ["dots", "dots"]] : [], state.marks);
+    if (this.search.value !== state.query) this.search.value = state.query;
+    this.found.textContent = marked ? `${marked.filter(Boolean).length} of ${scene.n}` : "";
+    this.csv.disabled = this.clear.disabled = !marked;
+    this.pin.textContent = state.pinning ? `Pin as ${state.pinning.toUpperCase()}` : "Pin";
+    this.legend.replaceChildren(
+      ...legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
+    );
+    if (this.layout.node.parentNode === panel.controls) return;
+    panel.controls.append(this.layout.node, this.column.node, this.marks.node);
+    (panel.foot ?? panel.controls).append(this.legend);
+  }
+
+  saveCsv() {
+    download("repwatch-points.csv", pointsCsv(this.bench.scene, this.bench.marked));
+  }
+}
+
+/** A menu closes when something else is clicked. */
+export function closeMenus(target) {
+  for (const menu of document.querySelectorAll("details[open]")) {
+    if (!menu.contains(target)) menu.open = false;
+  }
+}

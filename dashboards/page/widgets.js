@@ -1,0 +1,89 @@
+// Controls: native ones, with names, so that keys and screen readers find them.
+
+import { element, mark } from "../core/dom.js";
+import { download } from "../core/links.js";
+
+/** A labeled choice of [value, words] pairs. */
+export function choice(label, onChange) {
+  const select = element("select", { "aria-label": label });
+  select.addEventListener("change", () => onChange(select.value));
+  const node = element("label", { className: "choice" }, element("span", {}, label), select);
+  let known = "";
+  const show = (pairs, chosen) => {
+    const text = JSON.stringify(pairs);
+    if (text !== known) {
+      known = text;
+      select.replaceChildren(...pairs.map(([value, words]) => element("option", { value }, words)));
+    }
+    select.value = chosen;
+    node.hidden = pairs.length < 2;
+  };
+  return { node, show };
+}
+
+/** A row of buttons of which one is pressed. */
+export function buttonRow(label, pairs, onChange) {
+  const buttons = pairs.map(([value, words]) => {
+    const button = element("button", { type: "button", value, "aria-pressed": "false" }, words);
+    button.addEventListener("click", () => onChange(value));
+    return button;
+  });
+  const node = element("div", { className: "row", role: "group", "aria-label": label }, ...buttons);
+  const show = (chosen) => buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.value === chosen)));
+  return { node, show };
+}
+
+export function pressable(words, onClick, properties = {}) {
+  const node = element("button", { type: "button", ...properties }, words);
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+/** What colors mean. `hidden` are names that are filtered away; a click changes that. */
+export function legend(scale, hidden, onToggle, words = (name) => name) {
+  if (scale.kind === "number") {
+    const bar = element("span", { className: "ramp" });
+    bar.style.background = `linear-gradient(to right, ${scale.stops.join(", ")})`;
+    const middle = scale.logarithmic ? [element("span", { className: "detail" }, "log")] : [];
+    return [element("span", { className: "scale" }, brief(scale.low), bar, brief(scale.high), ...middle)];
+  }
+  const most = 14;
+  const items = scale.items.slice(0, most).map(({ name, color, count }) => {
+    const sign = element("span", { className: "dot" });
+    sign.style.background = color;
+    return toggle(sign, words(name), !hidden.has(name), () => onToggle(name), `${count}`);
+  });
+  const rest = scale.items.length - most;
+  return rest > 0 ? [...items, element("span", { className: "detail" }, `and ${rest} more`)] : items;
+}
+
+/** The marks of layers; a click takes a layer off the map. */
+export function layerLegend(layers, symbolOf, hidden, onToggle) {
+  return layers.map((layer, index) => toggle(mark(symbolOf(index)), layer, !hidden.has(layer), () => onToggle(layer), ""));
+}
+
+function toggle(sign, name, shown, onClick, title) {
+  const node = pressable("", onClick, { className: "chip", title: title ? `${name}: ${title}` : name, "aria-pressed": String(shown) });
+  node.append(sign, element("span", { className: "name" }, name));
+  return node;
+}
+
+/** A menu that saves what a panel shows. */
+export function saver(name, scatter, paper) {
+  const menu = element("details", { className: "menu" }, element("summary", {}, "Save"));
+  const save = async (kind) => {
+    menu.open = false;
+    download(`${name()}.${kind}`, kind === "png" ? await scatter.png(paper()) : scatter.svg(paper()));
+  };
+  menu.append(
+    element("div", {}, pressable("PNG", () => save("png")), pressable("SVG", () => save("svg"))),
+  );
+  return menu;
+}
+
+/** A number in few digits. */
+export function brief(value) {
+  if (typeof value !== "number") return String(value);
+  if (Number.isInteger(value)) return Math.abs(value) < 1e6 ? value.toLocaleString("en") : value.toExponential(2);
+  return Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+}
