@@ -30,7 +30,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from repwatch import Registry, RepWatch
-from repwatch.watch import tracking
+from repwatch.watch import workers
 from tests.benchmarks.images import NETWORKS, digits, mnist
 from tests.benchmarks.measure import Line
 
@@ -92,7 +92,7 @@ def train(referee: Connection, network: str, smoke: bool, epochs: int, watched: 
         DataLoader(Subset(data, range(points, len(data))), batch_size=BATCH),
     )
     # By the clock on the wall a training takes twice as long here: as many epochs to a map.
-    rest = patch.object(tracking, "MAP_INTERVAL", 2 * tracking.MAP_INTERVAL)
+    rest = patch.object(workers, "MAP_INTERVAL", 2 * workers.MAP_INTERVAL)
     with tempfile.TemporaryDirectory() as folder, rest:
         registry = Registry(f"{folder}/repwatch.db") if watched else None
         trainer = pl.Trainer(
