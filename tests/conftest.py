@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from repwatch import Registry
 from repwatch.drift import forests
 from repwatch.registry import Run
-from tests.watcher_helpers import PROBE
+from tests.watch.helpers import PROBE
 
 POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
 

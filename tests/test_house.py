@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import repwatch
+from tests import sizes
 
 PACKAGE = Path(repwatch.__file__).parent
 
@@ -82,6 +83,12 @@ def test_every_module_belongs_to_a_layer() -> None:
     assert {layer for layer, _ in modules()} - {"__init__"} <= set(LAYERS)
 
 
+def test_the_tests_mirror_the_packages() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
+    assert packages <= folders
+
+
 def test_a_module_imports_only_from_lines_above_its_own() -> None:
     wrong = []
     for layer, path in modules():
@@ -94,6 +101,10 @@ def test_a_module_imports_only_from_lines_above_its_own() -> None:
                 if other in LAYERS and LAYERS.index(other) > LAYERS.index(layer) and not door:
                     wrong.append(f"{path.relative_to(PACKAGE)} imports repwatch.{other}")
     assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert sizes.circles(sizes.import_graph(sizes.parse_package())) == []
 
 
 @pytest.mark.parametrize("library", HOMES)

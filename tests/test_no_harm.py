@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from repwatch import Registry, RepWatch
-from tests.lightning.training import dataset, module, trainer
+from tests.integrations.lightning.training import dataset, module, trainer
 
 
 def fragile_network() -> nn.Sequential:

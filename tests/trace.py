@@ -201,7 +201,7 @@ def data(points: int, seed: int) -> TensorDataset:
 def train(
     registry: Registry, folder: Path, name: str, lr: float, seed: int, loggers: Sequence[Any] = ()
 ) -> RepWatch:
-    from tests.lightning.training import module
+    from tests.integrations.lightning.training import module
 
     torch.manual_seed(seed)
     pl = lightning()

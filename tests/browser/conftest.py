@@ -17,7 +17,7 @@ import pytest
 from repwatch import Registry
 from repwatch.page import write_report
 from tests.browser.reader import SHOWN, Reader, find_browser
-from tests.lightning import training
+from tests.integrations.lightning import training
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from repwatch import Registry
 from repwatch.analysis.compare import compare_runs
 from repwatch.integrations.plotly_figures import palette, write_comparison
 from tests.browser.reader import Reader
-from tests.watcher_helpers import watch
+from tests.watch.helpers import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from repwatch import ProbeSet, Registry
 from repwatch.page import write_report
 from tests.browser.reader import Reader
-from tests.watcher_helpers import watch
+from tests.watch.helpers import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

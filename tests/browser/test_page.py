@@ -15,7 +15,7 @@ from repwatch import ProbeSet, Registry
 from repwatch.page import write_report
 from tests.browser.conftest import Trained
 from tests.browser.reader import SHOWN, Reader, rest_on
-from tests.watcher_helpers import watch
+from tests.watch.helpers import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from repwatch.integrations.plotly_figures import write_html
 from repwatch.page import MapScene, build_map
 from tests.browser.reader import Reader
-from tests.fake_snapshots import LAYERS, STEPS, FakeSnapshot, population
+from tests.maps.fake_snapshots import LAYERS, STEPS, FakeSnapshot, population
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

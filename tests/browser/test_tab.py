@@ -20,8 +20,8 @@ from repwatch.page import build_map, steps
 from repwatch.registry import NewSnapshot
 from tests.browser.conftest import Trained, wait_for
 from tests.browser.reader import Reader
-from tests.fake_snapshots import population
-from tests.watcher_helpers import fill_with_landmarks, landmark_registry, watch
+from tests.maps.fake_snapshots import population
+from tests.watch.helpers import fill_with_landmarks, landmark_registry, watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from repwatch.capture import Capturer
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import assert_rdm, mlp, x_of
+from tests.capture.helpers import assert_rdm, mlp, x_of
 
 CALLS: list[str] = []
 

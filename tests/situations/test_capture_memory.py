@@ -12,7 +12,7 @@ from torch import nn
 from repwatch.capture import Capturer
 from repwatch.errors import CaptureError, ConfigurationError
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import mlp, x_of
+from tests.capture.helpers import mlp, x_of
 
 ERRORS = {
     "torch": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),

@@ -10,7 +10,7 @@ from torch import nn
 
 from repwatch.capture import Capturer
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import mlp, x_of
+from tests.capture.helpers import mlp, x_of
 
 
 class Tied(nn.Module):

@@ -12,7 +12,7 @@ from torch import nn
 from repwatch.capture import Capturer
 from repwatch.capture.passive import PassiveCapture
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import assert_rdm, mlp, x_of
+from tests.capture.helpers import assert_rdm, mlp, x_of
 
 NAN, INF = float("nan"), float("inf")
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from repwatch.capture import Capturer
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import x_of
+from tests.capture.helpers import x_of
 
 COUNT = 0
 SEEN: dict[str, list[int]] = {"all": []}

@@ -12,7 +12,7 @@ from torch import nn
 from repwatch.capture import Capturer
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import x_of
+from tests.capture.helpers import x_of
 
 Y = torch.arange(12)
 

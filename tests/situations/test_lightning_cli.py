@@ -18,7 +18,7 @@ warnings.simplefilter("ignore")
 import {namespace} as pl
 from {namespace}.cli import LightningCLI
 {early}
-from tests.lightning.training import loaders, network
+from tests.integrations.lightning.training import loaders, network
 import torch
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from repwatch import ProbeSet, Registry, RepWatch, Watcher
 from repwatch.capture import Capturer
 from repwatch.errors import CaptureError
-from tests.lightning.training import dataset, loaders, module, network, trainer
+from tests.integrations.lightning.training import dataset, loaders, module, network, trainer
 
 
 def only_run(root: Path) -> Any:

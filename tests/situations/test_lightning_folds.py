@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from repwatch import Registry, RepWatch
-from tests.lightning.training import loaders, module, trainer
+from tests.integrations.lightning.training import loaders, module, trainer
 
 
 def fit(pl: ModuleType, root: Path, watch: Any, model: Any, **options: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from repwatch import Registry, RepWatch
-from tests.lightning.training import loaders, trainer
+from tests.integrations.lightning.training import loaders, trainer
 from tests.test_no_harm import assert_bitwise_equal
 
 

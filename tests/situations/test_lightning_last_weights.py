@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, RepWatch, cli, rdm
 from repwatch.errors import ProbeError
-from tests.lightning.training import dataset, loaders, module, trainer
+from tests.integrations.lightning.training import dataset, loaders, module, trainer
 
 PROBE = ProbeSet(dataset(30, seed=5).tensors[0])
 

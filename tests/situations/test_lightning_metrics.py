@@ -13,7 +13,7 @@ import torch
 
 from repwatch import Registry, RepWatch
 from repwatch.integrations.lightning.metrics import numbers
-from tests.lightning.training import loaders, module, trainer
+from tests.integrations.lightning.training import loaders, module, trainer
 
 
 def module_with_a_matrix(pl: ModuleType) -> Any:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from repwatch import ProbeSet, Registry, RepWatch, Watcher
-from tests.lightning.training import dataset, loaders, module, network, trainer
+from tests.integrations.lightning.training import dataset, loaders, module, network, trainer
 
 
 class Fill(nn.Module):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from repwatch import Registry, RepWatch
-from tests.lightning.training import dataset, loaders, module, trainer
+from tests.integrations.lightning.training import dataset, loaders, module, trainer
 
 
 class Stream(IterableDataset[Any]):

@@ -16,9 +16,9 @@ from repwatch.integrations.loggers import Loggers
 from repwatch.page import build_map
 from repwatch.registry import Flag
 from repwatch.watch import MapTracker
-from tests.fake_snapshots import FakeSnapshot
+from tests.maps.fake_snapshots import FakeSnapshot
 from tests.registry.helpers import LightProbe
-from tests.watcher_helpers import captured_steps, watch
+from tests.watch.helpers import captured_steps, watch
 
 
 class Recording:
@@ -201,7 +201,7 @@ def test_steps_with_too_few_snapshots_for_a_map_have_none_and_later_ones_do(
     registry: Registry,
 ) -> None:
     from repwatch import Watcher
-    from tests.watcher_helpers import PROBE, network
+    from tests.watch.helpers import PROBE, network
 
     watcher = Watcher(
         network(0), PROBE, registry=registry, run_name="one", layers=["0"], draw_map=False

@@ -18,7 +18,7 @@ from repwatch import Registry, cli
 from repwatch.page import build_map
 from repwatch.registry.hparams import hparam_title, look_up, split_own
 from repwatch.registry.values import flatten
-from tests.fake_snapshots import FakeSnapshot
+from tests.maps.fake_snapshots import FakeSnapshot
 from tests.registry.helpers import LightProbe
 
 

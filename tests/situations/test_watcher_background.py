@@ -14,8 +14,8 @@ import torch
 from repwatch import Registry, RepWatch, Watcher
 from repwatch.registry import Worker
 from repwatch.watch import MapTracker, Schedule, workers
-from tests.lightning.training import loaders, module, trainer
-from tests.watcher_helpers import PROBE, network
+from tests.integrations.lightning.training import loaders, module, trainer
+from tests.watch.helpers import PROBE, network
 
 
 def test_flags_are_written_by_the_recorder_and_not_by_the_training(

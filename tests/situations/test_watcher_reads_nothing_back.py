@@ -10,7 +10,7 @@ import torch
 
 from repwatch import DriftDetector, Registry, Watcher
 from repwatch.watch import Update
-from tests.watcher_helpers import PROBE, network, watch
+from tests.watch.helpers import PROBE, network, watch
 
 
 def landmarks(path: Path) -> Registry:

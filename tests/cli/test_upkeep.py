@@ -1,0 +1,109 @@
+"""The commands that keep a registry, and that ask a representation for a direction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from repwatch import Registry, cli, rdm
+from repwatch.errors import ConfigurationError
+from tests.watch.helpers import landmark_registry, watch
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    made = landmark_registry(tmp_path / "repwatch.db")
+    watch(made, "current")
+    return made
+
+
+def call(registry: Registry, *words: str) -> Result:
+    return CliRunner().invoke(cli.app, [*words, "--registry", str(registry.path)])
+
+
+def test_landmarks_are_exported_and_taken_in_elsewhere(registry: Registry, tmp_path: Path) -> None:
+    pack, other = tmp_path / "pack.db", Registry(tmp_path / "other.db")
+    assert "runs" in call(registry, "export", str(pack)).output
+    labelled = [run.name for run in registry.runs() if run.label]
+    told = json.loads(call(other, "import", str(pack), "--json").output)
+    assert told == {"copied": labelled, "renamed": {}, "known": []}
+    assert [run.label for run in other.runs()] == [run.label for run in registry.runs()][:-1]
+    again = call(other, "import", str(pack)).output
+    assert f"0 runs taken in, {len(labelled)} were here already" in again
+    refused = call(registry, "export", str(pack))
+    assert isinstance(refused.exception, FileExistsError)
+
+
+def test_a_registry_without_landmarks_asks_for_the_runs(tmp_path: Path) -> None:
+    plain = Registry(tmp_path / "plain.db")
+    watch(plain, "only")
+    refused = call(plain, "export", str(tmp_path / "pack.db"))
+    assert refused.exit_code == 2
+    assert not (tmp_path / "pack.db").exists()
+    assert call(plain, "export", str(tmp_path / "pack.db"), "only").exit_code == 0
+    assert [run.name for run in Registry(tmp_path / "pack.db").runs()] == ["only"]
+
+
+def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Registry) -> None:
+    watch(registry, "broken")
+    registry.finish_run(registry.run("broken").id, "failed")
+    before = len(registry.runs())
+    listed = call(registry, "prune")
+    assert "broken" in listed.output
+    assert "Nothing is deleted" in listed.output
+    assert len(registry.runs()) == before
+    told = json.loads(call(registry, "prune", "--apply", "--json").output)
+    assert told == {"runs": ["broken"], "deleted": True, "resumable": []}
+    rest = json.loads(call(registry, "prune", "--ended", "finished", "--json").output)
+    assert rest == {"runs": ["current"], "deleted": False, "resumable": []}
+    assert json.loads(call(registry, "prune", "--older-than", "1", "--json").output)["runs"] == []
+    call(registry, "prune", "good-0", "--apply")
+    assert "good-0" not in [run.name for run in registry.runs()]
+    assert call(registry, "prune").output.strip() == "No such run."
+
+
+def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
+    told = json.loads(call(registry, "doctor", "--json").output)
+    assert told["sound"] is True
+    subjects = {one["subject"]: one for one in told["findings"]}
+    assert subjects["the file"]["level"] == "fine"
+    assert "good landmarks" in call(registry, "doctor").output
+    from sqlalchemy import text
+
+    registry._database.write(lambda c: c.execute(text("UPDATE rdms SET rdm = x'00'")))
+    broken = call(registry, "doctor")
+    assert broken.exit_code == 1
+    assert "problem" in broken.output
+
+
+def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
+    snapshot = registry.run("current").snapshots()[-1]
+    words = ("directions", "current", "0", "1", "--layer", snapshot.layer, "-k", "3", "--json")
+    told = json.loads(call(registry, *words).output)
+    along = rdm.project(snapshot.rdm, 0, 1)
+    places = 2 * along / (along[1] - along[0])
+    best = places.argsort()[::-1][:3].tolist()
+    assert [one["point"] for one in told["towards"]] == best
+    assert told["towards"][0]["place"] == pytest.approx(places[best[0]])
+    assert len(told["away"]) == 3
+    assert "furthest towards 1" in call(registry, "directions", "current", "0", "1").output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("0", "1000000"), "number of a probe point"),
+        (("0", "nothing=1"), "no column 'nothing'"),
+        (("0", "1", "--layer", "absent"), "no layer 'absent'. It has"),
+        (("0", "1", "--step", "12345"), "no snapshot at step 12345"),
+    ],
+)
+def test_a_direction_that_is_not_there_is_told_with_what_is(
+    registry: Registry, words: tuple[str, ...], message: str
+) -> None:
+    result = call(registry, "directions", "current", *words)
+    assert isinstance(result.exception, ConfigurationError)
+    assert message in str(result.exception)

@@ -1,0 +1,271 @@
+"""What stands behind a flag: causes by hyperparameters, odd probe points, matched layers, p_bad."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+from sklearn.ensemble import ExtraTreesClassifier
+
+from repwatch import Registry
+from repwatch.drift import DriftDetector, History
+from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
+from repwatch.drift.evaluate.statistics import calibration_of
+from repwatch.drift.explain import find_odd_points
+from repwatch.drift.forests import mean_probabilities
+from repwatch.drift.hparams import plain_hparams
+from repwatch.drift.layers import match_layers
+from repwatch.registry import NewSnapshot, Run
+from tests.drift.helpers import history, population
+from tests.watch.helpers import PROBE
+
+
+def test_the_mean_over_trees_is_what_scikit_learn_predicts() -> None:
+    rng = np.random.default_rng(0)
+    rows, classes = rng.normal(size=(80, 6)), rng.choice(["a", "b", "c"], size=80)
+    forest = ExtraTreesClassifier(30, bootstrap=True, random_state=0).fit(rows, classes)
+    new = rng.normal(size=(9, 6))
+    np.testing.assert_allclose(
+        mean_probabilities(forest, new), forest.predict_proba(new), atol=1e-12
+    )
+
+
+# The configuration
+
+
+def settings(rng: np.random.Generator, **changed: Any) -> dict[str, Any]:
+    """Good ones: SGD has ten times the learning rate of Adam."""
+    slow = rng.uniform() < 0.5
+    return {
+        "optimizer": "SGD" if slow else "Adam",
+        "lr": (0.02 if slow else 0.002) * 2 ** rng.uniform(-1, 1),
+        "weight_decay": float(rng.choice([0.0, 1e-5, 1e-4])),
+        "depth": 3,
+        "activation": "relu",
+        "folder": f"runs/{rng.integers(1_000_000)}",
+        "seed": int(rng.integers(1_000_000)),
+        **changed,
+    }
+
+
+def faulty(rng: np.random.Generator, cause: str) -> dict[str, Any]:
+    good = settings(rng)
+    changes = {
+        "learning rate too high": {"lr": good["lr"] * rng.uniform(10, 60)},
+        "weight decay too high": {"weight_decay": rng.uniform(0.01, 0.1)},
+        "sigmoids": {"activation": "sigmoid"},
+        "noisy labels": {},
+    }
+    return good | changes[cause]
+
+
+CAUSES = ("learning rate too high", "weight decay too high", "sigmoids", "noisy labels")
+
+
+@pytest.fixture(scope="module")
+def known() -> HyperparameterCauseModel:
+    rng = np.random.default_rng(1)
+    causes = [cause for cause in CAUSES for _ in range(4)]
+    bad = [faulty(rng, cause) for cause in causes]
+    return HyperparameterCauseModel().fit([settings(rng) for _ in range(30)], bad, causes)
+
+
+@pytest.mark.parametrize("cause", CAUSES[:3])
+def test_hyperparameters_predict_the_cause(known: HyperparameterCauseModel, cause: str) -> None:
+    rng = np.random.default_rng(2)
+    result = [known.predict_proba(faulty(rng, cause)) for _ in range(10)]
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in result)
+    assert sum(max(shares, key=lambda name: shares[name]) == cause for shares in result) >= 9
+
+
+def test_a_learning_rate_is_compared_with_good_runs_of_its_optimizer(
+    known: HyperparameterCauseModel,
+) -> None:
+    rng = np.random.default_rng(3)
+    # Usual for SGD, and for Adam ten times too high.
+    of_adam, of_sgd = (
+        known.predict_proba(settings(rng, optimizer=name, lr=0.02)) for name in ("Adam", "SGD")
+    )
+    assert of_adam["learning rate too high"] > 0.5
+    assert of_sgd["learning rate too high"] < 0.5
+
+
+def test_usual_hyperparameters_speak_for_the_cause_that_none_of_them_shows(
+    known: HyperparameterCauseModel,
+) -> None:
+    result = known.predict_proba(settings(np.random.default_rng(4)))
+    assert max(result, key=lambda name: result[name]) == "noisy labels"
+
+
+def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel) -> None:
+    assert max(known.predict_proba({"weight_decay": 0.05}).values()) > 0.4
+    assert sum(known.predict_proba({}).values()) == pytest.approx(1)
+    rng = np.random.default_rng(5)
+    good = [settings(rng) for _ in range(10)]
+    for one in good[:5]:
+        del one["lr"]
+    bad = [faulty(rng, cause) for cause in CAUSES[:2] for _ in range(4)]
+    del bad[0]["weight_decay"]
+    some = HyperparameterCauseModel().fit(
+        good, bad, [cause for cause in CAUSES[:2] for _ in range(4)]
+    )
+    result = some.predict_proba(settings(rng, lr=1.0))
+    assert max(result, key=lambda name: result[name]) == "learning rate too high"
+
+
+def test_the_truth_the_seed_and_the_data_are_not_read() -> None:
+    def hparams(fault: str, number: int) -> dict[str, object]:
+        own = {"repwatch.data.batch_size": number, "truth.fault": fault, "seed": number}
+        return plain_hparams(own)
+
+    hidden = [hparams(cause, k) for k, cause in enumerate(CAUSES)]
+    good = [hparams("", 9)] * 5
+    assert HyperparameterCauseModel().fit(good, hidden, CAUSES).predict_proba(hidden[0]) == {}
+
+
+def test_two_opinions_are_multiplied_and_none_rules_a_cause_out() -> None:
+    both = combine_causes({"a": 0.6, "b": 0.4, "c": 0.0}, {"a": 0.1, "b": 0.8, "c": 0.1})
+    assert list(both) == ["b", "a", "c"]
+    assert both["b"] / both["a"] == pytest.approx(0.32 / 0.06)
+    assert sum(both.values()) == pytest.approx(1)
+    assert both["c"] > 0
+    assert combine_causes({"a": 0.2, "b": 0.8}, {}) == {"b": 0.8, "a": 0.2}
+    assert combine_causes({}, {}) == {}
+
+
+def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) -> None:
+    def give(one: History, lr: float) -> History:
+        return dataclasses.replace(one, run=dataclasses.replace(one.run, hparams={"lr": lr}))
+
+    rates = {None: 0.01, "too high": 1.0, "too low": 1e-4}
+    runs = [give(one, rates[one.run.cause]) for one in population(template, 12, 8)]
+    detector = DriftDetector(runs)
+    shown = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    high, low = (
+        detector.assess_checkpoint(give(shown, lr), (0, 1), explain=True) for lr in (1.0, 1e-4)
+    )
+    assert high.cause == "too high"
+    assert low.causes["too low"] > low.causes_by_training["too low"]
+    assert high.causes_by_training == low.causes_by_training
+    healthy = history(template, "healthy", None, np.random.default_rng(8))
+    assert detector.assess_checkpoint(give(healthy, 1.0), (0, 1)).cause is None
+    assert (high.p_bad, high.score, high.alarm) == (low.p_bad, low.score, low.alarm)
+
+
+# Probe points
+
+
+def add(registry: Registry, name: str, moved: list[int]) -> Run:
+    """A run with one layer; some of its points lie where they do not belong."""
+    rng = np.random.default_rng(sum(map(ord, name)))
+    X = np.random.default_rng(0).normal(size=(24, 5)) + 0.1 * rng.normal(size=(24, 5))
+    X[moved] += 4.0 * rng.normal(size=(len(moved), 5))
+    run = registry.start_run(name, probe=PROBE)
+    D = pdist(X).astype(np.float32)
+    registry.add_snapshots(run.id, [NewSnapshot("late", step=7, epoch=1, depth=1, rdm=D)])
+    return registry.run(run.id)
+
+
+def test_probe_points_that_lie_elsewhere_than_in_good_runs_are_named(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "repwatch.db")
+    good = {}
+    for k in range(6):
+        run = registry.label(add(registry, f"good-{k}", []), "good")
+        good[run.id] = 7
+    odd = add(registry, "odd", [4, 17])
+    result = find_odd_points(odd, 7, "late", good)
+    assert {point.point for point in result[:2]} == {4, 17}
+    assert [point.deviation for point in result] == sorted(
+        (point.deviation for point in result), reverse=True
+    )
+    assert {point.point: point.label for point in result}[4] == "1"
+    assert result[0].description.startswith(f"{result[0].point} (")
+    usual = find_odd_points(add(registry, "usual", []), 7, "late", good)
+    assert usual[0].deviation < result[1].deviation / 2
+    assert find_odd_points(odd, 7, "late", dict(list(good.items())[:2])) == ()
+    assert find_odd_points(odd, 8, "late", good) == ()
+    registry.close()
+
+
+# Another architecture
+
+
+def test_layers_are_matched_by_name_where_names_agree() -> None:
+    landmarks = [("a", "b", "c")] * 3 + [("x", "y")]
+    assert match_layers(["a", "b", "c"], landmarks) == {}
+    assert match_layers(["a", "c"], landmarks) == {}  # one that was not watched
+    assert match_layers(["a", "b", "c", "d"], landmarks) == {}
+    assert match_layers(["x", "y"], landmarks) == {}  # as some landmarks have
+    assert match_layers([], landmarks) == {}
+
+
+def test_layers_of_another_architecture_are_matched_by_relative_depth() -> None:
+    landmarks = [("a", "b", "c")] * 3
+    deeper = match_layers(["fc1", "fc2", "fc3", "fc4", "out"], landmarks)
+    assert deeper == {"a": "fc1", "b": "fc3", "c": "out"}
+    assert match_layers(["fc1", "out"], landmarks) == {"a": "fc1", "b": "fc1", "c": "out"}
+
+
+def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run) -> None:
+    detector = DriftDetector(population(template, 20, 10))
+
+    def rename(one: History) -> History:
+        numbers = {
+            checkpoint: {
+                key._replace(layer={"early": "block1", "late": "block2"}[str(key.layer)]): value
+                for key, value in row.items()
+            }
+            for checkpoint, row in one.representations.items()
+        }
+        return dataclasses.replace(one, representations=numbers, layers=("block1", "block2"))
+
+    bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    result = detector.assess_checkpoint(rename(bad), (1, 0))
+    assert result.alarm
+    assert result.matched == {"early": "block1", "late": "block2"}
+    assert result.layer == "block2"
+    assert "layers matched by relative depth: block1 with early, block2 with late" in result.message
+    assert result.evidence()["matched"] == result.matched
+    assert "not for others" in result.guarantee_text
+    assert detector.assess_checkpoint(bad, (1, 0)).score == result.score
+    good = detector.assess_checkpoint(
+        rename(history(template, "n", None, np.random.default_rng(8))), (1, 0)
+    )
+    assert not good.alarm
+
+
+@pytest.mark.parametrize("layers", [("only",), tuple(f"block{k}" for k in range(7))])
+def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
+    template: Run, layers: tuple[str, ...]
+) -> None:
+    detector = DriftDetector(population(template, 8, 4))
+    one = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    result = detector.assess_checkpoint(dataclasses.replace(one, layers=layers), (1, 0))
+    assert not result.alarm
+    assert result.unavailable_reason is not None
+    assert f"has {len(layers)} layers and the landmarks 2 of other names" in result.message
+
+
+# Whether p_bad holds
+
+
+def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
+    result = np.repeat([0.25, 0.75, np.nan], [400, 400, 5])
+    bad = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0, np.ones(5, bool)])
+    kept = calibration_of(result, bad)
+    assert kept is not None
+    assert kept.error == pytest.approx(0)
+    assert [(one.count, one.predicted, one.observed) for one in kept.bins] == [
+        (400, 0.25, 0.25),
+        (400, 0.75, 0.75),
+    ]
+    assert kept.brier == pytest.approx(0.25 * 0.75)
+    assert kept.base_rate_brier == pytest.approx(0.25)
+    wrong = calibration_of(1 - result, bad)
+    assert wrong is not None
+    assert wrong.error == pytest.approx(0.5)
+    assert calibration_of(np.full(3, np.nan), np.ones(3, dtype=bool)) is None

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from repwatch.errors import ConfigurationError
+from repwatch.integrations.plotly_figures import (
+    SENTENCE,
+    map_figure,
+    palette,
+    payload,
+    unpack,
+    write_html,
+)
+from repwatch.integrations.plotly_figures.plotly_js import plotly_js
+from repwatch.page import MapScene, build_map
+from tests.maps.fake_snapshots import LAYERS, STEPS, FakeRun, FakeSnapshot, population
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(name="scene")
+def make_scene() -> MapScene:
+    people = population(diverged=1)
+    return build_map(people.snapshots, people.positions, **people.arguments())
+
+
+def traces(figure: go.Figure, role: str) -> list[Any]:
+    return [trace for trace in figure.data if trace.meta["role"] == role]
+
+
+def texts(value: Any) -> list[str]:
+    """Every string in a figure's dictionary, but for the description that pages read as text."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for key, item in value.items() if key != "meta" for text in texts(item)]
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in texts(item)]
+    return []
+
+
+def test_the_map_has_a_point_for_each_snapshot(scene: MapScene) -> None:
+    figure = map_figure(scene)
+    points = [len(trace.x) for role in ("landmark", "current") for trace in traces(figure, role)]
+    assert sum(points) == len(scene["snapshots"])
+
+
+def test_landmarks_are_one_trace_for_each_outcome_and_small_and_pale(scene: MapScene) -> None:
+    figure = map_figure(scene)
+    landmarks = traces(figure, "landmark")
+    assert [trace.name for trace in landmarks] == [place["name"] for place in scene["causes"]]
+    for trace in landmarks:
+        edge, fills = trace.marker.line.color, set(trace.marker.color)
+        assert all(palette.luminance(fill) > palette.luminance(edge) for fill in fills)
+    current = traces(figure, "current")
+    assert all(max(trace.marker.size) > landmarks[0].marker.size for trace in current)
+
+
+def test_layers_differ_by_shape_in_landmarks_and_current_run_alike(scene: MapScene) -> None:
+    figure = map_figure(scene)
+    shapes = {trace.name: trace.marker.symbol for trace in traces(figure, "current")}
+    assert list(shapes) == list(LAYERS)
+    assert len(set(shapes.values())) == len(LAYERS)
+    landmark = traces(figure, "landmark")[0]
+    drawn = {
+        LAYERS[code]: symbol
+        for code, symbol in zip(landmark.customdata, landmark.marker.symbol, strict=True)
+    }
+    assert drawn == shapes
+
+
+def test_the_newest_point_is_the_largest_and_carries_the_layer_name(scene: MapScene) -> None:
+    for trace in traces(map_figure(scene), "current"):
+        assert list(trace.customdata) == sorted(trace.customdata)
+        assert np.argmax(trace.marker.size) == len(trace.x) - 1
+        assert [text for text in trace.text if text] == [trace.name]
+
+
+def test_the_line_grows_darker_and_joins_all_points_of_a_layer(scene: MapScene) -> None:
+    figure = map_figure(scene)
+    points = traces(figure, "current")[1]
+    lines = [line for line in traces(figure, "line") if line.meta["layer"] == 1]
+    brightness = [sum(bytes.fromhex(line.line.color[1:])) for line in lines]
+    assert brightness == sorted(brightness, reverse=True)
+    assert len(set(brightness)) == palette.SHADES
+    walked = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
+    assert list(dict.fromkeys(walked)) == list(zip(points.x, points.y, strict=True))
+
+
+def test_a_step_cuts_the_current_run_and_leaves_landmarks_and_frame_alone(scene: MapScene) -> None:
+    whole, cut = map_figure(scene), map_figure(scene, step=100)
+    assert all(max(trace.customdata) == 100 for trace in traces(cut, "current"))
+    assert [len(trace.x) for trace in traces(cut, "landmark")] == [
+        len(trace.x) for trace in traces(whole, "landmark")
+    ]
+    assert cut.layout.xaxis.range == whole.layout.xaxis.range
+    assert cut.layout.yaxis.range == whole.layout.yaxis.range
+    assert cut.layout.meta["steps"] == [step for step in STEPS if step <= 100]
+
+
+def test_axes_mean_nothing_so_none_are_drawn_and_both_have_one_scale(scene: MapScene) -> None:
+    layout = map_figure(scene).layout
+    assert not layout.xaxis.visible
+    assert not layout.yaxis.visible
+    assert (layout.yaxis.scaleanchor, layout.yaxis.scaleratio) == ("x", 1)
+    assert layout.title.subtitle.text.replace("<br>", " ") == SENTENCE
+
+
+def test_hovering_tells_run_layer_time_outcome_metric_and_settings(scene: MapScene) -> None:
+    trace = traces(map_figure(scene), "landmark")[1]
+    assert trace.hovertext[-1].split("<br>") == [
+        "<b>learning-rate-too-high-1</b>",
+        "head · epoch 8 · step 1,600",
+        "bad: learning rate too high",
+        "last val_loss 0.25",
+        "lr=0.1, batch_size=32, optimizer=SGD",
+    ]
+
+
+def test_markup_from_outside_is_escaped_everywhere() -> None:
+    snapshots = [
+        FakeSnapshot(0, f"{MARKUP}current", f"{MARKUP}layer", 0),
+        FakeSnapshot(1, f"{MARKUP}old", f"{MARKUP}layer", 0, label="bad", cause=f"{MARKUP}cause"),
+    ]
+    hparams = {f"{MARKUP}key": f"{MARKUP}value"}
+    runs = [
+        FakeRun(snapshot.run, snapshot.label, snapshot.cause, "finished", hparams, {MARKUP: 1.0})
+        for snapshot in snapshots
+    ]
+    scene = build_map(
+        snapshots, np.eye(2), current=snapshots[0].run, runs=runs, metric=MARKUP, notes=[MARKUP]
+    )
+    found = texts(map_figure(scene).to_dict())
+    assert not [text for text in found if "<img" in text]
+    assert sum("&lt;img" in text for text in found) >= 8
+
+
+def test_text_is_one_line_and_not_endless() -> None:
+    scene = build_map([FakeSnapshot(0, "a\nb" + "c" * 500, "fc", 0)], [[0, 0]])
+    name = map_figure(scene).data[0].hovertext[0].split("<br>")[0]
+    assert name.startswith("<b>a bccc")
+    assert len(name) < 110
+
+
+def test_dark_figures_use_the_dark_color_of_each_light_one(scene: MapScene) -> None:
+    light, dark = map_figure(scene), map_figure(scene, dark=True)
+    colors = re.compile(r"^#[0-9A-F]{6}$")
+    used = [text for text in texts(light.to_dict()) if colors.match(text)]
+    assert set(used) <= set(palette.DARK)
+    assert [palette.DARK[color] for color in used] == [
+        text for text in texts(dark.to_dict()) if colors.match(text)
+    ]
+
+
+def test_no_two_light_colors_are_the_same() -> None:
+    ramps = [shade for number in range(3) for shade in palette.ramp(number)]
+    causes = [color for hue in palette.CAUSES for color in hue]
+    assert len(set(ramps + causes)) == len(ramps + causes)
+
+
+def test_names_of_outcomes_can_be_read_on_both_pages() -> None:
+    for hue in (palette.GOOD, palette.UNLABELED, *palette.CAUSES):
+        assert palette.contrast(hue.text, palette.PAPER) >= 4.5
+        assert palette.contrast(palette.DARK[hue.text], palette.DARK[palette.PAPER]) >= 4.5
+
+
+def test_many_landmarks_are_drawn_by_webgl() -> None:
+    snapshots = [FakeSnapshot(index, "old", "fc", index) for index in range(1500)]
+    figure = map_figure(build_map(snapshots, np.random.default_rng(0).normal(size=(1500, 2))))
+    assert [trace.type for trace in traces(figure, "landmark")] == ["scattergl"]
+    assert np.isfinite(figure.data[0].x).all()
+
+
+def test_an_empty_map_and_a_map_of_one_point_can_be_drawn() -> None:
+    assert len(map_figure(build_map([], [])).data) == 0
+    one = map_figure(build_map([FakeSnapshot(0, "a", "fc", 0)], [[3.0, 3.0]], current="a"))
+    assert one.layout.xaxis.range == (2.0, 4.0)
+
+
+def test_a_scene_of_another_version_is_refused(scene: MapScene) -> None:
+    with pytest.raises(ConfigurationError, match="version 1, but got kind 'map', version 2"):
+        map_figure({**scene, "version": 2})
+
+
+def test_a_payload_is_the_figure(scene: MapScene) -> None:
+    figure = map_figure(scene)
+    written = json.loads(figure.to_json())
+    assert "layout" not in written["layout"].pop("template")
+    assert unpack(payload(figure)) == {key: written[key] for key in ("data", "layout")}
+
+
+def test_a_payload_is_compact_strict_json(scene: MapScene) -> None:
+    figure = map_figure(scene)
+    content = payload(figure)
+    assert len(content) < len(figure.to_json()) / 3
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(content, parse_constant=refuse)
+
+
+def test_a_payload_narrows_what_a_stranger_put_into_a_figure() -> None:
+    figure = go.Figure(go.Scatter(x=np.arange(3.0), y=[1, 2, 3], text=["a", "", "a<br>b"]))
+    back = unpack(payload(figure))["data"][0]
+    assert back["x"]["dtype"] == "f4"
+    assert back["text"] == ["a", "", "a<br>b"]
+
+
+def test_a_payload_of_another_version_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="version 1, but got 9"):
+        unpack(b'{"version": 9}')
+
+
+def test_the_page_is_one_file_that_may_not_ask_the_network(scene: MapScene, tmp_path: Path) -> None:
+    path = write_html(scene, tmp_path / "map.html", title="A & B")
+    page = path.read_text(encoding="utf-8")
+    assert "default-src 'none'" in page
+    assert "<title>A &amp; B</title>" in page
+    assert plotly_js().read_text(encoding="utf-8") in page
+    head = page[: page.index("<script")]
+    assert not re.search(r"(src|href)=", head)
+    assert "{{" not in head
+    embedded = re.search(r'id="figure">([^<]*)</script>', page)
+    assert embedded is not None
+    assert unpack(embedded[1].encode()) == unpack(payload(map_figure(scene)))
+
+
+def test_a_page_that_exists_is_only_replaced_when_told_so(scene: MapScene, tmp_path: Path) -> None:
+    path = tmp_path / "map.html"
+    path.write_text("mine")
+    with pytest.raises(ConfigurationError, match="overwrite=True"):
+        write_html(scene, path)
+    assert path.read_text() == "mine"
+    write_html(map_figure(scene), path, overwrite=True)
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_page_into_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="existing folder"):
+        write_html(build_map([], []), tmp_path / "no" / "map.html")
+
+
+def test_a_page_that_fails_half_way_leaves_the_old_one_and_nothing_else(
+    scene: MapScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "map.html"
+    path.write_text("mine")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_html(scene, path, overwrite=True)
+    assert [child.name for child in tmp_path.iterdir()] == ["map.html"]
+    assert path.read_text() == "mine"
+
+
+def test_the_payload_of_a_scene_is_that_of_its_checked_figure(scene: MapScene) -> None:
+    assert unpack(payload(scene)) == unpack(payload(map_figure(scene)))

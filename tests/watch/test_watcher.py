@@ -1,0 +1,217 @@
+"""The watcher in a training loop of one's own, the schedule, and the tracker on the map."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from repwatch import Registry, Watcher, rdm
+from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryError, SpaceError
+from repwatch.maps import LandmarkMap, MapSettings
+from repwatch.maps.landmark_map import find_landmarks
+from repwatch.page import map_registry
+from repwatch.watch import MapTracker, Schedule, Throttle
+from tests.watch.helpers import PROBE, captured_steps, landmark_registry, network, watch
+
+
+def test_a_training_loop_of_ones_own_is_watched_without_lightning(tmp_path: Path) -> None:
+    model = network(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    registry = Registry(tmp_path / "repwatch.db")
+    with Watcher(model, PROBE, registry=registry, run_name="loop", hparams={"lr": 0.1}) as watcher:
+        for step in range(4):
+            watcher.snapshot(step, epoch=0)
+            model(torch.randn(8, 6)).square().mean().backward()
+            optimizer.step()
+        assert watcher.flush()
+        updates = watcher.updates()
+    assert [update.step for update in updates] == [0, 1, 2, 3]
+    run = registry.run("loop")
+    assert run.status == "finished"
+    assert run.hparams == {"lr": 0.1}
+    assert len(run.snapshots("2")) == 4
+
+
+def test_an_exception_in_the_loop_ends_the_run_as_failed(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "repwatch.db")
+
+    def train() -> None:
+        with Watcher(network(0), PROBE, registry=registry, run_name="loop") as watcher:
+            watcher.snapshot(0, epoch=0)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        train()
+    assert registry.run("loop").status == "failed"
+    assert len(registry.run("loop").snapshots()) > 0
+
+
+def test_a_watcher_without_an_open_run_says_what_to_do(tmp_path: Path) -> None:
+    watcher = Watcher(network(0), PROBE, registry=Registry(tmp_path / "repwatch.db"))
+    with pytest.raises(RegistryError, match="start"):
+        watcher.snapshot(0, 0)
+
+
+def test_the_run_is_placed_among_landmarks_that_stand_still(tmp_path: Path) -> None:
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    model = network(99)
+    scenes = []
+    with Watcher(model, PROBE, registry=registry, run_name="current") as watcher:
+        for step in range(4):
+            watcher.snapshot(step, epoch=step)
+            assert watcher.flush()
+            scenes += watcher.updates()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(3.0)
+
+    def places(index: int) -> dict[tuple[str, str, int], tuple[float, float]]:
+        rows = scenes[index].scene["snapshots"]
+        return {
+            (row["run"], row["layer"], row["step"]): (row["x"], row["y"])
+            for row in rows
+            if row["run"] != "current"
+        }
+
+    assert len(scenes) == 4
+    assert places(0) == places(3), "landmarks stand still while the run wanders"
+    ours = [row for row in scenes[-1].scene["snapshots"] if row["run"] == "current"]
+    assert {row["step"] for row in ours} == {0, 1, 2, 3}
+    assert scenes[-1].scalars["near_bad"] > 0.5, "it grows as the bad landmarks do"
+    assert scenes[0].scalars["near_bad"] < scenes[-1].scalars["near_bad"]
+
+
+def test_the_space_is_fitted_once_while_the_landmarks_stay_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repwatch.maps import RepresentationSpace
+
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    landmarks = find_landmarks(registry, PROBE.fingerprint)
+    first = LandmarkMap.fit(registry, landmarks, MapSettings())
+
+    def refuses(*args: object, **kwargs: object) -> None:
+        raise AssertionError("fitted again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RepresentationSpace, "fit", refuses)
+        again = LandmarkMap.fit(registry, landmarks, MapSettings())
+        with pytest.raises(AssertionError, match="fitted again"):
+            LandmarkMap.fit(registry, landmarks[:-1], MapSettings())
+    assert np.array_equal(first.space.positions, again.space.positions)
+
+
+def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "repwatch.db")
+    watch(registry, "current", scale=1.4, steps=12)
+    tracker = MapTracker(registry.run("current"))
+    steps = sorted({one.step for one in registry.snapshots()})
+    before: dict[tuple[str, int], tuple[float, float]] = {}
+    for step in steps:
+        (update,) = tracker.track(registry, captured_steps(registry, "current", [step]))
+        assert update.scene is not None
+        rows = update.scene["snapshots"]
+        now = {(row["layer"], row["step"]): (row["x"], row["y"]) for row in rows}
+        if len(before) >= 3:
+            old, new = (np.array([places[key] for key in before]) for places in (before, now))
+            turned = rdm.align(new, old)
+            np.testing.assert_allclose(new, turned, atol=0.02 * np.ptp(old))
+        before = now
+
+
+def test_a_map_that_fails_costs_no_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*args: object, **options: object) -> None:
+        raise ZeroDivisionError("a fault of the map's")
+
+    monkeypatch.setattr(MapTracker, "track", breaks)
+    registry = Registry(tmp_path / "repwatch.db")
+    watcher = Watcher(network(0), PROBE, registry=registry, run_name="loop")
+    watcher.start()
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        for step in range(3):
+            watcher.snapshot(step, epoch=0)
+            watcher.flush(10)
+            assert watcher.updates() == []
+    watcher.finish()
+    assert len(registry.run("loop").snapshots("2")) == 3
+    told = [r for r in caplog.records if "a fault of the map's" in r.getMessage()]
+    assert len(told) == 1
+
+
+def test_the_map_of_a_registry_places_what_is_not_a_landmark(tmp_path: Path) -> None:
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    watch(registry, "current")
+    scene = map_registry(registry)
+    assert scene["current"] == ["current"]
+    assert len(scene["snapshots"]) == len(registry.snapshots())
+    assert [place["name"] for place in scene["causes"]] == ["good", "learning rate too high"]
+
+
+def test_the_map_of_several_runs_has_the_flags_of_each(tmp_path: Path) -> None:
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    for name in ("one", "other"):
+        flagged = registry.run(watch(registry, name))
+        registry.add_flag(flagged.id, kind="drift", step=0, epoch=0, message=f"of {name}")
+    found = [(flag["run"], flag["message"]) for flag in map_registry(registry)["flags"]]
+    assert found == [("one", "of one"), ("other", "of other")]
+    (own,) = map_registry(registry, run=registry.run("other"))["flags"]
+    assert own["run"] == "other"
+
+
+def test_a_map_of_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="RepWatch"):
+        map_registry(Registry(tmp_path / "repwatch.db"))
+
+
+def test_snapshots_of_another_probe_set_are_never_compared(tmp_path: Path) -> None:
+    from repwatch import ProbeSet, RepresentationSpace
+
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    other = ProbeSet(torch.randn(24, 6, generator=torch.Generator().manual_seed(5)))
+    with Watcher(network(1), other, registry=registry, run_name="elsewhere") as watcher:
+        watcher.snapshot(0, epoch=0)
+    mine = registry.run("good-0").snapshots()
+    space = RepresentationSpace.fit(mine, method="pca")
+    with pytest.raises(ProbeMismatchError) as caught:
+        space.place(registry.run("elsewhere").snapshots())
+    for part in (PROBE.fingerprint, other.fingerprint, "shared"):
+        assert part in str(caught.value)
+
+
+def test_the_default_schedule_is_dense_in_the_first_epoch() -> None:
+    schedule = Schedule()
+    assert schedule.due_at_start()
+    due = [s for s in range(1, 200) if schedule.due_after_step(s - 1, s, epoch=0)]
+    assert due == [10, 30, 100]
+    assert not any(schedule.due_after_step(s - 1, s, epoch=1) for s in range(1, 200))
+    assert schedule.due_after_epoch(0)
+
+
+def test_a_schedule_counts_what_is_jumped_over_and_takes_other_forms() -> None:
+    every = Schedule(steps=(), every_n_steps=10, every_n_epochs=2)
+    assert every.due_after_step(8, 12, epoch=3)
+    assert not every.due_after_step(10, 12, epoch=3)
+    assert [every.due_after_epoch(epoch) for epoch in range(4)] == [False, True, False, True]
+    assert Schedule.coerce([5]).steps == (5,)
+    called = Schedule.coerce(lambda step: step == 7)
+    assert called.due_after_step(6, 8, epoch=0)
+    assert not called.due_at_start()
+    with pytest.raises(ConfigurationError, match="never"):
+        Schedule(steps=(), every_n_epochs=0, initialization=False)
+    with pytest.raises(ConfigurationError, match="every_n_epochs"):
+        Schedule(every_n_epochs=-1)
+
+
+def test_the_throttle_lets_short_runs_through_and_holds_long_ones_to_their_share() -> None:
+    throttle = Throttle(0.02, grace=20.0)
+    throttle.spent = 15.0
+    assert throttle.allows(elapsed=1.0)
+    throttle.spent = 30.0
+    assert not throttle.allows(elapsed=100.0)
+    assert throttle.allows(elapsed=1000.0)
