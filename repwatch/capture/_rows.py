@@ -48,7 +48,7 @@ def find_rows(output: Any, batch: int, time_first: bool | None = None) -> Found 
     """
     shapes = []
     second: torch.Tensor | None = None
-    for leaf in _leaves(output):
+    for leaf in walk_tensors(output):
         found = _padded(leaf) if not _is_dense(leaf) else Found(leaf)
         tensor = as_real(found.tensor)
         if not tensor.is_floating_point() or tensor.dim() == 0:
@@ -184,7 +184,7 @@ def _padded(leaf: Any) -> Found:
     return Found(x, places[None] < lengths.to(x.device)[:, None])
 
 
-def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
+def walk_tensors(output: Any, depth: int = 0) -> Iterator[Any]:
     """Tensors and packed sequences in order, also inside objects that hold them as attributes."""
     if isinstance(output, (torch.Tensor, PackedSequence)):
         yield output
@@ -201,4 +201,4 @@ def _leaves(output: Any, depth: int = 0) -> Iterator[Any]:
     elif depth < 3 and hasattr(output, "__dict__"):
         values = list(vars(output).values())
     for value in values:
-        yield from _leaves(value, depth + 1)
+        yield from walk_tensors(value, depth + 1)

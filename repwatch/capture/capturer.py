@@ -20,12 +20,15 @@ from repwatch.capture._call import (
     describe_refusal,
     out_of_memory,
 )
+from repwatch.capture._cut_points import Graph, find_cut_points
 from repwatch.capture._layers import (
+    ALL_BLOCKS,
     INPUT,
     Layers,
     Modules,
     base,
     find_modules,
+    innermost,
     select,
     without_data_parallel,
 )
@@ -58,9 +61,10 @@ class Capturer:
     Args:
         model: The model. It is left as it was (see `preserve_state`).
         probe: The probe set.
-        layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a
-            callable (name, module) -> bool. By default each layer of weights is watched once,
-            where the next one sees it: after its normalisation, non-linearity and pooling.
+        layers: None (up to `max_layers` ends of blocks, evenly by depth, and the input), "blocks"
+            (all of them), names and globs, or a callable (name, module) -> bool. In a network
+            without branches each layer of weights is a block, with its normalization,
+            non-linearity and pooling.
         forward: (model, inputs) -> anything, where the model cannot be called with the inputs
             alone.
         batch_size: Probe points for each forward pass; None for at most 64 on a processor, where
@@ -108,7 +112,7 @@ class Capturer:
                 raise ConfigurationError(f"Expected {what} of at least 1, but got {value}.")
         self.model = without_data_parallel(model)
         self.probe = probe
-        self.max_layers = max_layers
+        self.max_layers = None if layers == ALL_BLOCKS else max_layers
         self._forward = forward
         self._batch_size = batch_size
         self._host_batch_size = host_batch_size
@@ -251,7 +255,10 @@ class Capturer:
                 elif not recorder.fired:
                     errors[strategy.how] = "ran, but called no layer of the model through its hooks"
                 else:
-                    return make_plan(strategy, recorder, modules, self.chosen, self.max_layers)
+                    graph = self._find_cut_points(strategy, recorder, modules, points, inputs)
+                    return make_plan(
+                        strategy, recorder, modules, self.chosen, self.max_layers, graph=graph
+                    )
         attempts = "; ".join(f"{how}: {error}" for how, error in errors.items())
         hints = [note_scripted(modules)] if modules.scripted else []
         more = "".join(f" Note: {hint}." for hint in (*hints, refusal, *notes) if hint)
@@ -259,6 +266,32 @@ class Capturer:
             f"The probe set cannot be run through {type(self.model).__name__}. Tried {attempts}."
             f"{more} Pass forward=..., a function (model, inputs) that calls its layers."
         ) from cause
+
+    def _find_cut_points(
+        self,
+        strategy: CallStrategy,
+        recorder: Recorder,
+        modules: Modules,
+        points: int,
+        inputs: Tree,
+    ) -> Graph | str | None:
+        """The cut points of the network, or why there are none; None where layers are named."""
+        if self.chosen is not None:
+            return None
+        if modules.scripted:
+            return "ScriptModules take no hooks"
+        if is_sharded(list(self.model.modules())):
+            return "its parameters are sharded over processes"
+        usable = frozenset(recorder.fired) - recorder.left_out.keys()
+        inner = frozenset(map(base, innermost(recorder.fired)))
+
+        def call(batch: Tree) -> object:
+            with self._context():
+                return strategy.call(self.model, batch)
+
+        fix_seed()
+        batch = take(inputs, 0, points, points)
+        return find_cut_points(call, batch, points, modules, usable, inner)
 
     def _halve_batch_size(self, error: BaseException) -> None:
         """Half as many points in a batch from now on. Raises CaptureError where that is no help."""

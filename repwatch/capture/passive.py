@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
-from repwatch.capture._layers import base, find_modules, innermost, is_candidate, spread
+from repwatch.capture._default_layers import list_ends
+from repwatch.capture._layers import base, find_modules, spread
 from repwatch.capture._recorder import Capture, Recorder
 from repwatch.capture._rows import as_real, find_mask
 from repwatch.errors import CaptureError
@@ -130,13 +130,9 @@ class Listening:
         chosen = self._capturer.chosen
         if chosen is not None:
             return chosen
-        named = self._modules.named
-        # The projection inside an attention module never fires; the module itself does.
-        attention = [n for n, m in named.items() if isinstance(m, nn.MultiheadAttention)]
-        within = tuple(f"{name}." for name in attention)
-        names = [name for name in named if not name.startswith(within)] if within else list(named)
-        leaves = {*attention, *innermost(names)}
-        candidates = [n for n, m in named.items() if n in leaves and is_candidate(m)]
+        candidates = list_ends(self._modules)
+        if self._capturer.max_layers is None:
+            return frozenset(candidates)
         return frozenset(spread(candidates, SPARE * self._capturer.max_layers))
 
 

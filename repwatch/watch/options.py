@@ -89,10 +89,11 @@ class WatchOptions:
         object.__setattr__(self, "schedule", Schedule.coerce(self.schedule))
         self._check_choices()
         self._check_numbers()
-        if isinstance(self.layers, str):
+        if isinstance(self.layers, str) and self.layers != "blocks":
             raise ConfigurationError(
                 f"Expected `layers` to be a list of names or globs, but got the string "
-                f"{self.layers!r}. Write layers=[{self.layers!r}]."
+                f"{self.layers!r}. Write layers=[{self.layers!r}], or layers=\"blocks\" for all block "
+                "outputs."
             )
         for name in ("forward", "reduce"):
             value = getattr(self, name)

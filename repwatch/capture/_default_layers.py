@@ -1,0 +1,327 @@
+"""The layers that are watched where the user names none: the ends of a network's blocks.
+
+A network that is a chain is watched at each layer of weights, after its normalization,
+non-linearity and pooling. Where it has branches, the cut points count (see `_cut_points`), and of
+those inside one block only the block's end. Gaps are filled with stages and top-level modules.
+Without a gradient graph the structure of modules alone decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from repwatch.capture._cut_points import Graph
+from repwatch.capture._layers import (
+    FOLLOWERS,
+    Modules,
+    base,
+    blocks,
+    innermost,
+    is_candidate,
+    spread,
+)
+
+__all__ = ["Choice", "choose_layers", "list_ends"]
+
+_LISTS = (nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The layers to watch, in order of execution, and in one line which they are and why."""
+
+    keys: tuple[str, ...]
+    note: str
+
+
+def choose_layers(
+    fired: Sequence[str],
+    usable: frozenset[str],
+    modules: Modules,
+    graph: Graph | str | None,
+    most: int | None,
+) -> Choice:
+    """Choose up to `most` layers evenly by depth; all of them where `most` is None.
+
+    Args:
+        fired: The layers in order of execution.
+        usable: Those whose rows are the probe's points.
+        modules: The model's modules.
+        graph: The cut points, or why there are none; None where no pass could be made for them.
+        most: The largest number of layers.
+    """
+    tree = _Tree(fired, modules)
+    inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
+    if isinstance(graph, Graph) and any(k in usable and k not in graph.cut for k in inner):
+        ends, others = _Blocks(tree, usable, graph).find()
+        room = len(others) if most is None else max(most - len(ends), 0)
+        filling = spread(others, room) if room else []
+        ends = sorted({*ends, *filling}, key=list(fired).index)
+        what = "block outputs" if not filling else "outputs of blocks and stages"
+        return _take(ends, most, what, "")
+    closed = {} if isinstance(graph, Graph) else tree.blocks_by_structure()
+    ends = _ends_of_layers(inner, usable, modules, closed)
+    reason = f", by the structure of its modules, because {graph}" if type(graph) is str else ""
+    if closed:
+        return _take(ends, most, "block outputs", reason)
+    keys = ends if most is None else spread(ends, most)
+    return Choice(tuple(keys), _describe(keys, ends, "layers of weights", reason))
+
+
+def list_ends(modules: Modules) -> list[str]:
+    """The layers that `choose_layers` may choose by structure, before anything has fired."""
+    named = modules.named
+    # The projection inside an attention module never fires; the module itself does.
+    attention = tuple(f"{n}." for n, m in named.items() if isinstance(m, nn.MultiheadAttention))
+    names = [n for n, m in named.items() if not n.startswith(attention) and type(m) not in _LISTS]
+    closed = _Tree(names, modules).blocks_by_structure()
+    leaves = {*innermost(names)}
+    inside = {name: _holder(name, closed) for name in names}
+    return [
+        name
+        for name in names
+        if is_candidate(named[name])
+        and (inside[name] == name or (inside[name] is None and name in leaves))
+    ]
+
+
+def _take(ends: Sequence[str], most: int | None, what: str, reason: str) -> Choice:
+    """Evenly, with the first, the last but one and the last among them."""
+    keys = list(ends)
+    if most is not None and len(ends) > most:
+        keys = spread(ends, most) if most < 3 else [*spread(ends[:-2], most - 2), *ends[-2:]]
+    return Choice(tuple(keys), _describe(keys, ends, what, reason))
+
+
+def _describe(keys: Sequence[str], ends: Sequence[str], what: str, reason: str) -> str:
+    between = f", from {keys[0]} to {keys[-1]}" if len(keys) > 1 else ""
+    return f"watches {len(keys)} of {len(ends)} {what}{between}{reason}"
+
+
+def _ends_of_layers(
+    inner: Sequence[str], usable: frozenset[str], modules: Modules, closed: Mapping[str, object]
+) -> list[str]:
+    """The last usable output of each block, and of each layer of weights outside of them."""
+    keys: dict[str, None] = {}
+    for key in inner:
+        name, call = base(key), key[len(base(key)) :]
+        holder = _holder(name, closed)
+        keys[key if holder is None else f"{holder}{call}"] = None
+    parts = [[key for key in block if key in usable] for block in blocks(list(keys), modules)]
+    return [part[-1] for part in parts if part]
+
+
+def _parents(name: str) -> list[str]:
+    """The names of the modules that hold this one, the outermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _holder(name: str, closed: Mapping[str, object]) -> str | None:
+    """The outermost of the closed modules that holds this one, or is it."""
+    return next((n for n in [*_parents(name), name] if n in closed), None)
+
+
+class _Tree:
+    """The modules that fired, and what they hold."""
+
+    def __init__(self, fired: Sequence[str], modules: Modules) -> None:
+        self.fired, self.modules = list(fired), modules
+        self.names = list(dict.fromkeys(map(base, fired)))
+        self.below: dict[str, list[str]] = {}
+        for name in self.names:
+            for parent in _parents(name):
+                self.below.setdefault(parent, []).append(name)
+        self.weights = [
+            name
+            for name in self.names
+            if name not in self.below
+            and not isinstance(modules.named[name], FOLLOWERS)
+            and next(modules.named[name].parameters(), None) is not None
+        ]
+        self._kinds: dict[str, Counter[type]] = {}
+        for name, module in modules.named.items():
+            kinds = self._kinds.setdefault(name.rpartition(".")[0], Counter())
+            kinds[type(module)] += 1
+        # Modules around everything else name nothing: a LightningModule's `self.model`.
+        everything = [n for n in self.below if len(self.below[n]) + 1 >= len(self.names)]
+        self.wrappers = {n for n in everything if set(self.weights) <= set(self.below[n])}
+
+    def is_repeated(self, name: str) -> bool:
+        """Whether this is a block: in a list of modules, or one of several of its class."""
+        if name not in self.below or name in self.wrappers:
+            return False
+        holder = name.rpartition(".")[0]
+        parent, kind = self.modules.named.get(holder), type(self.modules.named[name])
+        if isinstance(parent, _LISTS):
+            return kind not in _LISTS
+        several = self._kinds[holder][kind] > 1
+        return several and (isinstance(parent, nn.Sequential) or not _is_container(kind))
+
+    def blocks_by_structure(self) -> dict[str, None]:
+        """Repeated modules with a forward of their own and two layers of weights or more."""
+        found: dict[str, None] = {}
+        for name in sorted(self.below, key=len):
+            if (
+                name in self.names
+                and self.is_repeated(name)
+                and not _is_container(type(self.modules.named[name]))
+                and _holder(name, found) is None
+                and sum(weights.startswith(f"{name}.") for weights in self.weights) > 1
+            ):
+                found[name] = None
+        return found
+
+
+def _is_container(kind: type) -> bool:
+    """Whether modules of this class only run what they hold, one after the other, or not at all."""
+    return issubclass(kind, _LISTS) or getattr(kind, "forward", None) is nn.Sequential.forward
+
+
+@dataclass
+class _Cut:
+    """Modules that gave one tensor, one directly after the other: keys in order of execution."""
+
+    tensor: int
+    keys: list[str]
+
+    @property
+    def deepest(self) -> str:
+        return max(self.keys, key=lambda key: key.count("."))
+
+    @property
+    def shortest(self) -> str:
+        return min(self.keys, key=lambda key: (key.count("."), len(key)))
+
+
+class _Blocks:
+    """The ends of blocks among the cut points."""
+
+    def __init__(self, tree: _Tree, usable: frozenset[str], graph: Graph) -> None:
+        self._tree, self._usable, self._graph = tree, usable, graph
+        self._named = tree.modules.named
+        self._cut = {base(key) for key in graph.cut}
+        self._closed = self._find_closed()
+
+    def find(self) -> tuple[list[str], list[str]]:
+        """The ends of blocks, and what may fill gaps between them, in order of execution."""
+        cuts = self._cuts()
+        ends: list[_Cut] = []
+        unit = ""
+        for cut in cuts:
+            before, unit = unit, self._unit(cut.deepest)
+            ended = bool(ends) and before in map(base, ends[-1].keys) and before in self._closed
+            if ends and ((unit == before and not ended) or self._belongs(cut, ends[-1])):
+                ends[-1] = cut
+            else:
+                ends.append(cut)
+        ends = [
+            cut
+            for place, cut in enumerate(ends)
+            if place >= len(ends) - 2 or not self._is_norm(cut)
+        ]
+        keys = [cut.shortest for cut in ends]
+        return keys, self._others(keys, {cut.tensor for cut in cuts})
+
+    def _cuts(self) -> list[_Cut]:
+        found: list[_Cut] = []
+        for key in self._graph.fired:
+            name = base(key)
+            if (
+                key not in self._graph.cut
+                or key not in self._usable
+                or name in self._tree.wrappers
+                or not is_candidate(self._named[name])
+            ):
+                continue
+            tensor = self._graph.tensor[key]
+            if found and found[-1].tensor == tensor:
+                found[-1].keys.append(key)
+            elif all(cut.tensor != tensor for cut in found):
+                found.append(_Cut(tensor, [key]))
+        return found
+
+    def _is_norm(self, cut: _Cut) -> bool:
+        """Whether this is a normalization or pooling alone, and no end of a larger module."""
+        inside = any(base(key) in self._tree.below for key in cut.keys)
+        return not inside and isinstance(self._named[base(cut.deepest)], FOLLOWERS)
+
+    def _belongs(self, cut: _Cut, before: _Cut) -> bool:
+        """Whether this follows a layer of weights, or is an embedding after another."""
+        module, last = self._named[base(cut.deepest)], base(before.deepest)
+        if _holder(last, self._closed) or _holder(base(cut.deepest), self._closed):
+            return False
+        embeddings = isinstance(module, nn.Embedding) and isinstance(
+            self._named[last], nn.Embedding
+        )
+        return embeddings or (isinstance(module, FOLLOWERS) and last not in self._tree.below)
+
+    def _unit(self, key: str) -> str:
+        """The module whose end counts for this layer: its block, or the largest without blocks."""
+        name = base(key)
+        holder = _holder(name, self._closed)
+        if holder is not None:
+            return holder
+        for parent in _parents(name):
+            module = self._named.get(parent)
+            opened = module is None or _is_container(type(module)) or parent in self._tree.wrappers
+            if not opened and not any(closed.startswith(f"{parent}.") for closed in self._closed):
+                return parent
+        return name
+
+    def _find_closed(self) -> dict[str, None]:
+        """The blocks: cut points with branches inside, and modules of their class; repeated ones.
+
+        A block without a shortcut, whose parts are all cut points, is one where others of its class
+        have branches.
+        """
+        tree = self._tree
+        around = {base(key) for key in self._graph.passed} - self._cut
+        candidates = [n for n in tree.below if n in self._cut and n not in tree.wrappers]
+        branched: dict[str, None] = {}
+        repeated: dict[str, None] = {}
+        for name in sorted(candidates, key=lambda n: -n.count(".")):
+            start, below = f"{name}.", tree.below[name]
+            if not around.isdisjoint(below) and not any(b.startswith(start) for b in branched):
+                branched[name] = None
+            if tree.is_repeated(name) and not any(b.startswith(start) for b in repeated):
+                repeated[name] = None
+        bodies = {n for n in branched if not tree.is_repeated(n) and self._is_body(n)}
+        kinds = {type(self._named[n]) for n in branched if n not in bodies}
+        alike = {n for n in candidates if type(self._named[n]) in kinds - {nn.Sequential}}
+        found = {*(branched.keys() - bodies), *repeated, *alike}
+        return {n: None for n in candidates if n in found}
+
+    def _is_body(self, name: str) -> bool:
+        inside = sum(weights.startswith(f"{name}.") for weights in self._tree.weights)
+        return inside > len(self._tree.weights) / 2
+
+    def _others(self, ends: Sequence[str], tensors: set[int]) -> list[str]:
+        """Stages and top-level modules that are no cut points: towers, the middle of a U-Net."""
+        tree, graph = self._tree, self._graph
+        stages = tree.blocks_by_structure()
+        bodies = {n for n in tree.below if n not in self._closed and self._is_body(n)}
+        found: dict[int, str] = {}
+        for key in graph.fired:
+            name = base(key)
+            module = self._named[name]
+            holders = [p for p in _parents(name) if p not in tree.wrappers and p not in bodies]
+            top = all(isinstance(self._named.get(p), _LISTS) for p in holders)
+            if (
+                key in self._usable
+                and key in graph.passed
+                and key not in ends
+                and graph.tensor[key] not in tensors
+                and name not in tree.wrappers
+                and (top or name in stages)
+                and _holder(name, self._closed) is None
+                and is_candidate(module)
+                and not isinstance(module, FOLLOWERS)
+                and next(module.parameters(), None) is not None
+            ):
+                found[graph.tensor[key]] = key
+        return list(found.values())
