@@ -111,6 +111,8 @@ class _Observer:
     inner: frozenset[str]
     outputs: dict[str, list[_Vertex]] = field(default_factory=dict)
     leaves: list[_Vertex] = field(default_factory=list)
+    # Whether a layer has run without gradients: what comes after it is no beginning.
+    detached: bool = False
     _calls: Counter[str] = field(default_factory=Counter)
     _handles: list[RemovableHandle] = field(default_factory=list)
 
@@ -149,12 +151,14 @@ class _Observer:
             self._calls[name] += 1
             key = f"{name}:{call}" if call else name
             replaced = None
+            self.detached |= not torch.is_grad_enabled()
             if (
                 name in self.inner
                 and key in self.usable
                 and is_candidate(module)
                 and isinstance(output, torch.Tensor)
                 and not output.is_nested
+                and not self.detached
                 and (not self.leaves or not any(_is_real(t) for t in walk_tensors((args, kwargs))))
             ):
                 # Indices went in and numbers come out, as of an embedding.

@@ -17,6 +17,7 @@ from torch import nn
 from repwatch.capture._cut_points import Graph
 from repwatch.capture._layers import (
     FOLLOWERS,
+    NONLINEARITIES,
     Modules,
     base,
     blocks,
@@ -56,8 +57,8 @@ def choose_layers(
     """
     tree = _Tree(fired, modules)
     inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
-    if isinstance(graph, Graph) and any(k in usable and k not in graph.cut for k in inner):
-        ends, others = _Blocks(tree, usable, graph).find()
+    if isinstance(graph, Graph) and not usable.intersection(inner, graph.passed) <= graph.cut:
+        ends, others = _Blocks(tree, inner, usable, graph).find()
         room = len(others) if most is None else max(most - len(ends), 0)
         filling = spread(others, room) if room else []
         ends = sorted({*ends, *filling}, key=list(fired).index)
@@ -130,7 +131,7 @@ class _Tree:
     """The modules that fired, and what they hold."""
 
     def __init__(self, fired: Sequence[str], modules: Modules) -> None:
-        self.fired, self.modules = list(fired), modules
+        self.modules = modules
         self.names = list(dict.fromkeys(map(base, fired)))
         self.below: dict[str, list[str]] = {}
         for name in self.names:
@@ -141,7 +142,7 @@ class _Tree:
             for name in self.names
             if name not in self.below
             and not isinstance(modules.named[name], FOLLOWERS)
-            and next(modules.named[name].parameters(), None) is not None
+            and self._has_weights(name)
         ]
         self._kinds: dict[str, Counter[type]] = {}
         for name, module in modules.named.items():
@@ -152,18 +153,29 @@ class _Tree:
         self.wrappers = {n for n in everything if set(self.weights) <= set(self.below[n])}
 
     def is_repeated(self, name: str) -> bool:
-        """Whether this is a block: in a list of modules, or one of several of its class."""
+        """Whether this is one of several modules of its class in a list, or at the top level."""
         if name not in self.below or name in self.wrappers:
             return False
         holder = name.rpartition(".")[0]
         parent, kind = self.modules.named.get(holder), type(self.modules.named[name])
-        if isinstance(parent, _LISTS):
-            return kind not in _LISTS
         several = self._kinds[holder][kind] > 1
-        return several and (isinstance(parent, nn.Sequential) or not _is_container(kind))
+        if isinstance(parent, _LISTS):
+            return kind not in _LISTS and (several or len(parent) == 1)
+        if isinstance(parent, nn.Sequential):
+            return several
+        if parent is not None and holder not in self.wrappers:
+            return False
+        return several and (not _is_container(kind) or self._has_twin(name, holder))
+
+    def _has_twin(self, name: str, holder: str) -> bool:
+        """Whether another container beside this one is made of the same parts."""
+        start, named = f"{holder}." if holder else "", self.modules.named
+        beside = [n for n in self.below if n.startswith(start) and "." not in n[len(start) :]]
+        parts = {n: [type(part) for part in named[n].children()] for n in beside if n in named}
+        return list(parts.values()).count(parts[name]) > 1
 
     def blocks_by_structure(self) -> dict[str, None]:
-        """Repeated modules with a forward of their own and two layers of weights or more."""
+        """Repeated modules with a forward of their own, of more than a layer of weights."""
         found: dict[str, None] = {}
         for name in sorted(self.below, key=len):
             if (
@@ -171,10 +183,20 @@ class _Tree:
                 and self.is_repeated(name)
                 and not _is_container(type(self.modules.named[name]))
                 and _holder(name, found) is None
-                and sum(weights.startswith(f"{name}.") for weights in self.weights) > 1
+                and not self._is_layer(name)
             ):
                 found[name] = None
         return found
+
+    def _is_layer(self, name: str) -> bool:
+        """Whether this holds one layer of weights, and what follows it."""
+        leaves = [n for n in self.below[name] if n not in self.below and self._has_weights(n)]
+        return sum(n in self.weights for n in leaves) < 2 and leaves[:1] == [
+            n for n in leaves if n in self.weights
+        ]
+
+    def _has_weights(self, name: str) -> bool:
+        return next(self.modules.named[name].parameters(), None) is not None
 
 
 def _is_container(kind: type) -> bool:
@@ -188,6 +210,12 @@ class _Cut:
 
     tensor: int
     keys: list[str]
+    # Whether it ends more than itself: a layer of weights before it, or branches.
+    follows: bool = False
+
+    def ends(self, name: str) -> bool:
+        """Whether the module of this name gave the tensor."""
+        return any(base(key) == name for key in self.keys)
 
     @property
     def deepest(self) -> str:
@@ -201,8 +229,10 @@ class _Cut:
 class _Blocks:
     """The ends of blocks among the cut points."""
 
-    def __init__(self, tree: _Tree, usable: frozenset[str], graph: Graph) -> None:
-        self._tree, self._usable, self._graph = tree, usable, graph
+    def __init__(
+        self, tree: _Tree, inner: Sequence[str], usable: frozenset[str], graph: Graph
+    ) -> None:
+        self._tree, self._inner, self._usable, self._graph = tree, inner, usable, graph
         self._named = tree.modules.named
         self._cut = {base(key) for key in graph.cut}
         self._closed = self._find_closed()
@@ -214,16 +244,14 @@ class _Blocks:
         unit = ""
         for cut in cuts:
             before, unit = unit, self._unit(cut.deepest)
-            ended = bool(ends) and before in map(base, ends[-1].keys) and before in self._closed
-            if ends and ((unit == before and not ended) or self._belongs(cut, ends[-1])):
-                ends[-1] = cut
+            # The end of a block that is called again starts another run.
+            run = unit == before and not (unit in self._closed and ends[-1].ends(unit))
+            if run or (ends and self._belongs(cut, ends[-1])):
+                ends[-1] = self._later(ends[-1], cut)
             else:
-                ends.append(cut)
-        ends = [
-            cut
-            for place, cut in enumerate(ends)
-            if place >= len(ends) - 2 or not self._is_norm(cut)
-        ]
+                ends.append(_Cut(cut.tensor, cut.keys, not self._is_next(cut, ends[-1:])))
+        kept = len(ends) - 2
+        ends = [cut for i, cut in enumerate(ends) if i >= kept or not self._is_between(cut)]
         keys = [cut.shortest for cut in ends]
         return keys, self._others(keys, {cut.tensor for cut in cuts})
 
@@ -245,20 +273,44 @@ class _Blocks:
                 found.append(_Cut(tensor, [key]))
         return found
 
-    def _is_norm(self, cut: _Cut) -> bool:
-        """Whether this is a normalization or pooling alone, and no end of a larger module."""
-        inside = any(base(key) in self._tree.below for key in cut.keys)
-        return not inside and isinstance(self._named[base(cut.deepest)], FOLLOWERS)
+    def _later(self, before: _Cut, cut: _Cut) -> _Cut:
+        """What is watched of the two: positions after words, without a sum, say nothing more."""
+        if isinstance(self._named[base(cut.deepest)], nn.Embedding):
+            return before
+        alone = isinstance(self._named[base(before.deepest)], FOLLOWERS) and not before.follows
+        return _Cut(cut.tensor, cut.keys, follows=not alone)
+
+    def _is_between(self, cut: _Cut) -> bool:
+        """Whether this is a normalization alone, or a layer of a stage between its blocks."""
+        name = base(cut.deepest)
+        if any(base(key) in self._tree.below for key in cut.keys):
+            return False
+        if isinstance(self._named[name], FOLLOWERS) and not cut.follows:
+            return True
+        stages = [p for p in _parents(name) if "." in p and self._tree.is_repeated(p)]
+        return bool(stages) and _holder(name, self._closed) is None
+
+    def _is_next(self, cut: _Cut, before: Sequence[_Cut]) -> bool:
+        """Whether no layer with a part in the output was called between the two."""
+        if not before:
+            return False
+        fired = self._graph.fired
+        places = fired.index(before[0].keys[-1]) + 1, fired.index(cut.keys[0])
+        return self._graph.passed.isdisjoint(set(fired[slice(*places)]).intersection(self._inner))
 
     def _belongs(self, cut: _Cut, before: _Cut) -> bool:
         """Whether this follows a layer of weights, or is an embedding after another."""
-        module, last = self._named[base(cut.deepest)], base(before.deepest)
-        if _holder(last, self._closed) or _holder(base(cut.deepest), self._closed):
+        name, last = base(cut.deepest), base(before.deepest)
+        module = self._named[name]
+        if _holder(name, self._closed) is not None:
             return False
-        embeddings = isinstance(module, nn.Embedding) and isinstance(
-            self._named[last], nn.Embedding
-        )
-        return embeddings or (isinstance(module, FOLLOWERS) and last not in self._tree.below)
+        if isinstance(module, nn.Embedding):
+            return isinstance(self._named[last], nn.Embedding)
+        # A normalization after a block is the network's last, or belongs to what comes next.
+        block = any(map(self._tree.is_repeated, [*_parents(last), last]))
+        kinds = NONLINEARITIES if block else FOLLOWERS
+        leaf = last not in self._tree.below or _holder(last, self._closed) is not None
+        return leaf and isinstance(module, kinds) and self._is_next(cut, [before])
 
     def _unit(self, key: str) -> str:
         """The module whose end counts for this layer: its block, or the largest without blocks."""
@@ -268,7 +320,8 @@ class _Blocks:
             return holder
         for parent in _parents(name):
             module = self._named.get(parent)
-            opened = module is None or _is_container(type(module)) or parent in self._tree.wrappers
+            opened = parent in self._tree.wrappers | self._bodies
+            opened = opened or module is None or _is_container(type(module))
             if not opened and not any(closed.startswith(f"{parent}.") for closed in self._closed):
                 return parent
         return name
@@ -290,10 +343,10 @@ class _Blocks:
                 branched[name] = None
             if tree.is_repeated(name) and not any(b.startswith(start) for b in repeated):
                 repeated[name] = None
-        bodies = {n for n in branched if not tree.is_repeated(n) and self._is_body(n)}
-        kinds = {type(self._named[n]) for n in branched if n not in bodies}
+        self._bodies = {n for n in branched if not tree.is_repeated(n) and self._is_body(n)}
+        kinds = {type(self._named[n]) for n in branched if n not in self._bodies}
         alike = {n for n in candidates if type(self._named[n]) in kinds - {nn.Sequential}}
-        found = {*(branched.keys() - bodies), *repeated, *alike}
+        found = {*(branched.keys() - self._bodies), *repeated, *alike}
         return {n: None for n in candidates if n in found}
 
     def _is_body(self, name: str) -> bool:
@@ -304,18 +357,23 @@ class _Blocks:
         """Stages and top-level modules that are no cut points: towers, the middle of a U-Net."""
         tree, graph = self._tree, self._graph
         stages = tree.blocks_by_structure()
-        bodies = {n for n in tree.below if n not in self._closed and self._is_body(n)}
+        layers = {
+            key: block[-1]
+            for block in blocks(self._inner, tree.modules)
+            for key in block
+            if base(key).rpartition(".")[0] == base(block[-1]).rpartition(".")[0]
+        }
         found: dict[int, str] = {}
         for key in graph.fired:
             name = base(key)
-            module = self._named[name]
-            holders = [p for p in _parents(name) if p not in tree.wrappers and p not in bodies]
+            module, end = self._named[name], layers.get(key, key)
+            holders = [p for p in _parents(name) if p not in tree.wrappers | self._bodies]
             top = all(isinstance(self._named.get(p), _LISTS) for p in holders)
             if (
-                key in self._usable
-                and key in graph.passed
-                and key not in ends
-                and graph.tensor[key] not in tensors
+                end in self._usable
+                and end in graph.passed
+                and end not in ends
+                and graph.tensor[end] not in tensors
                 and name not in tree.wrappers
                 and (top or name in stages)
                 and _holder(name, self._closed) is None
@@ -323,5 +381,5 @@ class _Blocks:
                 and not isinstance(module, FOLLOWERS)
                 and next(module.parameters(), None) is not None
             ):
-                found[graph.tensor[key]] = key
+                found[graph.tensor[end]] = end
         return list(found.values())
