@@ -59,18 +59,20 @@ def choose_layers(
     inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
     if isinstance(graph, Graph) and not usable.intersection(inner, graph.passed) <= graph.cut:
         ends, others = _Blocks(tree, inner, usable, graph).find()
+        order = list(fired).index
         room = len(others) if most is None else max(most - len(ends), 0)
-        filling = spread(others, room) if room else []
-        ends = sorted({*ends, *filling}, key=list(fired).index)
+        early = order(others[0]) < order(ends[0]) if others and ends else False
+        filling = others[:1] if room == 1 and early else spread(others, room) if room else []
         what = "block outputs" if not filling else "outputs of blocks and stages"
-        return _take(ends, most, what, "")
+        total = len(ends) + (len(others) if filling else 0)
+        return _take(sorted({*ends, *filling}, key=order), total, most, what, "")
     closed = {} if isinstance(graph, Graph) else tree.blocks_by_structure()
     ends = _ends_of_layers(inner, usable, modules, closed)
-    reason = f", by the structure of its modules, because {graph}" if type(graph) is str else ""
+    reason = f", by the structure of its modules: {graph}" if isinstance(graph, str) else ""
     if closed:
-        return _take(ends, most, "block outputs", reason)
+        return _take(ends, len(ends), most, "block outputs", reason)
     keys = ends if most is None else spread(ends, most)
-    return Choice(tuple(keys), _describe(keys, ends, "layers of weights", reason))
+    return Choice(tuple(keys), _describe(keys, len(ends), "layers of weights", reason))
 
 
 def list_ends(modules: Modules) -> list[str]:
@@ -90,30 +92,50 @@ def list_ends(modules: Modules) -> list[str]:
     ]
 
 
-def _take(ends: Sequence[str], most: int | None, what: str, reason: str) -> Choice:
+def _take(ends: Sequence[str], total: int, most: int | None, what: str, reason: str) -> Choice:
     """Evenly, with the first, the last but one and the last among them."""
     keys = list(ends)
     if most is not None and len(ends) > most:
         keys = spread(ends, most) if most < 3 else [*spread(ends[:-2], most - 2), *ends[-2:]]
-    return Choice(tuple(keys), _describe(keys, ends, what, reason))
+    return Choice(tuple(keys), _describe(keys, total, what, reason))
 
 
-def _describe(keys: Sequence[str], ends: Sequence[str], what: str, reason: str) -> str:
+def _describe(keys: Sequence[str], total: int, what: str, reason: str) -> str:
     between = f", from {keys[0]} to {keys[-1]}" if len(keys) > 1 else ""
-    return f"watches {len(keys)} of {len(ends)} {what}{between}{reason}"
+    return f"watches {len(keys)} of {total} {what}{between}{reason}"
 
 
 def _ends_of_layers(
     inner: Sequence[str], usable: frozenset[str], modules: Modules, closed: Mapping[str, object]
 ) -> list[str]:
-    """The last usable output of each block, and of each layer of weights outside of them."""
-    keys: dict[str, None] = {}
-    for key in inner:
-        name, call = base(key), key[len(base(key)) :]
-        holder = _holder(name, closed)
-        keys[key if holder is None else f"{holder}{call}"] = None
-    parts = [[key for key in block if key in usable] for block in blocks(list(keys), modules)]
+    """The last usable output of each block, and of each layer of weights outside of them.
+
+    Without blocks that is what `blocks` gives.
+    """
+    parts: list[list[str]] = []
+    after_block = False
+    for key in dict.fromkeys(_block_key(key, closed) for key in inner):
+        name = base(key)
+        kinds = NONLINEARITIES if after_block else FOLLOWERS
+        if parts and isinstance(modules.named[name], kinds):
+            parts[-1].append(key)
+        else:
+            parts.append([key])
+            after_block = name in closed
+    norms = FOLLOWERS if closed else ()
+    kept = len(parts) - 2
+    parts = [
+        [key for key in part if key in usable]
+        for place, part in enumerate(parts)
+        if place >= kept or not place or not isinstance(modules.named[base(part[0])], norms)
+    ]
     return [part[-1] for part in parts if part]
+
+
+def _block_key(key: str, closed: Mapping[str, object]) -> str:
+    """The layer, or the same call of the block that holds it."""
+    holder = _holder(base(key), closed)
+    return key if holder is None else f"{holder}{key[len(base(key)) :]}"
 
 
 def _parents(name: str) -> list[str]:

@@ -168,8 +168,8 @@ def select(modules: Modules, layers: Layers) -> frozenset[str] | None:
     if isinstance(layers, str) or not (callable(layers) or isinstance(layers, Sequence)):
         raise ConfigurationError(
             "Expected layers to be a list of names or globs, or a callable (name, module) -> bool, "
-            f"but got {layers!r}. Write layers=[{str(layers)!r}], or layers={ALL_BLOCKS!r} for all block "
-            "outputs."
+            f"but got {layers!r}. Write layers=[{str(layers)!r}], or "
+            f"layers={ALL_BLOCKS!r} for all block outputs."
         )
     if callable(layers):
         chosen = {name for name, module in modules.named.items() if layers(name, module)}

@@ -102,4 +102,3 @@ def _note_aliases(modules: Modules) -> list[str]:
         return []
     subject = "1 module is" if len(pairs) == 1 else f"{len(pairs)} modules are"
     return [f"{subject} also known by another name: {list_names(pairs)}"]
-
