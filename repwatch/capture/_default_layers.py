@@ -8,7 +8,6 @@ Without a gradient graph the structure of modules alone decides.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,10 +24,15 @@ from repwatch.capture._layers import (
     is_candidate,
     spread,
 )
+from repwatch.capture._module_tree import (
+    LISTS,
+    ModuleTree,
+    find_holder,
+    is_container,
+    parents_of,
+)
 
 __all__ = ["Choice", "choose_layers", "list_ends"]
-
-_LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def choose_layers(
         graph: The cut points, or why there are none; None where no pass could be made for them.
         most: The largest number of layers.
     """
-    tree = _Tree(fired, modules)
+    tree = ModuleTree(fired, modules)
     inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
     if isinstance(graph, Graph) and not usable.intersection(inner, graph.passed) <= graph.cut:
         ends, others = _Blocks(tree, inner, usable, graph).find()
@@ -80,10 +84,10 @@ def list_ends(modules: Modules) -> list[str]:
     named = modules.named
     # The projection inside an attention module never fires; the module itself does.
     attention = tuple(f"{n}." for n, m in named.items() if isinstance(m, nn.MultiheadAttention))
-    names = [n for n, m in named.items() if not n.startswith(attention) and type(m) not in _LISTS]
-    closed = _Tree(names, modules).blocks_by_structure()
+    names = [n for n, m in named.items() if not n.startswith(attention) and type(m) not in LISTS]
+    closed = ModuleTree(names, modules).blocks_by_structure()
     leaves = {*innermost(names)}
-    inside = {name: _holder(name, closed) for name in names}
+    inside = {name: find_holder(name, closed) for name in names}
     return [
         name
         for name in names
@@ -134,96 +138,8 @@ def _ends_of_layers(
 
 def _block_key(key: str, closed: Mapping[str, object]) -> str:
     """The layer, or the same call of the block that holds it."""
-    holder = _holder(base(key), closed)
+    holder = find_holder(base(key), closed)
     return key if holder is None else f"{holder}{key[len(base(key)) :]}"
-
-
-def _parents(name: str) -> list[str]:
-    """The names of the modules that hold this one, the outermost first."""
-    parts = name.split(".")
-    return [".".join(parts[:i]) for i in range(1, len(parts))]
-
-
-def _holder(name: str, closed: Mapping[str, object]) -> str | None:
-    """The outermost of the closed modules that holds this one, or is it."""
-    return next((n for n in [*_parents(name), name] if n in closed), None)
-
-
-class _Tree:
-    """The modules that fired, and what they hold."""
-
-    def __init__(self, fired: Sequence[str], modules: Modules) -> None:
-        self.modules = modules
-        self.names = list(dict.fromkeys(map(base, fired)))
-        self.below: dict[str, list[str]] = {}
-        for name in self.names:
-            for parent in _parents(name):
-                self.below.setdefault(parent, []).append(name)
-        self.weights = [
-            name
-            for name in self.names
-            if name not in self.below
-            and not isinstance(modules.named[name], FOLLOWERS)
-            and self._has_weights(name)
-        ]
-        self._kinds: dict[str, Counter[type]] = {}
-        for name, module in modules.named.items():
-            kinds = self._kinds.setdefault(name.rpartition(".")[0], Counter())
-            kinds[type(module)] += 1
-        # Modules around everything else name nothing: a LightningModule's `self.model`.
-        everything = [n for n in self.below if len(self.below[n]) + 1 >= len(self.names)]
-        self.wrappers = {n for n in everything if set(self.weights) <= set(self.below[n])}
-
-    def is_repeated(self, name: str) -> bool:
-        """Whether this is one of several modules of its class in a list, or at the top level."""
-        if name not in self.below or name in self.wrappers:
-            return False
-        holder = name.rpartition(".")[0]
-        parent, kind = self.modules.named.get(holder), type(self.modules.named[name])
-        several = self._kinds[holder][kind] > 1
-        if isinstance(parent, _LISTS):
-            return kind not in _LISTS and (several or len(parent) == 1)
-        if isinstance(parent, nn.Sequential):
-            return several
-        if parent is not None and holder not in self.wrappers:
-            return False
-        return several and (not _is_container(kind) or self._has_twin(name, holder))
-
-    def _has_twin(self, name: str, holder: str) -> bool:
-        """Whether another container beside this one is made of the same parts."""
-        start, named = f"{holder}." if holder else "", self.modules.named
-        beside = [n for n in self.below if n.startswith(start) and "." not in n[len(start) :]]
-        parts = {n: [type(part) for part in named[n].children()] for n in beside if n in named}
-        return list(parts.values()).count(parts[name]) > 1
-
-    def blocks_by_structure(self) -> dict[str, None]:
-        """Repeated modules with a forward of their own, of more than a layer of weights."""
-        found: dict[str, None] = {}
-        for name in sorted(self.below, key=len):
-            if (
-                name in self.names
-                and self.is_repeated(name)
-                and not _is_container(type(self.modules.named[name]))
-                and _holder(name, found) is None
-                and not self._is_layer(name)
-            ):
-                found[name] = None
-        return found
-
-    def _is_layer(self, name: str) -> bool:
-        """Whether this holds one layer of weights, and what follows it."""
-        leaves = [n for n in self.below[name] if n not in self.below and self._has_weights(n)]
-        return sum(n in self.weights for n in leaves) < 2 and leaves[:1] == [
-            n for n in leaves if n in self.weights
-        ]
-
-    def _has_weights(self, name: str) -> bool:
-        return next(self.modules.named[name].parameters(), None) is not None
-
-
-def _is_container(kind: type) -> bool:
-    """Whether modules of this class only run what they hold, one after the other, or not at all."""
-    return issubclass(kind, _LISTS) or getattr(kind, "forward", None) is nn.Sequential.forward
 
 
 @dataclass
@@ -252,7 +168,7 @@ class _Blocks:
     """The ends of blocks among the cut points."""
 
     def __init__(
-        self, tree: _Tree, inner: Sequence[str], usable: frozenset[str], graph: Graph
+        self, tree: ModuleTree, inner: Sequence[str], usable: frozenset[str], graph: Graph
     ) -> None:
         self._tree, self._inner, self._usable, self._graph = tree, inner, usable, graph
         self._named = tree.modules.named
@@ -309,8 +225,8 @@ class _Blocks:
             return False
         if isinstance(self._named[name], FOLLOWERS) and not cut.follows:
             return True
-        stages = [p for p in _parents(name) if "." in p and self._tree.is_repeated(p)]
-        return bool(stages) and _holder(name, self._closed) is None
+        stages = [p for p in parents_of(name) if "." in p and self._tree.is_repeated(p)]
+        return bool(stages) and find_holder(name, self._closed) is None
 
     def _is_next(self, cut: _Cut, before: Sequence[_Cut]) -> bool:
         """Whether no layer with a part in the output was called between the two."""
@@ -324,26 +240,26 @@ class _Blocks:
         """Whether this follows a layer of weights, or is an embedding after another."""
         name, last = base(cut.deepest), base(before.deepest)
         module = self._named[name]
-        if _holder(name, self._closed) is not None:
+        if find_holder(name, self._closed) is not None:
             return False
         if isinstance(module, nn.Embedding):
             return isinstance(self._named[last], nn.Embedding)
         # A normalization after a block is the network's last, or belongs to what comes next.
-        block = any(map(self._tree.is_repeated, [*_parents(last), last]))
+        block = any(map(self._tree.is_repeated, [*parents_of(last), last]))
         kinds = NONLINEARITIES if block else FOLLOWERS
-        leaf = last not in self._tree.below or _holder(last, self._closed) is not None
+        leaf = last not in self._tree.below or find_holder(last, self._closed) is not None
         return leaf and isinstance(module, kinds) and self._is_next(cut, [before])
 
     def _unit(self, key: str) -> str:
         """The module whose end counts for this layer: its block, or the largest without blocks."""
         name = base(key)
-        holder = _holder(name, self._closed)
+        holder = find_holder(name, self._closed)
         if holder is not None:
             return holder
-        for parent in _parents(name):
+        for parent in parents_of(name):
             module = self._named.get(parent)
             opened = parent in self._tree.wrappers | self._bodies
-            opened = opened or module is None or _is_container(type(module))
+            opened = opened or module is None or is_container(type(module))
             if not opened and not any(closed.startswith(f"{parent}.") for closed in self._closed):
                 return parent
         return name
@@ -389,8 +305,8 @@ class _Blocks:
         for key in graph.fired:
             name = base(key)
             module, end = self._named[name], layers.get(key, key)
-            holders = [p for p in _parents(name) if p not in tree.wrappers | self._bodies]
-            top = all(isinstance(self._named.get(p), _LISTS) for p in holders)
+            holders = [p for p in parents_of(name) if p not in tree.wrappers | self._bodies]
+            top = all(isinstance(self._named.get(p), LISTS) for p in holders)
             if (
                 end in self._usable
                 and end in graph.passed
@@ -398,7 +314,7 @@ class _Blocks:
                 and graph.tensor[end] not in tensors
                 and name not in tree.wrappers
                 and (top or name in stages)
-                and _holder(name, self._closed) is None
+                and find_holder(name, self._closed) is None
                 and is_candidate(module)
                 and not isinstance(module, FOLLOWERS)
                 and next(module.parameters(), None) is not None

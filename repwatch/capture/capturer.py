@@ -168,7 +168,9 @@ class Capturer:
                 found = self._rehearse(modules, hooks)
             found = replace(found, notes=(*found.notes, *hooks))
             # What was listened to before stays the choice, so that snapshots compare.
-            plan = found if plan is None else replace(found, keys=plan.keys)
+            if plan is not None:
+                found = replace(found, keys=plan.keys, notes=(*plan.notes, *hooks))
+            plan = found
             self.plan = plan
         with preserve_state(self.model):
             return self._capture(self._pass(modules, plan), plan)
