@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,9 @@ import pytest
 import torch
 
 from repwatch import Registry, similarity
+from repwatch.capture import Capturer
+from repwatch.probe import ProbeSet
+from tests.capture_helpers import by_execution_alone
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -74,6 +78,33 @@ def populations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield importlib.import_module("populations")
     torch.set_num_threads(threads)
     logging.getLogger("repwatch").setLevel(level)
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("name", ["digits-mlp", "mnist-cnn", "sequences-gru"])
+def test_the_networks_of_the_populations_keep_their_default_layers(
+    populations: ModuleType, name: str, index: int
+) -> None:
+    example, kind = populations.supervised, name.split("-")[1]
+    setting, _ = populations.regimes.draw(example.FAMILIES[name], 0, index)
+    data = example.load("sequences-gru" if kind == "gru" else "digits-mlp", None)
+    module = example.Classifier(kind, setting, data, 10, asdict(setting))
+    capturer = Capturer(module, ProbeSet(data.inputs[:12]))
+    capturer.run()
+    assert list(capturer.layers or ()) == by_execution_alone(module, data.inputs[:12])
+
+
+@pytest.mark.parametrize("method", ["SimCLR", "SimSiam", "VICReg", "VAE"])
+def test_the_encoders_of_the_populations_keep_their_default_layers(
+    populations: ModuleType, method: str
+) -> None:
+    recipe = populations.ssl_regimes.Recipe(passes=1, strength=1.0)
+    setting = populations.ssl_regimes.good(recipe, method, np.random.default_rng(0))
+    data = populations.selfsupervised.digits()
+    module = populations.selfsupervised.Encoder(data, 10, {"predictor": True, **setting})
+    capturer = Capturer(module, ProbeSet(data.inputs[:12]))
+    capturer.run()
+    assert list(capturer.layers or ()) == by_execution_alone(module, data.inputs[:12])
 
 
 def check_population(registry: Registry, steps: list[int], metrics: set[str]) -> None:

@@ -22,6 +22,8 @@ WRAPPERS = (
     "_original_module",
     "_forward_module",
 )
+# The word for all block outputs, where None is a few of them.
+ALL_BLOCKS = "blocks"
 Layers = None | Sequence[str] | Callable[[str, nn.Module], bool]
 
 # They change nothing in evaluation, or only the shape: their input has the same RDM.
@@ -157,14 +159,17 @@ def unwrap(model: nn.Module) -> nn.Module:
 def select(modules: Modules, layers: Layers) -> frozenset[str] | None:
     """The names that the user chose (the input's among them), or None to choose later.
 
+    None stays None, and so does "blocks".
+
     Raises UnknownLayerError, with the nearest names, for a glob that matches nothing.
     """
-    if layers is None:
+    if layers is None or layers == ALL_BLOCKS:
         return None
     if isinstance(layers, str) or not (callable(layers) or isinstance(layers, Sequence)):
         raise ConfigurationError(
             "Expected layers to be a list of names or globs, or a callable (name, module) -> bool, "
-            f"but got {layers!r}. Write layers=[{str(layers)!r}]."
+            f"but got {layers!r}. Write layers=[{str(layers)!r}], or "
+            f"layers={ALL_BLOCKS!r} for all block outputs."
         )
     if callable(layers):
         chosen = {name for name, module in modules.named.items() if layers(name, module)}

@@ -51,7 +51,7 @@ def find_rows(output: object, batch: int, time_first: bool | None = None) -> Mas
     """
     shapes = []
     second: torch.Tensor | None = None
-    for leaf in _leaves(output):
+    for leaf in walk_tensors(output):
         found = _padded(leaf) if not _is_dense(leaf) else MaskedRows(leaf)
         tensor = as_real(found.tensor)
         if not tensor.is_floating_point() or tensor.dim() == 0:
@@ -187,7 +187,7 @@ def _padded(leaf: torch.Tensor | PackedSequence) -> MaskedRows:
     return MaskedRows(x, places[None] < lengths.to(x.device)[:, None])
 
 
-def _leaves(output: object, depth: int = 0) -> Iterator[torch.Tensor | PackedSequence]:
+def walk_tensors(output: object, depth: int = 0) -> Iterator[torch.Tensor | PackedSequence]:
     """Tensors and packed sequences in order, also inside objects that hold them as attributes."""
     if isinstance(output, (torch.Tensor, PackedSequence)):
         yield output
@@ -204,4 +204,4 @@ def _leaves(output: object, depth: int = 0) -> Iterator[torch.Tensor | PackedSeq
     elif depth < 3 and hasattr(output, "__dict__"):
         values = list(vars(output).values())
     for value in values:
-        yield from _leaves(value, depth + 1)
+        yield from walk_tensors(value, depth + 1)

@@ -20,11 +20,14 @@ from repwatch.capture._call import (
     describe_refusal,
     out_of_memory,
 )
+from repwatch.capture._cut_points import Graph, find_cut_points
 from repwatch.capture._layers import (
+    ALL_BLOCKS,
     Layers,
     Modules,
     base,
     find_modules,
+    innermost,
     select,
     without_data_parallel,
 )
@@ -57,9 +60,10 @@ class Capturer:
     Args:
         model: The model. It is left as it was (see `preserve_state`).
         probe: The probe set.
-        layers: None (up to `max_layers`, evenly by depth, and the input), names and globs, or a
-            callable (name, module) -> bool. By default each layer of weights is watched once,
-            where the next one sees it: after its normalization, non-linearity and pooling.
+        layers: None (up to `max_layers` ends of blocks, evenly by depth, and the input), "blocks"
+            (all of them), names and globs, or a callable (name, module) -> bool. In a network
+            without branches each layer of weights is a block, with its normalization,
+            non-linearity and pooling.
         forward: (model, inputs) -> anything, where the model cannot be called with the inputs
             alone.
         batch_size: Probe points for each forward pass; None for at most 64 on a processor, where
@@ -109,7 +113,7 @@ class Capturer:
                 raise ConfigurationError(f"Expected {what} of at least 1, but got {value}.")
         self.model = without_data_parallel(model)
         self.probe = probe
-        self.max_layers = max_layers
+        self.max_layers = None if layers == ALL_BLOCKS else max_layers
         self._forward = forward
         self._host = () if forward is not None else tuple(host)
         self._batch_size = batch_size
@@ -170,7 +174,9 @@ class Capturer:
                 found = self._try_strategies(modules, hooks)
             found = replace(found, notes=(*found.notes, *hooks))
             # The layers of an earlier passive capture stay chosen, so that snapshots compare.
-            plan = found if plan is None else replace(found, keys=plan.keys)
+            if plan is not None:
+                found = replace(found, keys=plan.keys, notes=(*plan.notes, *hooks))
+            plan = found
             self.plan = plan
         with preserve_state(self.model):
             return self._capture(self._pass(modules, plan), plan)
@@ -264,7 +270,10 @@ class Capturer:
                 elif not recorder.fired:
                     errors[strategy.how] = "ran, but called no layer of the model through its hooks"
                 else:
-                    return make_plan(strategy, recorder, modules, self.chosen, self.max_layers)
+                    graph = self._find_cut_points(strategy, recorder, modules, points, inputs)
+                    return make_plan(
+                        strategy, recorder, modules, self.chosen, self.max_layers, graph=graph
+                    )
         attempts = "; ".join(f"{how}: {error}" for how, error in errors.items())
         hints = [note_scripted(modules)] if modules.scripted else []
         more = "".join(f" Note: {hint}." for hint in (*hints, refusal, *notes) if hint)
@@ -272,6 +281,32 @@ class Capturer:
             f"The probe set cannot be run through {type(self.model).__name__}. Tried {attempts}."
             f"{more} Pass forward=..., a function (model, inputs) that calls its layers."
         ) from cause
+
+    def _find_cut_points(
+        self,
+        strategy: CallStrategy,
+        recorder: Recorder,
+        modules: Modules,
+        points: int,
+        inputs: Tree,
+    ) -> Graph | str | None:
+        """The cut points of the network, or why there are none; None where layers are named."""
+        if self.chosen is not None:
+            return None
+        if modules.scripted:
+            return "ScriptModules take no hooks"
+        if is_sharded(list(self.model.modules())):
+            return "its parameters are sharded over processes"
+        usable = frozenset(recorder.fired) - recorder.left_out.keys()
+        inner = frozenset(map(base, innermost(recorder.fired)))
+
+        def call(batch: Tree) -> object:
+            with self._context():
+                return strategy.call(self.model, batch)
+
+        fix_seed()
+        batch = take(inputs, 0, points, points)
+        return find_cut_points(call, batch, points, modules, usable, inner)
 
     def _halve_batch_size(self, error: BaseException) -> None:
         """Halve the batch size. Raises CaptureError where smaller batches are not possible."""

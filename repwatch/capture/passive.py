@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from repwatch.capture._layers import Modules, base, find_modules, innermost, is_candidate, spread
+from repwatch.capture._default_layers import list_ends
+from repwatch.capture._layers import Modules, base, find_modules, spread
 from repwatch.capture._recorder import Capture, Recorder, Reduction
 from repwatch.capture._rows import as_real, find_mask
 from repwatch.capture.plan import Plan
@@ -42,7 +43,7 @@ class PassiveCapture:
         chosen: frozenset[str] | None,
         reduction: Reduction,
         *,
-        max_layers: int,
+        max_layers: int | None,
         finish: Finish,
     ) -> None:
         self._points = len(probe)
@@ -144,13 +145,9 @@ class PassiveCapture:
         """The layers whose rows are collected until the final choice can be made."""
         if self._chosen is not None:
             return self._chosen
-        named = self._modules.named
-        # The projection inside an attention module never fires; the module itself does.
-        attention = [n for n, m in named.items() if isinstance(m, nn.MultiheadAttention)]
-        within = tuple(f"{name}." for name in attention)
-        names = [name for name in named if not name.startswith(within)] if within else list(named)
-        leaves = {*attention, *innermost(names)}
-        candidates = [n for n, m in named.items() if n in leaves and is_candidate(m)]
+        candidates = list_ends(self._modules)
+        if self._max_layers is None:
+            return frozenset(candidates)
         return frozenset(spread(candidates, CANDIDATE_FACTOR * self._max_layers))
 
 

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 from repwatch._names import INPUT
 from repwatch.capture._call import CallStrategy
-from repwatch.capture._layers import (
-    Modules,
-    base,
-    blocks,
-    innermost,
-    is_candidate,
-    spread,
-)
+from repwatch.capture._cut_points import Graph
+from repwatch.capture._default_layers import choose_layers
+from repwatch.capture._layers import Modules, base, innermost, is_candidate
 from repwatch.capture._recorder import Recorder
 from repwatch.errors import CaptureError
 
@@ -42,21 +37,27 @@ def make_plan(
     recorder: Recorder,
     modules: Modules,
     chosen: frozenset[str] | None,
-    max_layers: int,
+    max_layers: int | None,
     held: Sequence[str] | None = None,
+    graph: Graph | str | None = None,
 ) -> Plan:
     """Choose the layers among those that fired (and are held, where only some are).
+
+    By default up to `max_layers` (None for all) of the ends of blocks, by the cut points of `graph`
+    (see `choose_layers`).
 
     Raises CaptureError if none can be used.
     """
     fired = recorder.fired
     if chosen is None:
         inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
-        keys = spread(_ends_of_blocks(inner, recorder, modules, held), max_layers)
+        usable = frozenset(fired if held is None else held) - recorder.left_out.keys()
+        choice = choose_layers(fired, usable, modules, graph, max_layers)
+        keys, notes = list(choice.keys), [choice.note] if choice.keys else []
     else:
         inner = [key for key in fired if base(key) in chosen]
-        keys = [key for key in inner if key not in recorder.left_out]
-    notes = _note_aliases(modules)
+        keys, notes = [key for key in inner if key not in recorder.left_out], []
+    notes += _note_aliases(modules)
     if modules.scripted:
         notes.append(note_scripted(modules))
     odd = [f"{key} ({recorder.left_out[key]})" for key in inner if key in recorder.left_out]
@@ -102,13 +103,3 @@ def _note_aliases(modules: Modules) -> list[str]:
         return []
     subject = "1 module is" if len(pairs) == 1 else f"{len(pairs)} modules are"
     return [f"{subject} also known by another name: {list_names(pairs)}"]
-
-
-def _ends_of_blocks(
-    inner: Sequence[str], recorder: Recorder, modules: Modules, held: Sequence[str] | None
-) -> list[str]:
-    """The last layer of each block that can be used."""
-    usable = {key for key in inner if key not in recorder.left_out}
-    usable = usable if held is None else usable & set(held)
-    parts = [[key for key in block if key in usable] for block in blocks(inner, modules)]
-    return [part[-1] for part in parts if part]

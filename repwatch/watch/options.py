@@ -28,10 +28,10 @@ class WatchOptions:
     """How a run is watched. Every driver (Lightning, a loop of your own) takes the same options.
 
     Args:
-        layers: None for the input and up to `max_layers` layers spread evenly by depth, of which a
-            layer of weights with its normalization, non-linearity and pooling counts as one,
-            watched at its end; a list of layer names or globs; or a callable
-            (name, module) -> bool.
+        layers: None for the input and up to `max_layers` ends of blocks and stages spread evenly by
+            depth (in a network without branches a layer of weights, with its normalization,
+            non-linearity and pooling, is a block); "blocks" for all of them; a list of layer names
+            or globs; or a callable (name, module) -> bool.
         registry: None for `$REPWATCH_REGISTRY`, else a `repwatch.db` that the driver chooses; a
             path, a SQLAlchemy URL, or a Registry.
         schedule: None for snapshots at initialization, at 10, 30 and 100 steps of the first epoch
@@ -89,10 +89,11 @@ class WatchOptions:
         object.__setattr__(self, "schedule", Schedule.coerce(self.schedule))
         self._check_choices()
         self._check_numbers()
-        if isinstance(self.layers, str):
+        if isinstance(self.layers, str) and self.layers != "blocks":
             raise ConfigurationError(
-                f"Expected `layers` to be a list of names or globs, but got the string "
-                f"{self.layers!r}. Write layers=[{self.layers!r}]."
+                "Expected `layers` to be a list of names or globs, but got the string "
+                f"{self.layers!r}. Write layers=[{self.layers!r}], or layers='blocks' for all "
+                "block outputs."
             )
         for name in ("forward", "reduce"):
             value = getattr(self, name)

@@ -137,7 +137,7 @@ def test_context_and_conversion_surround_the_forward_pass() -> None:
 
     model, x = mlp().double(), x_of()
     Capturer(model, ProbeSet(x), context=context, convert=lambda tree: tree.double()).run()
-    assert seen == ["in", "out"] * 2
+    assert seen == ["in", "out"] * 3, "the rehearsal, once more with gradients, and the pass"
     capture = Capturer(mlp(), ProbeSet(x), context=context, batch_size=5).run()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = mlp().eval()(x).float()

@@ -38,7 +38,10 @@ def test_an_input_with_missing_values_that_the_model_fills_in_is_left_out_with_a
     assert list(capture.layers) == ["fc"]
     assert not capture.layers["fc"].diverged
     assert capture.bad_points == ()
-    assert capture.notes == ("left out: the input (3 of 12 points have missing values)",)
+    assert capture.notes == (
+        "watches 1 of 1 layers of weights",
+        "left out: the input (3 of 12 points have missing values)",
+    )
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])

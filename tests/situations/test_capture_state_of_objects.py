@@ -233,7 +233,7 @@ def test_data_sets_and_loaders_in_a_module_are_not_walked_through() -> None:
 
     model = Holds()
     Capturer(model, ProbeSet(x_of())).run()
-    assert len(model.data.rows[0]) == 3, "one call in the trial pass, one in the capture"
+    assert len(model.data.rows[0]) == 4, "two calls in the trial pass, one in the capture"
 
 
 def test_the_sharding_wrapper_keeps_what_it_sets_while_the_model_runs() -> None:

@@ -62,10 +62,10 @@ class RepWatch(metaclass=Bindable):
         probe: The probe points. None takes fixed points of the validation set (of a run that goes
             on, its own); a ProbeSet, Dataset or tensor is taken as it is; "shared" is the probe set
             that the registry used last.
-        layers: None for the input and up to `max_layers` layers spread evenly by depth, of which a
-            layer of weights with its normalization, non-linearity and pooling counts as one,
-            watched at its end; a list of layer names or globs; or a callable
-            (name, module) -> bool.
+        layers: None for the input and up to `max_layers` ends of blocks and stages spread evenly by
+            depth (in a network without branches a layer of weights, with its normalization,
+            non-linearity and pooling, is a block); "blocks" for all of them; a list of layer names
+            or globs; or a callable (name, module) -> bool.
         registry: None for `$REPWATCH_REGISTRY`, else `repwatch.db` in the Trainer's
             `default_root_dir`; a path, a SQLAlchemy URL, or a Registry.
         schedule: None for snapshots at initialization, at 10, 30 and 100 steps of the first epoch
