@@ -22,7 +22,7 @@ import torch
 from repwatch import Registry, similarity
 from repwatch.capture import Capturer
 from repwatch.probe import ProbeSet
-from tests.capture_helpers import by_execution_alone
+from tests.capture.helpers import by_execution_alone
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -20,8 +20,8 @@ from repwatch.capture import Capturer
 from repwatch.errors import ConfigurationError
 from repwatch.probe import ProbeSet
 from repwatch.watch.options import WatchOptions
-from tests import networks
-from tests.capture_helpers import by_execution_alone, mlp, x_of
+from tests.capture import networks
+from tests.capture.helpers import by_execution_alone, mlp, x_of
 
 Built = tuple[nn.Module, Any]
 
