@@ -469,7 +469,7 @@ def test_blocks_is_the_only_word() -> None:
 def test_passes_of_the_host_are_listened_to_at_the_ends_of_blocks() -> None:
     model, x = networks.Mixture().eval(), x_of()
     capturer = Capturer(model, ProbeSet(x))
-    with capturer.listen() as listening, torch.no_grad():
+    with capturer.passive() as listening, torch.no_grad():
         model(x)
     assert list(listening.result().layers) == [
         "input",

@@ -195,7 +195,7 @@ def test_a_probability_may_be_asked_for_beside_flags(tmp_path: Path) -> None:
 def test_a_trainer_without_a_repwatch_is_refused_before_the_first_step(tmp_path: Path) -> None:
     model = module(pl)
     pruning = RepWatchPruningCallback(optuna.create_study().ask())
-    with pytest.raises(ConfigurationError, match="Expected a RepWatch beside"):
+    with pytest.raises(ConfigurationError, match="Expected a RepWatch next to"):
         trainer(pl, tmp_path, pruning).fit(model, *loaders())
     assert model.seen == []
 

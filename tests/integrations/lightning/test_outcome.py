@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from repwatch import Registry, RepWatch, cli
+from repwatch.cli import terminal
 from repwatch.errors import ConfigurationError
 from tests.integrations.lightning.training import loaders, module, trainer
 
@@ -67,7 +68,7 @@ def test_the_list_of_runs_tells_automatic_labels_from_those_of_people(
 ) -> None:
     fit(pl, root, "fine", 0.1)
     Registry(root / "repwatch.db").label("run-0", "good")
-    monkeypatch.setattr(cli.console, "width", 200)
+    monkeypatch.setattr(terminal.console, "width", 200)
     result = CliRunner().invoke(cli.app, ["runs", "--registry", str(root / "repwatch.db")])
     assert len(re.findall(r"good \(automatic\)", result.output)) == 1
     assert result.output.count("good") == 2
