@@ -31,6 +31,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict repwatch
+	$(BIN)/mypy --strict --python-version 3.13 repwatch
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks

@@ -88,7 +88,8 @@ def layout(
     rows = check_vectors(vectors)
     if settings.metric == "cosine":
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.where(lengths > 0, lengths, np.float32(1))
+        unit = rows / np.where(lengths > 0, lengths, np.float32(1))
+        rows = unit.astype(np.float32, copy=False)
     positions, _ = fit_tsne(rows, settings.seed, settings.perplexity, progress)
     return positions.astype(np.float32)
 

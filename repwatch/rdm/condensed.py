@@ -73,11 +73,11 @@ def square(D: Array) -> NDArray[Any]:
            [4., 5., 0.]])
     """
     n = count_points(D)
-    matrix = np.zeros((n, n), dtype=D.dtype)
+    matrix: NDArray[Any] = np.zeros((n, n), dtype=D.dtype)
     above = np.triu(np.ones((n, n), dtype=bool), 1)
     matrix[above] = D
-    full: NDArray[Any] = matrix + matrix.T
-    return full
+    matrix += matrix.T.copy()
+    return matrix
 
 
 @lru_cache(maxsize=4)

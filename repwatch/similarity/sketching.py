@@ -138,8 +138,8 @@ def _projection(m: int, rows: int) -> csr_array[Any, Any]:
 
     quarter = rows // _SIGNS
     bits = _hash(np.arange(m * _SIGNS, dtype=np.uint64))
-    place = (bits >> np.uint64(1)) % np.uint64(quarter)
-    place = place.astype(np.int64).reshape(m, _SIGNS) + quarter * np.arange(_SIGNS)
+    offset = (bits >> np.uint64(1)) % np.uint64(quarter)
+    place = offset.astype(np.int64).reshape(m, _SIGNS) + quarter * np.arange(_SIGNS)
     signs = np.where(bits & np.uint64(1), 1.0, -1.0) / np.sqrt(_SIGNS)
     starts = np.arange(0, m * _SIGNS + 1, _SIGNS)
     return csr_array((signs, place.ravel(), starts), shape=(m, quarter * _SIGNS))
