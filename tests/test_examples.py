@@ -212,9 +212,9 @@ def test_unseen_faults_do_what_they_say(
         others, encoder = module.configure_optimizers()[0][0].param_groups
         assert encoder["initial_lr"] == module.hparams.lr * module.hparams.encoder_lr
         assert others["initial_lr"] == module.hparams.lr
-        known = {id(one) for one in (*others["params"], *encoder["params"])}
-        assert known == {id(one) for one in module.parameters()}
-        assert any(one is module.hidden1[0].weight for one in encoder["params"])
+        known = {id(parameter) for parameter in (*others["params"], *encoder["params"])}
+        assert known == {id(parameter) for parameter in module.parameters()}
+        assert any(parameter is module.hidden1[0].weight for parameter in encoder["params"])
 
 
 def test_runs_are_labelled_by_how_they_ended_with_their_fault_as_the_cause(
@@ -320,8 +320,10 @@ def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned
     generator = np.random.default_rng(0)
     drawn = [generator.choice(60, size=6, replace=False) for _ in range(600)]
     lines = [
-        " ".join(f"word{n}" for n in one) + "\t" + " ".join(f"mot{n}" for n in reversed(one))
-        for one in drawn
+        " ".join(f"word{n}" for n in snapshot)
+        + "\t"
+        + " ".join(f"mot{n}" for n in reversed(snapshot))
+        for snapshot in drawn
     ]
     source = tmp_path / "pairs.tsv"
     source.write_text("\n".join([*lines, lines[0], "same\tsame"]), encoding="utf-8")

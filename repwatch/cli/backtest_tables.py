@@ -41,7 +41,7 @@ _JSON_KEYS = {
 def json_dict(result: Any) -> dict[str, Any]:
     """A result as a dictionary, by the keys that the JSON output has had from the start."""
     return asdict(
-        result, dict_factory=lambda items: {_JSON_KEYS.get(key, key): one for key, one in items}
+        result, dict_factory=lambda items: {_JSON_KEYS.get(key, key): value for key, value in items}
     )
 
 

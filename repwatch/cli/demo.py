@@ -254,7 +254,7 @@ def _near(registry: Registry, run: Run) -> Counter[str]:
     outcomes = {snapshot.id: snapshot.cause or str(snapshot.label) for snapshot in landmarks}
     last = [s for s in run.snapshots() if s.step == run.last_step and s.layer != INPUT]
     placement = LandmarkMap.fit(registry, landmarks, MapSettings()).place(last, NEAREST)
-    return Counter(outcomes[near.id] for one in placement for near in one.nearest)
+    return Counter(outcomes[near.id] for placed in placement for near in placed.nearest)
 
 
 @contextmanager

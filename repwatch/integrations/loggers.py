@@ -209,7 +209,7 @@ def _flag_to_wandb(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
     step, flag = flags[-1]
     # W&B sends no second alert of one title within a minute, so the step stands in it.
     title = f"RepWatch: {flag.kind} at step {flag.step}"
-    rows = [[at, one.kind, one.layer, one.cause, one.message] for at, one in flags]
+    rows = [[at, flag.kind, flag.layer, flag.cause, flag.message] for at, flag in flags]
     table = wandb.Table(columns=["step", "kind", "layer", "cause", "message"], data=rows)
     logger.log_metrics({"repwatch/flags": table}, step=step)
     if hasattr(logger.experiment, "alert"):  # a disabled run has none
@@ -219,7 +219,7 @@ def _flag_to_wandb(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
 def _flag_to_mlflow(logger: RunLogger, flags: list[tuple[int, Flag]]) -> None:
     client, run = logger.experiment, logger.run_id
     client.set_tag(run, "repwatch.flag", flags[-1][1].message[:_LONGEST_TAG])
-    client.log_text(run, "".join(_line(*each) for each in flags), "repwatch/flags.txt")
+    client.log_text(run, "".join(_line(*entry) for entry in flags), "repwatch/flags.txt")
 
 
 def _flag_to_comet(logger: Logger, flags: list[tuple[int, Flag]]) -> None:

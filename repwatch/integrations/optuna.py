@@ -81,7 +81,9 @@ class RepWatchPruningCallback:
         self._named = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: HostModule) -> None:
-        self._watches = [one for one in trainer.callbacks if isinstance(one, RepWatch)]
+        self._watches = [
+            callback for callback in trainer.callbacks if isinstance(callback, RepWatch)
+        ]
         if not self._watches:
             raise ConfigurationError(
                 "Expected a RepWatch next to RepWatchPruningCallback, since its flags are what "

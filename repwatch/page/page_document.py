@@ -254,9 +254,9 @@ def _values(
         column[row] = float(f"{value:.5g}") if math.isfinite(value) else str(value)
 
     rows: dict[str, list[int]] = {}
-    for row, one in enumerate(snapshots):
-        rows.setdefault(one.run, []).append(row)
-        for name, value in one.scalars.items():
+    for row, snapshot in enumerate(snapshots):
+        rows.setdefault(snapshot.run, []).append(row)
+        for name, value in snapshot.scalars.items():
             put(name, row, float(value))
     for run in runs:
         for name in run.metrics:
@@ -272,9 +272,9 @@ def _values(
 def group_trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
     """The trajectories of snapshots, their views and excerpts None."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for row, one in enumerate(snapshots):
-        if not one.diverged:
-            groups.setdefault((one.run, one.layer), []).append(row)
+    for row, snapshot in enumerate(snapshots):
+        if not snapshot.diverged:
+            groups.setdefault((snapshot.run, snapshot.layer), []).append(row)
     return [
         Trajectory(
             run=run,
@@ -297,7 +297,7 @@ def _words(value: object, longest: int = 200) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        text = ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+        text = ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     elif isinstance(value, (list, tuple)):
         text = ", ".join(_words(item) for item in value)
     else:

@@ -105,7 +105,7 @@ class WatchOptions:
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> WatchOptions:
         """Options from keyword arguments. Raises ConfigurationError for names that are unknown."""
-        known = [one.name for one in fields(cls)]
+        known = [field.name for field in fields(cls)]
         for name in settings:
             if name not in known:
                 near = nearest_names(name, known) or known

@@ -52,7 +52,7 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
         return None
     try:
         runs = with_knn_accuracy(registry, registry.runs(probe=run.probe), run.monitor)
-        run = next(one for one in runs if one.id == run_id)
+        run = next(candidate for candidate in runs if candidate.id == run_id)
         found = suggest_label(run, runs, group=group)
     except ConfigurationError as error:
         return f"{run.name!r} gets no label from its outcome. {error}"

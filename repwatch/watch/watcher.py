@@ -203,7 +203,9 @@ class Watcher:
         )
         if self.run.last_step > 0:
             stored = self.registry.snapshots(run=self.run)
-            self._divergence = DivergenceCheck(one.layer for one in stored if not one.diverged)
+            self._divergence = DivergenceCheck(
+                snapshot.layer for snapshot in stored if not snapshot.diverged
+            )
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)

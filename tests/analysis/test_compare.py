@@ -148,9 +148,9 @@ def test_a_metric_that_is_asked_for_goes_before_labels(book: Book) -> None:
 def test_the_matrix_holds_the_similarity_of_every_pair(book: Book, name: str) -> None:
     first, second = book.run("a"), book.run("b", changed("head"))
     found = compare_runs(first, second, name)
-    for row, one in enumerate(first.snapshots()[-4:]):
+    for row, snapshot in enumerate(first.snapshots()[-4:]):
         for column, other in enumerate(second.snapshots()[-4:]):
-            expected = similarity.similarity(one.rdm, other.rdm, name)
+            expected = similarity.similarity(snapshot.rdm, other.rdm, name)
             assert found.matrix[row][column] == pytest.approx(expected, abs=1e-9)
     assert found.limit == ALIKE[name]
 

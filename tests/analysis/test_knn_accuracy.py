@@ -65,8 +65,11 @@ def test_labels_are_suggested_by_a_probe_that_no_run_logged(registry: Registry) 
         record(registry, f"good-{k}", 9.0 + k / 9)
     record(registry, "blind", 0.0)
     record(registry, "broken", 9.0, diverged=True)
-    found = {one.run: one for one in registry.suggest_labels(METRIC)}
-    assert [name for name, one in found.items() if one.label == "bad"] == ["blind", "broken"]
+    found = {suggestion.run: suggestion for suggestion in registry.suggest_labels(METRIC)}
+    assert [name for name, suggestion in found.items() if suggestion.label == "bad"] == [
+        "blind",
+        "broken",
+    ]
     assert found["good-0"].value == 1
     assert 0 <= found["blind"].value < 0.9
     assert math.isnan(found["broken"].value)
@@ -83,7 +86,7 @@ def test_a_run_that_monitors_the_probe_can_be_labelled_by_it(registry: Registry)
     record(registry, "blind", 0.0, monitor=METRIC)
     assert label_outcome(registry, registry.run("blind").id) is None
     assert registry.run("blind").label == "bad"
-    assert {one.label for one in registry.suggest_labels()} == {"good", "bad"}
+    assert {suggestion.label for suggestion in registry.suggest_labels()} == {"good", "bad"}
 
 
 def test_runs_of_another_probe_set_are_not_asked_for(registry: Registry) -> None:

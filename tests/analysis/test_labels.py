@@ -52,7 +52,7 @@ def add_good(registry: Registry, **shared: Any) -> None:
 
 
 def by_name(found: LabelSuggestions) -> dict[str, LabelSuggestion]:
-    return {one.run: one for one in found}
+    return {suggestion.run: suggestion for suggestion in found}
 
 
 def test_a_run_far_below_the_better_half_is_bad_and_its_learning_rate_too_high(
@@ -61,7 +61,7 @@ def test_a_run_far_below_the_better_half_is_bad_and_its_learning_rate_too_high(
     add_good(registry)
     add(registry, "hot", 0.3, {"lr": 0.5, "repwatch.optimizer.lr": 0.5})
     found = registry.suggest_labels("val_acc", "max")
-    assert [one.label for one in found] == ["good"] * 6 + ["bad"]
+    assert [suggestion.label for suggestion in found] == ["good"] * 6 + ["bad"]
     hot = found[-1]
     assert (hot.cause, hot.value) == ("learning rate too high", 0.3)
     assert "learning rate 0.5, good runs 0.001 to 0.01" in hot.reason
@@ -94,7 +94,7 @@ def test_many_bad_runs_do_not_hide_what_good_is(registry: Registry) -> None:
     add_good(registry)
     for index in range(6):
         add(registry, f"hot-{index}", 0.1 * index, {"lr": 1.0})
-    labels = [one.label for one in registry.suggest_labels()]
+    labels = [suggestion.label for suggestion in registry.suggest_labels()]
     assert labels == ["good"] * 6 + ["bad"] * 6
 
 
@@ -102,16 +102,22 @@ def test_a_smaller_share_tells_what_good_is_where_most_runs_are_bad(registry: Re
     add_good(registry)
     for index in range(18):
         add(registry, f"hot-{index}", 0.04 * index, {"lr": 1.0})
-    labels = [one.label for one in registry.suggest_labels(share=0.2)]
+    labels = [suggestion.label for suggestion in registry.suggest_labels(share=0.2)]
     assert labels == ["good"] * 6 + ["bad"] * 18
 
 
 def test_tolerance_is_how_much_worse_a_good_run_may_be(registry: Registry) -> None:
     for index, value in enumerate((0.9, 0.9, 0.9, 0.885, 0.87)):
         add(registry, f"run-{index}", value)
-    assert [one.label for one in registry.suggest_labels()][3:] == ["good", "bad"]
-    assert [one.label for one in registry.suggest_labels(tolerance=0.03)][3:] == ["good", "good"]
-    assert [one.label for one in registry.suggest_labels(tolerance=0.0)][3:] == ["bad", "bad"]
+    assert [suggestion.label for suggestion in registry.suggest_labels()][3:] == ["good", "bad"]
+    assert [suggestion.label for suggestion in registry.suggest_labels(tolerance=0.03)][3:] == [
+        "good",
+        "good",
+    ]
+    assert [suggestion.label for suggestion in registry.suggest_labels(tolerance=0.0)][3:] == [
+        "bad",
+        "bad",
+    ]
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -121,15 +127,15 @@ def test_a_loss_is_compared_by_its_ratio_to_the_better_ones(
     for index, value in enumerate((1.0, 1.0, 1.0, 1.09, 1.2)):
         add(registry, f"run-{index}", value * scale, metric="val_loss", monitor=None)
     found = registry.suggest_labels("val_loss", "min")
-    assert [one.label for one in found] == ["good"] * 4 + ["bad"]
+    assert [suggestion.label for suggestion in found] == ["good"] * 4 + ["bad"]
     found = registry.suggest_labels("val_loss", "min", tolerance=0.3)
-    assert [one.label for one in found] == ["good"] * 5
+    assert [suggestion.label for suggestion in found] == ["good"] * 5
 
 
 def test_a_negative_loss_is_compared_as_it_is(registry: Registry) -> None:
     for index, value in enumerate((-10.0, -10.1, -9.9, -4.0)):
         add(registry, f"run-{index}", value, metric="elbo", monitor="elbo", mode="min")
-    assert [one.label for one in registry.suggest_labels()] == ["good"] * 3 + ["bad"]
+    assert [suggestion.label for suggestion in registry.suggest_labels()] == ["good"] * 3 + ["bad"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -157,7 +163,11 @@ def test_the_newest_runs_probe_set_counts_unless_one_is_named(registry: Registry
     add_good(registry)
     for index in range(3):
         add(registry, f"other-{index}", 0.5, probe=OtherProbe)
-    assert {one.run for one in registry.suggest_labels()} == {"other-0", "other-1", "other-2"}
+    assert {suggestion.run for suggestion in registry.suggest_labels()} == {
+        "other-0",
+        "other-1",
+        "other-2",
+    }
     found = registry.suggest_labels(probe=LightProbe.fingerprint)
     assert len(found) == 6
     with pytest.raises(ConfigurationError, match=f"Got 'none'.*{LightProbe.fingerprint}"):
@@ -252,15 +262,15 @@ def test_what_lightning_read_is_told_in_the_users_words(registry: Registry) -> N
 def test_all_runs_of_one_kind_are_returned_and_the_reason_says_so(registry: Registry) -> None:
     add_good(registry)
     found = registry.suggest_labels()
-    assert {one.label for one in found} == {"good"}
-    assert all("all 6 runs are good" in one.reason for one in found)
+    assert {suggestion.label for suggestion in found} == {"good"}
+    assert all("all 6 runs are good" in suggestion.reason for suggestion in found)
 
 
 def test_runs_that_all_broke_are_bad(registry: Registry) -> None:
     for index in range(3):
         add(registry, f"broken-{index}", float("nan"), {"lr": 10.0**index})
     found = registry.suggest_labels()
-    assert [(one.label, one.cause) for one in found] == [("bad", None)] * 3
+    assert [(suggestion.label, suggestion.cause) for suggestion in found] == [("bad", None)] * 3
     assert "all 3 runs are bad" in found[0].reason
 
 

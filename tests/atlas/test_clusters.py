@@ -32,11 +32,11 @@ def texts() -> list[str]:
 def test_clusters_are_named_by_their_words_in_the_order_of_the_texts(
     points: NDArray[np.uint16], texts: list[str]
 ) -> None:
-    found = [one for one in find_clusters(points, [texts], None) if one.level == 0]
-    assert {one.name for one in found} == {"window manager", "sound player", "mail reader"}
-    for one in found:
-        heap = points[[SUBJECTS[row // EACH] == one.name for row in range(len(points))]]
-        away = np.abs(np.median(heap, axis=0) - [one.x, one.y])
+    found = [cluster for cluster in find_clusters(points, [texts], None) if cluster.level == 0]
+    assert {cluster.name for cluster in found} == {"window manager", "sound player", "mail reader"}
+    for cluster in found:
+        heap = points[[SUBJECTS[row // EACH] == cluster.name for row in range(len(points))]]
+        away = np.abs(np.median(heap, axis=0) - [cluster.x, cluster.y])
         assert away.max() < 65536 / 20
 
 
@@ -44,7 +44,7 @@ def test_a_category_names_a_cluster_that_no_word_does(
     points: NDArray[np.uint16], texts: list[str]
 ) -> None:
     kinds = ["weather" if row // EACH == 4 else "" for row in range(len(points))]
-    names = {one.name for one in find_clusters(points, [texts], kinds)}
+    names = {cluster.name for cluster in find_clusters(points, [texts], kinds)}
     assert names == {"window manager", "sound player", "mail reader", "weather"}
 
 
@@ -59,7 +59,7 @@ def test_forms_of_one_word_are_not_two_and_words_apart_have_a_comma(
 ) -> None:
     said = ("sequence and sequences", "database and postgresql", *["this and that"] * 4)
     texts = [said[row // EACH] for row in range(len(points))]
-    names = {one.name for one in find_clusters(points, [texts], None) if one.level == 0}
+    names = {cluster.name for cluster in find_clusters(points, [texts], None) if cluster.level == 0}
     assert "database, postgresql" in names
     assert len(names & {"sequence", "sequences"}) == 1
     assert not any("sequence" in name and " " in name for name in names)
@@ -68,7 +68,7 @@ def test_forms_of_one_word_are_not_two_and_words_apart_have_a_comma(
 def test_large_regions_come_first_and_few_points_have_neither_names_nor_shading(
     points: NDArray[np.uint16], texts: list[str]
 ) -> None:
-    levels = [one.level for one in find_clusters(points, [texts], None)]
+    levels = [cluster.level for cluster in find_clusters(points, [texts], None)]
     assert levels == sorted(levels)
     assert set(levels) == {0, 1}
     assert find_clusters(points[:200], [texts[:200]], None) == []

@@ -183,13 +183,13 @@ class Pair(NamedTuple):
     @property
     def median(self) -> float:
         """The median epoch with RepWatch by the one without."""
-        watched, bare = (sum(map(statistics.median, zip(*one, strict=True))) for one in self)
+        watched, bare = (sum(map(statistics.median, zip(*times, strict=True))) for times in self)
         return watched / bare
 
     @property
     def mean(self) -> float:
         """The same of the mean epoch."""
-        watched, bare = (sum(map(sum, one)) for one in self)
+        watched, bare = (sum(map(sum, times)) for times in self)
         return watched / bare
 
 
@@ -225,7 +225,7 @@ def _line(name: str, pairs: list[Pair]) -> Line:
     seconds = statistics.median(sum(epoch) for pair in pairs for epoch in pair.bare)
     detail = (
         f"epochs of {seconds:.2f} s; median of {len(pairs)} pairs of trainings: "
-        f"{', '.join(f'{one:.3f}' for one in sorted(medians))}; "
+        f"{', '.join(f'{median:.3f}' for median in sorted(medians))}; "
         f"by their mean epochs {statistics.mean(pair.mean for pair in pairs):.3f}"
     )
     what = f"epoch with / without RepWatch, {name}"

@@ -61,7 +61,9 @@ def fidelity(registry: Registry, snapshots: Sequence[Snapshot]) -> list[Line]:
         correlation = float(np.corrcoef(exact[above], rough[above])[0, 1])
         detail = f"{correlation:.6f}, {len(exact)} snapshots"
         lines.append(Line(f"sketched and exact distances, {name}", correlation, "r", detail=detail))
-        near = [np.argsort(one, axis=1)[:, 1 : NEIGHBOURS + 1] for one in (exact, rough)]
+        near = [
+            np.argsort(distances, axis=1)[:, 1 : NEIGHBOURS + 1] for distances in (exact, rough)
+        ]
         shared = np.mean([len(set(a) & set(b)) for a, b in zip(*near, strict=True)]) / NEIGHBOURS
         what = f"{NEIGHBOURS} nearest by sketches that are so exactly, {name}"
         lines.append(Line(what, 100 * float(shared), "%", detail=detail))
@@ -123,7 +125,7 @@ def placing(space: RepresentationSpace, new: Sequence[Snapshot]) -> list[Line]:
     """The snapshots of one step, for the first time and then; and of a whole run."""
     run = new[0].registry.snapshots(run=new[0].run_id)
     last = new[len(new) // 2].step
-    step = [one for one in run if one.step == last and not one.diverged]
+    step = [snapshot for snapshot in run if snapshot.step == last and not snapshot.diverged]
     first = milliseconds(lambda: space.place(step))
     again = statistics.median(milliseconds(lambda: space.place(step)) for _ in range(5))
     all_of_it = milliseconds(lambda: space.place(new))

@@ -245,7 +245,7 @@ def test_a_line_leads_to_the_point_that_one_belongs_to_and_a_key_goes_there(atla
     atlas.driver.execute_script("window.repwatchAtlas.clearAll()")
     atlas.wait(f"{lines} === '0'")
     assert not painted_between(atlas, index)
-    names = [one.text for one in Select(atlas.find("select")).options]
+    names = [option.text for option in Select(atlas.find("select")).options]
     assert names == ["one color", "group", "amount"]
 
 

@@ -32,7 +32,9 @@ def state_of(page: Reader) -> dict[str, Any]:
 def test_it_shows_every_snapshot_and_says_what_a_point_near_and_far_are(
     page: Reader, trained: Trained
 ) -> None:
-    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    placed = [
+        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
+    ]
     assert page.find(".space .plot").get_attribute("data-points") == str(len(placed))
     told = page.text(".sentence")
     assert "Each point on the map is one layer of one run at one step" in told
@@ -164,7 +166,9 @@ def test_a_report_shows_a_map_of_one_layer_and_says_where_layers_are_only_hidden
     page.wait("document.querySelector('.space .plot').dataset.layers === arguments[0]", layers[-1])
     assert page.text(".space .made") == "A map of this layer alone."
     placed = [
-        one for one in Registry(trained.registry).snapshots(layer=layers[-1]) if not one.diverged
+        snapshot
+        for snapshot in Registry(trained.registry).snapshots(layer=layers[-1])
+        if not snapshot.diverged
     ]
     assert page.find(".space .plot").get_attribute("data-points") == str(len(placed))
 
@@ -298,7 +302,9 @@ def test_texts_and_links_of_points_are_shown_as_text_but_for_web_links(
         assert f"{MARKUP} {point}" in reader.text(RIGHT)
         assert link in reader.text(RIGHT)
         anchors = reader.driver.find_elements(By.CSS_SELECTOR, ".point a")
-        assert [one.get_attribute("href") for one in anchors] == [link][: link.startswith("https")]
+        assert [anchor.get_attribute("href") for anchor in anchors] == [link][
+            : link.startswith("https")
+        ]
         for anchor in anchors:
             assert anchor.get_attribute("target") == "_blank"
             assert "noopener" in (anchor.get_attribute("rel") or "")

@@ -44,7 +44,7 @@ def test_two_pinned_representations_are_compared_and_light_up_together(
 
 
 def pin(page: Reader, **chosen: tuple[str, str, int]) -> None:
-    told = "&".join(f"{letter}={quote(json.dumps(one))}" for letter, one in chosen.items())
+    told = "&".join(f"{letter}={quote(json.dumps(choice))}" for letter, choice in chosen.items())
     page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
     page.wait("document.querySelectorAll('.numbers dd').length === 8")
 
@@ -98,7 +98,7 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
     generator = np.random.default_rng(0)
     points = generator.normal(size=(32, 6))
     pairs = [points, points + generator.normal(size=(32, 6)), generator.normal(size=(32, 3))]
-    rows = [rdm.from_activations(one).astype(np.float64) for one in pairs]
+    rows = [rdm.from_activations(activations).astype(np.float64) for activations in pairs]
     if ties:
         rows = [np.round(row) for row in rows]
     script = bundle(("page/similarity.js",)) + (

@@ -68,7 +68,9 @@ def test_moving_the_slider_changes_the_figure(tab: Reader, trained: Trained) -> 
     run = Registry(trained.registry).run(trained.current)
     every = sorted({snapshot.step for snapshot in run.snapshots()})
     # TensorBoard may still be reading the event files: the picture of the last step is waited for.
-    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    placed = [
+        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
+    ]
     tab.wait("document.querySelector('.plot').dataset.points === arguments[0]", str(len(placed)))
     whole = tab.points()
     assert tab.text(".step") == f"step {every[-1]} · {len(every)} of {len(every)}"
@@ -213,7 +215,9 @@ def test_where_there_is_a_registry_the_tab_is_the_page_with_three_boxes(
     reader.open(f"{beside}#repwatch")
     reader.enter_tab()
     reader.wait_state("drawn")
-    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    placed = [
+        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
+    ]
     reader.wait(
         "document.querySelector('.space .plot').dataset.points === arguments[0]", str(len(placed))
     )
@@ -334,7 +338,9 @@ def test_the_page_follows_a_run_while_it_trains_and_keeps_what_was_chosen(
     run = registry.run("current")
     last = run.snapshots()[-1]
     new = [
-        NewSnapshot(one.layer, 9, 9, one.depth, one.rdm) for one in run.snapshots() if one.step == 3
+        NewSnapshot(snapshot.layer, 9, 9, snapshot.depth, snapshot.rdm)
+        for snapshot in run.snapshots()
+        if snapshot.step == 3
     ]
     registry.add_snapshots(run.id, new)
     reader.wait("document.querySelector('.step').textContent === 'step 9 · 5 of 5'", seconds=40)

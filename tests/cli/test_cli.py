@@ -102,7 +102,7 @@ def test_suggested_labels_are_applied_only_when_asked_and_never_over_a_persons(
     made.label("kept", "bad", "a person said so")
     words = ["suggest-labels", "--metric", "val_loss", "--mode", "min"]
     told = json.loads(call(made, *words, "--json").output)
-    assert [one["label"] for one in told["suggestions"]] == ["good"] * 3 + ["bad"] * 2
+    assert [suggestion["label"] for suggestion in told["suggestions"]] == ["good"] * 3 + ["bad"] * 2
     assert told["present"]["kept"] == "bad"
     shown = call(made, *words).output
     assert "suggest-labels --metric val_loss --mode min" in shown

@@ -68,7 +68,7 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
 def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
     told = json.loads(call(registry, "doctor", "--json").output)
     assert told["sound"] is True
-    subjects = {one["subject"]: one for one in told["findings"]}
+    subjects = {finding["subject"]: finding for finding in told["findings"]}
     assert subjects["the file"]["level"] == "fine"
     assert "good landmarks" in call(registry, "doctor").output
     from sqlalchemy import text
@@ -86,7 +86,7 @@ def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
     along = rdm.project(snapshot.rdm, 0, 1)
     places = 2 * along / (along[1] - along[0])
     best = places.argsort()[::-1][:3].tolist()
-    assert [one["point"] for one in told["towards"]] == best
+    assert [row["point"] for row in told["towards"]] == best
     assert told["towards"][0]["place"] == pytest.approx(places[best[0]])
     assert len(told["away"]) == 3
     assert "furthest towards 1" in call(registry, "directions", "current", "0", "1").output

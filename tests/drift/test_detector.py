@@ -97,7 +97,8 @@ def test_false_alarms_over_whole_runs_keep_the_promise(template: Run) -> None:
     rng = np.random.default_rng(5)
     fresh = [history(template, f"new-{k}", None, rng) for k in range(200)]
     flagged = [
-        any(detector.assess_checkpoint(one, c).alarm for c in detector.checkpoints) for one in fresh
+        any(detector.assess_checkpoint(history, c).alarm for c in detector.checkpoints)
+        for history in fresh
     ]
     # Of 200 runs at 10 %: three standard deviations, of the runs and of the limit, above it.
     assert np.mean(flagged) <= 0.1 + 3 * math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / 120))
@@ -115,9 +116,9 @@ def test_a_fault_that_no_landmark_has_is_found_by_the_loss(template: Run) -> Non
 
 def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: Run) -> None:
     runs = population(template, 12, 6)
-    for one in runs[:4]:
-        del one.steps[1, 0], one.curves[1, 0], one.representations[1, 0]
-        for numbers in one.representations.values():
+    for damaged in runs[:4]:
+        del damaged.steps[1, 0], damaged.curves[1, 0], damaged.representations[1, 0]
+        for numbers in damaged.representations.values():
             for name in [name for name in numbers if name.layer == "early"]:
                 del numbers[name]
     detector = DriftDetector(runs)
@@ -274,18 +275,20 @@ def test_the_history_of_a_run_that_has_ended_is_cached(
     first = read_histories(registry, runs)
     monkeypatch.setattr(Registry, "rdms", lambda *args: pytest.fail("RDMs were read again"))
     again = read_histories(registry, runs)
-    assert [one.representations for one in again] == [one.representations for one in first]
-    assert [one.steps for one in again] == [one.steps for one in first]
+    assert [history.representations for history in again] == [
+        history.representations for history in first
+    ]
+    assert [history.steps for history in again] == [history.steps for history in first]
 
 
 def test_a_replay_knows_nothing_of_what_comes_after(registry: Registry) -> None:
     detector = DriftDetector.fit(registry)
     run = registry.run("current")
     replayed = detector.replay(run)
-    assert [one.step for one in replayed] == [0, 1, 2, 3]
+    assert [assessment.step for assessment in replayed] == [0, 1, 2, 3]
     assert [detector.assess(run, until=step) for step in range(4)] == replayed
-    assert any(one.alarm for one in replayed)
-    assert all(len(one.points) == 5 for one in replayed if one.alarm)
+    assert any(assessment.alarm for assessment in replayed)
+    assert all(len(assessment.points) == 5 for assessment in replayed if assessment.alarm)
     assert "lower it" in replayed[-1].message
 
 

@@ -106,8 +106,8 @@ def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel
     assert sum(known.predict_proba({}).values()) == pytest.approx(1)
     rng = np.random.default_rng(5)
     good = [settings(rng) for _ in range(10)]
-    for one in good[:5]:
-        del one["lr"]
+    for rates in good[:5]:
+        del rates["lr"]
     bad = [faulty(rng, cause) for cause in CAUSES[:2] for _ in range(4)]
     del bad[0]["weight_decay"]
     some = HyperparameterCauseModel().fit(
@@ -142,7 +142,7 @@ def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) 
         return dataclasses.replace(one, run=dataclasses.replace(one.run, hparams={"lr": lr}))
 
     rates = {None: 0.01, "too high": 1.0, "too low": 1e-4}
-    runs = [give(one, rates[one.run.cause]) for one in population(template, 12, 8)]
+    runs = [give(history, rates[history.run.cause]) for history in population(template, 12, 8)]
     detector = DriftDetector(runs)
     shown = history(template, "new", None, np.random.default_rng(9), fault="too high")
     high, low = (
@@ -259,7 +259,10 @@ def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
     kept = calibration_of(result, bad)
     assert kept is not None
     assert kept.error == pytest.approx(0)
-    assert [(one.count, one.predicted, one.observed) for one in kept.bins] == [
+    assert [
+        (calibration_bin.count, calibration_bin.predicted, calibration_bin.observed)
+        for calibration_bin in kept.bins
+    ] == [
         (400, 0.25, 0.25),
         (400, 0.75, 0.75),
     ]

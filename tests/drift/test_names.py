@@ -56,11 +56,14 @@ def test_advice_reads_the_learning_rate_with_and_without_the_prefix_and_names_it
     # Landmarks of an older registry, and a run whose rate was raised tenfold on its way.
     good = [with_hparams(plain, **{"optimizer.lr": rate}) for rate in (0.01, 0.02, 0.03)]
     run = with_hparams(plain, **{f"{prefix}optimizer.lr": 0.02})
-    good = [dataclasses.replace(one, rates={(1, 0): one.hparams["optimizer.lr"]}) for one in good]
+    good = [
+        dataclasses.replace(history, rates={(1, 0): history.hparams["optimizer.lr"]})
+        for history in good
+    ]
     run = dataclasses.replace(run, rates={(1, 0): 0.2})
     current = current_hparams(run, (1, 0), good)
     assert current["optimizer.lr"] == pytest.approx(0.2)
-    advice = suggest_change(current, [one.hparams for one in good])
+    advice = suggest_change(current, [history.hparams for history in good])
     assert advice == "its optimizer.lr is 0.2, good runs here had 0.01 to 0.03: lower it"
 
 

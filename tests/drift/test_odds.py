@@ -63,7 +63,9 @@ def test_so_many_good_landmarks_are_above_the_limit_as_may_be(template: Run) -> 
     detector = DriftDetector(landmarks, false_alarms=0.1)
     assert detector.limits is not None
     assert detector.limits.forest == detector.limits.loss
-    good = [largest(detector, one.run.id) for one in landmarks if one.run.label == "good"]
+    good = [
+        largest(detector, history.run.id) for history in landmarks if history.run.label == "good"
+    ]
     # Of 60 runs, the landmarks and one more, 6 may be at the limit or above it.
     assert sum(score >= detector.limits.forest for score in good) == 6
 
@@ -75,7 +77,9 @@ def test_the_loss_counts_where_it_flags_and_changes_no_score_below(template: Run
         dataclasses.replace(usual, curves={**usual.curves, (1, 0): {FeatureKey("val_loss"): loss}})
         for loss in (-1.0, 0.5, 30.0)
     )
-    first, second, third = (detector.assess_checkpoint(one, (1, 0)) for one in (low, high, worst))
+    first, second, third = (
+        detector.assess_checkpoint(history, (1, 0)) for history in (low, high, worst)
+    )
     assert first.score == second.score < 1
     assert not second.by_loss
     assert third.by_loss

@@ -76,7 +76,7 @@ def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_tol
     flags = Registry(tmp_path / "repwatch.db").runs()[0].flags
     assert len(flags) >= 1
     assert watch.flags == list(flags)
-    assert [one["message"] for one in scenes[-1]["flags"]] == [flag.message for flag in flags]
+    assert [flag["message"] for flag in scenes[-1]["flags"]] == [flag.message for flag in flags]
     told = [record.getMessage() for record in caplog.records]
     assert [sum(flag.message in line for line in told) for flag in flags] == [1] * len(flags)
 
@@ -85,8 +85,8 @@ def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_tol
     texts = events.Tensors("repwatch/flag/text_summary")
     # As Lightning's own, what is logged at the end of an epoch stands at its last batch.
     steps = [flag.step - 1 for flag in flags]
-    assert [one.step for one in events.Scalars("repwatch/flag")] == steps
-    assert [one.tensor_proto.string_val[0].decode() for one in texts] == [
+    assert [event.step for event in events.Scalars("repwatch/flag")] == steps
+    assert [event.tensor_proto.string_val[0].decode() for event in texts] == [
         flag.message for flag in flags
     ]
 

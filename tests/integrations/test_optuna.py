@@ -42,9 +42,9 @@ class Waits(pl.Callback):  # type: ignore[name-defined, misc]
     """Waits for drift detection at the end of every epoch, so that a test knows when it speaks."""
 
     def on_train_epoch_end(self, trainer: Any, *args: Any) -> None:
-        for one in trainer.callbacks:
-            if isinstance(one, RepWatch) and one._session is not None:
-                one._session._watcher.flush()
+        for callback in trainer.callbacks:
+            if isinstance(callback, RepWatch) and callback._session is not None:
+                callback._session._watcher.flush()
 
 
 class Classifier(pl.LightningModule):  # type: ignore[name-defined, misc]

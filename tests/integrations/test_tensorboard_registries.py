@@ -70,7 +70,7 @@ def ask(board: Client, route: str, key: str, **parameters: Any) -> TestResponse:
 def test_the_page_comes_in_pieces(board: Client, key: str) -> None:
     page = ask(board, "page", key).json
     assert page["current"] == ["current"]
-    assert all(one["views"] is None for one in page["trajectories"])
+    assert all(trajectory["views"] is None for trajectory in page["trajectories"])
     points = ask(board, "points", key, probe=page["probe"]).json
     assert points["count"] == len(PROBE)
     told = ask(board, "views", key, run="current", layer="2").json
@@ -184,7 +184,7 @@ def test_a_registry_beside_the_log_directory_is_found_only_when_it_is_named(
 def test_the_address_of_a_database_server_is_not_shown() -> None:
     board = client("gs://bucket/logs", "postgresql://me:secret@host/db")
     reply = board.get(f"{ROUTE}/registries")
-    assert [one["name"] for one in reply.json["registries"]] == ["database"]
+    assert [row["name"] for row in reply.json["registries"]] == ["database"]
     assert "secret" not in reply.text
 
 
@@ -246,7 +246,7 @@ def test_a_registry_is_read_while_it_is_written(tmp_path: Path) -> None:
         assert reply.status_code == 200, reply.text
         page = reply.json
         counts.append(len(page["snapshots"]["id"]))
-        rows = [row for one in page["trajectories"] for row in one["snapshots"]]
+        rows = [row for trajectory in page["trajectories"] for row in trajectory["snapshots"]]
         assert sorted(rows) == list(range(counts[-1]))
     assert writing.returncode == 0
     last = ask(board, "page", listed["key"])

@@ -57,10 +57,13 @@ def test_the_document_has_what_its_types_announce_and_nothing_else(
             ("maps", MapRow),
         ):
             assert page[name]
-            assert all(set(one) == keys(kind) for one in page[name])
+            assert all(set(row) == keys(kind) for row in page[name])
     asked = PageReader(registry).overview()["trajectories"]
-    assert all(one["views"] is one["excerpts"] is None for one in asked)
-    assert all(one["views"] and one["excerpts"] for one in whole["page"]["trajectories"])
+    assert all(row["views"] is row["excerpts"] is None for row in asked)
+    assert all(
+        trajectory["views"] and trajectory["excerpts"]
+        for trajectory in whole["page"]["trajectories"]
+    )
     assert set(whole["points"]) == keys(PointsScene)
 
 
@@ -71,13 +74,17 @@ def test_every_column_has_an_entry_for_each_snapshot(
     stored = registry.snapshots()
     for column in (*page["snapshots"].values(), *page["values"].values()):
         assert len(column) == len(stored)
-    assert page["snapshots"]["id"] == [one.id for one in stored]
+    assert page["snapshots"]["id"] == [snapshot.id for snapshot in stored]
     assert [page["runs"][run]["name"] for run in page["snapshots"]["run"]] == [
-        one.run for one in stored
+        snapshot.run for snapshot in stored
     ]
     assert page["current"] == ["current"]
     for row in page["maps"]:
-        placed = [one for one in stored if row["layers"] is None or one.layer in row["layers"]]
+        placed = [
+            snapshot
+            for snapshot in stored
+            if row["layers"] is None or snapshot.layer in row["layers"]
+        ]
         assert len(numbers(row["x"])) == len(numbers(row["y"])) == len(placed)
         assert numbers(row["x"]).min() > 0
 
@@ -107,10 +114,10 @@ def test_flags_come_with_their_evidence_in_words(whole: dict[str, Any]) -> None:
 
 def test_trajectories_hold_each_snapshot_once_by_step(whole: dict[str, Any]) -> None:
     page = whole["page"]
-    rows = [row for one in page["trajectories"] for row in one["snapshots"]]
+    rows = [row for trajectory in page["trajectories"] for row in trajectory["snapshots"]]
     assert sorted(rows) == list(range(len(page["snapshots"]["step"])))
-    for one in page["trajectories"]:
-        steps = [page["snapshots"]["step"][row] for row in one["snapshots"]]
+    for trajectory in page["trajectories"]:
+        steps = [page["snapshots"]["step"][row] for row in trajectory["snapshots"]]
         assert steps == sorted(steps)
 
 
@@ -124,7 +131,7 @@ def test_packed_views_come_back_as_they_were(registry: Registry) -> None:
 
 def test_views_of_more_points_than_a_byte_counts_come_back_too() -> None:
     points = np.random.default_rng(0).normal(size=(2, 300, 3))
-    views = make_views(np.stack([rdm.from_activations(one) for one in points]))
+    views = make_views(np.stack([rdm.from_activations(activations) for activations in points]))
     back = unpack_views(pack_views(views), 2, 300)
     np.testing.assert_array_equal(back.coordinates, views.coordinates)
     np.testing.assert_array_equal(back.neighbors, views.neighbors)
@@ -160,7 +167,7 @@ def test_comparisons_are_those_of_the_rdms(registry: Registry, whole: dict[str, 
     page, held = whole["page"], whole["comparisons"]
     size = len(held["snapshots"])
     assert size == len(page["trajectories"])
-    known = {one.id: one for one in registry.snapshots()}
+    known = {snapshot.id: snapshot for snapshot in registry.snapshots()}
     first, second = (
         known[page["snapshots"]["id"][row]].rdm
         for row in (held["snapshots"][0], held["snapshots"][5])
@@ -198,9 +205,9 @@ def test_excerpts_are_the_rdms_of_some_points_of_every_snapshot(
     points = whole["excerpted"]
     assert points == list(range(len(PROBE))), "all 24, where there are no more than 32"
     stored = registry.snapshots()
-    for one in whole["page"]["trajectories"]:
-        told = unpack_excerpts(one["excerpts"], len(one["snapshots"]))
-        for row, place in zip(told, one["snapshots"], strict=True):
+    for trajectory in whole["page"]["trajectories"]:
+        told = unpack_excerpts(trajectory["excerpts"], len(trajectory["snapshots"]))
+        for row, place in zip(told, trajectory["snapshots"], strict=True):
             D = stored[place].rdm
             np.testing.assert_allclose(row, D, atol=0.5001 * D.max() / 255)
 
@@ -233,7 +240,7 @@ def test_a_report_reads_runs_snapshots_and_each_rdm_once(
     rdms = Registry.rdms
 
     def follow(self: Registry, snapshots: Any) -> Any:
-        read.extend(one.id for one in snapshots)
+        read.extend(snapshot.id for snapshot in snapshots)
         return rdms(self, snapshots)
 
     monkeypatch.setattr(Registry, "rdms", follow)
@@ -247,7 +254,9 @@ def test_a_report_reads_runs_snapshots_and_each_rdm_once(
         monkeypatch.setattr(Registry, name, count)
     beside = Registry(registry.path, read_only=True)
     build_report(beside, options=ReportOptions(DISTANCES, ("pca", "mds")))
-    assert sorted(read) == sorted(one.id for one in registry.snapshots() if not one.diverged)
+    assert sorted(read) == sorted(
+        snapshot.id for snapshot in registry.snapshots() if not snapshot.diverged
+    )
     assert sorted(asked[:-1]) == ["runs", "sketches", "snapshots"], "and the last is this test's"
 
 

@@ -181,7 +181,7 @@ def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
     snapshots = [FakeSnapshot(0, "a", "fc", 0), FakeSnapshot(1, "b", "fc", 0)]
 
     def settings(*hparams: dict[str, object]) -> list[str]:
-        runs = [FakeRun(name, hparams=each) for name, each in zip("ab", hparams, strict=True)]
+        runs = [FakeRun(name, hparams=values) for name, values in zip("ab", hparams, strict=True)]
         return build_map(snapshots, np.eye(2), runs=runs)["settings"]
 
     same = {"seed": 0, "repwatch.optimizer.lr": 0.1, "lr": 0.1, "wd": 0}

@@ -63,8 +63,8 @@ class TestSnapshots:
 
     def test_snapshots_are_filtered(self, registry, probe, run):
         other = registry.start_run("other", probe=probe)
-        for each in (run, other):
-            registry.add_snapshots(each.id, [snapshot_of("a"), snapshot_of("b")])
+        for recorded in (run, other):
+            registry.add_snapshots(recorded.id, [snapshot_of("a"), snapshot_of("b")])
         registry.label(other, "bad", "noise")
         assert {s.run for s in registry.snapshots(labelled=True)} == {"other"}
         assert {s.run for s in registry.snapshots(labelled=False)} == {"first"}

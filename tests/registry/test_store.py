@@ -140,11 +140,11 @@ class TestRuns:
 
     def test_a_deleted_run_takes_everything_along(self, registry, run, probe):
         kept = registry.start_run("kept", probe=probe)
-        for each in (run, kept):
-            registry.add_snapshots(each.id, [snapshot_of()])
-            registry.add_metrics(each.id, 0, 0, {"loss": 1.0})
-            registry.add_flag(each.id, kind="drift", step=0, epoch=0, message="m")
-            registry.label(each, "good")
+        for recorded in (run, kept):
+            registry.add_snapshots(recorded.id, [snapshot_of()])
+            registry.add_metrics(recorded.id, 0, 0, {"loss": 1.0})
+            registry.add_flag(recorded.id, kind="drift", step=0, epoch=0, message="m")
+            registry.label(recorded, "good")
         gone = registry.snapshots(run=run)
         registry.delete_run(run)
         assert [left.run for left in registry.snapshots()] == ["kept"]
@@ -265,7 +265,7 @@ class TestMetrics:
         other = registry.start_run("other", probe=probe)
         registry.add_metrics(run.id, 1, 0, {"loss": 1.0})
         registry.add_metrics(other.id, 5, 0, {"loss": 5.0})
-        assert [each.metrics["loss"] for each in registry.runs()] == [1.0, 5.0]
+        assert [run.metrics["loss"] for run in registry.runs()] == [1.0, 5.0]
 
     def test_what_is_no_number_is_refused_by_name(self, registry, run):
         with pytest.raises(ConfigurationError, match="metric 'confusion' must be one number"):

@@ -50,11 +50,11 @@ def test_a_copied_run_reads_as_the_one_it_came_from(pack: Registry, registry: Re
     assert after.metrics["loss"] == 0.5
     assert np.isnan(after.metrics["odd"])
     stored = after.snapshots("fc")
-    assert [one.step for one in stored] == list(range(70))
+    assert [snapshot.step for snapshot in stored] == list(range(70))
     assert np.array_equal(stored[69].rdm, pack.snapshots(run="bad", layer="fc")[69].rdm)
     assert stored[69].rdm == pytest.approx(rdm_of(69), rel=1e-3)
     assert np.array_equal(stored[0].sketch, pack.snapshots(run="bad", layer="fc")[0].sketch)
-    assert [one.diverged for one in after.snapshots("out")] == [True]
+    assert [snapshot.diverged for snapshot in after.snapshots("out")] == [True]
     assert len(registry.probe(after.probe)) == len(pack.probe(after.probe))
     assert [point.text for point in registry.points(after.probe)][:1] == ["point 0"]
 

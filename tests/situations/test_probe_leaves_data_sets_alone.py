@@ -250,7 +250,7 @@ def test_reading_warns_of_nothing_and_starts_no_lasting_process(tmp_path: Path) 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ProbeSet.from_dataset(Warns(tmp_path), n=8, num_workers=8)
-    assert [str(one.message) for one in caught] == []
+    assert [str(warning.message) for warning in caught] == []
     assert multiprocessing.active_children() == before
 
 

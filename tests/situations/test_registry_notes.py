@@ -134,7 +134,8 @@ def test_every_older_revision_can_be_read_without_changing_it() -> None:
     from alembic.script import ScriptDirectory
 
     revisions = {
-        one.revision for one in ScriptDirectory.from_config(_alembic_config()).walk_revisions()
+        script.revision
+        for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()
     }
     assert revisions - {HEAD} == set(_LACKING)
 

@@ -46,8 +46,8 @@ def test_a_run_that_was_cut_short_is_proposed_as_nothing_and_the_reason_is_given
     add(registry, "cut", 1.10, status)
     found = registry.suggest_labels()
     assert found.left_out == ("cut",)
-    assert "cut" not in [one.run for one in found]
-    assert {one.label for one in found} == {"good"}
+    assert "cut" not in [suggestion.run for suggestion in found]
+    assert {suggestion.label for suggestion in found} == {"good"}
     assert sum("cut" in note for note in found.notes) == 1
     with pytest.raises(ConfigurationError, match="Expected a finished run"):
         suggest_label(registry.run("cut"), registry.runs())
@@ -58,7 +58,7 @@ def test_a_run_that_was_cut_short_is_no_evidence_for_others(registry: Registry) 
     for index in range(5):
         add(registry, f"cut-{index}", 1e-6, "stopped")
     add(registry, "own", 0.35)
-    assert {one.label for one in registry.suggest_labels()} == {"good"}
+    assert {suggestion.label for suggestion in registry.suggest_labels()} == {"good"}
     with pytest.raises(ConfigurationError, match=r"5 or more other finished runs .* Got 4"):
         suggest_label(registry.run("own"), registry.runs())
 

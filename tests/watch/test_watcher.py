@@ -109,7 +109,7 @@ def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> Non
     registry = Registry(tmp_path / "repwatch.db")
     watch(registry, "current", scale=1.4, steps=12)
     tracker = MapTracker(registry.run("current"))
-    steps = sorted({one.step for one in registry.snapshots()})
+    steps = sorted({snapshot.step for snapshot in registry.snapshots()})
     before: dict[tuple[str, int], tuple[float, float]] = {}
     for step in steps:
         (update,) = tracker.track(registry, captured_steps(registry, "current", [step]))

@@ -76,7 +76,7 @@ def train_batch_size(trainer: Trainer) -> int | None:
     for loader in flat_loaders(trainer.train_dataloader):
         sampler = getattr(loader, "batch_sampler", None)
         found = (getattr(loader, "batch_size", None), getattr(sampler, "batch_size", None))
-        size = next((one for one in found if isinstance(one, int)), None)
+        size = next((candidate for candidate in found if isinstance(candidate, int)), None)
         if size is not None:
             sizes.append(size)
     return min(sizes, default=None)

@@ -24,12 +24,12 @@ def ran_its_course(trainer: Trainer, flagged: bool) -> bool:
         return True
     if flagged:
         return False
-    if any(one.stopped_epoch for one in trainer.early_stopping_callbacks):
+    if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
         return True
-    timers = [one for one in trainer.callbacks if hasattr(one, "time_remaining")]
+    timers = [callback for callback in trainer.callbacks if hasattr(callback, "time_remaining")]
     return any(
         remaining is not None and remaining <= 0
-        for remaining in (one.time_remaining() for one in timers)
+        for remaining in (timer.time_remaining() for timer in timers)
     )
 
 
