@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"Learned from {len(learned):,} pairs; {count:,} others were held out.")
     vectors, ranks = represent(learned, held, names)
     settings = LayoutSettings("cosine")
-    kept = chosen.out.with_suffix(".atlas.npz")
+    layout_path = chosen.out.with_suffix(".atlas.npz")
     written = write_atlas(
         vectors,
         make_columns(held, names, ranks),
@@ -277,11 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             partner="partner",
         ),
         settings=settings,
-        layout_path=kept,
+        layout_path=layout_path,
         title=f"{len(vectors):,} sentences in {names[0]} and {names[1]}",
         overwrite=chosen.overwrite,
     )
-    print(tell_map(cached_layout(vectors, kept, settings)[0]))
+    print(tell_map(cached_layout(vectors, layout_path, settings)[0]))
     print(f"{written.path}: {written.points:,} sentences")
 
 

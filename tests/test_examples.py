@@ -102,8 +102,8 @@ def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_o
     words = ["digits-mlp", "--registry", str(tmp_path / "runs.db"), "--runs", "3"]
     words += ["--unseen", "1", "--label"]
     command = [sys.executable, str(EXAMPLES / "populations"), *words, "--workers", "2"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     registry = Registry(tmp_path / "runs.db")
     steps = [0, 1, 3, *range(9, 73, 9)]
     check_population(registry, steps, {"train_loss", "grad_norm", "val_loss", "val_acc"})
@@ -111,7 +111,7 @@ def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_o
     assert sorted(first) == [*(f"digits-mlp-00{k}" for k in range(3)), "digits-mlp-unseen-000"]
     assert {run.label for run in registry.runs()} <= {"good", "bad"}
     for run in registry.runs():
-        assert run.hparams["truth.regime"] in told.stdout
+        assert run.hparams["truth.regime"] in process.stdout
 
     registry.delete_run("digits-mlp-001")
     probe = registry.probe()
@@ -172,9 +172,9 @@ def test_further_runs_have_faults_that_no_other_run_has(populations: ModuleType)
     assert not any(truth.unseen for _, truth in seen)
     assert {(setting.momentum, setting.missing_classes) for setting, _ in seen} == {(0.9, 0)}
     recipe = ssl.Recipe(passes=1, strength=1.0)
-    told = [ssl.draw(recipe, 0, first + k) for k in range(24)]
-    assert Counter(truth.fault for _, truth in told) == dict.fromkeys(ssl.UNSEEN, 12)
-    pairs = {(setting["method"], truth.fault) for setting, truth in told}
+    drawn = [ssl.draw(recipe, 0, first + k) for k in range(24)]
+    assert Counter(truth.fault for _, truth in drawn) == dict.fromkeys(ssl.UNSEEN, 12)
+    pairs = {(setting["method"], truth.fault) for setting, truth in drawn}
     assert pairs == {(method, fault) for method in ssl.METHODS for fault in ssl.UNSEEN}
 
 
@@ -267,10 +267,13 @@ def test_what_a_population_needs_is_told_before_anything_is_trained(
     few = tmp_path / "few.npz"
     images = np.zeros((50, 28, 28), dtype=np.uint8)
     np.savez(few, images=images, labels=np.arange(50) % 10)
-    for given, told in ((few, "5,000 examples of mnist or more, but got 50"), (path, "No such")):
+    for given, expected in (
+        (few, "5,000 examples of mnist or more, but got 50"),
+        (path, "No such"),
+    ):
         with pytest.raises(SystemExit):
             populations.command.main(["ssl-mnist", "--registry", str(path), "--mnist", str(given)])
-        assert told in capsys.readouterr().err
+        assert expected in capsys.readouterr().err
     assert not path.exists()
 
 
@@ -329,14 +332,14 @@ def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned
     source.write_text("\n".join([*lines, lines[0], "same\tsame"]), encoding="utf-8")
     out = tmp_path / "sentences.html"
     load("sentences_atlas").main([str(source), "-o", str(out)])
-    told = capsys.readouterr().out
-    assert "Learned from 480 pairs; 120 others were held out." in told
-    found = re.findall(r"(\w[\w ,]+): the nearest in ([\d.]+) %", told)
+    output = capsys.readouterr().out
+    assert "Learned from 480 pairs; 120 others were held out." in output
+    found = re.findall(r"(\w[\w ,]+): the nearest in ([\d.]+) %", output)
     shares = {name: float(share) for name, share in found}
     assert shares["English to French"] > 80
     assert shares["French to English"] > 80
     assert shares["by spelling, nothing learned"] < 20
-    assert "% of neighbours are of the other language" in told
+    assert "% of neighbours are of the other language" in output
     page = out.read_text(encoding="utf-8")
     assert "<title>240 sentences in English and French</title>" in page
 

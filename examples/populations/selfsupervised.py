@@ -200,12 +200,12 @@ def train(
 ) -> None:
     """Train run `index` of a self-supervised population into the registry."""
     recipe = RECIPES[population]
-    setting, told = draw(recipe, seed, index)
+    setting, ground_truth = draw(recipe, seed, index)
     data = load(population, path)
     torch.manual_seed(1_000 * seed + index)
     # Runs with small batches take as many steps as the others.
     steps = epoch_length(recipe.passes * len(data.inputs), max(BATCH, setting["batch_size"]))
-    module = Encoder(data, steps, setting | told.hparams())
+    module = Encoder(data, steps, setting | ground_truth.hparams())
     size = setting["batch_size"]
     batches = Batches(data.inputs, data.labels, size=size, length=steps, seed=index)
     fit(

@@ -112,8 +112,8 @@ def suggest_labels(
     for note in found.notes:
         console.print(as_text(note))
     if apply:
-        kept = f"; {len(found) - len(free)} kept a person's label" * (len(free) < len(found))
-        console.print(f"Labeled {len(free)} of {len(found)} runs{kept}.", highlight=False)
+        skipped = f"; {len(found) - len(free)} kept a person's label" * (len(free) < len(found))
+        console.print(f"Labeled {len(free)} of {len(found)} runs{skipped}.", highlight=False)
         return
     words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]
     for option, given in (("--probe", probe), ("--tolerance", tolerance), ("-r", registry)):

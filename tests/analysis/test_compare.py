@@ -226,11 +226,11 @@ def test_runs_that_cannot_be_compared_are_refused(book: Book) -> None:
 
 def test_a_comparison_is_plain_data(book: Book) -> None:
     found = compare_runs(book.run("a", label="good"), book.run("b", label="good"))
-    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert told["verdict"] == found.verdict
-    assert told["outcome"] == {"similar": True, "by": "label", "why": "good and good"}
-    assert told["matches"][1]["second"] == "body.0"
-    assert np.array(told["matrix"]) == pytest.approx(np.array(found.matrix))
+    payload = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert payload["verdict"] == found.verdict
+    assert payload["outcome"] == {"similar": True, "by": "label", "why": "good and good"}
+    assert payload["matches"][1]["second"] == "body.0"
+    assert np.array(payload["matrix"]) == pytest.approx(np.array(found.matrix))
 
 
 def test_the_heatmap_shows_the_matrix_and_frames_the_matches(book: Book) -> None:
@@ -281,10 +281,10 @@ def test_the_command_gives_json(book: Book) -> None:
     book.run("a")
     book.run("b")
     result = call(book, "compare", "a", "b", "--json", "--similarity", "pearson", "--step", "0")
-    told = json.loads(result.output)
-    assert told["steps"] == [0, 0]
-    assert told["similarity"] == "pearson"
-    assert len(told["matrix"]) == len(told["layers"][0])
+    payload = json.loads(result.output)
+    assert payload["steps"] == [0, 0]
+    assert payload["similarity"] == "pearson"
+    assert len(payload["matrix"]) == len(payload["layers"][0])
 
 
 def test_a_run_in_which_nothing_varies_is_a_clear_error(book: Book) -> None:

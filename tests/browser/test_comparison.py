@@ -31,14 +31,14 @@ def open_page(reader: Reader, tmp_path: Path) -> Reader:
 
 
 def test_it_follows_the_theme_of_the_system(page: Reader) -> None:
-    def told() -> tuple[str, str]:
+    def figure_colors() -> tuple[str, str]:
         paper = page.find(".main-svg").value_of_css_property("background-color")
         return str(page.find("html").get_attribute("data-theme")), paper
 
     def rgb(colour: str) -> str:
         return ", ".join(str(part) for part in bytes.fromhex(colour[1:]))
 
-    theme, paper = told()
+    theme, paper = figure_colors()
     assert theme == "light"
     assert rgb(palette.PAPER) in paper
     page.prefer_dark(True)

@@ -174,17 +174,17 @@ def test_what_is_pressed_is_large_enough_for_mouse_and_finger(page: Reader) -> N
 
 
 def test_each_view_says_what_a_point_is_and_what_its_colours_mean(page: Reader) -> None:
-    told = {}
+    sentences = {}
     for mode in ("pair", "gallery", "space"):
         page.find(f"header .row button[value='{mode}']").click()
         page.wait("document.querySelector('main').dataset.mode === arguments[0]", mode)
-        told[mode] = page.text(".sentence")
+        sentences[mode] = page.text(".sentence")
         chips = page.driver.find_elements(
             By.CSS_SELECTOR, "[aria-label='Values of probe points'] .chip"
         )
         assert [chip.text for chip in chips if chip.is_displayed()] == ["0", "1", "2"]
-    assert len(set(told.values())) == 3
-    assert all("near" in words and "Axes have no meaning" in words for words in told.values())
+    assert len(set(sentences.values())) == 3
+    assert all("near" in words and "Axes have no meaning" in words for words in sentences.values())
 
 
 def test_two_fingers_zoom_a_picture(page: Reader) -> None:

@@ -36,10 +36,10 @@ def test_it_shows_every_snapshot_and_says_what_a_point_near_and_far_are(
         snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
     ]
     assert page.find(".space .plot").get_attribute("data-points") == str(len(placed))
-    told = page.text(".sentence")
-    assert "Each point on the map is one layer of one run at one step" in told
-    assert "near" in told
-    assert "Axes have no meaning" in told
+    sentence = page.text(".sentence")
+    assert "Each point on the map is one layer of one run at one step" in sentence
+    assert "near" in sentence
+    assert "Axes have no meaning" in sentence
 
 
 def test_resting_on_the_left_changes_the_middle_and_on_the_middle_the_right(page: Reader) -> None:
@@ -113,13 +113,13 @@ def test_the_address_restores_the_state(page: Reader, reader: Reader) -> None:
     page.press("input[type='search']", "label:1")
     page.wait("window.location.hash.includes('query')")
     page.wait("window.location.hash.includes('point')")
-    told, shown = state_of(page), page.driver.execute_script(f"return {SHOWN}")
+    before, shown = state_of(page), page.driver.execute_script(f"return {SHOWN}")
     address = page.driver.current_url
     reader.open("about:blank")
     reader.open(address)
     reader.wait_state("drawn")
     reader.wait(f"{SHOWN} === arguments[0]", shown)
-    assert state_of(reader) == told
+    assert state_of(reader) == before
     assert reader.find("input[type='search']").get_attribute("value") == "label:1"
 
 
@@ -208,13 +208,13 @@ def test_a_panel_is_saved_as_it_is_seen(page: Reader, trained: Trained) -> None:
     for number, kind in enumerate(("SVG", "PNG"), start=1):
         page.find(".space summary").click()
         page.driver.find_element(By.XPATH, f"//section[1]//details//button[.='{kind}']").click()
-        kept = saved(page, number)
-    assert kept["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+        files = saved(page, number)
+    assert files["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
     points = page.find(".space .plot").get_attribute("data-points")
-    assert str(kept["image/svg+xml"].count("<path")) == points
-    assert ">learning rate too high</text>" in kept["image/svg+xml"]
-    assert "PNG" in kept["image/png"][:8]
-    assert kept["name"] == "repwatch-map.png"
+    assert str(files["image/svg+xml"].count("<path")) == points
+    assert ">learning rate too high</text>" in files["image/svg+xml"]
+    assert "PNG" in files["image/png"][:8]
+    assert files["name"] == "repwatch-map.png"
 
 
 def test_points_are_found_chosen_by_lasso_and_saved_as_csv(page: Reader, trained: Trained) -> None:

@@ -57,9 +57,9 @@ def test_resting_on_a_point_tells_what_it_is_with_its_markup_as_text(
     tab: Reader, trained: Trained
 ) -> None:
     tab.points()
-    told = tab.hover_newest()
-    assert trained.current in told
-    assert "step" in told
+    tooltip = tab.hover_newest()
+    assert trained.current in tooltip
+    assert "step" in tooltip
     assert tab.driver.find_elements(By.CSS_SELECTOR, ".key .name b") == []
     assert trained.current in tab.text(".key")
 

@@ -53,10 +53,10 @@ def test_every_command_has_help(command: list[str]) -> None:
 
 
 def test_runs_lists_them_with_outcome_and_metrics(registry: Registry) -> None:
-    told = json.loads(call(registry, "runs", "--json").output)
-    assert [run["name"] for run in told][:2] == ["good-0", "bad-0"]
-    assert told[1]["cause"] == "learning rate too high"
-    assert told[0]["metrics"]["val_loss"] == 0.25
+    payload = json.loads(call(registry, "runs", "--json").output)
+    assert [run["name"] for run in payload][:2] == ["good-0", "bad-0"]
+    assert payload[1]["cause"] == "learning rate too high"
+    assert payload[0]["metrics"]["val_loss"] == 0.25
     assert "good-0" in call(registry, "runs").output
 
 
@@ -67,9 +67,9 @@ def test_untrusted_names_are_shown_as_they_are_written(registry: Registry) -> No
 
 
 def test_show_tells_layers_metrics_and_hyperparameters(registry: Registry) -> None:
-    told = json.loads(call(registry, "show", "current", "--json").output)
-    assert told["status"] == "finished"
-    assert told["layers"]["2"] == [0, 1, 2, 3]
+    payload = json.loads(call(registry, "show", "current", "--json").output)
+    assert payload["status"] == "finished"
+    assert payload["layers"]["2"] == [0, 1, 2, 3]
     assert "val_loss" in call(registry, "show", "current").output
 
 
@@ -101,9 +101,11 @@ def test_suggested_labels_are_applied_only_when_asked_and_never_over_a_persons(
         watch(made, name, steps=4 if index < 3 else 1)
     made.label("kept", "bad", "a person said so")
     words = ["suggest-labels", "--metric", "val_loss", "--mode", "min"]
-    told = json.loads(call(made, *words, "--json").output)
-    assert [suggestion["label"] for suggestion in told["suggestions"]] == ["good"] * 3 + ["bad"] * 2
-    assert told["present"]["kept"] == "bad"
+    payload = json.loads(call(made, *words, "--json").output)
+    assert [suggestion["label"] for suggestion in payload["suggestions"]] == ["good"] * 3 + [
+        "bad"
+    ] * 2
+    assert payload["present"]["kept"] == "bad"
     shown = call(made, *words).output
     assert "suggest-labels --metric val_loss --mode min" in shown
     assert "--apply" in shown

@@ -28,8 +28,8 @@ def test_landmarks_are_exported_and_taken_in_elsewhere(registry: Registry, tmp_p
     pack, other = tmp_path / "pack.db", Registry(tmp_path / "other.db")
     assert "runs" in call(registry, "export", str(pack)).output
     labelled = [run.name for run in registry.runs() if run.label]
-    told = json.loads(call(other, "import", str(pack), "--json").output)
-    assert told == {"copied": labelled, "renamed": {}, "known": []}
+    payload = json.loads(call(other, "import", str(pack), "--json").output)
+    assert payload == {"copied": labelled, "renamed": {}, "known": []}
     assert [run.label for run in other.runs()] == [run.label for run in registry.runs()][:-1]
     again = call(other, "import", str(pack)).output
     assert f"0 runs taken in, {len(labelled)} were here already" in again
@@ -55,8 +55,8 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
     assert "broken" in listed.output
     assert "Nothing is deleted" in listed.output
     assert len(registry.runs()) == before
-    told = json.loads(call(registry, "prune", "--apply", "--json").output)
-    assert told == {"runs": ["broken"], "deleted": True, "resumable": []}
+    payload = json.loads(call(registry, "prune", "--apply", "--json").output)
+    assert payload == {"runs": ["broken"], "deleted": True, "resumable": []}
     rest = json.loads(call(registry, "prune", "--ended", "finished", "--json").output)
     assert rest == {"runs": ["current"], "deleted": False, "resumable": []}
     assert json.loads(call(registry, "prune", "--older-than", "1", "--json").output)["runs"] == []
@@ -66,9 +66,9 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
 
 
 def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
-    told = json.loads(call(registry, "doctor", "--json").output)
-    assert told["sound"] is True
-    subjects = {finding["subject"]: finding for finding in told["findings"]}
+    payload = json.loads(call(registry, "doctor", "--json").output)
+    assert payload["sound"] is True
+    subjects = {finding["subject"]: finding for finding in payload["findings"]}
     assert subjects["the file"]["level"] == "fine"
     assert "good landmarks" in call(registry, "doctor").output
     from sqlalchemy import text
@@ -82,13 +82,13 @@ def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) ->
 def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
     snapshot = registry.run("current").snapshots()[-1]
     words = ("directions", "current", "0", "1", "--layer", snapshot.layer, "-k", "3", "--json")
-    told = json.loads(call(registry, *words).output)
+    payload = json.loads(call(registry, *words).output)
     along = rdm.project(snapshot.rdm, 0, 1)
     places = 2 * along / (along[1] - along[0])
     best = places.argsort()[::-1][:3].tolist()
-    assert [row["point"] for row in told["towards"]] == best
-    assert told["towards"][0]["place"] == pytest.approx(places[best[0]])
-    assert len(told["away"]) == 3
+    assert [row["point"] for row in payload["towards"]] == best
+    assert payload["towards"][0]["place"] == pytest.approx(places[best[0]])
+    assert len(payload["away"]) == 3
     assert "furthest towards 1" in call(registry, "directions", "current", "0", "1").output
 
 

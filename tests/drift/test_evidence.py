@@ -256,18 +256,18 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
 def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
     result = np.repeat([0.25, 0.75, np.nan], [400, 400, 5])
     bad = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0, np.ones(5, bool)])
-    kept = calibration_of(result, bad)
-    assert kept is not None
-    assert kept.error == pytest.approx(0)
+    calibration = calibration_of(result, bad)
+    assert calibration is not None
+    assert calibration.error == pytest.approx(0)
     assert [
         (calibration_bin.count, calibration_bin.predicted, calibration_bin.observed)
-        for calibration_bin in kept.bins
+        for calibration_bin in calibration.bins
     ] == [
         (400, 0.25, 0.25),
         (400, 0.75, 0.75),
     ]
-    assert kept.brier == pytest.approx(0.25 * 0.75)
-    assert kept.base_rate_brier == pytest.approx(0.25)
+    assert calibration.brier == pytest.approx(0.25 * 0.75)
+    assert calibration.base_rate_brier == pytest.approx(0.25)
     wrong = calibration_of(1 - result, bad)
     assert wrong is not None
     assert wrong.error == pytest.approx(0.5)

@@ -77,8 +77,8 @@ def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_tol
     assert len(flags) >= 1
     assert watch.flags == list(flags)
     assert [flag["message"] for flag in scenes[-1]["flags"]] == [flag.message for flag in flags]
-    told = [record.getMessage() for record in caplog.records]
-    assert [sum(flag.message in line for line in told) for flag in flags] == [1] * len(flags)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [sum(flag.message in line for line in messages) for flag in flags] == [1] * len(flags)
 
     (file,) = (tmp_path / "logs").rglob("events.out.*")
     events = EventAccumulator(str(file), size_guidance={"tensors": 0, "scalars": 0}).Reload()

@@ -119,13 +119,13 @@ def test_a_study_prunes_its_bad_trial_and_keeps_its_good_one(
     assert study.best_trial.number == good.number
 
     registry = Registry(root / "repwatch.db")
-    pruned, kept = registry.run(bad.user_attrs[RUN]), registry.run(good.user_attrs[RUN])
-    assert (pruned.status, kept.status) == ("stopped", "finished")
+    pruned, completed = registry.run(bad.user_attrs[RUN]), registry.run(good.user_attrs[RUN])
+    assert (pruned.status, completed.status) == ("stopped", "finished")
     assert bad.user_attrs[FLAG] == pruned.flags[0].message
     assert "its lr is 0.5" in bad.user_attrs[FLAG]
-    assert kept.flags == ()
+    assert completed.flags == ()
     assert FLAG not in good.user_attrs
-    assert pruned.last_step < kept.last_step
+    assert pruned.last_step < completed.last_step
     assert len(pruned.snapshots()) > 0
 
 
@@ -254,10 +254,10 @@ def test_a_trial_without_its_run_is_not_pruned_and_that_is_said_once(
 
 def test_without_optuna_the_message_has_the_line_that_installs_it() -> None:
     code = "import sys; sys.modules['optuna'] = None; import repwatch.integrations.optuna"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "MissingPackageError" in told.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingPackageError" in process.stderr
     assert (
         "Using repwatch.integrations.optuna, but the 'optuna' package is not installed"
-        in told.stderr
+        in process.stderr
     )
-    assert "pip install 'repwatch[optuna]'" in told.stderr
+    assert "pip install 'repwatch[optuna]'" in process.stderr

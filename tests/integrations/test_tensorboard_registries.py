@@ -73,9 +73,9 @@ def test_the_page_comes_in_pieces(board: Client, key: str) -> None:
     assert all(trajectory["views"] is None for trajectory in page["trajectories"])
     points = ask(board, "points", key, probe=page["probe"]).json
     assert points["count"] == len(PROBE)
-    told = ask(board, "views", key, run="current", layer="2").json
-    assert told["steps"] == [0, 1, 2, 3]
-    assert unpack_views(told["views"], 4, len(PROBE)).coordinates.shape == (4, len(PROBE), 2)
+    payload = ask(board, "views", key, run="current", layer="2").json
+    assert payload["steps"] == [0, 1, 2, 3]
+    assert unpack_views(payload["views"], 4, len(PROBE)).coordinates.shape == (4, len(PROBE), 2)
     other = ask(board, "positions", key, method="pca", distance="cosine").json
     assert (other["method"], other["distance"], other["layers"]) == ("pca", "cosine", None)
     some = ask(board, "positions", key, method="pca", distance="cka", layers='["2"]').json

@@ -72,10 +72,10 @@ def test_rows_keep_the_distances_of_any_kind(distance: str) -> None:
     if distance in similarity.SKETCHED_DISTANCES:
         rows = similarity.sketch_vectors(rows, distance)
     exact = similarity.pairwise(np.stack([landmark.rdm for landmark in LANDMARKS]), distance)
-    told = np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=2)
+    estimated = np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=2)
     far = exact > 0.1 * exact.max()
-    np.testing.assert_allclose(told[far], exact[far], rtol=0.2)
-    assert np.abs(told[far] / exact[far] - 1).mean() < 0.05
+    np.testing.assert_allclose(estimated[far], exact[far], rtol=0.2)
+    assert np.abs(estimated[far] / exact[far] - 1).mean() < 0.05
 
 
 @pytest.mark.parametrize("distance", ["spearman", "cka"])

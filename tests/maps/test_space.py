@@ -99,8 +99,8 @@ def test_another_seed_gives_another_tsne() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_keep_the_neighbors(method: str, spaces: dict[str, RepresentationSpace]) -> None:
     between = similarity.pairwise(np.stack([landmark.rdm for landmark in LANDMARKS]))
-    kept = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
-    assert kept > (0.95 if method == "tsne" else 0.9)
+    trust = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
+    assert trust > (0.95 if method == "tsne" else 0.9)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -191,8 +191,8 @@ def test_a_run_is_placed_among_runs_of_its_kind(spaces: dict[str, Representation
     for kind, placed in enumerate(space.place(ends)):
         away = np.linalg.norm(space.positions - placed.position, axis=1)
         on_map = [space.snapshot_ids[k] for k in np.argsort(away)[:3]]
-        told = [near.id for near in placed.nearest[:4]]
-        assert all(snapshot_id // 100 % 3 == kind for snapshot_id in (*on_map, *told))
+        nearest = [near.id for near in placed.nearest[:4]]
+        assert all(snapshot_id // 100 % 3 == kind for snapshot_id in (*on_map, *nearest))
 
 
 def test_nearest_landmarks_are_told_by_exact_distance(
@@ -222,11 +222,11 @@ def test_what_is_unlike_any_landmark_is_told(spaces: dict[str, RepresentationSpa
 
 def test_outside_is_measured_against_other_runs() -> None:
     """Snapshots of one run lie close to each other, which is no measure for a new run."""
-    told = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS)
+    informed = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS)
     untold = RepresentationSpace.fit(
         [replace(landmark, run_id="a") for landmark in LANDMARKS], method="pca"
     ).place(NEWCOMERS)
-    assert told.novelty.max() < untold.novelty.max()
+    assert informed.novelty.max() < untold.novelty.max()
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -404,12 +404,12 @@ def test_a_registry_is_asked_once_for_all_snapshots() -> None:
 
 
 def test_progress_goes_from_nothing_to_all() -> None:
-    told: list[tuple[float, str]] = []
-    RepresentationSpace.fit(LANDMARKS, progress=lambda share, what: told.append((share, what)))
-    shares = [share for share, _ in told]
+    reports: list[tuple[float, str]] = []
+    RepresentationSpace.fit(LANDMARKS, progress=lambda share, what: reports.append((share, what)))
+    shares = [share for share, _ in reports]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, 1)
-    assert {"finding neighbors", "fitting"} <= {what for _, what in told}
+    assert {"finding neighbors", "fitting"} <= {what for _, what in reports}
 
 
 def test_maps_of_the_same_landmarks_agree_on_what_is_clear(

@@ -93,16 +93,16 @@ def test_a_metric_stands_as_it_was_at_the_snapshots_step(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
     page = whole["page"]
-    told = registry.run("current").history("val_loss")
+    recorded = registry.run("current").history("val_loss")
     rows = [
         row
         for row, run in enumerate(page["snapshots"]["run"])
         if page["runs"][run]["name"] == "current"
     ]
-    assert len(told) == 4
+    assert len(recorded) == 4
     for row in rows:
         step = page["snapshots"]["step"][row]
-        expected = {known: value for known, _, value in told}[step]
+        expected = {known: value for known, _, value in recorded}[step]
         assert page["values"]["val_loss"][row] == pytest.approx(expected, rel=1e-4)
 
 
@@ -173,8 +173,8 @@ def test_comparisons_are_those_of_the_rdms(registry: Registry, whole: dict[str, 
         for row in (held["snapshots"][0], held["snapshots"][5])
     )
     for name, text in held["measures"].items():
-        told = (squareform(numbers(text).astype(float))[0, 5] - 1) / 65534 * 2 - 1
-        assert told == pytest.approx(similarity.similarity(first, second, name), abs=1e-4)
+        shown = (squareform(numbers(text).astype(float))[0, 5] - 1) / 65534 * 2 - 1
+        assert shown == pytest.approx(similarity.similarity(first, second, name), abs=1e-4)
     between = squareform(numbers(held["euclidean"]["rows"]).astype(float) - 1)[0, 5] / 65534
     assert between * held["euclidean"]["scale"] == pytest.approx(
         similarity.distance(first, second, "euclidean"), rel=1e-3
@@ -206,8 +206,8 @@ def test_excerpts_are_the_rdms_of_some_points_of_every_snapshot(
     assert points == list(range(len(PROBE))), "all 24, where there are no more than 32"
     stored = registry.snapshots()
     for trajectory in whole["page"]["trajectories"]:
-        told = unpack_excerpts(trajectory["excerpts"], len(trajectory["snapshots"]))
-        for row, place in zip(told, trajectory["snapshots"], strict=True):
+        excerpts = unpack_excerpts(trajectory["excerpts"], len(trajectory["snapshots"]))
+        for row, place in zip(excerpts, trajectory["snapshots"], strict=True):
             D = stored[place].rdm
             np.testing.assert_allclose(row, D, atol=0.5001 * D.max() / 255)
 
@@ -263,12 +263,15 @@ def test_a_report_reads_runs_snapshots_and_each_rdm_once(
 def test_distances_of_the_page_are_those_between_snapshots(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
-    told = whole["page"]["distances"]
-    rows = numbers(told["rows"], "<i2").reshape(-1, told["width"]).astype(float) * told["scale"]
+    distances = whole["page"]["distances"]
+    rows = (
+        numbers(distances["rows"], "<i2").reshape(-1, distances["width"]).astype(float)
+        * distances["scale"]
+    )
     stored = registry.snapshots()
     exact = similarity.distance(stored[1].rdm, stored[-1].rdm, "cosine")
     assert np.linalg.norm(rows[1] - rows[-1]) == pytest.approx(exact, rel=0.1)
-    assert told["kept"] > 0.95
+    assert distances["kept"] > 0.95
 
 
 def test_the_overview_changes_only_when_the_registry_does(tmp_path: Path) -> None:

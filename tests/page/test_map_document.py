@@ -22,8 +22,8 @@ def test_the_document_is_plain_json() -> None:
 def test_the_document_tells_how_the_map_was_made() -> None:
     people = population()
     scene = build_map(people.snapshots, people.positions, **people.arguments())
-    told = {key: scene[key] for key in ("method", "distance", "seed", "perplexity", "current")}
-    assert told == {
+    settings = {key: scene[key] for key in ("method", "distance", "seed", "perplexity", "current")}
+    assert settings == {
         "method": "tsne",
         "distance": "cosine",
         "seed": 0,
@@ -193,16 +193,16 @@ def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
 
 
 def test_flags_are_kept_with_their_run() -> None:
-    told = {"kind": "drift", "step": 30, "epoch": 1, "layer": "fc", "message": "It drifts."}
+    flag = {"kind": "drift", "step": 30, "epoch": 1, "layer": "fc", "message": "It drifts."}
     flags = [
-        SimpleNamespace(run_id=run_id, cause=None, probability=0.75, **told)
+        SimpleNamespace(run_id=run_id, cause=None, probability=0.75, **flag)
         for run_id in ("id-a", "unknown")
     ]
     run = SimpleNamespace(id="id-a", name="a", label=None, cause=None, status="running")
     snapshots = [FakeSnapshot(0, "a", "fc", 0), FakeSnapshot(1, "b", "fc", 0)]
     scene = build_map(snapshots, np.eye(2), current="b", runs=[run], flags=flags)
     assert [flag["run"] for flag in scene["flags"]] == ["a", "b"]
-    assert scene["flags"][0] == {**told, "run": "a", "cause": None, "probability": 0.75}
+    assert scene["flags"][0] == {**flag, "run": "a", "cause": None, "probability": 0.75}
 
 
 def test_an_empty_registry_gives_an_empty_map() -> None:

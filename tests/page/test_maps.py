@@ -24,9 +24,9 @@ from tests.watch.helpers import PROBE, landmark_registry, watch
 def test_a_report_holds_a_map_of_each_distance_of_all_layers_and_of_each(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
-    told = [(row["distance"], row["layers"]) for row in whole["page"]["maps"]]
+    listed = [(row["distance"], row["layers"]) for row in whole["page"]["maps"]]
     layers = whole["page"]["layers"]
-    assert told == [
+    assert listed == [
         ("euclidean", None),
         ("cka", None),
         *((distance, [layer]) for layer in sorted(layers) for distance in ("euclidean", "cka")),

@@ -139,8 +139,8 @@ class TestRuns:
         impatient.close()
 
     def test_a_deleted_run_takes_everything_along(self, registry, run, probe):
-        kept = registry.start_run("kept", probe=probe)
-        for recorded in (run, kept):
+        retained = registry.start_run("kept", probe=probe)
+        for recorded in (run, retained):
             registry.add_snapshots(recorded.id, [snapshot_of()])
             registry.add_metrics(recorded.id, 0, 0, {"loss": 1.0})
             registry.add_flag(recorded.id, kind="drift", step=0, epoch=0, message="m")
@@ -334,8 +334,8 @@ class TestLabels:
         assert registry.label(run, "good", automatic=True).automatic
         assert registry.label(run, "bad", "noise", automatic=True).cause == "noise"
         registry.label(run, "good")
-        kept = registry.label(run, "bad", automatic=True)
-        assert (kept.label, kept.automatic) == ("good", False)
+        labeled = registry.label(run, "bad", automatic=True)
+        assert (labeled.label, labeled.automatic) == ("good", False)
 
 
 class TestProbeSets:

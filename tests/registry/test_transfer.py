@@ -62,11 +62,13 @@ def test_a_copied_run_reads_as_the_one_it_came_from(pack: Registry, registry: Re
 def test_what_is_there_already_stays_as_it_is(pack: Registry, registry: Registry) -> None:
     copy_runs(pack, registry, ["good"])
     registry.label("good", "bad", cause="I know better")
-    told = []
-    done = copy_runs(pack, registry, ["good", "other"], progress=lambda n, of: told.append((n, of)))
+    reports = []
+    done = copy_runs(
+        pack, registry, ["good", "other"], progress=lambda n, of: reports.append((n, of))
+    )
     assert done == Transfer(("other",), {}, ("good",))
     assert registry.run("good").cause == "I know better"
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert reports == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_a_name_that_another_run_has_gives_way(

@@ -74,13 +74,13 @@ def test_a_capturer_goes_on_with_fewer_points_and_its_layers() -> None:
     model, x = mlp(), with_missing(0, 5)
     capturer = Capturer(model, ProbeSet(x), max_layers=2)
     first = capturer.run()
-    kept = [i for i in range(12) if i not in first.bad_points]
-    restricted = capturer.restrict(ProbeSet(x[kept]))
+    valid = [i for i in range(12) if i not in first.bad_points]
+    restricted = capturer.restrict(ProbeSet(x[valid]))
     capture = restricted.run()
     assert restricted.layers == capturer.layers
     assert list(capture.layers) == ["input", "1", "5"]
-    assert_rdm(capture.layers["5"].rdm, model.eval()(x[kept]))
-    assert_rdm(capture.layers["input"].rdm, x[kept])
+    assert_rdm(capture.layers["5"].rdm, model.eval()(x[valid]))
+    assert_rdm(capture.layers["input"].rdm, x[valid])
     assert len(capturer.probe) == 12
 
 

@@ -182,8 +182,8 @@ def test_there_is_an_index_only_where_the_collate_function_keeps_the_order() -> 
 
 def test_a_collate_function_may_leave_items_out() -> None:
     def drop(items: list[Any]) -> Any:
-        kept = [(x, y) for x, y in items if y % 10]
-        return torch.stack([x for x, _ in kept]), torch.tensor([y for _, y in kept])
+        chosen = [(x, y) for x, y in items if y % 10]
+        return torch.stack([x for x, _ in chosen]), torch.tensor([y for _, y in chosen])
 
     rows = [(torch.rand(4), i) for i in range(100)]
     probe = ProbeSet.from_dataset(rows, collate_fn=drop)

@@ -145,9 +145,9 @@ def test_a_mapping_that_cannot_be_read_at_all_costs_itself(registry: Registry) -
         def __iter__(self) -> Iterator[str]:
             raise ValueError("no keys")
 
-    told = "<could not be read: ValueError>"
-    assert stored(registry, {"a": 1, "config": Broken({})}) == {"a": 1, "config": told}
-    assert flatten(Broken({})) == {"hparams": told}
+    placeholder = "<could not be read: ValueError>"
+    assert stored(registry, {"a": 1, "config": Broken({})}) == {"a": 1, "config": placeholder}
+    assert flatten(Broken({})) == {"hparams": placeholder}
 
 
 def test_what_holds_itself_and_numbers_of_any_length_are_stored(registry: Registry) -> None:
@@ -233,8 +233,8 @@ def test_a_person_sees_names_without_the_prefix_and_whose_they_are(registry: Reg
     users, own = shown.split("Seen by RepWatch")
     assert re.search(r"Hyperparameters.*model\.name\W+wide", users, re.DOTALL)
     assert re.search(r"model\W+Net.*optimizer\.lr\W+0\.1", own, re.DOTALL)
-    told = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
-    assert told["hparams"]["repwatch.model"] == "Net"
+    payload = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
+    assert payload["hparams"]["repwatch.model"] == "Net"
 
 
 def test_on_the_map_the_users_names_come_first_and_lose_no_prefix_of_their_own() -> None:

@@ -98,8 +98,8 @@ def test_show_prints_the_notes(registry: Registry) -> None:
     registry.add_notes(run.id, ["2 of 9 layers [red]are[/red] watched"])
     shown = CliRunner().invoke(cli.app, words).output
     assert "Notes\n- 2 of 9 layers [red]are[/red] watched" in shown
-    told = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
-    assert told["notes"] == ["2 of 9 layers [red]are[/red] watched"]
+    payload = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
+    assert payload["notes"] == ["2 of 9 layers [red]are[/red] watched"]
 
 
 def test_a_registry_of_0_1_0_is_brought_forward_with_all_that_it_holds(former: str) -> None:

@@ -74,9 +74,9 @@ def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_says_why(
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         train(registry, "own", 0.1)
     assert registry.run("own").label is None
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert "'own' gets no label" in told
-    assert "5 or more other finished runs with 'val_loss'" in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "'own' gets no label" in message
+    assert "5 or more other finished runs with 'val_loss'" in message
 
 
 def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
@@ -98,8 +98,8 @@ def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
         watcher.start()
         watcher.metrics(1, 0, {"val_loss": 0.1})
         watcher.finish()
-    kept, changed = registry.run("by hand"), registry.run("by itself")
-    assert (kept.label, kept.cause, kept.automatic) == ("bad", "noisy labels", False)
+    manual, changed = registry.run("by hand"), registry.run("by itself")
+    assert (manual.label, manual.cause, manual.automatic) == ("bad", "noisy labels", False)
     assert (changed.label, changed.cause, changed.automatic) == ("good", None, True)
 
 

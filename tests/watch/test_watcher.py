@@ -140,8 +140,8 @@ def test_a_map_that_fails_costs_no_snapshot(
             assert watcher.updates() == []
     watcher.finish()
     assert len(registry.run("loop").snapshots("2")) == 3
-    told = [r for r in caplog.records if "a fault of the map's" in r.getMessage()]
-    assert len(told) == 1
+    records = [r for r in caplog.records if "a fault of the map's" in r.getMessage()]
+    assert len(records) == 1
 
 
 def test_the_map_of_a_registry_places_what_is_not_a_landmark(tmp_path: Path) -> None:

@@ -183,9 +183,9 @@ def test_an_own_fault_puts_repwatch_to_sleep_and_the_training_goes_on(
         fitted = fit(pl, tmp_path, RepWatch(), max_epochs=3)
     assert fitted.current_epoch == 3
     assert len(calls) == 2, "it sleeps after the first fault"
-    told = [record for record in caplog.records if "stops watching" in record.getMessage()]
-    assert [record.levelname for record in told] == ["ERROR"]
-    assert "a fault of RepWatch's own" in told[0].getMessage()
+    records = [record for record in caplog.records if "stops watching" in record.getMessage()]
+    assert [record.levelname for record in records] == ["ERROR"]
+    assert "a fault of RepWatch's own" in records[0].getMessage()
     assert {snapshot.step for snapshot in only_run(tmp_path).snapshots()} == {0}
 
 

@@ -40,10 +40,10 @@ def test_a_drifting_run_is_flagged_once_and_stopped_where_asked(
     pl: ModuleType, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Flag] = []
-    told = fit(pl, root, 25.0, 20, run_name="told", on_flag=seen.append)
+    trainer = fit(pl, root, 25.0, 20, run_name="told", on_flag=seen.append)
     assert [flag.kind for flag in seen] == ["drift"]
     assert "lower it" in seen[0].message
-    assert told.callback_metrics["repwatch/p_bad"] > 0.5
+    assert trainer.callback_metrics["repwatch/p_bad"] > 0.5
 
     warned = fit(pl, root, 25.0, 21, run_name="warned")
     assert warned.current_epoch == 2

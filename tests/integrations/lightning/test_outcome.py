@@ -48,8 +48,8 @@ def root(pl: ModuleType, tmp_path: Path) -> Path:
 def test_runs_label_themselves_by_what_they_monitor(pl: ModuleType, root: Path) -> None:
     fit(pl, root, "fine", 0.1)
     fit(pl, root, "hot", 30.0)
-    told = call(root, "runs", "--json")
-    labels = {run["name"]: (run["label"], run["cause"], run["automatic"]) for run in told}
+    payload = call(root, "runs", "--json")
+    labels = {run["name"]: (run["label"], run["cause"], run["automatic"]) for run in payload}
     assert labels["fine"] == ("good", None, True)
     assert labels["hot"] == ("bad", "learning rate too high", True)
     assert labels["run-0"] == (None, None, False)
