@@ -217,7 +217,7 @@ def test_unseen_faults_do_what_they_say(
         assert any(parameter is module.hidden1[0].weight for parameter in encoder["params"])
 
 
-def test_runs_are_labelled_by_how_they_ended_with_their_fault_as_the_cause(
+def test_runs_are_labeled_by_how_they_ended_with_their_fault_as_the_cause(
     tmp_path: Path, populations: ModuleType
 ) -> None:
     registry = Registry(tmp_path / "runs.db")
@@ -339,7 +339,7 @@ def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned
     assert shares["English to French"] > 80
     assert shares["French to English"] > 80
     assert shares["by spelling, nothing learned"] < 20
-    assert "% of neighbours are of the other language" in output
+    assert "% of neighbors are of the other language" in output
     page = out.read_text(encoding="utf-8")
     assert "<title>240 sentences in English and French</title>" in page
 

@@ -55,7 +55,7 @@ HOMES = {
 }
 
 
-# `Registry.suggest_labels` is a door to what stands above it.
+# `Registry.suggest_labels` leads to a higher layer.
 DOORS = {("registry/registry.py", "analysis")}
 
 

@@ -20,7 +20,7 @@ UNSEEN_FROM = 1_000_000
 class Truth:
     """What is wrong with a run. `fault` is "" for a good one, `severity` from 0 to 1.
 
-    `unseen` is whether it is one of the faults that are kept apart.
+    `unseen` is whether it is one of the held-out faults.
     """
 
     fault: str

@@ -59,7 +59,7 @@ class LabelSuggestion:
 class LabelSuggestions(Sequence[LabelSuggestion]):
     """The suggestions for the runs of one probe set, oldest run first.
 
-    `left_out` names the runs without an outcome, and `notes` says why, and what else is to know.
+    `left_out` names the runs without an outcome, and `notes` explains why, and what else matters.
     """
 
     metric: str

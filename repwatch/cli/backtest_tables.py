@@ -124,7 +124,7 @@ def _gains(found: Backtest) -> Table:
 
 
 def _intervals(found: Backtest) -> Table:
-    """How precise RepWatch's numbers are with so many runs."""
+    """How precise RepWatch's numbers are with this number of runs."""
     own = found.methods[0]
     columns = {
         "AUROC": (own.auroc, own.intervals["auroc"]),

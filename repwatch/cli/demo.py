@@ -259,7 +259,7 @@ def _near(registry: Registry, run: Run) -> Counter[str]:
 
 @contextmanager
 def _quiet(*more: str) -> Iterator[None]:
-    """Without what Lightning says at every start, and without the warnings of `more` loggers."""
+    """Without what Lightning prints at every start, and without the warnings of `more` loggers."""
     names = ("lightning.pytorch", "pytorch_lightning", "lightning.fabric", "lightning_fabric")
     chatty = [f"{name}{tail}" for name in names for tail in _CHATTY]
     loggers = [logging.getLogger(name) for name in (*chatty, *more)]

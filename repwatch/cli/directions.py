@@ -46,7 +46,7 @@ def directions(
 ) -> None:
     """Show the probe points that lie furthest along the direction from A to B.
 
-    A lies at -1 and B at 1; a set of points stands for its mean.
+    A lies at -1 and B at 1; a set of points represents its mean.
     """
     from repwatch import rdm
 

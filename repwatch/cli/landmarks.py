@@ -112,7 +112,9 @@ def suggest_labels(
     for note in found.notes:
         console.print(as_text(note))
     if apply:
-        skipped = f"; {len(found) - len(free)} kept a person's label" * (len(free) < len(found))
+        skipped = f"; {len(found) - len(free)} already labeled by a person" * (
+            len(free) < len(found)
+        )
         console.print(f"Labeled {len(free)} of {len(found)} runs{skipped}.", highlight=False)
         return
     words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]

@@ -1,4 +1,4 @@
-"""The commands that keep a registry: runs given away and taken in, thrown away, and looked over."""
+"""The commands that maintain a registry: export and import of runs, deletion, and checks."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _print_idle(runs: list[Run]) -> None:
 
 
 def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
-    """Look through the registry: is it sound, and what keeps its landmarks from being used?
+    """Check the registry: is it sound, and what prevents its landmarks from being used?
 
     Ends with status 1 where data are damaged.
     """

@@ -162,7 +162,7 @@ class RepresentationSpace:
         if self.thinned:
             notes.append(
                 f"{len(self.snapshot_ids)} of {len(self.snapshot_ids) + len(self.thinned)} "
-                "landmarks kept, spread as far as possible (seeded farthest-point choice)."
+                "landmarks used, spread as far as possible (seeded farthest-point choice)."
             )
         return tuple(notes)
 

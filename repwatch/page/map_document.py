@@ -52,7 +52,7 @@ __all__ = [
 
 VERSION = 1
 
-# Names of the key metric, best first, where no run says what it monitors.
+# Names of the key metric, best first, where no run states what it monitors.
 _KEY_METRICS = ("val_loss", "val/loss", "val_acc", "val/acc", "train_loss", "train/loss", "loss")
 
 

@@ -75,7 +75,7 @@ class Trajectory(TypedDict):
     """One layer of one run: places in the list of snapshots, by step, without diverged ones.
 
     `views` is what `pack_views` made of them, `excerpts` what `pack_excerpts` did; None where that
-    is to be asked for.
+    must be requested separately.
     """
 
     run: str
@@ -148,7 +148,7 @@ def build_page(
         distances: as `pack_distances` makes them of the same snapshots.
         history: gives (step, epoch, value) of a metric of a run, by step.
         registry: name of the registry, for its reader.
-        notes: sentences that stand under the map.
+        notes: sentences shown under the map.
     """
     layers = layer_order(snapshots)
     places = {run.name: index for index, run in enumerate(runs)}

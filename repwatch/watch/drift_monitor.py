@@ -1,6 +1,6 @@
 """DriftMonitor: assesses the steps of one run as they are captured.
 
-The registry is read at the start: landmarks, and what a run that goes on has stored.
+The registry is read at the start: landmarks, and what a resumed run has stored.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """MapTracker: places the steps of one run on the map of the landmarks as they are captured.
 
-The registry is read at the start (landmarks, and what a run that goes on has stored) and, for each
+The registry is read at the start (landmarks, and what a resumed run has stored) and, for each
 map, for the state of the runs on it.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["MapTracker", "MapUpdate"]
 
 @dataclass(frozen=True)
 class MapUpdate:
-    """What there is to show after a step.
+    """What can be shown after a step.
 
     Attributes:
         scene: The map so far, or None while there are too few snapshots for one.
@@ -47,7 +47,7 @@ class MapUpdate:
 class MapTracker:
     """Places one run step by step in the space of the landmarks that share its probe set.
 
-    Where there are no landmarks, the other runs of the probe set stand in for them. Where there
+    Where there are no landmarks, the other runs of the probe set replace them. Where there
     are none of those either, the run's own snapshots make the space: anew at each step, from the
     snapshots up to that step, and aligned with the map before.
 
@@ -128,7 +128,7 @@ class MapTracker:
         ]
 
     def _keep_rows(self, snapshots: Sequence[Snapshot]) -> None:
-        """Hold what stands for the snapshots on a map of the run alone."""
+        """Store the vectors that represent the snapshots on a map of the run alone."""
         rows = read_rows(snapshots, self._settings.distance)
         self._rows.update({snapshot.id: row for snapshot, row in zip(snapshots, rows, strict=True)})
 
@@ -176,7 +176,7 @@ class MapTracker:
                     change = similarity.distance(before, D, "cosine")
                     values[f"change/{snapshot.layer}"] = float(change)
             except ConstantRDMError:
-                # A representation that has collapsed to one point: its mean distance, 0, says so.
+                # A representation that has collapsed to one point: its mean distance, 0, shows it.
                 continue
         return scalars
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: what is alike inside, what is not, and what is said of it."""
+"""Two runs side by side: what is alike inside, what is not, and how it is described."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_labels_are_suggested_by_a_probe_that_no_run_logged(registry: Registry) 
     assert [run.label for run in registry.runs()] == ["good"] * 6 + ["bad"] * 2
 
 
-def test_a_run_that_monitors_the_probe_can_be_labelled_by_it(registry: Registry) -> None:
+def test_a_run_that_monitors_the_probe_can_be_labeled_by_it(registry: Registry) -> None:
     for k in range(6):
         record(registry, f"good-{k}", 9.0 + k / 9, monitor=METRIC)
     record(registry, "blind", 0.0, monitor=METRIC)

@@ -1,4 +1,4 @@
-"""Clusters of an atlas: named by what tells them from the rest, nameless where nothing does."""
+"""Clusters of an atlas: named by what distinguishes them from the rest, nameless otherwise."""
 
 from __future__ import annotations
 

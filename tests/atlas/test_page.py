@@ -1,4 +1,4 @@
-"""An atlas: the layout is kept and reused, the table is checked, the page is safe."""
+"""An atlas: the layout is cached and reused, the table is checked, the page is safe."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_layout_is_kept_beside_the_vectors_and_reused(
 
 
 def test_other_vectors_or_settings_make_another_layout(vectors: Path, tmp_path: Path) -> None:
-    rows, place = np.load(vectors), tmp_path / "kept.npz"
+    rows, place = np.load(vectors), tmp_path / "layout.npz"
     assert not atlas.cached_layout(rows, place)[1]
     assert atlas.cached_layout(rows, place)[1]
     assert not atlas.cached_layout(rows, place, LayoutSettings("euclidean"))[1]

@@ -1,7 +1,7 @@
 """Epoch time with and without `RepWatch()`, at its defaults, in a Trainer with TensorBoard.
 
-Two trainings, each in a process of its own, go batch by batch in turn, and each stands still with
-all its threads while the other goes on. A machine whose speed wanders from second to second thus
+Two trainings, each in a process of its own, go batch by batch in turn, and each pauses with
+all its threads while the other runs. A machine whose speed wanders from second to second thus
 slows both alike, and what RepWatch does in threads falls to the training that has it. The median
 epoch is made of each batch's median over the epochs, in which a batch that other programs held up
 does not count. Since two processes of one program differ by a hundredth or two all the same, there
@@ -128,7 +128,7 @@ class Player:
         self.epochs: list[list[float]] = []
 
     def stop(self) -> None:
-        """Let it come to its first epoch, and stand still there."""
+        """Let it come to its first epoch, and pause there."""
         self._hear()
         self._signal(signal.SIGSTOP)
 
@@ -164,7 +164,7 @@ class Player:
             if self._process.exitcode != 0:
                 raise RuntimeError(
                     "Expected the training to run through, but its process ended with exit code "
-                    f"{self._process.exitcode}; what went wrong stands above."
+                    f"{self._process.exitcode}; the error is above."
                 ) from None
             return None
         return epoch_starts

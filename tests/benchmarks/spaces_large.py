@@ -1,6 +1,6 @@
 """A space of 100,000 snapshots: minutes, and the most memory that the process held.
 
-The snapshots stand between real ones: a sketch is linear, so that what lies between the sketches of
+The snapshots are between real ones: a sketch is linear, so that what lies between the sketches of
 two RDMs is the sketch of what lies between the RDMs.
 """
 

@@ -178,7 +178,7 @@ class Reader:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def complaints(self) -> list[str]:
-        """What the console said, but for what is not the page's."""
+        """What the console printed, except for what is not the page's."""
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")

@@ -54,7 +54,7 @@ def plain(chromium: tuple[str, str]) -> Iterator[Reader]:
 
 
 def pixels(reader: Reader) -> int:
-    """How many pixels of the picture of points have a colour."""
+    """How many pixels of the picture of points have a color."""
     script = (
         "const a = window.repwatchAtlas; a.points.draw(a.view, a.ratio);"
         "const c = document.createElement('canvas'); c.width = a.canvas.width;"
@@ -110,7 +110,7 @@ OPENED = "window.opened.map(([href]) => href)"
 
 
 def named(reader: Reader) -> int:
-    """The row of the point that the panel tells of."""
+    """The row of the point that the panel describes."""
     return int(reader.find(".point").get_attribute("data-index") or -1)
 
 

@@ -187,20 +187,22 @@ def test_the_gallery_shows_a_layer_of_all_runs_and_opens_what_is_clicked(
 
 
 KEEP_FILES = """
-window.kept = [];
+window.saved = [];
 const make = URL.createObjectURL;
 URL.createObjectURL = (blob) => {
-  const keep = (bytes) => window.kept.push([blob.type, new TextDecoder().decode(bytes)]);
+  const keep = (bytes) => window.saved.push([blob.type, new TextDecoder().decode(bytes)]);
   blob.arrayBuffer().then(keep);
   return make(new Blob([]));
 };
-HTMLAnchorElement.prototype.click = function click() { window.kept.push(["name", this.download]); };
+HTMLAnchorElement.prototype.click = function click() {
+  window.saved.push(["name", this.download]);
+};
 """
 
 
 def saved(page: Reader, count: int) -> dict[str, str]:
-    page.wait("window.kept.length === arguments[0]", 2 * count)
-    return dict(page.driver.execute_script("return window.kept"))
+    page.wait("window.saved.length === arguments[0]", 2 * count)
+    return dict(page.driver.execute_script("return window.saved"))
 
 
 def test_a_panel_is_saved_as_it_is_seen(page: Reader, trained: Trained) -> None:

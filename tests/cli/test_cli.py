@@ -97,23 +97,25 @@ def test_suggested_labels_are_applied_only_when_asked_and_never_over_a_persons(
     tmp_path: Path,
 ) -> None:
     made = Registry(tmp_path / "repwatch.db")
-    for index, name in enumerate(["kept", "fine", "good", "slow", "[red]lost[/red]\x1b[31m"]):
+    for index, name in enumerate(["manual", "fine", "good", "slow", "[red]lost[/red]\x1b[31m"]):
         watch(made, name, steps=4 if index < 3 else 1)
-    made.label("kept", "bad", "a person said so")
+    made.label("manual", "bad", "a person's label")
     words = ["suggest-labels", "--metric", "val_loss", "--mode", "min"]
     payload = json.loads(call(made, *words, "--json").output)
     assert [suggestion["label"] for suggestion in payload["suggestions"]] == ["good"] * 3 + [
         "bad"
     ] * 2
-    assert payload["present"]["kept"] == "bad"
+    assert payload["present"]["manual"] == "bad"
     shown = call(made, *words).output
     assert "suggest-labels --metric val_loss --mode min" in shown
     assert "--apply" in shown
     assert "\x1b[31m" not in shown
-    assert [run.name for run in made.runs() if run.label] == ["kept"]
-    assert "Labeled 4 of 5 runs; 1 kept" in call(made, *words, "--apply").output
+    assert [run.name for run in made.runs() if run.label] == ["manual"]
+    assert (
+        "Labeled 4 of 5 runs; 1 already labeled by a person" in call(made, *words, "--apply").output
+    )
     labels = {run.name: (run.label, run.automatic) for run in made.runs()}
-    assert labels["kept"] == ("bad", False)
+    assert labels["manual"] == ("bad", False)
     assert labels["fine"] == ("good", True)
     assert labels["slow"] == ("bad", True)
     assert call(made, "suggest-labels", "--metric", "val_los", "--mode", "min").exit_code != 0

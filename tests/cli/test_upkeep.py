@@ -1,4 +1,4 @@
-"""The commands that keep a registry, and that ask a representation for a direction."""
+"""The commands that maintain a registry, and that ask a representation for a direction."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def call(registry: Registry, *words: str) -> Result:
 def test_landmarks_are_exported_and_taken_in_elsewhere(registry: Registry, tmp_path: Path) -> None:
     pack, other = tmp_path / "pack.db", Registry(tmp_path / "other.db")
     assert "runs" in call(registry, "export", str(pack)).output
-    labelled = [run.name for run in registry.runs() if run.label]
+    labeled = [run.name for run in registry.runs() if run.label]
     payload = json.loads(call(other, "import", str(pack), "--json").output)
-    assert payload == {"copied": labelled, "renamed": {}, "known": []}
+    assert payload == {"copied": labeled, "renamed": {}, "known": []}
     assert [run.label for run in other.runs()] == [run.label for run in registry.runs()][:-1]
     again = call(other, "import", str(pack)).output
-    assert f"0 runs taken in, {len(labelled)} were here already" in again
+    assert f"0 runs taken in, {len(labeled)} were here already" in again
     refused = call(registry, "export", str(pack))
     assert isinstance(refused.exception, FileExistsError)
 

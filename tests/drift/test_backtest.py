@@ -139,14 +139,14 @@ def test_runs_of_a_cause_are_assessed_by_landmarks_that_have_none_of_it(
     assert (found.known_good, found.known_bad) == (20, 12)
     own = found.subsets[0].methods[0]
     assert own.found == sorted(own.found)
-    said = np.add(own.novel, own.by_loss)
-    assert (said <= np.array(own.found) + 1e-9).all()
+    reported = np.add(own.novel, own.by_loss)
+    assert (reported <= np.array(own.found) + 1e-9).all()
     assert math.isnan(subset(found, "noisy").methods[0].false_alarms[-1])
     for gain, low, high in (*found.gains["curves"], *found.gains["loss"]):
         assert low <= gain <= high
 
 
-def test_what_was_said_first_of_a_fault_that_no_landmark_has_is_counted(
+def test_what_is_reported_first_for_a_fault_that_no_landmark_has_is_counted(
     population: list[History],
 ) -> None:
     changed = [dataclasses.replace(history, curves=dict(history.curves)) for history in population]
@@ -247,7 +247,7 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
 @pytest.mark.parametrize(
     ("settings", "result"),
     [
-        ({"hold_out": "colour"}, "one of run, cause, group"),
+        ({"hold_out": "color"}, "one of run, cause, group"),
         ({"hold_out": "group"}, "`group`"),
         ({"hold_out": "where"}, "`where`"),
         ({"hold_out": "group", "group": "nothing"}, "two kinds"),
@@ -259,7 +259,7 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
         ({"rounds": 0}, "1 round or more"),
     ],
 )
-def test_what_cannot_be_held_out_is_said(
+def test_what_cannot_be_held_out_is_an_error(
     population: list[History], settings: dict[str, object], result: str
 ) -> None:
     with pytest.raises(DriftError, match=result):

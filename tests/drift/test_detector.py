@@ -1,4 +1,4 @@
-"""Drift detection: what is flagged, what is promised, what is said of it."""
+"""Drift detection: what is flagged, what is promised, how it is described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands behind a flag: causes by hyperparameters, odd probe points, matched layers, p_bad."""
+"""The evidence of a flag: causes by hyperparameters, odd probe points, matched layers, p_bad."""
 
 from __future__ import annotations
 

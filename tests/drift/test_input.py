@@ -63,7 +63,7 @@ def call(registry: Registry, *words: str) -> str:
 # Landmarks that teach nothing, or too little
 
 
-def test_labelled_runs_without_snapshots_do_not_count_and_that_is_said(
+def test_labeled_runs_without_snapshots_do_not_count_and_that_is_reported(
     registry: Registry,
 ) -> None:
     landmarks(registry, good=4)
@@ -74,7 +74,7 @@ def test_labelled_runs_without_snapshots_do_not_count_and_that_is_said(
     assert "no snapshots" not in call(registry, "label", "good-0", "good")
     detector = DriftDetector.fit(registry, PROBE.fingerprint)
     assert (detector.good, detector.bad, detector.empty) == (4, 6, 3)
-    assert "4 of at least 5 good landmarks (3 labelled runs without" in detector.guarantee_text
+    assert "4 of at least 5 good landmarks (3 labeled runs without" in detector.guarantee_text
     result = call(registry, "check", "bad-0")
     assert "4 of at least 5" in result
 
@@ -98,7 +98,7 @@ def test_with_too_few_good_landmarks_a_training_reports_once_what_is_missing(
     assert f"{good} of at least 5 good landmarks" in result[0]
 
 
-def test_where_nothing_is_labelled_nothing_is_said(
+def test_where_nothing_is_labeled_nothing_is_reported(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     record(registry, "plain", [1.1] * 3)

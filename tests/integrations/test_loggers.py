@@ -83,7 +83,7 @@ def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_tol
     (file,) = (tmp_path / "logs").rglob("events.out.*")
     events = EventAccumulator(str(file), size_guidance={"tensors": 0, "scalars": 0}).Reload()
     texts = events.Tensors("repwatch/flag/text_summary")
-    # As Lightning's own, what is logged at the end of an epoch stands at its last batch.
+    # As Lightning's own, what is logged at the end of an epoch is logged at its last batch.
     steps = [flag.step - 1 for flag in flags]
     assert [event.step for event in events.Scalars("repwatch/flag")] == steps
     assert [event.tensor_proto.string_val[0].decode() for event in texts] == [

@@ -1,4 +1,4 @@
-"""Marks stand out from the page, and color-blind people tell their colors apart."""
+"""Marks stand out from the page, and color-blind people can distinguish their colors."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_a_registry_on_postgresql_is_served_by_the_flag(postgresql_schema: str) 
             assert row["distance"] == distance
         a, b = page["snapshots"]["id"][:2]
         assert ask(board, "compare", key, a=a, b=b).json["mantel"]["p"] > 0
-        # The tab only reads: what it fitted is not kept in the registry.
+        # The tab only reads: what it fitted is not stored in the registry.
         assert count_spaces(postgresql_schema) == before
         watch(registry, "newer")
         grown = ask(board, "page", key).json

@@ -1,4 +1,4 @@
-"""Maps that follow one another while a training goes on, and maps of every distance."""
+"""Maps that follow one another while a training continues, and maps of every distance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spaces: fitted on landmarks that then stand still, while others are placed among them."""
+"""Spaces: fitted on landmarks that are then fixed, while others are placed among them."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ def test_landmarks_thin_themselves_when_there_are_too_many() -> None:
     assert len(space) == 10
     assert space.snapshot_ids == again.snapshot_ids
     assert set(space.snapshot_ids) | set(space.thinned) == {landmark.id for landmark in LANDMARKS}
-    assert "10 of 72 landmarks kept" in space.notes[0]
+    assert "10 of 72 landmarks used" in space.notes[0]
     vectors = similarity.vectors(np.stack([landmark.rdm for landmark in LANDMARKS]))
     ids = [landmark.id for landmark in LANDMARKS]
     chosen = vectors[[ids.index(snapshot_id) for snapshot_id in space.snapshot_ids]]

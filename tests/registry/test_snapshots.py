@@ -66,8 +66,12 @@ class TestSnapshots:
         for recorded in (run, other):
             registry.add_snapshots(recorded.id, [snapshot_of("a"), snapshot_of("b")])
         registry.label(other, "bad", "noise")
-        assert {s.run for s in registry.snapshots(labelled=True)} == {"other"}
-        assert {s.run for s in registry.snapshots(labelled=False)} == {"first"}
+        assert {s.run for s in registry.snapshots(labeled=True)} == {"other"}
+        assert {s.run for s in registry.snapshots(labeled=False)} == {"first"}
+        with pytest.warns(DeprecationWarning, match="snapshots\(labelled=\) is now labeled="):
+            assert {s.run for s in registry.snapshots(labelled=True)} == {"other"}
+        with pytest.warns(DeprecationWarning), pytest.raises(TypeError, match="Got both"):
+            registry.snapshots(labeled=True, labelled=True)
         assert {s.cause for s in registry.snapshots(run="other")} == {"noise"}
         assert len(registry.snapshots(layer="a", run=run)) == 1
         assert registry.snapshots(probe="another") == []

@@ -139,7 +139,7 @@ class TestRuns:
         impatient.close()
 
     def test_a_deleted_run_takes_everything_along(self, registry, run, probe):
-        retained = registry.start_run("kept", probe=probe)
+        retained = registry.start_run("retained", probe=probe)
         for recorded in (run, retained):
             registry.add_snapshots(recorded.id, [snapshot_of()])
             registry.add_metrics(recorded.id, 0, 0, {"loss": 1.0})
@@ -147,9 +147,9 @@ class TestRuns:
             registry.label(recorded, "good")
         gone = registry.snapshots(run=run)
         registry.delete_run(run)
-        assert [left.run for left in registry.snapshots()] == ["kept"]
+        assert [left.run for left in registry.snapshots()] == ["retained"]
         assert [left.metrics for left in registry.runs()] == [{"loss": 1.0}]
-        assert len(registry.run("kept").flags) == 1
+        assert len(registry.run("retained").flags) == 1
         with pytest.raises(RegistryError, match="no longer in the registry"):
             registry.rdms(gone)
 
@@ -305,9 +305,9 @@ class TestFlags:
 
 class TestLabels:
     def test_a_label_makes_a_landmark(self, registry, run):
-        labelled = registry.label("first", "bad", cause="learning rate too high")
-        assert labelled == registry.run("first")
-        assert (labelled.label, labelled.cause) == ("bad", "learning rate too high")
+        labeled = registry.label("first", "bad", cause="learning rate too high")
+        assert labeled == registry.run("first")
+        assert (labeled.label, labeled.cause) == ("bad", "learning rate too high")
         assert registry.label(run, "good").cause is None
         assert registry.unlabel(run).label is None
         assert registry.landmarks(run.probe) == []

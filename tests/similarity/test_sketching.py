@@ -1,4 +1,4 @@
-"""Sketches: linear, the same everywhere, and good enough for the distances they stand for."""
+"""Sketches: linear, the same everywhere, and good enough for the distances they represent."""
 
 from __future__ import annotations
 

@@ -98,9 +98,9 @@ def test_a_failed_opening_is_reported_once(
     (tmp_path / "repwatch.db").mkdir()
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         trainer(pl, tmp_path, RepWatch()).fit(module(pl), *loaders())
-    said = [record.getMessage() for record in caplog.records if record.name == "repwatch"]
-    assert len(said) == 1
-    assert "start()" not in said[0]
+    messages = [record.getMessage() for record in caplog.records if record.name == "repwatch"]
+    assert len(messages) == 1
+    assert "start()" not in messages[0]
 
 
 def test_all_that_the_training_waits_for_counts_as_overhead(

@@ -1,4 +1,4 @@
-"""One callback for several trainings: each is a run of its own, unless it goes on."""
+"""One callback for several trainings: each is a run of its own, unless it is resumed."""
 
 from __future__ import annotations
 

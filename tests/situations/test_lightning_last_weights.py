@@ -1,4 +1,4 @@
-"""The last snapshot is of the model that `fit` hands back, and a run that goes on is compared."""
+"""The last snapshot is of the model that `fit` hands back, and a resumed run is compared."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ def test_objects_beside_the_inputs_are_left_out_and_named() -> None:
         {"x": torch.rand(4, 2), "instances": Graphs()},
     ):
         notes = ProbeSet.from_batch(batch).notes
-        assert any(note.startswith("not kept in the probe set: batch[") for note in notes)
+        assert any(note.startswith("not stored in the probe set: batch[") for note in notes)
 
 
 @pytest.mark.parametrize(

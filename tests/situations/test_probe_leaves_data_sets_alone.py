@@ -183,7 +183,7 @@ def test_counters_caches_large_arrays_and_iterators_are_as_before() -> None:
 
 
 class Sequential(Dataset[Any]):
-    """Reads on where its handle stands, which was opened in this process."""
+    """Reads on at the position of its handle, which was opened in this process."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(range(256)) * 1000)

@@ -1,4 +1,4 @@
-"""Text that is no UTF-8 enters the registry cleaned, wherever it stands, and harms no reader."""
+"""Text that is no UTF-8 enters the registry cleaned, wherever it occurs, and harms no reader."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def others(registry: Registry, count: int = 5) -> None:
         train(registry, f"before-{index}", 0.1 + index / 1000, lr=0.01 + index / 1000, label=False)
 
 
-def test_a_finished_run_is_labelled_by_its_outcome_and_marked_as_automatic(
+def test_a_finished_run_is_labeled_by_its_outcome_and_marked_as_automatic(
     registry: Registry,
 ) -> None:
     others(registry)
@@ -55,7 +55,7 @@ def test_a_finished_run_is_labelled_by_its_outcome_and_marked_as_automatic(
     assert registry.run("before-0").label is None, "other runs are left as they are"
 
 
-def test_unasked_no_run_is_labelled(registry: Registry) -> None:
+def test_unasked_no_run_is_labeled(registry: Registry) -> None:
     others(registry, 7)
     assert registry.landmarks(PROBE.fingerprint) == []
 
@@ -111,7 +111,7 @@ def test_kinds_of_training_have_outcomes_of_their_own(registry: Registry) -> Non
     assert registry.run("own").label == "good"
 
 
-def test_a_fault_of_the_labelling_costs_the_run_nothing(
+def test_a_fault_of_the_labeling_costs_the_run_nothing(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def breaks(*args: object, **kwargs: object) -> None:

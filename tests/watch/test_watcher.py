@@ -78,7 +78,7 @@ def test_the_run_is_placed_among_landmarks_that_stand_still(tmp_path: Path) -> N
         }
 
     assert len(scenes) == 4
-    assert places(0) == places(3), "landmarks stand still while the run wanders"
+    assert places(0) == places(3), "landmarks do not move while the run wanders"
     ours = [row for row in scenes[-1].scene["snapshots"] if row["run"] == "current"]
     assert {row["step"] for row in ours} == {0, 1, 2, 3}
     assert scenes[-1].scalars["near_bad"] > 0.5, "it grows as the bad landmarks do"

@@ -28,7 +28,7 @@ def read_hyperparameters(trainer: Trainer, module: HostModule, source: str) -> d
         source: Where the probe set is from, in words.
 
     Returns:
-        The user's own names stand as they are, with their values as they are; what RepWatch adds
+        The user's own names and values are unchanged; what RepWatch adds
         begins with "repwatch.", such as `repwatch.optimizer.lr`, `repwatch.trainer.max_epochs`,
         `repwatch.data.batch_size` or `repwatch.model.parameters`.
     """

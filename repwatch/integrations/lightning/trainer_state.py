@@ -36,7 +36,7 @@ def ran_its_course(trainer: Trainer, flagged: bool) -> bool:
 def log_step_of(trainer: Trainer, *, epoch_ended: bool) -> int:
     """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps.
 
-    What is logged at the end of an epoch stands at its last batch, which counts from 0.
+    What is logged at the end of an epoch is logged at its last batch, which counts from 0.
     """
     loop = trainer.fit_loop.epoch_loop
     batches = int(getattr(loop, "_batches_that_stepped", trainer.global_step))

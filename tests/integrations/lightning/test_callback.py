@@ -192,7 +192,7 @@ def test_an_own_fault_puts_repwatch_to_sleep_and_the_training_goes_on(
 def test_warnings_as_errors_do_not_turn_a_notice_into_the_end_of_a_training(
     pl: ModuleType, tmp_path: Path
 ) -> None:
-    # The whole suite runs with warnings as errors; a diverged layer is something to tell.
+    # The whole suite runs with warnings as errors; a diverged layer is something to report.
     torch.manual_seed(0)
     watch = RepWatch()
     nan = trainer(pl, tmp_path, watch)
@@ -233,8 +233,8 @@ def test_a_given_probe_may_be_a_tensor_a_dataset_or_a_probe_set(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     x = torch.randn(9, 6)
-    labelled = TensorDataset(x, torch.zeros(9).long())
-    for probe in (x, labelled, ProbeSet(x, texts=[f"row {i}" for i in range(9)])):
+    labeled = TensorDataset(x, torch.zeros(9).long())
+    for probe in (x, labeled, ProbeSet(x, texts=[f"row {i}" for i in range(9)])):
         fit(pl, tmp_path, RepWatch(probe))
     runs = Registry(tmp_path / "repwatch.db").runs()
     assert len({run.probe for run in runs}) == 1, "the same inputs are the same probe set"

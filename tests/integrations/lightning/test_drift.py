@@ -40,7 +40,7 @@ def test_a_drifting_run_is_flagged_once_and_stopped_where_asked(
     pl: ModuleType, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Flag] = []
-    trainer = fit(pl, root, 25.0, 20, run_name="told", on_flag=seen.append)
+    trainer = fit(pl, root, 25.0, 20, run_name="reported", on_flag=seen.append)
     assert [flag.kind for flag in seen] == ["drift"]
     assert "lower it" in seen[0].message
     assert trainer.callback_metrics["repwatch/p_bad"] > 0.5

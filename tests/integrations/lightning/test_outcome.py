@@ -90,7 +90,7 @@ def test_what_early_stopping_ends_has_run_its_course_and_what_else_ends_early_ha
     assert (registry.run("cut").status, registry.run("cut").label) == ("stopped", None)
 
 
-def test_an_interrupted_run_is_not_labelled(pl: ModuleType, root: Path) -> None:
+def test_an_interrupted_run_is_not_labeled(pl: ModuleType, root: Path) -> None:
     class Fails(pl.Callback):  # type: ignore[name-defined, misc]
         def on_train_epoch_end(self, *args: Any) -> None:
             raise ValueError("the user's own")
