@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-__all__ = ["RenamedAttributes", "deprecated_attribute"]
+__all__ = ["RenamedAttributes", "deprecated_attribute", "renamed_argument"]
 
 
 def deprecated_attribute(

@@ -237,7 +237,7 @@ def test_runs_are_labeled_by_how_they_ended_with_their_fault_as_the_cause(
     ]
 
 
-def test_a_run_that_fails_is_told_and_the_others_are_trained(
+def test_a_run_that_fails_is_reported_and_the_others_are_trained(
     tmp_path: Path,
     populations: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
@@ -254,7 +254,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_trained(
     assert "digits-mlp-001: ValueError('no such run')" in capsys.readouterr().out
 
 
-def test_what_a_population_needs_is_told_before_anything_is_trained(
+def test_what_a_population_needs_is_reported_before_anything_is_trained(
     tmp_path: Path, populations: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "runs.db"
@@ -344,7 +344,7 @@ def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned
     assert "<title>240 sentences in English and French</title>" in page
 
 
-def test_sentences_atlas_tells_what_it_expects_of_its_file(tmp_path: Path) -> None:
+def test_sentences_atlas_reports_what_it_expects_of_its_file(tmp_path: Path) -> None:
     source = tmp_path / "pairs.tsv"
     source.write_text("one\tun\nno tab here\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="a tab between them in line 2"):

@@ -103,7 +103,9 @@ def test_labels_that_differ_are_different_outcomes(book: Book) -> None:
     assert found.verdict.startswith("Different outcome (good and bad) but similar inside")
 
 
-def test_without_labels_and_metrics_the_outcome_is_not_known_and_that_is_said(book: Book) -> None:
+def test_without_labels_and_metrics_the_outcome_is_not_known_and_that_is_reported(
+    book: Book,
+) -> None:
     found = compare_runs(book.run("a"), book.run("b", changed(*LAYERS)))
     assert found.outcome.similar is None
     assert found.verdict.startswith("Outcome not known (the runs have neither labels nor")
@@ -123,7 +125,7 @@ def test_without_labels_and_metrics_the_outcome_is_not_known_and_that_is_said(bo
         ("min", (float("nan"), float("inf")), None, True),
     ],
 )
-def test_metrics_are_similar_within_the_tolerance_that_is_told(
+def test_metrics_are_similar_within_the_tolerance_that_is_reported(
     book: Book, mode: str, values: tuple[float, float], tolerance: float | None, similar: bool
 ) -> None:
     runs = [
@@ -162,7 +164,7 @@ def test_mantels_test_is_the_one_of_similarity(book: Book) -> None:
     assert (head.r, head.p) == similarity.mantel(one, other, 499, 3, alternative="greater")
 
 
-def test_layers_without_a_namesake_match_by_relative_depth_and_that_is_said(book: Book) -> None:
+def test_layers_without_a_namesake_match_by_relative_depth_and_that_is_reported(book: Book) -> None:
     layers = {"input": "input", "x.0": "body.0", "x.1": "body.1", "out": "head"}
     other = {name: rotated(activations(layer), 1) for name, layer in layers.items()}
     found = compare_runs(book.run("a"), book.run("b", other))
@@ -265,7 +267,7 @@ def call(book: Book, *words: str) -> Result:
     return CliRunner().invoke(cli.app, [*words, "--registry", str(book.registry.path)])
 
 
-def test_the_command_tells_the_verdict_and_the_layers(book: Book, tmp_path: Path) -> None:
+def test_the_command_prints_the_verdict_and_the_layers(book: Book, tmp_path: Path) -> None:
     book.run("a", label="good")
     book.run("[red]b[/red]\x1b[31m", changed("head"), label="good")
     out = tmp_path / "heatmap.html"

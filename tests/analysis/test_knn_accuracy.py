@@ -104,7 +104,9 @@ def test_a_run_that_starts_meanwhile_is_left_for_the_next_time(registry: Registr
     assert run.metrics[METRIC] == 1
 
 
-def test_a_layer_that_is_not_there_and_points_without_labels_are_said(registry: Registry) -> None:
+def test_a_layer_that_is_not_there_and_points_without_labels_are_reported(
+    registry: Registry,
+) -> None:
     record(registry, "run", 9.0)
     with pytest.raises(ConfigurationError, match="nearest are encoder"):
         registry.suggest_labels("repwatch/neighbor_accuracy/encodr")

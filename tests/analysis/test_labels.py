@@ -68,7 +68,7 @@ def test_a_run_far_below_the_better_half_is_bad_and_its_learning_rate_too_high(
     assert "0.3, good runs 0.94 to 0.965" in hot.reason
 
 
-def test_without_arguments_what_the_runs_monitor_tells(registry: Registry) -> None:
+def test_without_arguments_what_the_runs_monitor_decides(registry: Registry) -> None:
     add_good(registry)
     add(registry, "cold", 0.3, {"lr": 1e-6})
     found = registry.suggest_labels()
@@ -98,7 +98,7 @@ def test_many_bad_runs_do_not_hide_what_good_is(registry: Registry) -> None:
     assert labels == ["good"] * 6 + ["bad"] * 6
 
 
-def test_a_smaller_share_tells_what_good_is_where_most_runs_are_bad(registry: Registry) -> None:
+def test_a_smaller_share_defines_what_good_is_where_most_runs_are_bad(registry: Registry) -> None:
     add_good(registry)
     for index in range(18):
         add(registry, f"hot-{index}", 0.04 * index, {"lr": 1.0})
@@ -148,7 +148,7 @@ def test_a_metric_that_is_no_number_is_bad(registry: Registry, value: float, mod
     assert f"val_acc is {value}" in broken.reason
 
 
-def test_runs_without_an_outcome_are_left_out_and_that_is_said(registry: Registry) -> None:
+def test_runs_without_an_outcome_are_left_out_and_that_is_reported(registry: Registry) -> None:
     add_good(registry)
     add(registry, "silent", None)
     add(registry, "going", 0.1, end=False)
@@ -252,14 +252,14 @@ def test_numbers_that_no_float_holds_are_no_cause(registry: Registry) -> None:
     assert registry.suggest_labels()[-1].label == "bad"
 
 
-def test_what_lightning_read_is_told_in_the_users_words(registry: Registry) -> None:
+def test_what_lightning_read_is_reported_in_the_users_words(registry: Registry) -> None:
     for index, value in enumerate(GOOD):
         add(registry, f"good-{index}", value, {"repwatch.optimizer.weight_decay": 0.01 * index})
     add(registry, "heavy", 0.3, {"repwatch.optimizer.weight_decay": 3.0})
     assert registry.suggest_labels()[-1].cause == "weight decay too high"
 
 
-def test_all_runs_of_one_kind_are_returned_and_the_reason_says_so(registry: Registry) -> None:
+def test_all_runs_of_one_kind_are_returned_and_the_reason_states_it(registry: Registry) -> None:
     add_good(registry)
     found = registry.suggest_labels()
     assert {suggestion.label for suggestion in found} == {"good"}
@@ -315,7 +315,7 @@ def test_one_run_is_judged_by_the_better_half_of_the_others(
     assert (same.label, same.cause) == (found.label, found.cause), "the rule for all of them"
 
 
-def test_good_landmarks_tell_what_good_is_where_most_other_runs_are_bad(
+def test_good_landmarks_define_what_good_is_where_most_other_runs_are_bad(
     registry: Registry,
 ) -> None:
     add_good(registry)
@@ -339,7 +339,7 @@ def test_a_run_is_judged_among_its_own_kind_of_training(registry: Registry) -> N
     assert outcome(registry, "own", group="method").label == "good"
 
 
-def test_too_few_others_or_no_outcome_are_said(registry: Registry) -> None:
+def test_too_few_others_or_no_outcome_are_reported(registry: Registry) -> None:
     for index in range(4):
         add(registry, f"run-{index}", 0.9)
     add(registry, "elsewhere", 0.9, probe=OtherProbe)
@@ -355,7 +355,7 @@ def test_too_few_others_or_no_outcome_are_said(registry: Registry) -> None:
         outcome(registry, "unwatched")
 
 
-def test_a_run_whose_metric_broke_is_bad_by_itself(registry: Registry) -> None:
+def test_a_run_whose_metric_broke_is_bad_without_comparison(registry: Registry) -> None:
     add_good(registry)
     add(registry, "own", float("nan"), {"lr": 0.5})
     found = outcome(registry, "own")

@@ -62,7 +62,7 @@ def test_it_shows_names_as_text_and_asks_nothing_of_the_network(page: Reader) ->
 
 
 @pytest.mark.parametrize("width", [1400, 420])
-def test_title_color_bar_and_cells_stand_close_together_and_are_whole(
+def test_title_color_bar_and_cells_are_close_together_and_are_whole(
     page: Reader, width: int
 ) -> None:
     page.resize(width, 900)

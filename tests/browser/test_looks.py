@@ -173,7 +173,7 @@ def test_what_is_pressed_is_large_enough_for_mouse_and_finger(page: Reader) -> N
     assert page.driver.execute_script(SMALL, 35) == []
 
 
-def test_each_view_says_what_a_point_is_and_what_its_colors_mean(page: Reader) -> None:
+def test_each_view_explains_what_a_point_is_and_what_its_colors_mean(page: Reader) -> None:
     sentences = {}
     for mode in ("pair", "gallery", "space"):
         page.find(f"header .row button[value='{mode}']").click()

@@ -29,7 +29,7 @@ def state_of(page: Reader) -> dict[str, Any]:
     return found
 
 
-def test_it_shows_every_snapshot_and_says_what_a_point_near_and_far_are(
+def test_it_shows_every_snapshot_and_explains_what_a_point_near_and_far_are(
     page: Reader, trained: Trained
 ) -> None:
     placed = [
@@ -153,7 +153,7 @@ def test_legends_filter_the_map(page: Reader, trained: Trained) -> None:
     page.wait("document.querySelector('.space .plot').dataset.points === arguments[0]", str(whole))
 
 
-def test_a_report_shows_a_map_of_one_layer_and_says_where_layers_are_only_hidden(
+def test_a_report_shows_a_map_of_one_layer_and_explains_where_layers_are_only_hidden(
     page: Reader, trained: Trained
 ) -> None:
     layers = Registry(trained.registry).run(trained.current).layers

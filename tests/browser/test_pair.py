@@ -69,7 +69,7 @@ def test_what_is_known_exactly_is_shown_as_such(page: Reader, trained: Trained) 
     assert not any("≈" in value for value in values.values())
 
 
-def test_any_other_pair_is_estimated_from_some_points_and_says_so(
+def test_any_other_pair_is_estimated_from_some_points_and_marked_so(
     page: Reader, trained: Trained
 ) -> None:
     registry = Registry(trained.registry)

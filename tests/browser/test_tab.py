@@ -53,7 +53,7 @@ def test_the_newest_run_is_drawn_with_a_point_for_each_snapshot(
     assert tab.text(".status") == "following the newest step"
 
 
-def test_resting_on_a_point_tells_what_it_is_with_its_markup_as_text(
+def test_resting_on_a_point_shows_what_it_is_with_its_markup_as_text(
     tab: Reader, trained: Trained
 ) -> None:
     tab.points()
@@ -183,7 +183,7 @@ def reloaded(reader: Reader) -> str:
     return reader.text(".step")
 
 
-def test_an_empty_log_directory_says_what_to_do(
+def test_an_empty_log_directory_explains_what_to_do(
     reader: Reader, board: Board, tmp_path: Path
 ) -> None:
     reader.open(f"{board(tmp_path)}data/plugin_entry.html?name=repwatch")
@@ -193,7 +193,7 @@ def test_an_empty_log_directory_says_what_to_do(
     assert reader.complaints() == []
 
 
-def test_a_server_that_does_not_answer_is_told(reader: Reader, address: str) -> None:
+def test_a_server_that_does_not_answer_is_reported(reader: Reader, address: str) -> None:
     reader.block(["*/repwatch/figures*"])
     reader.open(f"{address}data/plugin_entry.html?name=repwatch")
     reader.wait_state("error")
@@ -326,7 +326,7 @@ def test_a_registry_on_postgresql_is_shown_where_the_flag_names_it(
     assert reader.complaints() == []
 
 
-def test_the_page_follows_a_run_while_it_trains_and_keeps_what_was_chosen(
+def test_the_page_follows_a_run_while_it_trains_and_retains_what_was_chosen(
     reader: Reader, board: Board, tmp_path: Path
 ) -> None:
     registry = landmark_registry(tmp_path / "repwatch.db")

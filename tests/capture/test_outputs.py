@@ -245,7 +245,7 @@ def tokens(left: bool = False) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("batch_size", [256, 5])
-def test_the_attention_mask_keeps_padding_out(left: bool, batch_size: int) -> None:
+def test_the_attention_mask_excludes_padding(left: bool, batch_size: int) -> None:
     model, batch = Tokens(), tokens(left)
     out = model.embed(batch["input_ids"])
     valid = [out[i][batch["attention_mask"][i].bool()] for i in range(N)]

@@ -218,7 +218,7 @@ class Logs(nn.Module):
         return out
 
 
-def test_logging_says_nothing_and_metrics_keep_their_state() -> None:
+def test_logging_is_silent_and_metrics_retain_their_state() -> None:
     model = Logs()
     model.accuracy.update(torch.eye(3), torch.arange(3))
     model.values.update(torch.arange(4.0))

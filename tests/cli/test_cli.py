@@ -66,7 +66,7 @@ def test_untrusted_names_are_shown_as_they_are_written(registry: Registry) -> No
     assert "[red]" in output.replace("\n", "")
 
 
-def test_show_tells_layers_metrics_and_hyperparameters(registry: Registry) -> None:
+def test_show_prints_layers_metrics_and_hyperparameters(registry: Registry) -> None:
     payload = json.loads(call(registry, "show", "current", "--json").output)
     assert payload["status"] == "finished"
     assert payload["layers"]["2"] == [0, 1, 2, 3]

@@ -65,7 +65,7 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
     assert call(registry, "prune").output.strip() == "No such run."
 
 
-def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
+def test_doctor_reports_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
     payload = json.loads(call(registry, "doctor", "--json").output)
     assert payload["sound"] is True
     subjects = {finding["subject"]: finding for finding in payload["findings"]}
@@ -101,7 +101,7 @@ def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
         (("0", "1", "--step", "12345"), "no snapshot at step 12345"),
     ],
 )
-def test_a_direction_that_is_not_there_is_told_with_what_is(
+def test_a_direction_that_is_missing_is_reported_with_what_exists(
     registry: Registry, words: tuple[str, ...], message: str
 ) -> None:
     result = call(registry, "directions", "current", *words)

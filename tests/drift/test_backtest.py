@@ -305,7 +305,7 @@ def test_backtest_holds_out_on_the_command_line(path: Path) -> None:
     assert "2 rounds" in call(path, "--rounds", "2", "--folds", "2")
 
 
-def test_backtest_says_how_a_mark_is_written(path: Path) -> None:
+def test_backtest_explains_how_a_mark_is_written(path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["backtest", "--where", "slow", "-r", str(path)])
     assert result.exit_code != 0
     assert isinstance(result.exception, DriftError)

@@ -210,7 +210,7 @@ def test_layers_of_another_architecture_are_matched_by_relative_depth() -> None:
     assert match_layers(["fc1", "out"], landmarks) == {"a": "fc1", "b": "fc1", "c": "out"}
 
 
-def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run) -> None:
+def test_a_run_of_another_architecture_is_compared_and_reported_as_such(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
 
     def rename(one: History) -> History:

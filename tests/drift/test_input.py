@@ -193,7 +193,7 @@ def test_without_labels_of_the_probe_points_runs_are_assessed_and_the_cost_is_re
     assert "no labels" in call(registry, "backtest", "--folds", "3")
 
 
-def test_with_labels_nothing_is_said_to_be_missing(registry: Registry) -> None:
+def test_with_labels_nothing_is_reported_as_missing(registry: Registry) -> None:
     landmarks(registry)
     assert "no labels" not in call(registry, "check", "good-1")
 

@@ -58,7 +58,7 @@ def largest(detector: DriftDetector, run: str) -> float:
     return max(float(max(scores[m.run_ids.index(run)] for scores in m.scores)) for m in models)
 
 
-def test_so_many_good_landmarks_are_above_the_limit_as_may_be(template: Run) -> None:
+def test_as_many_good_landmarks_are_above_the_limit_as_allowed(template: Run) -> None:
     landmarks = population(template, 59, 12)
     detector = DriftDetector(landmarks, false_alarms=0.1)
     assert detector.limits is not None

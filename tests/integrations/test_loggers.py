@@ -60,7 +60,7 @@ def test_csv_gets_scalars_and_one_html_file_beside_them(pl: ModuleType, tmp_path
     assert "repwatch/mean_distance/net.4" in columns
 
 
-def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_told_once(
+def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_reported_once(
     pl: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,7 +127,7 @@ def test_wandb_gets_its_own_plotly_wrapper_without_a_step(monkeypatch: pytest.Mo
     assert logger.scalars == [(0, {"repwatch/map": ("plotly", "Figure")})]
 
 
-def test_a_logger_that_fails_is_told_once_and_the_others_go_on(
+def test_a_logger_that_fails_is_reported_once_and_the_others_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(Recording):

@@ -98,7 +98,7 @@ def root(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["RepWatch", "pruning"])
-def test_a_study_prunes_its_bad_trial_and_keeps_its_good_one(
+def test_a_study_prunes_its_bad_trial_and_completes_its_good_one(
     digits: Digits, root: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     monkeypatch.setattr(forests, "N_TREES", 60)
@@ -238,7 +238,7 @@ def test_another_pruner_is_asked_beside(tmp_path: Path) -> None:
         assert trial.should_prune() is pruned
 
 
-def test_a_trial_without_its_run_is_not_pruned_and_that_is_said_once(
+def test_a_trial_without_its_run_is_not_pruned_and_that_is_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = Registry(tmp_path / "repwatch.db")

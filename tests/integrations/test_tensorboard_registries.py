@@ -116,7 +116,7 @@ def test_what_has_not_changed_is_not_sent_again(board: Client, key: str) -> None
         ("compare", {"a": "1", "b": "999999"}, 400),
     ],
 )
-def test_a_question_that_cannot_be_answered_is_told_so(
+def test_a_question_that_cannot_be_answered_gets_an_error(
     board: Client, key: str, route: str, parameters: dict[str, str], code: int
 ) -> None:
     reply = ask(board, route, key, **parameters)
@@ -223,7 +223,7 @@ def count_spaces(url: str) -> int:
     return int(found)
 
 
-def test_a_database_server_that_does_not_answer_is_told_without_its_address() -> None:
+def test_a_database_server_that_does_not_answer_is_reported_without_its_address() -> None:
     board = client("gs://bucket/logs", "postgresql://me:secret@127.0.0.1:1/none")
     (listed,) = board.get(f"{ROUTE}/registries").json["registries"]
     reply = ask(board, "page", listed["key"])

@@ -48,7 +48,7 @@ def test_a_linear_map_that_follows_is_the_same_map_turned(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_that_follows_places_where_its_landmarks_stand_and_is_stored(method: str) -> None:
+def test_a_map_that_follows_places_where_its_landmarks_are_and_is_stored(method: str) -> None:
     first = RepresentationSpace.fit(FIRST, method=method)
     before = dict(zip(first.snapshot_ids, (first.positions + 5).tolist(), strict=True))
     follows = RepresentationSpace.fit(MORE, method=method, previous_positions=before)
@@ -66,7 +66,7 @@ def test_too_little_of_a_map_before_is_none() -> None:
 
 
 @pytest.mark.parametrize("distance", similarity.DISTANCES)
-def test_rows_keep_the_distances_of_any_kind(distance: str) -> None:
+def test_rows_preserve_the_distances_of_any_kind(distance: str) -> None:
     rows = read_rows(LANDMARKS, distance)
     assert rows.shape == (len(LANDMARKS), similarity.SKETCH_LENGTH)
     if distance in similarity.SKETCHED_DISTANCES:

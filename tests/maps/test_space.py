@@ -97,7 +97,7 @@ def test_another_seed_gives_another_tsne() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_keep_the_neighbors(method: str, spaces: dict[str, RepresentationSpace]) -> None:
+def test_maps_preserve_the_neighbors(method: str, spaces: dict[str, RepresentationSpace]) -> None:
     between = similarity.pairwise(np.stack([landmark.rdm for landmark in LANDMARKS]))
     trust = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
     assert trust > (0.95 if method == "tsne" else 0.9)
@@ -105,7 +105,7 @@ def test_maps_keep_the_neighbors(method: str, spaces: dict[str, RepresentationSp
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [3, 4, 5, 7, 13])
-def test_small_populations_have_maps_that_keep_them_apart(method: str, count: int) -> None:
+def test_small_populations_have_maps_that_separate_them(method: str, count: int) -> None:
     few = LANDMARKS[5::6][:count] if count <= 12 else LANDMARKS[:count]
     space = RepresentationSpace.fit(few, method=method)
     assert np.isfinite(space.positions).all()
@@ -116,7 +116,7 @@ def test_small_populations_have_maps_that_keep_them_apart(method: str, count: in
         assert 1 < space.perplexity < len(few) - 1
 
 
-def test_perplexity_adapts_and_the_effective_value_is_told(
+def test_perplexity_adapts_and_the_effective_value_is_reported(
     spaces: dict[str, RepresentationSpace],
 ) -> None:
     assert spaces["tsne"].perplexity == pytest.approx((len(LANDMARKS) - 1) / 3)
@@ -150,7 +150,7 @@ def test_linear_maps_are_pca_of_the_vectors(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_landmarks_stand_still_while_snapshots_are_placed(
+def test_landmarks_do_not_move_while_snapshots_are_placed(
     method: str, spaces: dict[str, RepresentationSpace]
 ) -> None:
     before = spaces[method].positions.copy()
@@ -173,7 +173,7 @@ def test_a_placement_does_not_depend_on_its_company(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_landmark_is_placed_where_it_stands(
+def test_a_landmark_is_placed_at_its_position(
     method: str, spaces: dict[str, RepresentationSpace]
 ) -> None:
     space = spaces[method]
@@ -195,7 +195,7 @@ def test_a_run_is_placed_among_runs_of_its_kind(spaces: dict[str, Representation
         assert all(snapshot_id // 100 % 3 == kind for snapshot_id in (*on_map, *nearest))
 
 
-def test_nearest_landmarks_are_told_by_exact_distance(
+def test_nearest_landmarks_are_found_by_exact_distance(
     spaces: dict[str, RepresentationSpace],
 ) -> None:
     placement = spaces["tsne"].place(NEWCOMERS, k=5)
@@ -210,7 +210,7 @@ def test_nearest_landmarks_are_told_by_exact_distance(
         np.testing.assert_allclose([neighbor.distance for neighbor in near], row[order], rtol=1e-4)
 
 
-def test_what_is_unlike_any_landmark_is_told(spaces: dict[str, RepresentationSpace]) -> None:
+def test_what_is_unlike_any_landmark_is_reported(spaces: dict[str, RepresentationSpace]) -> None:
     generator = np.random.default_rng(5)
     stranger = Snapshot(7, pdist(generator.normal(size=(N, 2)) ** 3).astype(np.float32))
     known, strange = spaces["tsne"].place([NEWCOMERS[3], stranger])
@@ -438,7 +438,7 @@ def test_arguments_that_cannot_work_are_refused(settings: dict[str, Any]) -> Non
         RepresentationSpace.fit(LANDMARKS, **settings)
 
 
-def test_equal_snapshots_stand_at_one_place() -> None:
+def test_equal_snapshots_are_at_one_place() -> None:
     landmarks = runs(4)
     same = landmarks[0].rdm
     twins = [Snapshot(9000 + i, same, layer="input", run_id=f"twin-{i}") for i in range(8)]

@@ -89,7 +89,7 @@ def test_every_column_has_an_entry_for_each_snapshot(
         assert numbers(row["x"]).min() > 0
 
 
-def test_a_metric_stands_as_it_was_at_the_snapshots_step(
+def test_a_metric_has_its_value_at_the_snapshots_step(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
     page = whole["page"]
@@ -212,7 +212,7 @@ def test_excerpts_are_the_rdms_of_some_points_of_every_snapshot(
             np.testing.assert_allclose(row, D, atol=0.5001 * D.max() / 255)
 
 
-def test_32_of_more_points_are_excerpted_evenly_and_the_report_says_how_far_they_are_off(
+def test_32_of_more_points_are_excerpted_evenly_and_the_report_states_how_far_they_are_off(
     tmp_path: Path,
 ) -> None:
     probe = ProbeSet(torch.randn(100, 6, generator=torch.Generator().manual_seed(3)))
@@ -285,7 +285,7 @@ def test_the_overview_changes_only_when_the_registry_does(tmp_path: Path) -> Non
     assert reader.overview()["runs"][-1]["cause"] == "too much dropout"
 
 
-def test_thumbnails_stand_in_one_sprite_and_large_images_are_reduced(tmp_path: Path) -> None:
+def test_thumbnails_are_in_one_sprite_and_large_images_are_reduced(tmp_path: Path) -> None:
     images = np.zeros((5, 100, 60, 3), dtype=np.uint8)
     images[3] = 200
     probe = ProbeSet(

@@ -19,7 +19,7 @@ def test_the_document_is_plain_json() -> None:
     assert (scene["version"], scene["kind"]) == (1, "map")
 
 
-def test_the_document_tells_how_the_map_was_made() -> None:
+def test_the_document_records_how_the_map_was_made() -> None:
     people = population()
     scene = build_map(people.snapshots, people.positions, **people.arguments())
     settings = {key: scene[key] for key in ("method", "distance", "seed", "perplexity", "current")}
@@ -177,7 +177,7 @@ def test_the_key_metric_is_given_or_monitored_or_a_usual_one() -> None:
     assert key_metric() is None
 
 
-def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
+def test_settings_are_the_hyperparameters_that_distinguish_runs() -> None:
     snapshots = [FakeSnapshot(0, "a", "fc", 0), FakeSnapshot(1, "b", "fc", 0)]
 
     def settings(*hparams: dict[str, object]) -> list[str]:
@@ -192,7 +192,7 @@ def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
     assert settings({}, {}) == []
 
 
-def test_flags_are_kept_with_their_run() -> None:
+def test_flags_are_stored_with_their_run() -> None:
     flag = {"kind": "drift", "step": 30, "epoch": 1, "layer": "fc", "message": "It drifts."}
     flags = [
         SimpleNamespace(run_id=run_id, cause=None, probability=0.75, **flag)

@@ -84,7 +84,7 @@ def test_who_asks_for_other_things_does_not_wait_for_a_map(
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca", "mds"])
-def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
+def test_a_map_that_is_fitted_anew_while_a_training_continues_does_not_jump(
     tmp_path: Path, method: str
 ) -> None:
     """Without labels all snapshots make the map, and it is made anew when they have doubled."""

@@ -19,7 +19,7 @@ def run(registry: Registry) -> Run:
     return registry.run("run")
 
 
-def test_a_reading_is_kept_for_its_run(registry: Registry, run: Run) -> None:
+def test_a_reading_is_cached_for_its_run(registry: Registry, run: Run) -> None:
     assert registry.cached_history(run) is None
     assert registry.cache_history(run, b"first")
     assert registry.cache_history(run, b"second")

@@ -43,7 +43,7 @@ class TestSnapshots:
         (snapshot,) = registry.snapshots()
         np.testing.assert_array_equal(snapshot.sketch, similarity.sketch(rdm_of(3)))
 
-    def test_snapshots_stand_by_run_start_step_and_depth(self, registry, probe, run):
+    def test_snapshots_are_ordered_by_run_start_step_and_depth(self, registry, probe, run):
         later = registry.start_run("a later one", probe=probe)
         registry.add_snapshots(later.id, [snapshot_of("fc", 0, 1)])
         for step in (10, 2):
@@ -68,9 +68,13 @@ class TestSnapshots:
         registry.label(other, "bad", "noise")
         assert {s.run for s in registry.snapshots(labeled=True)} == {"other"}
         assert {s.run for s in registry.snapshots(labeled=False)} == {"first"}
-        with pytest.warns(DeprecationWarning, match="snapshots\(labelled=\) is now labeled="):
+        renamed = r"snapshots\(labelled=\) is now labeled="
+        with pytest.warns(DeprecationWarning, match=renamed):
             assert {s.run for s in registry.snapshots(labelled=True)} == {"other"}
-        with pytest.warns(DeprecationWarning), pytest.raises(TypeError, match="Got both"):
+        with (
+            pytest.warns(DeprecationWarning, match=renamed),
+            pytest.raises(TypeError, match="Got both"),
+        ):
             registry.snapshots(labeled=True, labelled=True)
         assert {s.cause for s in registry.snapshots(run="other")} == {"noise"}
         assert len(registry.snapshots(layer="a", run=run)) == 1
@@ -88,7 +92,7 @@ class TestSnapshots:
         registry.add_snapshots(run.id, [snapshot_of(depth=1), snapshot_of(depth=2)])
         assert [s.depth for s in registry.snapshots()] == [2]
 
-    def test_a_diverged_snapshot_is_stored_and_says_so(self, registry, run):
+    def test_a_diverged_snapshot_is_stored_and_marked(self, registry, run):
         with_nan = rdm_of(0)
         with_nan[3] = np.nan
         new = [snapshot_of("a", rdm=None), snapshot_of("b", rdm=with_nan), snapshot_of("c")]

@@ -50,7 +50,7 @@ def test_points_that_are_not_finite_in_a_layer_are_named(value: float, batch_siz
     assert capture.bad_points == (3, 10)
 
 
-def test_a_layer_without_a_finite_point_says_nothing_of_its_points() -> None:
+def test_a_layer_without_a_finite_point_reports_no_points() -> None:
     model = mlp()
     with torch.no_grad():
         model[3].bias[0] = NAN
@@ -70,7 +70,7 @@ def test_finite_layers_cost_no_search_for_points(monkeypatch: pytest.MonkeyPatch
     assert searched == []
 
 
-def test_a_capturer_goes_on_with_fewer_points_and_its_layers() -> None:
+def test_a_capturer_continues_with_fewer_points_and_its_layers() -> None:
     model, x = mlp(), with_missing(0, 5)
     capturer = Capturer(model, ProbeSet(x), max_layers=2)
     first = capturer.run()

@@ -125,7 +125,7 @@ def test_all_that_the_training_waits_for_counts_as_overhead(
     assert spent == [3.0]
 
 
-def test_a_job_that_is_started_again_goes_on_with_its_run(pl: ModuleType, tmp_path: Path) -> None:
+def test_a_job_that_is_restarted_resumes_its_run(pl: ModuleType, tmp_path: Path) -> None:
     class Killed(pl.Callback):  # type: ignore[name-defined, misc]
         """Leaves the run as kill -9 does: running, without a word."""
 

@@ -167,7 +167,7 @@ def backwards(items: list[Any]) -> Any:
     return padded(items[::-1])
 
 
-def test_there_is_an_index_only_where_the_collate_function_keeps_the_order() -> None:
+def test_there_is_an_index_only_where_the_collate_function_preserves_the_order() -> None:
     rows = [torch.full((1 + i % 5,), float(i)) for i in range(12)]
     for collate, ordered in ((by_length, False), (backwards, False), (padded, True)):
         probe = ProbeSet.from_dataset(rows, collate_fn=collate)
@@ -196,7 +196,7 @@ def test_a_collate_function_may_leave_items_out() -> None:
     assert any("made 90 points of 100 items" in note for note in probe.notes)
 
 
-def test_sequences_with_time_first_keep_their_points() -> None:
+def test_sequences_with_time_first_retain_their_points() -> None:
     def time_first(items: list[Any]) -> Any:
         return torch.stack(items, dim=1)
 

@@ -351,7 +351,7 @@ class Rows(Dataset[Any]):
         return self.tables[i][:3]
 
 
-def test_a_lightning_training_on_an_archive_goes_on(pl: ModuleType, tmp_path: Path) -> None:
+def test_a_lightning_training_on_an_archive_continues(pl: ModuleType, tmp_path: Path) -> None:
     from repwatch import Registry, RepWatch
 
     class Classifier(pl.LightningModule):  # type: ignore[name-defined,misc]

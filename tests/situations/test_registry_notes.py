@@ -140,7 +140,7 @@ def test_every_older_revision_can_be_read_without_changing_it() -> None:
     assert revisions - {HEAD} == set(_LACKING)
 
 
-def test_a_training_of_0_1_0_goes_on_writing_to_a_registry_that_was_brought_forward(
+def test_a_training_of_0_1_0_continues_writing_to_a_registry_that_was_brought_forward(
     registry: Registry,
 ) -> None:
     registry.start_run("new", probe=LightProbe())

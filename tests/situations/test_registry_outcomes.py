@@ -79,7 +79,7 @@ def test_runs_that_can_be_resumed_are_not_pruned_unless_asked_for(registry: Regi
 
 
 @pytest.mark.parametrize("status", [None, "stopped", "failed", "finished"])
-def test_a_job_that_is_started_again_goes_on_as_the_run_of_its_name(
+def test_a_job_that_is_restarted_resumes_the_run_of_its_name(
     registry: Registry, status: str | None
 ) -> None:
     first = add(registry, "job", 0.5, status)
@@ -91,7 +91,7 @@ def test_a_job_that_is_started_again_goes_on_as_the_run_of_its_name(
     assert [run.status for run in registry.runs()] == ["finished"]
 
 
-def test_a_job_that_was_killed_long_ago_goes_on_too(tmp_path: Path) -> None:
+def test_a_job_that_was_killed_long_ago_resumes_too(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "repwatch.db", dead_after=-1.0)
     first = add(registry, "job", 0.5, None)
     assert registry.run("job").status == "dead"

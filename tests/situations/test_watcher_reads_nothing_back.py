@@ -89,7 +89,7 @@ def test_drift_and_map_work_while_the_run_cannot_be_read(
     assert all(flag.run_id == run.id for flag in flags)
 
 
-def test_a_run_that_goes_on_is_assessed_as_one_that_was_never_interrupted(tmp_path: Path) -> None:
+def test_a_resumed_run_is_assessed_as_one_that_was_never_interrupted(tmp_path: Path) -> None:
     registry = landmarks(tmp_path / "repwatch.db")
     model = network(99)
     with Watcher(model, PROBE, registry=registry, run_name="current") as watcher:

@@ -67,7 +67,7 @@ def test_a_run_that_did_not_finish_has_no_outcome(registry: Registry, status: st
     assert registry.run("cut").label is None
 
 
-def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_says_why(
+def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_explains_why(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     others(registry, 4)
@@ -125,6 +125,6 @@ def test_a_fault_of_the_labeling_costs_the_run_nothing(
     assert "a fault of the rule's" in caplog.text
 
 
-def test_a_label_by_outcome_needs_a_metric_that_tells_it(registry: Registry) -> None:
+def test_a_label_by_outcome_needs_a_metric(registry: Registry) -> None:
     with pytest.raises(ConfigurationError, match="monitor="):
         Watcher(network(0), PROBE, registry=registry, auto_label=True)

@@ -50,13 +50,13 @@ def test_an_exception_in_the_loop_ends_the_run_as_failed(tmp_path: Path) -> None
     assert len(registry.run("loop").snapshots()) > 0
 
 
-def test_a_watcher_without_an_open_run_says_what_to_do(tmp_path: Path) -> None:
+def test_a_watcher_without_an_open_run_explains_what_to_do(tmp_path: Path) -> None:
     watcher = Watcher(network(0), PROBE, registry=Registry(tmp_path / "repwatch.db"))
     with pytest.raises(RegistryError, match="start"):
         watcher.snapshot(0, 0)
 
 
-def test_the_run_is_placed_among_landmarks_that_stand_still(tmp_path: Path) -> None:
+def test_the_run_is_placed_among_fixed_landmarks(tmp_path: Path) -> None:
     registry = landmark_registry(tmp_path / "repwatch.db")
     model = network(99)
     scenes = []
@@ -164,7 +164,7 @@ def test_the_map_of_several_runs_has_the_flags_of_each(tmp_path: Path) -> None:
     assert own["run"] == "other"
 
 
-def test_a_map_of_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
+def test_a_map_of_an_empty_registry_explains_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="RepWatch"):
         map_registry(Registry(tmp_path / "repwatch.db"))
 

@@ -82,7 +82,7 @@ def test_a_kind_of_training_is_compared_with_its_own_good_landmarks(
     assert Registry(tmp_path / "repwatch.db").run("new").hparams["method"] == "SimCLR"
 
 
-def test_a_group_that_is_no_hyperparameter_is_told_before_the_first_step(
+def test_a_group_that_is_no_hyperparameter_is_reported_before_the_first_step(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"'methods'.*nearest are method"):

@@ -62,7 +62,7 @@ def call(root: Path, *words: str) -> Any:
     return json.loads(result.output)
 
 
-def test_the_list_of_runs_tells_automatic_labels_from_those_of_people(
+def test_the_list_of_runs_distinguishes_automatic_labels_from_those_of_people(
     pl: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(pl, root, "fine", 0.1)
