@@ -1,4 +1,4 @@
-"""The house keeps its order: layers, homes of heavy libraries, names, and a light front door."""
+"""The structure of the package: layers, homes of heavy libraries, names, and a light front door."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def _places(
                 f"{snapshot.layer!r}, step {snapshot.step}, but got {pair!r}. Place it first, or "
                 "leave it out of the map."
             )
-        # float32 is what a space holds; its shortest decimal keeps the document small.
+        # float32 is what a space holds; its shortest decimal makes the document small.
         x, y = (float(str(np.float32(value))) for value in pair)
         places.append((x, y))
     return places

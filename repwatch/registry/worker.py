@@ -156,7 +156,7 @@ class Worker:
         if queue.is_worked or self._ending:
             return
         queue.closing = False
-        # A daemon, so that a stuck disk cannot keep the process alive forever; the exit hook
+        # A daemon, so that a stuck disk cannot block the end of the process; the exit hook
         # sees to it that nothing is lost.
         thread = threading.Thread(
             target=self._work, args=(queue,), name="repwatch-worker", daemon=True

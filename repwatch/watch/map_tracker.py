@@ -86,7 +86,7 @@ class MapTracker:
         *,
         only_last: bool = False,
     ) -> list[MapUpdate]:
-        """Place steps that were just captured: what there is to show after each.
+        """Place steps that were just captured: what can be shown after each.
 
         Args:
             registry: Where the state of the runs on the map is read.

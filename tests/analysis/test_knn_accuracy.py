@@ -30,7 +30,7 @@ def record(
     monitor: str | None = "val_loss",
     diverged: bool = False,
 ) -> None:
-    """A run whose last representation tells the labels apart by so much, the first by nothing."""
+    """A run whose last representation separates the labels by this much, the first not at all."""
     rng = np.random.default_rng(sum(map(ord, name)))
     run = registry.start_run(
         name, probe=probe, monitor=monitor, mode="max", hparams={"lr": 1 / (1 + separation)}

@@ -57,8 +57,8 @@ def test_what_is_the_same_everywhere_names_nothing(points: NDArray[np.uint16]) -
 def test_forms_of_one_word_are_not_two_and_words_apart_have_a_comma(
     points: NDArray[np.uint16],
 ) -> None:
-    said = ("sequence and sequences", "database and postgresql", *["this and that"] * 4)
-    texts = [said[row // EACH] for row in range(len(points))]
+    phrases = ("sequence and sequences", "database and postgresql", *["this and that"] * 4)
+    texts = [phrases[row // EACH] for row in range(len(points))]
     names = {cluster.name for cluster in find_clusters(points, [texts], None) if cluster.level == 0}
     assert "database, postgresql" in names
     assert len(names & {"sequence", "sequences"}) == 1
@@ -92,7 +92,7 @@ def test_the_page_holds_names_and_shading_in_few_bytes(texts: list[str], tmp_pat
     centers = np.repeat(rng.normal(size=(HEAPS, 8)) * 9, EACH, axis=0)
     vectors = (centers + rng.normal(size=(HEAPS * EACH, 8))).astype(np.float32)
     page = tmp_path / "a.html"
-    write_atlas(vectors, {"said": texts}, page, roles=Roles(label="said"))
+    write_atlas(vectors, {"text": texts}, page, roles=Roles(label="text"))
     header = header_of(page)
     assert {name for _, _, name, _ in header["clusters"]} >= set(SUBJECTS[:3])
     assert header["shade"]["length"] == 128 * 128

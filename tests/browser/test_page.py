@@ -190,8 +190,8 @@ KEEP_FILES = """
 window.saved = [];
 const make = URL.createObjectURL;
 URL.createObjectURL = (blob) => {
-  const keep = (bytes) => window.saved.push([blob.type, new TextDecoder().decode(bytes)]);
-  blob.arrayBuffer().then(keep);
+  const save = (bytes) => window.saved.push([blob.type, new TextDecoder().decode(bytes)]);
+  blob.arrayBuffer().then(save);
   return make(new Blob([]));
 };
 HTMLAnchorElement.prototype.click = function click() {

@@ -138,8 +138,10 @@ def test_two_opinions_are_multiplied_and_none_rules_a_cause_out() -> None:
 
 
 def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) -> None:
-    def give(one: History, lr: float) -> History:
-        return dataclasses.replace(one, run=dataclasses.replace(one.run, hparams={"lr": lr}))
+    def give(run_history: History, lr: float) -> History:
+        return dataclasses.replace(
+            run_history, run=dataclasses.replace(run_history.run, hparams={"lr": lr})
+        )
 
     rates = {None: 0.01, "too high": 1.0, "too low": 1e-4}
     runs = [give(history, rates[history.run.cause]) for history in population(template, 12, 8)]
@@ -213,15 +215,17 @@ def test_layers_of_another_architecture_are_matched_by_relative_depth() -> None:
 def test_a_run_of_another_architecture_is_compared_and_reported_as_such(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
 
-    def rename(one: History) -> History:
+    def rename(run_history: History) -> History:
         numbers = {
             checkpoint: {
                 key._replace(layer={"early": "block1", "late": "block2"}[str(key.layer)]): value
                 for key, value in row.items()
             }
-            for checkpoint, row in one.representations.items()
+            for checkpoint, row in run_history.representations.items()
         }
-        return dataclasses.replace(one, representations=numbers, layers=("block1", "block2"))
+        return dataclasses.replace(
+            run_history, representations=numbers, layers=("block1", "block2")
+        )
 
     bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
     result = detector.assess_checkpoint(rename(bad), (1, 0))
@@ -243,8 +247,8 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
     template: Run, layers: tuple[str, ...]
 ) -> None:
     detector = DriftDetector(population(template, 8, 4))
-    one = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    result = detector.assess_checkpoint(dataclasses.replace(one, layers=layers), (1, 0))
+    run_history = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    result = detector.assess_checkpoint(dataclasses.replace(run_history, layers=layers), (1, 0))
     assert not result.alarm
     assert result.unavailable_reason is not None
     assert f"has {len(layers)} layers and the landmarks 2 of other names" in result.message

@@ -43,8 +43,10 @@ def test_a_setting_is_no_curve(name: str) -> None:
     assert not is_curve(name)
 
 
-def with_hparams(one: History, **hparams: float) -> History:
-    return dataclasses.replace(one, run=dataclasses.replace(one.run, hparams=hparams))
+def with_hparams(run_history: History, **hparams: float) -> History:
+    return dataclasses.replace(
+        run_history, run=dataclasses.replace(run_history.run, hparams=hparams)
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "repwatch."])
@@ -68,16 +70,19 @@ def test_advice_reads_the_learning_rate_with_and_without_the_prefix_and_names_it
 
 
 def test_runs_are_selected_and_grouped_by_either_name(template: Run) -> None:
-    one = history(template, "run", None, np.random.default_rng(0))
-    old, new = with_hparams(one, model=1), with_hparams(one, **{"repwatch.model": 1})
+    run_history = history(template, "run", None, np.random.default_rng(0))
+    old, new = (
+        with_hparams(run_history, model=1),
+        with_hparams(run_history, **{"repwatch.model": 1}),
+    )
     for name in ("model", "repwatch.model"):
         assert select_by_hparam([old, new], name, "1").all()
         assert old.group(name) == new.group(name) == "1"
 
 
 def test_a_name_of_the_user_goes_before_one_that_repwatch_read(template: Run) -> None:
-    one = history(template, "run", None, np.random.default_rng(0))
-    both = with_hparams(one, **{"repwatch.model": 1, "model": 2})
+    run_history = history(template, "run", None, np.random.default_rng(0))
+    both = with_hparams(run_history, **{"repwatch.model": 1, "model": 2})
     assert both.hparams == {"model": 2}
 
 
@@ -91,9 +96,9 @@ def test_old_attributes_work_and_warn(template: Run) -> None:
     detector = DriftDetector(population(template, 8, 0))
     with pytest.warns(DeprecationWarning, match="promise is now guarantee_text"):
         assert detector.promise == detector.guarantee_text
-    one = history(template, "new", None, np.random.default_rng(9))
+    run_history = history(template, "new", None, np.random.default_rng(9))
     with pytest.warns(DeprecationWarning, match="judge is now assess_checkpoint"):
-        found = detector.judge(one, (1, 0))
+        found = detector.judge(run_history, (1, 0))
     with pytest.warns(DeprecationWarning, match="outside is now novelty"):
         assert found.outside == found.novelty
     with pytest.raises(AttributeError, match="has no attribute 'missing'"):

@@ -183,8 +183,10 @@ def test_many_landmarks_are_drawn_by_webgl() -> None:
 
 def test_an_empty_map_and_a_map_of_one_point_can_be_drawn() -> None:
     assert len(map_figure(build_map([], [])).data) == 0
-    one = map_figure(build_map([FakeSnapshot(0, "a", "fc", 0)], [[3.0, 3.0]], current="a"))
-    assert one.layout.xaxis.range == (2.0, 4.0)
+    figure_of_one = map_figure(
+        build_map([FakeSnapshot(0, "a", "fc", 0)], [[3.0, 3.0]], current="a")
+    )
+    assert figure_of_one.layout.xaxis.range == (2.0, 4.0)
 
 
 def test_a_scene_of_another_version_is_refused(scene: MapScene) -> None:

@@ -332,8 +332,8 @@ def test_spaces_of_one_layer_of_a_depth_band_and_of_all() -> None:
         replace(landmark, layer=f"layer{k % 3}", depth=k % 3)
         for k, landmark in enumerate(LANDMARKS)
     ]
-    one = RepresentationSpace.fit(mixed, method="pca", layers="layer1")
-    assert set(one.layers) == {"layer1"}
+    fitted = RepresentationSpace.fit(mixed, method="pca", layers="layer1")
+    assert set(fitted.layers) == {"layer1"}
     two = RepresentationSpace.fit(mixed, method="pca", layers=["layer0", "layer2"])
     assert set(two.layers) == {"layer0", "layer2"}
     band = RepresentationSpace.fit(mixed, method="pca", depths=(1, 2))

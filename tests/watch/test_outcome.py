@@ -83,9 +83,9 @@ def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
     registry: Registry,
 ) -> None:
     others(registry)
-    for name in ("by hand", "by itself"):
+    for name in ("by hand", "automatic"):
         run = registry.start_run(name, probe=PROBE, hparams={"lr": 0.01}, monitor="val_loss")
-        registry.label(run, "bad", "noisy labels", automatic=name == "by itself")
+        registry.label(run, "bad", "noisy labels", automatic=name == "automatic")
         watcher = Watcher(
             network(0),
             PROBE,
@@ -98,7 +98,7 @@ def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
         watcher.start()
         watcher.metrics(1, 0, {"val_loss": 0.1})
         watcher.finish()
-    manual, changed = registry.run("by hand"), registry.run("by itself")
+    manual, changed = registry.run("by hand"), registry.run("automatic")
     assert (manual.label, manual.cause, manual.automatic) == ("bad", "noisy labels", False)
     assert (changed.label, changed.cause, changed.automatic) == ("good", None, True)
 

@@ -37,7 +37,7 @@ Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def _guarded(hook: Hook) -> Hook:
-    """Keep RepWatch's own faults away from the training, and count the time that it takes."""
+    """Isolate the training from RepWatch's own faults, and count the time that it takes."""
 
     @functools.wraps(hook)
     def guarded(self: RepWatch, trainer: Trainer, *args: object, **kwargs: object) -> None:

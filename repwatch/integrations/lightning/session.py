@@ -250,9 +250,7 @@ class Session:
             return
         self.asleep = True
         self._collector = None
-        message = (
-            f"RepWatch stops watching; the training continues. {type(error).__name__}: {error}"
-        )
+        message = f"RepWatch stops watching; training continues. {type(error).__name__}: {error}"
         log.error(message, exc_info=None if isinstance(error, RepWatchError) else error)
         if self._watcher is not None and self._is_open:
             self._watcher.add_notes([f"At step {trainer.global_step}: {message}"])
@@ -369,7 +367,7 @@ class Session:
         self._record(trainer, self._watcher.capture())
 
     def _affordable(self, trainer: Trainer) -> bool:
-        """Whether one more snapshot keeps RepWatch's share of the time below its limit."""
+        """Whether RepWatch's share of the time stays below its limit with one more snapshot."""
         if not trainer.is_global_zero:
             return True
         allowed = self.throttle.allows(time.monotonic() - self._began)
