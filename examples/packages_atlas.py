@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="An atlas of Debian packages.")
     parser.add_argument("packages", type=Path, help="the .jsonl or .jsonl.gz")
     parser.add_argument("-o", "--out", type=Path, default=Path("packages.html"))
-    parser.add_argument("--most", type=int, default=100_000, help="so many of the first packages")
+    parser.add_argument(
+        "--most", type=int, default=100_000, help="use this many of the first packages"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the page")
     chosen = parser.parse_args(arguments)
     packages = read_packages(chosen.packages, chosen.most)

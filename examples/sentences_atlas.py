@@ -12,8 +12,8 @@ No network and no pretrained model: a space that both languages share is learned
 each side come words and spelling (tf-idf of words, and of four letters at a time, each reduced by
 SVD); canonical correlation analysis finds the directions in which the two sides agree. A share of
 the pairs is held out. How often the translation of a held-out sentence is the nearest of all
-held-out ones is told beside chance, and beside what spelling tells (names, loanwords) where nothing
-is learned. The atlas shows held-out sentences only: nothing lies together there by heart.
+held-out ones is compared with chance, and with what spelling reveals (names, loanwords) without
+training. The atlas shows held-out sentences only: nothing lies together there by heart.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def rank_translations(first: Any, second: Any) -> Array:
         scores = product.toarray() if sparse.issparse(product) else np.asarray(product)
         rows = np.arange(len(scores))
         own = scores[rows, start + rows][:, None]
-        # Among equals the translation is as likely to stand last as first.
+        # Among equals the translation is as likely to be last as first.
         ranks[start + rows] = (scores > own).sum(1) + ((scores == own).sum(1) - 1) // 2
     return ranks
 
@@ -209,12 +209,12 @@ def tell_map(positions: Array) -> str:
     return (
         f"On the map, the translation is among the {wanted} nearest points of "
         f"{100 * together:.0f} % of sentences (chance {100 * wanted / (count - 1):.2f} %); "
-        f"{100 * mixed:.0f} % of neighbours are of the other language (50 % if fully mixed)."
+        f"{100 * mixed:.0f} % of neighbors are of the other language (50 % if fully mixed)."
     )
 
 
 def first_words(sentences: Sequence[str]) -> list[str]:
-    """The first word of each, where it is one of the most frequent; the essay's colours."""
+    """The first word of each, where it is one of the most frequent; the essay's colors."""
     found = [re.match(r"\w+'?", text.replace("’", "'")) for text in sentences]
     firsts = [match.group().lower() if match else "" for match in found]
     frequent = {word for word, _ in Counter(firsts).most_common(FIRST_WORDS)}
@@ -239,7 +239,7 @@ def make_columns(
         "words": lengths,
         "found": ["first" if n < 1 else "in ten" if n < 10 else "no" for n in nearer],
         "interest": interest,
-        # The two of a pair stand side by side.
+        # The two of a pair are adjacent.
         "partner": [row ^ 1 for row in range(len(sentences))],
     }
 
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("pairs", type=Path, help="the .tsv or .tsv.gz of aligned sentences")
     parser.add_argument("-o", "--out", type=Path, default=Path("sentences.html"))
     parser.add_argument("--languages", nargs=2, default=("English", "French"), help="their names")
-    parser.add_argument("--most", type=int, default=60_000, help="so many of the first pairs")
+    parser.add_argument("--most", type=int, default=60_000, help="use this many of the first pairs")
     parser.add_argument("--held-out", type=float, default=0.2, help="share of pairs to show")
     parser.add_argument("--overwrite", action="store_true", help="replace the page")
     chosen = parser.parse_args(arguments)
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"Learned from {len(learned):,} pairs; {count:,} others were held out.")
     vectors, ranks = represent(learned, held, names)
     settings = LayoutSettings("cosine")
-    kept = chosen.out.with_suffix(".atlas.npz")
+    layout_path = chosen.out.with_suffix(".atlas.npz")
     written = write_atlas(
         vectors,
         make_columns(held, names, ranks),
@@ -277,11 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             partner="partner",
         ),
         settings=settings,
-        layout_path=kept,
+        layout_path=layout_path,
         title=f"{len(vectors):,} sentences in {names[0]} and {names[1]}",
         overwrite=chosen.overwrite,
     )
-    print(tell_map(cached_layout(vectors, kept, settings)[0]))
+    print(tell_map(cached_layout(vectors, layout_path, settings)[0]))
     print(f"{written.path}: {written.points:,} sentences")
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-__all__ = ["RenamedAttributes", "deprecated_attribute"]
+__all__ = ["RenamedAttributes", "deprecated_attribute", "renamed_argument"]
 
 
 def deprecated_attribute(
@@ -33,6 +33,33 @@ def deprecated_attribute(
     )
     found: object = getattr(owner, new)
     return found
+
+
+def renamed_argument(
+    value: bool | None, old_value: bool | None, new: str, old: str, title: str
+) -> bool | None:
+    """The value of a keyword argument that may be given by its old name.
+
+    Args:
+        value: What was given by the new name, or None.
+        old_value: What was given by the old name, or None.
+        new: The new name.
+        old: The old name.
+        title: The function's name in messages.
+
+    Raises:
+        TypeError: Both are given.
+    """
+    if old_value is None:
+        return value
+    warnings.warn(
+        f"{title}({old}=) is now {new}=; the old name will be removed in the next release.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    if value is not None:
+        raise TypeError(f"Expected {new} or its old name {old}. Got both; pass {new} only.")
+    return old_value
 
 
 class RenamedAttributes:

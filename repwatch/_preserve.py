@@ -26,7 +26,8 @@ __all__ = ["StateWalk", "preserved"]
 
 # A container longer than this is data rather than state, and is not copied.
 LONGEST_CONTAINER = 10_000
-# Arrays and tensors larger than this are data, too. Of the others so many bytes are copied in all.
+# Arrays and tensors larger than this are data, too. At most MAX_COPIED_BYTES are
+# copied of the others.
 LARGEST_ARRAY = 16 << 20
 MAX_COPIED_BYTES = 256 << 20
 # A walk ends after this many objects: what is left is further away than a call reaches.
@@ -79,7 +80,7 @@ def preserved(
     """Put the state that can be reached from `roots` back on leaving, errors included.
 
     Args:
-        roots: Objects to start from. Each is restored in place: objects keep their identity.
+        roots: Objects to start from. Each is restored in place: objects retain their identity.
         stop: Instances of these types are neither changed nor walked into.
         reseed: Whether generators that are found (torch.Generator, numpy's, `random.Random`) start
             from seed 0 inside, so that what they give does not depend on the user's seed.

@@ -15,12 +15,12 @@ RepWatchError
 │   ├── RegistrySchemaError           made by a newer RepWatch
 │   ├── RunNotFoundError (LookupError)
 │   ├── RunExistsError                the name belongs to another run
-│   └── LabelError                    a label that says nothing, or contradicts itself
+│   └── LabelError                    an empty or contradictory label
 ├── DriftError                        runs that a detector cannot learn from, or judge
 ├── SpaceError                        a space cannot be fitted, or placed into
 └── LoggerError                       a logger did not take a figure or scalar
 
-A message says what was expected, what came and what to do.
+A message states what was expected, what was found and what to do.
 """
 
 from __future__ import annotations
@@ -105,11 +105,11 @@ class RunNotFoundError(RegistryError, LookupError):
 
 
 class RunExistsError(RegistryError):
-    """The run name is taken; the message says which names are free."""
+    """The run name is taken; the message lists names that are free."""
 
 
 class LabelError(RegistryError):
-    """A label that says nothing, or contradicts itself."""
+    """An empty or contradictory label."""
 
 
 class DriftError(RepWatchError):

@@ -38,7 +38,10 @@ def functions(trees: Mapping[str, ast.Module]) -> list[Function]:
 
 def share_of_long(trees: Mapping[str, ast.Module], limit: int = 40) -> float:
     """Share of all functions, methods and inner ones included, of more lines than the limit."""
-    lengths = [(one.end_lineno or one.lineno) - one.lineno + 1 for one in functions(trees)]
+    lengths = [
+        (function.end_lineno or function.lineno) - function.lineno + 1
+        for function in functions(trees)
+    ]
     return sum(length > limit for length in lengths) / len(lengths)
 
 
@@ -47,11 +50,11 @@ def widest(trees: Mapping[str, ast.Module]) -> list[tuple[int, str]]:
     found = []
     for tree in trees.values():
         for parent in ast.walk(tree):
-            for one in ast.iter_child_nodes(parent):
-                if isinstance(one, Function):
-                    given = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
+            for child in ast.iter_child_nodes(parent):
+                if isinstance(child, Function):
+                    given = [*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs]
                     inside = isinstance(parent, ast.ClassDef)
-                    name = parent.name if inside and one.name == "__init__" else one.name
+                    name = parent.name if inside and child.name == "__init__" else child.name
                     found.append((len(given), name))
     return sorted(found, reverse=True)
 
@@ -59,8 +62,10 @@ def widest(trees: Mapping[str, ast.Module]) -> list[tuple[int, str]]:
 def widest_record(trees: Mapping[str, ast.Module]) -> tuple[int, str]:
     """(fields, name) of the data class with the most fields."""
     classes = [n for t in trees.values() for n in ast.walk(t) if isinstance(n, ast.ClassDef)]
-    records = [one for one in classes if "dataclass" in map(name_of, one.decorator_list)]
-    return max((sum(isinstance(n, ast.AnnAssign) for n in one.body), one.name) for one in records)
+    records = [node for node in classes if "dataclass" in map(name_of, node.decorator_list)]
+    return max(
+        (sum(isinstance(n, ast.AnnAssign) for n in node.body), node.name) for node in records
+    )
 
 
 def name_of(node: ast.expr) -> str:
@@ -73,11 +78,11 @@ def share_documented(trees: Mapping[str, ast.Module]) -> float:
     found: list[bool] = []
 
     def visit(node: ast.AST) -> None:
-        for one in ast.iter_child_nodes(node):
-            if isinstance(one, (ast.ClassDef, Function)) and not one.name.startswith("_"):
-                found.append(ast.get_docstring(one) is not None)
-                if isinstance(one, ast.ClassDef):
-                    visit(one)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.ClassDef, Function)) and not child.name.startswith("_"):
+                found.append(ast.get_docstring(child) is not None)
+                if isinstance(child, ast.ClassDef):
+                    visit(child)
 
     for name, tree in trees.items():
         if not any(part.startswith("_") and part != "__init__" for part in name.split(".")):
@@ -124,8 +129,10 @@ def import_graph(trees: Mapping[str, ast.Module]) -> dict[str, set[str]]:
                 found = {homes.get(alias.name) for alias in node.names}
             else:
                 continue
-            graph[name] |= {one for one in found if one is not None and one != name}
-    return {name: {one for one in graph[name] if "__init__" not in one} for name in graph}
+            graph[name] |= {
+                name_found for name_found in found if name_found is not None and name_found != name
+            }
+    return {name: {target for target in graph[name] if "__init__" not in target} for name in graph}
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
@@ -135,9 +142,9 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
         seen: set[str] = set()
         waiting = [start]
         while waiting:
-            for one in graph[waiting.pop()] - seen:
-                seen.add(one)
-                waiting.append(one)
+            for name in graph[waiting.pop()] - seen:
+                seen.add(name)
+                waiting.append(name)
         return seen
 
     reached = {name: reach(name) for name in graph}
@@ -167,5 +174,5 @@ def measure() -> Iterator[tuple[str, str]]:
     found = circles(import_graph(trees))
     yield "import circles", f"{len(found)}"
     for group in found:
-        yield "", " <-> ".join(one.removeprefix("repwatch.") for one in group)
+        yield "", " <-> ".join(module.removeprefix("repwatch.") for module in group)
     yield "modules / lines", f"{len(lines)} / {sum(lines):,}"

@@ -133,8 +133,8 @@ def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_o
     words = ["digits-mlp", "--registry", str(tmp_path / "runs.db"), "--runs", "3"]
     words += ["--unseen", "1", "--label"]
     command = [sys.executable, str(EXAMPLES / "populations"), *words, "--workers", "2"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     registry = Registry(tmp_path / "runs.db")
     steps = [0, 1, 3, *range(9, 73, 9)]
     check_population(registry, steps, {"train_loss", "grad_norm", "val_loss", "val_acc"})
@@ -142,7 +142,7 @@ def test_a_population_is_trained_in_processes_and_taken_up_where_it_was_broken_o
     assert sorted(first) == [*(f"digits-mlp-00{k}" for k in range(3)), "digits-mlp-unseen-000"]
     assert {run.label for run in registry.runs()} <= {"good", "bad"}
     for run in registry.runs():
-        assert run.hparams["truth.regime"] in told.stdout
+        assert run.hparams["truth.regime"] in process.stdout
 
     registry.delete_run("digits-mlp-001")
     probe = registry.probe()
@@ -203,9 +203,9 @@ def test_further_runs_have_faults_that_no_other_run_has(populations: ModuleType)
     assert not any(truth.unseen for _, truth in seen)
     assert {(setting.momentum, setting.missing_classes) for setting, _ in seen} == {(0.9, 0)}
     recipe = ssl.Recipe(passes=1, strength=1.0)
-    told = [ssl.draw(recipe, 0, first + k) for k in range(24)]
-    assert Counter(truth.fault for _, truth in told) == dict.fromkeys(ssl.UNSEEN, 12)
-    pairs = {(setting["method"], truth.fault) for setting, truth in told}
+    drawn = [ssl.draw(recipe, 0, first + k) for k in range(24)]
+    assert Counter(truth.fault for _, truth in drawn) == dict.fromkeys(ssl.UNSEEN, 12)
+    pairs = {(setting["method"], truth.fault) for setting, truth in drawn}
     assert pairs == {(method, fault) for method in ssl.METHODS for fault in ssl.UNSEEN}
 
 
@@ -243,12 +243,12 @@ def test_unseen_faults_do_what_they_say(
         others, encoder = module.configure_optimizers()[0][0].param_groups
         assert encoder["initial_lr"] == module.hparams.lr * module.hparams.encoder_lr
         assert others["initial_lr"] == module.hparams.lr
-        known = {id(one) for one in (*others["params"], *encoder["params"])}
-        assert known == {id(one) for one in module.parameters()}
-        assert any(one is module.hidden1[0].weight for one in encoder["params"])
+        known = {id(parameter) for parameter in (*others["params"], *encoder["params"])}
+        assert known == {id(parameter) for parameter in module.parameters()}
+        assert any(parameter is module.hidden1[0].weight for parameter in encoder["params"])
 
 
-def test_runs_are_labelled_by_how_they_ended_with_their_fault_as_the_cause(
+def test_runs_are_labeled_by_how_they_ended_with_their_fault_as_the_cause(
     tmp_path: Path, populations: ModuleType
 ) -> None:
     registry = Registry(tmp_path / "runs.db")
@@ -268,7 +268,7 @@ def test_runs_are_labelled_by_how_they_ended_with_their_fault_as_the_cause(
     ]
 
 
-def test_a_run_that_fails_is_told_and_the_others_are_trained(
+def test_a_run_that_fails_is_reported_and_the_others_are_trained(
     tmp_path: Path,
     populations: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,7 +285,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_trained(
     assert "digits-mlp-001: ValueError('no such run')" in capsys.readouterr().out
 
 
-def test_what_a_population_needs_is_told_before_anything_is_trained(
+def test_what_a_population_needs_is_reported_before_anything_is_trained(
     tmp_path: Path, populations: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "runs.db"
@@ -298,10 +298,13 @@ def test_what_a_population_needs_is_told_before_anything_is_trained(
     few = tmp_path / "few.npz"
     images = np.zeros((50, 28, 28), dtype=np.uint8)
     np.savez(few, images=images, labels=np.arange(50) % 10)
-    for given, told in ((few, "5,000 examples of mnist or more, but got 50"), (path, "No such")):
+    for given, expected in (
+        (few, "5,000 examples of mnist or more, but got 50"),
+        (path, "No such"),
+    ):
         with pytest.raises(SystemExit):
             populations.command.main(["ssl-mnist", "--registry", str(path), "--mnist", str(given)])
-        assert told in capsys.readouterr().err
+        assert expected in capsys.readouterr().err
     assert not path.exists()
 
 
@@ -351,26 +354,28 @@ def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned
     generator = np.random.default_rng(0)
     drawn = [generator.choice(60, size=6, replace=False) for _ in range(600)]
     lines = [
-        " ".join(f"word{n}" for n in one) + "\t" + " ".join(f"mot{n}" for n in reversed(one))
-        for one in drawn
+        " ".join(f"word{n}" for n in snapshot)
+        + "\t"
+        + " ".join(f"mot{n}" for n in reversed(snapshot))
+        for snapshot in drawn
     ]
     source = tmp_path / "pairs.tsv"
     source.write_text("\n".join([*lines, lines[0], "same\tsame"]), encoding="utf-8")
     out = tmp_path / "sentences.html"
     load("sentences_atlas").main([str(source), "-o", str(out)])
-    told = capsys.readouterr().out
-    assert "Learned from 480 pairs; 120 others were held out." in told
-    found = re.findall(r"(\w[\w ,]+): the nearest in ([\d.]+) %", told)
+    output = capsys.readouterr().out
+    assert "Learned from 480 pairs; 120 others were held out." in output
+    found = re.findall(r"(\w[\w ,]+): the nearest in ([\d.]+) %", output)
     shares = {name: float(share) for name, share in found}
     assert shares["English to French"] > 80
     assert shares["French to English"] > 80
     assert shares["by spelling, nothing learned"] < 20
-    assert "% of neighbours are of the other language" in told
+    assert "% of neighbors are of the other language" in output
     page = out.read_text(encoding="utf-8")
     assert "<title>240 sentences in English and French</title>" in page
 
 
-def test_sentences_atlas_tells_what_it_expects_of_its_file(tmp_path: Path) -> None:
+def test_sentences_atlas_reports_what_it_expects_of_its_file(tmp_path: Path) -> None:
     source = tmp_path / "pairs.tsv"
     source.write_text("one\tun\nno tab here\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="a tab between them in line 2"):

@@ -1,4 +1,4 @@
-"""The house keeps its order: layers, homes of heavy libraries, names, and a light front door."""
+"""The structure of the package: layers, homes of heavy libraries, names, and a light front door."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ HOMES = {
 }
 
 
-# `Registry.suggest_labels` is a door to what stands above it.
+# `Registry.suggest_labels` leads to a higher layer.
 DOORS = {("registry/registry.py", "analysis")}
 
 
@@ -128,8 +128,10 @@ def test_public_names_are_those_that_are_announced() -> None:
 def test_importing_repwatch_loads_nothing_heavy() -> None:
     heavy = ["torch", "scipy", "sklearn", "openTSNE", "plotly", "sqlalchemy", "numpy", "lightning"]
     code = f"import sys, repwatch; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "[]"
 
 
 def test_repwatch_never_imports_a_lightning_that_the_user_has_not() -> None:
@@ -138,8 +140,10 @@ def test_repwatch_never_imports_a_lightning_that_the_user_has_not() -> None:
         "import sys, lightning.pytorch, repwatch; repwatch.RepWatch(); "
         "print('pytorch_lightning' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip().endswith("False")
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip().endswith("False")
 
 
 def test_files_stay_short_enough_to_read() -> None:

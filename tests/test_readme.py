@@ -35,8 +35,8 @@ def test_the_python_and_the_commands_run_in_their_order(
     script.write_text("\n".join(blocks("python")), encoding="utf-8")
     environment = {**os.environ, "REPWATCH_REGISTRY": str(tmp_path / "repwatch.db")}
     run = [sys.executable, str(script)]
-    told = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    process = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REPWATCH_REGISTRY", str(tmp_path / "repwatch.db"))
     assert len(commands()) >= 4

@@ -73,14 +73,17 @@ def contains(value: Any, is_wanted: Check, depth: int = DEPTH) -> bool:
         values = list(value)
     else:
         return False
-    return any(contains(one, is_wanted, depth - 1) for one in values[:1000])
+    return any(contains(value, is_wanted, depth - 1) for value in values[:1000])
 
 
 def holds(value: Any, is_wanted: Check) -> bool:
     """Whether a value is an object of RepWatch's own with something wanted in its attributes."""
     if not type(value).__module__.startswith("repwatch"):
         return False
-    return any(contains(one, is_wanted) for one in list(getattr(value, "__dict__", {}).values()))
+    return any(
+        contains(attribute, is_wanted)
+        for attribute in list(getattr(value, "__dict__", {}).values())
+    )
 
 
 def is_probe_input(value: Any) -> bool:
@@ -144,7 +147,9 @@ class Trace:
             if contains(handed, is_wanted, DEPTH + 1):
                 self.direct[what].add(name)
                 self.in_object[what].discard(name)
-            elif name not in self.in_object[what] and any(holds(one, is_wanted) for one in handed):
+            elif name not in self.in_object[what] and any(
+                holds(argument, is_wanted) for argument in handed
+            ):
                 self.in_object[what].add(name)
 
 

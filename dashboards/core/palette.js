@@ -1,4 +1,4 @@
-// Every color that stands for something, on a light and on a dark page; figures read it too, as JSON.
+// Every color that has a meaning, on a light and on a dark page; figures read it too, as JSON.
 // "values" are Okabe-Ito's hues in shades with a contrast of 3 to 1 or more to the page, chosen so
 // that color-blind people can distinguish any two: blue, vermillion, green, purple, orange, sky blue,
 // yellow, and a brown, a gray and a violet. "more" is for people with full color vision. "steps" are

@@ -121,7 +121,7 @@ export class Scene {
     return this.source || held.length === 0 || held.includes("tsne") ? "tsne" : held[0];
   }
 
-  /** Which layers a map is to be made of, where some are switched off; null for all. */
+  /** Which layers a map is made of, where some are switched off; null for all. */
   chosenLayers(off) {
     const chosen = this.layers.filter((layer) => !off.includes(layer));
     return chosen.length === 0 || chosen.length === this.layers.length ? null : chosen;

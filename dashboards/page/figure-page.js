@@ -82,7 +82,7 @@ export class Page {
     this.pickers.replaceChildren(...nodes);
   }
 
-  /** A sentence that stands under the figure, whatever it is. */
+  /** A sentence shown under the figure, whatever it is. */
   advise(text) {
     this.advice.textContent = text;
   }

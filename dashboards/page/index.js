@@ -115,7 +115,7 @@ class Tab {
     return true;
   }
 
-  /** Keeps what the reader chose where it still exists, else takes the newest. */
+  /** Retains what the reader chose where it still exists, else takes the newest. */
   async choose() {
     const runs = Object.keys(this.index);
     if (runs.length === 0) {

@@ -9,7 +9,7 @@ const GAIN = 1.2;
 
 /**
  * Positions of n points from their k nearest neighbors, starting from `start` ({x, y}): exact
- * gradient descent of KL(p || q) with equal p for all neighbors and Student's t for q. "graph" keeps
+ * gradient descent of KL(p || q) with equal p for all neighbors and Student's t for q. "graph" retains
  * the attraction twice as strong, which draws the graph's branches and hubs.
  */
 export function layoutNeighbors({ near, x, y }, n, k, kind) {
@@ -69,7 +69,7 @@ function descend(place, speed, force, edges, n, attraction) {
   for (const [i, j, weight] of edges) {
     const dx = place[2 * i] - place[2 * j];
     const dy = place[2 * i + 1] - place[2 * j + 1];
-    // Each edge stands for both of its directions, which together weigh `weight`.
+    // Each edge represents both of its directions, which together weigh `weight`.
     const pull = ((attraction * weight) / 2) / (1 + dx * dx + dy * dy);
     force[2 * i] += pull * dx;
     force[2 * i + 1] += pull * dy;

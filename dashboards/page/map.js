@@ -14,7 +14,7 @@ export function canDrawWebGL() {
   }
 }
 
-/** The figure as it is to be drawn: `view` has dark, hidden outcomes, layers and runs, and a step. */
+/** The figure to draw: `view` has dark, hidden outcomes, layers and runs, and a step. */
 export function prepare(figure, view, webgl, size) {
   const { meta } = figure.layout;
   const data = figure.data.map((trace) => {

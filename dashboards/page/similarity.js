@@ -35,7 +35,7 @@ export function mantelTest(first, second, permutations, seed = 0) {
     for (let i = 0, at = 0; i < n; i += 1) {
       for (let j = i + 1; j < n; j += 1, at += 1) sum += a[at] * square[order[i] * n + order[j]];
     }
-    // A relabelling that changes nothing counts, whatever its last digits are.
+    // A relabeling that changes nothing counts, whatever its last digits are.
     if (Math.abs(sum) >= Math.abs(r) - ROUNDING) extreme += 1;
   }
   return { r, p: (1 + extreme) / (1 + permutations) };

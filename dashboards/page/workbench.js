@@ -301,7 +301,7 @@ export class Workbench {
   }
 
   remember() {
-    // A pointer that moves changes the state often; browsers allow so many writes a second.
+    // A pointer that moves changes the state often; browsers limit the writes per second.
     clearTimeout(this.remembering);
     this.remembering = setTimeout(() => writeAddress(this.state, this.defaults), 120);
   }

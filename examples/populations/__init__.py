@@ -21,7 +21,7 @@ must not read them.
 | ssl-mnist     | the same                          | --mnist, labels for the probe               |
 
 `--label` labels the runs by how they ended, the bad ones with their fault as the cause, so that
-`repwatch backtest` can be asked what flags are worth. `--unseen 24` trains as many further runs
+`repwatch backtest` can measure how reliable flags are. `--unseen 24` trains as many further runs
 of two faults that no other run has (momentum too high and classes missing; without labels, wrong
 pairs and an encoder that hardly learns), for a look that no choice depends on:
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A folder that is run as a script is no package by itself.
+    # A folder that is run as a script is not a package.
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from populations.command import main
 

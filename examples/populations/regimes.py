@@ -20,7 +20,7 @@ UNSEEN_FROM = 1_000_000
 class Truth:
     """What is wrong with a run. `fault` is "" for a good one, `severity` from 0 to 1.
 
-    `unseen` is whether it is one of the faults that are kept apart.
+    `unseen` is whether it is one of the held-out faults.
     """
 
     fault: str
@@ -163,7 +163,7 @@ def truth(seed: int, index: int) -> Truth:
 
 def draw(family: Family, seed: int, index: int) -> tuple[Setting, Truth]:
     """The setting of run `index`, and what is wrong with it."""
-    told = truth(seed, index)
+    ground_truth = truth(seed, index)
     generator = np.random.default_rng((seed, index, 2))
     slower = generator.uniform() < 1 / 3 and family.sgd is not None
     rates = family.sgd if slower and family.sgd else family.adam
@@ -179,13 +179,15 @@ def draw(family: Family, seed: int, index: int) -> tuple[Setting, Truth]:
         dropout=float(generator.choice([0.0, 0.0, 0.1])),
         activation=str(generator.choice(["relu", "relu", "gelu"])),
     )
-    if told.slow:
-        return replace(good, warmup=round(generator.uniform(*family.slow), 2)), told
-    if told.fault:
-        if told.fault == "dead ReLUs":
+    if ground_truth.slow:
+        return replace(good, warmup=round(generator.uniform(*family.slow), 2)), ground_truth
+    if ground_truth.fault:
+        if ground_truth.fault == "dead ReLUs":
             good = replace(good, activation="relu")
-        changed = (FAULTS | UNSEEN)[told.fault](good, family, told.severity, generator)
-        return replace(good, **changed), told
+        changed = (FAULTS | UNSEEN)[ground_truth.fault](
+            good, family, ground_truth.severity, generator
+        )
+        return replace(good, **changed), ground_truth
     if family.deep and generator.uniform() < 0.2:
         good = replace(good, depth=family.deep, norm="batch")
-    return good, told
+    return good, ground_truth

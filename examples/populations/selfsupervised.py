@@ -1,6 +1,6 @@
 """Encoders that learn without labels: SimCLR, SimSiam, VICReg and a VAE.
 
-The loss does not tell how good a representation is: the outcome is `probe_acc`, the accuracy of a
+The loss does not show how good a representation is: the outcome is `probe_acc`, the accuracy of a
 linear probe on the code, measured once, at the end.
 """
 
@@ -159,8 +159,8 @@ class Encoder(Watched):
         loss = h.invariance * functional.mse_loss(a, b)
         for z in (a, b):
             spread = (z.var(0) + 1e-4).sqrt()
-            centred = z - z.mean(0)
-            covariance = centred.T @ centred / (len(z) - 1)
+            centered = z - z.mean(0)
+            covariance = centered.T @ centered / (len(z) - 1)
             off = covariance - covariance.diag().diag()
             loss = loss + h.variance * 0.5 * functional.relu(1 - spread).mean()
             loss = loss + h.covariance * (off**2).sum() / z.shape[1]
@@ -184,7 +184,7 @@ class Encoder(Watched):
             return 1 / data.classes
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
         with warnings.catch_warnings():
-            # A probe that has not converged after 200 rounds is good enough to tell runs apart.
+            # A probe that has not converged after 200 rounds is good enough to distinguish runs.
             warnings.simplefilter("ignore")
             classifier.fit(train.numpy(), data.labels[:PROBED].numpy())
             return float(classifier.score(test.numpy(), data.validation_labels.numpy()))
@@ -200,12 +200,12 @@ def train(
 ) -> None:
     """Train run `index` of a self-supervised population into the registry."""
     recipe = RECIPES[population]
-    setting, told = draw(recipe, seed, index)
+    setting, ground_truth = draw(recipe, seed, index)
     data = load(population, path)
     torch.manual_seed(1_000 * seed + index)
     # Runs with small batches take as many steps as the others.
     steps = epoch_length(recipe.passes * len(data.inputs), max(BATCH, setting["batch_size"]))
-    module = Encoder(data, steps, setting | told.hparams())
+    module = Encoder(data, steps, setting | ground_truth.hparams())
     size = setting["batch_size"]
     batches = Batches(data.inputs, data.labels, size=size, length=steps, seed=index)
     fit(

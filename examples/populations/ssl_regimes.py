@@ -128,7 +128,7 @@ def draw(recipe: Recipe, seed: int, index: int) -> tuple[Setting, Truth]:
 def _draw_unseen(
     recipe: Recipe, number: int, generator: np.random.Generator
 ) -> tuple[Setting, Truth]:
-    """One of the faults that are kept apart, by turns of the methods and of the faults."""
+    """One of the held-out faults, by turns of the methods and of the faults."""
     turn, which = divmod(number, len(UNSEEN))
     fault = list(UNSEEN)[which]
     severity = round(float(generator.uniform()), 3)

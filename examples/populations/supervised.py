@@ -159,12 +159,12 @@ def train(
 ) -> None:
     """Train run `index` of a supervised population into the registry."""
     family = FAMILIES[population]
-    setting, told = draw(family, seed, index)
+    setting, ground_truth = draw(family, seed, index)
     kind = population.split("-")[1]
     data = load(population, path)
     torch.manual_seed(1_000 * seed + index)
     steps = epoch_length(family.train_size, setting.batch_size)
-    module = Classifier(kind, setting, data, steps, asdict(setting) | told.hparams())
+    module = Classifier(kind, setting, data, steps, asdict(setting) | ground_truth.hparams())
     labels = data.labels[: setting.train_size].clone()
     wrong = torch.rand(len(labels)) < setting.label_noise
     labels[wrong] = torch.randint(data.classes, (int(wrong.sum()),))

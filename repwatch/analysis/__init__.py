@@ -1,4 +1,4 @@
-"""What stored runs say: labels from outcomes, causes, comparisons, nearest-neighbor accuracy.
+"""Analyses of stored runs: labels from outcomes, causes, comparisons, nearest-neighbor accuracy.
 
 compare.py          do two runs do the same inside?
 labels.py           labels that outcomes suggest, over

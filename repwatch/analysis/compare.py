@@ -8,7 +8,7 @@ layers are alike if their similarity is at least `ALIKE[name]` and Mantel's test
 correlation greater than chance (p at most 0.05). The limits are what nine of ten layers reach
 between two good runs that differ in their seed (`examples/layer_correspondence.py` on MNIST
 digits); most layers of a run with a wrong learning rate stay below. The insides of two runs are
-similar if all matching layers are alike. The input is shown, and has no say.
+similar if all matching layers are alike. The input is shown, and does not count.
 
 Outcomes are similar if both runs have the same label; without two labels, if the metric ends within
 a tolerance: where more is better and both values are in [0, 1], as for accuracy, 0.02; else 10 % of
@@ -63,7 +63,7 @@ _MOST_NAMED = 5
 class Outcome:
     """Whether two runs ended alike; `similar` is None where nothing is known.
 
-    `by` is "label", the name of the metric, or None; `why` says it in words.
+    `by` is "label", the name of the metric, or None; `why` explains it in words.
     """
 
     similar: bool | None

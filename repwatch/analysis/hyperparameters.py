@@ -44,7 +44,7 @@ _SEEDS = ("seed", "random_state")
 _MAX_CATEGORY_LENGTH = 80
 # A positive number is on a log scale where its largest value is more than this times its smallest.
 _LOG_SPAN = 10.0
-# From so many good runs on, this share is trimmed at each end, where it lies apart from the rest.
+# From this many good runs on, this share is trimmed at each end, where it lies apart from the rest.
 _MIN_RUNS_TO_TRIM, _TRIMMED_SHARE = 20, 0.05
 _TRIM_GAP = 0.25
 _MIN_SAME_OPTIMIZER = 3

@@ -59,7 +59,7 @@ class LabelSuggestion:
 class LabelSuggestions(Sequence[LabelSuggestion]):
     """The suggestions for the runs of one probe set, oldest run first.
 
-    `left_out` names the runs without an outcome, and `notes` says why, and what else is to know.
+    `left_out` names the runs without an outcome, and `notes` explains why, and what else matters.
     """
 
     metric: str
@@ -328,7 +328,7 @@ def _one_kind(is_bad: Sequence[bool], metric: str) -> str:
         return ""
     if any(is_bad):
         return f"all {len(is_bad)} runs are bad: no {metric} is finite"
-    return f"all {len(is_bad)} runs are good: no {metric} stands apart from the better runs"
+    return f"all {len(is_bad)} runs are good: no {metric} is clearly worse than in the better runs"
 
 
 def _reason(value: float, bad: bool, good: Sequence[Run], metric: str) -> str:

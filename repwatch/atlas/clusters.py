@@ -57,7 +57,7 @@ def density(
 ) -> NDArray[np.float32]:
     """(cells, cells) how many points lie around each place; the first axis is x.
 
-    margin: of so many cells more on each side.
+    margin: the number of extra cells on each side.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -186,7 +186,7 @@ def _name(
 
 
 def _join(first: str, second: str, words: Sequence[Sequence[str]]) -> str:
-    """Two words in the order in which they mostly stand, with a comma unless side by side."""
+    """Two words in the order in which they mostly occur, with a comma unless side by side."""
     steps = [
         row.index(second) - row.index(first) for row in words if first in row and second in row
     ]

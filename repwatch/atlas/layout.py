@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[str, Float32]:
             if str(content["kind"]) == _KIND:
                 return str(content["key"]), content["positions"].astype(np.float32)
     except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
-        pass  # Not an archive of ours, as the error below says.
+        pass  # Not an archive of ours, as the error below states.
     raise ConfigurationError(
         f"Expected a layout that RepWatch wrote, or no file, at {path}. Got another file, which is "
         "left alone. Move it, or give another place with layout=... (--layout)."

@@ -33,7 +33,7 @@ class Roles:
     """Names of the columns that are shown in a special way; None where there is none.
 
     label is written on the map, text and image are shown of the point under the pointer, link is
-    opened by a click (http and https only), color colors at first, rank says which labels are
+    opened by a click (http and https only), color colors at first, rank decides which labels are
     written first (the largest). partner has for each point the row (from 0) that it belongs to, as
     a sentence to its translation, or nothing: a line leads there. Where label, text, image or link
     is None, a column of that name is taken if there is one.

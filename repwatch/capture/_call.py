@@ -64,7 +64,7 @@ def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
     if names is None or len(names) < 2:
         return None
     return (
-        f"forward takes ({', '.join(names)}), but the batch does not say which of its parts is "
+        f"forward takes ({', '.join(names)}), but the batch does not specify which of its parts is "
         f"{names[1]!r}, and what looks like a target is never passed for it"
     )
 
@@ -90,7 +90,7 @@ def _strategies(
         yield from _mapping_strategies(model, inputs, pick, name)
         return
     if hasattr(inputs, "_asdict"):
-        # The fields of a named tuple say which parameter each part is for.
+        # The fields of a named tuple specify which parameter each part is for.
         yield from _keyword_strategies(
             model, inputs._asdict(), lambda batch: pick(batch)._asdict(), name
         )

@@ -218,7 +218,7 @@ class Recorder:
             try:
                 self._record(name, module, output)
             except Exception as error:
-                # The host's own forward pass goes on; the error is raised with the results.
+                # The host's own forward pass continues; the error is raised with the results.
                 self.failure = self.failure or error
 
         return hook

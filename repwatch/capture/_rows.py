@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 MAX_FEATURES = 16_384
-# Windows that are averaged are small below so many places; a copy pays from so many channels on.
+# Averaged windows are small below this many places; a copy pays off from this many channels on.
 _SMALL_WINDOW, _MANY_CHANNELS = 8, 8
 
 # Three-dimensional outputs of these are (batch, channels, length), not (batch, time, channels).

@@ -15,7 +15,7 @@ from repwatch.errors import CaptureError
 
 __all__ = ["Plan", "list_names", "make_plan", "note_hooks", "note_scripted"]
 
-# Notes are read in a terminal: they list so many names, and count the others.
+# Notes are read in a terminal: they list this many names, and count the others.
 NAMES_IN_NOTE = 3
 
 

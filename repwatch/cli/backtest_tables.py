@@ -41,7 +41,7 @@ _JSON_KEYS = {
 def json_dict(result: Any) -> dict[str, Any]:
     """A result as a dictionary, by the keys that the JSON output has had from the start."""
     return asdict(
-        result, dict_factory=lambda items: {_JSON_KEYS.get(key, key): one for key, one in items}
+        result, dict_factory=lambda items: {_JSON_KEYS.get(key, key): value for key, value in items}
     )
 
 
@@ -124,7 +124,7 @@ def _gains(found: Backtest) -> Table:
 
 
 def _intervals(found: Backtest) -> Table:
-    """How precise RepWatch's numbers are with so many runs."""
+    """How precise RepWatch's numbers are with this number of runs."""
     own = found.methods[0]
     columns = {
         "AUROC": (own.auroc, own.intervals["auroc"]),

@@ -42,7 +42,7 @@ def compare(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether two runs ended alike, and do similar things inside, layer by layer."""
+    """Compare how two runs ended, and what they represent, layer by layer."""
     from repwatch.analysis.compare import compare_runs
 
     opened = open_registry(registry)

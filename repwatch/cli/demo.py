@@ -254,12 +254,12 @@ def _near(registry: Registry, run: Run) -> Counter[str]:
     outcomes = {snapshot.id: snapshot.cause or str(snapshot.label) for snapshot in landmarks}
     last = [s for s in run.snapshots() if s.step == run.last_step and s.layer != INPUT]
     placement = LandmarkMap.fit(registry, landmarks, MapSettings()).place(last, NEAREST)
-    return Counter(outcomes[near.id] for one in placement for near in one.nearest)
+    return Counter(outcomes[near.id] for placed in placement for near in placed.nearest)
 
 
 @contextmanager
 def _quiet(*more: str) -> Iterator[None]:
-    """Without what Lightning says at every start, and without the warnings of `more` loggers."""
+    """Without what Lightning prints at every start, and without the warnings of `more` loggers."""
     names = ("lightning.pytorch", "pytorch_lightning", "lightning.fabric", "lightning_fabric")
     chatty = [f"{name}{tail}" for name in names for tail in _CHATTY]
     loggers = [logging.getLogger(name) for name in (*chatty, *more)]

@@ -38,8 +38,8 @@ def demo(
 
         result = run_demo(folder, size=size, epochs=epochs, progress=show)
         bar.update(task, description="Done", completed=4 * size + 2, total=4 * size + 2)
-    for each in result.watched:
-        console.print(_whereabouts(each))
+    for run in result.watched:
+        console.print(_whereabouts(run))
     console.print(f"The map:       {result.map}", soft_wrap=True, highlight=False)
     console.print(f"The registry:  {result.registry}", soft_wrap=True, highlight=False)
     console.print("The same live, in the RepWatch tab:", highlight=False)

@@ -46,7 +46,7 @@ def directions(
 ) -> None:
     """Show the probe points that lie furthest along the direction from A to B.
 
-    A lies at -1 and B at 1; a set of points stands for its mean.
+    A lies at -1 and B at 1; a set of points represents its mean.
     """
     from repwatch import rdm
 
@@ -91,9 +91,11 @@ def _snapshot(run: Run, layer: str | None, step: int | None) -> Snapshot:
     if chosen not in layers:
         known = ", ".join(layers)
         raise ConfigurationError(f"Run {run.name!r} has no layer {layer!r}. It has {known}.")
-    usable = [one for one in run.snapshots(chosen) if step is None or one.step == step]
+    usable = [
+        snapshot for snapshot in run.snapshots(chosen) if step is None or snapshot.step == step
+    ]
     if not usable:
-        steps = ", ".join(str(one.step) for one in run.snapshots(chosen))
+        steps = ", ".join(str(snapshot.step) for snapshot in run.snapshots(chosen))
         raise ConfigurationError(
             f"Layer {chosen!r} of run {run.name!r} has no snapshot at step {step}. It has some at "
             f"{steps}."
@@ -111,14 +113,14 @@ def _points(points: Sequence[ProbePoint], wanted: str) -> list[int]:
             f"Expected the number of a probe point, 0 to {len(points) - 1}, or COLUMN=VALUE. Got "
             f"{wanted!r}."
         )
-    found = [i for i, one in enumerate(points) if str(one.columns.get(column)) == value]
+    found = [i for i, point in enumerate(points) if str(point.columns.get(column)) == value]
     if found:
         return found
-    columns = sorted({name for one in points for name in one.columns})
+    columns = sorted({name for point in points for name in point.columns})
     if column not in columns:
         known = ", ".join(columns) or "none"
         raise ConfigurationError(f"The probe set has no column {column!r}. It has {known}.")
-    values = sorted({str(one.columns.get(column)) for one in points})[:20]
+    values = sorted({str(point.columns.get(column)) for point in points})[:20]
     raise ConfigurationError(
         f"No probe point has {column} {value!r}. There are {', '.join(values)}."
     )

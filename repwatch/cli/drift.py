@@ -57,7 +57,7 @@ WhereOption = Annotated[
 ]
 GoodOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Use so many good landmarks, at random, and bad ones in proportion."),
+    typer.Option(help="Use this many good landmarks, at random, and bad ones in proportion."),
 ]
 RoundsOption = Annotated[
     Optional[int],  # noqa: UP045

@@ -78,29 +78,44 @@ def suggest_labels(
     checked: Any = mode  # by suggest_labels
     found = opened.suggest_labels(metric, checked, probe=probe, tolerance=tolerance)
     present = {run.name: run for run in opened.runs(probe=found.probe)}
-    free = [one for one in found if present[one.run].automatic or not present[one.run].label]
+    free = [
+        suggestion
+        for suggestion in found
+        if present[suggestion.run].automatic or not present[suggestion.run].label
+    ]
     if apply:
         writable = open_registry(registry, read_only=False)
-        for one in free:
-            writable.label(present[one.run], one.label, one.cause, automatic=True)
+        for suggestion in free:
+            writable.label(
+                present[suggestion.run], suggestion.label, suggestion.cause, automatic=True
+            )
     if as_json:
-        labels = {one.run: present[one.run].label for one in found}
+        labels = {suggestion.run: present[suggestion.run].label for suggestion in found}
         print_json({**found.to_dict(), "present": labels, "applied": len(free) if apply else 0})
         return
     table = Table()
     for heading in ("run", found.metric, "suggested", "cause", "reason", "present label"):
         table.add_column(as_text(heading))
-    for one in found:
-        known = present[one.run]
+    for suggestion in found:
+        known = present[suggestion.run]
         label = f"{known.label}{' (automatic)' if known.automatic else ''}" if known.label else ""
-        row = (one.run, f"{one.value:.4g}", one.label, one.cause or "", one.reason, label)
+        row = (
+            suggestion.run,
+            f"{suggestion.value:.4g}",
+            suggestion.label,
+            suggestion.cause or "",
+            suggestion.reason,
+            label,
+        )
         table.add_row(*map(as_text, row))
     console.print(table)
     for note in found.notes:
         console.print(as_text(note))
     if apply:
-        kept = f"; {len(found) - len(free)} kept a person's label" * (len(free) < len(found))
-        console.print(f"Labeled {len(free)} of {len(found)} runs{kept}.", highlight=False)
+        skipped = f"; {len(found) - len(free)} already labeled by a person" * (
+            len(free) < len(found)
+        )
+        console.print(f"Labeled {len(free)} of {len(found)} runs{skipped}.", highlight=False)
         return
     words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]
     for option, given in (("--probe", probe), ("--tolerance", tolerance), ("-r", registry)):

@@ -1,4 +1,4 @@
-"""The commands that keep a registry: runs given away and taken in, thrown away, and looked over."""
+"""The commands that maintain a registry: export and import of runs, deletion, and checks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def prune(
     if runs:
         chosen = [opened.run(run) for run in runs]
     else:
-        chosen, resumable = _idle(opened, {one.value for one in ended or ()}, older_than)
+        chosen, resumable = _idle(opened, {status.value for status in ended or ()}, older_than)
     if apply:
         for run in chosen:
             opened.delete_run(run)
@@ -138,7 +138,7 @@ def prune(
         console.print(f"Deleted {len(chosen)} runs.", highlight=False)
     elif chosen:
         words = ["repwatch", "prune", *(runs or ())]
-        words += [word for one in ended or () for word in ("--ended", one.value)]
+        words += [word for status in ended or () for word in ("--ended", status.value)]
         command = shlex.join([*words, *shared, "--apply"])
         line = f"Nothing is deleted. To delete them for good: {command}"
         console.print(as_text(line), soft_wrap=True)
@@ -157,7 +157,7 @@ def _print_idle(runs: list[Run]) -> None:
 
 
 def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
-    """Look through the registry: is it sound, and what keeps its landmarks from being used?
+    """Check the registry: is it sound, and what prevents its landmarks from being used?
 
     Ends with status 1 where data are damaged.
     """
@@ -165,15 +165,17 @@ def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None
     from repwatch.registry.health import examine
 
     findings = examine(open_registry(registry), MIN_GOOD)
-    sound = all(one.level != "problem" for one in findings)
+    sound = all(finding.level != "problem" for finding in findings)
     if as_json:
-        print_json({"sound": sound, "findings": [one.to_dict() for one in findings]})
+        print_json({"sound": sound, "findings": [finding.to_dict() for finding in findings]})
     else:
         styles = {"fine": "green", "hint": "yellow", "problem": "red"}
         table = Table("", "what", "found")
-        for one in findings:
-            style = styles[one.level]
-            table.add_row(as_text(one.level, style), as_text(one.subject), as_text(one.message))
+        for finding in findings:
+            style = styles[finding.level]
+            table.add_row(
+                as_text(finding.level, style), as_text(finding.subject), as_text(finding.message)
+            )
         console.print(table)
     if not sound:
         raise typer.Exit(1)

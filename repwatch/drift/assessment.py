@@ -1,4 +1,4 @@
-"""What a detector says of a run at a checkpoint, in numbers and in words."""
+"""A detector's assessment of a run at a checkpoint, in numbers and in words."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class HyperparameterCauseModel:
 def combine_causes(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
     """Two predictions of the cause as one, largest first: their product, normalized to sum to 1.
 
-    Where one of them is empty it is the other. A cause that one of them lacks keeps a small
+    Where one of them is empty it is the other. A cause that one of them lacks has a small
     probability in it.
     """
     if not first or not second:

@@ -3,7 +3,7 @@
     curves, representations --standardize--> a forest each --stack--> log-odds of a bad end
     loss --against the good landmarks'--> log-odds of a bad end
 
-The two stand beside each other, since faults that no landmark has are found best by the loss.
+The two are used together, since faults that no landmark has are found best by the loss.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIGNALS: tuple[Signal, ...] = ("curves", "representations", "loss")
 _SOURCES: tuple[_Source, ...] = ("curves", "representations")
 _MAX_NEIGHBORS = 10
 _NOVELTY_QUANTILE = 0.95
-# A flag in the first epoch is worth as much as a later one at so much better log-odds.
+# A flag in the first epoch counts as much as a later one whose log-odds are better by this.
 _FIRST_EPOCH_BONUS = 0.5
 # The loss has a smaller penalty than the forests, since it is what finds new faults.
 _LOSS_C = 10.0

@@ -40,7 +40,7 @@ def conformal_limit(scores: Sequence[float], share: float) -> float:
 
 
 def guaranteed_share(shares: Sequence[float], good: int) -> float:
-    """The share of good runs that so many good landmarks can guarantee as the most flagged.
+    """The share of good runs that this number of good landmarks can guarantee as the most flagged.
 
     Args:
         shares: The false alarms that each limit may give; they add up.

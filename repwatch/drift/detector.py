@@ -2,9 +2,9 @@
 
     histories --CheckpointModel, one for each checkpoint--> scores --conformal limit--> Assessment
 
-A score of the forests and one of the loss stand side by side. With bad landmarks both are log-odds
+A score of the forests and one of the loss are used together. With bad landmarks both are log-odds
 of a bad end, calibrated at each checkpoint, so that little is flagged where the landmarks are hard
-to tell apart, and the larger one is held against one conformal limit. Without bad landmarks there
+to distinguish, and the larger one is held against one conformal limit. Without bad landmarks there
 are no odds, only units of how far the good landmarks' own upper tail reaches; these do not compare,
 and each score has a limit of its own: four fifths of the false alarms that are allowed are the
 layers', one fifth is the loss's.
@@ -54,7 +54,7 @@ class DriftDetector(RenamedAttributes):
 
     Attributes:
         good, bad: How many landmarks of each kind it knows.
-        empty: How many labelled runs have no snapshots, and so are left out.
+        empty: How many labeled runs have no snapshots, and so are left out.
         false_alarms: The share of good runs that may be flagged over their whole length.
         limits: The scores of forests and loss above which a run is flagged; None with fewer than 5
             good landmarks.
@@ -150,7 +150,7 @@ class DriftDetector(RenamedAttributes):
     def guarantee_text(self) -> str:
         """How many good runs are flagged at most, or what is missing for flags."""
         if self.limits is None:
-            empty = f" ({self.empty} labelled runs without snapshots do not count)" * (
+            empty = f" ({self.empty} labeled runs without snapshots do not count)" * (
                 self.empty > 0
             )
             return (

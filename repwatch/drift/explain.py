@@ -79,9 +79,7 @@ def find_odd_points(
         return ()
     known = [
         snapshot
-        for snapshot in registry.snapshots(
-            layer=good_layer or layer, probe=run.probe, labelled=True
-        )
+        for snapshot in registry.snapshots(layer=good_layer or layer, probe=run.probe, labeled=True)
         if good.get(snapshot.run_id) == snapshot.step and not snapshot.diverged
     ][-_MAX_LANDMARKS:]
     if len(known) < _MIN_LANDMARKS:

@@ -52,7 +52,7 @@ class OutcomeForest:
         self._bad_rows, self._bad_causes = X[is_bad], list(map(str, causes))
 
     def decision_function(self, X: Float64) -> Float64:
-        """(runs,) logit of the share of trees that say bad, for runs (runs, features)."""
+        """(runs,) logit of the share of trees that vote bad, for runs (runs, features)."""
         return _logit(mean_probabilities(self._outcome, X)[:, 1])
 
     def cause_probabilities(self, X: Float64) -> list[dict[str, float]]:

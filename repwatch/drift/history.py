@@ -80,7 +80,7 @@ class History:
 
     @property
     def is_bad(self) -> bool:
-        """Whether the run is labelled as a bad one."""
+        """Whether the run is labeled as a bad one."""
         return self.run.label == "bad"
 
     @cached_property
@@ -302,9 +302,9 @@ def _probe_labels(registry: Source, probe: str) -> ProbeLabels | None:
 
 
 def shared_checkpoints(histories: Sequence[History], fewest: float) -> list[Checkpoint]:
-    """The checkpoints that at least so many of the histories have, in order.
+    """The checkpoints that at least this many of the histories have, in order.
 
-    Without the initialization, which says nothing of the training.
+    Without the initialization, which shows nothing of the training.
     """
     counts = Counter(checkpoint for history in histories for checkpoint in history.steps)
     return sorted(

@@ -8,7 +8,7 @@
     CSV           repwatch-map.html next to the scalars  repwatch-flags.txt next to the scalars
 
 An HTML file is self-contained: it asks nothing of any network. It holds the maps of all steps so
-far, so there is one for a training, replaced as the training goes on.
+far, so there is one for a training, replaced as the training continues.
 
 A logger is known by the name of its class, so that none of them is imported here. Scalars, maps and
 flags are each guarded on their own, for each logger: what fails is reported once, and the rest goes
@@ -207,9 +207,9 @@ def _flag_to_wandb(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
     import wandb
 
     step, flag = flags[-1]
-    # W&B sends no second alert of one title within a minute, so the step stands in it.
+    # W&B sends no second alert of one title within a minute, so the title has the step.
     title = f"RepWatch: {flag.kind} at step {flag.step}"
-    rows = [[at, one.kind, one.layer, one.cause, one.message] for at, one in flags]
+    rows = [[at, flag.kind, flag.layer, flag.cause, flag.message] for at, flag in flags]
     table = wandb.Table(columns=["step", "kind", "layer", "cause", "message"], data=rows)
     logger.log_metrics({"repwatch/flags": table}, step=step)
     if hasattr(logger.experiment, "alert"):  # a disabled run has none
@@ -219,7 +219,7 @@ def _flag_to_wandb(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
 def _flag_to_mlflow(logger: RunLogger, flags: list[tuple[int, Flag]]) -> None:
     client, run = logger.experiment, logger.run_id
     client.set_tag(run, "repwatch.flag", flags[-1][1].message[:_LONGEST_TAG])
-    client.log_text(run, "".join(_line(*each) for each in flags), "repwatch/flags.txt")
+    client.log_text(run, "".join(_line(*entry) for entry in flags), "repwatch/flags.txt")
 
 
 def _flag_to_comet(logger: Logger, flags: list[tuple[int, Flag]]) -> None:

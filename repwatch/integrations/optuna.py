@@ -39,7 +39,7 @@ RUN = "repwatch_run"
 """The trial's user attribute that names its run: an id or a name in the registry."""
 
 FLAG = "repwatch_flag"
-"""The trial's user attribute that says why it was pruned."""
+"""The trial's user attribute with the reason why it was pruned."""
 
 PRUNED = "repwatch/pruned"
 
@@ -47,7 +47,7 @@ PRUNED = "repwatch/pruned"
 class RepWatchPruningCallback:
     """Prune a trial when RepWatch flags its run.
 
-    It stands in the same Trainer as a `RepWatch`, before or after it. The trial gets the run's id
+    It belongs in the same Trainer as a `RepWatch`, before or after it. The trial gets the run's id
     as the user attribute "repwatch_run" and, where it is pruned, the flag's message as
     "repwatch_flag". The study's own pruner is not asked.
 
@@ -81,7 +81,9 @@ class RepWatchPruningCallback:
         self._named = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: HostModule) -> None:
-        self._watches = [one for one in trainer.callbacks if isinstance(one, RepWatch)]
+        self._watches = [
+            callback for callback in trainer.callbacks if isinstance(callback, RepWatch)
+        ]
         if not self._watches:
             raise ConfigurationError(
                 "Expected a RepWatch next to RepWatchPruningCallback, since its flags are what "

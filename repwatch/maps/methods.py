@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from repwatch.rdm import Float32, Float64, Int
 
 METHODS = ("tsne", "pca", "mds")
-# Classical MDS decomposes a k x k matrix: of more landmarks, a choice stands for all.
+# Classical MDS decomposes a k x k matrix: of more landmarks, a subset represents all.
 _MDS_MAXIMUM = 2000
 _MIN_POINTS = 3
 

@@ -68,7 +68,7 @@ def _row_distances(queries: Float32, points: Float32, candidates: Int) -> Float6
 
 
 def reduce_dimensions(vectors: Float32, most: int = 128, share: float = 0.9995) -> Float32:
-    """(n, r) principal components that keep this share of the variance, at most `most`.
+    """(n, r) principal components that explain this share of the variance, at most `most`.
 
     Distances change little, and neighbors are found many times faster.
     """

@@ -144,7 +144,7 @@ def read_vectors(
 
 
 def read_rows(snapshots: Sequence[Snapshot], distance: str) -> Array:
-    """(k, 1024) what stands for the snapshots on a map of a distance; NaN rows for diverged ones.
+    """(k, 1024) rows of the snapshots for a map of a distance; NaN for diverged snapshots.
 
     Sketches, as they are stored, for the distances that these hold: the same rows for all of them.
     For the others the full RDMs are read, a block at a time, and the sketches are those of the

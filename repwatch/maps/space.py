@@ -129,7 +129,7 @@ class RepresentationSpace:
         if len(landmarks) > max_landmarks:
             stay = farthest_points(vectors, max_landmarks, seed)
             standing = set(stay.tolist())
-            thinned = [one.id for k, one in enumerate(landmarks) if k not in standing]
+            thinned = [landmark.id for k, landmark in enumerate(landmarks) if k not in standing]
             landmarks, vectors = [landmarks[k] for k in stay], vectors[stay]
         header = {
             "format": _FORMAT,
@@ -162,7 +162,7 @@ class RepresentationSpace:
         if self.thinned:
             notes.append(
                 f"{len(self.snapshot_ids)} of {len(self.snapshot_ids) + len(self.thinned)} "
-                "landmarks kept, spread as far as possible (seeded farthest-point choice)."
+                "landmarks used, spread as far as possible (seeded farthest-point choice)."
             )
         return tuple(notes)
 
@@ -177,7 +177,7 @@ class RepresentationSpace:
 
     def attach(self, snapshots: Sequence[Snapshot]) -> RepresentationSpace:
         """Give a restored space its landmarks' snapshots, so that `place` can read their RDMs."""
-        known = {one: index for index, one in enumerate(self.snapshot_ids)}
+        known = {snapshot_id: index for index, snapshot_id in enumerate(self.snapshot_ids)}
         standing = (
             (known[snapshot.id], snapshot) for snapshot in snapshots if snapshot.id in known
         )

@@ -121,7 +121,7 @@ def leading_eigenvectors(matrix: Float64, k: int) -> Float64:
 
 
 class TSNEPlacer:
-    """Where a snapshot lies best among landmarks that stand still.
+    """Where a snapshot lies best among fixed landmarks.
 
     For a snapshot at y with affinities p_j to its nearest landmarks at y_j it minimizes KL(p || q)
     over y, which is up to a constant

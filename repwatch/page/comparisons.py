@@ -40,7 +40,7 @@ class Comparisons(TypedDict):
     Attributes:
         snapshots: k places in the list of snapshots.
         measures: For each similarity base64 of its k(k-1)/2 pairs, in the order of a condensed
-            matrix, as uint16: 1 to 65,535 stand for -1 to 1, 0 where it is not defined.
+            matrix, as uint16: 1 to 65,535 represent -1 to 1, 0 where it is not defined.
         euclidean: The same of distances.
         mantel: (i, j, p) of layers of the same name in a watched and another run.
         permutations: Of Mantel's test.

@@ -29,7 +29,7 @@ __all__ = ["DISTANCES", "METHODS", "MapCache", "RenderedMap", "RowCache", "check
 
 # The unbiased CKA is left out: on a map of many points it lies where CKA does.
 DISTANCES = tuple(name for name in similarity.DISTANCES if name != "cka_unbiased")
-# A choice of layers makes a map of its own, and there are many choices: maps of so many snapshots
+# A choice of layers makes a map of its own, and there are many choices: maps of this many snapshots
 # in total are cached, which is about 400 MB.
 _MAX_CACHED = 100_000
 

@@ -52,7 +52,7 @@ __all__ = [
 
 VERSION = 1
 
-# Names of the key metric, best first, where no run says what it monitors.
+# Names of the key metric, best first, where no run states what it monitors.
 _KEY_METRICS = ("val_loss", "val/loss", "val_acc", "val/acc", "train_loss", "train/loss", "loss")
 
 
@@ -213,7 +213,7 @@ def _places(
                 f"{snapshot.layer!r}, step {snapshot.step}, but got {pair!r}. Place it first, or "
                 "leave it out of the map."
             )
-        # float32 is what a space holds; its shortest decimal keeps the document small.
+        # float32 is what a space holds; its shortest decimal makes the document small.
         x, y = (float(str(np.float32(value))) for value in pair)
         places.append((x, y))
     return places

@@ -75,7 +75,7 @@ class Trajectory(TypedDict):
     """One layer of one run: places in the list of snapshots, by step, without diverged ones.
 
     `views` is what `pack_views` made of them, `excerpts` what `pack_excerpts` did; None where that
-    is to be asked for.
+    must be requested separately.
     """
 
     run: str
@@ -148,7 +148,7 @@ def build_page(
         distances: as `pack_distances` makes them of the same snapshots.
         history: gives (step, epoch, value) of a metric of a run, by step.
         registry: name of the registry, for its reader.
-        notes: sentences that stand under the map.
+        notes: sentences shown under the map.
     """
     layers = layer_order(snapshots)
     places = {run.name: index for index, run in enumerate(runs)}
@@ -254,9 +254,9 @@ def _values(
         column[row] = float(f"{value:.5g}") if math.isfinite(value) else str(value)
 
     rows: dict[str, list[int]] = {}
-    for row, one in enumerate(snapshots):
-        rows.setdefault(one.run, []).append(row)
-        for name, value in one.scalars.items():
+    for row, snapshot in enumerate(snapshots):
+        rows.setdefault(snapshot.run, []).append(row)
+        for name, value in snapshot.scalars.items():
             put(name, row, float(value))
     for run in runs:
         for name in run.metrics:
@@ -272,9 +272,9 @@ def _values(
 def group_trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
     """The trajectories of snapshots, their views and excerpts None."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for row, one in enumerate(snapshots):
-        if not one.diverged:
-            groups.setdefault((one.run, one.layer), []).append(row)
+    for row, snapshot in enumerate(snapshots):
+        if not snapshot.diverged:
+            groups.setdefault((snapshot.run, snapshot.layer), []).append(row)
     return [
         Trajectory(
             run=run,
@@ -297,7 +297,7 @@ def _words(value: object, longest: int = 200) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        text = ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+        text = ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     elif isinstance(value, (list, tuple)):
         text = ", ".join(_words(item) for item in value)
     else:

@@ -67,9 +67,11 @@ def map_registry(
         landmarks = select(registry.snapshots(probe=probe), layers=settings.layers)
     drawn = LandmarkMap.fit(registry, landmarks, settings)
     watched = [run] if run else [o for o in everything if o.probe == probe and o.label is None]
-    placed = settings.choose([s for each in watched for s in registry.snapshots(run=each)])
+    placed = settings.choose(
+        [s for watched_run in watched for s in registry.snapshots(run=watched_run)]
+    )
     new = [snapshot for snapshot in placed if snapshot.id not in drawn.positions]
     if new:
         drawn.place(new)
-    flags = [flag for each in watched for flag in each.flags]
-    return draw_map(drawn, everything, placed, current=[each.name for each in watched], flags=flags)
+    flags = [flag for run in watched for flag in run.flags]
+    return draw_map(drawn, everything, placed, current=[run.name for run in watched], flags=flags)

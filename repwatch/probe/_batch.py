@@ -73,7 +73,7 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     leads = all(len(tensor) == size for _, tensor in tensors(inputs) if tensor.dim())
     gathered = Gathered(inputs, size, points=None if leads else size)
     if dropped:
-        gathered.notes = (f"not kept in the probe set: {_names(dropped)}",)
+        gathered.notes = (f"not stored in the probe set: {_names(dropped)}",)
     labels, note = find_target(inputs, size)
     if note is not None:
         gathered.notes += (note,)

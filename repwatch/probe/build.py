@@ -272,7 +272,7 @@ class _PointReader:
         return batch
 
     def _is_enough(self, read: Sequence[Item], seconds: float) -> bool:
-        """Whether reading ends here; it goes on to the end of the first level at least."""
+        """Whether reading ends here; it continues at least to the end of the first level."""
         wanted, first = len(self._indices), self._counts[0]
         if len(read) < first or len(read) == wanted:
             return False
@@ -297,7 +297,7 @@ class _PointReader:
         return self._complete(limits.MAX_BYTES // each) if each else len(self._indices)
 
     def _complete(self, count: int) -> int:
-        """The points of the finest level that is complete with so many items."""
+        """The points of the finest level that is complete with this number of items."""
         return max([whole for whole in self._counts if whole <= count], default=self._counts[0])
 
     def _select(self, read: Sequence[Item], most: int) -> None:

@@ -2,7 +2,7 @@
 
 records.py    what goes in and comes out: frozen dataclasses
 registry.py   Registry: all reads and writes, over _db/
-recorder.py   RunRecorder: records one run while the training goes on, over
+recorder.py   RunRecorder: records one run while the training continues, over
   worker.py     Worker: a thread that does tasks with a registry
 transfer.py   runs from one registry into another
 health.py     what is wrong with one

@@ -9,7 +9,7 @@ from repwatch.registry.values import plain_text
 
 
 def check_label(label: str, cause: str | None) -> None:
-    """Raises LabelError where the two say nothing, or contradict each other."""
+    """Raises LabelError where the two are empty, or contradict each other."""
     if label not in ("good", "bad"):
         raise LabelError(f"A label is 'good' or 'bad', got {label!r}.")
     if cause is None:

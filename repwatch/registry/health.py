@@ -133,9 +133,9 @@ def _examine_runs(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
         names = name_some([run.name for run in empty], 5)
         message = f"{names}: `repwatch prune` lists what can go."
         findings.append(Finding("hint", "runs without snapshots", message))
-    labelled = [run.name for run in empty if run.label]
-    if labelled:
-        names = name_some(labelled, 5)
+    labeled = [run.name for run in empty if run.label]
+    if labeled:
+        names = name_some(labeled, 5)
         message = f"{names} are no landmarks, for there is nothing to compare with."
         findings.append(Finding("hint", "labels without snapshots", message))
     return findings

@@ -26,7 +26,7 @@ __all__ = [
 
 PREFIX = "repwatch."
 
-# Where a run's learning rate stands, best first.
+# Names of a run's learning rate, best first.
 LEARNING_RATES = (f"{PREFIX}optimizer.lr", "optimizer.lr", "lr", "learning_rate")
 
 # What only the callback of 0.1.0 stored, and the names that it stored with that.

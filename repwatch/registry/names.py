@@ -38,7 +38,7 @@ def make_name(taken: Collection[str]) -> str:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The first free one of name-2, name-3, ... ('net-2' goes on with 'net-3')."""
+    """The first free one of name-2, name-3, ... ('net-2' is followed by 'net-3')."""
     match = re.fullmatch(r"(.+)-([1-9]\d{0,5})", name, re.DOTALL)
     stem, number = (match[1], int(match[2])) if match else (name, 1)
     return next(candidate for i in count(number + 1) if (candidate := f"{stem}-{i}") not in taken)

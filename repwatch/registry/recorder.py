@@ -1,4 +1,4 @@
-"""RunRecorder: records one run on a thread of its own, while the training goes on.
+"""RunRecorder: records one run on a thread of its own, while the training continues.
 
     recorder = RunRecorder(registry, run.id)
     recorder.snapshots([NewSnapshot(...), ...])      # returns at once

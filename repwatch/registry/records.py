@@ -5,14 +5,14 @@ sketch, metric history) from it when asked.
 
 A run's status is that of its training:
 
-running    it goes on
+running    it is in progress
 finished   it ran its course: max_epochs, max_steps, max_time or EarlyStopping ended it
 stopped    it was ended before: by Ctrl-C, SIGTERM, pruning, or a flag; it can be resumed
 failed     an exception ended it
 dead       it was running, and has given no sign of life for some time
 
 Only finished runs are judged by their outcome. That RepWatch stopped watching before the training
-ended is no status; it stands in the run's notes.
+ended is no status; it is in the run's notes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Source(Protocol):
         run: Run | str | None = None,
         layer: str | None = None,
         probe: str | None = None,
-        labelled: bool | None = None,
+        labeled: bool | None = None,
     ) -> list[Snapshot]:
         """Snapshots by run start, step and depth."""
 
@@ -186,7 +186,7 @@ class Run:
     `hparams` is flat; the names of what RepWatch read off the training begin with "repwatch.".
     `metrics` holds the last value of each metric. `status` is "dead" where a running run has
     given no sign of life for the registry's `dead_after` seconds. `probe` is the fingerprint of
-    its probe set. `notes` say what a person should know of how it was watched. Times are in UTC.
+    its probe set. `notes` list what a person should know of how it was watched. Times are in UTC.
     """
 
     id: str

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
 
+from repwatch._deprecated import renamed_argument
 from repwatch.registry import checks
 from repwatch.registry._db import incoming, queries, writes
 from repwatch.registry._db.engine import Database
@@ -136,7 +137,7 @@ class Registry:
         return self._database.read(read)
 
     def landmarks(self, probe: str) -> list[Run]:
-        """The labelled runs of a probe set, oldest first."""
+        """The labeled runs of a probe set, oldest first."""
         where = (LabelRow.label.is_not(None), RunRow.probe == probe)
         return self._database.read(lambda c: queries.read_runs(c, self, *where))
 
@@ -146,12 +147,15 @@ class Registry:
         run: Run | str | None = None,
         layer: str | None = None,
         probe: str | None = None,
+        labeled: bool | None = None,
         labelled: bool | None = None,
     ) -> list[Snapshot]:
         """Snapshots by run start, step and depth; their RDMs are read only when asked for.
 
-        `run` is a Run, a name or an id; `labelled` keeps those of landmarks, or of all others.
+        `run` is a Run, a name or an id; `labeled` selects those of landmarks (True), or of all
+        other runs (False). `labelled` is its former name, which is deprecated.
         """
+        labeled = renamed_argument(labeled, labelled, "labeled", "labelled", "Registry.snapshots")
 
         def read(connection: Connection) -> list[Snapshot]:
             where: list[ColumnElement[bool]] = []
@@ -161,8 +165,8 @@ class Registry:
                 where.append(SnapshotRow.layer == layer)
             if probe is not None:
                 where.append(RunRow.probe == probe)
-            if labelled is not None:
-                where.append(LabelRow.label.is_not(None) == labelled)
+            if labeled is not None:
+                where.append(LabelRow.label.is_not(None) == labeled)
             return queries.read_snapshots(connection, self, *where)
 
         return self._database.read(read)
@@ -405,7 +409,7 @@ class Registry:
         self._database.write(lambda c: writes.remove_run(c, self._find(c, run)))
 
     def compact(self) -> None:
-        """Give the room of what was deleted back to the disk; a server does so by itself."""
+        """Give the room of what was deleted back to the disk; a server does so automatically."""
         self._database.compact()
 
     # Helpers

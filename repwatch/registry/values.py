@@ -3,7 +3,7 @@
 numpy and torch scalars become Python numbers, NaN and infinities survive JSON, and whatever JSON
 does not know becomes its repr. All text passes through `plain_text`, on its way in and, for what an
 older RepWatch has stored, on its way out. A value that raises when it is read costs that value, not
-what stands beside it. Nothing here pickles or unpickles.
+its neighbors. Nothing here pickles or unpickles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Worker: a thread of its own that does tasks with a registry while the training goes on.
+"""Worker: a thread of its own that does tasks with a registry while the training continues.
 
     worker = Worker(registry)
     worker.call(lambda registry: registry.save_space(key, content))      # returns at once
@@ -53,7 +53,7 @@ class Worker:
     Args:
         registry: The registry; copied, so that the thread shares no connection.
         capacity: The largest number of waiting tasks.
-        idle_seconds: After so many seconds without a task, `idle` is called.
+        idle_seconds: After this many seconds without a task, `idle` is called.
 
     When the process ends, also by an exception, waiting tasks are still done. A Worker can be
     copied and pickled (the copy starts empty) and used after a fork.
@@ -156,7 +156,7 @@ class Worker:
         if queue.is_worked or self._ending:
             return
         queue.closing = False
-        # A daemon, so that a stuck disk cannot keep the process alive for ever; the exit hook
+        # A daemon, so that a stuck disk cannot block the end of the process; the exit hook
         # sees to it that nothing is lost.
         thread = threading.Thread(
             target=self._work, args=(queue,), name="repwatch-worker", daemon=True
@@ -164,7 +164,7 @@ class Worker:
         try:
             thread.start()
         except RuntimeError:
-            # The interpreter is ending and takes no new threads: the caller works by itself.
+            # The interpreter is ending and takes no new threads: the caller does the task.
             queue.thread = None
             return
         queue.thread = thread

@@ -23,7 +23,7 @@ DISTANCES: tuple[str, ...] = get_args(Name)
 SIMILARITIES: tuple[str, ...] = DISTANCES[1:]
 TRANSFORMS: tuple[str, ...] = get_args(Transform)
 
-# A centered vector that is shorter than this share of the uncentred one is rounding only.
+# A centered vector that is shorter than this share of the uncentered one is rounding only.
 _ROUNDING = 1e-12
 # Pairs closer than this share of the squared norms are compared again by direct differences.
 _CLOSE = 1e-4

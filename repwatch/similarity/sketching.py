@@ -1,4 +1,4 @@
-"""A linear sketch of an RDM: 1,024 numbers that stand for its 32,640.
+"""A linear sketch of an RDM: 1,024 numbers that represent its 32,640.
 
 Euclidean distances between sketches estimate those between RDMs. The sketch has three parts, which
 together are an orthogonal split of the RDM, so that squared lengths add up:

@@ -8,7 +8,7 @@ __all__ = ["Throttle"]
 
 
 class Throttle:
-    """Keeps RepWatch's share of the training time below a limit.
+    """Limits RepWatch's share of the training time below a limit.
 
     Args:
         share: The largest share of the elapsed time, in (0, 1].

@@ -75,22 +75,22 @@ class CapturedStep:
 
     def _encode(self) -> list[Snapshot]:
         run, found = self._run, []
-        for index, one in enumerate(encode_snapshots(self._new)):
+        for index, encoded in enumerate(encode_snapshots(self._new)):
             snapshot_id = self._first_id - index
-            if one.rdm is not None:
-                self._rdms[snapshot_id] = decode_rdm(one.rdm, one.scale)
-                self._sketches[snapshot_id] = decode_sketch(one.sketch)
+            if encoded.rdm is not None:
+                self._rdms[snapshot_id] = decode_rdm(encoded.rdm, encoded.scale)
+                self._sketches[snapshot_id] = decode_sketch(encoded.sketch)
             snapshot = Snapshot(
                 id=snapshot_id,
                 run_id=run.id,
                 run=run.name,
-                layer=one.layer,
-                step=one.step,
-                epoch=one.epoch,
-                depth=one.depth,
-                points=one.points or 0,
-                scalars=one.scalars,
-                diverged=one.rdm is None,
+                layer=encoded.layer,
+                step=encoded.step,
+                epoch=encoded.epoch,
+                depth=encoded.depth,
+                points=encoded.points or 0,
+                scalars=encoded.scalars,
+                diverged=encoded.rdm is None,
                 probe=run.probe,
                 label=run.label,
                 cause=run.cause,

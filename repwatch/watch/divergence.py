@@ -16,7 +16,7 @@ class DivergenceCheck:
     """Looks at each capture of one run, and flags each layer that diverges once.
 
     Args:
-        finite: Layers that are known to have been finite: those of a run that goes on.
+        finite: Layers that are known to have been finite: those of a resumed run.
     """
 
     def __init__(self, finite: Iterable[str] = ()) -> None:

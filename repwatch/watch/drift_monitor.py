@@ -1,6 +1,6 @@
 """DriftMonitor: assesses the steps of one run as they are captured.
 
-The registry is read at the start: landmarks, and what a run that goes on has stored.
+The registry is read at the start: landmarks, and what a resumed run has stored.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DriftMonitor:
         """
         if self._detector is None or self._reader is None or not snapshots:
             return None, None
-        rdms = {one.layer: one.rdm for one in snapshots if not one.diverged}
+        rdms = {snapshot.layer: snapshot.rdm for snapshot in snapshots if not snapshot.diverged}
         history = self._reader.add_step(snapshots, list(rdms.values()))
         checkpoint = max(history.steps)
         found = self._detector.assess_checkpoint(history, checkpoint)

@@ -1,6 +1,6 @@
 """MapTracker: places the steps of one run on the map of the landmarks as they are captured.
 
-The registry is read at the start (landmarks, and what a run that goes on has stored) and, for each
+The registry is read at the start (landmarks, and what a resumed run has stored) and, for each
 map, for the state of the runs on it.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["MapTracker", "MapUpdate"]
 
 @dataclass(frozen=True)
 class MapUpdate:
-    """What there is to show after a step.
+    """What can be shown after a step.
 
     Attributes:
         scene: The map so far, or None while there are too few snapshots for one.
@@ -47,7 +47,7 @@ class MapUpdate:
 class MapTracker:
     """Places one run step by step in the space of the landmarks that share its probe set.
 
-    Where there are no landmarks, the other runs of the probe set stand in for them. Where there
+    Where there are no landmarks, the other runs of the probe set replace them. Where there
     are none of those either, the run's own snapshots make the space: anew at each step, from the
     snapshots up to that step, and aligned with the map before.
 
@@ -77,7 +77,7 @@ class MapTracker:
             self._map.place(stored)
         elif stored:
             self._keep_rows(stored)
-        self._own = {(one.step, one.layer): one for one in stored}
+        self._own = {(snapshot.step, snapshot.layer): snapshot for snapshot in stored}
 
     def track(
         self,
@@ -86,7 +86,7 @@ class MapTracker:
         *,
         only_last: bool = False,
     ) -> list[MapUpdate]:
-        """Place steps that were just captured: what there is to show after each.
+        """Place steps that were just captured: what can be shown after each.
 
         Args:
             registry: Where the state of the runs on the map is read.
@@ -101,11 +101,11 @@ class MapTracker:
             _compare(self._map, self._map.place(newest), newest, scalars)
         else:
             self._keep_rows(newest)
-        self._own.update({(one.step, one.layer): one for one in newest})
+        self._own.update({(snapshot.step, snapshot.layer): snapshot for snapshot in newest})
         last = max(numbers)
         own = sorted(
-            (one for one in self._own.values() if one.step <= last),
-            key=lambda one: (one.step, one.depth),
+            (snapshot for snapshot in self._own.values() if snapshot.step <= last),
+            key=lambda snapshot: (snapshot.step, snapshot.depth),
         )
         runs = registry.runs(probe=self._run.probe)
         flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
@@ -128,9 +128,9 @@ class MapTracker:
         ]
 
     def _keep_rows(self, snapshots: Sequence[Snapshot]) -> None:
-        """Hold what stands for the snapshots on a map of the run alone."""
+        """Store the vectors that represent the snapshots on a map of the run alone."""
         rows = read_rows(snapshots, self._settings.distance)
-        self._rows.update({one.id: row for one, row in zip(snapshots, rows, strict=True)})
+        self._rows.update({snapshot.id: row for snapshot, row in zip(snapshots, rows, strict=True)})
 
     def _draw(self, own: Sequence[Snapshot], steps: Sequence[int]) -> Iterator[LandmarkMap | None]:
         """The map of each of the steps: of the landmarks, else of the run's snapshots until then.
@@ -141,7 +141,7 @@ class MapTracker:
             yield from [self._map] * len(steps)
             return
         for step in steps:
-            yield self._fit_alone([one for one in own if one.step <= step])
+            yield self._fit_alone([snapshot for snapshot in own if snapshot.step <= step])
 
     def _fit_alone(self, own: Sequence[Snapshot]) -> LandmarkMap | None:
         if _count_usable(own) < MIN_SNAPSHOTS:
@@ -151,7 +151,7 @@ class MapTracker:
             distance=self._settings.distance,
             method="pca",
             seed=self._settings.seed,
-            rows=np.stack([self._rows[one.id] for one in own]),
+            rows=np.stack([self._rows[snapshot.id] for snapshot in own]),
             previous_positions=self._alone,
         )
         drawn = LandmarkMap(space, own)
@@ -176,7 +176,7 @@ class MapTracker:
                     change = similarity.distance(before, D, "cosine")
                     values[f"change/{snapshot.layer}"] = float(change)
             except ConstantRDMError:
-                # A representation that has collapsed to one point: its mean distance, 0, says so.
+                # A representation that has collapsed to one point: its mean distance, 0, shows it.
                 continue
         return scalars
 
@@ -195,11 +195,11 @@ def _compare(
     known = {snapshot.id: snapshot for snapshot in newest}
     labels = {snapshot.id: snapshot.label for snapshot in drawn.landmarks}
     near: defaultdict[int, list[str | None]] = defaultdict(list)
-    for one in placement:
-        snapshot = known[one.id]
-        if np.isfinite(one.novelty):
-            scalars[snapshot.step][f"outside/{snapshot.layer}"] = one.novelty
-        near[snapshot.step] += [labels[landmark.id] for landmark in one.nearest]
+    for near_place in placement:
+        snapshot = known[near_place.id]
+        if np.isfinite(near_place.novelty):
+            scalars[snapshot.step][f"outside/{snapshot.layer}"] = near_place.novelty
+        near[snapshot.step] += [labels[landmark.id] for landmark in near_place.nearest]
     for step, found in near.items():
         if any(found):
             scalars[step]["near_bad"] = found.count("bad") / len(found)

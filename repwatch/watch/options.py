@@ -40,7 +40,7 @@ class WatchOptions:
         run_name: The run's name in the registry; None makes one.
         on_exists: What to do where a run of that name exists: "error" refuses, "resume" continues
             it, as a job does that a queue starts again.
-        monitor: The metric that says how good a run is, such as "val_loss".
+        monitor: The metric that measures how good a run is, such as "val_loss".
         mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
         on_flag: "warn" logs a flag, "stop" also ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
@@ -106,7 +106,7 @@ class WatchOptions:
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> WatchOptions:
         """Options from keyword arguments. Raises ConfigurationError for names that are unknown."""
-        known = [one.name for one in fields(cls)]
+        known = [field.name for field in fields(cls)]
         for name in settings:
             if name not in known:
                 near = nearest_names(name, known) or known

@@ -15,7 +15,7 @@ def check_auto_label(auto_label: bool, monitor: str | None) -> None:
     """Refuse to label by an outcome that no metric gives. Raises ConfigurationError."""
     if auto_label and monitor is None:
         raise ConfigurationError(
-            "Expected `monitor` with auto_label=True, the metric that says how good a run is, "
+            "Expected `monitor` with auto_label=True, the metric that measures how good a run is, "
             'such as monitor="val_loss".'
         )
 
@@ -36,7 +36,7 @@ def end_status(error: BaseException) -> EndStatus:
 def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> str | None:
     """Label a run by its final monitored metric, marked as automatic.
 
-    A person's label stays, whatever the outcome says.
+    A label set by a person is never replaced, whatever the outcome.
 
     Args:
         registry: Written.
@@ -52,7 +52,7 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
         return None
     try:
         runs = with_knn_accuracy(registry, registry.runs(probe=run.probe), run.monitor)
-        run = next(one for one in runs if one.id == run_id)
+        run = next(candidate for candidate in runs if candidate.id == run_id)
         found = suggest_label(run, runs, group=group)
     except ConfigurationError as error:
         return f"{run.name!r} gets no label from its outcome. {error}"

@@ -60,7 +60,7 @@ class Watcher:
         context: Entered around each forward pass, such as autocast.
         convert: Applied to the inputs of each forward pass, on the model's device.
         host_batch_size: The size of the batches that the model is trained with: a forward pass of
-            the probe set takes no more points than that, unless `batch_size` says so.
+            the probe set takes no more points than that, unless `batch_size` asks for more.
         host: Further ways to call the model with a batch, tried after the model itself: those of a
             driver, such as a LightningModule's own steps.
         settings: Options by name, instead of `options`: see `WatchOptions`.
@@ -203,7 +203,9 @@ class Watcher:
         )
         if self.run.last_step > 0:
             stored = self.registry.snapshots(run=self.run)
-            self._divergence = DivergenceCheck(one.layer for one in stored if not one.diverged)
+            self._divergence = DivergenceCheck(
+                snapshot.layer for snapshot in stored if not snapshot.diverged
+            )
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)

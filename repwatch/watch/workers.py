@@ -113,7 +113,7 @@ class MapWorker(Worker):
         """Have the step placed: now, or with later ones where nobody would look at it yet.
 
         It waits where a map was drawn a moment ago, where maps have taken their share of the time,
-        and where the map before has not been taken; but only so many steps wait at once.
+        and where the map before has not been taken; but the number of waiting steps is limited.
         """
         self._waiting.append(captured)
         elapsed = time.monotonic() - self._began

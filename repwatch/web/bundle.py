@@ -14,7 +14,7 @@ _EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 
 def fill(template: str, parts: Mapping[str, str], *, styles: Sequence[str]) -> str:
-    """A page of the sources with its styles and its parts, which stand in it as {{NAME}}."""
+    """A page of the sources with its styles and its parts, which are marked in it as {{NAME}}."""
     texts = [asset(name).decode() for name in ("core/tokens.css", "core/base.css", *styles)]
     every = {"STYLE": "\n".join(texts), **parts}
     return re.sub(r"\{\{(\w+)\}\}", lambda found: every[found.group(1)], asset(template).decode())
@@ -23,7 +23,7 @@ def fill(template: str, parts: Mapping[str, str], *, styles: Sequence[str]) -> s
 def bundle(modules: Sequence[str]) -> str:
     """Modules as one: an inline module cannot import a file that is not there.
 
-    They stand in the order in which they use each other, and share one set of top-level names.
+    They are in the order in which they use each other, and share one set of top-level names.
     """
     texts = [asset(name).decode() for name in modules]
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)

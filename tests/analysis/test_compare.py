@@ -1,4 +1,4 @@
-"""Two runs side by side: what is alike inside, what is not, and what is said of it."""
+"""Two runs side by side: what is alike inside, what is not, and how it is described."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def test_labels_that_differ_are_different_outcomes(book: Book) -> None:
     assert found.verdict.startswith("Different outcome (good and bad) but similar inside")
 
 
-def test_without_labels_and_metrics_the_outcome_is_not_known_and_that_is_said(book: Book) -> None:
+def test_without_labels_and_metrics_the_outcome_is_not_known_and_that_is_reported(
+    book: Book,
+) -> None:
     found = compare_runs(book.run("a"), book.run("b", changed(*LAYERS)))
     assert found.outcome.similar is None
     assert found.verdict.startswith("Outcome not known (the runs have neither labels nor")
@@ -123,7 +125,7 @@ def test_without_labels_and_metrics_the_outcome_is_not_known_and_that_is_said(bo
         ("min", (float("nan"), float("inf")), None, True),
     ],
 )
-def test_metrics_are_similar_within_the_tolerance_that_is_told(
+def test_metrics_are_similar_within_the_tolerance_that_is_reported(
     book: Book, mode: str, values: tuple[float, float], tolerance: float | None, similar: bool
 ) -> None:
     runs = [
@@ -148,9 +150,9 @@ def test_a_metric_that_is_asked_for_goes_before_labels(book: Book) -> None:
 def test_the_matrix_holds_the_similarity_of_every_pair(book: Book, name: str) -> None:
     first, second = book.run("a"), book.run("b", changed("head"))
     found = compare_runs(first, second, name)
-    for row, one in enumerate(first.snapshots()[-4:]):
+    for row, snapshot in enumerate(first.snapshots()[-4:]):
         for column, other in enumerate(second.snapshots()[-4:]):
-            expected = similarity.similarity(one.rdm, other.rdm, name)
+            expected = similarity.similarity(snapshot.rdm, other.rdm, name)
             assert found.matrix[row][column] == pytest.approx(expected, abs=1e-9)
     assert found.limit == ALIKE[name]
 
@@ -162,7 +164,7 @@ def test_mantels_test_is_the_one_of_similarity(book: Book) -> None:
     assert (head.r, head.p) == similarity.mantel(one, other, 499, 3, alternative="greater")
 
 
-def test_layers_without_a_namesake_match_by_relative_depth_and_that_is_said(book: Book) -> None:
+def test_layers_without_a_namesake_match_by_relative_depth_and_that_is_reported(book: Book) -> None:
     layers = {"input": "input", "x.0": "body.0", "x.1": "body.1", "out": "head"}
     other = {name: rotated(activations(layer), 1) for name, layer in layers.items()}
     found = compare_runs(book.run("a"), book.run("b", other))
@@ -226,11 +228,11 @@ def test_runs_that_cannot_be_compared_are_refused(book: Book) -> None:
 
 def test_a_comparison_is_plain_data(book: Book) -> None:
     found = compare_runs(book.run("a", label="good"), book.run("b", label="good"))
-    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert told["verdict"] == found.verdict
-    assert told["outcome"] == {"similar": True, "by": "label", "why": "good and good"}
-    assert told["matches"][1]["second"] == "body.0"
-    assert np.array(told["matrix"]) == pytest.approx(np.array(found.matrix))
+    payload = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert payload["verdict"] == found.verdict
+    assert payload["outcome"] == {"similar": True, "by": "label", "why": "good and good"}
+    assert payload["matches"][1]["second"] == "body.0"
+    assert np.array(payload["matrix"]) == pytest.approx(np.array(found.matrix))
 
 
 def test_the_heatmap_shows_the_matrix_and_frames_the_matches(book: Book) -> None:
@@ -265,7 +267,7 @@ def call(book: Book, *words: str) -> Result:
     return CliRunner().invoke(cli.app, [*words, "--registry", str(book.registry.path)])
 
 
-def test_the_command_tells_the_verdict_and_the_layers(book: Book, tmp_path: Path) -> None:
+def test_the_command_prints_the_verdict_and_the_layers(book: Book, tmp_path: Path) -> None:
     book.run("a", label="good")
     book.run("[red]b[/red]\x1b[31m", changed("head"), label="good")
     out = tmp_path / "heatmap.html"
@@ -281,10 +283,10 @@ def test_the_command_gives_json(book: Book) -> None:
     book.run("a")
     book.run("b")
     result = call(book, "compare", "a", "b", "--json", "--similarity", "pearson", "--step", "0")
-    told = json.loads(result.output)
-    assert told["steps"] == [0, 0]
-    assert told["similarity"] == "pearson"
-    assert len(told["matrix"]) == len(told["layers"][0])
+    payload = json.loads(result.output)
+    assert payload["steps"] == [0, 0]
+    assert payload["similarity"] == "pearson"
+    assert len(payload["matrix"]) == len(payload["layers"][0])
 
 
 def test_a_run_in_which_nothing_varies_is_a_clear_error(book: Book) -> None:

@@ -30,7 +30,7 @@ def record(
     monitor: str | None = "val_loss",
     diverged: bool = False,
 ) -> None:
-    """A run whose last representation tells the labels apart by so much, the first by nothing."""
+    """A run whose last representation separates the labels by this much, the first not at all."""
     rng = np.random.default_rng(sum(map(ord, name)))
     run = registry.start_run(
         name, probe=probe, monitor=monitor, mode="max", hparams={"lr": 1 / (1 + separation)}
@@ -65,8 +65,11 @@ def test_labels_are_suggested_by_a_probe_that_no_run_logged(registry: Registry) 
         record(registry, f"good-{k}", 9.0 + k / 9)
     record(registry, "blind", 0.0)
     record(registry, "broken", 9.0, diverged=True)
-    found = {one.run: one for one in registry.suggest_labels(METRIC)}
-    assert [name for name, one in found.items() if one.label == "bad"] == ["blind", "broken"]
+    found = {suggestion.run: suggestion for suggestion in registry.suggest_labels(METRIC)}
+    assert [name for name, suggestion in found.items() if suggestion.label == "bad"] == [
+        "blind",
+        "broken",
+    ]
     assert found["good-0"].value == 1
     assert 0 <= found["blind"].value < 0.9
     assert math.isnan(found["broken"].value)
@@ -77,13 +80,13 @@ def test_labels_are_suggested_by_a_probe_that_no_run_logged(registry: Registry) 
     assert [run.label for run in registry.runs()] == ["good"] * 6 + ["bad"] * 2
 
 
-def test_a_run_that_monitors_the_probe_can_be_labelled_by_it(registry: Registry) -> None:
+def test_a_run_that_monitors_the_probe_can_be_labeled_by_it(registry: Registry) -> None:
     for k in range(6):
         record(registry, f"good-{k}", 9.0 + k / 9, monitor=METRIC)
     record(registry, "blind", 0.0, monitor=METRIC)
     assert label_outcome(registry, registry.run("blind").id) is None
     assert registry.run("blind").label == "bad"
-    assert {one.label for one in registry.suggest_labels()} == {"good", "bad"}
+    assert {suggestion.label for suggestion in registry.suggest_labels()} == {"good", "bad"}
 
 
 def test_runs_of_another_probe_set_are_not_asked_for(registry: Registry) -> None:
@@ -101,7 +104,9 @@ def test_a_run_that_starts_meanwhile_is_left_for_the_next_time(registry: Registr
     assert run.metrics[METRIC] == 1
 
 
-def test_a_layer_that_is_not_there_and_points_without_labels_are_said(registry: Registry) -> None:
+def test_a_layer_that_is_not_there_and_points_without_labels_are_reported(
+    registry: Registry,
+) -> None:
     record(registry, "run", 9.0)
     with pytest.raises(ConfigurationError, match="nearest are encoder"):
         registry.suggest_labels("repwatch/neighbor_accuracy/encodr")

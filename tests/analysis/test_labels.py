@@ -52,7 +52,7 @@ def add_good(registry: Registry, **shared: Any) -> None:
 
 
 def by_name(found: LabelSuggestions) -> dict[str, LabelSuggestion]:
-    return {one.run: one for one in found}
+    return {suggestion.run: suggestion for suggestion in found}
 
 
 def test_a_run_far_below_the_better_half_is_bad_and_its_learning_rate_too_high(
@@ -61,14 +61,14 @@ def test_a_run_far_below_the_better_half_is_bad_and_its_learning_rate_too_high(
     add_good(registry)
     add(registry, "hot", 0.3, {"lr": 0.5, "repwatch.optimizer.lr": 0.5})
     found = registry.suggest_labels("val_acc", "max")
-    assert [one.label for one in found] == ["good"] * 6 + ["bad"]
+    assert [suggestion.label for suggestion in found] == ["good"] * 6 + ["bad"]
     hot = found[-1]
     assert (hot.cause, hot.value) == ("learning rate too high", 0.3)
     assert "learning rate 0.5, good runs 0.001 to 0.01" in hot.reason
     assert "0.3, good runs 0.94 to 0.965" in hot.reason
 
 
-def test_without_arguments_what_the_runs_monitor_tells(registry: Registry) -> None:
+def test_without_arguments_what_the_runs_monitor_decides(registry: Registry) -> None:
     add_good(registry)
     add(registry, "cold", 0.3, {"lr": 1e-6})
     found = registry.suggest_labels()
@@ -94,24 +94,30 @@ def test_many_bad_runs_do_not_hide_what_good_is(registry: Registry) -> None:
     add_good(registry)
     for index in range(6):
         add(registry, f"hot-{index}", 0.1 * index, {"lr": 1.0})
-    labels = [one.label for one in registry.suggest_labels()]
+    labels = [suggestion.label for suggestion in registry.suggest_labels()]
     assert labels == ["good"] * 6 + ["bad"] * 6
 
 
-def test_a_smaller_share_tells_what_good_is_where_most_runs_are_bad(registry: Registry) -> None:
+def test_a_smaller_share_defines_what_good_is_where_most_runs_are_bad(registry: Registry) -> None:
     add_good(registry)
     for index in range(18):
         add(registry, f"hot-{index}", 0.04 * index, {"lr": 1.0})
-    labels = [one.label for one in registry.suggest_labels(share=0.2)]
+    labels = [suggestion.label for suggestion in registry.suggest_labels(share=0.2)]
     assert labels == ["good"] * 6 + ["bad"] * 18
 
 
 def test_tolerance_is_how_much_worse_a_good_run_may_be(registry: Registry) -> None:
     for index, value in enumerate((0.9, 0.9, 0.9, 0.885, 0.87)):
         add(registry, f"run-{index}", value)
-    assert [one.label for one in registry.suggest_labels()][3:] == ["good", "bad"]
-    assert [one.label for one in registry.suggest_labels(tolerance=0.03)][3:] == ["good", "good"]
-    assert [one.label for one in registry.suggest_labels(tolerance=0.0)][3:] == ["bad", "bad"]
+    assert [suggestion.label for suggestion in registry.suggest_labels()][3:] == ["good", "bad"]
+    assert [suggestion.label for suggestion in registry.suggest_labels(tolerance=0.03)][3:] == [
+        "good",
+        "good",
+    ]
+    assert [suggestion.label for suggestion in registry.suggest_labels(tolerance=0.0)][3:] == [
+        "bad",
+        "bad",
+    ]
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -121,15 +127,15 @@ def test_a_loss_is_compared_by_its_ratio_to_the_better_ones(
     for index, value in enumerate((1.0, 1.0, 1.0, 1.09, 1.2)):
         add(registry, f"run-{index}", value * scale, metric="val_loss", monitor=None)
     found = registry.suggest_labels("val_loss", "min")
-    assert [one.label for one in found] == ["good"] * 4 + ["bad"]
+    assert [suggestion.label for suggestion in found] == ["good"] * 4 + ["bad"]
     found = registry.suggest_labels("val_loss", "min", tolerance=0.3)
-    assert [one.label for one in found] == ["good"] * 5
+    assert [suggestion.label for suggestion in found] == ["good"] * 5
 
 
 def test_a_negative_loss_is_compared_as_it_is(registry: Registry) -> None:
     for index, value in enumerate((-10.0, -10.1, -9.9, -4.0)):
         add(registry, f"run-{index}", value, metric="elbo", monitor="elbo", mode="min")
-    assert [one.label for one in registry.suggest_labels()] == ["good"] * 3 + ["bad"]
+    assert [suggestion.label for suggestion in registry.suggest_labels()] == ["good"] * 3 + ["bad"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -142,7 +148,7 @@ def test_a_metric_that_is_no_number_is_bad(registry: Registry, value: float, mod
     assert f"val_acc is {value}" in broken.reason
 
 
-def test_runs_without_an_outcome_are_left_out_and_that_is_said(registry: Registry) -> None:
+def test_runs_without_an_outcome_are_left_out_and_that_is_reported(registry: Registry) -> None:
     add_good(registry)
     add(registry, "silent", None)
     add(registry, "going", 0.1, end=False)
@@ -157,7 +163,11 @@ def test_the_newest_runs_probe_set_counts_unless_one_is_named(registry: Registry
     add_good(registry)
     for index in range(3):
         add(registry, f"other-{index}", 0.5, probe=OtherProbe)
-    assert {one.run for one in registry.suggest_labels()} == {"other-0", "other-1", "other-2"}
+    assert {suggestion.run for suggestion in registry.suggest_labels()} == {
+        "other-0",
+        "other-1",
+        "other-2",
+    }
     found = registry.suggest_labels(probe=LightProbe.fingerprint)
     assert len(found) == 6
     with pytest.raises(ConfigurationError, match=f"Got 'none'.*{LightProbe.fingerprint}"):
@@ -242,25 +252,25 @@ def test_numbers_that_no_float_holds_are_no_cause(registry: Registry) -> None:
     assert registry.suggest_labels()[-1].label == "bad"
 
 
-def test_what_lightning_read_is_told_in_the_users_words(registry: Registry) -> None:
+def test_what_lightning_read_is_reported_in_the_users_words(registry: Registry) -> None:
     for index, value in enumerate(GOOD):
         add(registry, f"good-{index}", value, {"repwatch.optimizer.weight_decay": 0.01 * index})
     add(registry, "heavy", 0.3, {"repwatch.optimizer.weight_decay": 3.0})
     assert registry.suggest_labels()[-1].cause == "weight decay too high"
 
 
-def test_all_runs_of_one_kind_are_returned_and_the_reason_says_so(registry: Registry) -> None:
+def test_all_runs_of_one_kind_are_returned_and_the_reason_states_it(registry: Registry) -> None:
     add_good(registry)
     found = registry.suggest_labels()
-    assert {one.label for one in found} == {"good"}
-    assert all("all 6 runs are good" in one.reason for one in found)
+    assert {suggestion.label for suggestion in found} == {"good"}
+    assert all("all 6 runs are good" in suggestion.reason for suggestion in found)
 
 
 def test_runs_that_all_broke_are_bad(registry: Registry) -> None:
     for index in range(3):
         add(registry, f"broken-{index}", float("nan"), {"lr": 10.0**index})
     found = registry.suggest_labels()
-    assert [(one.label, one.cause) for one in found] == [("bad", None)] * 3
+    assert [(suggestion.label, suggestion.cause) for suggestion in found] == [("bad", None)] * 3
     assert "all 3 runs are bad" in found[0].reason
 
 
@@ -305,7 +315,7 @@ def test_one_run_is_judged_by_the_better_half_of_the_others(
     assert (same.label, same.cause) == (found.label, found.cause), "the rule for all of them"
 
 
-def test_good_landmarks_tell_what_good_is_where_most_other_runs_are_bad(
+def test_good_landmarks_define_what_good_is_where_most_other_runs_are_bad(
     registry: Registry,
 ) -> None:
     add_good(registry)
@@ -329,7 +339,7 @@ def test_a_run_is_judged_among_its_own_kind_of_training(registry: Registry) -> N
     assert outcome(registry, "own", group="method").label == "good"
 
 
-def test_too_few_others_or_no_outcome_are_said(registry: Registry) -> None:
+def test_too_few_others_or_no_outcome_are_reported(registry: Registry) -> None:
     for index in range(4):
         add(registry, f"run-{index}", 0.9)
     add(registry, "elsewhere", 0.9, probe=OtherProbe)
@@ -345,7 +355,7 @@ def test_too_few_others_or_no_outcome_are_said(registry: Registry) -> None:
         outcome(registry, "unwatched")
 
 
-def test_a_run_whose_metric_broke_is_bad_by_itself(registry: Registry) -> None:
+def test_a_run_whose_metric_broke_is_bad_without_comparison(registry: Registry) -> None:
     add_good(registry)
     add(registry, "own", float("nan"), {"lr": 0.5})
     found = outcome(registry, "own")

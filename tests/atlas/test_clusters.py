@@ -1,4 +1,4 @@
-"""Clusters of an atlas: named by what tells them from the rest, nameless where nothing does."""
+"""Clusters of an atlas: named by what distinguishes them from the rest, nameless otherwise."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def texts() -> list[str]:
 def test_clusters_are_named_by_their_words_in_the_order_of_the_texts(
     points: NDArray[np.uint16], texts: list[str]
 ) -> None:
-    found = [one for one in find_clusters(points, [texts], None) if one.level == 0]
-    assert {one.name for one in found} == {"window manager", "sound player", "mail reader"}
-    for one in found:
-        heap = points[[SUBJECTS[row // EACH] == one.name for row in range(len(points))]]
-        away = np.abs(np.median(heap, axis=0) - [one.x, one.y])
+    found = [cluster for cluster in find_clusters(points, [texts], None) if cluster.level == 0]
+    assert {cluster.name for cluster in found} == {"window manager", "sound player", "mail reader"}
+    for cluster in found:
+        heap = points[[SUBJECTS[row // EACH] == cluster.name for row in range(len(points))]]
+        away = np.abs(np.median(heap, axis=0) - [cluster.x, cluster.y])
         assert away.max() < 65536 / 20
 
 
@@ -44,7 +44,7 @@ def test_a_category_names_a_cluster_that_no_word_does(
     points: NDArray[np.uint16], texts: list[str]
 ) -> None:
     kinds = ["weather" if row // EACH == 4 else "" for row in range(len(points))]
-    names = {one.name for one in find_clusters(points, [texts], kinds)}
+    names = {cluster.name for cluster in find_clusters(points, [texts], kinds)}
     assert names == {"window manager", "sound player", "mail reader", "weather"}
 
 
@@ -57,9 +57,9 @@ def test_what_is_the_same_everywhere_names_nothing(points: NDArray[np.uint16]) -
 def test_forms_of_one_word_are_not_two_and_words_apart_have_a_comma(
     points: NDArray[np.uint16],
 ) -> None:
-    said = ("sequence and sequences", "database and postgresql", *["this and that"] * 4)
-    texts = [said[row // EACH] for row in range(len(points))]
-    names = {one.name for one in find_clusters(points, [texts], None) if one.level == 0}
+    phrases = ("sequence and sequences", "database and postgresql", *["this and that"] * 4)
+    texts = [phrases[row // EACH] for row in range(len(points))]
+    names = {cluster.name for cluster in find_clusters(points, [texts], None) if cluster.level == 0}
     assert "database, postgresql" in names
     assert len(names & {"sequence", "sequences"}) == 1
     assert not any("sequence" in name and " " in name for name in names)
@@ -68,7 +68,7 @@ def test_forms_of_one_word_are_not_two_and_words_apart_have_a_comma(
 def test_large_regions_come_first_and_few_points_have_neither_names_nor_shading(
     points: NDArray[np.uint16], texts: list[str]
 ) -> None:
-    levels = [one.level for one in find_clusters(points, [texts], None)]
+    levels = [cluster.level for cluster in find_clusters(points, [texts], None)]
     assert levels == sorted(levels)
     assert set(levels) == {0, 1}
     assert find_clusters(points[:200], [texts[:200]], None) == []
@@ -92,7 +92,7 @@ def test_the_page_holds_names_and_shading_in_few_bytes(texts: list[str], tmp_pat
     centers = np.repeat(rng.normal(size=(HEAPS, 8)) * 9, EACH, axis=0)
     vectors = (centers + rng.normal(size=(HEAPS * EACH, 8))).astype(np.float32)
     page = tmp_path / "a.html"
-    write_atlas(vectors, {"said": texts}, page, roles=Roles(label="said"))
+    write_atlas(vectors, {"text": texts}, page, roles=Roles(label="text"))
     header = header_of(page)
     assert {name for _, _, name, _ in header["clusters"]} >= set(SUBJECTS[:3])
     assert header["shade"]["length"] == 128 * 128

@@ -1,4 +1,4 @@
-"""An atlas: the layout is kept and reused, the table is checked, the page is safe."""
+"""An atlas: the layout is cached and reused, the table is checked, the page is safe."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def header_of(page: Path) -> dict[str, Any]:
     return header
 
 
-def test_the_layout_is_kept_beside_the_vectors_and_reused(
+def test_the_layout_is_cached_beside_the_vectors_and_reused(
     vectors: Path, meta: Path, tmp_path: Path
 ) -> None:
     first = atlas.write_atlas(vectors, meta, tmp_path / "a.html")
@@ -57,7 +57,7 @@ def test_the_layout_is_kept_beside_the_vectors_and_reused(
 
 
 def test_other_vectors_or_settings_make_another_layout(vectors: Path, tmp_path: Path) -> None:
-    rows, place = np.load(vectors), tmp_path / "kept.npz"
+    rows, place = np.load(vectors), tmp_path / "layout.npz"
     assert not atlas.cached_layout(rows, place)[1]
     assert atlas.cached_layout(rows, place)[1]
     assert not atlas.cached_layout(rows, place, LayoutSettings("euclidean"))[1]
@@ -96,12 +96,12 @@ def test_cosine_forgets_lengths_and_euclidean_does_not() -> None:
         (np.array([["a"]] * 4), "numbers"),
     ],
 )
-def test_vectors_that_cannot_be_laid_out_are_told(rows: Any, words: str) -> None:
+def test_vectors_that_cannot_be_laid_out_are_reported(rows: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         atlas.layout(rows)
 
 
-def test_a_table_of_other_length_is_told_before_anything_is_computed(
+def test_a_table_of_other_length_is_reported_before_anything_is_computed(
     vectors: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"Expected {COUNT} rows.*Got 3 in column 'a'"):
@@ -109,7 +109,9 @@ def test_a_table_of_other_length_is_told_before_anything_is_computed(
     assert not list(tmp_path.glob("*.npz"))
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are(vectors: Path, meta: Path) -> None:
+def test_a_column_that_is_missing_is_reported_with_the_existing_ones(
+    vectors: Path, meta: Path
+) -> None:
     with pytest.raises(ConfigurationError, match=r"label, parity, half.*Got 'wrd'"):
         atlas.write_atlas(vectors, meta, meta.with_name("a.html"), roles=Roles(label="wrd"))
     with pytest.raises(ConfigurationError, match="numbers in the column for rank"):
@@ -174,7 +176,7 @@ def test_a_partner_is_a_row_of_the_table(vectors: Path, tmp_path: Path, mate: An
     assert header_of(tmp_path / "a.html")["roles"] == {"partner": "mate"}
 
 
-def test_positions_keep_their_shape_on_the_grid() -> None:
+def test_positions_preserve_their_shape_on_the_grid() -> None:
     steps = quantize(np.array([[0, 0], [10, 5]], dtype=np.float32)).astype(int)
     assert steps[1, 0] - steps[0, 0] == 65535
     assert abs(steps[1, 1] - steps[0, 1] - 65535 / 2) <= 1

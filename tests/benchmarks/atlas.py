@@ -89,9 +89,9 @@ def write_pages(folder: Path, count: int) -> dict[str, Path]:
     middles = generator.normal(size=(8, 2)) * 20
     positions = (middles[group] + generator.normal(size=(count, 2)) * 5).astype(np.float32)
     labels = [f"word {number:06d}" for number in generator.permutation(count)]
-    # A layout that is given: how fast t-SNE is, the space's benchmarks tell.
-    settings, kept = LayoutSettings("euclidean"), folder / "kept.npz"
-    _write(kept, layout_key(positions, settings), positions)
+    # With a given layout: the benchmarks of spaces measure how fast t-SNE is.
+    settings, layout_path = LayoutSettings("euclidean"), folder / "layout.npz"
+    _write(layout_path, layout_key(positions, settings), positions)
     columns: dict[str, Any] = {"label": labels, "group": [f"group {g}" for g in group]}
     ours = write_atlas(
         positions,
@@ -99,7 +99,7 @@ def write_pages(folder: Path, count: int) -> dict[str, Path]:
         folder / "atlas.html",
         roles=Roles(color="group"),
         settings=settings,
-        layout_path=kept,
+        layout_path=layout_path,
     )
     marker = {"color": group, "size": 3}
     trace = go.Scattergl(

@@ -1,7 +1,7 @@
 """Epoch time with and without `RepWatch()`, at its defaults, in a Trainer with TensorBoard.
 
-Two trainings, each in a process of its own, go batch by batch in turn, and each stands still with
-all its threads while the other goes on. A machine whose speed wanders from second to second thus
+Two trainings, each in a process of its own, go batch by batch in turn, and each pauses with
+all its threads while the other runs. A machine whose speed wanders from second to second thus
 slows both alike, and what RepWatch does in threads falls to the training that has it. The median
 epoch is made of each batch's median over the epochs, in which a batch that other programs held up
 does not count. Since two processes of one program differ by a hundredth or two all the same, there
@@ -128,7 +128,7 @@ class Player:
         self.epochs: list[list[float]] = []
 
     def stop(self) -> None:
-        """Let it come to its first epoch, and stand still there."""
+        """Let it come to its first epoch, and pause there."""
         self._hear()
         self._signal(signal.SIGSTOP)
 
@@ -164,7 +164,7 @@ class Player:
             if self._process.exitcode != 0:
                 raise RuntimeError(
                     "Expected the training to run through, but its process ended with exit code "
-                    f"{self._process.exitcode}; what went wrong stands above."
+                    f"{self._process.exitcode}; the error is above."
                 ) from None
             return None
         return epoch_starts
@@ -183,13 +183,13 @@ class Pair(NamedTuple):
     @property
     def median(self) -> float:
         """The median epoch with RepWatch by the one without."""
-        watched, bare = (sum(map(statistics.median, zip(*one, strict=True))) for one in self)
+        watched, bare = (sum(map(statistics.median, zip(*times, strict=True))) for times in self)
         return watched / bare
 
     @property
     def mean(self) -> float:
         """The same of the mean epoch."""
-        watched, bare = (sum(map(sum, one)) for one in self)
+        watched, bare = (sum(map(sum, times)) for times in self)
         return watched / bare
 
 
@@ -225,7 +225,7 @@ def _line(name: str, pairs: list[Pair]) -> Line:
     seconds = statistics.median(sum(epoch) for pair in pairs for epoch in pair.bare)
     detail = (
         f"epochs of {seconds:.2f} s; median of {len(pairs)} pairs of trainings: "
-        f"{', '.join(f'{one:.3f}' for one in sorted(medians))}; "
+        f"{', '.join(f'{median:.3f}' for median in sorted(medians))}; "
         f"by their mean epochs {statistics.mean(pair.mean for pair in pairs):.3f}"
     )
     what = f"epoch with / without RepWatch, {name}"

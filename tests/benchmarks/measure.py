@@ -35,7 +35,7 @@ def in_turn(
 ) -> dict[str, list[float]]:
     """Seconds of each action, in each of `rounds`: a, b, then b, a, and so on.
 
-    Load that comes and goes on the machine then meets all of them alike. `between` runs after each
+    Varying load on the machine then affects all of them alike. `between` runs after each
     action, off the clock.
     """
     names = list(actions)

@@ -85,7 +85,7 @@ def _measure(folder: Path, size: int, browser: tuple[str, str], hovers: int) -> 
     finally:
         reader.close()
     maps = len(METHODS) * len(DISTANCES)
-    detail = f"{maps} maps of all layers and of each, pictures, neighbours, excerpts"
+    detail = f"{maps} maps of all layers and of each, pictures, neighbors, excerpts"
     fits = megabytes * 1e6 * 2000 / max(count, 2000) < _MOST_BYTES
     return [
         Line(what, megabytes, "MB", "under 10 MB at 2,000", fits, detail),

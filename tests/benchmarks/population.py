@@ -85,7 +85,7 @@ def _train(
         optimizer.step()
     registry.add_snapshots(run.id, new)
     registry.finish_run(run.id, "finished")
-    return sum(one.rdm is not None and one.layer != "input" for one in new)
+    return sum(snapshot.rdm is not None and snapshot.layer != "input" for snapshot in new)
 
 
 def read(registry: Registry, count: int, run: str | None = None) -> list[Snapshot]:
@@ -94,4 +94,6 @@ def read(registry: Registry, count: int, run: str | None = None) -> list[Snapsho
     The input is the same in all runs: points that coincide have no order of nearness.
     """
     every = registry.snapshots(run=run)
-    return [one for one in every if not one.diverged and one.layer != "input"][:count]
+    return [snapshot for snapshot in every if not snapshot.diverged and snapshot.layer != "input"][
+        :count
+    ]

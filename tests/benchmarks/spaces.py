@@ -1,4 +1,4 @@
-"""Spaces of 10,000 real snapshots: what sketches keep, fitting against openTSNE, placing."""
+"""Spaces of 10,000 real snapshots: what sketches preserve, fitting against openTSNE, placing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from repwatch.registry import Snapshot
 from tests.benchmarks.measure import Line
 from tests.benchmarks.population import fill, read
 
-NEIGHBOURS = 10
+NEIGHBORS = 10
 FASTER, LOST = 10.0, 0.02
 STEP_LIMIT, RUN_LIMIT = 100.0, 1000.0
 
@@ -61,9 +61,9 @@ def fidelity(registry: Registry, snapshots: Sequence[Snapshot]) -> list[Line]:
         correlation = float(np.corrcoef(exact[above], rough[above])[0, 1])
         detail = f"{correlation:.6f}, {len(exact)} snapshots"
         lines.append(Line(f"sketched and exact distances, {name}", correlation, "r", detail=detail))
-        near = [np.argsort(one, axis=1)[:, 1 : NEIGHBOURS + 1] for one in (exact, rough)]
-        shared = np.mean([len(set(a) & set(b)) for a, b in zip(*near, strict=True)]) / NEIGHBOURS
-        what = f"{NEIGHBOURS} nearest by sketches that are so exactly, {name}"
+        near = [np.argsort(distances, axis=1)[:, 1 : NEIGHBORS + 1] for distances in (exact, rough)]
+        shared = np.mean([len(set(a) & set(b)) for a, b in zip(*near, strict=True)]) / NEIGHBORS
+        what = f"{NEIGHBORS} nearest by sketches that are so exactly, {name}"
         lines.append(Line(what, 100 * float(shared), "%", detail=detail))
     return lines
 
@@ -94,7 +94,7 @@ def fitting(
     exact = between(flat)
     del flat
     trust = [
-        trustworthiness(exact, np.asarray(map_), n_neighbors=NEIGHBOURS, metric="precomputed")
+        trustworthiness(exact, np.asarray(map_), n_neighbors=NEIGHBORS, metric="precomputed")
         for map_ in (space.positions, theirs)
     ]
     speed, lost = baseline / ours, trust[1] - trust[0]
@@ -111,7 +111,7 @@ def fitting(
         Line(
             "trustworthiness that our map has less",
             lost,
-            f"({NEIGHBOURS} neighbours)",
+            f"({NEIGHBORS} neighbors)",
             f"at most {LOST}",
             lost <= LOST,
             f"{trust[1]:.4f} against {trust[0]:.4f}",
@@ -123,7 +123,7 @@ def placing(space: RepresentationSpace, new: Sequence[Snapshot]) -> list[Line]:
     """The snapshots of one step, for the first time and then; and of a whole run."""
     run = new[0].registry.snapshots(run=new[0].run_id)
     last = new[len(new) // 2].step
-    step = [one for one in run if one.step == last and not one.diverged]
+    step = [snapshot for snapshot in run if snapshot.step == last and not snapshot.diverged]
     first = milliseconds(lambda: space.place(step))
     again = statistics.median(milliseconds(lambda: space.place(step)) for _ in range(5))
     all_of_it = milliseconds(lambda: space.place(new))

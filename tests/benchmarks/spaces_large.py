@@ -1,6 +1,6 @@
 """A space of 100,000 snapshots: minutes, and the most memory that the process held.
 
-The snapshots stand between real ones: a sketch is linear, so that what lies between the sketches of
+The snapshots are between real ones: a sketch is linear, so that what lies between the sketches of
 two RDMs is the sketch of what lies between the RDMs.
 """
 
@@ -42,7 +42,9 @@ def run(smoke: bool) -> list[Line]:
         registry = Registry(Path(folder) / "repwatch.db")
         fill(registry, real, points=points, steps_each=4 if smoke else 16)
         snapshots = read(registry, real)
-        rows = between(registry.sketches(snapshots), [one.layer for one in snapshots], count)
+        rows = between(
+            registry.sketches(snapshots), [snapshot.layer for snapshot in snapshots], count
+        )
         registry.close()
         np.save(Path(folder) / "rows.npy", rows)
         del rows

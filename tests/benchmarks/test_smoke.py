@@ -26,7 +26,7 @@ def test_each_benchmark_runs_through_and_gives_finite_complete_lines(module: Mod
         assert line.what
         assert line.unit
         assert all(isinstance(cell, str) for cell in row(line))
-        assert (line.holds is None) or line.goal, "what has a limit tells it"
+        assert (line.holds is None) or line.goal, "what has a limit reports it"
 
 
 def test_things_are_measured_in_turn_and_what_is_between_them_is_off_the_clock() -> None:
@@ -41,7 +41,7 @@ def test_things_are_measured_in_turn_and_what_is_between_them_is_off_the_clock()
     assert ratio([2.0, 9.0, 8.0], [1.0, 3.0, 2.0]) == 3.0
 
 
-def test_a_benchmark_without_its_data_says_what_it_needs(
+def test_a_benchmark_without_its_data_reports_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(images, "MNIST", images.MNIST.with_name("absent.npz"))

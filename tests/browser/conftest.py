@@ -127,7 +127,7 @@ def wait_for(passes: Callable[[], bool], seconds: float) -> None:
 def write(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry = Registry(trained.registry)
     run = registry.run(trained.current)
-    step = sorted({one.step for one in run.snapshots()})[2]
+    step = sorted({snapshot.step for snapshot in run.snapshots()})[2]
     if not run.flags:
         registry.add_flag(
             run.id,

@@ -115,8 +115,8 @@ class Reader:
         """How many snapshots are drawn, counted in the picture itself."""
         self.wait("document.querySelector('.plot .main-svg') !== null")
         drawn = "document.querySelectorAll('.plot .scatterlayer path.point').length"
-        told = "Number(document.querySelector('.plot').dataset.points)"
-        self.wait(f"{drawn} === {told}")
+        listed = "Number(document.querySelector('.plot').dataset.points)"
+        self.wait(f"{drawn} === {listed}")
         return int(self.driver.execute_script(f"return {drawn}"))
 
     def find(self, selector: str) -> WebElement:
@@ -178,7 +178,7 @@ class Reader:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def complaints(self) -> list[str]:
-        """What the console said, but for what is not the page's."""
+        """What the console printed, except for what is not the page's."""
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")

@@ -54,7 +54,7 @@ def plain(chromium: tuple[str, str]) -> Iterator[Reader]:
 
 
 def pixels(reader: Reader) -> int:
-    """How many pixels of the picture of points have a colour."""
+    """How many pixels of the picture of points have a color."""
     script = (
         "const a = window.repwatchAtlas; a.points.draw(a.view, a.ratio);"
         "const c = document.createElement('canvas'); c.width = a.canvas.width;"
@@ -76,7 +76,7 @@ def hover(reader: Reader, index: int) -> None:
     ActionChains(reader.driver).move_to_element_with_offset(plot, round(x), round(y)).perform()
 
 
-def test_points_and_labels_are_drawn_and_hover_tells_of_one(atlas: Reader) -> None:
+def test_points_and_labels_are_drawn_and_hover_describes_one(atlas: Reader) -> None:
     assert pixels(atlas) > COUNT
     assert int(atlas.find(".plot").get_attribute("data-labels") or 0) > 5
     hover(atlas, 7)
@@ -110,7 +110,7 @@ OPENED = "window.opened.map(([href]) => href)"
 
 
 def named(reader: Reader) -> int:
-    """The row of the point that the panel tells of."""
+    """The row of the point that the panel describes."""
     return int(reader.find(".point").get_attribute("data-index") or -1)
 
 
@@ -127,7 +127,7 @@ def tap(reader: Reader, index: int) -> None:
     reader.touch("touchEnd", [])
 
 
-def test_a_click_opens_the_link_apart_and_the_pointer_says_that_it_will(atlas: Reader) -> None:
+def test_a_click_opens_the_link_apart_and_the_pointer_shows_that_it_will(atlas: Reader) -> None:
     atlas.driver.execute_script(KEEP_OPENED)
     hover(atlas, 7)
     atlas.wait("document.querySelector('.plot').classList.contains('link')")
@@ -245,11 +245,11 @@ def test_a_line_leads_to_the_point_that_one_belongs_to_and_a_key_goes_there(atla
     atlas.driver.execute_script("window.repwatchAtlas.clearAll()")
     atlas.wait(f"{lines} === '0'")
     assert not painted_between(atlas, index)
-    names = [one.text for one in Select(atlas.find("select")).options]
+    names = [option.text for option in Select(atlas.find("select")).options]
     assert names == ["one color", "group", "amount"]
 
 
-def test_search_and_legend_choose_and_nothing_found_says_what_to_do(atlas: Reader) -> None:
+def test_search_and_legend_choose_and_nothing_found_explains_what_to_do(atlas: Reader) -> None:
     atlas.press("input", "point 29")
     atlas.wait("document.querySelector('.status').textContent.startsWith('11 of')")
     atlas.press("input", "x")
@@ -308,7 +308,7 @@ def test_it_asks_nothing_of_the_network_and_the_console_stays_empty(atlas: Reade
     assert atlas.complaints() == []
 
 
-def test_without_webgl_it_draws_on_a_plain_canvas_and_says_so(plain: Reader, page: Path) -> None:
+def test_without_webgl_it_draws_on_a_plain_canvas_with_a_note(plain: Reader, page: Path) -> None:
     plain.open(page)
     plain.wait_state("drawn")
     assert "Without WebGL" in plain.text(".note")
@@ -316,7 +316,7 @@ def test_without_webgl_it_draws_on_a_plain_canvas_and_says_so(plain: Reader, pag
     assert plain.complaints() == []
 
 
-def test_a_page_that_was_cut_off_says_that_it_cannot_be_shown(
+def test_a_page_that_was_cut_off_reports_that_it_cannot_be_shown(
     reader: Reader, page: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.html"

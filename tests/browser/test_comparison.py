@@ -31,14 +31,14 @@ def open_page(reader: Reader, tmp_path: Path) -> Reader:
 
 
 def test_it_follows_the_theme_of_the_system(page: Reader) -> None:
-    def told() -> tuple[str, str]:
+    def figure_colors() -> tuple[str, str]:
         paper = page.find(".main-svg").value_of_css_property("background-color")
         return str(page.find("html").get_attribute("data-theme")), paper
 
-    def rgb(colour: str) -> str:
-        return ", ".join(str(part) for part in bytes.fromhex(colour[1:]))
+    def rgb(color: str) -> str:
+        return ", ".join(str(part) for part in bytes.fromhex(color[1:]))
 
-    theme, paper = told()
+    theme, paper = figure_colors()
     assert theme == "light"
     assert rgb(palette.PAPER) in paper
     page.prefer_dark(True)
@@ -62,7 +62,7 @@ def test_it_shows_names_as_text_and_asks_nothing_of_the_network(page: Reader) ->
 
 
 @pytest.mark.parametrize("width", [1400, 420])
-def test_title_colour_bar_and_cells_stand_close_together_and_are_whole(
+def test_title_color_bar_and_cells_are_close_together_and_are_whole(
     page: Reader, width: int
 ) -> None:
     page.resize(width, 900)

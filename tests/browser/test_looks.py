@@ -22,7 +22,7 @@ MARGIN = 26
 PLACES = (
     "return Array.from({length: arguments[1]}, (_, i) => window.repwatch.whereIs(arguments[0], i))"
 )
-# Keeps where each thumbnail is drawn in the next picture.
+# Records where each thumbnail is drawn in the next picture.
 KEEP_THUMBNAILS = """
 window.thumbnails = [];
 const draw = CanvasRenderingContext2D.prototype.drawImage;
@@ -40,16 +40,16 @@ CanvasRenderingContext2D.prototype.clearRect = function (...all) {
 """
 # Texts with less contrast to what is behind them than WCAG AA wants, but for what is disabled.
 FAINT = """
-const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-const light = (colour) => {
-  const [r, g, b] = parts(colour).map((c) => c / 255)
+const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+const light = (color) => {
+  const [r, g, b] = parts(color).map((c) => c / 255)
     .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
 const behind = (node) => {
   for (let at = node; at; at = at.parentElement) {
-    const colour = getComputedStyle(at).backgroundColor;
-    if (parts(colour)[3] !== 0) return colour;
+    const color = getComputedStyle(at).backgroundColor;
+    if (parts(color)[3] !== 0) return color;
   }
   return "rgb(255, 255, 255)";
 };
@@ -173,18 +173,18 @@ def test_what_is_pressed_is_large_enough_for_mouse_and_finger(page: Reader) -> N
     assert page.driver.execute_script(SMALL, 35) == []
 
 
-def test_each_view_says_what_a_point_is_and_what_its_colours_mean(page: Reader) -> None:
-    told = {}
+def test_each_view_explains_what_a_point_is_and_what_its_colors_mean(page: Reader) -> None:
+    sentences = {}
     for mode in ("pair", "gallery", "space"):
         page.find(f"header .row button[value='{mode}']").click()
         page.wait("document.querySelector('main').dataset.mode === arguments[0]", mode)
-        told[mode] = page.text(".sentence")
+        sentences[mode] = page.text(".sentence")
         chips = page.driver.find_elements(
             By.CSS_SELECTOR, "[aria-label='Values of probe points'] .chip"
         )
         assert [chip.text for chip in chips if chip.is_displayed()] == ["0", "1", "2"]
-    assert len(set(told.values())) == 3
-    assert all("near" in words and "Axes have no meaning" in words for words in told.values())
+    assert len(set(sentences.values())) == 3
+    assert all("near" in words and "Axes have no meaning" in words for words in sentences.values())
 
 
 def test_two_fingers_zoom_a_picture(page: Reader) -> None:

@@ -29,15 +29,17 @@ def state_of(page: Reader) -> dict[str, Any]:
     return found
 
 
-def test_it_shows_every_snapshot_and_says_what_a_point_near_and_far_are(
+def test_it_shows_every_snapshot_and_explains_what_a_point_near_and_far_are(
     page: Reader, trained: Trained
 ) -> None:
-    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    placed = [
+        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
+    ]
     assert page.find(".space .plot").get_attribute("data-points") == str(len(placed))
-    told = page.text(".sentence")
-    assert "Each point on the map is one layer of one run at one step" in told
-    assert "near" in told
-    assert "Axes have no meaning" in told
+    sentence = page.text(".sentence")
+    assert "Each point on the map is one layer of one run at one step" in sentence
+    assert "near" in sentence
+    assert "Axes have no meaning" in sentence
 
 
 def test_resting_on_the_left_changes_the_middle_and_on_the_middle_the_right(page: Reader) -> None:
@@ -111,13 +113,13 @@ def test_the_address_restores_the_state(page: Reader, reader: Reader) -> None:
     page.press("input[type='search']", "label:1")
     page.wait("window.location.hash.includes('query')")
     page.wait("window.location.hash.includes('point')")
-    told, shown = state_of(page), page.driver.execute_script(f"return {SHOWN}")
+    before, shown = state_of(page), page.driver.execute_script(f"return {SHOWN}")
     address = page.driver.current_url
     reader.open("about:blank")
     reader.open(address)
     reader.wait_state("drawn")
     reader.wait(f"{SHOWN} === arguments[0]", shown)
-    assert state_of(reader) == told
+    assert state_of(reader) == before
     assert reader.find("input[type='search']").get_attribute("value") == "label:1"
 
 
@@ -151,7 +153,7 @@ def test_legends_filter_the_map(page: Reader, trained: Trained) -> None:
     page.wait("document.querySelector('.space .plot').dataset.points === arguments[0]", str(whole))
 
 
-def test_a_report_shows_a_map_of_one_layer_and_says_where_layers_are_only_hidden(
+def test_a_report_shows_a_map_of_one_layer_and_explains_where_layers_are_only_hidden(
     page: Reader, trained: Trained
 ) -> None:
     layers = Registry(trained.registry).run(trained.current).layers
@@ -164,7 +166,9 @@ def test_a_report_shows_a_map_of_one_layer_and_says_where_layers_are_only_hidden
     page.wait("document.querySelector('.space .plot').dataset.layers === arguments[0]", layers[-1])
     assert page.text(".space .made") == "A map of this layer alone."
     placed = [
-        one for one in Registry(trained.registry).snapshots(layer=layers[-1]) if not one.diverged
+        snapshot
+        for snapshot in Registry(trained.registry).snapshots(layer=layers[-1])
+        if not snapshot.diverged
     ]
     assert page.find(".space .plot").get_attribute("data-points") == str(len(placed))
 
@@ -183,20 +187,22 @@ def test_the_gallery_shows_a_layer_of_all_runs_and_opens_what_is_clicked(
 
 
 KEEP_FILES = """
-window.kept = [];
+window.saved = [];
 const make = URL.createObjectURL;
 URL.createObjectURL = (blob) => {
-  const keep = (bytes) => window.kept.push([blob.type, new TextDecoder().decode(bytes)]);
-  blob.arrayBuffer().then(keep);
+  const save = (bytes) => window.saved.push([blob.type, new TextDecoder().decode(bytes)]);
+  blob.arrayBuffer().then(save);
   return make(new Blob([]));
 };
-HTMLAnchorElement.prototype.click = function click() { window.kept.push(["name", this.download]); };
+HTMLAnchorElement.prototype.click = function click() {
+  window.saved.push(["name", this.download]);
+};
 """
 
 
 def saved(page: Reader, count: int) -> dict[str, str]:
-    page.wait("window.kept.length === arguments[0]", 2 * count)
-    return dict(page.driver.execute_script("return window.kept"))
+    page.wait("window.saved.length === arguments[0]", 2 * count)
+    return dict(page.driver.execute_script("return window.saved"))
 
 
 def test_a_panel_is_saved_as_it_is_seen(page: Reader, trained: Trained) -> None:
@@ -204,13 +210,13 @@ def test_a_panel_is_saved_as_it_is_seen(page: Reader, trained: Trained) -> None:
     for number, kind in enumerate(("SVG", "PNG"), start=1):
         page.find(".space summary").click()
         page.driver.find_element(By.XPATH, f"//section[1]//details//button[.='{kind}']").click()
-        kept = saved(page, number)
-    assert kept["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+        files = saved(page, number)
+    assert files["image/svg+xml"].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
     points = page.find(".space .plot").get_attribute("data-points")
-    assert str(kept["image/svg+xml"].count("<path")) == points
-    assert ">learning rate too high</text>" in kept["image/svg+xml"]
-    assert "PNG" in kept["image/png"][:8]
-    assert kept["name"] == "repwatch-map.png"
+    assert str(files["image/svg+xml"].count("<path")) == points
+    assert ">learning rate too high</text>" in files["image/svg+xml"]
+    assert "PNG" in files["image/png"][:8]
+    assert files["name"] == "repwatch-map.png"
 
 
 def test_points_are_found_chosen_by_lasso_and_saved_as_csv(page: Reader, trained: Trained) -> None:
@@ -298,7 +304,9 @@ def test_texts_and_links_of_points_are_shown_as_text_but_for_web_links(
         assert f"{MARKUP} {point}" in reader.text(RIGHT)
         assert link in reader.text(RIGHT)
         anchors = reader.driver.find_elements(By.CSS_SELECTOR, ".point a")
-        assert [one.get_attribute("href") for one in anchors] == [link][: link.startswith("https")]
+        assert [anchor.get_attribute("href") for anchor in anchors] == [link][
+            : link.startswith("https")
+        ]
         for anchor in anchors:
             assert anchor.get_attribute("target") == "_blank"
             assert "noopener" in (anchor.get_attribute("rel") or "")

@@ -29,8 +29,8 @@ def test_two_pinned_representations_are_compared_and_light_up_together(
         letter: f'["{name}","{run.layers[-1]}",{Registry(trained.registry).run(name).last_step}]'
         for letter, name in (("a", "calm"), ("b", run.name))
     }
-    told = "&".join(f"{letter}={quote(pin)}" for letter, pin in pins.items())
-    page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
+    query = "&".join(f"{letter}={quote(pin)}" for letter, pin in pins.items())
+    page.driver.execute_script(f"window.location.hash = 'mode=pair&{query}'")
     page.wait("document.querySelectorAll('.numbers dd').length === 8")
     assert "CKA" in page.text(".numbers")
     assert "Mantel p" in page.text(".numbers")
@@ -44,8 +44,8 @@ def test_two_pinned_representations_are_compared_and_light_up_together(
 
 
 def pin(page: Reader, **chosen: tuple[str, str, int]) -> None:
-    told = "&".join(f"{letter}={quote(json.dumps(one))}" for letter, one in chosen.items())
-    page.driver.execute_script(f"window.location.hash = 'mode=pair&{told}'")
+    query = "&".join(f"{letter}={quote(json.dumps(choice))}" for letter, choice in chosen.items())
+    page.driver.execute_script(f"window.location.hash = 'mode=pair&{query}'")
     page.wait("document.querySelectorAll('.numbers dd').length === 8")
 
 
@@ -62,14 +62,14 @@ def test_what_is_known_exactly_is_shown_as_such(page: Reader, trained: Trained) 
         registry.snapshots(run=name, layer="net.3")[-1] for name in ("calm", trained.current)
     )
     pin(page, a=("calm", "net.3", first.step), b=(trained.current, "net.3", second.step))
-    told = numbers(page)
-    assert told["CKA"] == f"{similarity.similarity(first.rdm, second.rdm, 'cka'):.3f}"
+    values = numbers(page)
+    assert values["CKA"] == f"{similarity.similarity(first.rdm, second.rdm, 'cka'):.3f}"
     exact = similarity.distance(first.rdm, second.rdm, "euclidean")
-    assert float(told["euclidean distance of the RDMs"]) == pytest.approx(exact, rel=1e-3)
-    assert not any("≈" in value for value in told.values())
+    assert float(values["euclidean distance of the RDMs"]) == pytest.approx(exact, rel=1e-3)
+    assert not any("≈" in value for value in values.values())
 
 
-def test_any_other_pair_is_estimated_from_some_points_and_says_so(
+def test_any_other_pair_is_estimated_from_some_points_and_marked_so(
     page: Reader, trained: Trained
 ) -> None:
     registry = Registry(trained.registry)
@@ -78,14 +78,14 @@ def test_any_other_pair_is_estimated_from_some_points_and_says_so(
     pin(page, a=("calm", "net.3", first.step), b=("wild", "net.3", second.step))
     points = choose_points(first.points)
     D1, D2 = take_excerpts(registry.rdms([first, second]), points)
-    told = numbers(page)
+    values = numbers(page)
     names = {"cosine of the RDMs": "cosine", "Spearman correlation": "spearman", "CKA": "cka"}
     for shown, name in names.items():
-        about, value, plus, off = told[shown].split()
+        about, value, plus, off = values[shown].split()
         assert (about, plus) == ("≈", "±")
         assert float(off) > 0
         assert float(value) == pytest.approx(similarity.similarity(D1, D2, name), abs=5e-3)
-    assert told["Mantel p"].startswith("≈ ")
+    assert values["Mantel p"].startswith("≈ ")
     assert f"estimated from {len(points)} of the {first.points} probe points" in page.text(
         ".pair .foot"
     )
@@ -98,7 +98,7 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
     generator = np.random.default_rng(0)
     points = generator.normal(size=(32, 6))
     pairs = [points, points + generator.normal(size=(32, 6)), generator.normal(size=(32, 3))]
-    rows = [rdm.from_activations(one).astype(np.float64) for one in pairs]
+    rows = [rdm.from_activations(activations).astype(np.float64) for activations in pairs]
     if ties:
         rows = [np.round(row) for row in rows]
     script = bundle(("page/similarity.js",)) + (
@@ -106,8 +106,8 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
         "return [measuresOf(a, b), euclidean(a, b), mantelTest(a, b, 999), mantelTest(a, b, 999)];"
     )
     for first, second in itertools.combinations(rows, 2):
-        told = reader.driver.execute_script(script, first.tolist(), second.tolist())
-        measures, between, mantel, again = told
+        results = reader.driver.execute_script(script, first.tolist(), second.tolist())
+        measures, between, mantel, again = results
         assert set(measures) == set(similarity.SIMILARITIES)
         for name, value in measures.items():
             assert value == pytest.approx(similarity.similarity(first, second, name), abs=1e-9)

@@ -28,7 +28,7 @@ def open_report(reader: Reader, tmp_path: Path) -> Reader:
     return reader
 
 
-def test_it_shows_every_snapshot_and_says_what_a_point_is(report: Reader) -> None:
+def test_it_shows_every_snapshot_and_explains_what_a_point_is(report: Reader) -> None:
     assert report.points() == len(LAYERS) * len(STEPS) * 9 - 1
     assert "Each point is one layer of one run at one step." in report.text(".sentence")
     assert "1 snapshot diverged" in report.text(".notes")
@@ -131,7 +131,7 @@ def test_many_landmarks_are_drawn_on_a_canvas(reader: Reader, tmp_path: Path) ->
     assert "SVG" not in reader.text("section.box")
 
 
-def test_without_webgl_they_are_drawn_as_svg_and_the_page_says_so(
+def test_without_webgl_they_are_drawn_as_svg_and_the_page_reports_it(
     chromium: tuple[str, str], tmp_path: Path
 ) -> None:
     reader = Reader(*chromium, webgl=False)

@@ -53,13 +53,13 @@ def test_the_newest_run_is_drawn_with_a_point_for_each_snapshot(
     assert tab.text(".status") == "following the newest step"
 
 
-def test_resting_on_a_point_tells_what_it_is_with_its_markup_as_text(
+def test_resting_on_a_point_shows_what_it_is_with_its_markup_as_text(
     tab: Reader, trained: Trained
 ) -> None:
     tab.points()
-    told = tab.hover_newest()
-    assert trained.current in told
-    assert "step" in told
+    tooltip = tab.hover_newest()
+    assert trained.current in tooltip
+    assert "step" in tooltip
     assert tab.driver.find_elements(By.CSS_SELECTOR, ".key .name b") == []
     assert trained.current in tab.text(".key")
 
@@ -68,7 +68,9 @@ def test_moving_the_slider_changes_the_figure(tab: Reader, trained: Trained) -> 
     run = Registry(trained.registry).run(trained.current)
     every = sorted({snapshot.step for snapshot in run.snapshots()})
     # TensorBoard may still be reading the event files: the picture of the last step is waited for.
-    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    placed = [
+        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
+    ]
     tab.wait("document.querySelector('.plot').dataset.points === arguments[0]", str(len(placed)))
     whole = tab.points()
     # As with Lightning's own scalars, the end of an epoch is logged at its last batch.
@@ -182,7 +184,7 @@ def reloaded(reader: Reader) -> str:
     return reader.text(".step")
 
 
-def test_an_empty_log_directory_says_what_to_do(
+def test_an_empty_log_directory_explains_what_to_do(
     reader: Reader, board: Board, tmp_path: Path
 ) -> None:
     reader.open(f"{board(tmp_path)}data/plugin_entry.html?name=repwatch")
@@ -192,7 +194,7 @@ def test_an_empty_log_directory_says_what_to_do(
     assert reader.complaints() == []
 
 
-def test_a_server_that_does_not_answer_is_told(reader: Reader, address: str) -> None:
+def test_a_server_that_does_not_answer_is_reported(reader: Reader, address: str) -> None:
     reader.block(["*/repwatch/figures*"])
     reader.open(f"{address}data/plugin_entry.html?name=repwatch")
     reader.wait_state("error")
@@ -214,7 +216,9 @@ def test_where_there_is_a_registry_the_tab_is_the_page_with_three_boxes(
     reader.open(f"{beside}#repwatch")
     reader.enter_tab()
     reader.wait_state("drawn")
-    placed = [one for one in Registry(trained.registry).snapshots() if not one.diverged]
+    placed = [
+        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
+    ]
     reader.wait(
         "document.querySelector('.space .plot').dataset.points === arguments[0]", str(len(placed))
     )
@@ -323,7 +327,7 @@ def test_a_registry_on_postgresql_is_shown_where_the_flag_names_it(
     assert reader.complaints() == []
 
 
-def test_the_page_follows_a_run_while_it_trains_and_keeps_what_was_chosen(
+def test_the_page_follows_a_run_while_it_trains_and_retains_what_was_chosen(
     reader: Reader, board: Board, tmp_path: Path
 ) -> None:
     registry = landmark_registry(tmp_path / "repwatch.db")
@@ -335,7 +339,9 @@ def test_the_page_follows_a_run_while_it_trains_and_keeps_what_was_chosen(
     run = registry.run("current")
     last = run.snapshots()[-1]
     new = [
-        NewSnapshot(one.layer, 9, 9, one.depth, one.rdm) for one in run.snapshots() if one.step == 3
+        NewSnapshot(snapshot.layer, 9, 9, snapshot.depth, snapshot.rdm)
+        for snapshot in run.snapshots()
+        if snapshot.step == 3
     ]
     registry.add_snapshots(run.id, new)
     reader.wait("document.querySelector('.step').textContent === 'step 9 · 5 of 5'", seconds=40)

@@ -100,7 +100,7 @@ def test_a_probe_of_the_wrong_shape_is_a_clear_error() -> None:
         Capturer(mlp(), ProbeSet(x_of(12, 7))).run()
 
 
-def test_a_model_that_bypasses_its_modules_is_told_so() -> None:
+def test_a_model_that_bypasses_its_modules_gets_an_error() -> None:
     class Bypass(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -239,7 +239,7 @@ def test_layers_that_differ_between_batches_are_left_out_and_named() -> None:
     assert any("some (it fired for 6 of 12 points)" in note for note in capture.notes)
 
 
-def test_a_model_that_fails_later_says_which_call_failed() -> None:
+def test_a_model_that_fails_later_reports_which_call_failed() -> None:
     model = mlp()
     capturer = Capturer(model, ProbeSet(x_of()))
     capturer.run()

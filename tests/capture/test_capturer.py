@@ -29,7 +29,7 @@ def test_each_layer_gives_the_rdm_of_its_output_for_any_batch_size(batch_size: i
         assert not capture.layers[name].diverged
 
 
-def test_scalars_tell_what_the_rdm_does_not() -> None:
+def test_scalars_show_what_the_rdm_does_not() -> None:
     model, x = mlp().eval(), x_of() * 20
     layers = Capturer(model, ProbeSet(x)).run().layers
     relu, tanh = model[:2](x), model[:5](x)
@@ -211,7 +211,7 @@ def test_a_shared_module_is_keyed_by_its_calls(batch_size: int) -> None:
     assert list(Capturer(model, ProbeSet(x), ["tied"]).run().layers) == ["a", "a:1", "a:2"]
 
 
-def test_a_named_layer_that_does_not_fire_is_told() -> None:
+def test_a_named_layer_that_does_not_fire_is_reported() -> None:
     capture = Capturer(Shared(), ProbeSet(x_of()), ["unused", "a"]).run()
     assert any("did not call them: unused" in note for note in capture.notes)
     with pytest.raises(CaptureError, match="did not call them: unused"):

@@ -245,15 +245,15 @@ def tokens(left: bool = False) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("batch_size", [256, 5])
-def test_the_attention_mask_keeps_padding_out(left: bool, batch_size: int) -> None:
+def test_the_attention_mask_excludes_padding(left: bool, batch_size: int) -> None:
     model, batch = Tokens(), tokens(left)
     out = model.embed(batch["input_ids"])
-    kept = [out[i][batch["attention_mask"][i].bool()] for i in range(N)]
+    valid = [out[i][batch["attention_mask"][i].bool()] for i in range(N)]
     probe = ProbeSet(batch)
     for token, rows in (
-        (None, [k.mean(0) for k in kept]),
-        (0, [k[0] for k in kept]),
-        (-1, [k[-1] for k in kept]),
+        (None, [k.mean(0) for k in valid]),
+        (0, [k[0] for k in valid]),
+        (-1, [k[-1] for k in valid]),
     ):
         capture = Capturer(model, probe, token=token, batch_size=batch_size).run()
         assert_rows(capture, "embed", torch.stack(rows))

@@ -130,7 +130,7 @@ def test_a_converted_batch_is_recognized() -> None:
     assert passive.complete
 
 
-def test_missing_points_are_an_error_that_says_how_many() -> None:
+def test_missing_points_are_an_error_that_states_how_many() -> None:
     host, (x, y) = Host().eval(), data(24)
     passive = Capturer(host, ProbeSet((x, y))).passive()
     validate(host, passive, [*batches(x + 1, y), *batches(x[:10], y[:10])])
@@ -196,7 +196,7 @@ def test_attention_modules_are_captured_as_a_whole() -> None:
     assert_same(capture, run_of(host, probe))  # type: ignore[arg-type]
 
 
-def test_a_compiled_host_that_ignores_hooks_is_told_so() -> None:
+def test_a_compiled_host_that_ignores_hooks_gets_an_error() -> None:
     host, (x, _) = nn.Sequential(nn.Linear(6, 4), nn.ReLU()).eval(), data(12)
     compiled = torch.compile(host, backend="eager")
     compiled(x)
@@ -248,7 +248,7 @@ def test_a_layer_that_checkpointing_calls_again_in_the_backward_pass_is_taken_on
     assert_same(capture, Capturer(host, ProbeSet(x)).run())
 
 
-def test_code_that_is_compiled_during_passive_capture_keeps_no_hook() -> None:
+def test_code_that_is_compiled_during_passive_capture_has_no_hook() -> None:
     host, x = nn.Sequential(nn.Linear(6, 4), nn.ReLU()).eval(), data(12)[0]
     compiled = torch.compile(host, backend="eager")
     capturer = Capturer(compiled, ProbeSet(x))

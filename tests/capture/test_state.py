@@ -40,7 +40,7 @@ class Restless(nn.Module):
         super().__init__()
         self.fc = nn.Linear(6, 6)
         self.register_buffer("calls", torch.zeros(1))
-        self.register_buffer("kept", torch.zeros(2), persistent=False)
+        self.register_buffer("transient", torch.zeros(2), persistent=False)
         self.register_buffer("empty", None)
         self.plain = torch.zeros(3)
         self.steps = 0
@@ -52,7 +52,7 @@ class Restless(nn.Module):
         torch.randn(2), np.random.rand(), random.random()
         self.calls += 1
         self.calls = self.calls + 1
-        self.kept = torch.ones(5)
+        self.transient = torch.ones(5)
         self.empty = torch.ones(1)
         self.plain.add_(1)
         self.steps += 1
@@ -85,7 +85,7 @@ def test_state_comes_back_whatever_the_forward_does(fails: bool) -> None:
     assert {name: id(b) for name, b in model.named_buffers()} == objects
     assert model.empty is None
     assert sorted(vars(model)) == names
-    assert "kept" in model._non_persistent_buffers_set
+    assert "transient" in model._non_persistent_buffers_set
     assert "new" not in model._non_persistent_buffers_set
     assert model.plain.tolist() == [0, 0, 0]
     assert (model.steps, model.seen, model.table) == (0, [], {"a": 1})
@@ -218,7 +218,7 @@ class Logs(nn.Module):
         return out
 
 
-def test_logging_says_nothing_and_metrics_keep_their_state() -> None:
+def test_logging_is_silent_and_metrics_retain_their_state() -> None:
     model = Logs()
     model.accuracy.update(torch.eye(3), torch.arange(3))
     model.values.update(torch.arange(4.0))

@@ -53,10 +53,10 @@ def test_every_command_has_help(command: list[str]) -> None:
 
 
 def test_runs_lists_them_with_outcome_and_metrics(registry: Registry) -> None:
-    told = json.loads(call(registry, "runs", "--json").output)
-    assert [run["name"] for run in told][:2] == ["good-0", "bad-0"]
-    assert told[1]["cause"] == "learning rate too high"
-    assert told[0]["metrics"]["val_loss"] == 0.25
+    payload = json.loads(call(registry, "runs", "--json").output)
+    assert [run["name"] for run in payload][:2] == ["good-0", "bad-0"]
+    assert payload[1]["cause"] == "learning rate too high"
+    assert payload[0]["metrics"]["val_loss"] == 0.25
     assert "good-0" in call(registry, "runs").output
 
 
@@ -66,10 +66,10 @@ def test_untrusted_names_are_shown_as_they_are_written(registry: Registry) -> No
     assert "[red]" in output.replace("\n", "")
 
 
-def test_show_tells_layers_metrics_and_hyperparameters(registry: Registry) -> None:
-    told = json.loads(call(registry, "show", "current", "--json").output)
-    assert told["status"] == "finished"
-    assert told["layers"]["2"] == [0, 1, 2, 3]
+def test_show_prints_layers_metrics_and_hyperparameters(registry: Registry) -> None:
+    payload = json.loads(call(registry, "show", "current", "--json").output)
+    assert payload["status"] == "finished"
+    assert payload["layers"]["2"] == [0, 1, 2, 3]
     assert "val_loss" in call(registry, "show", "current").output
 
 
@@ -97,21 +97,25 @@ def test_suggested_labels_are_applied_only_when_asked_and_never_over_a_persons(
     tmp_path: Path,
 ) -> None:
     made = Registry(tmp_path / "repwatch.db")
-    for index, name in enumerate(["kept", "fine", "good", "slow", "[red]lost[/red]\x1b[31m"]):
+    for index, name in enumerate(["manual", "fine", "good", "slow", "[red]lost[/red]\x1b[31m"]):
         watch(made, name, steps=4 if index < 3 else 1)
-    made.label("kept", "bad", "a person said so")
+    made.label("manual", "bad", "a person's label")
     words = ["suggest-labels", "--metric", "val_loss", "--mode", "min"]
-    told = json.loads(call(made, *words, "--json").output)
-    assert [one["label"] for one in told["suggestions"]] == ["good"] * 3 + ["bad"] * 2
-    assert told["present"]["kept"] == "bad"
+    payload = json.loads(call(made, *words, "--json").output)
+    assert [suggestion["label"] for suggestion in payload["suggestions"]] == ["good"] * 3 + [
+        "bad"
+    ] * 2
+    assert payload["present"]["manual"] == "bad"
     shown = call(made, *words).output
     assert "suggest-labels --metric val_loss --mode min" in shown
     assert "--apply" in shown
     assert "\x1b[31m" not in shown
-    assert [run.name for run in made.runs() if run.label] == ["kept"]
-    assert "Labeled 4 of 5 runs; 1 kept" in call(made, *words, "--apply").output
+    assert [run.name for run in made.runs() if run.label] == ["manual"]
+    assert (
+        "Labeled 4 of 5 runs; 1 already labeled by a person" in call(made, *words, "--apply").output
+    )
     labels = {run.name: (run.label, run.automatic) for run in made.runs()}
-    assert labels["kept"] == ("bad", False)
+    assert labels["manual"] == ("bad", False)
     assert labels["fine"] == ("good", True)
     assert labels["slow"] == ("bad", True)
     assert call(made, "suggest-labels", "--metric", "val_los", "--mode", "min").exit_code != 0

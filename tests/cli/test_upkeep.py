@@ -1,4 +1,4 @@
-"""The commands that keep a registry, and that ask a representation for a direction."""
+"""The commands that maintain a registry, and that ask a representation for a direction."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def call(registry: Registry, *words: str) -> Result:
 def test_landmarks_are_exported_and_taken_in_elsewhere(registry: Registry, tmp_path: Path) -> None:
     pack, other = tmp_path / "pack.db", Registry(tmp_path / "other.db")
     assert "runs" in call(registry, "export", str(pack)).output
-    labelled = [run.name for run in registry.runs() if run.label]
-    told = json.loads(call(other, "import", str(pack), "--json").output)
-    assert told == {"copied": labelled, "renamed": {}, "known": []}
+    labeled = [run.name for run in registry.runs() if run.label]
+    payload = json.loads(call(other, "import", str(pack), "--json").output)
+    assert payload == {"copied": labeled, "renamed": {}, "known": []}
     assert [run.label for run in other.runs()] == [run.label for run in registry.runs()][:-1]
     again = call(other, "import", str(pack)).output
-    assert f"0 runs taken in, {len(labelled)} were here already" in again
+    assert f"0 runs taken in, {len(labeled)} were here already" in again
     refused = call(registry, "export", str(pack))
     assert isinstance(refused.exception, FileExistsError)
 
@@ -55,8 +55,8 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
     assert "broken" in listed.output
     assert "Nothing is deleted" in listed.output
     assert len(registry.runs()) == before
-    told = json.loads(call(registry, "prune", "--apply", "--json").output)
-    assert told == {"runs": ["broken"], "deleted": True, "resumable": []}
+    payload = json.loads(call(registry, "prune", "--apply", "--json").output)
+    assert payload == {"runs": ["broken"], "deleted": True, "resumable": []}
     rest = json.loads(call(registry, "prune", "--ended", "finished", "--json").output)
     assert rest == {"runs": ["current"], "deleted": False, "resumable": []}
     assert json.loads(call(registry, "prune", "--older-than", "1", "--json").output)["runs"] == []
@@ -65,10 +65,10 @@ def test_prune_deletes_only_when_asked_and_no_landmark_unless_named(registry: Re
     assert call(registry, "prune").output.strip() == "No such run."
 
 
-def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
-    told = json.loads(call(registry, "doctor", "--json").output)
-    assert told["sound"] is True
-    subjects = {one["subject"]: one for one in told["findings"]}
+def test_doctor_reports_what_is_missing_and_fails_on_damage(registry: Registry) -> None:
+    payload = json.loads(call(registry, "doctor", "--json").output)
+    assert payload["sound"] is True
+    subjects = {finding["subject"]: finding for finding in payload["findings"]}
     assert subjects["the file"]["level"] == "fine"
     assert "good landmarks" in call(registry, "doctor").output
     from sqlalchemy import text
@@ -82,13 +82,13 @@ def test_doctor_tells_what_is_missing_and_fails_on_damage(registry: Registry) ->
 def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
     snapshot = registry.run("current").snapshots()[-1]
     words = ("directions", "current", "0", "1", "--layer", snapshot.layer, "-k", "3", "--json")
-    told = json.loads(call(registry, *words).output)
+    payload = json.loads(call(registry, *words).output)
     along = rdm.project(snapshot.rdm, 0, 1)
     places = 2 * along / (along[1] - along[0])
     best = places.argsort()[::-1][:3].tolist()
-    assert [one["point"] for one in told["towards"]] == best
-    assert told["towards"][0]["place"] == pytest.approx(places[best[0]])
-    assert len(told["away"]) == 3
+    assert [row["point"] for row in payload["towards"]] == best
+    assert payload["towards"][0]["place"] == pytest.approx(places[best[0]])
+    assert len(payload["away"]) == 3
     assert "furthest towards 1" in call(registry, "directions", "current", "0", "1").output
 
 
@@ -101,7 +101,7 @@ def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
         (("0", "1", "--step", "12345"), "no snapshot at step 12345"),
     ],
 )
-def test_a_direction_that_is_not_there_is_told_with_what_is(
+def test_a_direction_that_is_missing_is_reported_with_what_exists(
     registry: Registry, words: tuple[str, ...], message: str
 ) -> None:
     result = call(registry, "directions", "current", *words)

@@ -107,12 +107,12 @@ def evaluate(landmarks: list[History], hold_out: str = "run", **options: Any) ->
 
 
 def subset(found: Backtest, name: str) -> SubsetResult:
-    return next(one for one in found.subsets if one.name == name)
+    return next(subset for subset in found.subsets if subset.name == name)
 
 
 def assessed_once(seen: list[tuple[list[History], list[History]]], everyone: list[History]) -> bool:
-    names = sorted(one.run.name for _, assessed in seen for one in assessed)
-    return names == sorted(one.run.name for one in everyone)
+    names = sorted(history.run.name for _, assessed in seen for history in assessed)
+    return names == sorted(history.run.name for history in everyone)
 
 
 def test_runs_of_a_cause_are_assessed_by_landmarks_that_have_none_of_it(
@@ -122,35 +122,37 @@ def test_runs_of_a_cause_are_assessed_by_landmarks_that_have_none_of_it(
     assert len(known) == len(FAULTS)
     assert assessed_once(known, population)
     for landmarks, assessed in known:
-        causes = {one.run.cause for one in assessed} - {None}
+        causes = {history.run.cause for history in assessed} - {None}
         assert len(causes) == 1
-        assert not causes & {one.run.cause for one in landmarks}
-        assert not {one.run.name for one in assessed} & {one.run.name for one in landmarks}
-    assert [one.name for one in found.subsets[:4]] == ["all", "noisy", "too high", "too low"]
-    assert [one.name for one in found.subsets[0].methods] == [
+        assert not causes & {history.run.cause for history in landmarks}
+        assert not {history.run.name for history in assessed} & {
+            history.run.name for history in landmarks
+        }
+    assert [subset.name for subset in found.subsets[:4]] == ["all", "noisy", "too high", "too low"]
+    assert [method.name for method in found.subsets[0].methods] == [
         "RepWatch",
         "curves",
         "loss",
         "median rule",
     ]
-    assert [(one.good, one.bad) for one in found.subsets[:4]] == [(30, 18), *[(0, 6)] * 3]
+    assert [(subset.good, subset.bad) for subset in found.subsets[:4]] == [(30, 18), *[(0, 6)] * 3]
     assert (found.known_good, found.known_bad) == (20, 12)
     own = found.subsets[0].methods[0]
     assert own.found == sorted(own.found)
-    said = np.add(own.novel, own.by_loss)
-    assert (said <= np.array(own.found) + 1e-9).all()
+    reported = np.add(own.novel, own.by_loss)
+    assert (reported <= np.array(own.found) + 1e-9).all()
     assert math.isnan(subset(found, "noisy").methods[0].false_alarms[-1])
     for gain, low, high in (*found.gains["curves"], *found.gains["loss"]):
         assert low <= gain <= high
 
 
-def test_what_was_said_first_of_a_fault_that_no_landmark_has_is_counted(
+def test_what_is_reported_first_for_a_fault_that_no_landmark_has_is_counted(
     population: list[History],
 ) -> None:
-    changed = [dataclasses.replace(one, curves=dict(one.curves)) for one in population]
-    for one in changed:
-        if one.run.cause == "noisy":
-            one.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
+    changed = [dataclasses.replace(history, curves=dict(history.curves)) for history in population]
+    for history in changed:
+        if history.run.cause == "noisy":
+            history.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
     own = subset(evaluate(changed, "cause"), "noisy").methods[0]
     assert own.found[-1] == 1
     assert own.by_loss[-1] > own.by_loss[0]
@@ -162,16 +164,16 @@ def test_runs_of_a_group_are_assessed_by_landmarks_of_the_others(
     found = evaluate(population, "group", group="method")
     assert assessed_once(known, population)
     for landmarks, assessed in known:
-        assert len({one.run.hparams["method"] for one in assessed}) == 1
-        assert not {one.run.hparams["method"] for one in assessed} & {
-            one.run.hparams["method"] for one in landmarks
+        assert len({history.run.hparams["method"] for history in assessed}) == 1
+        assert not {history.run.hparams["method"] for history in assessed} & {
+            history.run.hparams["method"] for history in landmarks
         }
-    assert [(one.name, one.good, one.bad) for one in found.subsets[:3]] == [
+    assert [(subset.name, subset.good, subset.bad) for subset in found.subsets[:3]] == [
         ("all", 30, 18),
         ("A", 15, 9),
         ("B", 15, 9),
     ]
-    whole, first, second = (one.methods[0].auroc[-1] for one in found.subsets[:3])
+    whole, first, second = (subset.methods[0].auroc[-1] for subset in found.subsets[:3])
     assert whole == pytest.approx((first + second) / 2)
 
 
@@ -181,9 +183,11 @@ def test_bad_runs_of_a_group_can_be_held_out_while_its_good_ones_are_known(
     evaluate(population, "bad-of-group", group="method")
     assert assessed_once(known, population)
     for landmarks, assessed in known:
-        (kind,) = {one.run.hparams["method"] for one in assessed if one.run.label == "bad"}
-        own = [one for one in landmarks if one.run.hparams["method"] == kind]
-        assert {one.run.label for one in own} == {"good"}
+        (kind,) = {
+            history.run.hparams["method"] for history in assessed if history.run.label == "bad"
+        }
+        own = [history for history in landmarks if history.run.hparams["method"] == kind]
+        assert {history.run.label for history in own} == {"good"}
 
 
 def test_marked_runs_have_a_row_and_can_be_no_landmarks_at_all(
@@ -192,7 +196,9 @@ def test_marked_runs_have_a_row_and_can_be_no_landmarks_at_all(
     where = ("truth.slow", "true")
     found = evaluate(population, "where", where=where, folds=3)
     assert assessed_once(known, population)
-    assert not any(one.run.hparams["truth.slow"] for landmarks, _ in known for one in landmarks)
+    assert not any(
+        history.run.hparams["truth.slow"] for landmarks, _ in known for history in landmarks
+    )
     slow, others = subset(found, "truth.slow=true"), subset(found, "all others")
     assert (slow.good, slow.bad) == (3, 0)
     assert (others.good, others.bad) == (27, 18)
@@ -208,12 +214,16 @@ def test_marked_runs_have_a_row_and_can_be_no_landmarks_at_all(
 def test_bad_runs_whose_last_loss_is_that_of_good_ones_have_a_row(
     population: list[History],
 ) -> None:
-    changed = [dataclasses.replace(one, curves=dict(one.curves)) for one in population]
-    for one in changed[-5:]:
-        one.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
+    changed = [dataclasses.replace(history, curves=dict(history.curves)) for history in population]
+    for history in changed[-5:]:
+        history.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
     healthy = subset(evaluate(changed, folds=2), "bad with a healthy loss")
-    largest = max(one.curves[1, 0][FeatureKey("val_loss")] for one in changed[:30])
-    fine = [one for one in changed[30:] if one.curves[1, 0][FeatureKey("val_loss")] <= largest]
+    largest = max(history.curves[1, 0][FeatureKey("val_loss")] for history in changed[:30])
+    fine = [
+        history
+        for history in changed[30:]
+        if history.curves[1, 0][FeatureKey("val_loss")] <= largest
+    ]
     assert healthy.good == 0
     assert healthy.bad == len(fine) <= 13
     assert healthy.methods[0].found[-1] > healthy.methods[2].found[-1]
@@ -227,7 +237,7 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
         population, good=10, rounds=2, folds=3, progress=lambda *done: result.append(done)
     )
     assert (found.known_good, found.known_bad, found.rounds) == (10, 6, 2)
-    drawn = [{one.run.name for one in landmarks} for landmarks, _ in known]
+    drawn = [{history.run.name for history in landmarks} for landmarks, _ in known]
     assert [len(names) for names in drawn] == [16] * 6
     assert drawn[0] != drawn[3]
     assert result == [(k, 6) for k in range(7)]
@@ -237,7 +247,7 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
 @pytest.mark.parametrize(
     ("settings", "result"),
     [
-        ({"hold_out": "colour"}, "one of run, cause, group"),
+        ({"hold_out": "color"}, "one of run, cause, group"),
         ({"hold_out": "group"}, "`group`"),
         ({"hold_out": "where"}, "`where`"),
         ({"hold_out": "group", "group": "nothing"}, "two kinds"),
@@ -249,7 +259,7 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
         ({"rounds": 0}, "1 round or more"),
     ],
 )
-def test_what_cannot_be_held_out_is_said(
+def test_what_cannot_be_held_out_is_an_error(
     population: list[History], settings: dict[str, object], result: str
 ) -> None:
     with pytest.raises(DriftError, match=result):
@@ -283,7 +293,7 @@ def test_backtest_holds_out_on_the_command_line(path: Path) -> None:
     assert "all runs of its cause" in shown
     assert "AUROC above the others" in shown
     result = json.loads(call(path, "--hold-out", "cause", "--json"))
-    assert [one["name"] for one in result["rows"]][1:3] == [
+    assert [row["name"] for row in result["rows"]][1:3] == [
         "learning rate too high",
         "warmed up late",
     ]
@@ -295,7 +305,7 @@ def test_backtest_holds_out_on_the_command_line(path: Path) -> None:
     assert "2 rounds" in call(path, "--rounds", "2", "--folds", "2")
 
 
-def test_backtest_says_how_a_mark_is_written(path: Path) -> None:
+def test_backtest_explains_how_a_mark_is_written(path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["backtest", "--where", "slow", "-r", str(path)])
     assert result.exit_code != 0
     assert isinstance(result.exception, DriftError)

@@ -1,4 +1,4 @@
-"""Drift detection: what is flagged, what is promised, what is said of it."""
+"""Drift detection: what is flagged, what is promised, how it is described."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_bad_run_is_flagged_with_its_cause_layer_and_landmarks(template: Run) 
     json.dumps(result.evidence(), allow_nan=False)
 
 
-def test_a_good_run_is_not_flagged_and_said_to_be_so(template: Run) -> None:
+def test_a_good_run_is_not_flagged_and_reported_as_good(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
     result = detector.assess_checkpoint(
         history(template, "new", None, np.random.default_rng(9)), (1, 0)
@@ -74,7 +74,7 @@ def test_without_bad_landmarks_what_is_unlike_the_good_ones_is_flagged(template:
     assert not usual.alarm
 
 
-def test_with_fewer_than_five_good_landmarks_it_is_silent_and_says_what_is_missing(
+def test_with_fewer_than_five_good_landmarks_it_is_silent_and_reports_what_is_missing(
     template: Run,
 ) -> None:
     detector = DriftDetector(population(template, 4, 10))
@@ -92,12 +92,13 @@ def test_what_can_be_promised_depends_on_the_good_landmarks(
     assert promised in DriftDetector(population(template, good, 4)).guarantee_text
 
 
-def test_false_alarms_over_whole_runs_keep_the_promise(template: Run) -> None:
+def test_false_alarms_over_whole_runs_are_within_the_guarantee(template: Run) -> None:
     detector = DriftDetector(population(template, 120, 20), false_alarms=0.1)
     rng = np.random.default_rng(5)
     fresh = [history(template, f"new-{k}", None, rng) for k in range(200)]
     flagged = [
-        any(detector.assess_checkpoint(one, c).alarm for c in detector.checkpoints) for one in fresh
+        any(detector.assess_checkpoint(history, c).alarm for c in detector.checkpoints)
+        for history in fresh
     ]
     # Of 200 runs at 10 %: three standard deviations, of the runs and of the limit, above it.
     assert np.mean(flagged) <= 0.1 + 3 * math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / 120))
@@ -115,9 +116,9 @@ def test_a_fault_that_no_landmark_has_is_found_by_the_loss(template: Run) -> Non
 
 def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: Run) -> None:
     runs = population(template, 12, 6)
-    for one in runs[:4]:
-        del one.steps[1, 0], one.curves[1, 0], one.representations[1, 0]
-        for numbers in one.representations.values():
+    for damaged in runs[:4]:
+        del damaged.steps[1, 0], damaged.curves[1, 0], damaged.representations[1, 0]
+        for numbers in damaged.representations.values():
             for name in [name for name in numbers if name.layer == "early"]:
                 del numbers[name]
     detector = DriftDetector(runs)
@@ -129,7 +130,7 @@ def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: R
     assert detector.assess_checkpoint(new, (1, 0)).layers_missing == ("late",)
 
 
-def test_a_place_of_the_schedule_that_landmarks_do_not_have_is_said(template: Run) -> None:
+def test_a_place_of_the_schedule_that_landmarks_do_not_have_is_reported(template: Run) -> None:
     detector = DriftDetector(population(template, 12, 6))
     new = history(template, "new", None, np.random.default_rng(9))
     new.steps[7, 0] = 900
@@ -178,7 +179,7 @@ def test_a_backtest_measures_found_false_alarms_and_causes_beside_its_baselines(
     assert len(found.calibration) == len(found.checkpoints)
 
 
-def test_a_backtest_says_what_it_needs(template: Run) -> None:
+def test_a_backtest_reports_what_it_needs(template: Run) -> None:
     with pytest.raises(DriftError, match="10 good and 3 bad landmarks"):
         backtest(population(template, 9, 9))
     with pytest.raises(DriftError, match="folds"):
@@ -205,7 +206,7 @@ def test_what_is_nan_in_every_draw_has_no_interval() -> None:
     assert ends[0][1] < 4 < ends[1][1]
 
 
-def test_a_checkpoint_is_so_many_epochs_from_the_start(template: Run) -> None:
+def test_a_checkpoint_is_a_number_of_epochs_from_the_start(template: Run) -> None:
     run = history(template, "run", "good", np.random.default_rng(0))
     run.steps.update(zip(CHECKPOINTS, (0, 10, 90, 180), strict=True))
     assert [run.epochs(checkpoint) for checkpoint in CHECKPOINTS] == [0, 10 / 90, 1, 2]
@@ -274,18 +275,20 @@ def test_the_history_of_a_run_that_has_ended_is_cached(
     first = read_histories(registry, runs)
     monkeypatch.setattr(Registry, "rdms", lambda *args: pytest.fail("RDMs were read again"))
     again = read_histories(registry, runs)
-    assert [one.representations for one in again] == [one.representations for one in first]
-    assert [one.steps for one in again] == [one.steps for one in first]
+    assert [history.representations for history in again] == [
+        history.representations for history in first
+    ]
+    assert [history.steps for history in again] == [history.steps for history in first]
 
 
 def test_a_replay_knows_nothing_of_what_comes_after(registry: Registry) -> None:
     detector = DriftDetector.fit(registry)
     run = registry.run("current")
     replayed = detector.replay(run)
-    assert [one.step for one in replayed] == [0, 1, 2, 3]
+    assert [assessment.step for assessment in replayed] == [0, 1, 2, 3]
     assert [detector.assess(run, until=step) for step in range(4)] == replayed
-    assert any(one.alarm for one in replayed)
-    assert all(len(one.points) == 5 for one in replayed if one.alarm)
+    assert any(assessment.alarm for assessment in replayed)
+    assert all(len(assessment.points) == 5 for assessment in replayed if assessment.alarm)
     assert "lower it" in replayed[-1].message
 
 

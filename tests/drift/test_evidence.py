@@ -1,4 +1,4 @@
-"""What stands behind a flag: causes by hyperparameters, odd probe points, matched layers, p_bad."""
+"""The evidence of a flag: causes by hyperparameters, odd probe points, matched layers, p_bad."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_missing_hyperparameters_are_no_obstacle(known: HyperparameterCauseModel
     assert sum(known.predict_proba({}).values()) == pytest.approx(1)
     rng = np.random.default_rng(5)
     good = [settings(rng) for _ in range(10)]
-    for one in good[:5]:
-        del one["lr"]
+    for rates in good[:5]:
+        del rates["lr"]
     bad = [faulty(rng, cause) for cause in CAUSES[:2] for _ in range(4)]
     del bad[0]["weight_decay"]
     some = HyperparameterCauseModel().fit(
@@ -138,11 +138,13 @@ def test_two_opinions_are_multiplied_and_none_rules_a_cause_out() -> None:
 
 
 def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) -> None:
-    def give(one: History, lr: float) -> History:
-        return dataclasses.replace(one, run=dataclasses.replace(one.run, hparams={"lr": lr}))
+    def give(run_history: History, lr: float) -> History:
+        return dataclasses.replace(
+            run_history, run=dataclasses.replace(run_history.run, hparams={"lr": lr})
+        )
 
     rates = {None: 0.01, "too high": 1.0, "too low": 1e-4}
-    runs = [give(one, rates[one.run.cause]) for one in population(template, 12, 8)]
+    runs = [give(history, rates[history.run.cause]) for history in population(template, 12, 8)]
     detector = DriftDetector(runs)
     shown = history(template, "new", None, np.random.default_rng(9), fault="too high")
     high, low = (
@@ -210,18 +212,20 @@ def test_layers_of_another_architecture_are_matched_by_relative_depth() -> None:
     assert match_layers(["fc1", "out"], landmarks) == {"a": "fc1", "b": "fc1", "c": "out"}
 
 
-def test_a_run_of_another_architecture_is_compared_and_said_to_be(template: Run) -> None:
+def test_a_run_of_another_architecture_is_compared_and_reported_as_such(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
 
-    def rename(one: History) -> History:
+    def rename(run_history: History) -> History:
         numbers = {
             checkpoint: {
                 key._replace(layer={"early": "block1", "late": "block2"}[str(key.layer)]): value
                 for key, value in row.items()
             }
-            for checkpoint, row in one.representations.items()
+            for checkpoint, row in run_history.representations.items()
         }
-        return dataclasses.replace(one, representations=numbers, layers=("block1", "block2"))
+        return dataclasses.replace(
+            run_history, representations=numbers, layers=("block1", "block2")
+        )
 
     bad = history(template, "new", None, np.random.default_rng(9), fault="too high")
     result = detector.assess_checkpoint(rename(bad), (1, 0))
@@ -243,8 +247,8 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
     template: Run, layers: tuple[str, ...]
 ) -> None:
     detector = DriftDetector(population(template, 8, 4))
-    one = history(template, "new", None, np.random.default_rng(9), fault="too high")
-    result = detector.assess_checkpoint(dataclasses.replace(one, layers=layers), (1, 0))
+    run_history = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    result = detector.assess_checkpoint(dataclasses.replace(run_history, layers=layers), (1, 0))
     assert not result.alarm
     assert result.unavailable_reason is not None
     assert f"has {len(layers)} layers and the landmarks 2 of other names" in result.message
@@ -256,15 +260,18 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
 def test_probabilities_that_come_true_have_no_error_and_others_do() -> None:
     result = np.repeat([0.25, 0.75, np.nan], [400, 400, 5])
     bad = np.concatenate([np.arange(400) % 4 == 0, np.arange(400) % 4 != 0, np.ones(5, bool)])
-    kept = calibration_of(result, bad)
-    assert kept is not None
-    assert kept.error == pytest.approx(0)
-    assert [(one.count, one.predicted, one.observed) for one in kept.bins] == [
+    calibration = calibration_of(result, bad)
+    assert calibration is not None
+    assert calibration.error == pytest.approx(0)
+    assert [
+        (calibration_bin.count, calibration_bin.predicted, calibration_bin.observed)
+        for calibration_bin in calibration.bins
+    ] == [
         (400, 0.25, 0.25),
         (400, 0.75, 0.75),
     ]
-    assert kept.brier == pytest.approx(0.25 * 0.75)
-    assert kept.base_rate_brier == pytest.approx(0.25)
+    assert calibration.brier == pytest.approx(0.25 * 0.75)
+    assert calibration.base_rate_brier == pytest.approx(0.25)
     wrong = calibration_of(1 - result, bad)
     assert wrong is not None
     assert wrong.error == pytest.approx(0.5)

@@ -63,7 +63,7 @@ def call(registry: Registry, *words: str) -> str:
 # Landmarks that teach nothing, or too little
 
 
-def test_labelled_runs_without_snapshots_do_not_count_and_that_is_said(
+def test_labeled_runs_without_snapshots_do_not_count_and_that_is_reported(
     registry: Registry,
 ) -> None:
     landmarks(registry, good=4)
@@ -74,7 +74,7 @@ def test_labelled_runs_without_snapshots_do_not_count_and_that_is_said(
     assert "no snapshots" not in call(registry, "label", "good-0", "good")
     detector = DriftDetector.fit(registry, PROBE.fingerprint)
     assert (detector.good, detector.bad, detector.empty) == (4, 6, 3)
-    assert "4 of at least 5 good landmarks (3 labelled runs without" in detector.guarantee_text
+    assert "4 of at least 5 good landmarks (3 labeled runs without" in detector.guarantee_text
     result = call(registry, "check", "bad-0")
     assert "4 of at least 5" in result
 
@@ -98,7 +98,7 @@ def test_with_too_few_good_landmarks_a_training_reports_once_what_is_missing(
     assert f"{good} of at least 5 good landmarks" in result[0]
 
 
-def test_where_nothing_is_labelled_nothing_is_said(
+def test_where_nothing_is_labeled_nothing_is_reported(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     record(registry, "plain", [1.1] * 3)
@@ -120,9 +120,9 @@ def test_advice_goes_by_the_learning_rate_that_is_set_now(registry: Registry) ->
     detector = DriftDetector.fit(registry)
     lowered = detector.replay(record(registry, "lowered", [2.6, 2.6, 2.6, 1.07, 1.07]))
     assert "its lr is 2.6" in str(lowered[2].advice)
-    assert [one.advice for one in lowered[3:]] == [None, None], "it is low enough now"
+    assert [assessment.advice for assessment in lowered[3:]] == [None, None], "it is low enough now"
     raised = detector.replay(record(registry, "raised", [1.07, 1.07, 1.07, 2.6, 2.6]))
-    assert [one.advice for one in raised[:3]] == [None, None, None]
+    assert [assessment.advice for assessment in raised[:3]] == [None, None, None]
     assert "its lr is 2.6" in str(raised[-1].advice)
     assert "lower it" in str(raised[-1].advice)
 
@@ -132,10 +132,12 @@ def test_p_bad_follows_a_learning_rate_that_is_raised_on_the_way(registry: Regis
     result = DriftDetector.fit(registry).replay(
         record(registry, "raised", [1.07, 1.07, 1.07, 2.6, 2.6])
     )
-    p_bad = [one.p_bad for one in result[1:]]
+    p_bad = [assessment.p_bad for assessment in result[1:]]
     assert all(value is not None for value in p_bad)
     assert p_bad[-1] > p_bad[1] + 0.2
-    assert not any(one.alarm for one in result[:3]), "before the change it is as good as any"
+    assert not any(assessment.alarm for assessment in result[:3]), (
+        "before the change it is as good as any"
+    )
 
 
 def test_a_schedule_that_the_good_landmarks_share_is_no_reason_for_advice(
@@ -146,7 +148,7 @@ def test_a_schedule_that_the_good_landmarks_share_is_no_reason_for_advice(
         registry.label(record(registry, f"good-{k}", rates), "good")
     same = [1.22 * 0.95**step for step in range(5)]
     result = DriftDetector.fit(registry).replay(record(registry, "same", same))
-    assert [one.advice for one in result] == [None] * 5
+    assert [assessment.advice for assessment in result] == [None] * 5
 
 
 # Losses that are no numbers
@@ -161,8 +163,8 @@ def test_losses_that_are_nan_are_bad_news_in_landmarks_and_in_the_run(registry: 
     result = DriftDetector.fit(registry).replay(record(registry, "current", [1.07] * 5, losses=nan))
     assert result[2].alarm
     assert result[2].cause == "loss is NaN"
-    assert all(math.isfinite(one.score) for one in result[1:])
-    json.dumps([one.evidence() for one in result], allow_nan=False)
+    assert all(math.isfinite(assessment.score) for assessment in result[1:])
+    json.dumps([assessment.evidence() for assessment in result], allow_nan=False)
 
 
 def test_one_good_landmark_with_a_nan_on_its_way_hides_no_other_nan(registry: Registry) -> None:
@@ -171,8 +173,8 @@ def test_one_good_landmark_with_a_nan_on_its_way_hides_no_other_nan(registry: Re
     registry.label(survivor, "good")
     lost = record(registry, "lost", [1.07] * 5, losses=[0.9, math.nan, *[math.nan] * 3])
     result = DriftDetector.fit(registry).replay(lost)
-    assert all(math.isfinite(one.score) for one in result[1:])
-    assert any(one.alarm for one in result)
+    assert all(math.isfinite(assessment.score) for assessment in result[1:])
+    assert any(assessment.alarm for assessment in result)
 
 
 # A probe set without labels
@@ -186,12 +188,12 @@ def test_without_labels_of_the_probe_points_runs_are_assessed_and_the_cost_is_re
     numbers = read_histories(registry, [run])[0].representations[2, 0]
     assert FeatureKey("scale", "late") in numbers
     assert not {"purity", "accuracy", "between"} & {key.measure for key in numbers}
-    assert any(one.alarm for one in DriftDetector.fit(registry).replay(run))
+    assert any(assessment.alarm for assessment in DriftDetector.fit(registry).replay(run))
     assert "no labels that separate classes" in call(registry, "check", "current")
     assert "no labels" in call(registry, "backtest", "--folds", "3")
 
 
-def test_with_labels_nothing_is_said_to_be_missing(registry: Registry) -> None:
+def test_with_labels_nothing_is_reported_as_missing(registry: Registry) -> None:
     landmarks(registry)
     assert "no labels" not in call(registry, "check", "good-1")
 

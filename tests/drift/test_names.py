@@ -43,8 +43,10 @@ def test_a_setting_is_no_curve(name: str) -> None:
     assert not is_curve(name)
 
 
-def with_hparams(one: History, **hparams: float) -> History:
-    return dataclasses.replace(one, run=dataclasses.replace(one.run, hparams=hparams))
+def with_hparams(run_history: History, **hparams: float) -> History:
+    return dataclasses.replace(
+        run_history, run=dataclasses.replace(run_history.run, hparams=hparams)
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "repwatch."])
@@ -56,25 +58,31 @@ def test_advice_reads_the_learning_rate_with_and_without_the_prefix_and_names_it
     # Landmarks of an older registry, and a run whose rate was raised tenfold on its way.
     good = [with_hparams(plain, **{"optimizer.lr": rate}) for rate in (0.01, 0.02, 0.03)]
     run = with_hparams(plain, **{f"{prefix}optimizer.lr": 0.02})
-    good = [dataclasses.replace(one, rates={(1, 0): one.hparams["optimizer.lr"]}) for one in good]
+    good = [
+        dataclasses.replace(history, rates={(1, 0): history.hparams["optimizer.lr"]})
+        for history in good
+    ]
     run = dataclasses.replace(run, rates={(1, 0): 0.2})
     current = current_hparams(run, (1, 0), good)
     assert current["optimizer.lr"] == pytest.approx(0.2)
-    advice = suggest_change(current, [one.hparams for one in good])
+    advice = suggest_change(current, [history.hparams for history in good])
     assert advice == "its optimizer.lr is 0.2, good runs here had 0.01 to 0.03: lower it"
 
 
 def test_runs_are_selected_and_grouped_by_either_name(template: Run) -> None:
-    one = history(template, "run", None, np.random.default_rng(0))
-    old, new = with_hparams(one, model=1), with_hparams(one, **{"repwatch.model": 1})
+    run_history = history(template, "run", None, np.random.default_rng(0))
+    old, new = (
+        with_hparams(run_history, model=1),
+        with_hparams(run_history, **{"repwatch.model": 1}),
+    )
     for name in ("model", "repwatch.model"):
         assert select_by_hparam([old, new], name, "1").all()
         assert old.group(name) == new.group(name) == "1"
 
 
 def test_a_name_of_the_user_goes_before_one_that_repwatch_read(template: Run) -> None:
-    one = history(template, "run", None, np.random.default_rng(0))
-    both = with_hparams(one, **{"repwatch.model": 1, "model": 2})
+    run_history = history(template, "run", None, np.random.default_rng(0))
+    both = with_hparams(run_history, **{"repwatch.model": 1, "model": 2})
     assert both.hparams == {"model": 2}
 
 
@@ -88,9 +96,9 @@ def test_old_attributes_work_and_warn(template: Run) -> None:
     detector = DriftDetector(population(template, 8, 0))
     with pytest.warns(DeprecationWarning, match="promise is now guarantee_text"):
         assert detector.promise == detector.guarantee_text
-    one = history(template, "new", None, np.random.default_rng(9))
+    run_history = history(template, "new", None, np.random.default_rng(9))
     with pytest.warns(DeprecationWarning, match="judge is now assess_checkpoint"):
-        found = detector.judge(one, (1, 0))
+        found = detector.judge(run_history, (1, 0))
     with pytest.warns(DeprecationWarning, match="outside is now novelty"):
         assert found.outside == found.novelty
     with pytest.raises(AttributeError, match="has no attribute 'missing'"):

@@ -58,12 +58,14 @@ def largest(detector: DriftDetector, run: str) -> float:
     return max(float(max(scores[m.run_ids.index(run)] for scores in m.scores)) for m in models)
 
 
-def test_so_many_good_landmarks_are_above_the_limit_as_may_be(template: Run) -> None:
+def test_as_many_good_landmarks_are_above_the_limit_as_allowed(template: Run) -> None:
     landmarks = population(template, 59, 12)
     detector = DriftDetector(landmarks, false_alarms=0.1)
     assert detector.limits is not None
     assert detector.limits.forest == detector.limits.loss
-    good = [largest(detector, one.run.id) for one in landmarks if one.run.label == "good"]
+    good = [
+        largest(detector, history.run.id) for history in landmarks if history.run.label == "good"
+    ]
     # Of 60 runs, the landmarks and one more, 6 may be at the limit or above it.
     assert sum(score >= detector.limits.forest for score in good) == 6
 
@@ -75,7 +77,9 @@ def test_the_loss_counts_where_it_flags_and_changes_no_score_below(template: Run
         dataclasses.replace(usual, curves={**usual.curves, (1, 0): {FeatureKey("val_loss"): loss}})
         for loss in (-1.0, 0.5, 30.0)
     )
-    first, second, third = (detector.assess_checkpoint(one, (1, 0)) for one in (low, high, worst))
+    first, second, third = (
+        detector.assess_checkpoint(history, (1, 0)) for history in (low, high, worst)
+    )
     assert first.score == second.score < 1
     assert not second.by_loss
     assert third.by_loss
@@ -86,35 +90,39 @@ def test_the_loss_counts_where_it_flags_and_changes_no_score_below(template: Run
 def test_in_the_first_epoch_less_is_asked_of_a_flag(template: Run) -> None:
     detector = DriftDetector(population(template, 30, 10))
     for checkpoint, model in detector._models.items():
-        one = history(template, "new", None, np.random.default_rng(9))
-        p_bad = model.predict_proba([one])
+        run_history = history(template, "new", None, np.random.default_rng(9))
+        p_bad = model.predict_proba([run_history])
         assert p_bad is not None
-        extra = model.decision_function([one]).forest[0] - math.log(p_bad[0] / (1 - p_bad[0]))
+        extra = model.decision_function([run_history]).forest[0] - math.log(
+            p_bad[0] / (1 - p_bad[0])
+        )
         assert extra == pytest.approx(0.5 if checkpoint[0] == 0 else 0)
 
 
 def test_a_checkpoint_is_assessed_by_its_own_numbers(template: Run) -> None:
     detector = DriftDetector(population(template, 20, 10))
-    one = history(template, "new", None, np.random.default_rng(9))
-    earlier = dict(one.representations)
+    run_history = history(template, "new", None, np.random.default_rng(9))
+    earlier = dict(run_history.representations)
     earlier[0, 1] = dict.fromkeys(earlier[0, 1], 40.0)
-    other = dataclasses.replace(one, representations=earlier)
-    assert detector.assess_checkpoint(other, (1, 0)) == detector.assess_checkpoint(one, (1, 0))
+    other = dataclasses.replace(run_history, representations=earlier)
+    assert detector.assess_checkpoint(other, (1, 0)) == detector.assess_checkpoint(
+        run_history, (1, 0)
+    )
     assert (
         detector.assess_checkpoint(other, (0, 1)).novelty
-        > detector.assess_checkpoint(one, (0, 1)).novelty
+        > detector.assess_checkpoint(run_history, (0, 1)).novelty
     )
 
 
-def of_method(one: History, method: str) -> History:
+def of_method(run_history: History, method: str) -> History:
     """The run as one of a method, whose scale is its own."""
     factor = {"A": 1.0, "B": 50.0}[method]
     shapes = {
         checkpoint: {name: value * factor for name, value in numbers.items()}
-        for checkpoint, numbers in one.representations.items()
+        for checkpoint, numbers in run_history.representations.items()
     }
-    run = dataclasses.replace(one.run, hparams={"method": method})
-    return dataclasses.replace(one, run=run, representations=shapes)
+    run = dataclasses.replace(run_history.run, hparams={"method": method})
+    return dataclasses.replace(run_history, run=run, representations=shapes)
 
 
 def test_good_landmarks_of_a_kind_are_measured_without_themselves_as_new_runs_are(

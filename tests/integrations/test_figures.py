@@ -116,7 +116,7 @@ def test_axes_mean_nothing_so_none_are_drawn_and_both_have_one_scale(scene: MapS
     assert layout.title.subtitle.text.replace("<br>", " ") == SENTENCE
 
 
-def test_hovering_tells_run_layer_time_outcome_metric_and_settings(scene: MapScene) -> None:
+def test_hovering_shows_run_layer_time_outcome_metric_and_settings(scene: MapScene) -> None:
     trace = traces(map_figure(scene), "landmark")[1]
     assert trace.hovertext[-1].split("<br>") == [
         "<b>learning-rate-too-high-1</b>",
@@ -183,8 +183,10 @@ def test_many_landmarks_are_drawn_by_webgl() -> None:
 
 def test_an_empty_map_and_a_map_of_one_point_can_be_drawn() -> None:
     assert len(map_figure(build_map([], [])).data) == 0
-    one = map_figure(build_map([FakeSnapshot(0, "a", "fc", 0)], [[3.0, 3.0]], current="a"))
-    assert one.layout.xaxis.range == (2.0, 4.0)
+    figure_of_one = map_figure(
+        build_map([FakeSnapshot(0, "a", "fc", 0)], [[3.0, 3.0]], current="a")
+    )
+    assert figure_of_one.layout.xaxis.range == (2.0, 4.0)
 
 
 def test_a_scene_of_another_version_is_refused(scene: MapScene) -> None:
@@ -236,7 +238,7 @@ def test_the_page_is_one_file_that_may_not_ask_the_network(scene: MapScene, tmp_
     assert unpack(embedded[1].encode()) == unpack(payload(map_figure(scene)))
 
 
-def test_a_page_that_exists_is_only_replaced_when_told_so(scene: MapScene, tmp_path: Path) -> None:
+def test_a_page_that_exists_is_only_replaced_on_request(scene: MapScene, tmp_path: Path) -> None:
     path = tmp_path / "map.html"
     path.write_text("mine")
     with pytest.raises(ConfigurationError, match="overwrite=True"):

@@ -60,7 +60,7 @@ def test_csv_gets_scalars_and_one_html_file_beside_them(pl: ModuleType, tmp_path
     assert "repwatch/mean_distance/net.4" in columns
 
 
-def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_told_once(
+def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_reported_once(
     pl: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -76,17 +76,17 @@ def test_a_flag_is_stored_shown_on_the_map_and_logged_as_text_and_scalar_and_tol
     flags = Registry(tmp_path / "repwatch.db").runs()[0].flags
     assert len(flags) >= 1
     assert watch.flags == list(flags)
-    assert [one["message"] for one in scenes[-1]["flags"]] == [flag.message for flag in flags]
-    told = [record.getMessage() for record in caplog.records]
-    assert [sum(flag.message in line for line in told) for flag in flags] == [1] * len(flags)
+    assert [flag["message"] for flag in scenes[-1]["flags"]] == [flag.message for flag in flags]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [sum(flag.message in line for line in messages) for flag in flags] == [1] * len(flags)
 
     (file,) = (tmp_path / "logs").rglob("events.out.*")
     events = EventAccumulator(str(file), size_guidance={"tensors": 0, "scalars": 0}).Reload()
     texts = events.Tensors("repwatch/flag/text_summary")
-    # As Lightning's own, what is logged at the end of an epoch stands at its last batch.
+    # As Lightning's own, what is logged at the end of an epoch is logged at its last batch.
     steps = [flag.step - 1 for flag in flags]
-    assert [one.step for one in events.Scalars("repwatch/flag")] == steps
-    assert [one.tensor_proto.string_val[0].decode() for one in texts] == [
+    assert [event.step for event in events.Scalars("repwatch/flag")] == steps
+    assert [event.tensor_proto.string_val[0].decode() for event in texts] == [
         flag.message for flag in flags
     ]
 
@@ -127,7 +127,7 @@ def test_wandb_gets_its_own_plotly_wrapper_without_a_step(monkeypatch: pytest.Mo
     assert logger.scalars == [(0, {"repwatch/map": ("plotly", "Figure")})]
 
 
-def test_a_logger_that_fails_is_told_once_and_the_others_go_on(
+def test_a_logger_that_fails_is_reported_once_and_the_others_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(Recording):

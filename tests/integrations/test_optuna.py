@@ -42,9 +42,9 @@ class Waits(pl.Callback):  # type: ignore[name-defined, misc]
     """Waits for drift detection at the end of every epoch, so that a test knows when it speaks."""
 
     def on_train_epoch_end(self, trainer: Any, *args: Any) -> None:
-        for one in trainer.callbacks:
-            if isinstance(one, RepWatch) and one._session is not None:
-                one._session._watcher.flush()
+        for callback in trainer.callbacks:
+            if isinstance(callback, RepWatch) and callback._session is not None:
+                callback._session._watcher.flush()
 
 
 class Classifier(pl.LightningModule):  # type: ignore[name-defined, misc]
@@ -98,7 +98,7 @@ def root(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["RepWatch", "pruning"])
-def test_a_study_prunes_its_bad_trial_and_keeps_its_good_one(
+def test_a_study_prunes_its_bad_trial_and_completes_its_good_one(
     digits: Digits, root: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     monkeypatch.setattr(forests, "N_TREES", 60)
@@ -119,13 +119,13 @@ def test_a_study_prunes_its_bad_trial_and_keeps_its_good_one(
     assert study.best_trial.number == good.number
 
     registry = Registry(root / "repwatch.db")
-    pruned, kept = registry.run(bad.user_attrs[RUN]), registry.run(good.user_attrs[RUN])
-    assert (pruned.status, kept.status) == ("stopped", "finished")
+    pruned, completed = registry.run(bad.user_attrs[RUN]), registry.run(good.user_attrs[RUN])
+    assert (pruned.status, completed.status) == ("stopped", "finished")
     assert bad.user_attrs[FLAG] == pruned.flags[0].message
     assert "its lr is 0.5" in bad.user_attrs[FLAG]
-    assert kept.flags == ()
+    assert completed.flags == ()
     assert FLAG not in good.user_attrs
-    assert pruned.last_step < kept.last_step
+    assert pruned.last_step < completed.last_step
     assert len(pruned.snapshots()) > 0
 
 
@@ -238,7 +238,7 @@ def test_another_pruner_is_asked_beside(tmp_path: Path) -> None:
         assert trial.should_prune() is pruned
 
 
-def test_a_trial_without_its_run_is_not_pruned_and_that_is_said_once(
+def test_a_trial_without_its_run_is_not_pruned_and_that_is_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = Registry(tmp_path / "repwatch.db")
@@ -254,10 +254,10 @@ def test_a_trial_without_its_run_is_not_pruned_and_that_is_said_once(
 
 def test_without_optuna_the_message_has_the_line_that_installs_it() -> None:
     code = "import sys; sys.modules['optuna'] = None; import repwatch.integrations.optuna"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "MissingPackageError" in told.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingPackageError" in process.stderr
     assert (
         "Using repwatch.integrations.optuna, but the 'optuna' package is not installed"
-        in told.stderr
+        in process.stderr
     )
-    assert "pip install 'repwatch[optuna]'" in told.stderr
+    assert "pip install 'repwatch[optuna]'" in process.stderr

@@ -1,4 +1,4 @@
-"""Marks stand out from the page, and color-blind people tell their colors apart."""
+"""Marks stand out from the page, and color-blind people can distinguish their colors."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_outlines_of_figures_stand_out_too(number: int) -> None:
 
 @pytest.mark.parametrize("eyes", EYES)
 @pytest.mark.parametrize("theme", THEMES)
-def test_each_two_colors_of_values_and_causes_can_be_told_apart(theme: str, eyes: str) -> None:
+def test_each_two_colors_of_values_and_causes_can_be_distinguished(theme: str, eyes: str) -> None:
     assert least_distance(read()[theme]["values"], eyes) >= APART
 
 

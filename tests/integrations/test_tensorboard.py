@@ -244,7 +244,7 @@ def test_a_blob_that_was_written_uncompressed_is_served_too() -> None:
     assert Client(serve).get("/figure?run=a&tag=t&step=0").data == blob
 
 
-def test_a_broken_installation_is_told_in_the_answer(
+def test_a_broken_installation_is_reported_in_the_answer(
     monkeypatch: pytest.MonkeyPatch, board: Client
 ) -> None:
     monkeypatch.setattr("repwatch.integrations.tensorboard.plugin.asset", _missing)
@@ -257,7 +257,7 @@ def _missing(name: str) -> bytes:
     raise MissingPackageError(f"There is no {name}. Reinstall it.")
 
 
-def test_no_step_is_dropped_unless_the_user_says_so() -> None:
+def test_no_step_is_dropped_unless_the_user_asks_for_it() -> None:
     flags = argparse.Namespace(samples_per_plugin={"images": 3})
     RepWatchLoader().fix_flags(flags)
     assert flags.samples_per_plugin == {"images": 3, "repwatch": 0}

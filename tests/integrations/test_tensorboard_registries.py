@@ -70,12 +70,12 @@ def ask(board: Client, route: str, key: str, **parameters: Any) -> TestResponse:
 def test_the_page_comes_in_pieces(board: Client, key: str) -> None:
     page = ask(board, "page", key).json
     assert page["current"] == ["current"]
-    assert all(one["views"] is None for one in page["trajectories"])
+    assert all(trajectory["views"] is None for trajectory in page["trajectories"])
     points = ask(board, "points", key, probe=page["probe"]).json
     assert points["count"] == len(PROBE)
-    told = ask(board, "views", key, run="current", layer="2").json
-    assert told["steps"] == [0, 1, 2, 3]
-    assert unpack_views(told["views"], 4, len(PROBE)).coordinates.shape == (4, len(PROBE), 2)
+    payload = ask(board, "views", key, run="current", layer="2").json
+    assert payload["steps"] == [0, 1, 2, 3]
+    assert unpack_views(payload["views"], 4, len(PROBE)).coordinates.shape == (4, len(PROBE), 2)
     other = ask(board, "positions", key, method="pca", distance="cosine").json
     assert (other["method"], other["distance"], other["layers"]) == ("pca", "cosine", None)
     some = ask(board, "positions", key, method="pca", distance="cka", layers='["2"]').json
@@ -116,7 +116,7 @@ def test_what_has_not_changed_is_not_sent_again(board: Client, key: str) -> None
         ("compare", {"a": "1", "b": "999999"}, 400),
     ],
 )
-def test_a_question_that_cannot_be_answered_is_told_so(
+def test_a_question_that_cannot_be_answered_gets_an_error(
     board: Client, key: str, route: str, parameters: dict[str, str], code: int
 ) -> None:
     reply = ask(board, route, key, **parameters)
@@ -184,7 +184,7 @@ def test_a_registry_beside_the_log_directory_is_found_only_when_it_is_named(
 def test_the_address_of_a_database_server_is_not_shown() -> None:
     board = client("gs://bucket/logs", "postgresql://me:secret@host/db")
     reply = board.get(f"{ROUTE}/registries")
-    assert [one["name"] for one in reply.json["registries"]] == ["database"]
+    assert [row["name"] for row in reply.json["registries"]] == ["database"]
     assert "secret" not in reply.text
 
 
@@ -208,7 +208,7 @@ def test_a_registry_on_postgresql_is_served_by_the_flag(postgresql_schema: str) 
             assert row["distance"] == distance
         a, b = page["snapshots"]["id"][:2]
         assert ask(board, "compare", key, a=a, b=b).json["mantel"]["p"] > 0
-        # The tab only reads: what it fitted is not kept in the registry.
+        # The tab only reads: what it fitted is not stored in the registry.
         assert count_spaces(postgresql_schema) == before
         watch(registry, "newer")
         grown = ask(board, "page", key).json
@@ -223,7 +223,7 @@ def count_spaces(url: str) -> int:
     return int(found)
 
 
-def test_a_database_server_that_does_not_answer_is_told_without_its_address() -> None:
+def test_a_database_server_that_does_not_answer_is_reported_without_its_address() -> None:
     board = client("gs://bucket/logs", "postgresql://me:secret@127.0.0.1:1/none")
     (listed,) = board.get(f"{ROUTE}/registries").json["registries"]
     reply = ask(board, "page", listed["key"])
@@ -246,7 +246,7 @@ def test_a_registry_is_read_while_it_is_written(tmp_path: Path) -> None:
         assert reply.status_code == 200, reply.text
         page = reply.json
         counts.append(len(page["snapshots"]["id"]))
-        rows = [row for one in page["trajectories"] for row in one["snapshots"]]
+        rows = [row for trajectory in page["trajectories"] for row in trajectory["snapshots"]]
         assert sorted(rows) == list(range(counts[-1]))
     assert writing.returncode == 0
     last = ask(board, "page", listed["key"])

@@ -1,4 +1,4 @@
-"""Maps that follow one another while a training goes on, and maps of every distance."""
+"""Maps that follow one another while a training continues, and maps of every distance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from repwatch.maps import METHODS, RepresentationSpace, read_rows
 from tests.maps.test_space import LANDMARKS, NEWCOMERS, runs
 
 FIRST = LANDMARKS
-MORE = [*LANDMARKS, *(one for one in runs(20, seed=0) if one.id >= 1200)]
+MORE = [*LANDMARKS, *(snapshot for snapshot in runs(20, seed=0) if snapshot.id >= 1200)]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -25,11 +25,15 @@ def test_a_map_that_follows_another_lies_on_it(method: str) -> None:
     alone = RepresentationSpace.fit(MORE, method=method)
     follows = RepresentationSpace.fit(MORE, method=method, previous_positions=before)
     places = dict(zip(follows.snapshot_ids, follows.positions, strict=True))
-    away = np.linalg.norm(np.array([places[one] for one in first.snapshot_ids]) - previous, axis=1)
+    away = np.linalg.norm(
+        np.array([places[snapshot_id] for snapshot_id in first.snapshot_ids]) - previous, axis=1
+    )
     extent = np.ptp(previous, axis=0).max()
     assert np.median(away) < 0.15 * extent
     lone = dict(zip(alone.snapshot_ids, alone.positions, strict=True))
-    jumped = np.linalg.norm(np.array([lone[one] for one in first.snapshot_ids]) - previous, axis=1)
+    jumped = np.linalg.norm(
+        np.array([lone[snapshot_id] for snapshot_id in first.snapshot_ids]) - previous, axis=1
+    )
     assert np.median(away) < 0.5 * np.median(jumped)
 
 
@@ -44,7 +48,7 @@ def test_a_linear_map_that_follows_is_the_same_map_turned(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_that_follows_places_where_its_landmarks_stand_and_is_stored(method: str) -> None:
+def test_a_map_that_follows_places_where_its_landmarks_are_and_is_stored(method: str) -> None:
     first = RepresentationSpace.fit(FIRST, method=method)
     before = dict(zip(first.snapshot_ids, (first.positions + 5).tolist(), strict=True))
     follows = RepresentationSpace.fit(MORE, method=method, previous_positions=before)
@@ -62,16 +66,16 @@ def test_too_little_of_a_map_before_is_none() -> None:
 
 
 @pytest.mark.parametrize("distance", similarity.DISTANCES)
-def test_rows_keep_the_distances_of_any_kind(distance: str) -> None:
+def test_rows_preserve_the_distances_of_any_kind(distance: str) -> None:
     rows = read_rows(LANDMARKS, distance)
     assert rows.shape == (len(LANDMARKS), similarity.SKETCH_LENGTH)
     if distance in similarity.SKETCHED_DISTANCES:
         rows = similarity.sketch_vectors(rows, distance)
-    exact = similarity.pairwise(np.stack([one.rdm for one in LANDMARKS]), distance)
-    told = np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=2)
+    exact = similarity.pairwise(np.stack([landmark.rdm for landmark in LANDMARKS]), distance)
+    estimated = np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=2)
     far = exact > 0.1 * exact.max()
-    np.testing.assert_allclose(told[far], exact[far], rtol=0.2)
-    assert np.abs(told[far] / exact[far] - 1).mean() < 0.05
+    np.testing.assert_allclose(estimated[far], exact[far], rtol=0.2)
+    assert np.abs(estimated[far] / exact[far] - 1).mean() < 0.05
 
 
 @pytest.mark.parametrize("distance", ["spearman", "cka"])

@@ -1,4 +1,4 @@
-"""Spaces: fitted on landmarks that then stand still, while others are placed among them."""
+"""Spaces: fitted on landmarks that are then fixed, while others are placed among them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_map(
     again = RepresentationSpace.fit(LANDMARKS, method=method)
     assert np.array_equal(again.positions, spaces[method].positions)
     assert again.positions.dtype == np.float32
-    assert again.snapshot_ids == tuple(one.id for one in LANDMARKS)
+    assert again.snapshot_ids == tuple(landmark.id for landmark in LANDMARKS)
 
 
 def test_another_seed_gives_another_tsne() -> None:
@@ -97,15 +97,15 @@ def test_another_seed_gives_another_tsne() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_maps_keep_the_neighbors(method: str, spaces: dict[str, RepresentationSpace]) -> None:
-    between = similarity.pairwise(np.stack([one.rdm for one in LANDMARKS]))
-    kept = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
-    assert kept > (0.95 if method == "tsne" else 0.9)
+def test_maps_preserve_the_neighbors(method: str, spaces: dict[str, RepresentationSpace]) -> None:
+    between = similarity.pairwise(np.stack([landmark.rdm for landmark in LANDMARKS]))
+    trust = trustworthiness(between, spaces[method].positions, n_neighbors=5, metric="precomputed")
+    assert trust > (0.95 if method == "tsne" else 0.9)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [3, 4, 5, 7, 13])
-def test_small_populations_have_maps_that_keep_them_apart(method: str, count: int) -> None:
+def test_small_populations_have_maps_that_separate_them(method: str, count: int) -> None:
     few = LANDMARKS[5::6][:count] if count <= 12 else LANDMARKS[:count]
     space = RepresentationSpace.fit(few, method=method)
     assert np.isfinite(space.positions).all()
@@ -116,7 +116,7 @@ def test_small_populations_have_maps_that_keep_them_apart(method: str, count: in
         assert 1 < space.perplexity < len(few) - 1
 
 
-def test_perplexity_adapts_and_the_effective_value_is_told(
+def test_perplexity_adapts_and_the_effective_value_is_reported(
     spaces: dict[str, RepresentationSpace],
 ) -> None:
     assert spaces["tsne"].perplexity == pytest.approx((len(LANDMARKS) - 1) / 3)
@@ -134,19 +134,23 @@ def test_identical_snapshots_can_be_mapped() -> None:
 
 @pytest.mark.parametrize("method", ["pca", "mds"])
 def test_linear_maps_are_pca_of_the_vectors(method: str) -> None:
-    vectors = similarity.vectors(np.stack([one.rdm for one in LANDMARKS]).astype(float), "pearson")
+    vectors = similarity.vectors(
+        np.stack([landmark.rdm for landmark in LANDMARKS]).astype(float), "pearson"
+    )
     model = PCA(2).fit(vectors)
     space = RepresentationSpace.fit(LANDMARKS, "pearson", method, exact=True)
     expected = model.transform(vectors)
     signs = np.sign((expected * space.positions).sum(0))
     np.testing.assert_allclose(space.positions * signs, expected, atol=1e-5)
     placed = space.place(NEWCOMERS).positions
-    new = similarity.vectors(np.stack([one.rdm for one in NEWCOMERS]).astype(float), "pearson")
+    new = similarity.vectors(
+        np.stack([snapshot.rdm for snapshot in NEWCOMERS]).astype(float), "pearson"
+    )
     np.testing.assert_allclose(placed * signs, model.transform(new), atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_landmarks_stand_still_while_snapshots_are_placed(
+def test_landmarks_do_not_move_while_snapshots_are_placed(
     method: str, spaces: dict[str, RepresentationSpace]
 ) -> None:
     before = spaces[method].positions.copy()
@@ -161,51 +165,52 @@ def test_a_placement_does_not_depend_on_its_company(
     method: str, spaces: dict[str, RepresentationSpace]
 ) -> None:
     together = spaces[method].place(NEWCOMERS)
-    for k, one in enumerate(NEWCOMERS):
-        alone = spaces[method].place([one])[0]
+    for k, snapshot in enumerate(NEWCOMERS):
+        alone = spaces[method].place([snapshot])[0]
         assert np.array_equal(alone.position, together[k].position)
         assert alone.nearest == together[k].nearest
         assert alone.novelty == together[k].novelty
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_landmark_is_placed_where_it_stands(
+def test_a_landmark_is_placed_at_its_position(
     method: str, spaces: dict[str, RepresentationSpace]
 ) -> None:
     space = spaces[method]
     placement = space.place(LANDMARKS)
     away = np.linalg.norm(placement.positions - space.positions, axis=1)
     assert np.median(away) < 0.02 * np.ptp(space.positions)
-    assert [one.nearest[0].id for one in placement] == list(space.snapshot_ids)
-    assert [one.nearest[0].distance for one in placement] == [0] * len(LANDMARKS)
+    assert [placed.nearest[0].id for placed in placement] == list(space.snapshot_ids)
+    assert [placed.nearest[0].distance for placed in placement] == [0] * len(LANDMARKS)
     assert placement.novelty.max() == 0
 
 
 def test_a_run_is_placed_among_runs_of_its_kind(spaces: dict[str, RepresentationSpace]) -> None:
     space = spaces["tsne"]
-    ends = [one for one in NEWCOMERS if one.id % 100 == 5]
+    ends = [snapshot for snapshot in NEWCOMERS if snapshot.id % 100 == 5]
     for kind, placed in enumerate(space.place(ends)):
         away = np.linalg.norm(space.positions - placed.position, axis=1)
         on_map = [space.snapshot_ids[k] for k in np.argsort(away)[:3]]
-        told = [near.id for near in placed.nearest[:4]]
-        assert all(one // 100 % 3 == kind for one in (*on_map, *told))
+        nearest = [near.id for near in placed.nearest[:4]]
+        assert all(snapshot_id // 100 % 3 == kind for snapshot_id in (*on_map, *nearest))
 
 
-def test_nearest_landmarks_are_told_by_exact_distance(
+def test_nearest_landmarks_are_found_by_exact_distance(
     spaces: dict[str, RepresentationSpace],
 ) -> None:
     placement = spaces["tsne"].place(NEWCOMERS, k=5)
     exact = similarity.cross(
-        np.stack([one.rdm for one in NEWCOMERS]), np.stack([one.rdm for one in LANDMARKS])
+        np.stack([snapshot.rdm for snapshot in NEWCOMERS]),
+        np.stack([landmark.rdm for landmark in LANDMARKS]),
     )
     assert placement.exact
     for row, near in zip(exact, placement.nearest, strict=True):
         order = np.argsort(row)[:5]
-        assert [one.id for one in near] == [LANDMARKS[k].id for k in order]
-        np.testing.assert_allclose([one.distance for one in near], row[order], rtol=1e-4)
+        assert [neighbor.id for neighbor in near] == [LANDMARKS[k].id for k in order]
+        np.testing.assert_allclose([neighbor.distance for neighbor in near], row[order], rtol=1e-4)
 
 
-def test_what_is_unlike_any_landmark_is_told(spaces: dict[str, RepresentationSpace]) -> None:
+def test_what_is_unlike_any_landmark_is_reported(spaces: dict[str, RepresentationSpace]) -> None:
     generator = np.random.default_rng(5)
     stranger = Snapshot(7, pdist(generator.normal(size=(N, 2)) ** 3).astype(np.float32))
     known, strange = spaces["tsne"].place([NEWCOMERS[3], stranger])
@@ -217,11 +222,11 @@ def test_what_is_unlike_any_landmark_is_told(spaces: dict[str, RepresentationSpa
 
 def test_outside_is_measured_against_other_runs() -> None:
     """Snapshots of one run lie close to each other, which is no measure for a new run."""
-    told = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS)
+    informed = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS)
     untold = RepresentationSpace.fit(
-        [replace(one, run_id="a") for one in LANDMARKS], method="pca"
+        [replace(landmark, run_id="a") for landmark in LANDMARKS], method="pca"
     ).place(NEWCOMERS)
-    assert told.novelty.max() < untold.novelty.max()
+    assert informed.novelty.max() < untold.novelty.max()
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -316,14 +321,19 @@ def test_every_distance_makes_a_space(distance: str) -> None:
     placement = space.place(NEWCOMERS[5:6])
     near = placement.nearest[0]
     assert placement.exact
-    exact = similarity.cross(NEWCOMERS[5].rdm[None], [one.rdm for one in LANDMARKS[::3]], distance)
+    exact = similarity.cross(
+        NEWCOMERS[5].rdm[None], [landmark.rdm for landmark in LANDMARKS[::3]], distance
+    )
     assert near[0].distance == pytest.approx(exact.min(), rel=1e-4)
 
 
 def test_spaces_of_one_layer_of_a_depth_band_and_of_all() -> None:
-    mixed = [replace(one, layer=f"layer{k % 3}", depth=k % 3) for k, one in enumerate(LANDMARKS)]
-    one = RepresentationSpace.fit(mixed, method="pca", layers="layer1")
-    assert set(one.layers) == {"layer1"}
+    mixed = [
+        replace(landmark, layer=f"layer{k % 3}", depth=k % 3)
+        for k, landmark in enumerate(LANDMARKS)
+    ]
+    fitted = RepresentationSpace.fit(mixed, method="pca", layers="layer1")
+    assert set(fitted.layers) == {"layer1"}
     two = RepresentationSpace.fit(mixed, method="pca", layers=["layer0", "layer2"])
     assert set(two.layers) == {"layer0", "layer2"}
     band = RepresentationSpace.fit(mixed, method="pca", depths=(1, 2))
@@ -338,11 +348,11 @@ def test_landmarks_thin_themselves_when_there_are_too_many() -> None:
     again = RepresentationSpace.fit(LANDMARKS, method="pca", max_landmarks=10, seed=1)
     assert len(space) == 10
     assert space.snapshot_ids == again.snapshot_ids
-    assert set(space.snapshot_ids) | set(space.thinned) == {one.id for one in LANDMARKS}
-    assert "10 of 72 landmarks kept" in space.notes[0]
-    vectors = similarity.vectors(np.stack([one.rdm for one in LANDMARKS]))
-    ids = [one.id for one in LANDMARKS]
-    chosen = vectors[[ids.index(one) for one in space.snapshot_ids]]
+    assert set(space.snapshot_ids) | set(space.thinned) == {landmark.id for landmark in LANDMARKS}
+    assert "10 of 72 landmarks used" in space.notes[0]
+    vectors = similarity.vectors(np.stack([landmark.rdm for landmark in LANDMARKS]))
+    ids = [landmark.id for landmark in LANDMARKS]
+    chosen = vectors[[ids.index(snapshot_id) for snapshot_id in space.snapshot_ids]]
     covered = cdist(vectors, chosen).min(1).max()
     generator = np.random.default_rng(0)
     by_chance = [
@@ -353,8 +363,8 @@ def test_landmarks_thin_themselves_when_there_are_too_many() -> None:
 
 
 def test_rows_read_in_bulk_are_as_good_as_the_snapshots_own() -> None:
-    rows = similarity.sketches(np.stack([one.rdm for one in LANDMARKS]))
-    bare = [replace(one, rdm_or_none=np.zeros(3, dtype=np.float32)) for one in LANDMARKS]
+    rows = similarity.sketches(np.stack([landmark.rdm for landmark in LANDMARKS]))
+    bare = [replace(landmark, rdm_or_none=np.zeros(3, dtype=np.float32)) for landmark in LANDMARKS]
     given = RepresentationSpace.fit(bare, method="pca", rows=rows)
     np.testing.assert_allclose(given.positions, positions_of(LANDMARKS, method="pca"), atol=1e-5)
     with pytest.raises(ConfigurationError, match="one row for each of 72"):
@@ -369,7 +379,7 @@ def test_a_registry_is_asked_once_for_all_snapshots() -> None:
 
         def sketches(self, snapshots: list[Any]) -> NDArray[np.float32]:
             self.asked += 1
-            return similarity.sketches(np.stack([one.inner.rdm for one in snapshots]))
+            return similarity.sketches(np.stack([snapshot.inner.rdm for snapshot in snapshots]))
 
     @dataclass(frozen=True)
     class Stored:
@@ -386,18 +396,20 @@ def test_a_registry_is_asked_once_for_all_snapshots() -> None:
             raise AssertionError("a space from sketches reads no RDM")
 
     registry = Registry()
-    space = RepresentationSpace.fit([Stored(one, registry) for one in LANDMARKS], method="pca")
+    space = RepresentationSpace.fit(
+        [Stored(landmark, registry) for landmark in LANDMARKS], method="pca"
+    )
     assert registry.asked == 1
     np.testing.assert_allclose(space.positions, positions_of(LANDMARKS, method="pca"), atol=1e-5)
 
 
 def test_progress_goes_from_nothing_to_all() -> None:
-    told: list[tuple[float, str]] = []
-    RepresentationSpace.fit(LANDMARKS, progress=lambda share, what: told.append((share, what)))
-    shares = [share for share, _ in told]
+    reports: list[tuple[float, str]] = []
+    RepresentationSpace.fit(LANDMARKS, progress=lambda share, what: reports.append((share, what)))
+    shares = [share for share, _ in reports]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, 1)
-    assert {"finding neighbors", "fitting"} <= {what for _, what in told}
+    assert {"finding neighbors", "fitting"} <= {what for _, what in reports}
 
 
 def test_maps_of_the_same_landmarks_agree_on_what_is_clear(
@@ -426,7 +438,7 @@ def test_arguments_that_cannot_work_are_refused(settings: dict[str, Any]) -> Non
         RepresentationSpace.fit(LANDMARKS, **settings)
 
 
-def test_equal_snapshots_stand_at_one_place() -> None:
+def test_equal_snapshots_are_at_one_place() -> None:
     landmarks = runs(4)
     same = landmarks[0].rdm
     twins = [Snapshot(9000 + i, same, layer="input", run_id=f"twin-{i}") for i in range(8)]

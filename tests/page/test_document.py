@@ -57,10 +57,13 @@ def test_the_document_has_what_its_types_announce_and_nothing_else(
             ("maps", MapRow),
         ):
             assert page[name]
-            assert all(set(one) == keys(kind) for one in page[name])
+            assert all(set(row) == keys(kind) for row in page[name])
     asked = PageReader(registry).overview()["trajectories"]
-    assert all(one["views"] is one["excerpts"] is None for one in asked)
-    assert all(one["views"] and one["excerpts"] for one in whole["page"]["trajectories"])
+    assert all(row["views"] is row["excerpts"] is None for row in asked)
+    assert all(
+        trajectory["views"] and trajectory["excerpts"]
+        for trajectory in whole["page"]["trajectories"]
+    )
     assert set(whole["points"]) == keys(PointsScene)
 
 
@@ -71,31 +74,35 @@ def test_every_column_has_an_entry_for_each_snapshot(
     stored = registry.snapshots()
     for column in (*page["snapshots"].values(), *page["values"].values()):
         assert len(column) == len(stored)
-    assert page["snapshots"]["id"] == [one.id for one in stored]
+    assert page["snapshots"]["id"] == [snapshot.id for snapshot in stored]
     assert [page["runs"][run]["name"] for run in page["snapshots"]["run"]] == [
-        one.run for one in stored
+        snapshot.run for snapshot in stored
     ]
     assert page["current"] == ["current"]
     for row in page["maps"]:
-        placed = [one for one in stored if row["layers"] is None or one.layer in row["layers"]]
+        placed = [
+            snapshot
+            for snapshot in stored
+            if row["layers"] is None or snapshot.layer in row["layers"]
+        ]
         assert len(numbers(row["x"])) == len(numbers(row["y"])) == len(placed)
         assert numbers(row["x"]).min() > 0
 
 
-def test_a_metric_stands_as_it_was_at_the_snapshots_step(
+def test_a_metric_has_its_value_at_the_snapshots_step(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
     page = whole["page"]
-    told = registry.run("current").history("val_loss")
+    recorded = registry.run("current").history("val_loss")
     rows = [
         row
         for row, run in enumerate(page["snapshots"]["run"])
         if page["runs"][run]["name"] == "current"
     ]
-    assert len(told) == 4
+    assert len(recorded) == 4
     for row in rows:
         step = page["snapshots"]["step"][row]
-        expected = {known: value for known, _, value in told}[step]
+        expected = {known: value for known, _, value in recorded}[step]
         assert page["values"]["val_loss"][row] == pytest.approx(expected, rel=1e-4)
 
 
@@ -107,10 +114,10 @@ def test_flags_come_with_their_evidence_in_words(whole: dict[str, Any]) -> None:
 
 def test_trajectories_hold_each_snapshot_once_by_step(whole: dict[str, Any]) -> None:
     page = whole["page"]
-    rows = [row for one in page["trajectories"] for row in one["snapshots"]]
+    rows = [row for trajectory in page["trajectories"] for row in trajectory["snapshots"]]
     assert sorted(rows) == list(range(len(page["snapshots"]["step"])))
-    for one in page["trajectories"]:
-        steps = [page["snapshots"]["step"][row] for row in one["snapshots"]]
+    for trajectory in page["trajectories"]:
+        steps = [page["snapshots"]["step"][row] for row in trajectory["snapshots"]]
         assert steps == sorted(steps)
 
 
@@ -124,7 +131,7 @@ def test_packed_views_come_back_as_they_were(registry: Registry) -> None:
 
 def test_views_of_more_points_than_a_byte_counts_come_back_too() -> None:
     points = np.random.default_rng(0).normal(size=(2, 300, 3))
-    views = make_views(np.stack([rdm.from_activations(one) for one in points]))
+    views = make_views(np.stack([rdm.from_activations(activations) for activations in points]))
     back = unpack_views(pack_views(views), 2, 300)
     np.testing.assert_array_equal(back.coordinates, views.coordinates)
     np.testing.assert_array_equal(back.neighbors, views.neighbors)
@@ -160,14 +167,14 @@ def test_comparisons_are_those_of_the_rdms(registry: Registry, whole: dict[str, 
     page, held = whole["page"], whole["comparisons"]
     size = len(held["snapshots"])
     assert size == len(page["trajectories"])
-    known = {one.id: one for one in registry.snapshots()}
+    known = {snapshot.id: snapshot for snapshot in registry.snapshots()}
     first, second = (
         known[page["snapshots"]["id"][row]].rdm
         for row in (held["snapshots"][0], held["snapshots"][5])
     )
     for name, text in held["measures"].items():
-        told = (squareform(numbers(text).astype(float))[0, 5] - 1) / 65534 * 2 - 1
-        assert told == pytest.approx(similarity.similarity(first, second, name), abs=1e-4)
+        shown = (squareform(numbers(text).astype(float))[0, 5] - 1) / 65534 * 2 - 1
+        assert shown == pytest.approx(similarity.similarity(first, second, name), abs=1e-4)
     between = squareform(numbers(held["euclidean"]["rows"]).astype(float) - 1)[0, 5] / 65534
     assert between * held["euclidean"]["scale"] == pytest.approx(
         similarity.distance(first, second, "euclidean"), rel=1e-3
@@ -198,14 +205,14 @@ def test_excerpts_are_the_rdms_of_some_points_of_every_snapshot(
     points = whole["excerpted"]
     assert points == list(range(len(PROBE))), "all 24, where there are no more than 32"
     stored = registry.snapshots()
-    for one in whole["page"]["trajectories"]:
-        told = unpack_excerpts(one["excerpts"], len(one["snapshots"]))
-        for row, place in zip(told, one["snapshots"], strict=True):
+    for trajectory in whole["page"]["trajectories"]:
+        excerpts = unpack_excerpts(trajectory["excerpts"], len(trajectory["snapshots"]))
+        for row, place in zip(excerpts, trajectory["snapshots"], strict=True):
             D = stored[place].rdm
             np.testing.assert_allclose(row, D, atol=0.5001 * D.max() / 255)
 
 
-def test_32_of_more_points_are_excerpted_evenly_and_the_report_says_how_far_they_are_off(
+def test_32_of_more_points_are_excerpted_evenly_and_the_report_states_how_far_they_are_off(
     tmp_path: Path,
 ) -> None:
     probe = ProbeSet(torch.randn(100, 6, generator=torch.Generator().manual_seed(3)))
@@ -233,7 +240,7 @@ def test_a_report_reads_runs_snapshots_and_each_rdm_once(
     rdms = Registry.rdms
 
     def follow(self: Registry, snapshots: Any) -> Any:
-        read.extend(one.id for one in snapshots)
+        read.extend(snapshot.id for snapshot in snapshots)
         return rdms(self, snapshots)
 
     monkeypatch.setattr(Registry, "rdms", follow)
@@ -247,19 +254,24 @@ def test_a_report_reads_runs_snapshots_and_each_rdm_once(
         monkeypatch.setattr(Registry, name, count)
     beside = Registry(registry.path, read_only=True)
     build_report(beside, options=ReportOptions(DISTANCES, ("pca", "mds")))
-    assert sorted(read) == sorted(one.id for one in registry.snapshots() if not one.diverged)
+    assert sorted(read) == sorted(
+        snapshot.id for snapshot in registry.snapshots() if not snapshot.diverged
+    )
     assert sorted(asked[:-1]) == ["runs", "sketches", "snapshots"], "and the last is this test's"
 
 
 def test_distances_of_the_page_are_those_between_snapshots(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
-    told = whole["page"]["distances"]
-    rows = numbers(told["rows"], "<i2").reshape(-1, told["width"]).astype(float) * told["scale"]
+    distances = whole["page"]["distances"]
+    rows = (
+        numbers(distances["rows"], "<i2").reshape(-1, distances["width"]).astype(float)
+        * distances["scale"]
+    )
     stored = registry.snapshots()
     exact = similarity.distance(stored[1].rdm, stored[-1].rdm, "cosine")
     assert np.linalg.norm(rows[1] - rows[-1]) == pytest.approx(exact, rel=0.1)
-    assert told["kept"] > 0.95
+    assert distances["kept"] > 0.95
 
 
 def test_the_overview_changes_only_when_the_registry_does(tmp_path: Path) -> None:
@@ -273,7 +285,7 @@ def test_the_overview_changes_only_when_the_registry_does(tmp_path: Path) -> Non
     assert reader.overview()["runs"][-1]["cause"] == "too much dropout"
 
 
-def test_thumbnails_stand_in_one_sprite_and_large_images_are_reduced(tmp_path: Path) -> None:
+def test_thumbnails_are_in_one_sprite_and_large_images_are_reduced(tmp_path: Path) -> None:
     images = np.zeros((5, 100, 60, 3), dtype=np.uint8)
     images[3] = 200
     probe = ProbeSet(

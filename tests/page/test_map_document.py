@@ -19,11 +19,11 @@ def test_the_document_is_plain_json() -> None:
     assert (scene["version"], scene["kind"]) == (1, "map")
 
 
-def test_the_document_tells_how_the_map_was_made() -> None:
+def test_the_document_records_how_the_map_was_made() -> None:
     people = population()
     scene = build_map(people.snapshots, people.positions, **people.arguments())
-    told = {key: scene[key] for key in ("method", "distance", "seed", "perplexity", "current")}
-    assert told == {
+    settings = {key: scene[key] for key in ("method", "distance", "seed", "perplexity", "current")}
+    assert settings == {
         "method": "tsne",
         "distance": "cosine",
         "seed": 0,
@@ -177,11 +177,11 @@ def test_the_key_metric_is_given_or_monitored_or_a_usual_one() -> None:
     assert key_metric() is None
 
 
-def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
+def test_settings_are_the_hyperparameters_that_distinguish_runs() -> None:
     snapshots = [FakeSnapshot(0, "a", "fc", 0), FakeSnapshot(1, "b", "fc", 0)]
 
     def settings(*hparams: dict[str, object]) -> list[str]:
-        runs = [FakeRun(name, hparams=each) for name, each in zip("ab", hparams, strict=True)]
+        runs = [FakeRun(name, hparams=values) for name, values in zip("ab", hparams, strict=True)]
         return build_map(snapshots, np.eye(2), runs=runs)["settings"]
 
     same = {"seed": 0, "repwatch.optimizer.lr": 0.1, "lr": 0.1, "wd": 0}
@@ -192,17 +192,17 @@ def test_settings_are_the_hyperparameters_that_tell_runs_apart() -> None:
     assert settings({}, {}) == []
 
 
-def test_flags_are_kept_with_their_run() -> None:
-    told = {"kind": "drift", "step": 30, "epoch": 1, "layer": "fc", "message": "It drifts."}
+def test_flags_are_stored_with_their_run() -> None:
+    flag = {"kind": "drift", "step": 30, "epoch": 1, "layer": "fc", "message": "It drifts."}
     flags = [
-        SimpleNamespace(run_id=run_id, cause=None, probability=0.75, **told)
+        SimpleNamespace(run_id=run_id, cause=None, probability=0.75, **flag)
         for run_id in ("id-a", "unknown")
     ]
     run = SimpleNamespace(id="id-a", name="a", label=None, cause=None, status="running")
     snapshots = [FakeSnapshot(0, "a", "fc", 0), FakeSnapshot(1, "b", "fc", 0)]
     scene = build_map(snapshots, np.eye(2), current="b", runs=[run], flags=flags)
     assert [flag["run"] for flag in scene["flags"]] == ["a", "b"]
-    assert scene["flags"][0] == {**told, "run": "a", "cause": None, "probability": 0.75}
+    assert scene["flags"][0] == {**flag, "run": "a", "cause": None, "probability": 0.75}
 
 
 def test_an_empty_registry_gives_an_empty_map() -> None:

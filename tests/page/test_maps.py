@@ -24,9 +24,9 @@ from tests.watch.helpers import PROBE, landmark_registry, watch
 def test_a_report_holds_a_map_of_each_distance_of_all_layers_and_of_each(
     registry: Registry, whole: dict[str, Any]
 ) -> None:
-    told = [(row["distance"], row["layers"]) for row in whole["page"]["maps"]]
+    listed = [(row["distance"], row["layers"]) for row in whole["page"]["maps"]]
     layers = whole["page"]["layers"]
-    assert told == [
+    assert listed == [
         ("euclidean", None),
         ("cka", None),
         *((distance, [layer]) for layer in sorted(layers) for distance in ("euclidean", "cka")),
@@ -41,7 +41,7 @@ def test_the_map_of_chosen_layers_is_one_of_its_own(registry: Registry) -> None:
     two = reader.map("pca", "cosine", ["1", "2"])
     assert two["layers"] == ["1", "2"]
     places = numbers(two["x"])
-    chosen = np.array([one.layer in ("1", "2") for one in stored])
+    chosen = np.array([snapshot.layer in ("1", "2") for snapshot in stored])
     assert len(places) == chosen.sum() < len(stored)
     whole = numbers(reader.map("pca", "cosine")["x"])[chosen].astype(float)
     assert abs(np.corrcoef(places, whole)[0, 1]) < 0.999, "fitted, not filtered"
@@ -84,7 +84,7 @@ def test_who_asks_for_other_things_does_not_wait_for_a_map(
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca", "mds"])
-def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
+def test_a_map_that_is_fitted_anew_while_a_training_continues_does_not_jump(
     tmp_path: Path, method: str
 ) -> None:
     """Without labels all snapshots make the map, and it is made anew when they have doubled."""
@@ -94,7 +94,7 @@ def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
     shown = read_contents(registry)
     maps = MapCache(registry)
     maps.draw(shown, MapSettings("cosine", method))
-    known = [one.id for one in shown.snapshots]
+    known = [snapshot.id for snapshot in shown.snapshots]
     place = maps._place(MapSettings("cosine", method))
     assert place.drawn is not None
     first, before = place.drawn, dict(place.drawn.positions)
@@ -103,13 +103,15 @@ def test_a_map_that_is_fitted_anew_while_a_training_goes_on_does_not_jump(
     maps.draw(read_contents(registry), MapSettings("cosine", method))
     assert place.drawn is not first, "it was fitted anew"
     after = place.drawn.positions
-    old, new = (np.array([every[one] for one in known]) for every in (before, after))
+    old, new = (
+        np.array([every[snapshot_id] for snapshot_id in known]) for every in (before, after)
+    )
     alone = LandmarkMap.fit(
         registry, read_contents(registry).landmarks, MapSettings("cosine", method)
     )
     extent = np.ptp(old, axis=0).max()
     moved = np.median(np.linalg.norm(new - old, axis=1)) / extent
-    fresh = np.array([alone.positions[one] for one in known])
+    fresh = np.array([alone.positions[snapshot_id] for snapshot_id in known])
     jumped = np.median(np.linalg.norm(fresh - old, axis=1)) / extent
     assert moved < 0.12
     assert moved <= jumped + 1e-6
@@ -145,7 +147,7 @@ def test_a_registry_of_a_few_snapshots_is_a_page_without_a_map(tmp_path: Path) -
     assert page["maps"] == []
     assert "at least 3 snapshots" in page["notes"][0]
     assert page["snapshots"]["diverged"] == [0, 1]
-    assert [one["layer"] for one in page["trajectories"]] == ["fc"]
+    assert [trajectory["layer"] for trajectory in page["trajectories"]] == ["fc"]
     with pytest.raises(SpaceError, match="at least 3 snapshots"):
         write_report(registry, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

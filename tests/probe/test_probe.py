@@ -73,7 +73,7 @@ def test_a_probe_set_knows_its_points_and_does_not_change() -> None:
         probe.name = "other"
 
 
-def test_batches_cover_all_points_in_order_with_plain_values_kept() -> None:
+def test_batches_cover_all_points_in_order_with_plain_values_unchanged() -> None:
     probe = ProbeSet({"x": torch.arange(10), "scale": 3, "names": [str(i) for i in range(10)]})
     batches = list(probe.batches(4))
     assert [len(b["x"]) for b in batches] == [4, 4, 2]
@@ -341,14 +341,14 @@ def test_a_collector_joins_mixed_mappings_and_passes_over_what_does_not_fit() ->
     assert any("1 batches" in note for note in probe.notes)
 
 
-def test_a_collector_pads_tokens_where_a_mask_tells() -> None:
+def test_a_collector_pads_tokens_where_there_is_a_mask() -> None:
     collector = ProbeCollector(4)
     for n in (3, 5):
         collector.add({"input_ids": torch.ones(2, n).long(), "attention_mask": torch.ones(2, n)})
     assert collector.probe().inputs["attention_mask"].sum(1).tolist() == [3, 3, 5, 5]
 
 
-def test_a_collector_without_enough_points_says_so() -> None:
+def test_a_collector_without_enough_points_reports_it() -> None:
     with pytest.raises(ProbeError, match="but got 0"):
         ProbeCollector(4).probe()
     with pytest.raises(ProbeError, match="n=2"):

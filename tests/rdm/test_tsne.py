@@ -16,7 +16,7 @@ X[:20] += 6
 X[20:40, 0] -= 9
 
 
-def test_a_tsne_view_keeps_the_groups_of_the_representation() -> None:
+def test_a_tsne_view_preserves_the_groups_of_the_representation() -> None:
     view = rdm.tsne(pdist(X))
     assert trustworthiness(X, view, n_neighbors=5) > 0.85
     assert np.array_equal(rdm.tsne(pdist(X)), view)

@@ -27,7 +27,7 @@ def test_pca_is_that_of_the_representation_up_to_reflection() -> None:
     np.testing.assert_allclose(components * signs, expected, **CLOSE)
 
 
-def test_pca_keeps_all_distances_when_all_components_are_kept() -> None:
+def test_pca_preserves_all_distances_when_all_components_are_used() -> None:
     np.testing.assert_allclose(pdist(rdm.pca(D, N)), D, **CLOSE)
 
 

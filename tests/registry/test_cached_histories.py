@@ -1,4 +1,4 @@
-"""What was read of a run is kept until the run changes or goes."""
+"""What was read of a run is cached until the run changes or goes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(registry: Registry) -> Run:
     return registry.run("run")
 
 
-def test_a_reading_is_kept_for_its_run(registry: Registry, run: Run) -> None:
+def test_a_reading_is_cached_for_its_run(registry: Registry, run: Run) -> None:
     assert registry.cached_history(run) is None
     assert registry.cache_history(run, b"first")
     assert registry.cache_history(run, b"second")
@@ -44,9 +44,9 @@ def test_it_goes_when_the_run_changes(registry: Registry, run: Run, change: Any)
 
 
 def test_a_label_changes_nothing_of_what_was_read(registry: Registry, run: Run) -> None:
-    registry.cache_history(run, b"kept")
+    registry.cache_history(run, b"cached")
     registry.label(run, "bad", "noisy labels")
-    assert registry.cached_history(run) == b"kept"
+    assert registry.cached_history(run) == b"cached"
 
 
 def test_nothing_of_a_deleted_run_is_left(registry: Registry, run: Run) -> None:
@@ -61,7 +61,7 @@ def test_nothing_of_a_deleted_run_is_left(registry: Registry, run: Run) -> None:
 
 def test_a_reading_of_one_run_is_not_lost_with_another(registry: Registry, run: Run) -> None:
     other = registry.start_run("other", probe=LightProbe())  # type: ignore[arg-type]
-    registry.cache_history(run, b"kept")
+    registry.cache_history(run, b"cached")
     registry.add_metrics(other.id, 1, 0, {"val_loss": 0.1})
     registry.delete_run(other)
-    assert registry.cached_history(run) == b"kept"
+    assert registry.cached_history(run) == b"cached"

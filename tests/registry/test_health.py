@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 def found(registry: Registry, subject: str, fewest_good: int = 0) -> tuple[str, str]:
     """Level and message of the last finding on the subject."""
-    findings = [one for one in examine(registry, fewest_good) if one.subject == subject]
+    findings = [finding for finding in examine(registry, fewest_good) if finding.subject == subject]
     return findings[-1].level, findings[-1].message
 
 
-def test_a_sound_registry_is_told_to_be_sound(registry: Registry, run: Run) -> None:
+def test_a_sound_registry_is_reported_as_sound(registry: Registry, run: Run) -> None:
     registry.add_snapshots(run.id, [snapshot_of(), snapshot_of("out", depth=2, rdm=None)])
-    assert {one.level for one in examine(registry)} == {"fine"}
+    assert {finding.level for finding in examine(registry)} == {"fine"}
     assert found(registry, "snapshots")[1].startswith("2,")
 
 
@@ -60,7 +60,7 @@ def test_runs_that_lead_nowhere_are_hinted_at(location: str, probe: ProbeSet) ->
     registry.close()
 
 
-def test_it_tells_how_many_good_landmarks_are_missing(registry: Registry, run: Run) -> None:
+def test_it_reports_how_many_good_landmarks_are_missing(registry: Registry, run: Run) -> None:
     registry.add_snapshots(run.id, [snapshot_of()])
     registry.label(run, "good")
     subject = f"probe set {run.probe}"

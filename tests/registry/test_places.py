@@ -80,7 +80,7 @@ class TestLocations:
         assert registry.url == "postgresql+psycopg://me:secret@host:5432/base"
         assert "secret" not in repr(registry)
 
-    def test_coerce_keeps_a_registry(self):
+    def test_coerce_returns_a_registry_unchanged(self):
         registry = Registry("a.db")
         assert Registry.coerce(registry) is registry
 
@@ -370,7 +370,7 @@ class TestJournal:
             ("_try_wal", lambda folder: "no shared memory", r"failed \(no shared memory\)"),
         ],
     )
-    def test_where_wal_does_not_work_it_falls_back_and_says_so(
+    def test_where_wal_does_not_work_it_falls_back_and_warns(
         self, tmp_path, monkeypatch, caplog, name, value, reason
     ):
         monkeypatch.setattr(journal, name, value)
@@ -385,7 +385,7 @@ class TestJournal:
         fill_again.start_run("second", probe=LightProbe())
         fill_again.close()
 
-    def test_a_trial_says_what_failed(self, tmp_path, monkeypatch):
+    def test_a_trial_reports_what_failed(self, tmp_path, monkeypatch):
         assert journal._try_wal(tmp_path) is None
 
         def refuse(*arguments, **options):

@@ -257,7 +257,7 @@ def test_a_fork_waits_for_the_transactions_of_other_threads():
         assert gate.is_usable
 
 
-def test_a_child_of_an_endless_transaction_is_told_and_does_not_hang(tmp_path, monkeypatch):
+def test_a_child_of_an_endless_transaction_gets_an_error_and_does_not_hang(tmp_path, monkeypatch):
     monkeypatch.setattr(fork_gate, "PATIENCE_SECONDS", 0.05)
     gate = ForkGate(lambda: None, lambda: None)
     with gate.guard():

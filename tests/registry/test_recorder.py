@@ -84,7 +84,7 @@ def test_a_full_queue_holds_the_training_back(registry, run):
     assert [snapshot.step for snapshot in registry.snapshots()] == list(range(5))
 
 
-def test_the_first_failure_is_kept_and_the_rest_is_let_go(registry, run):
+def test_the_first_failure_is_stored_and_the_rest_is_dropped(registry, run):
     recorder = RunRecorder(registry, run.id, capacity=2)
     recorder.metrics(0, 0, {"loss": 1.0})
     recorder.metrics(1, 0, {"loss": "high"})
@@ -116,7 +116,7 @@ def test_a_failure_frees_a_training_that_waits(registry, run):
     assert not recorder.close()
 
 
-def test_a_writer_of_an_unknown_run_keeps_the_error(registry, run):
+def test_a_writer_of_an_unknown_run_stores_the_error(registry, run):
     recorder = RunRecorder(registry, "nobody")
     recorder.snapshots([snapshot_of()])
     assert not recorder.close()

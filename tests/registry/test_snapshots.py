@@ -43,7 +43,7 @@ class TestSnapshots:
         (snapshot,) = registry.snapshots()
         np.testing.assert_array_equal(snapshot.sketch, similarity.sketch(rdm_of(3)))
 
-    def test_snapshots_stand_by_run_start_step_and_depth(self, registry, probe, run):
+    def test_snapshots_are_ordered_by_run_start_step_and_depth(self, registry, probe, run):
         later = registry.start_run("a later one", probe=probe)
         registry.add_snapshots(later.id, [snapshot_of("fc", 0, 1)])
         for step in (10, 2):
@@ -63,11 +63,19 @@ class TestSnapshots:
 
     def test_snapshots_are_filtered(self, registry, probe, run):
         other = registry.start_run("other", probe=probe)
-        for each in (run, other):
-            registry.add_snapshots(each.id, [snapshot_of("a"), snapshot_of("b")])
+        for recorded in (run, other):
+            registry.add_snapshots(recorded.id, [snapshot_of("a"), snapshot_of("b")])
         registry.label(other, "bad", "noise")
-        assert {s.run for s in registry.snapshots(labelled=True)} == {"other"}
-        assert {s.run for s in registry.snapshots(labelled=False)} == {"first"}
+        assert {s.run for s in registry.snapshots(labeled=True)} == {"other"}
+        assert {s.run for s in registry.snapshots(labeled=False)} == {"first"}
+        renamed = r"snapshots\(labelled=\) is now labeled="
+        with pytest.warns(DeprecationWarning, match=renamed):
+            assert {s.run for s in registry.snapshots(labelled=True)} == {"other"}
+        with (
+            pytest.warns(DeprecationWarning, match=renamed),
+            pytest.raises(TypeError, match="Got both"),
+        ):
+            registry.snapshots(labeled=True, labelled=True)
         assert {s.cause for s in registry.snapshots(run="other")} == {"noise"}
         assert len(registry.snapshots(layer="a", run=run)) == 1
         assert registry.snapshots(probe="another") == []
@@ -84,7 +92,7 @@ class TestSnapshots:
         registry.add_snapshots(run.id, [snapshot_of(depth=1), snapshot_of(depth=2)])
         assert [s.depth for s in registry.snapshots()] == [2]
 
-    def test_a_diverged_snapshot_is_stored_and_says_so(self, registry, run):
+    def test_a_diverged_snapshot_is_stored_and_marked(self, registry, run):
         with_nan = rdm_of(0)
         with_nan[3] = np.nan
         new = [snapshot_of("a", rdm=None), snapshot_of("b", rdm=with_nan), snapshot_of("c")]

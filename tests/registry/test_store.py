@@ -109,7 +109,7 @@ class TestRuns:
         with pytest.raises(RunNotFoundError):
             registry.run("%%%%")
 
-    def test_an_empty_registry_says_so(self, registry):
+    def test_an_empty_registry_reports_it(self, registry):
         assert registry.runs() == []
         with pytest.raises(RunNotFoundError, match="no runs yet"):
             registry.run("any")
@@ -139,17 +139,17 @@ class TestRuns:
         impatient.close()
 
     def test_a_deleted_run_takes_everything_along(self, registry, run, probe):
-        kept = registry.start_run("kept", probe=probe)
-        for each in (run, kept):
-            registry.add_snapshots(each.id, [snapshot_of()])
-            registry.add_metrics(each.id, 0, 0, {"loss": 1.0})
-            registry.add_flag(each.id, kind="drift", step=0, epoch=0, message="m")
-            registry.label(each, "good")
+        retained = registry.start_run("retained", probe=probe)
+        for recorded in (run, retained):
+            registry.add_snapshots(recorded.id, [snapshot_of()])
+            registry.add_metrics(recorded.id, 0, 0, {"loss": 1.0})
+            registry.add_flag(recorded.id, kind="drift", step=0, epoch=0, message="m")
+            registry.label(recorded, "good")
         gone = registry.snapshots(run=run)
         registry.delete_run(run)
-        assert [left.run for left in registry.snapshots()] == ["kept"]
+        assert [left.run for left in registry.snapshots()] == ["retained"]
         assert [left.metrics for left in registry.runs()] == [{"loss": 1.0}]
-        assert len(registry.run("kept").flags) == 1
+        assert len(registry.run("retained").flags) == 1
         with pytest.raises(RegistryError, match="no longer in the registry"):
             registry.rdms(gone)
 
@@ -190,14 +190,14 @@ class TestResuming:
         with pytest.raises(RunExistsError, match="'second'"):
             registry.start_run("second", probe=probe, run_id=run.id)
 
-    def test_a_continued_run_keeps_its_probe_set(self, registry, probe, run):
+    def test_a_continued_run_retains_its_probe_set(self, registry, probe, run):
         other = ProbeSet(torch.ones(6, 2))
         with pytest.raises(ProbeMismatchError) as error:
             registry.start_run("first", probe=other, on_exists="resume")
         assert probe.fingerprint in str(error.value)
         assert other.fingerprint in str(error.value)
 
-    def test_a_continued_run_keeps_its_label(self, registry, probe, run):
+    def test_a_continued_run_retains_its_label(self, registry, probe, run):
         registry.label(run, "bad", "noise")
         assert registry.start_run(None, probe=probe, run_id=run.id).cause == "noise"
 
@@ -220,7 +220,7 @@ class TestHyperparameters:
         assert stored == {"a": 3, "b": 0.5, "c": True, "d": 2.5, "e": [0, 1, 2], "f": [1, 2]}
         assert [type(stored[key]) for key in "abcd"] == [int, float, bool, float]
 
-    def test_what_json_does_not_know_is_kept_as_its_repr(self, registry, probe):
+    def test_what_json_does_not_know_is_stored_as_its_repr(self, registry, probe):
         given = {"loss": torch.nn.functional.relu, "kind": dict, "when": timedelta(1), "set": {1}}
         stored = registry.start_run("r", probe=probe, hparams=given).hparams
         assert stored == {
@@ -239,7 +239,7 @@ class TestHyperparameters:
 
 
 class TestMetrics:
-    def test_the_last_value_by_step_stands_in_metrics(self, registry, run):
+    def test_the_last_value_by_step_is_in_metrics(self, registry, run):
         registry.add_metrics(run.id, np.int64(20), 2, {"loss": np.float32(0.25), "acc": 0.5})
         registry.add_metrics(run.id, 10, 1, {"loss": torch.tensor(0.75)})
         again = registry.run(run.id)
@@ -265,7 +265,7 @@ class TestMetrics:
         other = registry.start_run("other", probe=probe)
         registry.add_metrics(run.id, 1, 0, {"loss": 1.0})
         registry.add_metrics(other.id, 5, 0, {"loss": 5.0})
-        assert [each.metrics["loss"] for each in registry.runs()] == [1.0, 5.0]
+        assert [run.metrics["loss"] for run in registry.runs()] == [1.0, 5.0]
 
     def test_what_is_no_number_is_refused_by_name(self, registry, run):
         with pytest.raises(ConfigurationError, match="metric 'confusion' must be one number"):
@@ -277,7 +277,7 @@ class TestMetrics:
 
 
 class TestFlags:
-    def test_a_flag_keeps_its_reasons(self, registry, run):
+    def test_a_flag_retains_its_reasons(self, registry, run):
         flag = registry.add_flag(
             run.id,
             kind="drift",
@@ -293,7 +293,7 @@ class TestFlags:
         assert flag.probability == 0.75
         assert flag.evidence == {"nearest": ["a", "b"], "distance": 0.5, "outside": math.inf}
 
-    def test_flags_stand_in_the_order_they_were_raised(self, registry, run):
+    def test_flags_are_in_the_order_they_were_raised(self, registry, run):
         for message in ("one", "two"):
             registry.add_flag(run.id, kind="diverged", step=0, epoch=0, message=message)
         assert [flag.message for flag in registry.run(run.id).flags] == ["one", "two"]
@@ -305,9 +305,9 @@ class TestFlags:
 
 class TestLabels:
     def test_a_label_makes_a_landmark(self, registry, run):
-        labelled = registry.label("first", "bad", cause="learning rate too high")
-        assert labelled == registry.run("first")
-        assert (labelled.label, labelled.cause) == ("bad", "learning rate too high")
+        labeled = registry.label("first", "bad", cause="learning rate too high")
+        assert labeled == registry.run("first")
+        assert (labeled.label, labeled.cause) == ("bad", "learning rate too high")
         assert registry.label(run, "good").cause is None
         assert registry.unlabel(run).label is None
         assert registry.landmarks(run.probe) == []
@@ -321,7 +321,7 @@ class TestLabels:
             ("bad", 3, "A cause is a few words"),
         ],
     )
-    def test_a_label_that_says_nothing_is_refused(self, registry, run, label, cause, message):
+    def test_an_empty_label_is_refused(self, registry, run, label, cause, message):
         with pytest.raises(LabelError, match=message):
             registry.label(run, label, cause)
         assert registry.run(run.id).label is None
@@ -334,8 +334,8 @@ class TestLabels:
         assert registry.label(run, "good", automatic=True).automatic
         assert registry.label(run, "bad", "noise", automatic=True).cause == "noise"
         registry.label(run, "good")
-        kept = registry.label(run, "bad", automatic=True)
-        assert (kept.label, kept.automatic) == ("good", False)
+        labeled = registry.label(run, "bad", automatic=True)
+        assert (labeled.label, labeled.automatic) == ("good", False)
 
 
 class TestProbeSets:
@@ -377,7 +377,7 @@ class TestProbeSets:
         registry.start_run("again", probe=probe)
         assert registry.probe().fingerprint == probe.fingerprint
 
-    def test_an_unknown_probe_set_says_what_there_is(self, registry, probe):
+    def test_an_unknown_probe_set_is_reported_with_the_known_ones(self, registry, probe):
         with pytest.raises(ProbeError, match="holds no probe set yet"):
             registry.probe()
         registry.add_probe(probe)
@@ -387,7 +387,7 @@ class TestProbeSets:
             registry.points("feedbeef")
 
 
-def test_a_space_is_kept_by_key(registry):
+def test_a_space_is_stored_by_key(registry):
     assert registry.load_space("all layers") is None
     registry.save_space("all layers", b"\x00one")
     registry.save_space("all layers", b"two\xff")

@@ -50,11 +50,11 @@ def test_a_copied_run_reads_as_the_one_it_came_from(pack: Registry, registry: Re
     assert after.metrics["loss"] == 0.5
     assert np.isnan(after.metrics["odd"])
     stored = after.snapshots("fc")
-    assert [one.step for one in stored] == list(range(70))
+    assert [snapshot.step for snapshot in stored] == list(range(70))
     assert np.array_equal(stored[69].rdm, pack.snapshots(run="bad", layer="fc")[69].rdm)
     assert stored[69].rdm == pytest.approx(rdm_of(69), rel=1e-3)
     assert np.array_equal(stored[0].sketch, pack.snapshots(run="bad", layer="fc")[0].sketch)
-    assert [one.diverged for one in after.snapshots("out")] == [True]
+    assert [snapshot.diverged for snapshot in after.snapshots("out")] == [True]
     assert len(registry.probe(after.probe)) == len(pack.probe(after.probe))
     assert [point.text for point in registry.points(after.probe)][:1] == ["point 0"]
 
@@ -62,11 +62,13 @@ def test_a_copied_run_reads_as_the_one_it_came_from(pack: Registry, registry: Re
 def test_what_is_there_already_stays_as_it_is(pack: Registry, registry: Registry) -> None:
     copy_runs(pack, registry, ["good"])
     registry.label("good", "bad", cause="I know better")
-    told = []
-    done = copy_runs(pack, registry, ["good", "other"], progress=lambda n, of: told.append((n, of)))
+    reports = []
+    done = copy_runs(
+        pack, registry, ["good", "other"], progress=lambda n, of: reports.append((n, of))
+    )
     assert done == Transfer(("other",), {}, ("good",))
     assert registry.run("good").cause == "I know better"
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert reports == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_a_name_that_another_run_has_gives_way(

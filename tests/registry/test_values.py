@@ -73,7 +73,7 @@ def test_a_repr_that_raises_is_named():
     assert plain(Broken()) == "<Broken whose repr raised KeyError>"
 
 
-def test_numbers_are_told_from_what_is_none():
+def test_numbers_are_distinguished_from_other_values():
     assert plain_int(np.uint8(3), "step") == 3
     assert plain_float(np.float16(0.5), "loss") == 0.5
     with pytest.raises(ConfigurationError, match=r"step must be a whole number, got float 0.5"):

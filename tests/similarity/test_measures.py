@@ -33,7 +33,7 @@ def center(Z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def unbiased_hsic(K: NDArray[np.float64], L: NDArray[np.float64]) -> float:
-    """Song et al. 2012, equation 5, as it stands there."""
+    """Song et al. 2012, equation 5, as printed there."""
     n = len(K)
     K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L))
     total = np.trace(K @ L) + K.sum() * L.sum() / ((n - 1) * (n - 2))

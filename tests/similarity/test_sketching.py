@@ -1,4 +1,4 @@
-"""Sketches: linear, the same everywhere, and good enough for the distances they stand for."""
+"""Sketches: linear, the same everywhere, and good enough for the distances they represent."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_sketches_estimate_the_distances(n: int, name: str) -> None:
     assert abs(np.mean(estimate / exact) - 1) < 0.02
 
 
-def test_the_part_of_each_point_is_kept_exactly() -> None:
+def test_the_part_of_each_point_is_preserved_exactly() -> None:
     """RDMs that differ by how far out single points lie only: a_i + a_j."""
     generator = np.random.default_rng(2)
     i, j = np.triu_indices(200, 1)

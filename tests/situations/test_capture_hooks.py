@@ -153,13 +153,13 @@ class Gathers(nn.Module):
 def test_hooks_that_belong_to_the_model_run_and_what_they_write_is_put_back(how: str) -> None:
     model, x = Gathers(how), x_of()
     model(torch.ones(2, 6))
-    kept = [*model.features, *model.recorder.outputs]
+    entries = [*model.features, *model.recorder.outputs]
     calls = list(CALLS)
     capture = Capturer(model, ProbeSet(x), batch_size=4).run()
     assert_rdm(capture.layers["head"].rdm, model.head(model.encoder(x)))
     after = [*model.features, *model.recorder.outputs]
-    assert after[: len(kept)] == kept
-    assert len(after) == len(kept) + 1, "the call of this test itself"
+    assert after[: len(entries)] == entries
+    assert len(after) == len(entries) + 1, "the call of this test itself"
     assert model.recorder.count == (2 if how == "object" else 0)
     assert len(CALLS) == 2 * len(calls)
 

@@ -53,7 +53,7 @@ class Sizes(nn.Module):
     ("options", "largest"),
     [({}, 63), ({"host_batch_size": 4}, 4), ({"host_batch_size": 4, "batch_size": 70}, 63)],
 )
-def test_batches_are_as_large_as_the_user_says_or_at_most_as_the_trainings(
+def test_batches_are_as_large_as_the_user_wants_or_at_most_as_the_trainings(
     options: dict[str, int], largest: int
 ) -> None:
     Capturer(Sizes(), ProbeSet(x_of(125)), convert=see, **options).run()
@@ -89,7 +89,7 @@ def test_memory_that_runs_out_in_the_reduction_of_a_layer_halves_the_batch_too()
     assert any("6 points at a time" in note for note in capture.notes)
 
 
-def test_a_model_that_does_not_fit_with_one_point_says_what_to_do() -> None:
+def test_a_model_that_does_not_fit_with_one_point_is_reported_with_advice() -> None:
     model = Sizes(limit=0)
     with pytest.raises(CaptureError, match=r"while 1 probe points.*no batch is smaller.*Give a"):
         Capturer(model, ProbeSet(x_of())).run()

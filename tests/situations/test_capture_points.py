@@ -53,7 +53,7 @@ def test_points_that_are_not_finite_in_a_layer_are_named(value: float, batch_siz
     assert capture.bad_points == (3, 10)
 
 
-def test_a_layer_without_a_finite_point_says_nothing_of_its_points() -> None:
+def test_a_layer_without_a_finite_point_reports_no_points() -> None:
     model = mlp()
     with torch.no_grad():
         model[3].bias[0] = NAN
@@ -73,17 +73,17 @@ def test_finite_layers_cost_no_search_for_points(monkeypatch: pytest.MonkeyPatch
     assert searched == []
 
 
-def test_a_capturer_goes_on_with_fewer_points_and_its_layers() -> None:
+def test_a_capturer_continues_with_fewer_points_and_its_layers() -> None:
     model, x = mlp(), with_missing(0, 5)
     capturer = Capturer(model, ProbeSet(x), max_layers=2)
     first = capturer.run()
-    kept = [i for i in range(12) if i not in first.bad_points]
-    restricted = capturer.restrict(ProbeSet(x[kept]))
+    valid = [i for i in range(12) if i not in first.bad_points]
+    restricted = capturer.restrict(ProbeSet(x[valid]))
     capture = restricted.run()
     assert restricted.layers == capturer.layers
     assert list(capture.layers) == ["input", "1", "5"]
-    assert_rdm(capture.layers["5"].rdm, model.eval()(x[kept]))
-    assert_rdm(capture.layers["input"].rdm, x[kept])
+    assert_rdm(capture.layers["5"].rdm, model.eval()(x[valid]))
+    assert_rdm(capture.layers["input"].rdm, x[valid])
     assert len(capturer.probe) == 12
 
 

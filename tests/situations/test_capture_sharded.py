@@ -187,6 +187,6 @@ def test_each_process_captures_what_the_whole_model_would_give(
 ) -> None:
     for result in (process[kind] for process in results):
         assert list(result["rdms"]) == list(result["whole"])
-        if kind != "blocks":  # whose root has parameters that each process trains by itself
+        if kind != "blocks":  # whose root has parameters that each process trains separately
             for name, value in result["whole"].items():
                 torch.testing.assert_close(result["rdms"][name], value, rtol=1e-4, atol=1e-5)

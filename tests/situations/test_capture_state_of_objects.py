@@ -201,7 +201,7 @@ class Distills(nn.Module):
 
 
 @pytest.mark.parametrize("trains", [False, True])
-def test_modules_that_are_held_in_a_list_keep_their_mode_and_their_statistics(
+def test_modules_that_are_held_in_a_list_retain_their_mode_and_their_statistics(
     trains: bool,
 ) -> None:
     model = Distills(trains)
@@ -236,7 +236,7 @@ def test_data_sets_and_loaders_in_a_module_are_not_walked_through() -> None:
     assert len(model.data.rows[0]) == 4, "two calls in the trial pass, one in the capture"
 
 
-def test_the_sharding_wrapper_keeps_what_it_sets_while_the_model_runs() -> None:
+def test_the_sharding_wrapper_retains_what_it_sets_while_the_model_runs() -> None:
     class FullyShardedDataParallel(nn.Module):
         """As FSDP's wrapper: sets itself up in the first pass, and whole weights as attributes."""
 

@@ -101,7 +101,7 @@ def test_a_target_goes_to_a_parameter_that_is_named_like_one() -> None:
     assert Capturer(Conditional(), ProbeSet((x_of(), Y))).run().how == "model(*inputs)"
 
 
-def test_how_the_model_is_called_is_always_said() -> None:
+def test_how_the_model_is_called_is_always_reported() -> None:
     lazy = nn.Sequential(nn.LazyLinear(4))
     captures = [
         Capturer(lazy, ProbeSet(x_of())).run(),

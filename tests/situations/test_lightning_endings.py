@@ -98,9 +98,9 @@ def test_a_failed_opening_is_reported_once(
     (tmp_path / "repwatch.db").mkdir()
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         trainer(pl, tmp_path, RepWatch()).fit(module(pl), *loaders())
-    said = [record.getMessage() for record in caplog.records if record.name == "repwatch"]
-    assert len(said) == 1
-    assert "start()" not in said[0]
+    messages = [record.getMessage() for record in caplog.records if record.name == "repwatch"]
+    assert len(messages) == 1
+    assert "start()" not in messages[0]
 
 
 def test_all_that_the_training_waits_for_counts_as_overhead(
@@ -125,7 +125,7 @@ def test_all_that_the_training_waits_for_counts_as_overhead(
     assert spent == [3.0]
 
 
-def test_a_job_that_is_started_again_goes_on_with_its_run(pl: ModuleType, tmp_path: Path) -> None:
+def test_a_job_that_is_restarted_resumes_its_run(pl: ModuleType, tmp_path: Path) -> None:
     class Killed(pl.Callback):  # type: ignore[name-defined, misc]
         """Leaves the run as kill -9 does: running, without a word."""
 

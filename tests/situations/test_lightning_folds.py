@@ -1,4 +1,4 @@
-"""One callback for several trainings: each is a run of its own, unless it goes on."""
+"""One callback for several trainings: each is a run of its own, unless it is resumed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_deep_copy_of_a_used_callback_watches_a_new_run(pl: ModuleType, tmp_pa
     assert [run.name for run in runs(tmp_path)] == ["fold", "fold-2"]
 
 
-def test_the_same_module_goes_on_with_its_run(pl: ModuleType, tmp_path: Path) -> None:
+def test_the_same_module_continues_its_run(pl: ModuleType, tmp_path: Path) -> None:
     watch, model = RepWatch(), module(pl)
     fitted = fit(pl, tmp_path, watch, model, max_epochs=1)
     fitted.fit_loop.max_epochs = 3

@@ -1,4 +1,4 @@
-"""The last snapshot is of the model that `fit` hands back, and a run that goes on is compared."""
+"""The last snapshot is of the model that `fit` hands back, and a resumed run is compared."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_averages_of_weights_are_what_the_last_snapshot_shows(
     assert abs(stored - expected).max() < 2e-3 * expected.max()
 
 
-def test_resuming_with_a_larger_validation_set_goes_on_with_the_runs_own_points(
+def test_resuming_with_a_larger_validation_set_continues_with_the_runs_own_points(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     def fit(points: int, **options: Any) -> Any:
@@ -94,7 +94,7 @@ def test_a_configuration_that_cannot_be_resolved_costs_one_value(
     assert run.hparams["plain"] == 1
 
 
-def test_a_run_whose_inputs_are_too_large_to_be_stored_is_shown_and_goes_on(
+def test_a_run_whose_inputs_are_too_large_to_be_stored_is_shown_and_continues(
     pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("repwatch.probe._limits.MAX_STORED_BYTES", 100)

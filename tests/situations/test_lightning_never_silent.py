@@ -67,7 +67,7 @@ def test_a_module_that_nothing_can_call_and_that_is_never_validated(
     assert any("no snapshot" in note for note in run.notes)
 
 
-def test_a_training_with_snapshots_says_nothing_of_the_kind(
+def test_a_training_with_snapshots_has_no_such_message(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="repwatch"):

@@ -212,8 +212,8 @@ def test_steps_with_too_few_snapshots_for_a_map_have_none_and_later_ones_do(
     tracker = MapTracker(registry.run("one"))
     layers = len(registry.run("one").layers)
     found = [
-        one.scene is not None
-        for one in tracker.track(registry, captured_steps(registry, "one", [0, 1, 2]))
+        update.scene is not None
+        for update in tracker.track(registry, captured_steps(registry, "one", [0, 1, 2]))
     ]
     assert found == [(step + 1) * layers >= 3 for step in range(3)]
     assert found[0] is False

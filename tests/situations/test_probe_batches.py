@@ -167,7 +167,7 @@ def backwards(items: list[Any]) -> Any:
     return padded(items[::-1])
 
 
-def test_there_is_an_index_only_where_the_collate_function_keeps_the_order() -> None:
+def test_there_is_an_index_only_where_the_collate_function_preserves_the_order() -> None:
     rows = [torch.full((1 + i % 5,), float(i)) for i in range(12)]
     for collate, ordered in ((by_length, False), (backwards, False), (padded, True)):
         probe = ProbeSet.from_dataset(rows, collate_fn=collate)
@@ -182,8 +182,8 @@ def test_there_is_an_index_only_where_the_collate_function_keeps_the_order() -> 
 
 def test_a_collate_function_may_leave_items_out() -> None:
     def drop(items: list[Any]) -> Any:
-        kept = [(x, y) for x, y in items if y % 10]
-        return torch.stack([x for x, _ in kept]), torch.tensor([y for _, y in kept])
+        chosen = [(x, y) for x, y in items if y % 10]
+        return torch.stack([x for x, _ in chosen]), torch.tensor([y for _, y in chosen])
 
     rows = [(torch.rand(4), i) for i in range(100)]
     probe = ProbeSet.from_dataset(rows, collate_fn=drop)
@@ -196,7 +196,7 @@ def test_a_collate_function_may_leave_items_out() -> None:
     assert any("made 90 points of 100 items" in note for note in probe.notes)
 
 
-def test_sequences_with_time_first_keep_their_points() -> None:
+def test_sequences_with_time_first_retain_their_points() -> None:
     def time_first(items: list[Any]) -> Any:
         return torch.stack(items, dim=1)
 
@@ -260,7 +260,7 @@ def test_objects_beside_the_inputs_are_left_out_and_named() -> None:
         {"x": torch.rand(4, 2), "instances": Graphs()},
     ):
         notes = ProbeSet.from_batch(batch).notes
-        assert any(note.startswith("not kept in the probe set: batch[") for note in notes)
+        assert any(note.startswith("not stored in the probe set: batch[") for note in notes)
 
 
 @pytest.mark.parametrize(

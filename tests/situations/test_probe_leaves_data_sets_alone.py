@@ -183,7 +183,7 @@ def test_counters_caches_large_arrays_and_iterators_are_as_before() -> None:
 
 
 class Sequential(Dataset[Any]):
-    """Reads on where its handle stands, which was opened in this process."""
+    """Reads on at the position of its handle, which was opened in this process."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(range(256)) * 1000)
@@ -250,7 +250,7 @@ def test_reading_warns_of_nothing_and_starts_no_lasting_process(tmp_path: Path) 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ProbeSet.from_dataset(Warns(tmp_path), n=8, num_workers=8)
-    assert [str(one.message) for one in caught] == []
+    assert [str(warning.message) for warning in caught] == []
     assert multiprocessing.active_children() == before
 
 
@@ -351,7 +351,7 @@ class Rows(Dataset[Any]):
         return self.tables[i][:3]
 
 
-def test_a_lightning_training_on_an_archive_goes_on(pl: ModuleType, tmp_path: Path) -> None:
+def test_a_lightning_training_on_an_archive_continues(pl: ModuleType, tmp_path: Path) -> None:
     from repwatch import Registry, RepWatch
 
     class Classifier(pl.LightningModule):  # type: ignore[name-defined,misc]

@@ -145,9 +145,9 @@ def test_a_mapping_that_cannot_be_read_at_all_costs_itself(registry: Registry) -
         def __iter__(self) -> Iterator[str]:
             raise ValueError("no keys")
 
-    told = "<could not be read: ValueError>"
-    assert stored(registry, {"a": 1, "config": Broken({})}) == {"a": 1, "config": told}
-    assert flatten(Broken({})) == {"hparams": told}
+    placeholder = "<could not be read: ValueError>"
+    assert stored(registry, {"a": 1, "config": Broken({})}) == {"a": 1, "config": placeholder}
+    assert flatten(Broken({})) == {"hparams": placeholder}
 
 
 def test_what_holds_itself_and_numbers_of_any_length_are_stored(registry: Registry) -> None:
@@ -188,7 +188,9 @@ def test_causes_are_found_in_nested_hyperparameters(registry: Registry) -> None:
         run = registry.start_run(f"run-{index}", probe=LightProbe(), hparams=nested, monitor="loss")
         registry.add_metrics(run.id, 1, 0, {"loss": 9.0 if rate > 1 else 0.5})
         registry.finish_run(run.id, "finished")
-    assert [one.cause for one in registry.suggest_labels()][-1] == "learning rate too high"
+    assert [suggestion.cause for suggestion in registry.suggest_labels()][
+        -1
+    ] == "learning rate too high"
 
 
 def test_a_setting_of_the_users_data_can_be_a_cause_and_what_repwatch_read_of_it_cannot(
@@ -199,7 +201,9 @@ def test_a_setting_of_the_users_data_can_be_a_cause_and_what_repwatch_read_of_it
         run = registry.start_run(f"r-{index}", probe=LightProbe(), hparams=hparams, monitor="loss")
         registry.add_metrics(run.id, 1, 0, {"loss": 9.0 if noise > 0.5 else 0.5})
         registry.finish_run(run.id, "finished")
-    assert [one.cause for one in registry.suggest_labels()][-1] == "data.noise too high"
+    assert [suggestion.cause for suggestion in registry.suggest_labels()][
+        -1
+    ] == "data.noise too high"
 
 
 def test_a_learning_rate_is_compared_among_runs_of_the_optimizer_that_repwatch_saw(
@@ -215,7 +219,7 @@ def test_a_learning_rate_is_compared_among_runs_of_the_optimizer_that_repwatch_s
         add(f"sgd-{index}", "SGD", 0.1 + index / 100, 0.5)
         add(f"adam-{index}", "Adam", 0.001 + index / 10_000, 0.5)
     add("hot", "Adam", 0.12, 9.0)
-    (hot,) = [one for one in registry.suggest_labels() if one.run == "hot"]
+    (hot,) = [suggestion for suggestion in registry.suggest_labels() if suggestion.run == "hot"]
     assert hot.cause == "learning rate too high"
     assert "0.0013" in hot.reason
 
@@ -229,8 +233,8 @@ def test_a_person_sees_names_without_the_prefix_and_whose_they_are(registry: Reg
     users, own = shown.split("Seen by RepWatch")
     assert re.search(r"Hyperparameters.*model\.name\W+wide", users, re.DOTALL)
     assert re.search(r"model\W+Net.*optimizer\.lr\W+0\.1", own, re.DOTALL)
-    told = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
-    assert told["hparams"]["repwatch.model"] == "Net"
+    payload = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
+    assert payload["hparams"]["repwatch.model"] == "Net"
 
 
 def test_on_the_map_the_users_names_come_first_and_lose_no_prefix_of_their_own() -> None:

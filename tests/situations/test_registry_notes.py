@@ -98,8 +98,8 @@ def test_show_prints_the_notes(registry: Registry) -> None:
     registry.add_notes(run.id, ["2 of 9 layers [red]are[/red] watched"])
     shown = CliRunner().invoke(cli.app, words).output
     assert "Notes\n- 2 of 9 layers [red]are[/red] watched" in shown
-    told = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
-    assert told["notes"] == ["2 of 9 layers [red]are[/red] watched"]
+    payload = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
+    assert payload["notes"] == ["2 of 9 layers [red]are[/red] watched"]
 
 
 def test_a_registry_of_0_1_0_is_brought_forward_with_all_that_it_holds(former: str) -> None:
@@ -134,12 +134,13 @@ def test_every_older_revision_can_be_read_without_changing_it() -> None:
     from alembic.script import ScriptDirectory
 
     revisions = {
-        one.revision for one in ScriptDirectory.from_config(_alembic_config()).walk_revisions()
+        script.revision
+        for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()
     }
     assert revisions - {HEAD} == set(_LACKING)
 
 
-def test_a_training_of_0_1_0_goes_on_writing_to_a_registry_that_was_brought_forward(
+def test_a_training_of_0_1_0_continues_writing_to_a_registry_that_was_brought_forward(
     registry: Registry,
 ) -> None:
     registry.start_run("new", probe=LightProbe())

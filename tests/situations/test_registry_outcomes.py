@@ -46,8 +46,8 @@ def test_a_run_that_was_cut_short_is_proposed_as_nothing_and_the_reason_is_given
     add(registry, "cut", 1.10, status)
     found = registry.suggest_labels()
     assert found.left_out == ("cut",)
-    assert "cut" not in [one.run for one in found]
-    assert {one.label for one in found} == {"good"}
+    assert "cut" not in [suggestion.run for suggestion in found]
+    assert {suggestion.label for suggestion in found} == {"good"}
     assert sum("cut" in note for note in found.notes) == 1
     with pytest.raises(ConfigurationError, match="Expected a finished run"):
         suggest_label(registry.run("cut"), registry.runs())
@@ -58,7 +58,7 @@ def test_a_run_that_was_cut_short_is_no_evidence_for_others(registry: Registry) 
     for index in range(5):
         add(registry, f"cut-{index}", 1e-6, "stopped")
     add(registry, "own", 0.35)
-    assert {one.label for one in registry.suggest_labels()} == {"good"}
+    assert {suggestion.label for suggestion in registry.suggest_labels()} == {"good"}
     with pytest.raises(ConfigurationError, match=r"5 or more other finished runs .* Got 4"):
         suggest_label(registry.run("own"), registry.runs())
 
@@ -79,7 +79,7 @@ def test_runs_that_can_be_resumed_are_not_pruned_unless_asked_for(registry: Regi
 
 
 @pytest.mark.parametrize("status", [None, "stopped", "failed", "finished"])
-def test_a_job_that_is_started_again_goes_on_as_the_run_of_its_name(
+def test_a_job_that_is_restarted_resumes_the_run_of_its_name(
     registry: Registry, status: str | None
 ) -> None:
     first = add(registry, "job", 0.5, status)
@@ -91,7 +91,7 @@ def test_a_job_that_is_started_again_goes_on_as_the_run_of_its_name(
     assert [run.status for run in registry.runs()] == ["finished"]
 
 
-def test_a_job_that_was_killed_long_ago_goes_on_too(tmp_path: Path) -> None:
+def test_a_job_that_was_killed_long_ago_resumes_too(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "repwatch.db", dead_after=-1.0)
     first = add(registry, "job", 0.5, None)
     assert registry.run("job").status == "dead"

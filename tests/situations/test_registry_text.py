@@ -1,4 +1,4 @@
-"""Text that is no UTF-8 enters the registry cleaned, wherever it stands, and harms no reader."""
+"""Text that is no UTF-8 enters the registry cleaned, wherever it occurs, and harms no reader."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def test_map_report_and_show_of_such_a_registry_are_made(
         registry, tmp_path / "report.html", distances=["cosine"], methods=["pca"], each_layer=False
     )
     words = ["show", run.id, "--registry", registry.url]
-    told = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
-    assert told["hparams"][CLEAN] == CLEAN
+    payload = json.loads(CliRunner().invoke(cli.app, [*words, "--json"]).output)
+    assert payload["hparams"][CLEAN] == CLEAN
     assert CliRunner().invoke(cli.app, words).exit_code == 0
     registry.close()
 

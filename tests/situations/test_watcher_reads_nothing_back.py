@@ -32,9 +32,9 @@ def forbid_reads(monkeypatch: pytest.MonkeyPatch, run_id: str) -> None:
         def guarded(self: Registry, *args: Any, **options: Any) -> Any:
             asked = [*args, *options.values()]
             flat = [
-                one for value in asked for one in (value if isinstance(value, list) else [value])
+                item for value in asked for item in (value if isinstance(value, list) else [value])
             ]
-            ids = {getattr(one, "run_id", getattr(one, "id", one)) for one in flat}
+            ids = {getattr(item, "run_id", getattr(item, "id", item)) for item in flat}
             if run_id in ids:
                 raise AssertionError(f"Registry.{name} was asked for the run that is watched")
             return read(self, *args, **options)
@@ -78,7 +78,9 @@ def test_drift_and_map_work_while_the_run_cannot_be_read(
         update.step: update.scalars["p_bad"] for update in updates if "p_bad" in update.scalars
     }
     detector = DriftDetector.fit(registry, run.probe, without=run.id)
-    replayed = {one.step: one.p_bad for one in detector.replay(registry.run("current"))}
+    replayed = {
+        assessment.step: assessment.p_bad for assessment in detector.replay(registry.run("current"))
+    }
     assert scalars
     assert scalars == {step: replayed[step] for step in scalars}
     scenes = [update.scene for update in updates if update.scene is not None]
@@ -87,7 +89,7 @@ def test_drift_and_map_work_while_the_run_cannot_be_read(
     assert all(flag.run_id == run.id for flag in flags)
 
 
-def test_a_run_that_goes_on_is_assessed_as_one_that_was_never_interrupted(tmp_path: Path) -> None:
+def test_a_resumed_run_is_assessed_as_one_that_was_never_interrupted(tmp_path: Path) -> None:
     registry = landmarks(tmp_path / "repwatch.db")
     model = network(99)
     with Watcher(model, PROBE, registry=registry, run_name="current") as watcher:
@@ -96,10 +98,10 @@ def test_a_run_that_goes_on_is_assessed_as_one_that_was_never_interrupted(tmp_pa
     again.start()
     updates = train(again, model, range(2, 4), 3.5)
     again.finish()
-    live = {one.step: one.scalars["p_bad"] for one in updates if "p_bad" in one.scalars}
+    live = {update.step: update.scalars["p_bad"] for update in updates if "p_bad" in update.scalars}
     run = registry.run("current")
     detector = DriftDetector.fit(registry, run.probe, without=run.id)
-    replayed = {one.step: one.p_bad for one in detector.replay(run)}
+    replayed = {assessment.step: assessment.p_bad for assessment in detector.replay(run)}
     assert set(live) == {2, 3}
     assert live == {step: replayed[step] for step in live}
     scenes = [update.scene for update in updates if update.scene is not None]

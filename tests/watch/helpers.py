@@ -63,9 +63,16 @@ def captured_steps(registry: Registry, name: str, steps: Sequence[int]) -> list[
     found = []
     for step in steps:
         new = [
-            NewSnapshot(one.layer, one.step, one.epoch, one.depth, one.rdm, one.scalars)
-            for one in run.snapshots()
-            if one.step == step
+            NewSnapshot(
+                snapshot.layer,
+                snapshot.step,
+                snapshot.epoch,
+                snapshot.depth,
+                snapshot.rdm,
+                snapshot.scalars,
+            )
+            for snapshot in run.snapshots()
+            if snapshot.step == step
         ]
         found.append(CapturedStep(run, new, step, first_id=-1 - 100 * step).snapshots())
     return found

@@ -43,7 +43,7 @@ def others(registry: Registry, count: int = 5) -> None:
         train(registry, f"before-{index}", 0.1 + index / 1000, lr=0.01 + index / 1000, label=False)
 
 
-def test_a_finished_run_is_labelled_by_its_outcome_and_marked_as_automatic(
+def test_a_finished_run_is_labeled_by_its_outcome_and_marked_as_automatic(
     registry: Registry,
 ) -> None:
     others(registry)
@@ -55,7 +55,7 @@ def test_a_finished_run_is_labelled_by_its_outcome_and_marked_as_automatic(
     assert registry.run("before-0").label is None, "other runs are left as they are"
 
 
-def test_unasked_no_run_is_labelled(registry: Registry) -> None:
+def test_unasked_no_run_is_labeled(registry: Registry) -> None:
     others(registry, 7)
     assert registry.landmarks(PROBE.fingerprint) == []
 
@@ -67,25 +67,25 @@ def test_a_run_that_did_not_finish_has_no_outcome(registry: Registry, status: st
     assert registry.run("cut").label is None
 
 
-def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_says_why(
+def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_explains_why(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     others(registry, 4)
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         train(registry, "own", 0.1)
     assert registry.run("own").label is None
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert "'own' gets no label" in told
-    assert "5 or more other finished runs with 'val_loss'" in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "'own' gets no label" in message
+    assert "5 or more other finished runs with 'val_loss'" in message
 
 
 def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
     registry: Registry,
 ) -> None:
     others(registry)
-    for name in ("by hand", "by itself"):
+    for name in ("by hand", "automatic"):
         run = registry.start_run(name, probe=PROBE, hparams={"lr": 0.01}, monitor="val_loss")
-        registry.label(run, "bad", "noisy labels", automatic=name == "by itself")
+        registry.label(run, "bad", "noisy labels", automatic=name == "automatic")
         watcher = Watcher(
             network(0),
             PROBE,
@@ -98,8 +98,8 @@ def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
         watcher.start()
         watcher.metrics(1, 0, {"val_loss": 0.1})
         watcher.finish()
-    kept, changed = registry.run("by hand"), registry.run("by itself")
-    assert (kept.label, kept.cause, kept.automatic) == ("bad", "noisy labels", False)
+    manual, changed = registry.run("by hand"), registry.run("automatic")
+    assert (manual.label, manual.cause, manual.automatic) == ("bad", "noisy labels", False)
     assert (changed.label, changed.cause, changed.automatic) == ("good", None, True)
 
 
@@ -111,7 +111,7 @@ def test_kinds_of_training_have_outcomes_of_their_own(registry: Registry) -> Non
     assert registry.run("own").label == "good"
 
 
-def test_a_fault_of_the_labelling_costs_the_run_nothing(
+def test_a_fault_of_the_labeling_costs_the_run_nothing(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def breaks(*args: object, **kwargs: object) -> None:
@@ -125,6 +125,6 @@ def test_a_fault_of_the_labelling_costs_the_run_nothing(
     assert "a fault of the rule's" in caplog.text
 
 
-def test_a_label_by_outcome_needs_a_metric_that_tells_it(registry: Registry) -> None:
+def test_a_label_by_outcome_needs_a_metric(registry: Registry) -> None:
     with pytest.raises(ConfigurationError, match="monitor="):
         Watcher(network(0), PROBE, registry=registry, auto_label=True)

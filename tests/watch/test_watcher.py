@@ -50,13 +50,13 @@ def test_an_exception_in_the_loop_ends_the_run_as_failed(tmp_path: Path) -> None
     assert len(registry.run("loop").snapshots()) > 0
 
 
-def test_a_watcher_without_an_open_run_says_what_to_do(tmp_path: Path) -> None:
+def test_a_watcher_without_an_open_run_explains_what_to_do(tmp_path: Path) -> None:
     watcher = Watcher(network(0), PROBE, registry=Registry(tmp_path / "repwatch.db"))
     with pytest.raises(RegistryError, match="start"):
         watcher.snapshot(0, 0)
 
 
-def test_the_run_is_placed_among_landmarks_that_stand_still(tmp_path: Path) -> None:
+def test_the_run_is_placed_among_fixed_landmarks(tmp_path: Path) -> None:
     registry = landmark_registry(tmp_path / "repwatch.db")
     model = network(99)
     scenes = []
@@ -78,7 +78,7 @@ def test_the_run_is_placed_among_landmarks_that_stand_still(tmp_path: Path) -> N
         }
 
     assert len(scenes) == 4
-    assert places(0) == places(3), "landmarks stand still while the run wanders"
+    assert places(0) == places(3), "landmarks do not move while the run wanders"
     ours = [row for row in scenes[-1].scene["snapshots"] if row["run"] == "current"]
     assert {row["step"] for row in ours} == {0, 1, 2, 3}
     assert scenes[-1].scalars["near_bad"] > 0.5, "it grows as the bad landmarks do"
@@ -109,7 +109,7 @@ def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> Non
     registry = Registry(tmp_path / "repwatch.db")
     watch(registry, "current", scale=1.4, steps=12)
     tracker = MapTracker(registry.run("current"))
-    steps = sorted({one.step for one in registry.snapshots()})
+    steps = sorted({snapshot.step for snapshot in registry.snapshots()})
     before: dict[tuple[str, int], tuple[float, float]] = {}
     for step in steps:
         (update,) = tracker.track(registry, captured_steps(registry, "current", [step]))
@@ -140,8 +140,8 @@ def test_a_map_that_fails_costs_no_snapshot(
             assert watcher.updates() == []
     watcher.finish()
     assert len(registry.run("loop").snapshots("2")) == 3
-    told = [r for r in caplog.records if "a fault of the map's" in r.getMessage()]
-    assert len(told) == 1
+    records = [r for r in caplog.records if "a fault of the map's" in r.getMessage()]
+    assert len(records) == 1
 
 
 def test_the_map_of_a_registry_places_what_is_not_a_landmark(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_map_of_several_runs_has_the_flags_of_each(tmp_path: Path) -> None:
     assert own["run"] == "other"
 
 
-def test_a_map_of_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
+def test_a_map_of_an_empty_registry_explains_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="RepWatch"):
         map_registry(Registry(tmp_path / "repwatch.db"))
 

@@ -43,7 +43,7 @@ def imports(module: str) -> dict[str, list[str]]:
 def declared(module: str) -> list[str]:
     """Names that a module declares at the top level."""
     parts = _DECLARED.findall(asset(module).decode())
-    return [name.strip() for one, several in parts for name in (one or several).split(",")]
+    return [name.strip() for single, several in parts for name in (single or several).split(",")]
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -54,10 +54,12 @@ def test_a_bundle_declares_each_name_once_and_after_what_it_uses(name: str) -> N
         assert "</script" not in asset(module).decode().lower()
         for imported, names in imports(module).items():
             assert imported in modules[:position], f"{module} is bundled before {imported}"
-            assert {owners.get(one) for one in names} <= {imported}, f"{names} of {imported}"
-        for one in declared(module):
-            assert one not in owners, f"{one} is in {module} and in {owners[one]}"
-            owners[one] = module
+            assert {owners.get(name) for name in names} <= {imported}, f"{names} of {imported}"
+        for declaration in declared(module):
+            assert declaration not in owners, (
+                f"{declaration} is in {module} and in {owners[declaration]}"
+            )
+            owners[declaration] = module
     assert len(owners) > 20
 
 

@@ -21,7 +21,7 @@ Estimate: TypeAlias = tuple[float, float, float]
 class MethodResult(RenamedAttributes):
     """How one method did on some of the runs, checkpoint by checkpoint; means over rounds.
 
-    NaN stands where there was no run to measure it by.
+    NaN where there was no run to measure it by.
 
     Attributes:
         name: The method.
@@ -37,7 +37,7 @@ class MethodResult(RenamedAttributes):
         spread: Standard deviation over rounds of `auroc`, `found` and `false_alarms`, by name; 0
             with one round.
         gain: AUROC above that of the curves alone, with its 95 % interval; of all runs only.
-        intervals: 95 % intervals over runs of what stands above, by its name: of the AUROC by
+        intervals: 95 % intervals over runs of the numbers above, by name: of the AUROC by
             bootstrap, of shares by Wilson's score; of all runs only.
     """
 

@@ -1,4 +1,4 @@
-"""The backtest: every labelled run assessed by a detector that lacks it, and by its baselines.
+"""The backtest: every labeled run assessed by a detector that lacks it, and by its baselines.
 
     landmarks --make_splits--> (train, test) --detectors, median rule--> Predictions --> Backtest
 
@@ -69,18 +69,18 @@ def backtest(
     draws: int = 1000,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Backtest:
-    """Cross-validation over labelled runs: each is assessed by landmarks that lack something.
+    """Cross-validation over labeled runs: each is assessed by landmarks that lack something.
 
     Args:
-        landmarks: Histories of labelled runs of one probe set.
+        landmarks: Histories of labeled runs of one probe set.
         hold_out: What the landmarks lack. "run", a fold of the runs, with each cause spread evenly
             over the folds; "cause", all bad runs of one cause; "group", all runs of one kind of
             training; "bad-of-group", its bad runs alone, while its good ones are known; "where",
             all runs that `where` selects.
         folds: Parts of the cross-validation, where runs are not held out by what they are; as many
             as there are runs is leave-one-run-out.
-        good: Landmarks are subsampled to so many good ones, and bad ones in proportion, anew for
-            each part; None for all.
+        good: Landmarks are subsampled to this number of good ones, and bad ones in proportion, anew
+            for each part; None for all.
         where: A hyperparameter and a value, as text; the runs that have it are a subset of the
             results.
         rounds: How often all is done, each time with other draws.
@@ -174,7 +174,7 @@ def _assess(
     at: tuple[int, int],
     causes: bool,
 ) -> None:
-    """Write what a detector says of a run at (round, run) of the predictions."""
+    """Write a detector's assessment of a run at (round, run) of the predictions."""
     for k, checkpoint in enumerate(checkpoints):
         if checkpoint not in history.steps:
             continue

@@ -122,7 +122,9 @@ def held_out_groups(
     """
     if hold_out == "where":
         if selected is None:
-            raise DriftError("Expected `where` to say which runs are held out, but it is missing.")
+            raise DriftError(
+                "Expected `where` to specify which runs are held out, but it is missing."
+            )
         return np.where(selected, "selected", "")
     if hold_out == "cause":
         return np.array([landmark.run.cause or "without a cause" for landmark in landmarks])
@@ -144,7 +146,7 @@ def make_splits(
     """Splits in which every run is assessed once, by landmarks that lack what is held out.
 
     Args:
-        landmarks: Labelled runs.
+        landmarks: Labeled runs.
         groups: (runs,) what each is held out with, by `held_out_groups`.
         hold_out, folds, good, seed: As `backtest`.
 

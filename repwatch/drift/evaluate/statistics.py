@@ -57,7 +57,7 @@ def bootstrap_interval(
 
     Args:
         statistic: Of the runs at these places, a number or an array.
-        runs: How many there are; so many are drawn each time, with replacement (Efron 1979).
+        runs: How many there are; this number is drawn each time, with replacement (Efron 1979).
         draws: How often.
         seed: The same seed gives the same draws.
     """

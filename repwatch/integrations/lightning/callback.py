@@ -37,7 +37,7 @@ Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def _guarded(hook: Hook) -> Hook:
-    """Keep RepWatch's own faults away from the training, and count the time that it takes."""
+    """Isolate the training from RepWatch's own faults, and count the time that it takes."""
 
     @functools.wraps(hook)
     def guarded(self: RepWatch, trainer: Trainer, *args: object, **kwargs: object) -> None:
@@ -76,7 +76,7 @@ class RepWatch(metaclass=Bindable):
             the second on.
         on_exists: What to do where another run has that name: "error" refuses before the first
             step, "resume" continues that run, as a job does that a queue starts again.
-        monitor: The metric that says how good a run is, such as "val_loss".
+        monitor: The metric that measures how good a run is, such as "val_loss".
         mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
         on_flag: "warn" prints a flag, "stop" ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
@@ -169,7 +169,7 @@ class RepWatch(metaclass=Bindable):
         self.probe = probe if probe is None or isinstance(probe, str) else ProbeSet.coerce(probe)
         self.state = RunState()
         self._session: Session | None = None
-        # What a training goes on from: an id from a checkpoint, or the module of the last training.
+        # What a training resumes from: an id from a checkpoint, or the module of the last training.
         self._restored: str | None = None
         self._set_aside: str | None = None
         self._module: weakref.ref[HostModule] | None = None

@@ -68,7 +68,11 @@ def _count_indices(step: Any) -> int:
     That of the batch, whatever it is called, and that of the loader where it has no default.
     """
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [one for one in inspect.signature(step).parameters.values() if one.kind in kinds]
+    parameters = [
+        parameter
+        for parameter in inspect.signature(step).parameters.values()
+        if parameter.kind in kinds
+    ]
     loader = len(parameters) > 2 and parameters[2].default is inspect.Parameter.empty
     return min(len(parameters) - 1, 1) + loader
 

@@ -28,7 +28,7 @@ def read_hyperparameters(trainer: Trainer, module: HostModule, source: str) -> d
         source: Where the probe set is from, in words.
 
     Returns:
-        The user's own names stand as they are, with their values as they are; what RepWatch adds
+        The user's own names and values are unchanged; what RepWatch adds
         begins with "repwatch.", such as `repwatch.optimizer.lr`, `repwatch.trainer.max_epochs`,
         `repwatch.data.batch_size` or `repwatch.model.parameters`.
     """
@@ -76,7 +76,7 @@ def train_batch_size(trainer: Trainer) -> int | None:
     for loader in flat_loaders(trainer.train_dataloader):
         sampler = getattr(loader, "batch_sampler", None)
         found = (getattr(loader, "batch_size", None), getattr(sampler, "batch_size", None))
-        size = next((one for one in found if isinstance(one, int)), None)
+        size = next((candidate for candidate in found if isinstance(candidate, int)), None)
         if size is not None:
             sizes.append(size)
     return min(sizes, default=None)

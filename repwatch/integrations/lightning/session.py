@@ -244,13 +244,13 @@ class Session:
                 self._watcher = None
 
     def sleep(self, trainer: Trainer, error: Exception) -> None:
-        """Report the cause once, and watch nothing more; the training goes on."""
+        """Report the cause once, and watch nothing more; the training continues."""
         if self.asleep:
             log.error("RepWatch: the run was not closed: %s: %s", type(error).__name__, error)
             return
         self.asleep = True
         self._collector = None
-        message = f"RepWatch stops watching; the training goes on. {type(error).__name__}: {error}"
+        message = f"RepWatch stops watching; training continues. {type(error).__name__}: {error}"
         log.error(message, exc_info=None if isinstance(error, RepWatchError) else error)
         if self._watcher is not None and self._is_open:
             self._watcher.add_notes([f"At step {trainer.global_step}: {message}"])
@@ -302,7 +302,7 @@ class Session:
         self._options = replace(self._options, run_name=free, on_exists="error")
 
     def _collect(self, trainer: Trainer, module: HostModule, batch: object) -> None:
-        """Keep copies of batches as they pass by, where no data set has indices."""
+        """Store copies of batches as they pass by, where no data set has indices."""
         if self._collector is not None and self._collector.add(batch) and self._collector.full:
             self._open_collected(trainer, module)
 
@@ -367,7 +367,7 @@ class Session:
         self._record(trainer, self._watcher.capture())
 
     def _affordable(self, trainer: Trainer) -> bool:
-        """Whether one more snapshot keeps RepWatch's share of the time below its limit."""
+        """Whether RepWatch's share of the time stays below its limit with one more snapshot."""
         if not trainer.is_global_zero:
             return True
         allowed = self.throttle.allows(time.monotonic() - self._began)
@@ -392,7 +392,7 @@ class Session:
         if failure is not None:
             raise failure
         if not together:
-            raise CaptureError("Another process cannot be watched; its own message says why.")
+            raise CaptureError("Another process cannot be watched; its own message explains why.")
 
     def _record(self, trainer: Trainer, capture: Capture) -> None:
         # Noted on every rank: the next decision to take a snapshot hangs on it.

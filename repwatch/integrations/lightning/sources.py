@@ -32,7 +32,7 @@ def probe_from_trainer(
         places: The indices to read in place of evenly spaced ones: those of an earlier probe set.
 
     Returns:
-        The probe set, or None when no dataset can be indexed (streams), and one sentence that says
+        The probe set, or None when no dataset can be indexed (streams), and one sentence about
         where the points are from, or why there are none.
 
     Raises:

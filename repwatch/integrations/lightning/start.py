@@ -38,8 +38,8 @@ def find_probe(
         trainer: The Trainer, whose loaders give the points of a new one.
         options: How to watch.
         given: A probe set, the word "shared" for the one that the registry used last, or None.
-        registry: Where a run that goes on is looked up.
-        run_id: The id of the run that goes on, or None.
+        registry: Where a resumed run is looked up.
+        run_id: The id of the resumed run, or None.
         places: The places in the data set that another rank has read.
 
     Returns:
@@ -76,7 +76,7 @@ def _probe_of(run: Run, registry: Registry, trainer: Trainer, points: int) -> Pr
         if again is not None and again.fingerprint == run.probe:
             return again
         raise ProbeError(
-            f"Expected the probe set {run.probe} of run {run.name!r}, which goes on, but {error} "
+            f"Expected the probe set {run.probe} of the resumed run {run.name!r}, but {error} "
             "The data set does not give the same points again: give RepWatch(probe=...) the probe "
             "set of that run, or start a new run."
         ) from error

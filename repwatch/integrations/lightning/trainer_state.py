@@ -24,19 +24,19 @@ def ran_its_course(trainer: Trainer, flagged: bool) -> bool:
         return True
     if flagged:
         return False
-    if any(one.stopped_epoch for one in trainer.early_stopping_callbacks):
+    if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
         return True
-    timers = [one for one in trainer.callbacks if hasattr(one, "time_remaining")]
+    timers = [callback for callback in trainer.callbacks if hasattr(callback, "time_remaining")]
     return any(
         remaining is not None and remaining <= 0
-        for remaining in (one.time_remaining() for one in timers)
+        for remaining in (timer.time_remaining() for timer in timers)
     )
 
 
 def log_step_of(trainer: Trainer, *, epoch_ended: bool) -> int:
     """The step axis on which Lightning itself logs: batches that stepped, not optimizer steps.
 
-    What is logged at the end of an epoch stands at its last batch, which counts from 0.
+    What is logged at the end of an epoch is logged at its last batch, which counts from 0.
     """
     loop = trainer.fit_loop.epoch_loop
     batches = int(getattr(loop, "_batches_that_stepped", trainer.global_step))

@@ -38,7 +38,7 @@ def comparison_figure(comparison: Comparison) -> go.Figure:
         "zmin": -1.0 if low < -1e-6 else 0.0,
         "zmax": 1.0,
         "colorscale": _SCALE,
-        # Right above the cells: beside them it would stand at the far edge of a wide page.
+        # Right above the cells: beside them it would be at the far edge of a wide page.
         "colorbar": {
             "title": {"text": comparison.similarity, "side": "top"},
             "orientation": "h",
@@ -80,7 +80,7 @@ def _layout(
     runs: tuple[str, str],
     labels: tuple[list[str], list[str]],
 ) -> dict[str, object]:
-    # By their places: a name may stand for two layers once it is cut to a bearable length.
+    # By their places: a name may refer to two layers once it is cut to a bearable length.
     y, x = (
         {
             "title": {"text": f"{run}, step {step:,}"},

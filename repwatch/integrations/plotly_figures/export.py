@@ -1,7 +1,7 @@
 """How a figure leaves the process: as compact bytes, or as one self-contained page.
 
 A payload is JSON. Numbers are base64 arrays, as plotly.js reads them; arrays of text are split into
-lines, each distinct line is stored once in `lines`, and `{"$text": codes, "width": w}` stands for
+lines, each distinct line is stored once in `lines`, and `{"$text": codes, "width": w}` represents
 the array: w codes for each text, 0 for none. `dashboards/core/payload.js` and `unpack` read it
 back.
 """

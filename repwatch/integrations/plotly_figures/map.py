@@ -55,7 +55,7 @@ def map_figure(scene: MapScene, step: int | None = None, *, dark: bool = False) 
     Args:
         scene: from `scene.build_map`.
         step: show the current runs up to and including this step; None: all of them. Landmarks
-            are always shown whole, and the frame stands still from step to step.
+            are always shown whole, and the frame does not move from step to step.
         dark: in colors for a near-black page instead of a white one.
 
     Raises:
@@ -240,7 +240,7 @@ def _newest_points(scene: MapScene) -> list[SnapshotRow]:
 
 
 def _side(x: float, scene: MapScene) -> str:
-    """Where a text stands to its point, so that it does not leave the frame."""
+    """Where a text is placed relative to its point, so that it does not leave the frame."""
     (left, right), _ = _frame(scene)
     return "middle left" if x - left > 0.85 * (right - left) else "middle right"
 

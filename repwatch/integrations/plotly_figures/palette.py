@@ -1,6 +1,6 @@
 """Colors and marks. Colors are those of dashboards/core/palette.js, for a light and a dark page.
 
-Figures are built in light colors; `DARK` says which dark color takes the place of which light
+Figures are built in light colors; `DARK` maps each light color to the dark one that replaces it
 one, so that a page follows its reader's theme without a second figure.
 """
 

@@ -30,7 +30,7 @@ class RepWatchLoader(base_plugin.TBLoader):  # type: ignore[misc]
         )
 
     def fix_flags(self, flags: Any) -> None:
-        """Keep every step: TensorBoard's default is 10 of them. The user's own number wins."""
+        """Load every step: TensorBoard's default is 10 of them. The user's own number wins."""
         samples = dict(getattr(flags, "samples_per_plugin", None) or {})
         samples.setdefault(_NAME, 0)
         flags.samples_per_plugin = samples

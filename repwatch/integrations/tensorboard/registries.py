@@ -173,7 +173,7 @@ def _names(request: Request, name: str) -> list[str]:
         names = json.loads(text)
     except ValueError:
         names = None
-    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"Expected {name} in the address to be a JSON list of names.")
     return names
 

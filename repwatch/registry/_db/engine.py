@@ -44,8 +44,8 @@ _UNWRITABLE = (
 )
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-# Engines of the process that this one was forked from. They are kept: to collect what is left in
-# them could reach into the parent.
+# Engines of the process that this one was forked from. They are retained: collecting what is left
+# in them could reach into the parent.
 _inherited: list[Engine] = []
 
 
@@ -249,7 +249,7 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
             connection.close()
-            # WAL that nobody has open, or that stands in a folder that takes no writes, can be read
+            # WAL that nobody has open, or that is in a folder that takes no writes, can be read
             # only as a file that nobody changes; with a journal beside it that would not be true.
             if Path(f"{path}-wal").exists():
                 raise
@@ -315,7 +315,7 @@ def _pause(attempt: int) -> float:
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
-    """What tells a file from another one at the same path; None where there is none."""
+    """What distinguishes a file from another at the same path; None where there is none."""
     if path is None:
         return None
     try:

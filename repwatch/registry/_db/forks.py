@@ -1,7 +1,7 @@
 """Forks wait for transactions, and find no connection open.
 
-SQLite keeps its book of locks in the process. A child that is forked while a connection is open
-believes in locks that only its parent has: it waits for ever, or writes into a journal that the
+SQLite tracks its locks in the process. A child that is forked while a connection is open
+believes in locks that only its parent has: it waits forever, or writes into a journal that the
 parent deletes. So before a fork (a DataLoader starts its workers) transactions of other threads
 come to their end and all connections are closed; parent and child each open their own again.
 """

@@ -26,7 +26,7 @@ _PAUSE = 0.05
 
 
 def choose_journal(path: Path) -> str:
-    """'WAL', or 'DELETE' after a warning that says why. Raises OSError, sqlite3.Error."""
+    """'WAL', or 'DELETE' after a warning that explains why. Raises OSError, sqlite3.Error."""
     kind = file_system(path.parent)
     if kind in _NETWORK.split():
         reason = f"{path.parent} is on a network file system ({kind}), where WAL is unsafe"
@@ -34,7 +34,7 @@ def choose_journal(path: Path) -> str:
         reason = f"a trial of WAL in {path.parent} failed ({failure})"
     else:
         return "WAL"
-    # Not a Python warning: where those are errors, it would keep the registry from opening.
+    # Not a Python warning: where those are errors, it would prevent the registry from opening.
     log.warning(
         "The registry %s uses SQLite's DELETE journal: %s. It stays correct, but readers and the "
         "training wait for each other; a local disk or PostgreSQL is faster.",

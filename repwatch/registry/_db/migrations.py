@@ -5,7 +5,7 @@ be made. SQLite registries are made under a file lock beside them, PostgreSQL on
 advisory lock, each in one transaction: a process that dies on the way leaves nothing half made.
 
 A registry that is opened read-only is never changed: one of an older revision is read as it is,
-and `column` stands in for what it lacks.
+and `column` replaces what it lacks.
 """
 
 from __future__ import annotations

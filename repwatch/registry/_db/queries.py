@@ -62,7 +62,7 @@ def find_run_id(connection: Connection, name_or_id: str) -> str:
 
 
 def run_not_found(connection: Connection, name_or_id: str) -> RunNotFoundError:
-    """The error for a run that is not there; it names the nearest, or says there are none."""
+    """The error for a run that is not there; it names the nearest, or reports that none exist."""
     names = connection.scalars(select(RunRow.name).order_by(RunRow.started_at.desc())).all()
     if not names:
         hint = "It holds no runs yet: train with RepWatch() first."

@@ -6,7 +6,7 @@ probe_sets 1─n runs 1─n snapshots 1─1 rdms
                     1─1 labels   the outcome that makes a run a landmark
 spaces                           fitted maps, and what was read of a run, by key
 
-The large blobs of a snapshot stand in `rdms`, so that listing snapshots reads none of them; a
+The large blobs of a snapshot are in `rdms`, so that listing snapshots reads none of them; a
 diverged snapshot has no row there. A change here needs a revision in `versions/`.
 """
 
@@ -169,7 +169,7 @@ class RdmRow(Base):
 
 
 class MetricRow(Base):
-    """One value; NaN and infinities stand as text, for SQLite turns NaN into NULL."""
+    """One value; NaN and infinities are stored as text, for SQLite turns NaN into NULL."""
 
     __tablename__ = "metrics"
 

@@ -140,7 +140,7 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
     stored = connection.execute(query).one()
     if stored.probe != new.probe:
         raise ProbeMismatchError(
-            f"Run {stored.name!r} was recorded with probe set {stored.probe}, but is to continue "
+            f"Run {stored.name!r} was recorded with probe set {stored.probe}, but would continue "
             f"with {new.probe}. Give it its own probe set (registry.probe({stored.probe!r})), or "
             "start a new run."
         )

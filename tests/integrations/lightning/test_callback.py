@@ -141,7 +141,7 @@ def test_a_learning_rate_finder_before_the_training_opens_no_run_of_its_own(
     assert only_run(tmp_path).status == "finished"
 
 
-def test_an_early_stop_and_a_failure_are_told_apart(pl: ModuleType, tmp_path: Path) -> None:
+def test_an_early_stop_and_a_failure_are_distinguished(pl: ModuleType, tmp_path: Path) -> None:
     class Stop(pl.Callback):  # type: ignore[name-defined, misc]
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
             trainer.should_stop = True
@@ -162,7 +162,7 @@ def test_an_early_stop_and_a_failure_are_told_apart(pl: ModuleType, tmp_path: Pa
     assert {snapshot.step for snapshot in failed.snapshots()} == {0}
 
 
-def test_an_own_fault_puts_repwatch_to_sleep_and_the_training_goes_on(
+def test_an_own_fault_stops_watching_and_the_training_continues(
     pl: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -183,16 +183,16 @@ def test_an_own_fault_puts_repwatch_to_sleep_and_the_training_goes_on(
         fitted = fit(pl, tmp_path, RepWatch(), max_epochs=3)
     assert fitted.current_epoch == 3
     assert len(calls) == 2, "it sleeps after the first fault"
-    told = [record for record in caplog.records if "stops watching" in record.getMessage()]
-    assert [record.levelname for record in told] == ["ERROR"]
-    assert "a fault of RepWatch's own" in told[0].getMessage()
+    records = [record for record in caplog.records if "stops watching" in record.getMessage()]
+    assert [record.levelname for record in records] == ["ERROR"]
+    assert "a fault of RepWatch's own" in records[0].getMessage()
     assert {snapshot.step for snapshot in only_run(tmp_path).snapshots()} == {0}
 
 
 def test_warnings_as_errors_do_not_turn_a_notice_into_the_end_of_a_training(
     pl: ModuleType, tmp_path: Path
 ) -> None:
-    # The whole suite runs with warnings as errors; a diverged layer is something to tell.
+    # The whole suite runs with warnings as errors; a diverged layer is something to report.
     torch.manual_seed(0)
     watch = RepWatch()
     nan = trainer(pl, tmp_path, watch)
@@ -233,8 +233,8 @@ def test_a_given_probe_may_be_a_tensor_a_dataset_or_a_probe_set(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     x = torch.randn(9, 6)
-    labelled = TensorDataset(x, torch.zeros(9).long())
-    for probe in (x, labelled, ProbeSet(x, texts=[f"row {i}" for i in range(9)])):
+    labeled = TensorDataset(x, torch.zeros(9).long())
+    for probe in (x, labeled, ProbeSet(x, texts=[f"row {i}" for i in range(9)])):
         fit(pl, tmp_path, RepWatch(probe))
     runs = Registry(tmp_path / "repwatch.db").runs()
     assert len({run.probe for run in runs}) == 1, "the same inputs are the same probe set"
@@ -262,7 +262,7 @@ def test_without_an_indexable_validation_set_copies_of_its_batches_are_the_probe
     del train
 
 
-def test_without_validation_the_training_set_gives_the_points_and_that_is_said(
+def test_without_validation_the_training_set_gives_the_points_and_that_is_reported(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
@@ -316,7 +316,7 @@ def test_an_unknown_layer_is_named_with_its_nearest(pl: ModuleType, tmp_path: Pa
     assert not (tmp_path / "repwatch.db").exists()
 
 
-def test_a_registry_that_cannot_be_written_is_told_before_the_first_step(
+def test_a_registry_that_cannot_be_written_is_reported_before_the_first_step(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -324,7 +324,7 @@ def test_a_registry_that_cannot_be_written_is_told_before_the_first_step(
         fit(pl, tmp_path, RepWatch(registry=tmp_path / "file" / "repwatch.db"))
 
 
-def test_an_unwritable_default_registry_does_not_keep_a_training_from_running(
+def test_an_unwritable_default_registry_does_not_prevent_a_training_from_running(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "repwatch.db").mkdir()
@@ -334,13 +334,13 @@ def test_an_unwritable_default_registry_does_not_keep_a_training_from_running(
     assert any("stops watching" in record.getMessage() for record in caplog.records)
 
 
-def test_a_probe_of_the_wrong_shape_is_told(pl: ModuleType, tmp_path: Path) -> None:
+def test_a_probe_of_the_wrong_shape_is_reported(pl: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"5|shape") as caught:
         fit(pl, tmp_path, RepWatch(torch.randn(10, 5), layers=["net.0"]))
     assert type(caught.value).__module__.startswith("repwatch")
 
 
-def test_an_empty_validation_set_without_a_probe_is_told_and_the_training_runs(
+def test_an_empty_validation_set_without_a_probe_is_reported_and_the_training_runs(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(0)
@@ -350,7 +350,9 @@ def test_an_empty_validation_set_without_a_probe_is_told_and_the_training_runs(
     assert any("empty" in record.getMessage() for record in caplog.records)
 
 
-def test_a_run_name_that_is_taken_is_told_with_a_free_one(pl: ModuleType, tmp_path: Path) -> None:
+def test_a_run_name_that_is_taken_is_reported_with_a_free_one(
+    pl: ModuleType, tmp_path: Path
+) -> None:
     fit(pl, tmp_path, RepWatch(run_name="first"))
     with pytest.raises(RunExistsError, match="first-2"):
         fit(pl, tmp_path, RepWatch(run_name="first"))

@@ -86,7 +86,7 @@ def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: 
         folder.mkdir()
         script = folder / "train.py"
         script.write_text(SCRIPT.format(namespace=namespace), encoding="utf-8")
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, str(script), str(folder)],
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
@@ -94,9 +94,9 @@ def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: 
             text=True,
             timeout=240,
         )
-        if ABORTED not in told.stderr:
+        if ABORTED not in process.stderr:
             break
-    assert told.returncode == 0, told.stderr[-3000:]
+    assert process.returncode == 0, process.stderr[-3000:]
     without, watched, epochs = torch.load(folder / "result.pt")
     assert all(torch.equal(without[name], watched[name]) for name in without)
     runs = {run.name: run for run in Registry(folder / "repwatch.db").runs()}

@@ -40,10 +40,10 @@ def test_a_drifting_run_is_flagged_once_and_stopped_where_asked(
     pl: ModuleType, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Flag] = []
-    told = fit(pl, root, 25.0, 20, run_name="told", on_flag=seen.append)
+    trainer = fit(pl, root, 25.0, 20, run_name="reported", on_flag=seen.append)
     assert [flag.kind for flag in seen] == ["drift"]
     assert "lower it" in seen[0].message
-    assert told.callback_metrics["repwatch/p_bad"] > 0.5
+    assert trainer.callback_metrics["repwatch/p_bad"] > 0.5
 
     warned = fit(pl, root, 25.0, 21, run_name="warned")
     assert warned.current_epoch == 2
@@ -82,7 +82,7 @@ def test_a_kind_of_training_is_compared_with_its_own_good_landmarks(
     assert Registry(tmp_path / "repwatch.db").run("new").hparams["method"] == "SimCLR"
 
 
-def test_a_group_that_is_no_hyperparameter_is_told_before_the_first_step(
+def test_a_group_that_is_no_hyperparameter_is_reported_before_the_first_step(
     pl: ModuleType, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"'methods'.*nearest are method"):

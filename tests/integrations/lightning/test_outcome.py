@@ -49,8 +49,8 @@ def root(pl: ModuleType, tmp_path: Path) -> Path:
 def test_runs_label_themselves_by_what_they_monitor(pl: ModuleType, root: Path) -> None:
     fit(pl, root, "fine", 0.1)
     fit(pl, root, "hot", 30.0)
-    told = call(root, "runs", "--json")
-    labels = {run["name"]: (run["label"], run["cause"], run["automatic"]) for run in told}
+    payload = call(root, "runs", "--json")
+    labels = {run["name"]: (run["label"], run["cause"], run["automatic"]) for run in payload}
     assert labels["fine"] == ("good", None, True)
     assert labels["hot"] == ("bad", "learning rate too high", True)
     assert labels["run-0"] == (None, None, False)
@@ -63,7 +63,7 @@ def call(root: Path, *words: str) -> Any:
     return json.loads(result.output)
 
 
-def test_the_list_of_runs_tells_automatic_labels_from_those_of_people(
+def test_the_list_of_runs_distinguishes_automatic_labels_from_those_of_people(
     pl: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(pl, root, "fine", 0.1)
@@ -91,7 +91,7 @@ def test_what_early_stopping_ends_has_run_its_course_and_what_else_ends_early_ha
     assert (registry.run("cut").status, registry.run("cut").label) == ("stopped", None)
 
 
-def test_an_interrupted_run_is_not_labelled(pl: ModuleType, root: Path) -> None:
+def test_an_interrupted_run_is_not_labeled(pl: ModuleType, root: Path) -> None:
     class Fails(pl.Callback):  # type: ignore[name-defined, misc]
         def on_train_epoch_end(self, *args: Any) -> None:
             raise ValueError("the user's own")
