@@ -174,6 +174,16 @@ def test_links_and_pictures_of_each_page_lead_somewhere(page: Path) -> None:
             assert (page.parent / path).exists(), target
 
 
+@pytest.mark.parametrize(
+    "package", ["", ".rdm", ".similarity", ".registry", ".analysis", ".maps", ".watch"]
+)
+def test_the_api_pages_have_every_public_name(package: str) -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    shown = set(re.findall(r"^(?:::: [\w.]*?|        - |## repwatch\.)(\w+)$", text, re.MULTILINE))
+    shown |= {"__version__", "atlas"}  # atlas: its heading, with its function below it
+    assert set(importlib.import_module(f"repwatch{package}").__all__) <= shown
+
+
 def test_pages_of_the_site_load_nothing_from_other_hosts() -> None:
     configuration = read_configuration()
     assert configuration["theme"]["font"] is False

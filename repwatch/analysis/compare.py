@@ -148,7 +148,8 @@ def compare_runs(
         metric: What decides the outcome where labels do not; None: what the runs monitor.
         tolerance: how far the metrics of similar outcomes may be apart, in the metric's own unit;
             None: the rule at the top of the module.
-        permutations, seed: of Mantel's test.
+        permutations: How many permutations Mantel's test takes.
+        seed: Of its random permutations.
 
     Raises:
         ProbeMismatchError: the runs have different probe sets.
