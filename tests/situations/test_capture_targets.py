@@ -58,8 +58,9 @@ def test_the_label_never_goes_in_as_the_timestep(batch: Any) -> None:
     with pytest.raises(CaptureError, match=r"Pass forward=") as failed:
         Capturer(Denoiser(), ProbeSet(batch)).run()
     if not isinstance(batch, dict):
-        assert "forward takes (x, t), but the batch does not say which of its parts is 't'" in str(
-            failed.value
+        assert (
+            "forward takes (x, t), but the batch does not specify which of its parts is 't'"
+            in str(failed.value)
         )
 
 
