@@ -11,14 +11,14 @@ import torch
 
 from repwatch.errors import ConfigurationError
 from repwatch.maps.landmark_map import MapSettings
-from repwatch.registry import Flag, Registry
+from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
 from repwatch.watch.budget import Throttle
 from repwatch.watch.outcome import check_auto_label
 from repwatch.watch.schedule import Schedule
 
-__all__ = ["WatchOptions", "check_group"]
+__all__ = ["WatchOptions", "check_group", "find_continued_run"]
 
 Layers = Sequence[str] | Callable[[str, torch.nn.Module], bool] | None
 
@@ -157,3 +157,12 @@ def check_group(group: str | None, hparams: Mapping[str, object]) -> None:
             f"Expected `group` to be a hyperparameter of the run, but got {group!r}; the nearest "
             f"are {', '.join(known) or 'none: it has none'}."
         )
+
+
+def find_continued_run(options: WatchOptions, registry: Registry, run_id: str | None) -> Run | None:
+    """The stored run that would be continued: that of the id, or of the name with "resume"."""
+    if run_id is not None:
+        return registry.find_run(run_id)
+    if options.on_exists == "resume" and options.run_name is not None:
+        return registry.find_run(options.run_name)
+    return None

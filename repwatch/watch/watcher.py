@@ -34,7 +34,7 @@ from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.watch.captured import CapturedStep
 from repwatch.watch.divergence import DivergenceCheck
-from repwatch.watch.options import WatchOptions, check_group
+from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import end_status, label_outcome
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
@@ -151,8 +151,8 @@ class Watcher:
         """
         capture = self._run_probe()
         bad = capture.bad_points
-        if bad and self.run is None and len(self.probe) - len(bad) >= SMALLEST_PROBE:
-            total = len(self.probe)
+        total = len(self.probe)
+        if bad and total - len(bad) >= SMALLEST_PROBE and not self._has_run_with_probe():
             self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
             self.capturer = self.capturer.restrict(self.probe)
             self.add_notes(
@@ -165,6 +165,11 @@ class Watcher:
         self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
         self._first = weights_checksum(self.capturer.model), capture
         return capture
+
+    def _has_run_with_probe(self) -> bool:
+        """Whether there is a run already that was recorded with all these points."""
+        run = self.run or find_continued_run(self.options, self.registry, self._run_id)
+        return run is not None and run.probe == self.probe.fingerprint
 
     def _run_probe(self) -> Capture:
         """A first capture; what the probe set lacks may be why there is none."""

@@ -106,3 +106,34 @@ def test_a_layer_that_never_was_finite_is_noted_and_not_flagged(tmp_path: Path) 
     assert run.flags == ()
     assert run.snapshots()[0].points == 20
     assert any("never" in note for note in run.notes)
+
+
+def test_a_resumed_run_stays_with_its_points_when_some_of_them_diverge(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "repwatch.db")
+    probe = ProbeSet(dataset(20).tensors[0])
+    model = network()
+    settings = {"registry": registry, "run_name": "run", "on_exists": "resume", "draw_map": False}
+    with Watcher(model, probe, **settings) as watcher:
+        watcher.snapshot(0, 0)
+
+    class Overflows(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(torch.arange(len(x))[:, None] < 2, torch.inf, x)
+
+    model[3] = Overflows()
+    with Watcher(model, probe, **settings) as watcher:
+        (flag,) = watcher.snapshot(5, 0)
+    assert flag.kind == "diverged"
+    (run,) = registry.runs()
+    assert {snapshot.points for snapshot in run.snapshots()} == {20}
+
+
+def test_a_resumed_run_leaves_out_the_same_points_again(tmp_path: Path) -> None:
+    x, y = with_missing((7,)).dataset.tensors  # type: ignore[attr-defined]
+    registry = Registry(tmp_path / "repwatch.db")
+    settings = {"registry": registry, "run_name": "run", "on_exists": "resume", "draw_map": False}
+    for step in (0, 5):
+        with Watcher(network(), ProbeSet.from_tensor(x, y), **settings) as watcher:
+            assert watcher.snapshot(step, 0) == []
+    (run,) = registry.runs()
+    assert {snapshot.points for snapshot in run.snapshots()} == {59}

@@ -11,7 +11,7 @@ from repwatch.integrations.lightning.protocols import Trainer
 from repwatch.integrations.lightning.sources import probe_from_trainer
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run
-from repwatch.watch.options import WatchOptions
+from repwatch.watch.options import WatchOptions, find_continued_run
 
 __all__ = ["find_probe", "local_folder"]
 
@@ -52,18 +52,10 @@ def find_probe(
         return given, "given"
     if given is not None:
         return registry.probe(), "shared through the registry"
-    run = _continued(options, registry, run_id)
+    run = find_continued_run(options, registry, run_id)
     if run is None:
         return probe_from_trainer(trainer, options.points, places=places)
     return _probe_of(run, registry, trainer, options.points), "the run's own, from the registry"
-
-
-def _continued(options: WatchOptions, registry: Registry, run_id: str | None) -> Run | None:
-    if run_id is not None:
-        return registry.find_run(run_id)
-    if options.on_exists == "resume" and options.run_name is not None:
-        return registry.find_run(options.run_name)
-    return None
 
 
 def _probe_of(run: Run, registry: Registry, trainer: Trainer, points: int) -> ProbeSet:
