@@ -11,7 +11,8 @@ RepWatchError
 │   ├── ConstantRDMError              all its distances are equal
 │   └── DivergedRDMError              the activations were NaN or infinite
 ├── RegistryError                     the registry cannot be read or written
-│   ├── RegistryUnwritableError       the place does not take writes
+│   ├── RegistryUnavailableError      it does not answer now, and may later
+│   │   └── RegistryUnwritableError   the place does not take writes
 │   ├── RegistrySchemaError           made by a newer RepWatch
 │   ├── RunNotFoundError (LookupError)
 │   ├── RunExistsError                the name belongs to another run
@@ -39,6 +40,7 @@ __all__ = [
     "RDMError",
     "RegistryError",
     "RegistrySchemaError",
+    "RegistryUnavailableError",
     "RegistryUnwritableError",
     "RepWatchError",
     "RunExistsError",
@@ -92,7 +94,11 @@ class RegistryError(RepWatchError):
     """The registry cannot be read or written."""
 
 
-class RegistryUnwritableError(RegistryError):
+class RegistryUnavailableError(RegistryError):
+    """The registry does not answer now, and may later: what is recorded waits in the spool."""
+
+
+class RegistryUnwritableError(RegistryUnavailableError):
     """The registry's place does not take writes."""
 
 

@@ -1,12 +1,12 @@
 """The command line: `repwatch COMMAND`, or `python -m repwatch COMMAND`.
 
-Commands read the registry and show it. Those that change it (label, import, prune --apply,
+Commands read the registry and show it. Those that change it (label, import, flush, prune --apply,
 suggest-labels --apply) do so only when asked. All have --help, and most that read have --json.
 
 runs.py       runs, show                 pages.py         map, report, atlas
 landmarks.py  label, suggest-labels      compare.py       compare
 drift.py      check, backtest            directions.py    directions
-upkeep.py     export, import, prune, doctor
+upkeep.py     export, import, flush, prune, doctor
 demo.py       what `demo` trains         demo_command.py  demo
 terminal.py   printing, options, opening the registry
 """
@@ -40,6 +40,7 @@ app.command()(drift.backtest)
 app.command()(directions.directions)
 app.command()(upkeep.export)
 app.command("import")(upkeep.import_runs)
+app.command()(upkeep.flush)
 app.command()(upkeep.prune)
 app.command()(upkeep.doctor)
 app.command("map")(pages.draw_map)

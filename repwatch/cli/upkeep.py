@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from repwatch.registry import Registry, Run
     from repwatch.registry.transfer import Transfer
 
-__all__ = ["doctor", "export", "import_runs", "prune"]
+__all__ = ["doctor", "export", "flush", "import_runs", "prune"]
 
 
 class Ended(str, Enum):
@@ -215,3 +216,32 @@ def _idle(
         return [run for run in old if run not in stopped], stopped
     idle = [run for run in old if run.status in ("dead", "failed") or not run.layers]
     return idle, stopped
+
+
+def flush(
+    spool: Annotated[
+        Path, typer.Argument(help="The folder that the run named: of one run, or of several.")
+    ],
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store what runs have recorded while their registry did not answer."""
+    from repwatch.registry.spool import find_spools, flush_spool
+
+    folders = find_spools(spool)
+    if not folders:
+        raise typer.BadParameter(
+            f"{spool} has no folder of spooled entries. Give the folder that the message of the "
+            "run named, such as repwatch-spool."
+        )
+    opened = open_registry(registry, read_only=False)
+    done = [flush_spool(folder, opened) for folder in folders]
+    if as_json:
+        print_json([asdict(flushed) for flushed in done])
+    for flushed in [] if as_json else done:
+        line = f"run {flushed.run_id}: {flushed.stored} entries stored"
+        if flushed.error is not None:
+            line += f", {flushed.waiting} still wait: {flushed.error}"
+        console.print(as_text(line), soft_wrap=True)
+    if any(flushed.error is not None for flushed in done):
+        raise typer.Exit(1)

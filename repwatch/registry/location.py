@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_VARIABLE = "REPWATCH_REGISTRY"
 DEFAULT_NAME = "repwatch.db"
+SPOOL_VARIABLE = "REPWATCH_SPOOL"
+SPOOL_NAME = "repwatch-spool"
 
 Location = str | os.PathLike[str] | URL
 
@@ -38,6 +40,15 @@ def resolve(location: Location | None, default: Path | None = None) -> tuple[URL
     if isinstance(text, str) and "://" in text and not isinstance(location, os.PathLike):
         return _from_url(_parse(text))
     return _from_path(Path(text))
+
+
+def spool_folder(folder: str | Path | None, log_folder: Path | None = None) -> Path:
+    """The folder for runs whose registry does not answer, absolute; nothing is made.
+
+    None means $REPWATCH_SPOOL, else `repwatch-spool` in `log_folder`, else in the current folder.
+    """
+    chosen = folder or os.environ.get(SPOOL_VARIABLE) or (log_folder or Path()) / SPOOL_NAME
+    return Path(chosen).expanduser().absolute()
 
 
 def _parse(text: str) -> URL:

@@ -5,78 +5,199 @@
     recorder.finish("finished")
     recorder.close()
 
-Encoding and sketching happen on the thread, not in the training.
+Encoding and sketching happen on the thread, not in the training. Where the registry does not
+answer, what is recorded waits in a spool on disk, and is stored in order once it answers again.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repwatch.errors import RegistryUnavailableError
+from repwatch.registry import entries
+from repwatch.registry.entries import Entry
+from repwatch.registry.spool import Backlog, Spool, flush_waiting
 from repwatch.registry.worker import Worker
 
 if TYPE_CHECKING:
     from repwatch.registry.records import EndStatus, Flag, NewSnapshot
     from repwatch.registry.registry import Registry
 
+RETRY_SECONDS = 5.0
+
 
 class RunRecorder(Worker):
     """Records one run: snapshots, metrics, flags, notes, and how it ended.
 
     A sign of life is written every `heartbeat` seconds until the run is finished.
+
+    Args:
+        registry: The registry; copied, so that the thread shares no connection.
+        run_id: The run.
+        capacity: The largest number of waiting entries.
+        heartbeat: Seconds between signs of life.
+        spool: The folder for runs whose registry does not answer; None to hold what waits in
+            memory alone.
+        start: The beginning of a run that could not be opened, because the registry did not answer.
+
+    Attributes:
+        messages: What a person should know of a registry that does not answer, oldest first; who
+            shows a message takes it out.
     """
 
     def __init__(
-        self, registry: Registry, run_id: str, *, capacity: int = 64, heartbeat: float = 30.0
+        self,
+        registry: Registry,
+        run_id: str,
+        *,
+        capacity: int = 64,
+        heartbeat: float = 30.0,
+        spool: Path | None = None,
+        start: Entry | None = None,
     ) -> None:
         self.run_id = run_id
+        self.messages: list[str] = []
+        self._root = spool
+        self._place = registry.place
         self._finished = False
+        self._pid = os.getpid()
+        self._away_since = 0.0
+        self._next_try = 0.0
+        self._backlog = self._make_backlog()
         super().__init__(registry, capacity=capacity, idle_seconds=heartbeat)
+        if start is not None:
+            self._record(start)
+
+    def __getstate__(self) -> dict[str, object]:
+        state = super().__getstate__()
+        del state["_backlog"]
+        return state
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        super().__setstate__(state)
+        self._backlog = self._make_backlog()
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for a registry that does not answer."""
+        return len(self._backlog)
 
     def snapshots(self, new: Sequence[NewSnapshot]) -> None:
         """Record snapshots in one transaction. Their arrays must not change afterwards."""
-        new = list(new)
-        self.call(lambda registry: registry.add_snapshots(self.run_id, new))
+        self._record(entries.snapshots(new))
 
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Record the metrics of a step."""
-        values = dict(values)
-        self.call(lambda registry: registry.add_metrics(self.run_id, step, epoch, values))
+        self._record(entries.metrics(step, epoch, values))
 
     def flag(self, flag: Flag) -> None:
-        """Record a flag, with the id that the registry gives it."""
-
-        def store(registry: Registry) -> None:
-            registry.add_flag(
-                self.run_id,
-                kind=flag.kind,
-                step=flag.step,
-                epoch=flag.epoch,
-                message=flag.message,
-                layer=flag.layer,
-                cause=flag.cause,
-                probability=flag.probability,
-                evidence=flag.evidence,
-                raised_at=flag.raised_at,
-            )
-
-        self.call(store)
+        """Record a flag; the registry gives it its id."""
+        self._record(entries.flag(flag))
 
     def notes(self, notes: Sequence[str]) -> None:
         """Record notes; those that the run has already are not added again."""
-        notes = list(notes)
-        self.call(lambda registry: registry.add_notes(self.run_id, notes))
+        self._record(entries.notes(notes))
 
     def finish(self, status: EndStatus) -> None:
-        """Record how the run ended."""
+        """Record that the run ended now, and how. A registry that is away is tried once more."""
+        self._record(entries.finish(status, datetime.now(timezone.utc)))
 
-        def finish(registry: Registry) -> None:
-            registry.finish_run(self.run_id, status)
-            self._finished = True
+    def flush_earlier_runs(self) -> None:
+        """Store what earlier processes have spooled for this registry."""
+        if self._root is not None and self._root.is_dir():
+            self.call(self._flush_earlier_runs)
 
-        self.call(finish)
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was given so far is committed; False where it could not be."""
+        return super().flush(timeout) and not self.waiting
 
     def idle(self, registry: Registry) -> None:
-        """Write a sign of life."""
-        if not self._finished and self.error is None:
+        """Write a sign of life, and what waits."""
+        if self._finished or self.error is not None:
+            return
+        try:
+            self._replay(registry)
             registry.heartbeat(self.run_id)
+        except RegistryUnavailableError as error:
+            self._report_away(error)
+
+    def _record(self, entry: Entry) -> None:
+        self.call(partial(self._store, entry))
+
+    def _store(self, entry: Entry, registry: Registry) -> None:
+        if self._pid != os.getpid():
+            # What waits belongs to the process that this one was forked from.
+            self._pid, self._away_since = os.getpid(), 0.0
+            self._backlog = self._make_backlog()
+        self._finished = self._finished or entry.kind == "finish"
+        if not self._away_since or self._finished or time.monotonic() >= self._next_try:
+            try:
+                self._replay(registry)
+                entry.apply(registry, self.run_id)
+                return
+            except RegistryUnavailableError as error:
+                self._report_away(error)
+        self._backlog.add(entry)
+        if self._finished:
+            self._report_left()
+
+    def _replay(self, registry: Registry) -> None:
+        """Store what waits; the registry may fail again at any entry."""
+        stored = self._backlog.replay(registry)
+        if self._away_since:
+            registry.heartbeat(self.run_id)
+            away = time.monotonic() - self._away_since
+            self._away_since = 0.0
+            self.messages.append(
+                f"The registry {self._place} answers again after {away:.0f} s; {stored} entries "
+                "that waited are stored."
+            )
+
+    def _report_away(self, error: RegistryUnavailableError) -> None:
+        self._next_try = time.monotonic() + RETRY_SECONDS
+        if self._away_since:
+            return
+        self._away_since = time.monotonic()
+        where = "in memory" if self._backlog.spool is None else f"in {self._backlog.spool.folder}"
+        self.messages.append(
+            f"The registry does not answer; what is recorded waits {where} until it does. {error}"
+        )
+
+    def _report_left(self) -> None:
+        """Say at the end where the entries are that could not be stored."""
+        spool, lost = self._backlog.spool, self._backlog.dropped
+        if spool is not None:
+            lost += len(self._backlog) - len(spool.files)
+        if lost or spool is None:
+            self.messages.append(
+                f"{lost or len(self._backlog)} entries of this run are lost: neither the registry "
+                "nor the spool took them."
+            )
+        if spool is not None and spool.files:
+            self.messages.append(
+                f"{len(spool.files)} entries of this run wait in {spool.folder}. The next run with "
+                f"this registry stores them, or `repwatch flush {spool.folder}`."
+            )
+            spool.release()
+
+    def _flush_earlier_runs(self, registry: Registry) -> None:
+        if self._root is None:
+            return
+        for flushed in flush_waiting(self._root, registry):
+            if flushed.error is None:
+                self.messages.append(
+                    f"{flushed.stored} entries of run {flushed.run_id}, which waited in "
+                    f"{self._root}, are stored."
+                )
+
+    def _make_backlog(self) -> Backlog:
+        spool = None
+        if self._root is not None:
+            spool = Spool(self._root / self.run_id, self.run_id, self._place)
+        return Backlog(self.run_id, spool)

@@ -55,8 +55,9 @@ class Registry:
     """A registry at a path (SQLite) or a URL (SQLite, PostgreSQL).
 
     `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
-    created, migrated or written. A running run without a sign of life for `dead_after` seconds is
-    read as "dead".
+    created, migrated or written. With `strict` a training does not start while the server does not
+    answer; otherwise what it records waits in a spool until it does. A running run without a sign
+    of life for `dead_after` seconds is read as "dead".
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Registry:
         location: Location | None = None,
         *,
         read_only: bool = False,
+        strict: bool = False,
         dead_after: float = DEAD_AFTER,
     ) -> None:
         url, path = resolve(location)
         self.dead_after = dead_after
+        self.strict = strict
         self._database = Database(url, path, read_only=read_only)
 
     @classmethod
@@ -88,6 +91,11 @@ class Registry:
     def url(self) -> str:
         """The database URL, with its password where it has one; `repr` leaves that out."""
         return self._database.url.render_as_string(hide_password=False)
+
+    @property
+    def place(self) -> str:
+        """The SQLite file's path, or the URL without its password."""
+        return self._database.place
 
     @property
     def path(self) -> Path | None:
@@ -330,7 +338,12 @@ class Registry:
         """
         new = incoming.new_run(run_id, name, probe, hparams, versions, monitor, mode)
         resume = checks.check_choice("on_exists", on_exists, ("error", "resume")) == "resume"
-        prepared = self._prepare_probe(probe)
+        return self.open_run(new, self._prepare_probe(probe), resume=resume)
+
+    def open_run(
+        self, new: incoming.NewRun, prepared: incoming.NewProbe, *, resume: bool = False
+    ) -> Run:
+        """What `start_run` does with a run and a probe set that are checked already."""
 
         def write(connection: Connection) -> Run:
             writes.store_probe(connection, prepared)
@@ -378,10 +391,12 @@ class Registry:
         if checked:
             self._database.write(lambda c: writes.store_notes(c, run_id, checked))
 
-    def finish_run(self, run_id: str, status: EndStatus) -> None:
-        """Record how the training ended: "finished", "stopped" or "failed"; see `records`."""
+    def finish_run(
+        self, run_id: str, status: EndStatus, *, ended_at: datetime | None = None
+    ) -> None:
+        """Record how the training ended ("finished", "stopped" or "failed"), now or at a time."""
         checks.check_choice("status", status, ("finished", "stopped", "failed"))
-        self._database.write(lambda c: writes.end_run(c, run_id, status))
+        self._database.write(lambda c: writes.end_run(c, run_id, status, ended_at))
 
     def heartbeat(self, run_id: str) -> None:
         """A sign of life of a running run."""

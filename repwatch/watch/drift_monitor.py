@@ -6,10 +6,12 @@ The registry is read at the start: landmarks, and what a resumed run has stored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 
 from repwatch.drift import Assessment, DriftDetector, HistoryReader
+from repwatch.errors import RegistryUnavailableError
 from repwatch.registry import Flag, Registry, Run, Snapshot
 
 __all__ = ["DriftMonitor"]
@@ -78,7 +80,9 @@ class DriftMonitor:
         if found.unavailable_reason or not found.alarm or self._flagged:
             return found, None
         self._flagged = True
-        found = replace(found, points=self._detector.find_odd_points(history, found, rdms))
+        # Where the registry does not answer just now, a flag without its odd points is what it has.
+        with suppress(RegistryUnavailableError):
+            found = replace(found, points=self._detector.find_odd_points(history, found, rdms))
         flag = Flag(
             id=None,
             run_id=self._run.id,

@@ -9,7 +9,11 @@ from typing import Any, Literal
 
 import torch
 
-from repwatch.errors import ConfigurationError
+from repwatch.errors import (
+    ConfigurationError,
+    RegistryUnavailableError,
+    RegistryUnwritableError,
+)
 from repwatch.maps.landmark_map import MapSettings
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
@@ -40,6 +44,8 @@ class WatchOptions:
         run_name: The run's name in the registry; None makes one.
         on_exists: What to do where a run of that name exists: "error" refuses, "resume" continues
             it, as a job does that a queue starts again.
+        spool: The folder for what is recorded while the registry does not answer; None for
+            `$REPWATCH_SPOOL`, else `repwatch-spool` in the driver's log folder.
         monitor: The metric that measures how good a run is, such as "val_loss".
         mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
         on_flag: "warn" logs a flag, "stop" also ends the training, a callable gets the Flag.
@@ -70,6 +76,7 @@ class WatchOptions:
     schedule: Schedule = field(default_factory=Schedule)
     run_name: str | None = None
     on_exists: Literal["error", "resume"] = "error"
+    spool: str | Path | None = None
     monitor: str | None = None
     mode: Literal["min", "max"] = "min"
     on_flag: Literal["warn", "stop"] | Callable[[Flag], None] = "warn"
@@ -160,9 +167,18 @@ def check_group(group: str | None, hparams: Mapping[str, object]) -> None:
 
 
 def find_continued_run(options: WatchOptions, registry: Registry, run_id: str | None) -> Run | None:
-    """The stored run that would be continued: that of the id, or of the name with "resume"."""
-    if run_id is not None:
-        return registry.find_run(run_id)
-    if options.on_exists == "resume" and options.run_name is not None:
-        return registry.find_run(options.run_name)
-    return None
+    """The stored run that would be continued: that of the id, or of the name with "resume".
+
+    None where there is none, and where the registry does not answer and may be waited for.
+    """
+    name = run_id
+    if name is None and options.on_exists == "resume":
+        name = options.run_name
+    if name is None:
+        return None
+    try:
+        return registry.find_run(name)
+    except RegistryUnavailableError as error:
+        if registry.strict or isinstance(error, RegistryUnwritableError):
+            raise
+        return None

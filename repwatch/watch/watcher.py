@@ -27,9 +27,17 @@ import torch
 from repwatch._names import name_some
 from repwatch.capture import CallStrategy, Capture, Capturer
 from repwatch.capture._weights import weights_checksum
-from repwatch.errors import CaptureError, ConfigurationError, RegistryError
+from repwatch.errors import (
+    CaptureError,
+    ConfigurationError,
+    RegistryError,
+    RegistryUnavailableError,
+    RegistryUnwritableError,
+)
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
+from repwatch.registry.entries import Entry, plan_run
+from repwatch.registry.location import spool_folder
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.watch.captured import CapturedStep
@@ -116,6 +124,7 @@ class Watcher:
         self.run: Run | None = None
         self._run_id = run_id
         self._versions = dict(versions or {})
+        self._unopened: Entry | None = None
         self._first: tuple[tuple[str, ...], Capture] | None = None
         self._notes: list[str] = []
         self._recorder: RunRecorder | None = None
@@ -196,22 +205,16 @@ class Watcher:
         if prepare and self._first is None:
             self.prepare()
         options = self.options
-        self.run = self.registry.start_run(
-            options.run_name,
-            probe=self.probe,
-            hparams=self._hparams,
-            versions=self._versions,
-            monitor=options.monitor,
-            mode=options.mode,
-            run_id=self._run_id,
-            on_exists=options.on_exists,
-        )
+        self.run = self._open_run()
         if self.run.last_step > 0:
             stored = self.registry.snapshots(run=self.run)
             self._divergence = DivergenceCheck(
                 snapshot.layer for snapshot in stored if not snapshot.diverged
             )
-        self._recorder = RunRecorder(self.registry, self.run.id)
+        self._recorder = RunRecorder(
+            self.registry, self.run.id, spool=spool_folder(options.spool), start=self._unopened
+        )
+        self._recorder.flush_earlier_runs()
         notes, self._notes = self._notes, []
         self.add_notes(notes)
         self._flags = FlagQueue(self._recorder)
@@ -220,6 +223,25 @@ class Watcher:
         if options.draw_map:
             self._map = MapWorker(*shared, self._recorder, self._drift, options, self._updates)
         return self.run
+
+    def _open_run(self) -> Run:
+        """The run, opened; where the registry does not answer, one that will be opened later."""
+        options = self.options
+        given: dict[str, Any] = {
+            "probe": self.probe,
+            "hparams": self._hparams,
+            "versions": self._versions,
+            "monitor": options.monitor,
+            "mode": options.mode,
+            "run_id": self._run_id,
+        }
+        try:
+            return self.registry.start_run(options.run_name, on_exists=options.on_exists, **given)
+        except RegistryUnavailableError as error:
+            if self.registry.strict or isinstance(error, RegistryUnwritableError):
+                raise
+        run, self._unopened = plan_run(self.registry, options.run_name, **given)
+        return run
 
     def capture(self) -> Capture:
         """Run the probe set through the model, for `record`.
@@ -346,9 +368,10 @@ class Watcher:
         recorder.finish(status)
         reasons: list[str] = []
         if self.options.auto_label and status == "finished":
-            recorder.call(partial(self._label, reasons))
+            recorder.call(partial(self._label, recorder, reasons))
         self._recorder = None
         recorder.close(timeout)
+        self._report_recorder(recorder)
         for reason in reasons:
             log.warning("RepWatch: %s", reason)
         if self._map is not None and not self._map.close(timeout) and self._map.error is None:
@@ -365,7 +388,7 @@ class Watcher:
                 f"{recorder.error}"
             ) from recorder.error
 
-    def _label(self, reasons: list[str], registry: Registry) -> None:
+    def _label(self, recorder: RunRecorder, reasons: list[str], registry: Registry) -> None:
         """Label the ended run by its outcome; why it cannot be goes to `reasons`."""
         assert self.run is not None
         try:
@@ -375,7 +398,7 @@ class Watcher:
             reason = f"the run could not be labeled ({type(error).__name__}: {error})."
         if reason is not None:
             reasons.append(reason)
-            registry.add_notes(self.run.id, [reason])
+            recorder.notes([reason])
 
     def _running(self, *, check: bool = True) -> RunRecorder:
         if self._recorder is None:
@@ -393,12 +416,18 @@ class Watcher:
         return [worker for worker in (self._drift, self._map) if worker is not None]
 
     def _report_failures(self) -> None:
+        if self._recorder is not None:
+            self._report_recorder(self._recorder)
         lost = {"the map cannot be drawn": self._map, "drift is not watched": self._drift}
         for what, worker in lost.items():
             error = None if worker is None else worker.error
             if error is not None:
                 reason = f"{type(error).__name__}: {error}"
                 self.report(f"{what} any more ({reason}). Snapshots are still stored.")
+
+    def _report_recorder(self, recorder: RunRecorder) -> None:
+        while recorder.messages:
+            log.warning("RepWatch: %s", recorder.messages.pop(0))
 
     def report(self, message: str) -> None:
         """Log a message, and store it with the run; each message once."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
+from repwatch.errors import RegistryUnavailableError
 from repwatch.registry import Registry, Run, RunRecorder, Worker
 from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
@@ -17,6 +19,8 @@ from repwatch.watch.options import WatchOptions
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 
 __all__ = ["DriftWorker", "MapWorker"]
+
+RETRY_SECONDS = 5.0
 
 # Seconds between two maps: TensorBoard looks for new ones that often, and drawing competes with the
 # training for Python's interpreter lock.
@@ -49,7 +53,9 @@ class DriftWorker(Worker):
         self._updates = updates
         self._flags = flags
         self._metrics: list[tuple[int, int, Mapping[str, float]]] = []
-        self.call(self._monitor.fit)
+        self._fitted = False
+        self._next_fit = 0.0
+        self.call(self._fit)
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -65,6 +71,7 @@ class DriftWorker(Worker):
         metrics, self._metrics = self._metrics, []
 
         def check(registry: Registry) -> None:
+            self._fit(registry)
             for step, epoch, values in metrics:
                 self._monitor.add_metrics(step, epoch, values)
             assessment, flag = self._monitor.check_step(captured.snapshots())
@@ -75,6 +82,16 @@ class DriftWorker(Worker):
                 self._flags.put(flag)
 
         self.call(check)
+
+    def _fit(self, registry: Registry) -> None:
+        """Learn from the landmarks, once the registry answers."""
+        if not self._fitted and time.monotonic() >= self._next_fit:
+            try:
+                self._monitor.fit(registry)
+                self._fitted = True
+            except RegistryUnavailableError:
+                # The recorder reports it. Here it is tried again with a later step.
+                self._next_fit = time.monotonic() + RETRY_SECONDS
 
 
 class MapWorker(Worker):
@@ -107,7 +124,8 @@ class MapWorker(Worker):
         self._began = time.monotonic()
         self._next_map = 0.0
         self._waiting: list[CapturedStep] = []
-        self.call(self._tracker.fit)
+        self._fitted = False
+        self.call(self._fit_early)
 
     def check_step(self, captured: CapturedStep) -> None:
         """Have the step placed: now, or with later ones where nobody would look at it yet.
@@ -131,12 +149,18 @@ class MapWorker(Worker):
         def place(registry: Registry) -> None:
             self._drift.flush()
             if not self._recorder.flush():
+                self._wait_again(waiting)
                 return
             began = time.perf_counter()
             only_last = self._updates.has_map
             self._updates.drop_maps()
             steps = [captured.snapshots() for captured in waiting]
-            found = self._tracker.track(registry, steps, only_last=only_last)
+            try:
+                self._fit(registry)
+                found = self._tracker.track(registry, steps, only_last=only_last)
+            except RegistryUnavailableError:
+                self._wait_again(waiting)
+                return
             for captured, update in zip(waiting, found, strict=True):
                 captured.release_rdms()
                 self._updates.put(
@@ -145,3 +169,19 @@ class MapWorker(Worker):
             self._time.spent += time.perf_counter() - began
 
         self.call(place)
+
+    def _fit_early(self, registry: Registry) -> None:
+        """Read the landmarks; where the registry does not answer, with the first map."""
+        with suppress(RegistryUnavailableError):
+            self._fit(registry)
+
+    def _fit(self, registry: Registry) -> None:
+        if not self._fitted:
+            self._tracker.fit(registry)
+            self._fitted = True
+
+    def _wait_again(self, steps: list[CapturedStep]) -> None:
+        """Have steps wait for the next map, where the registry does not answer."""
+        if self._recorder.error is None:
+            self._waiting[:0] = steps
+            del self._waiting[:-MAX_WAITING]

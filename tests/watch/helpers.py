@@ -11,6 +11,7 @@ from torch import nn
 from repwatch import ProbeSet, Registry, Watcher
 from repwatch.registry import NewSnapshot, Snapshot
 from repwatch.watch.captured import CapturedStep
+from repwatch.watch.options import WatchOptions
 
 PROBE = ProbeSet(
     torch.randn(24, 6, generator=torch.Generator().manual_seed(0)),
@@ -30,10 +31,12 @@ def watch(
     scale: float = 1.0,
     steps: int = 4,
     probe: ProbeSet = PROBE,
+    spool: Path | None = None,
 ) -> str:
     """One run whose weights grow by `scale` a step; its name."""
     model = network(seed=sum(map(ord, name)))
-    with Watcher(model, probe, registry=registry, run_name=name, draw_map=False) as watcher:
+    options = WatchOptions(registry=registry, run_name=name, draw_map=False, spool=spool)
+    with Watcher(model, probe, options) as watcher:
         for step in range(steps):
             watcher.snapshot(step, epoch=step)
             watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})

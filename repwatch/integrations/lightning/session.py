@@ -24,6 +24,8 @@ from repwatch.errors import (
     ConfigurationError,
     ProbeError,
     RegistryError,
+    RegistryUnavailableError,
+    RegistryUnwritableError,
     RepWatchError,
     RunExistsError,
 )
@@ -45,6 +47,7 @@ from repwatch.integrations.lightning.trainer_state import (
 from repwatch.integrations.loggers import Loggers
 from repwatch.probe import ProbeCollector, ProbeSet
 from repwatch.registry import Flag, Registry
+from repwatch.registry.location import spool_folder
 from repwatch.registry.names import free_name
 from repwatch.registry.records import EndStatus
 from repwatch.watch import Throttle, Watcher
@@ -281,6 +284,9 @@ class Session:
         assert self._registry is not None
         return find_probe(trainer, options, self._probe, self._registry, run_id, places)
 
+    def _find_spool(self, trainer: Trainer) -> Path:
+        return spool_folder(self._options.spool, local_folder(str(trainer.default_root_dir)))
+
     def _find_registry(self, trainer: Trainer) -> Registry:
         folder = local_folder(str(trainer.default_root_dir))
         if folder is None and self._options.registry is None:
@@ -297,7 +303,13 @@ class Session:
         name = self._options.run_name
         if name is None:
             return
-        taken = {run.name: run.id for run in registry.runs()}
+        try:
+            taken = {run.name: run.id for run in registry.runs()}
+        except RegistryUnavailableError as error:
+            if registry.strict or isinstance(error, RegistryUnwritableError):
+                raise
+            # A name that is taken gets its number when the run is stored.
+            return
         free = free_name(name, taken) if name in taken else name
         self._options = replace(self._options, run_name=free, on_exists="error")
 
@@ -320,7 +332,7 @@ class Session:
         watcher = Watcher(
             module,
             probe,
-            replace(self._options, registry=self._registry),
+            replace(self._options, registry=self._registry, spool=self._find_spool(trainer)),
             run_id=self._state.run_id,
             hparams=read_hyperparameters(trainer, module, source),
             versions=read_versions(),

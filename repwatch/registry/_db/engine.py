@@ -19,10 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from repwatch.errors import MissingPackageError, RegistryError, RegistryUnwritableError
+from repwatch.errors import (
+    MissingPackageError,
+    RegistryError,
+    RegistryUnavailableError,
+    RegistryUnwritableError,
+)
 from repwatch.registry._db.forks import ForkGate
 from repwatch.registry._db.migrations import PLACE, WRITES, prepare_postgresql, prepare_sqlite
 
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
+CONNECT_SECONDS = "10"
 _TRIES = 5
 _UNWRITABLE = (
     "readonly database",
@@ -185,7 +191,9 @@ class Database:
         if self.path is not None:
             return _sqlite_engine(self.path, read_only=self.read_only)
         try:
-            engine = create_engine(self.url, pool_pre_ping=True, pool_size=2)
+            # Without a limit a host that drops packets holds each attempt for minutes.
+            url = self.url.update_query_dict({"connect_timeout": CONNECT_SECONDS, **self.url.query})
+            engine = create_engine(url, pool_pre_ping=True, pool_size=2)
         except ImportError as error:
             raise MissingPackageError(
                 f"Using the registry {self.place}, but the 'psycopg' package is not installed: "
@@ -218,7 +226,7 @@ class Database:
         """The error as one of ours: what was tried, what came, what to do."""
         cause = str(getattr(error, "orig", None) or error).strip()
         if "not a database" in cause or "malformed" in cause:
-            return RegistryError(
+            return RegistryUnavailableError(
                 f"{self.place} is not a readable SQLite database ({cause}) and is left as it is. "
                 "Give another path, or restore it from a copy."
             )
@@ -229,12 +237,14 @@ class Database:
                 f"{cause}. Give a place that takes it, or set REPWATCH_REGISTRY."
             )
         if _passes_with_time(error):
-            return RegistryError(
+            return RegistryUnavailableError(
                 f"The registry {self.place} was held by another process for too long ({cause}). "
                 "Try again; where many trainings write at once, use PostgreSQL."
             )
         hint = "" if self.path else " Check that the server answers, and the URL."
-        return RegistryError(f"The registry {self.place} failed: {cause}{hint}")
+        away = isinstance(error, OperationalError | InterfaceError) and self.path is None
+        failure = RegistryUnavailableError if away else RegistryError
+        return failure(f"The registry {self.place} failed: {cause}{hint}")
 
 
 def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from repwatch.registry import checks
@@ -28,7 +29,7 @@ class NewProbe:
 
 @dataclass(frozen=True)
 class NewRun:
-    """What `start_run` was given, checked and plain."""
+    """What `start_run` was given, checked and plain; `started_at` None means now."""
 
     id: str
     name: str | None
@@ -37,6 +38,7 @@ class NewRun:
     versions: dict[str, str]
     monitor: str | None
     mode: str
+    started_at: datetime | None = None
 
 
 def new_probe(probe: ProbeSet) -> NewProbe:

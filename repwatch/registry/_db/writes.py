@@ -125,7 +125,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
             versions=new.versions,
             monitor=new.monitor,
             mode=new.mode,
-            started_at=moment,
+            started_at=new.started_at or moment,
             heartbeat_at=moment,
             last_step=0,
             notes=[],
@@ -249,8 +249,14 @@ def store_metrics(
 
 
 def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -> int:
-    """Store a flag; its id."""
+    """Store a flag; its id. One that is stored already, by its time, is not stored again."""
     _beat(connection, run_id, values["step"])
+    same = (FlagRow.kind, FlagRow.step, FlagRow.layer, FlagRow.raised_at)
+    equal = [key.is_not_distinct_from(values[key.key]) for key in same]
+    query = select(FlagRow.id).where(FlagRow.run_id == run_id, *equal)
+    stored = connection.scalar(query)
+    if stored is not None:
+        return stored
     result = connection.execute(insert(FlagRow).values(run_id=run_id, **values))
     key = result.inserted_primary_key
     if key is None:
@@ -289,9 +295,9 @@ def remove_label(connection: Connection, run_id: str) -> None:
     connection.execute(delete(LabelRow).where(LabelRow.run_id == run_id))
 
 
-def end_run(connection: Connection, run_id: str, status: str) -> None:
-    """Set how the run ended, and when."""
-    _update_run(connection, run_id, status=status, ended_at=now(), heartbeat_at=now())
+def end_run(connection: Connection, run_id: str, status: str, ended_at: datetime | None) -> None:
+    """Set how the run ended, and when; None means now."""
+    _update_run(connection, run_id, status=status, ended_at=ended_at or now(), heartbeat_at=now())
 
 
 def beat(connection: Connection, run_id: str) -> None:

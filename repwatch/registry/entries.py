@@ -1,0 +1,251 @@
+"""Entries: what is recorded of a run, as data to be applied now, or stored in a file for later.
+
+    entry = entries.metrics(step=10, epoch=0, values={"loss": 0.3})
+    entry.apply(registry, run_id)
+    Entry.from_bytes(entry.to_bytes()).apply(registry, run_id)      # the same
+
+Applying an entry twice stores the same as applying it once. A file is a NumPy archive of plain
+arrays, one of which holds JSON; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch.errors import RegistryError, RunExistsError
+from repwatch.registry._db.incoming import NewProbe, NewRun, new_probe, new_run
+from repwatch.registry.names import free_name, make_name
+from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot, Run
+from repwatch.registry.values import plain
+
+if TYPE_CHECKING:
+    from repwatch.probe import ProbeSet
+    from repwatch.registry.registry import Registry
+
+__all__ = ["Entry", "finish", "flag", "metrics", "notes", "plan_run", "snapshots", "start"]
+
+_HEADER = "entry"
+_CONTENT = "probe"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is recorded of a run.
+
+    Attributes:
+        kind: "start", "snapshots", "metrics", "flag", "notes" or "finish".
+        values: What JSON can hold of it.
+        arrays: Its arrays by name.
+    """
+
+    kind: str
+    values: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, hash=False, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes of memory it holds."""
+        return 1000 + sum(array.nbytes for array in self.arrays.values())
+
+    def apply(self, registry: Registry, run_id: str) -> None:
+        """Store it in a registry.
+
+        Raises:
+            RegistryError: The registry cannot be read or written, or has no such run.
+        """
+        _APPLIERS[self.kind](registry, run_id, self)
+
+    def to_bytes(self) -> bytes:
+        """The content of a file that `from_bytes` reads."""
+        header = json.dumps({"kind": self.kind, "values": dict(self.values)}).encode()
+        buffer = io.BytesIO()
+        # By name, so that no array can be taken for an argument of `savez`.
+        arrays = {f"array-{name}": array for name, array in self.arrays.items()}
+        np.savez(buffer, **{_HEADER: np.frombuffer(header, np.uint8), **arrays})  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Entry:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            RegistryError: It is something else, or damaged.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                header = json.loads(archive[_HEADER].tobytes())
+                arrays = {
+                    name.removeprefix("array-"): archive[name]
+                    for name in archive.files
+                    if name != _HEADER
+                }
+            if not isinstance(header, dict) or header["kind"] not in _APPLIERS:
+                raise ValueError("unknown kind of entry")
+            return cls(header["kind"], header["values"], arrays)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise RegistryError(
+                f"Expected an entry that RepWatch has spooled, but it cannot be read: {error}. "
+                "Delete the file if it is damaged; the others can still be flushed."
+            ) from error
+
+
+def start(run: NewRun, probe: NewProbe) -> Entry:
+    """The beginning of a run, with its probe set."""
+    values = asdict(run) | {"started_at": None if run.started_at is None else str(run.started_at)}
+    described = {
+        "fingerprint": probe.fingerprint,
+        "name": probe.name,
+        "points": probe.points,
+        "rows": list(probe.rows),
+    }
+    content = np.frombuffer(probe.content or b"", np.uint8)
+    return Entry("start", {"run": values, "probe": described}, {_CONTENT: content})
+
+
+def snapshots(new: Sequence[NewSnapshot]) -> Entry:
+    """All layers at a step. Their arrays must not change afterwards."""
+    values = [
+        {
+            "layer": snapshot.layer,
+            "step": snapshot.step,
+            "epoch": snapshot.epoch,
+            "depth": snapshot.depth,
+            "scalars": plain(dict(snapshot.scalars)),
+        }
+        for snapshot in new
+    ]
+    rdms = {str(i): snapshot.rdm for i, snapshot in enumerate(new) if snapshot.rdm is not None}
+    return Entry("snapshots", {"snapshots": values}, rdms)
+
+
+def metrics(step: int, epoch: int, values: Mapping[str, float]) -> Entry:
+    """The metrics of a step."""
+    return Entry("metrics", {"step": step, "epoch": epoch, "values": plain(dict(values))})
+
+
+def flag(raised: Flag) -> Entry:
+    """A flag; the registry gives it its id."""
+    return Entry(
+        "flag",
+        {
+            "kind": raised.kind,
+            "step": raised.step,
+            "epoch": raised.epoch,
+            "message": raised.message,
+            "layer": raised.layer,
+            "cause": raised.cause,
+            "probability": raised.probability,
+            "evidence": plain(raised.evidence),
+            "raised_at": raised.raised_at.isoformat(),
+        },
+    )
+
+
+def notes(given: Sequence[str]) -> Entry:
+    """Notes; those that the run has already are not added again."""
+    return Entry("notes", {"notes": list(given)})
+
+
+def finish(status: EndStatus, ended_at: datetime) -> Entry:
+    """How the run ended, and when."""
+    return Entry("finish", {"status": status, "ended_at": ended_at.isoformat()})
+
+
+def plan_run(
+    registry: Registry,
+    name: str | None,
+    *,
+    probe: ProbeSet,
+    hparams: Mapping[str, object] | None = None,
+    versions: Mapping[str, str] | None = None,
+    monitor: str | None = None,
+    mode: Mode = "min",
+    run_id: str | None = None,
+) -> tuple[Run, Entry]:
+    """A run whose registry does not answer: as it will be, and the entry that will open it.
+
+    The arguments are those of `Registry.start_run`. Raises ConfigurationError.
+    """
+    now = datetime.now(timezone.utc)
+    new = new_run(run_id, name or make_name([]), probe, hparams, versions, monitor, mode)
+    new = replace(new, started_at=now)
+    run = Run(
+        id=new.id,
+        name=str(new.name),
+        status="running",
+        hparams=new.hparams,
+        versions=new.versions,
+        metrics={},
+        label=None,
+        cause=None,
+        automatic=False,
+        flags=(),
+        probe=new.probe,
+        started_at=now,
+        ended_at=None,
+        heartbeat_at=now,
+        last_step=0,
+        monitor=new.monitor,
+        mode=mode,
+        notes=(),
+        registry=registry,
+    )
+    return run, start(new, new_probe(probe))
+
+
+def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
+    """Open the run; where another run has taken its name since, with a number behind it."""
+    values = dict(entry.values["run"])
+    began = values.pop("started_at")
+    run = NewRun(**values, started_at=None if began is None else datetime.fromisoformat(began))
+    content = entry.arrays[_CONTENT].tobytes()
+    probe = NewProbe(**entry.values["probe"], content=content)
+    try:
+        registry.open_run(run, probe)
+    except RunExistsError:
+        taken = [known.name for known in registry.runs()]
+        registry.open_run(replace(run, name=free_name(str(run.name), taken)), probe)
+
+
+def _apply_snapshots(registry: Registry, run_id: str, entry: Entry) -> None:
+    rdms = entry.arrays
+    given = enumerate(entry.values["snapshots"])
+    registry.add_snapshots(run_id, [NewSnapshot(**one, rdm=rdms.get(str(i))) for i, one in given])
+
+
+def _apply_metrics(registry: Registry, run_id: str, entry: Entry) -> None:
+    registry.add_metrics(run_id, **entry.values)
+
+
+def _apply_flag(registry: Registry, run_id: str, entry: Entry) -> None:
+    values = dict(entry.values)
+    raised_at = datetime.fromisoformat(values.pop("raised_at"))
+    registry.add_flag(run_id, **values, raised_at=raised_at)
+
+
+def _apply_notes(registry: Registry, run_id: str, entry: Entry) -> None:
+    registry.add_notes(run_id, entry.values["notes"])
+
+
+def _apply_finish(registry: Registry, run_id: str, entry: Entry) -> None:
+    ended_at = datetime.fromisoformat(entry.values["ended_at"])
+    registry.finish_run(run_id, entry.values["status"], ended_at=ended_at)
+
+
+_APPLIERS: dict[str, Callable[[Registry, str, Entry], None]] = {
+    "start": _apply_start,
+    "snapshots": _apply_snapshots,
+    "metrics": _apply_metrics,
+    "flag": _apply_flag,
+    "notes": _apply_notes,
+    "finish": _apply_finish,
+}

@@ -1,0 +1,250 @@
+"""Spool: entries of runs that wait on disk until the registry answers.
+
+    repwatch-spool/            one folder for each run
+      3f9c.../
+        spool.json             the run and its registry, without a password
+        00000001-start.npz     the entries in order, see `entries`
+        00000002-snapshots.npz
+
+`Backlog` is what a recorder has: a spool, and memory where not even the spool can be written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from repwatch.errors import RegistryError
+from repwatch.registry.entries import Entry
+
+if TYPE_CHECKING:
+    from repwatch.registry.registry import Registry
+
+__all__ = ["Backlog", "Flushed", "Spool", "find_spools", "flush_spool", "flush_waiting"]
+
+MAX_SPOOL_BYTES = 2**30
+MAX_MEMORY_BYTES = 2**28
+
+_ABOUT = "spool.json"
+_LOCK = "spool.lock"
+
+
+class Spool:
+    """Entries of one run that wait, as files in a folder.
+
+    Args:
+        folder: The run's own folder; made with the first entry.
+        run_id: The run.
+        place: Where its registry is, without a password.
+        max_bytes: How large the files may become together; beyond it, snapshots are refused.
+    """
+
+    def __init__(
+        self, folder: Path, run_id: str, place: str, max_bytes: int = MAX_SPOOL_BYTES
+    ) -> None:
+        self.folder = folder
+        self.run_id = run_id
+        self.place = place
+        self._max_bytes = max_bytes
+        self._lock = FileLock(folder / _LOCK, timeout=0)
+
+    @classmethod
+    def open(cls, folder: Path) -> Spool:
+        """The spool that another process has left in a folder.
+
+        Raises:
+            RegistryError: There is none.
+        """
+        try:
+            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            return cls(folder, str(about["run_id"]), str(about["registry"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RegistryError(
+                f"Expected {folder} to be a folder of spooled entries with a {_ABOUT}, but it "
+                f"cannot be read: {error}. Give the folder that the message of the run named."
+            ) from error
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the entries, oldest first."""
+        return sorted(self.folder.glob("[0-9]*.npz"))
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry behind the others.
+
+        Raises:
+            OSError: The disk does not take it, or the spool is full.
+        """
+        if not self._lock.is_locked:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            about = {"run_id": self.run_id, "registry": self.place}
+            _write(self.folder / _ABOUT, json.dumps(about).encode())
+        files = self.files
+        if entry.kind == "snapshots":
+            used = sum(file.stat().st_size for file in files)
+            if used + entry.nbytes > self._max_bytes:
+                raise OSError(f"the spool {self.folder} holds {used / 1e6:.0f} MB already")
+        number = int(files[-1].name.partition("-")[0]) + 1 if files else 1
+        _write(self.folder / f"{number:08d}-{entry.kind}.npz", entry.to_bytes())
+
+    def replay(self, registry: Registry) -> int:
+        """Store the entries in order, and delete the file of each once it is stored; how many.
+
+        Raises:
+            RegistryError: The registry does not take one; it and those after it stay.
+        """
+        stored = 0
+        for file in self.files:
+            Entry.from_bytes(file.read_bytes()).apply(registry, self.run_id)
+            file.unlink()
+            stored += 1
+        return stored
+
+    def remove(self) -> None:
+        """Delete the folder, where no entry waits in it."""
+        if self.folder.is_dir() and not self.files:
+            for left in (*self.folder.glob("*.part"), self.folder / _ABOUT):
+                left.unlink(missing_ok=True)
+            self.release()
+            (self.folder / _LOCK).unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    def release(self) -> None:
+        """Let other processes flush what waits."""
+        self._lock.release()
+
+    def acquire(self) -> bool:
+        """Whether no other process has it in use; then it is held until `release`."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            return False
+        return True
+
+
+class Backlog:
+    """Entries of one run that wait for the registry: in a spool, else in memory.
+
+    Attributes:
+        dropped: How many snapshot entries were lost, because neither took any more.
+    """
+
+    def __init__(self, run_id: str, spool: Spool | None, max_bytes: int = MAX_MEMORY_BYTES) -> None:
+        self.run_id = run_id
+        self.spool = spool
+        self.dropped = 0
+        self._max_bytes = max_bytes
+        self._memory: deque[Entry] = deque()
+
+    def __len__(self) -> int:
+        return len(self._memory) + (0 if self.spool is None else len(self.spool.files))
+
+    def add(self, entry: Entry) -> None:
+        """Put an entry behind the others."""
+        self._memory.append(entry)
+        self.spill()
+        while sum(waiting.nbytes for waiting in self._memory) > self._max_bytes:
+            heaviest = max(self._memory, key=lambda waiting: waiting.nbytes)
+            self._memory.remove(heaviest)
+            self.dropped += 1
+
+    def spill(self) -> None:
+        """Move from memory to the spool what it takes."""
+        while self._memory and self.spool is not None:
+            try:
+                self.spool.add(self._memory[0])
+            except (OSError, Timeout):
+                return
+            self._memory.popleft()
+
+    def replay(self, registry: Registry) -> int:
+        """Store all that waits, in order; how many entries.
+
+        Raises:
+            RegistryError: The registry does not take one; it and those after it stay.
+        """
+        stored = 0
+        if self.spool is not None:
+            stored = self.spool.replay(registry)
+            self.spool.remove()
+        while self._memory:
+            self._memory[0].apply(registry, self.run_id)
+            self._memory.popleft()
+            stored += 1
+        return stored
+
+
+@dataclass(frozen=True)
+class Flushed:
+    """What came of flushing one spool; `error` is None where all of it is stored."""
+
+    run_id: str
+    stored: int
+    waiting: int
+    error: str | None
+
+
+def find_spools(root: Path) -> list[Path]:
+    """The folders with spooled runs in a folder; itself, if it is one."""
+    if (root / _ABOUT).is_file():
+        return [root]
+    return sorted(about.parent for about in root.glob(f"*/{_ABOUT}"))
+
+
+def flush_spool(folder: Path, registry: Registry) -> Flushed:
+    """Store the entries of one spooled run, and delete the folder once all are stored.
+
+    Raises:
+        RegistryError: The folder is no spool.
+    """
+    spool = Spool.open(folder)
+    if not spool.acquire():
+        return Flushed(spool.run_id, 0, len(spool.files), "another process still writes it")
+    waiting = len(spool.files)
+    try:
+        stored = spool.replay(registry)
+    except RegistryError as error:
+        left = len(spool.files)
+        return Flushed(spool.run_id, waiting - left, left, str(error))
+    else:
+        spool.remove()
+        return Flushed(spool.run_id, stored, 0, None)
+    finally:
+        spool.release()
+
+
+def flush_waiting(root: Path, registry: Registry) -> list[Flushed]:
+    """Store what earlier processes have spooled for this registry."""
+    spools = (_flush_if_of(folder, registry) for folder in find_spools(root))
+    return [flushed for flushed in spools if flushed is not None]
+
+
+def _flush_if_of(folder: Path, registry: Registry) -> Flushed | None:
+    """What came of flushing a spool; None where it belongs to another registry."""
+    try:
+        if Spool.open(folder).place != registry.place:
+            return None
+        return flush_spool(folder, registry)
+    except RegistryError as error:
+        return Flushed(folder.name, 0, 0, str(error))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
