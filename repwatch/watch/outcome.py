@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from repwatch.analysis.knn_accuracy import with_knn_accuracy
 from repwatch.analysis.labels import suggest_label
-from repwatch.errors import ConfigurationError
+from repwatch.errors import ConfigurationError, RegistryUnavailableError
 from repwatch.registry import Registry
 from repwatch.registry.records import EndStatus
 
@@ -69,4 +71,6 @@ def label_run(run_id: str, group: str | None, reasons: list[str], registry: Regi
         reason = f"the run could not be labeled ({type(error).__name__}: {error})."
     if reason is not None:
         reasons.append(reason)
-        registry.add_notes(run_id, [reason])
+        # Where the registry does not answer, the log has the reason.
+        with suppress(RegistryUnavailableError):
+            registry.add_notes(run_id, [reason])

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 from repwatch.errors import ProbeError, RegistryUnavailableError, RegistryUnwritableError
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
 from repwatch.registry import Registry, Run
+from repwatch.registry.entries import Entry, plan_run
+from repwatch.registry.location import spool_folder
 from repwatch.registry.names import free_name
 from repwatch.watch.options import WatchOptions, find_continued_run
 
-__all__ = ["ProbeReader", "find_probe", "find_registry", "local_folder", "rename_if_taken"]
+__all__ = [
+    "ProbeReader",
+    "find_probe",
+    "find_registry",
+    "local_folder",
+    "open_run",
+    "rename_if_taken",
+    "with_places",
+]
 
 log = logging.getLogger("repwatch")
 
@@ -62,6 +73,13 @@ def find_registry(given: str | Path | Registry | None, place: str, argument: str
             place,
         )
     return Registry.coerce(given, (folder or Path()) / "repwatch.db")
+
+
+def with_places(options: WatchOptions, registry: Registry, place: str) -> WatchOptions:
+    """The options with the registry, and the spool in the host's folder where none is given."""
+    return replace(
+        options, registry=registry, spool=spool_folder(options.spool, local_folder(place))
+    )
 
 
 def rename_if_taken(name: str | None, registry: Registry) -> str | None:
@@ -125,3 +143,35 @@ def _probe_of(run: Run, registry: Registry, read: ProbeReader) -> ProbeSet:
             "The data set does not give the same points again: give RepWatch(probe=...) the probe "
             "set of that run, or start a new run."
         ) from error
+
+
+def open_run(
+    registry: Registry,
+    options: WatchOptions,
+    probe: ProbeSet,
+    *,
+    run_id: str | None,
+    hparams: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> tuple[Run, Entry | None]:
+    """The run, opened; where the registry does not answer, a planned one and its first entry.
+
+    Raises:
+        RunExistsError: The name is taken.
+        RegistryError: The registry cannot be opened or written.
+    """
+    given: dict[str, Any] = {
+        "probe": probe,
+        "hparams": hparams,
+        "versions": versions,
+        "monitor": options.monitor,
+        "mode": options.mode,
+        "run_id": run_id,
+    }
+    try:
+        run = registry.start_run(options.run_name, on_exists=options.on_exists, **given)
+    except RegistryUnavailableError as error:
+        if registry.strict or isinstance(error, RegistryUnwritableError):
+            raise
+        return plan_run(registry, options.run_name, **given)
+    return run, None

@@ -27,16 +27,9 @@ import torch
 from repwatch._names import name_some
 from repwatch.capture import CallStrategy, Capture, Capturer
 from repwatch.capture._weights import weights_checksum
-from repwatch.errors import (
-    CaptureError,
-    ConfigurationError,
-    RegistryError,
-    RegistryUnavailableError,
-    RegistryUnwritableError,
-)
+from repwatch.errors import CaptureError, ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder, Worker
-from repwatch.registry.entries import Entry, plan_run
 from repwatch.registry.location import spool_folder
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
@@ -47,6 +40,7 @@ from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import end_status, label_run
 from repwatch.watch.publisher import Publisher
 from repwatch.watch.run_state import RunState
+from repwatch.watch.start import open_run
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
 
@@ -139,7 +133,6 @@ class Watcher:
             self.publisher.sinks.append(Loggers(loggers))
         self._run_id = run_id
         self._versions = dict(versions or {})
-        self._unopened: Entry | None = None
         self._first: tuple[tuple[str, ...], Capture] | None = None
         self._notes: list[str] = []
         self._recorder: RunRecorder | None = None
@@ -221,7 +214,14 @@ class Watcher:
         if prepare and self._first is None:
             self.prepare()
         options = self.options
-        self.run = self._open_run()
+        self.run, unopened = open_run(
+            self.registry,
+            options,
+            self.probe,
+            run_id=self._run_id,
+            hparams=self._hparams,
+            versions=self._versions,
+        )
         self.state.run_id = self.run.id
         if self.run.last_step > 0:
             stored = self.registry.snapshots(run=self.run)
@@ -229,7 +229,7 @@ class Watcher:
                 snapshot.layer for snapshot in stored if not snapshot.diverged
             )
         self._recorder = RunRecorder(
-            self.registry, self.run.id, spool=spool_folder(options.spool), start=self._unopened
+            self.registry, self.run.id, spool=spool_folder(options.spool), start=unopened
         )
         self._recorder.flush_earlier_runs()
         notes, self._notes = self._notes, []
@@ -240,25 +240,6 @@ class Watcher:
         if options.draw_map:
             self._map = MapWorker(*shared, self._recorder, self._drift, options, self._updates)
         return self.run
-
-    def _open_run(self) -> Run:
-        """The run, opened; where the registry does not answer, one that will be opened later."""
-        options = self.options
-        given: dict[str, Any] = {
-            "probe": self.probe,
-            "hparams": self._hparams,
-            "versions": self._versions,
-            "monitor": options.monitor,
-            "mode": options.mode,
-            "run_id": self._run_id,
-        }
-        try:
-            return self.registry.start_run(options.run_name, on_exists=options.on_exists, **given)
-        except RegistryUnavailableError as error:
-            if self.registry.strict or isinstance(error, RegistryUnwritableError):
-                raise
-        run, self._unopened = plan_run(self.registry, options.run_name, **given)
-        return run
 
     def capture(self) -> Capture:
         """Run the probe set through the model, for `record`.

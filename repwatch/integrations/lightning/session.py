@@ -11,7 +11,6 @@ together or none does. All ranks agree on whatever decides that, the sleeping on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from repwatch.capture import Capture, PassiveCapture
 from repwatch.errors import CaptureError, ProbeError
@@ -33,7 +32,7 @@ from repwatch.watch import Watcher
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.run_state import RunState
-from repwatch.watch.start import find_probe, find_registry
+from repwatch.watch.start import find_probe, find_registry, with_places
 
 __all__ = ["Session"]
 
@@ -214,10 +213,11 @@ class Session(Driver):
         What the user gave and cannot work shows before there is a run that would hold its name.
         """
         plugin = trainer.precision_plugin
+        assert self._registry is not None
         watcher = Watcher(
             module,
             probe,
-            replace(self._options, registry=self._registry, spool=self._find_spool(trainer)),
+            with_places(self._options, self._registry, str(trainer.default_root_dir)),
             run_id=self._state.run_id,
             hparams=read_hyperparameters(trainer, module, source),
             versions=read_versions(("lightning", "pytorch_lightning")),

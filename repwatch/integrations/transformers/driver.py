@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from repwatch.registry.records import EndStatus
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.metrics import numbers
 from repwatch.watch.outcome import end_status
-from repwatch.watch.start import find_probe, find_registry
+from repwatch.watch.start import find_probe, find_registry, with_places
 from repwatch.watch.watcher import Watcher
 
 __all__ = ["TrainerDriver"]
@@ -86,7 +85,7 @@ class TrainerDriver(Driver):
         self._watcher = watcher = Watcher(
             model,
             probe,
-            replace(self._options, registry=registry),
+            with_places(self._options, registry, str(arguments.output_dir)),
             run_id=run_id,
             hparams=_read_hyperparameters(arguments, parts, source),
             versions=read_versions(("transformers", "accelerate")),
