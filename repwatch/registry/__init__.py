@@ -4,10 +4,13 @@ records.py    what goes in and comes out: frozen dataclasses
 registry.py   Registry: all reads and writes, over _db/
 recorder.py   RunRecorder: records one run while the training continues, over
   worker.py     Worker: a thread that does tasks with a registry
+  entries.py    what is recorded, as data that can wait
+  spool.py      where it waits while the registry does not answer
 transfer.py   runs from one registry into another
 health.py     what is wrong with one
 values.py     plain values and clean text    hparams.py    names of hyperparameters
 location.py   paths and URLs                 names.py      names of runs      checks.py    arguments
+secrets.py    hyperparameters that are masked
 _db/          the inside: tables, queries, writes, the engine, forks, the journal, migrations
 """
 

@@ -196,7 +196,7 @@ def plan_run(
         last_step=0,
         monitor=new.monitor,
         mode=mode,
-        notes=(),
+        notes=new.notes,
         registry=registry,
     )
     return run, start(new, new_probe(probe))
@@ -205,8 +205,9 @@ def plan_run(
 def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
     """Open the run; where another run has taken its name since, with a number behind it."""
     values = dict(entry.values["run"])
-    began = values.pop("started_at")
-    run = NewRun(**values, started_at=None if began is None else datetime.fromisoformat(began))
+    began, noted = values.pop("started_at"), tuple(values.pop("notes"))
+    started_at = None if began is None else datetime.fromisoformat(began)
+    run = NewRun(**values, started_at=started_at, notes=noted)
     content = entry.arrays[_CONTENT].tobytes()
     probe = NewProbe(**entry.values["probe"], content=content)
     try:

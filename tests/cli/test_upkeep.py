@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from repwatch import Registry, cli, rdm
 from repwatch.errors import ConfigurationError
+from repwatch.registry import entries
+from repwatch.registry.spool import Spool
 from tests.watch.helpers import landmark_registry, watch
 
 
@@ -107,3 +109,17 @@ def test_a_direction_that_is_missing_is_reported_with_what_exists(
     result = call(registry, "directions", "current", *words)
     assert isinstance(result.exception, ConfigurationError)
     assert message in str(result.exception)
+
+
+def test_flush_stores_what_a_run_has_spooled(registry: Registry, tmp_path: Path) -> None:
+    run = registry.run("current")
+    spool = Spool(tmp_path / "spool" / run.id, run.id, registry.place)
+    spool.add(entries.metrics(7, 1, {"val_loss": 0.125}))
+    in_use = call(registry, "flush", str(tmp_path / "spool"))
+    assert in_use.exit_code == 1
+    assert "another process still writes it" in in_use.output
+    spool.release()
+    assert "1 entries stored" in call(registry, "flush", str(tmp_path / "spool")).output
+    assert registry.history("current", "val_loss")[-1] == (7, 1, 0.125)
+    nothing = call(registry, "flush", str(tmp_path / "spool"))
+    assert nothing.exit_code == 2

@@ -7,6 +7,7 @@ import enum
 import re
 from typing import Any
 
+from repwatch.registry.secrets import is_secret
 from repwatch.registry.values import flatten
 
 __all__ = ["read_arguments"]
@@ -16,7 +17,6 @@ _NOT_HYPERPARAMETERS = re.compile(
     r"(output_dir|run_name|project|report_to|disable_tqdm|local_rank|ddp_backend"
     r"|(hub|push_to_hub|trackio|log|logging|save)_.*)$"
 )
-_SECRET = re.compile(r"(?:^|_)(?:token|secret|passwo?r?d|credentials?|api_?key|key)s?$", re.I)
 _PLAIN = (bool, int, float, str)
 
 
@@ -38,7 +38,7 @@ def read_arguments(arguments: Any) -> dict[str, object]:
         name: value
         for name, value in flatten(found).items()
         if not _NOT_HYPERPARAMETERS.match(name)
-        and not any(_SECRET.search(part) for part in name.split("."))
+        and not any(is_secret(part) for part in name.split("."))
     }
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from repwatch.registry import checks
+from repwatch.registry.secrets import mask_secrets
 from repwatch.registry.values import flatten, plain, plain_float, plain_int, plain_text
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class NewRun:
     monitor: str | None
     mode: str
     started_at: datetime | None = None
+    notes: tuple[str, ...] = ()
 
 
 def new_probe(probe: ProbeSet) -> NewProbe:
@@ -66,18 +68,25 @@ def new_run(
     monitor: str | None,
     mode: str,
 ) -> NewRun:
-    """The run as its columns, its hyperparameters flat. Raises ConfigurationError."""
+    """The run as its columns, its hyperparameters flat and without secrets.
+
+    Raises ConfigurationError.
+    """
+    masked, secret = mask_secrets(flatten(hparams or {}))
     return NewRun(
         id=checks.check_id(run_id),
         name=checks.check_name(name),
         probe=probe.fingerprint,
-        hparams=flatten(hparams or {}),
+        hparams=masked,
         versions={
             plain_text(str(library)): plain_text(str(version))
             for library, version in (versions or {}).items()
         },
         monitor=None if monitor is None else plain_text(monitor),
         mode=checks.check_choice("mode", mode, ("min", "max")),
+        notes=(f"Hyperparameters with secrets are stored masked: {', '.join(secret)}.",)
+        if secret
+        else (),
     )
 
 

@@ -128,7 +128,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
             started_at=new.started_at or moment,
             heartbeat_at=moment,
             last_step=0,
-            notes=[],
+            notes=list(new.notes),
         )
     )
     return new.id
