@@ -141,6 +141,10 @@ class ProbeLabels(NamedTuple):
 
     @classmethod
     def from_codes(cls, codes: rdm.Int) -> ProbeLabels:
+        """Labels from (points,) whole numbers, equal where two points share a label.
+
+        `same` has an entry for each pair, in the order of a condensed RDM.
+        """
         left, right = rdm.pairs(len(codes))
         return cls(codes, codes[left] == codes[right])
 

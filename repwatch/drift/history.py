@@ -76,6 +76,7 @@ class History:
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
+        """(epoch, place within the epoch) of each checkpoint, in the order of training."""
         return list(self.steps)
 
     @property

@@ -31,11 +31,16 @@ class Snapshot(Protocol):
     """
 
     @property
-    def id(self) -> SnapshotId: ...
+    def id(self) -> SnapshotId:
+        """Unique among the snapshots of a space: a whole number or a string."""
+
     @property
-    def layer(self) -> str: ...
+    def layer(self) -> str:
+        """Name of the layer; `select` chooses by it."""
+
     @property
-    def rdm(self) -> Array: ...
+    def rdm(self) -> Array:
+        """Condensed RDM, (n(n-1)/2,) for n probe points."""
 
 
 # RDMs of 256 points at a time: 256 of them, and their vectors, are some 100 MB.

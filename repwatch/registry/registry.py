@@ -96,6 +96,7 @@ class Registry:
 
     @property
     def read_only(self) -> bool:
+        """Whether nothing is ever created, migrated or written."""
         return self._database.read_only
 
     def close(self) -> None:

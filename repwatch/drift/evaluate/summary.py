@@ -61,6 +61,7 @@ class Predictions:
 
     @classmethod
     def empty(cls, rounds: int, runs: int, checkpoints: int) -> Predictions:
+        """Predictions of nothing yet: no scores, no flags, no causes named."""
         shape = (rounds, runs, checkpoints)
         return cls(
             np.full(shape, np.nan),
