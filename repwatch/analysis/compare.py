@@ -64,6 +64,14 @@ class Outcome:
     """Whether two runs ended alike; `similar` is None where nothing is known.
 
     `by` is "label", the name of the metric, or None; `why` explains it in words.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> found = compare_runs(registry.run("good-0"), registry.run("bad-0"), permutations=99)
+        >>> found.outcome.similar, found.outcome.by
+        (False, 'label')
     """
 
     similar: bool | None
@@ -81,6 +89,14 @@ class LayerMatch:
         r, p: of Mantel's test (one-sided: greater).
         alike: whether they are similar by the rule at the top of the module.
         nearest: the layer of the second run that is most similar to `first`.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> found = compare_runs(registry.run("good-0"), registry.run("bad-0"), permutations=99)
+        >>> [(match.first, match.second, match.by, match.alike) for match in found.matches]
+        [('encoder', 'encoder', 'name', False), ('head', 'head', 'name', False)]
     """
 
     first: str
@@ -108,6 +124,16 @@ class Comparison:
         similar_inside: whether all matching layers are alike.
         verdict: one sentence.
         notes: what was left out, and why.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> found = compare_runs(registry.run("good-0"), registry.run("bad-0"), permutations=99)
+        >>> found.layers
+        (('encoder', 'head'), ('encoder', 'head'))
+        >>> len(found.matrix), found.similarity, found.similar_inside
+        (2, 'cka', False)
     """
 
     runs: tuple[str, str]
@@ -156,6 +182,13 @@ def compare_runs(
         ConfigurationError: an unknown similarity or metric, a step that a run has no snapshots of,
             or no layers that match.
         DivergedRDMError: no layer of a run can be compared, since all have diverged.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> compare_runs(registry.run("good-0"), registry.run("good-1"), permutations=99).verdict
+        'Similar outcome (good and good) and similar inside, in all 2 layers compared.'
     """
     if similarity not in measures.SIMILARITIES:
         raise ConfigurationError(

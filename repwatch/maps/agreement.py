@@ -35,6 +35,16 @@ def placement_agreement(
 
     Raises:
         SpaceError: Fewer than two spaces, or spaces of different landmarks.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.maps import RepresentationSpace, placement_agreement
+        >>> registry = Registry("repwatch.db")
+        >>> landmarks = registry.snapshots(labeled=True, layer="head")
+        >>> spaces = [RepresentationSpace.fit(landmarks, method=name) for name in ("pca", "mds")]
+        >>> shares = placement_agreement(spaces, registry.snapshots(run="current", layer="head"))
+        >>> shares.shape, bool((shares > 0.5).all())
+        ((4,), True)
     """
     if len(spaces) < 2 or any(s.snapshot_ids != spaces[0].snapshot_ids for s in spaces):
         raise SpaceError(

@@ -24,6 +24,19 @@ class RunRecorder(Worker):
     """Records one run: snapshots, metrics, flags, notes, and how it ended.
 
     A sign of life is written every `heartbeat` seconds until the run is finished.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.registry import RunRecorder
+        >>> registry = Registry("repwatch.db")
+        >>> run = registry.start_run("next", probe=registry.probe())
+        >>> recorder = RunRecorder(registry, run.id)
+        >>> recorder.metrics(step=10, epoch=0, values={"val_loss": 0.5})  # returns at once
+        >>> recorder.finish("finished")
+        >>> recorder.close()
+        True
+        >>> registry.run("next").status, registry.run("next").metrics
+        ('finished', {'val_loss': 0.5})
     """
 
     def __init__(

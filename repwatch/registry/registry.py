@@ -57,6 +57,14 @@ class Registry:
     `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
     created, migrated or written. A running run without a sign of life for `dead_after` seconds is
     read as "dead".
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> registry = Registry("repwatch.db")
+        >>> [run.name for run in registry.runs(label="bad")]
+        ['bad-0', 'bad-1', 'bad-2', 'bad-3']
+        >>> registry.label("current", "bad", cause="learning rate too high").label
+        'bad'
     """
 
     def __init__(

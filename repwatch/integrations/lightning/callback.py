@@ -113,6 +113,13 @@ class RepWatch(metaclass=Bindable):
 
     With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`. What your
     own forward hooks do is not run for the probe set.
+
+    Examples:
+        >>> from repwatch import RepWatch
+        >>> watch = RepWatch(run_name="first", monitor="val_loss", schedule=[10, 100])
+        >>> watch.options.schedule.steps, watch.flags
+        ((10, 100), [])
+        >>> trainer = Trainer(callbacks=[watch])  # doctest: +SKIP
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> RepWatch:
