@@ -238,24 +238,9 @@ def _choose(
 ) -> tuple[tuple[int, int], tuple[list[Snapshot], list[Snapshot]], list[str]]:
     """The snapshots that are compared, without those that have diverged."""
     every = (first.snapshots(), second.snapshots())
-    known = [sorted({snapshot.step for snapshot in side}) for side in every]
-    for run, saved in zip((first, second), known, strict=True):
-        if not saved:
-            raise ConfigurationError(f"Expected two runs with snapshots. Got {run.name!r} without.")
-        if step is not None and step not in saved:
-            near = sorted(sorted(saved, key=lambda other: abs(other - step))[:4])
-            raise ConfigurationError(
-                f"Expected a step of which {run.name!r} has snapshots. Got {step}; "
-                f"the nearest are {', '.join(map(str, near))}."
-            )
+    steps = _choose_steps((first, second), every, step)
     notes = []
-    common = set(known[0]) & set(known[1])
-    steps = (known[0][-1], known[1][-1])
-    if step is not None:
-        steps = (step, step)
-    elif common:
-        steps = (max(common), max(common))
-    else:
+    if step is None and steps[0] != steps[1]:
         notes.append(
             f"The runs have no step in common: step {steps[0]} of {first.name!r} is compared with "
             f"step {steps[1]} of {second.name!r}."
@@ -276,6 +261,27 @@ def _choose(
             notes.append(f"Left out of {run.name!r}, diverged at step {at}: {', '.join(gone)}.")
         chosen.append([snapshot for snapshot in there if not snapshot.diverged])
     return steps, (chosen[0], chosen[1]), notes
+
+
+def _choose_steps(
+    runs: tuple[Run, Run], snapshots: tuple[list[Snapshot], list[Snapshot]], step: int | None
+) -> tuple[int, int]:
+    """The given step, else the last that both runs have, else the last of each."""
+    known = [sorted({snapshot.step for snapshot in side}) for side in snapshots]
+    for run, saved in zip(runs, known, strict=True):
+        if not saved:
+            raise ConfigurationError(f"Expected two runs with snapshots. Got {run.name!r} without.")
+        if step is not None and step not in saved:
+            near = sorted(sorted(saved, key=lambda other: abs(other - step))[:4])
+            raise ConfigurationError(
+                f"Expected a step of which {run.name!r} has snapshots. Got {step}; "
+                f"the nearest are {', '.join(map(str, near))}."
+            )
+    common = set(known[0]) & set(known[1])
+    if step is None and not common:
+        return known[0][-1], known[1][-1]
+    last = max(common) if step is None else step
+    return last, last
 
 
 def _comparable(

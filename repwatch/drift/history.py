@@ -15,11 +15,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from repwatch import rdm
+from repwatch._deprecated import RenamedAttributes
 from repwatch._names import INPUT
 from repwatch.analysis.knn_accuracy import label_codes
 from repwatch.drift.features import (
@@ -55,7 +56,7 @@ _RATE_METRIC = "learning_rate"
 
 
 @dataclass(frozen=True)
-class History:
+class History(RenamedAttributes):
     """A run as a detector sees it.
 
     Attributes:
@@ -83,6 +84,8 @@ class History:
     representations: dict[Checkpoint, Features] = field(default_factory=dict)
     rates: dict[Checkpoint, float] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
+
+    _renamed: ClassVar[Mapping[str, str]] = {"pace": "learning_rate_ratio"}
 
     @property
     def checkpoints(self) -> list[Checkpoint]:

@@ -111,8 +111,8 @@ def sample_quadruples(n: int, count: int = 10_000, seed: int = 0) -> Int:
     chosen = [generator.integers(n, size=count)]
     for taken in (1, 2, 3):
         place = generator.integers(n - taken, size=count)
-        for other in np.sort(np.stack(chosen), axis=0):
-            place = place + (place >= other)
+        for earlier in np.sort(np.stack(chosen), axis=0):
+            place = place + (place >= earlier)
         chosen.append(place)
     return np.stack(chosen, axis=1).astype(np.intp)
 

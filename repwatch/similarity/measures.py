@@ -262,7 +262,8 @@ def cross(
         RepWatchError: As `vectors`.
 
     Examples:
-        >>> cross(np.array([[3.0, 4.0, 5.0]]), np.array([[6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson")
+        >>> first = np.array([[3.0, 4.0, 5.0]])
+        >>> cross(first, np.array([[6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson")
         array([[0., 2.]])
     """
     return between_vectors(
