@@ -13,8 +13,9 @@ INPUT = "input"
 def name_some(items: Sequence[object], most: int = 8) -> str:
     """The first few items, and how many more there are.
 
-    >>> name_some(["a", "b", "c"], most=2)
-    'a, b and 1 more'
+    Examples:
+        >>> name_some(["a", "b", "c"], most=2)
+        'a, b and 1 more'
     """
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more

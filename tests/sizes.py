@@ -16,6 +16,7 @@ PACKAGE = Path(repwatch.__file__).parent
 ROOT = PACKAGE.parent
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Documented = ast.ClassDef | Function
 
 
 def parse_package() -> dict[str, ast.Module]:
@@ -73,21 +74,30 @@ def name_of(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
+def public_definitions(trees: Mapping[str, ast.Module]) -> Iterator[tuple[str, Documented]]:
+    """(full name, node) of public classes, functions and methods of public modules."""
+
+    def visit(node: ast.AST, prefix: str) -> Iterator[tuple[str, Documented]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, Documented) and not child.name.startswith("_"):
+                name = f"{prefix}.{child.name}"
+                yield name, child
+                if isinstance(child, ast.ClassDef):
+                    yield from visit(child, name)
+
+    for module, tree in trees.items():
+        if not any(part.startswith("_") and part != "__init__" for part in module.split(".")):
+            yield from visit(tree, module)
+
+
+def undocumented(trees: Mapping[str, ast.Module]) -> list[str]:
+    """Full names of public classes, functions and methods without a docstring."""
+    return [name for name, node in public_definitions(trees) if ast.get_docstring(node) is None]
+
+
 def share_documented(trees: Mapping[str, ast.Module]) -> float:
     """Share of public classes, functions and methods of public modules with a docstring."""
-    found: list[bool] = []
-
-    def visit(node: ast.AST) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, (ast.ClassDef, Function)) and not child.name.startswith("_"):
-                found.append(ast.get_docstring(child) is not None)
-                if isinstance(child, ast.ClassDef):
-                    visit(child)
-
-    for name, tree in trees.items():
-        if not any(part.startswith("_") and part != "__init__" for part in name.split(".")):
-            visit(tree)
-    return sum(found) / len(found)
+    return 1 - len(undocumented(trees)) / sum(1 for _ in public_definitions(trees))
 
 
 def any_per_thousand(trees: Mapping[str, ast.Module]) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import inspect
 import json
 import logging
 import os
 import re
 import shlex
+import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ import typer
 import yaml
 
 from repwatch import cli
+from tests.example_registry import write_example_registry
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -193,6 +196,14 @@ def test_pages_of_the_site_load_nothing_from_other_hosts() -> None:
     assert not any(re.search(r"!\[[^\]]*\]\(https?:|<(script|img|iframe)", text) for text in texts)
 
 
+@pytest.fixture(scope="session")
+def example_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What examples read as `repwatch.db`; to be copied, since some write to it."""
+    path = tmp_path_factory.mktemp("examples") / "repwatch.db"
+    write_example_registry(path)
+    return path
+
+
 def with_doctests() -> list[str]:
     """Modules of the package whose docstrings have examples."""
     return [
@@ -203,12 +214,55 @@ def with_doctests() -> list[str]:
 
 
 @pytest.mark.parametrize("name", with_doctests())
-def test_the_examples_of_docstrings_give_what_they_say(name: str, quiet_folder: Path) -> None:
+def test_the_examples_of_docstrings_give_what_they_say(
+    name: str, quiet_folder: Path, example_registry: Path, small_forests: None
+) -> None:
+    if name.startswith("repwatch.integrations.lightning"):
+        pytest.importorskip("lightning.pytorch")
+    shutil.copy(example_registry, quiet_folder / "repwatch.db")
     found = doctest.testmod(
         importlib.import_module(name),
         optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
     )
     assert not found.failed
+
+
+WITH_EXAMPLES = (
+    "repwatch",
+    "repwatch.analysis.compare",
+    "repwatch.analysis.knn_accuracy",
+    "repwatch.analysis.labels",
+    "repwatch.atlas",
+    "repwatch.capture",
+    "repwatch.drift",
+    "repwatch.maps",
+    "repwatch.probe",
+    "repwatch.rdm",
+    "repwatch.registry",
+    "repwatch.similarity",
+    "repwatch.watch",
+)
+
+
+def public_objects(package: str) -> Iterator[tuple[str, Any]]:
+    """The classes and functions that a package announces, by name."""
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            yield name, value
+
+
+@pytest.mark.parametrize("package", WITH_EXAMPLES)
+def test_every_name_that_a_user_imports_has_an_example(package: str) -> None:
+    if package == "repwatch":
+        pytest.importorskip("lightning.pytorch")
+    without = [
+        name
+        for name, value in public_objects(package)
+        if ">>>" not in (inspect.getdoc(value) or "")
+    ]
+    assert not without
 
 
 def test_the_notebook_runs(quiet_folder: Path) -> None:

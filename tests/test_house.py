@@ -149,6 +149,10 @@ def test_repwatch_never_imports_a_lightning_that_the_user_has_not() -> None:
     assert process.stdout.strip().endswith("False")
 
 
+def test_every_public_name_has_a_docstring() -> None:
+    assert sizes.undocumented(sizes.parse_package()) == []
+
+
 def test_files_stay_short_enough_to_read() -> None:
     long = {
         str(path.relative_to(PACKAGE)): count

@@ -64,6 +64,14 @@ class Outcome:
     """Whether two runs ended alike; `similar` is None where nothing is known.
 
     `by` is "label", the name of the metric, or None; `why` explains it in words.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> found = compare_runs(registry.run("good-0"), registry.run("bad-0"), permutations=99)
+        >>> found.outcome.similar, found.outcome.by
+        (False, 'label')
     """
 
     similar: bool | None
@@ -81,6 +89,14 @@ class LayerMatch:
         r, p: of Mantel's test (one-sided: greater).
         alike: whether they are similar by the rule at the top of the module.
         nearest: the layer of the second run that is most similar to `first`.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> found = compare_runs(registry.run("good-0"), registry.run("bad-0"), permutations=99)
+        >>> [(match.first, match.second, match.by, match.alike) for match in found.matches]
+        [('encoder', 'encoder', 'name', False), ('head', 'head', 'name', False)]
     """
 
     first: str
@@ -108,6 +124,16 @@ class Comparison:
         similar_inside: whether all matching layers are alike.
         verdict: one sentence.
         notes: what was left out, and why.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> found = compare_runs(registry.run("good-0"), registry.run("bad-0"), permutations=99)
+        >>> found.layers
+        (('encoder', 'head'), ('encoder', 'head'))
+        >>> len(found.matrix), found.similarity, found.similar_inside
+        (2, 'cka', False)
     """
 
     runs: tuple[str, str]
@@ -156,6 +182,13 @@ def compare_runs(
         ConfigurationError: an unknown similarity or metric, a step that a run has no snapshots of,
             or no layers that match.
         DivergedRDMError: no layer of a run can be compared, since all have diverged.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.compare import compare_runs
+        >>> registry = Registry("repwatch.db")
+        >>> compare_runs(registry.run("good-0"), registry.run("good-1"), permutations=99).verdict
+        'Similar outcome (good and good) and similar inside, in all 2 layers compared.'
     """
     if similarity not in measures.SIMILARITIES:
         raise ConfigurationError(
@@ -205,24 +238,9 @@ def _choose(
 ) -> tuple[tuple[int, int], tuple[list[Snapshot], list[Snapshot]], list[str]]:
     """The snapshots that are compared, without those that have diverged."""
     every = (first.snapshots(), second.snapshots())
-    known = [sorted({snapshot.step for snapshot in side}) for side in every]
-    for run, saved in zip((first, second), known, strict=True):
-        if not saved:
-            raise ConfigurationError(f"Expected two runs with snapshots. Got {run.name!r} without.")
-        if step is not None and step not in saved:
-            near = sorted(sorted(saved, key=lambda other: abs(other - step))[:4])
-            raise ConfigurationError(
-                f"Expected a step of which {run.name!r} has snapshots. Got {step}; "
-                f"the nearest are {', '.join(map(str, near))}."
-            )
+    steps = _choose_steps((first, second), every, step)
     notes = []
-    common = set(known[0]) & set(known[1])
-    steps = (known[0][-1], known[1][-1])
-    if step is not None:
-        steps = (step, step)
-    elif common:
-        steps = (max(common), max(common))
-    else:
+    if step is None and steps[0] != steps[1]:
         notes.append(
             f"The runs have no step in common: step {steps[0]} of {first.name!r} is compared with "
             f"step {steps[1]} of {second.name!r}."
@@ -243,6 +261,27 @@ def _choose(
             notes.append(f"Left out of {run.name!r}, diverged at step {at}: {', '.join(gone)}.")
         chosen.append([snapshot for snapshot in there if not snapshot.diverged])
     return steps, (chosen[0], chosen[1]), notes
+
+
+def _choose_steps(
+    runs: tuple[Run, Run], snapshots: tuple[list[Snapshot], list[Snapshot]], step: int | None
+) -> tuple[int, int]:
+    """The given step, else the last that both runs have, else the last of each."""
+    known = [sorted({snapshot.step for snapshot in side}) for side in snapshots]
+    for run, saved in zip(runs, known, strict=True):
+        if not saved:
+            raise ConfigurationError(f"Expected two runs with snapshots. Got {run.name!r} without.")
+        if step is not None and step not in saved:
+            near = sorted(sorted(saved, key=lambda other: abs(other - step))[:4])
+            raise ConfigurationError(
+                f"Expected a step of which {run.name!r} has snapshots. Got {step}; "
+                f"the nearest are {', '.join(map(str, near))}."
+            )
+    common = set(known[0]) & set(known[1])
+    if step is None and not common:
+        return known[0][-1], known[1][-1]
+    last = max(common) if step is None else step
+    return last, last
 
 
 def _comparable(

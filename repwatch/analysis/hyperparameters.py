@@ -74,8 +74,9 @@ class GoodRange:
         Returns:
             Above 0 for a value that is too high, below 0 for one that is too low, 0 inside.
 
-        >>> round(GoodRange(0.001, 0.01, log=True, min_width=0.1).excess(0.1), 6)
-        1.0
+        Examples:
+            >>> round(GoodRange(0.001, 0.01, log=True, min_width=0.1).excess(0.1), 6)
+            1.0
         """
         scale = math.log if self.log else float
         value, low, high = scale(value), scale(self.low), scale(self.high)
@@ -174,8 +175,9 @@ def find_varying(
 def can_be_cause(name: str, ignore_hparams: Sequence[str] = IGNORED_HPARAMS) -> bool:
     """Whether a hyperparameter can be a cause: not ignored, and not a seed.
 
-    >>> can_be_cause("model.dropout"), can_be_cause("data_seed"), can_be_cause("truth.fault")
-    (True, False, False)
+    Examples:
+        >>> can_be_cause("model.dropout"), can_be_cause("data_seed"), can_be_cause("truth.fault")
+        (True, False, False)
     """
     ignored = name.startswith(tuple(ignore_hparams))
     return not ignored and not _last_part(name).lower().endswith(_SEEDS)
@@ -184,8 +186,9 @@ def can_be_cause(name: str, ignore_hparams: Sequence[str] = IGNORED_HPARAMS) -> 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether the value is a finite number that a float can hold.
 
-    >>> is_number(3), is_number(True), is_number(float("nan"))
-    (True, False, False)
+    Examples:
+        >>> is_number(3), is_number(True), is_number(float("nan"))
+        (True, False, False)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False

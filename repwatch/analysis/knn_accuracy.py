@@ -39,7 +39,12 @@ NEIGHBORS = 5
 
 
 def is_knn_accuracy(metric: str | None) -> bool:
-    """Whether a metric is the nearest-neighbor accuracy of a layer."""
+    """Whether a metric is the nearest-neighbor accuracy of a layer.
+
+    Examples:
+        >>> is_knn_accuracy("repwatch/neighbor_accuracy/head"), is_knn_accuracy("val_loss")
+        (True, False)
+    """
     return metric is not None and metric.startswith(_PREFIX)
 
 
@@ -47,6 +52,13 @@ def label_codes(registry: Source, probe: str) -> rdm.Int | None:
     """The probe points' `label` column as whole numbers, shape (n,); None where it is no grouping.
 
     It is one if every point has a label, and there are at least 2 labels but at most n/2.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.knn_accuracy import label_codes
+        >>> registry = Registry("repwatch.db")
+        >>> label_codes(registry, registry.run("current").probe)[:4]
+        array([0, 1, 2, 0])
     """
     values = [point.columns.get("label") for point in registry.points(probe)]
     if any(value is None for value in values):
@@ -67,8 +79,9 @@ def neighbor_accuracy(D: NDArray[np.floating], codes: rdm.Int) -> float:
         D: Condensed distances, shape (n(n-1)/2,).
         codes: The label of each point, whole numbers, shape (n,).
 
-    >>> neighbor_accuracy(np.array([1.0, 9.0, 9.0, 9.0, 9.0, 1.0]), np.array([0, 0, 1, 1]))
-    0.0
+    Examples:
+        >>> neighbor_accuracy(np.array([1.0, 9.0, 9.0, 9.0, 9.0, 1.0]), np.array([0, 0, 1, 1]))
+        0.0
     """
     near = rdm.neighbors(D, min(NEIGHBORS, rdm.count_points(D) - 1))
     return rdm.vote_accuracy(near, codes)
@@ -88,6 +101,14 @@ def with_knn_accuracy(
 
     Raises:
         ConfigurationError: The probe points have no labels, or no run has the layer.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.knn_accuracy import with_knn_accuracy
+        >>> registry = Registry("repwatch.db")
+        >>> runs = with_knn_accuracy(registry, registry.runs(), "repwatch/neighbor_accuracy/head")
+        >>> sorted(runs[-1].metrics)
+        ['repwatch/neighbor_accuracy/head', 'val_loss']
     """
     if not runs:
         return []

@@ -46,7 +46,14 @@ _SPREADS = 3 * 1.4826
 
 @dataclass(frozen=True)
 class LabelSuggestion:
-    """What a run's outcome suggests; `value` is its final metric, `cause` None where none shows."""
+    """What a run's outcome suggests; `value` is its final metric, `cause` None where none shows.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> suggestion = Registry("repwatch.db").suggest_labels()[-1]
+        >>> suggestion.run, suggestion.label, suggestion.cause
+        ('current', 'bad', 'learning rate too high')
+    """
 
     run: str
     label: Label
@@ -60,6 +67,12 @@ class LabelSuggestions(Sequence[LabelSuggestion]):
     """The suggestions for the runs of one probe set, oldest run first.
 
     `left_out` names the runs without an outcome, and `notes` explains why, and what else matters.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> suggestions = Registry("repwatch.db").suggest_labels()
+        >>> suggestions.metric, suggestions.mode, len(suggestions), suggestions.left_out
+        ('val_loss', 'min', 17, ())
     """
 
     metric: str
@@ -115,6 +128,13 @@ def suggest_labels(
     Raises:
         ConfigurationError: fewer than 3 finished runs with the metric, an unknown probe set or
             metric, no metric or mode where the runs monitor none, or an impossible number.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.labels import suggest_labels
+        >>> suggestions = suggest_labels(Registry("repwatch.db").runs(), "val_loss", "min")
+        >>> [found.run for found in suggestions if found.label == "bad"]
+        ['bad-0', 'bad-1', 'bad-2', 'bad-3', 'current']
     """
     if tolerance is not None and not 0 <= tolerance < math.inf:
         raise ConfigurationError(f"Expected a tolerance of at least 0. Got {tolerance}.")
@@ -162,6 +182,13 @@ def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) ->
 
     Raises:
         ConfigurationError: the run has no outcome, or there are too few others to judge it by.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.analysis.labels import suggest_label
+        >>> registry = Registry("repwatch.db")
+        >>> suggest_label(registry.run("current"), registry.runs()).label
+        'bad'
     """
     if run.status != _JUDGED:
         raise ConfigurationError(

@@ -27,10 +27,11 @@ def match_by_depth(
         (index in `first`, index in `second`), closest pair first; each index of `first` once. Of
         equally close pairs, the one with the lower indices is taken.
 
-    >>> match_by_depth([0, 0.5, 1], [0, 1])
-    [(0, 0), (2, 1), (1, 0)]
-    >>> match_by_depth([0, 0.5, 1], [0, 1], one_to_one=True)
-    [(0, 0), (2, 1)]
+    Examples:
+        >>> match_by_depth([0, 0.5, 1], [0, 1])
+        [(0, 0), (2, 1), (1, 0)]
+        >>> match_by_depth([0, 0.5, 1], [0, 1], one_to_one=True)
+        [(0, 0), (2, 1)]
     """
     gaps = sorted(
         (abs(depth - other), i, j)

@@ -3,9 +3,6 @@
 vectors --> layout (t-SNE, cached beside the vectors) --+
 meta    --> columns, roles (label, text, image, link) --+--> page
                                                       rank --> which labels are written first
-
->>> from repwatch.atlas import write_atlas
->>> write_atlas(vectors, meta, "atlas.html", label="word")  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -37,6 +37,11 @@ class LayoutSettings:
 
     Raises:
         ConfigurationError: a setting cannot work.
+
+    Examples:
+        >>> from repwatch.atlas import LayoutSettings
+        >>> LayoutSettings(perplexity=50)
+        LayoutSettings(metric='cosine', perplexity=50, seed=0)
     """
 
     metric: str = "cosine"
@@ -81,7 +86,14 @@ def layout(
     settings: LayoutSettings | None = None,
     progress: Progress | None = None,
 ) -> Float32:
-    """(n, 2) positions by t-SNE; the same for the same vectors, settings and machine."""
+    """(n, 2) positions by t-SNE; the same for the same vectors, settings and machine.
+
+    Examples:
+        >>> from repwatch.atlas import LayoutSettings, layout
+        >>> vectors = np.random.default_rng(0).normal(size=(40, 8))
+        >>> layout(vectors, LayoutSettings(perplexity=10)).shape
+        (40, 2)
+    """
     from repwatch.maps import fit_tsne
 
     settings = settings or LayoutSettings()
@@ -118,6 +130,13 @@ def cached_layout(
     Raises:
         ConfigurationError: the file at `path` is not a layout, and so is left alone; or the
             vectors cannot be used.
+
+    Examples:
+        >>> from repwatch.atlas import cached_layout
+        >>> vectors = np.random.default_rng(0).normal(size=(40, 8))
+        >>> positions, was_cached = cached_layout(vectors, "layout.npz")
+        >>> cached_layout(vectors, "layout.npz")[1], was_cached
+        (True, False)
     """
     settings = settings or LayoutSettings()
     rows = check_vectors(vectors)

@@ -96,6 +96,14 @@ def write_atlas(
     Raises:
         ConfigurationError: the page exists and `overwrite` is False, or something cannot be read,
             or rows and vectors are not as many.
+
+    Examples:
+        >>> from repwatch.atlas import write_atlas
+        >>> vectors = np.random.default_rng(0).normal(size=(40, 8))
+        >>> words = [f"word {k}" for k in range(40)]
+        >>> written = write_atlas(vectors, {"label": words}, "atlas.html", title="Words")
+        >>> written.path.name, written.points
+        ('atlas.html', 40)
     """
     target = free_target(out, overwrite)
     rows, beside = _vectors(vectors)

@@ -37,6 +37,11 @@ class Roles:
     written first (the largest). partner has for each point the row (from 0) that it belongs to, as
     a sentence to its translation, or nothing: a line leads there. Where label, text, image or link
     is None, a column of that name is taken if there is one.
+
+    Examples:
+        >>> from repwatch.atlas import Roles
+        >>> Roles(label="word").within({"word": ["a"], "link": ["https://example.org"]}).link
+        'link'
     """
 
     label: str | None = None
@@ -65,6 +70,13 @@ def read_table(path: str | os.PathLike[str]) -> Table:
 
     Raises:
         ConfigurationError: the file is not there, or is neither.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from repwatch.atlas import read_table
+        >>> _ = Path("words.csv").write_text("word,count\\ncat,3\\ndog,5\\n")
+        >>> read_table("words.csv")["word"]
+        ['cat', 'dog']
     """
     source = Path(path)
     if not source.is_file():

@@ -25,7 +25,14 @@ _TARGET_STARTS = ("gt_", "label_", "target_")
 
 @dataclass(frozen=True)
 class CallStrategy:
-    """One way to call a model with a batch; `how` describes it to a person."""
+    """One way to call a model with a batch; `how` describes it to a person.
+
+    Examples:
+        >>> from repwatch.capture import CallStrategy
+        >>> strategy = CallStrategy("encode(inputs)", lambda model, inputs: model.encode(inputs))
+        >>> strategy.how
+        'encode(inputs)'
+    """
 
     how: str
     call: Forward

@@ -57,6 +57,16 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
 
     Yields:
         The names of the modules whose hooks were set aside.
+
+    Examples:
+        >>> from repwatch.capture import preserve_state
+        >>> model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout())
+        >>> with preserve_state(model):
+        ...     _ = model(torch.randn(8, 4))
+        ...     model.training
+        False
+        >>> model.training, int(model[1].num_batches_tracked)
+        (True, 0)
     """
     named = _reachable_modules(model)
     modules = [module for _, module in named]

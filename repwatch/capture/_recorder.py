@@ -39,6 +39,16 @@ class LayerCapture:
     activations were NaN or infinite. scalars: what the RDM does not hold (see `_scalars.measure`).
     nonfinite: indices of the probe points whose activations were not all finite, where the layer
     diverged.
+
+    Examples:
+        >>> from repwatch import ProbeSet
+        >>> from repwatch.capture import Capturer
+        >>> model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
+        >>> probe = ProbeSet.from_tensor(torch.randn(20, 6))
+        >>> capture = Capturer(model, probe, layers=["0", "2"]).run()
+        >>> layer = capture.layers["2"]
+        >>> layer.depth, layer.rdm.shape, layer.diverged
+        (2, (190,), False)
     """
 
     layer: str
@@ -59,6 +69,15 @@ class Capture:
 
     layers: by name, in order of depth. notes: what was left out and why, a few sentences. how: how
     the model was called, for a person. points: the number of probe points.
+
+    Examples:
+        >>> from repwatch import ProbeSet
+        >>> from repwatch.capture import Capturer
+        >>> model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
+        >>> probe = ProbeSet.from_tensor(torch.randn(20, 6))
+        >>> capture = Capturer(model, probe, layers=["0", "2"]).run()
+        >>> list(capture.layers), capture.points, capture.bad_points
+        (['0', '2'], 20, ())
     """
 
     layers: dict[str, LayerCapture]

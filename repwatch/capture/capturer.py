@@ -83,6 +83,16 @@ class Capturer:
     Raises:
         UnknownLayerError: A name that no layer has; the message has the nearest ones.
         ConfigurationError: A size below 1.
+
+    Examples:
+        >>> from repwatch import ProbeSet
+        >>> from repwatch.capture import Capturer
+        >>> model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
+        >>> capturer = Capturer(model, ProbeSet.from_tensor(torch.randn(20, 6)), layers=["2"])
+        >>> capturer.run().layers["2"].rdm.shape  # 20 * 19 / 2 distances
+        (190,)
+        >>> capturer.layers
+        ('2',)
     """
 
     def __init__(

@@ -33,6 +33,18 @@ class PassiveCapture:
 
     With the context manager, one pass: `with capturer.passive() as passive: model(x)`, where the
     host knows that x holds the probe's points in order.
+
+    Examples:
+        >>> from repwatch import ProbeSet
+        >>> from repwatch.capture import Capturer
+        >>> model, x = nn.Linear(6, 4), torch.randn(20, 6)
+        >>> passive = Capturer(model, ProbeSet.from_tensor(x)).passive()
+        >>> for batch in x.split(10):
+        ...     _ = passive.open(batch)
+        ...     _ = model(batch)  # the host's own pass
+        ...     passive.close()
+        >>> passive.seen, passive.complete
+        (20, True)
     """
 
     def __init__(

@@ -158,6 +158,11 @@ class Digits:
 
     @classmethod
     def load(cls, points: int = 256) -> Digits:
+        """The digits in one fixed order, whatever the global seed.
+
+        Args:
+            points: How many of the validation images become the probe set.
+        """
         from sklearn.datasets import load_digits
 
         loaded = load_digits()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,8 +51,6 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: its outcome, hyperparameters, metrics, layers, flags and notes."""
-    from repwatch.registry.hparams import split_own
-
     found = open_registry(registry).run(run)
     snapshots = found.snapshots()
     layers = {
@@ -67,6 +65,13 @@ def show(
         details = {"hparams": found.hparams, "versions": found.versions, "layers": layers}
         print_json({**_summary(found), **details, "flags": flags, "notes": found.notes})
         return
+    _print_run(found, layers)
+
+
+def _print_run(found: Run, layers: Mapping[str, Sequence[int]]) -> None:
+    """Print a run in words and tables; `layers` has the steps of each layer's snapshots."""
+    from repwatch.registry.hparams import split_own
+
     console.print(as_text(f"{found.name}  ({found.status}, id {found.id})", style="bold"))
     label = f"{found.label}: {found.cause}" if found.cause else found.label or "no label"
     console.print(as_text(f"label      {label}{' (automatic)' if found.automatic else ''}"))

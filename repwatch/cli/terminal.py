@@ -59,12 +59,17 @@ def counted(where: Console, *, transient: bool = False, width: int = 0) -> Progr
 
 
 def open_registry(location: str | None, *, read_only: bool = True) -> Registry:
+    """The registry at a path or URL; None means $REPWATCH_REGISTRY, else ./repwatch.db.
+
+    Imported here, so that commands that read none start without SQLAlchemy.
+    """
     from repwatch.registry import Registry
 
     return Registry(location, read_only=read_only)
 
 
 def print_json(value: object) -> None:
+    """Print a value as JSON; NaN and infinities become the texts "nan", "inf" and "-inf"."""
     typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
 
 
@@ -80,6 +85,7 @@ def _finite(value: object) -> object:
 
 
 def number(value: object) -> str:
+    """A float with four significant digits; any other value as `str` writes it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -89,4 +95,5 @@ def as_text(value: object, style: str = "") -> Text:
 
 
 def printable(value: object) -> str:
+    """The text of a value, with what a terminal would not print (escape sequences) spelled out."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(value))

@@ -23,6 +23,12 @@ class LandmarkNeighbor:
         step: Its optimizer step at the checkpoint.
         distance: The root mean square difference of their layers' features, in units of the good
             landmarks' own spread.
+
+    Examples:
+        >>> from repwatch.drift import LandmarkNeighbor
+        >>> near = LandmarkNeighbor("run-7", "bad", "rate too high", step=100, distance=0.6)
+        >>> near.label, near.cause
+        ('bad', 'rate too high')
     """
 
     run: str
@@ -59,6 +65,12 @@ class Assessment(RenamedAttributes):
         points: Probe points whose distances differ most from the good landmarks', in that layer.
         matched: For each layer of the landmarks the run's own at the same relative depth, where it
             has other layers than they have.
+
+    Examples:
+        >>> from repwatch.drift import Assessment
+        >>> healthy = Assessment("run-8", (0, 1), step=10, guarantee_text="", score=0.4)
+        >>> healthy.message
+        "At epoch 0, step 10, 'run-8' looks like the good landmarks (score 0.4, limit 1)."
     """
 
     run: str

@@ -30,8 +30,9 @@ def conformal_limit(scores: Sequence[float], share: float) -> float:
         scores: The largest score of each good landmark.
         share: In [0, 1).
 
-    >>> conformal_limit([0.0, 1.0, 2.0, 3.0], 0.25)
-    3.0
+    Examples:
+        >>> conformal_limit([0.0, 1.0, 2.0, 3.0], 0.25)
+        3.0
     """
     if not share or not scores:
         return 0.0

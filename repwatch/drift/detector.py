@@ -58,6 +58,16 @@ class DriftDetector(RenamedAttributes):
         false_alarms: The share of good runs that may be flagged over their whole length.
         limits: The scores of forests and loss above which a run is flagged; None with fewer than 5
             good landmarks.
+
+    Examples:
+        >>> from repwatch import DriftDetector, Registry
+        >>> registry = Registry("repwatch.db")
+        >>> detector = DriftDetector.fit(registry)
+        >>> detector.good, detector.bad
+        (12, 4)
+        >>> assessment = detector.assess(registry.run("current"))
+        >>> assessment.alarm, assessment.cause
+        (True, 'learning rate too high')
     """
 
     _renamed: ClassVar[Mapping[str, str]] = {

@@ -37,6 +37,11 @@ class OddPoint(RenamedAttributes):
             landmarks' spread of that distance): about 1 for a good run.
         label: The probe set's column `label`, or None.
         text: What a person sees of it, or None.
+
+    Examples:
+        >>> from repwatch.drift import OddPoint
+        >>> OddPoint(point=11, deviation=4.2, label="cat", text=None).description
+        '11 (cat)'
     """
 
     point: int

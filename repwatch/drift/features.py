@@ -63,6 +63,13 @@ class FeatureKey(NamedTuple):
         measure: The name of a metric, or of a measure of an RDM.
         layer: The layer that it belongs to; None for a metric.
         kind: Whether it is the value, or its change since the start or since the last snapshot.
+
+    Examples:
+        >>> from repwatch.drift import FeatureKey
+        >>> str(FeatureKey("purity", "encoder", "since the start"))
+        'encoder:purity since the start'
+        >>> str(FeatureKey("val_loss"))
+        'val_loss'
     """
 
     measure: str
@@ -141,6 +148,10 @@ class ProbeLabels(NamedTuple):
 
     @classmethod
     def from_codes(cls, codes: rdm.Int) -> ProbeLabels:
+        """Labels from (points,) whole numbers, equal where two points share a label.
+
+        `same` has an entry for each pair, in the order of a condensed RDM.
+        """
         left, right = rdm.pairs(len(codes))
         return cls(codes, codes[left] == codes[right])
 

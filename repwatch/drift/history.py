@@ -15,11 +15,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from repwatch import rdm
+from repwatch._deprecated import RenamedAttributes
 from repwatch._names import INPUT
 from repwatch.analysis.knn_accuracy import label_codes
 from repwatch.drift.features import (
@@ -55,7 +56,7 @@ _RATE_METRIC = "learning_rate"
 
 
 @dataclass(frozen=True)
-class History:
+class History(RenamedAttributes):
     """A run as a detector sees it.
 
     Attributes:
@@ -65,6 +66,16 @@ class History:
         representations: Features of each checkpoint from the RDMs and scalars of the snapshots.
         rates: The learning rate at each checkpoint, where it was stored.
         layers: The layers, by depth, without the input.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import FeatureKey, read_histories
+        >>> registry = Registry("repwatch.db")
+        >>> (history,) = read_histories(registry, [registry.run("bad-0")])
+        >>> history.checkpoints, history.is_bad
+        ([(0, 0), (1, 0), (2, 0), (3, 0)], True)
+        >>> FeatureKey("scale", "head") in history.representations[(1, 0)]
+        True
     """
 
     run: Run
@@ -74,8 +85,11 @@ class History:
     rates: dict[Checkpoint, float] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
 
+    _renamed: ClassVar[Mapping[str, str]] = {"pace": "learning_rate_ratio"}
+
     @property
     def checkpoints(self) -> list[Checkpoint]:
+        """(epoch, place within the epoch) of each checkpoint, in the order of training."""
         return list(self.steps)
 
     @property
@@ -109,6 +123,14 @@ def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
     """The histories of runs, as the registry has them now.
 
     The history of a run that has ended is cached in the registry, unless that is read-only.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import read_histories
+        >>> registry = Registry("repwatch.db")
+        >>> probe = registry.run("current").probe
+        >>> len(read_histories(registry, registry.landmarks(probe)))
+        16
     """
     return [_cached_history(registry, run) or _read_history(registry, run) for run in runs]
 
@@ -173,6 +195,14 @@ class HistoryReader:
 
     What is stored is read by `read`. For a run that is being watched, `start` reads it once, and
     `add_step` and `add_metrics` extend it by what was just captured, without the registry.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import HistoryReader
+        >>> registry = Registry("repwatch.db")
+        >>> reader = HistoryReader(registry, registry.run("current"))
+        >>> reader.read(until=1).checkpoints
+        [(0, 0), (1, 0)]
     """
 
     def __init__(self, registry: Source, run: Run) -> None:
@@ -291,7 +321,15 @@ def _learning_rates(history: History, points: MetricPoints) -> dict[Checkpoint, 
 
 
 def has_labels(registry: Source, probe: str) -> bool:
-    """Whether the `label` column groups the probe points: 2 or more labels, 2 points in each."""
+    """Whether the `label` column groups the probe points: 2 or more labels, 2 points in each.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import has_labels
+        >>> registry = Registry("repwatch.db")
+        >>> has_labels(registry, registry.run("current").probe)
+        True
+    """
     return label_codes(registry, probe) is not None
 
 

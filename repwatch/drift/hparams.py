@@ -28,8 +28,9 @@ LEARNING_RATES = ("optimizer.lr", "lr", "learning_rate")
 def plain_hparams(hparams: HParams) -> dict[str, object]:
     """The hyperparameters by their plain names; the user's own where both have one.
 
-    >>> plain_hparams({"repwatch.optimizer.lr": 0.1, "repwatch.model": "Net", "model": "small"})
-    {'optimizer.lr': 0.1, 'model': 'small'}
+    Examples:
+        >>> plain_hparams({"repwatch.optimizer.lr": 0.1, "repwatch.model": "Net", "model": "small"})
+        {'optimizer.lr': 0.1, 'model': 'small'}
     """
     return {
         hparam_title(name): value

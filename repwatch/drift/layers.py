@@ -27,8 +27,9 @@ def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict
         own: The run's layers, by depth.
         landmarks: Those of each landmark.
 
-    >>> match_layers(["a", "b", "c", "d", "out"], [["fc1", "fc2", "out"]])
-    {'fc1': 'a', 'fc2': 'c', 'out': 'out'}
+    Examples:
+        >>> match_layers(["a", "b", "c", "d", "out"], [["fc1", "fc2", "out"]])
+        {'fc1': 'a', 'fc2': 'c', 'out': 'out'}
     """
     counts = Counter(map(tuple, landmarks))
     known = max(counts, key=lambda layers: (counts[layers], layers), default=())

@@ -43,24 +43,28 @@ notices = logging.getLogger("repwatch")
 class Logger(Protocol):
     """What all Lightning loggers have."""
 
-    def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None: ...
+    def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:
+        """Log numbers by name, at a step of the logger's axis."""
 
     @property
-    def experiment(self) -> Any: ...  # the own object of each service
+    def experiment(self) -> Any:  # the own object of each service
+        """The service's own client: a SummaryWriter, a W&B run, an MlflowClient, ..."""
 
 
 class RunLogger(Logger, Protocol):
     """A logger whose run has an id: MLflow's."""
 
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """The id that the service gave the run."""
 
 
 class FolderLogger(Logger, Protocol):
     """A logger that writes to a folder, local or remote: CSV."""
 
     @property
-    def log_dir(self) -> str: ...
+    def log_dir(self) -> str:
+        """The folder of this training, as a path or an fsspec URL."""
 
 
 class Loggers:

@@ -81,6 +81,11 @@ class RepWatchPruningCallback:
         self._named = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Find the RepWatch callbacks of the Trainer.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
         self._watches = [
             callback for callback in trainer.callbacks if isinstance(callback, RepWatch)
         ]
@@ -92,11 +97,22 @@ class RepWatchPruningCallback:
             )
 
     def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
+        """Store the run's name with the trial, and prune a run that is flagged.
+
+        Raises:
+            optuna.TrialPruned: A flag was raised, or `p_bad` reached the limit.
+        """
         self._name_run(trainer)
         if trainer.world_size == 1:
             self._prune(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Prune a run that is flagged; of several processes, end the training on all.
+
+        Raises:
+            optuna.TrialPruned: A flag was raised, or `p_bad` reached the limit; with several
+                processes `check_pruned` raises it after the training.
+        """
         if trainer.world_size == 1:
             self._prune(trainer)
             return
@@ -107,6 +123,11 @@ class RepWatchPruningCallback:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Prune a run that `RepWatch(on_flag="stop")` ended just before.
+
+        Raises:
+            optuna.TrialPruned: The training was stopped, and its run is flagged.
+        """
         # RepWatch(on_flag="stop") may have ended the training in the hook before this one. A run
         # that came to its end has a value, whether it was flagged or not.
         if trainer.world_size == 1 and trainer.should_stop:

@@ -14,10 +14,6 @@ landmarks and novelty come from the distances.
     nearest     nearest neighbors by sketches; exact: by full RDMs
     placement   what placing returns; agreement: of several maps
     landmark_map   the map of a registry, cached in it
-
->>> space = RepresentationSpace.fit(landmarks, distance="cosine", seed=0)  # doctest: +SKIP
->>> placed = space.place([snapshot])[0]  # doctest: +SKIP
->>> placed.position, placed.nearest[0].id, placed.is_novel  # doctest: +SKIP
 """
 
 from __future__ import annotations

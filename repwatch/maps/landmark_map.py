@@ -29,7 +29,15 @@ ReadRows = Callable[[Sequence[Snapshot], str], "Array"]
 @dataclass(frozen=True)
 class MapSettings:
     """How the map is made: a distance and a method of `RepresentationSpace.fit`, its seed, and the
-    layers whose snapshots are on it; None for all."""
+    layers whose snapshots are on it; None for all.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.maps import MapSettings
+        >>> settings = MapSettings(distance="cosine", method="pca", layers=("head",))
+        >>> {snapshot.layer for snapshot in settings.choose(Registry("repwatch.db").snapshots())}
+        {'head'}
+    """
 
     distance: str = "euclidean"
     method: str = "tsne"
@@ -49,6 +57,17 @@ class LandmarkMap:
         space: The space; the landmarks in it never move.
         landmarks: The snapshots of its layers that it was fitted on, diverged ones among them.
         positions: (x, y) by snapshot id, of landmarks and placed snapshots.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.maps import LandmarkMap, MapSettings, find_landmarks
+        >>> registry = Registry("repwatch.db")
+        >>> run = registry.run("current")
+        >>> landmarks = find_landmarks(registry, run.probe, without=run.id)
+        >>> fitted = LandmarkMap.fit(registry, landmarks, MapSettings(method="pca"))
+        >>> placement = fitted.place(run.snapshots())
+        >>> len(landmarks), len(placement), len(fitted.positions)
+        (128, 8, 136)
     """
 
     def __init__(self, space: RepresentationSpace, landmarks: Sequence[Snapshot]) -> None:
@@ -118,6 +137,14 @@ def find_landmarks(registry: Registry, probe: str, without: str | None = None) -
         registry: Read.
         probe: Fingerprint of the probe set.
         without: Id of a run to leave out: the one that is watched.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.maps import find_landmarks
+        >>> registry = Registry("repwatch.db")
+        >>> landmarks = find_landmarks(registry, registry.run("current").probe)
+        >>> len(landmarks), sorted({snapshot.label for snapshot in landmarks})
+        (128, ['bad', 'good'])
     """
     found = registry.snapshots(probe=probe)
     others = [snapshot for snapshot in found if snapshot.run_id != without]

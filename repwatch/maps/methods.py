@@ -215,6 +215,7 @@ class AlignedPlacer:
         self.neighbors = placer.neighbors
 
     def place(self, vectors: Float32, indices: Int, distances: Float64) -> Float64:
+        """As `Placer.place`, in the coordinates of the previous map."""
         # Row by row, so that a placement does not depend on the others.
         rows = [
             (row[:, None] * self._turn).sum(0)

@@ -29,6 +29,12 @@ class LandmarkNeighbor(NamedTuple):
     Attributes:
         id: Id of the landmark's snapshot.
         distance: In units of the space's distance.
+
+    Examples:
+        >>> from repwatch.maps import LandmarkNeighbor
+        >>> snapshot_id, distance = LandmarkNeighbor(id=41, distance=0.3)
+        >>> snapshot_id
+        41
     """
 
     id: SnapshotId
@@ -46,6 +52,15 @@ class Placed(RenamedAttributes):
         novelty: Distance to the nearest landmark in units of the distance that 95 % of the
             landmarks do not exceed to their own nearest (in another run, where runs are known).
         is_novel: Whether `novelty` is above 2: no landmark is like it.
+
+    Examples:
+        >>> from repwatch import Registry, RepresentationSpace
+        >>> registry = Registry("repwatch.db")
+        >>> landmarks = registry.snapshots(labeled=True, layer="head")
+        >>> space = RepresentationSpace.fit(landmarks, method="pca")
+        >>> (placed,) = space.place(registry.snapshots(run="current", layer="head")[-1:], k=3)
+        >>> placed.position.shape, len(placed.nearest), placed.is_novel
+        ((2,), 3, False)
     """
 
     id: SnapshotId
@@ -65,6 +80,14 @@ class Placement(RenamedAttributes):
         placed: One for each snapshot that has a place.
         exact: Whether the distances in `nearest` come from the full RDMs, not from sketches.
         left_out: Ids of snapshots that have no place, since they have diverged or are constant.
+
+    Examples:
+        >>> from repwatch import Registry, RepresentationSpace
+        >>> registry = Registry("repwatch.db")
+        >>> space = RepresentationSpace.fit(registry.snapshots(labeled=True), method="pca")
+        >>> placement = space.place(registry.snapshots(run="current"), k=3)
+        >>> placement.positions.shape, placement.novelty.shape, placement.left_out
+        ((8, 2), (8,), ())
     """
 
     placed: tuple[Placed, ...]

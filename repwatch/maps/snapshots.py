@@ -28,14 +28,30 @@ class Snapshot(Protocol):
 
     Optional attributes, used when they are there: `sketch` (1024,), `probe` (fingerprint),
     `run_id`, `depth`, `diverged`.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class MySnapshot:
+        ...     id: int
+        ...     layer: str
+        ...     rdm: np.ndarray
+        >>> D = rdm.from_activations(np.random.default_rng(0).normal(size=(20, 8)))
+        >>> select([MySnapshot(0, "encoder", D), MySnapshot(1, "head", D)], layers="head")[0].id
+        1
     """
 
     @property
-    def id(self) -> SnapshotId: ...
+    def id(self) -> SnapshotId:
+        """Unique among the snapshots of a space: a whole number or a string."""
+
     @property
-    def layer(self) -> str: ...
+    def layer(self) -> str:
+        """Name of the layer; `select` chooses by it."""
+
     @property
-    def rdm(self) -> Array: ...
+    def rdm(self) -> Array:
+        """Condensed RDM, (n(n-1)/2,) for n probe points."""
 
 
 # RDMs of 256 points at a time: 256 of them, and their vectors, are some 100 MB.
@@ -56,6 +72,15 @@ def select(
 
     Raises:
         SpaceError: none is left; the message names the layers that are there.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.maps import select
+        >>> snapshots = Registry("repwatch.db").snapshots(run="current")
+        >>> [snapshot.step for snapshot in select(snapshots, layers="head")]
+        [0, 1, 2, 3]
+        >>> {snapshot.layer for snapshot in select(snapshots, depths=(1, 1))}
+        {'encoder'}
     """
     pool = list(snapshots)
     wanted = [layers] if isinstance(layers, str) else layers
@@ -152,6 +177,12 @@ def read_rows(snapshots: Sequence[Snapshot], distance: str) -> Array:
 
     Raises:
         SpaceError, ProbeMismatchError: the RDMs are not of one size.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.maps import read_rows
+        >>> read_rows(Registry("repwatch.db").snapshots(run="current"), "cka").shape
+        (8, 1024)
     """
     if distance in similarity.SKETCHED_DISTANCES:
         return _rows(snapshots, exact=False)
@@ -163,7 +194,14 @@ def read_rows(snapshots: Sequence[Snapshot], distance: str) -> Array:
 
 
 def sketch_rows(rdms: Array, distance: str) -> Array:
-    """(k, 1024) sketches of the distance's own vectors of RDMs (k, m); NaN rows stay NaN."""
+    """(k, 1024) sketches of the distance's own vectors of RDMs (k, m); NaN rows stay NaN.
+
+    Examples:
+        >>> from repwatch.maps import sketch_rows
+        >>> D = rdm.from_activations(np.random.default_rng(0).normal(size=(20, 8)))
+        >>> sketch_rows(D[None], "spearman").shape
+        (1, 1024)
+    """
     return similarity.sketches(similarity.vectors(rdms, distance))
 
 

@@ -51,6 +51,17 @@ class RepresentationSpace:
         left_out: ids of snapshots that have diverged, or that the distance is not defined for.
         thinned: ids of snapshots that gave way since there were too many.
         notes: sentences about the two.
+
+    Examples:
+        >>> from repwatch import Registry, RepresentationSpace
+        >>> registry = Registry("repwatch.db")
+        >>> landmarks = registry.snapshots(labeled=True, layer="head")
+        >>> space = RepresentationSpace.fit(landmarks, distance="euclidean", method="pca")
+        >>> space
+        RepresentationSpace(64 landmarks, method='pca', distance='euclidean', seed=0)
+        >>> placed = space.place(registry.snapshots(run="current", layer="head"))[-1]
+        >>> registry.snapshots(layer="head")[space.snapshot_ids.index(placed.nearest[0].id)].label
+        'bad'
     """
 
     def __init__(self, vectors: Float32, fitted: Fitted, header: Mapping[str, Any]) -> None:

@@ -51,6 +51,13 @@ def fit_tsne(
 
     From `start` (n, 2), the points on a previous map, they move without exaggerated attraction,
     which would draw together what has its place.
+
+    Examples:
+        >>> from repwatch.maps import fit_tsne
+        >>> vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+        >>> positions, perplexity = fit_tsne(vectors, seed=0, perplexity=30)
+        >>> positions.shape, perplexity < 30  # 40 points are too few for 30 neighbors
+        ((40, 2), True)
     """
     report = progress or (lambda share, what: None)
     n = len(vectors)

@@ -83,13 +83,20 @@ class SpaceLike(Protocol):
     """What is shown of the space that gave the positions."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """How positions were made: "tsne", "pca" or "mds"."""
+
     @property
-    def distance(self) -> str: ...
+    def distance(self) -> str:
+        """The distance between RDMs, one of `similarity.DISTANCES`."""
+
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """The seed of the map."""
+
     @property
-    def perplexity(self) -> float | None: ...
+    def perplexity(self) -> float | None:
+        """The effective perplexity of t-SNE; None for methods without."""
 
 
 class MapScene(TypedDict):

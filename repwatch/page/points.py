@@ -25,11 +25,16 @@ class PointLike(Protocol):
     """What a probe point needs to have to be shown; the registry's have it."""
 
     @property
-    def columns(self) -> Mapping[str, object]: ...
+    def columns(self) -> Mapping[str, object]:
+        """Values by column, such as "label"."""
+
     @property
-    def text(self) -> str | None: ...
+    def text(self) -> str | None:
+        """The input as text, or None."""
+
     @property
-    def link(self) -> str | None: ...
+    def link(self) -> str | None:
+        """A web address of the point, or None."""
 
 
 class Sprite(TypedDict):

@@ -35,23 +35,40 @@ class SnapshotLike(Protocol):
     """What a snapshot needs to have to be shown; registry snapshots have it."""
 
     @property
-    def id(self) -> Hashable: ...
+    def id(self) -> Hashable:
+        """Unique in its registry."""
+
     @property
-    def run(self) -> str: ...
+    def run(self) -> str:
+        """Name of its run."""
+
     @property
-    def layer(self) -> str: ...
+    def layer(self) -> str:
+        """Name of the layer."""
+
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """Optimizer steps before it."""
+
     @property
-    def epoch(self) -> int | None: ...
+    def epoch(self) -> int | None:
+        """The epoch, from 0; None where it is not known."""
+
     @property
-    def depth(self) -> int: ...
+    def depth(self) -> int:
+        """The layer's place in the order of execution; the input is 0."""
+
     @property
-    def label(self) -> str | None: ...
+    def label(self) -> str | None:
+        """Its run's label: "good", "bad" or None."""
+
     @property
-    def cause(self) -> str | None: ...
+    def cause(self) -> str | None:
+        """Why its run is bad, where a person or a rule named it."""
+
     @property
-    def diverged(self) -> bool: ...
+    def diverged(self) -> bool:
+        """Whether its activations were NaN or infinite; it has no RDM then."""
 
 
 class RunLike(Protocol):
@@ -61,38 +78,64 @@ class RunLike(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Unique in its registry."""
+
     @property
-    def label(self) -> str | None: ...
+    def label(self) -> str | None:
+        """ "good", "bad" or None."""
+
     @property
-    def cause(self) -> str | None: ...
+    def cause(self) -> str | None:
+        """Why the run is bad, where a person or a rule named it."""
+
     @property
-    def status(self) -> str | None: ...
+    def status(self) -> str | None:
+        """ "running", "finished", "stopped", "failed" or "dead"."""
+
     @property
-    def hparams(self) -> Mapping[str, object]: ...
+    def hparams(self) -> Mapping[str, object]:
+        """Flat hyperparameters by name."""
+
     @property
-    def metrics(self) -> Mapping[str, object]: ...
+    def metrics(self) -> Mapping[str, object]:
+        """The last value of each metric by name."""
 
 
 class FlagLike(Protocol):
     """What a flag needs to have to be shown; registry flags have it."""
 
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """Id of the run that was flagged."""
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """What raised it, such as "drift" or "diverged"."""
+
     @property
-    def step(self) -> int | None: ...
+    def step(self) -> int | None:
+        """Optimizer steps before it."""
+
     @property
-    def epoch(self) -> int | None: ...
+    def epoch(self) -> int | None:
+        """The epoch, from 0."""
+
     @property
-    def layer(self) -> str | None: ...
+    def layer(self) -> str | None:
+        """The layer that differs most, or diverged."""
+
     @property
-    def message(self) -> str: ...
+    def message(self) -> str:
+        """One line for a person."""
+
     @property
-    def cause(self) -> str | None: ...
+    def cause(self) -> str | None:
+        """The most probable cause, where there is one."""
+
     @property
-    def probability(self) -> float | None: ...
+    def probability(self) -> float | None:
+        """Calibrated probability of a bad end, in [0, 1], or None."""
 
 
 class RunRow(TypedDict):

@@ -21,6 +21,14 @@ def preserved_rng() -> Iterator[None]:
     """Restore the generators of torch, CUDA, MPS, numpy and `random` on leaving, errors included.
 
     An accelerator that was not in use yet is left alone, so that asking does not start it.
+
+    Examples:
+        >>> from repwatch.probe import preserved_rng
+        >>> before = random.getstate()
+        >>> with preserved_rng():
+        ...     _ = random.random(), torch.rand(1), np.random.rand()
+        >>> random.getstate() == before
+        True
     """
     torch_state = torch.get_rng_state()
     cuda_in_use = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

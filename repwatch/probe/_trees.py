@@ -25,6 +25,11 @@ def map_tensors(tree: Tree, function: Callable[[torch.Tensor], object]) -> Tree:
 
     Containers are rebuilt, never written into. Mappings, named tuples and dataclasses have
     the same type where it can be copied; other mappings become dicts.
+
+    Examples:
+        >>> from repwatch.probe import map_tensors
+        >>> map_tensors({"x": torch.tensor([1, 2]), "name": "a"}, lambda tensor: tensor * 10)
+        {'x': tensor([10, 20]), 'name': 'a'}
     """
     return _map(tree, function, lambda leaf: leaf)
 
@@ -33,6 +38,11 @@ def move(tree: Tree, device: torch.device | str) -> Tree:
     """The same tree on `device`: tensors, and leaves that know `.to` (graph batches).
 
     No batch transfer hook of the host runs.
+
+    Examples:
+        >>> from repwatch.probe import move
+        >>> move([torch.zeros(2), "text"], "meta")[0].device
+        device(type='meta')
     """
 
     def move_leaf(leaf: object) -> object:
@@ -103,6 +113,11 @@ def batch_size(tree: Tree) -> int | None:
 
     That is the length of lists with one element for each point (a detector's images and targets),
     else the leading dimension that most tensors share (the first of equals).
+
+    Examples:
+        >>> from repwatch.probe import batch_size
+        >>> batch_size({"image": torch.zeros(8, 3, 4, 4), "label": torch.zeros(8)})
+        8
     """
     sizes = Counter(len(tensor) for _, tensor in tensors(tree) if tensor.dim() > 0)
     for length, lists in Counter(_sample_counts(tree)).items():

@@ -153,8 +153,9 @@ def spread_indices(length: int, n: int) -> list[int]:
 def halvings(n: int) -> list[list[int]]:
     """The positions 0 to n - 1 in levels: the first ones up to any level are evenly spaced.
 
-    >>> halvings(8)
-    [[0, 2, 4, 6], [1, 3, 5, 7]]
+    Examples:
+        >>> halvings(8)
+        [[0, 2, 4, 6], [1, 3, 5, 7]]
     """
     step = 1
     while math.ceil(n / (2 * step)) >= limits.MIN_POINTS:

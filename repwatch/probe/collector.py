@@ -16,6 +16,15 @@ class ProbeCollector:
 
     Fewer where they would take too much memory (`repwatch.probe._limits`).
     augmented: the batches come from training, after augmentation.
+
+    Examples:
+        >>> import torch
+        >>> from repwatch.probe import ProbeCollector
+        >>> collector = ProbeCollector(n=20)
+        >>> [collector.add(torch.randn(16, 6)), collector.add(torch.randn(16, 6))]
+        [True, True]
+        >>> collector.full, len(collector.probe())
+        (True, 20)
     """
 
     def __init__(self, n: int = 256, augmented: bool = False) -> None:

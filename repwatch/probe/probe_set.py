@@ -43,6 +43,14 @@ class ProbeSet:
     augmented: the inputs went through random augmentation.
 
     Raises ProbeError for less than 3 points, unequal lengths and values that cannot be stored.
+
+    Examples:
+        >>> from repwatch import ProbeSet
+        >>> probe = ProbeSet.from_tensor(torch.zeros(4, 6), labels=["cat", "cat", "dog", "dog"])
+        >>> len(probe), probe.labels
+        (4, ['cat', 'cat', 'dog', 'dog'])
+        >>> probe.fingerprint == ProbeSet.from_tensor(torch.zeros(4, 6)).fingerprint
+        True
     """
 
     def __init__(

@@ -54,8 +54,9 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
         DivergedRDMError: an activation is NaN or infinite, or a distance is beyond float32.
         RDMError: fewer than 2 rows, or no features.
 
-    >>> from_activations(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]))
-    array([3., 4., 5.], dtype=float32)
+    Examples:
+        >>> from_activations(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]))
+        array([3., 4., 5.], dtype=float32)
     """
     import torch
 

@@ -27,8 +27,9 @@ def count_points(D: Array) -> int:
     Raises:
         RDMError: `D` is not one-dimensional, or no n fits its length.
 
-    >>> count_points(np.zeros(6))
-    4
+    Examples:
+        >>> count_points(np.zeros(6))
+        4
     """
     if D.ndim != 1:
         raise RDMError(
@@ -50,8 +51,9 @@ def check(D: Array) -> Float64:
         RDMError: No condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
 
-    >>> check([3.0, 4.0, 5.0])
-    array([3., 4., 5.])
+    Examples:
+        >>> check([3.0, 4.0, 5.0])
+        array([3., 4., 5.])
     """
     D = np.asarray(D)
     count_points(D)
@@ -67,10 +69,11 @@ def check(D: Array) -> Float64:
 def square(D: Array) -> NDArray[Any]:
     """The symmetric (n, n) matrix of a condensed vector, zeros on the diagonal, in D's dtype.
 
-    >>> square(np.array([3.0, 4.0, 5.0]))
-    array([[0., 3., 4.],
-           [3., 0., 5.],
-           [4., 5., 0.]])
+    Examples:
+        >>> square(np.array([3.0, 4.0, 5.0]))
+        array([[0., 3., 4.],
+               [3., 0., 5.],
+               [4., 5., 0.]])
     """
     n = count_points(D)
     matrix: NDArray[Any] = np.zeros((n, n), dtype=D.dtype)
@@ -84,9 +87,10 @@ def square(D: Array) -> NDArray[Any]:
 def pairs(n: int) -> tuple[Int, Int]:
     """The points i < j, (n(n-1)/2,) each, of each entry of a condensed vector.
 
-    >>> left, right = pairs(3)
-    >>> left.tolist(), right.tolist()
-    ([0, 0, 1], [1, 2, 2])
+    Examples:
+        >>> left, right = pairs(3)
+        >>> left.tolist(), right.tolist()
+        ([0, 0, 1], [1, 2, 2])
     """
     left, right = np.triu_indices(n, 1)
     left.flags.writeable = right.flags.writeable = False
@@ -107,8 +111,9 @@ def condense(matrix: Array) -> NDArray[Any]:
     Raises:
         RDMError: the matrix is not square.
 
-    >>> condense(np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]]))
-    array([3, 4, 5])
+    Examples:
+        >>> condense(np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]]))
+        array([3, 4, 5])
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise RDMError(f"Expected a square matrix (n, n). Got shape {matrix.shape}.")
@@ -126,9 +131,10 @@ def encode(D: Array) -> tuple[bytes, float]:
         RDMError: no condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
 
-    >>> blob, scale = encode(np.array([3.0, 4.0, 5.0]))
-    >>> len(blob), scale
-    (6, 5.0)
+    Examples:
+        >>> blob, scale = encode(np.array([3.0, 4.0, 5.0]))
+        >>> len(blob), scale
+        (6, 5.0)
     """
     values = check(D)
     scale = float(values.max())
@@ -141,8 +147,9 @@ def encode(D: Array) -> tuple[bytes, float]:
 def decode(blob: bytes, scale: float) -> Float32:
     """The RDM of the bytes and the scale that `encode` returned.
 
-    >>> decode(*encode(np.array([3.0, 4.0, 5.0]))).round(2)
-    array([3., 4., 5.], dtype=float32)
+    Examples:
+        >>> decode(*encode(np.array([3.0, 4.0, 5.0]))).round(2)
+        array([3., 4., 5.], dtype=float32)
     """
     stored = np.frombuffer(blob, dtype="<f2").astype(np.float32)
     D: Float32 = stored * np.float32(scale / _STORED_MAXIMUM)

@@ -33,9 +33,10 @@ def project(D: Array, a: int | Sequence[int], b: int | Sequence[int]) -> Float64
         RDMError: a and b coincide, so that there is no direction between them.
         DivergedRDMError: as `check`.
 
-    >>> D = np.array([1.0, 3.0, 2.0])  # of the points 0, 1 and 3 on a line
-    >>> project(D, 0, 2)
-    array([-1.5, -0.5,  1.5])
+    Examples:
+        >>> D = np.array([1.0, 3.0, 2.0])  # of the points 0, 1 and 3 on a line
+        >>> project(D, 0, 2)
+        array([-1.5, -0.5,  1.5])
     """
     squared = square(check(D)) ** 2
     first, second = _points(a, len(squared)), _points(b, len(squared))
@@ -75,9 +76,10 @@ def analogies(D: Array, quadruples: NDArray[np.integer[Any]]) -> Float64:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> D = np.array([1.0, 4.0, 5.0, 3.0, 4.0, 1.0])  # of the points 0, 1, 4 and 5 on a line
-    >>> analogies(D, np.array([[0, 1, 2, 3], [0, 1, 3, 2]]))
-    array([0., 2.])
+    Examples:
+        >>> D = np.array([1.0, 4.0, 5.0, 3.0, 4.0, 1.0])  # of the points 0, 1, 4 and 5 on a line
+        >>> analogies(D, np.array([[0, 1, 2, 3], [0, 1, 3, 2]]))
+        array([0., 2.])
     """
     squared = square(check(D)) ** 2
     sample = np.asarray(quadruples)
@@ -96,8 +98,9 @@ def sample_quadruples(n: int, count: int = 10_000, seed: int = 0) -> Int:
     Raises:
         ConfigurationError: fewer than 4 points, or none to draw.
 
-    >>> sample_quadruples(10, 3).shape
-    (3, 4)
+    Examples:
+        >>> sample_quadruples(10, 3).shape
+        (3, 4)
     """
     if n < 4 or count < 1:
         raise ConfigurationError(
@@ -108,8 +111,8 @@ def sample_quadruples(n: int, count: int = 10_000, seed: int = 0) -> Int:
     chosen = [generator.integers(n, size=count)]
     for taken in (1, 2, 3):
         place = generator.integers(n - taken, size=count)
-        for other in np.sort(np.stack(chosen), axis=0):
-            place = place + (place >= other)
+        for earlier in np.sort(np.stack(chosen), axis=0):
+            place = place + (place >= earlier)
         chosen.append(place)
     return np.stack(chosen, axis=1).astype(np.intp)
 
@@ -124,9 +127,10 @@ def complete_analogy(D: Array, a: int, b: int, c: int, k: int = 5) -> Int:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> D = np.array([1.0, 4.0, 5.0, 3.0, 4.0, 1.0])  # of the points 0, 1, 4 and 5 on a line
-    >>> complete_analogy(D, 0, 1, 2, k=1)  # 0 is to 1 as 4 is to 5
-    array([3])
+    Examples:
+        >>> D = np.array([1.0, 4.0, 5.0, 3.0, 4.0, 1.0])  # of the points 0, 1, 4 and 5 on a line
+        >>> complete_analogy(D, 0, 1, 2, k=1)  # 0 is to 1 as 4 is to 5
+        array([3])
     """
     n = len(square(check(D)))
     _points([a, b, c], n)

@@ -26,10 +26,11 @@ def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
     Raises:
         ConfigurationError: the shapes differ.
 
-    >>> view = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
-    >>> turned = view[:, ::-1] + 5
-    >>> np.allclose(align(turned, view), view)
-    True
+    Examples:
+        >>> view = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
+        >>> turned = view[:, ::-1] + 5
+        >>> np.allclose(align(turned, view), view)
+        True
     """
     turn, shift = alignment(view, reference)
     aligned: Float64 = view @ turn + shift
@@ -42,10 +43,11 @@ def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Flo
     Raises:
         RepWatchError: As `align`.
 
-    >>> view = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
-    >>> turn, shift = alignment(view, view + 5)
-    >>> np.allclose(turn, np.eye(2)), shift.round(6).tolist()
-    (True, [5.0, 5.0])
+    Examples:
+        >>> view = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
+        >>> turn, shift = alignment(view, view + 5)
+        >>> np.allclose(turn, np.eye(2)), shift.round(6).tolist()
+        (True, [5.0, 5.0])
     """
     if view.shape != reference.shape or view.ndim != 2:
         raise ConfigurationError(
@@ -60,10 +62,11 @@ def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Flo
 def align_views(views: Sequence[NDArray[Any]]) -> list[Float64]:
     """Views of consecutive snapshots, each aligned to the one before it; see `align`.
 
-    >>> view = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
-    >>> first, second = align_views([view, -view])
-    >>> np.allclose(first, second)
-    True
+    Examples:
+        >>> view = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
+        >>> first, second = align_views([view, -view])
+        >>> np.allclose(first, second)
+        True
     """
     aligned: list[Float64] = []
     for view in views:

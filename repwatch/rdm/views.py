@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 
 
 class Graph(NamedTuple):
-    """Undirected edges between probe points: (e, 2) points i < j, and (e,) distances."""
+    """Undirected edges between probe points: (e, 2) points i < j, and (e,) distances.
+
+    Examples:
+        >>> graph = neighbor_graph(np.array([3.0, 4.0, 5.0]), 1)
+        >>> graph.edges.tolist(), graph.lengths.tolist()
+        ([[0, 1], [0, 2]], [3.0, 4.0])
+    """
 
     edges: Int
     lengths: Float64
 
 
 class Purity(NamedTuple):
-    """Share of nearest neighbors with the same value, and what shuffled values would give."""
+    """Share of nearest neighbors with the same value, and what shuffled values would give.
+
+    Examples:
+        >>> D = np.array([1.0, 9.0, 8.0, 8.0, 7.0, 1.0])  # of the points 0, 1, 9 and 8 on a line
+        >>> purity(D, ["cat", "cat", "dog", "dog"], k=1).share
+        1.0
+    """
 
     share: float
     expected: float
@@ -48,9 +60,10 @@ def spectrum(D: Array) -> Float64:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
-    >>> spectrum(D).round(2)
-    array([12.96,  3.7 ,  0.  ])
+    Examples:
+        >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
+        >>> spectrum(D).round(2)
+        array([12.96,  3.7 ,  0.  ])
     """
     eigenvalues: Float64 = np.linalg.eigvalsh(_gram(D)).astype(np.float64)[::-1]
     return np.maximum(eigenvalues, 0.0)
@@ -68,9 +81,10 @@ def pca(D: Array, k: int = 2) -> Float64:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> D = np.array([1.0, 3.0, 2.0])  # of the points 0, 1 and 3 on a line
-    >>> pca(D, 1).round(2).ravel()
-    array([-1.33, -0.33,  1.67])
+    Examples:
+        >>> D = np.array([1.0, 3.0, 2.0])  # of the points 0, 1 and 3 on a line
+        >>> pca(D, 1).round(2).ravel()
+        array([-1.33, -0.33,  1.67])
     """
     gram = _gram(D)
     n = len(gram)
@@ -103,9 +117,10 @@ def neighbors(D: Array, k: int = 10) -> Int:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
-    >>> neighbors(D, 1).ravel()
-    array([1, 0, 0])
+    Examples:
+        >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
+        >>> neighbors(D, 1).ravel()
+        array([1, 0, 0])
     """
     distances = square(check(D))
     n = len(distances)
@@ -145,10 +160,11 @@ def tsne(
         RDMError: fewer than 3 probe points, or D cannot be used.
         DivergedRDMError: as `check`.
 
-    >>> from repwatch.rdm import from_activations
-    >>> X = np.random.default_rng(0).normal(size=(20, 8))
-    >>> tsne(from_activations(X)).shape
-    (20, 2)
+    Examples:
+        >>> from repwatch.rdm import from_activations
+        >>> X = np.random.default_rng(0).normal(size=(20, 8))
+        >>> tsne(from_activations(X)).shape
+        (20, 2)
     """
     distances = square(check(D)).astype(np.float64)
     n = len(distances)
@@ -171,11 +187,12 @@ def neighbor_graph(D: Array, k: int = 10, *, mutual: bool = False) -> Graph:
     Raises:
         RepWatchError: As `neighbors`.
 
-    >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
-    >>> neighbor_graph(D, 1).edges.tolist()
-    [[0, 1], [0, 2]]
-    >>> neighbor_graph(D, 1, mutual=True).edges.tolist()
-    [[0, 1]]
+    Examples:
+        >>> D = np.array([3.0, 4.0, 5.0])  # of the points (0, 0), (3, 0) and (0, 4)
+        >>> neighbor_graph(D, 1).edges.tolist()
+        [[0, 1], [0, 2]]
+        >>> neighbor_graph(D, 1, mutual=True).edges.tolist()
+        [[0, 1]]
     """
     nearest = neighbors(D, k)
     n = len(nearest)
@@ -196,8 +213,9 @@ def effective_dimension(D: Array) -> float:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> effective_dimension(np.array([1.0, 3.0, 2.0]))  # of points on a line
-    1.0
+    Examples:
+        >>> effective_dimension(np.array([1.0, 3.0, 2.0]))  # of points on a line
+        1.0
     """
     squared = check(D) ** 2
     sums = sum_by_point(squared)
@@ -225,9 +243,10 @@ def purity(D: Array, values: Sequence[Any], k: int = 10) -> Purity:
         DivergedRDMError: A distance is NaN or infinite.
         RDMError: No condensed RDM has that shape.
 
-    >>> D = np.array([1.0, 9.0, 8.0, 8.0, 7.0, 1.0])  # of the points 0, 1, 9 and 8 on a line
-    >>> purity(D, ["cat", "cat", "dog", "dog"], k=1)
-    Purity(share=1.0, expected=0.3333333333333333)
+    Examples:
+        >>> D = np.array([1.0, 9.0, 8.0, 8.0, 7.0, 1.0])  # of the points 0, 1, 9 and 8 on a line
+        >>> purity(D, ["cat", "cat", "dog", "dog"], k=1)
+        Purity(share=1.0, expected=0.3333333333333333)
     """
     distances = square(check(D))
     if len(values) != len(distances):
@@ -257,9 +276,10 @@ def vote_accuracy(near: Int, labels: Int) -> float:
         near: (n, k) the neighbors of each point, as `neighbors` gives them.
         labels: (n,) whole numbers from 0; where votes are tied the smallest label has them.
 
-    >>> near = np.array([[1], [0], [3], [2]])
-    >>> vote_accuracy(near, np.array([0, 0, 1, 0]))
-    0.5
+    Examples:
+        >>> near = np.array([[1], [0], [3], [2]])
+        >>> vote_accuracy(near, np.array([0, 0, 1, 0]))
+        0.5
     """
     votes = np.zeros((len(labels), int(labels.max()) + 1))
     np.add.at(votes, (np.arange(len(labels))[:, None], labels[near]), 1)

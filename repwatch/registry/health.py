@@ -36,6 +36,7 @@ class Finding:
     message: str
 
     def to_dict(self) -> dict[str, str]:
+        """Its three fields by name, as for JSON."""
         return asdict(self)
 
 

@@ -49,6 +49,19 @@ class RunRecorder(Worker):
     Attributes:
         messages: What a person should know of a registry that does not answer, oldest first; who
             shows a message takes it out.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.registry import RunRecorder
+        >>> registry = Registry("repwatch.db")
+        >>> run = registry.start_run("next", probe=registry.probe())
+        >>> recorder = RunRecorder(registry, run.id)
+        >>> recorder.metrics(step=10, epoch=0, values={"val_loss": 0.5})  # returns at once
+        >>> recorder.finish("finished")
+        >>> recorder.close()
+        True
+        >>> registry.run("next").status, registry.run("next").metrics
+        ('finished', {'val_loss': 0.5})
     """
 
     def __init__(

@@ -79,6 +79,14 @@ class NewSnapshot:
 
     `rdm` is the condensed RDM, float32, length n(n-1)/2 for n probe points, or None where the
     activations were NaN or infinite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from repwatch import rdm
+        >>> from repwatch.registry import NewSnapshot
+        >>> D = rdm.from_activations(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]))
+        >>> NewSnapshot("encoder", step=10, epoch=0, depth=1, rdm=D, scalars={"std": 1.2}).rdm
+        array([3., 4., 5.], dtype=float32)
     """
 
     layer: str
@@ -94,6 +102,12 @@ class Flag:
     """What drift detection, or a diverged layer, raised in a run.
 
     `id` is None until the flag is stored.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> (flag,) = Registry("repwatch.db").run("current").flags
+        >>> flag.step, flag.layer, flag.cause, flag.probability
+        (2, 'head', 'learning rate too high', 0.97)
     """
 
     id: int | None = field(compare=False)
@@ -111,7 +125,14 @@ class Flag:
 
 @dataclass(frozen=True)
 class ProbeInfo:
-    """A stored probe set without its inputs; `runs` counts the runs that used it."""
+    """A stored probe set without its inputs; `runs` counts the runs that used it.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> (probe,) = Registry("repwatch.db").probes()
+        >>> probe.points, probe.runs
+        (24, 17)
+    """
 
     fingerprint: str
     name: str | None
@@ -123,7 +144,14 @@ class ProbeInfo:
 
 @dataclass(frozen=True)
 class ProbePoint:
-    """What a person sees of one probe point; read without loading the probe's inputs."""
+    """What a person sees of one probe point; read without loading the probe's inputs.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> registry = Registry("repwatch.db")
+        >>> registry.points(registry.run("current").probe)[4].columns
+        {'label': 'class 1'}
+    """
 
     point: int
     columns: dict[str, Any] = field(hash=False)
@@ -137,6 +165,12 @@ class Snapshot:
 
     `run` is the run's name, `depth` the layer's place in execution order (the input is 0),
     `probe` the fingerprint of the probe set, `label` and `cause` the run's outcome.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> first, *_, last = Registry("repwatch.db").snapshots(run="current", layer="head")
+        >>> last.step, last.points, last.rdm.shape, last.sketch.shape
+        (3, 24, (276,), (1024,))
     """
 
     id: int
@@ -187,6 +221,14 @@ class Run:
     `metrics` holds the last value of each metric. `status` is "dead" where a running run has
     given no sign of life for the registry's `dead_after` seconds. `probe` is the fingerprint of
     its probe set. `notes` list what a person should know of how it was watched. Times are in UTC.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> run = Registry("repwatch.db").run("bad-0")
+        >>> run.status, run.label, run.cause, run.hparams
+        ('finished', 'bad', 'learning rate too high', {'lr': 0.03})
+        >>> run.layers, len(run.snapshots()), len(run.history("val_loss"))
+        (['encoder', 'head'], 8, 4)
     """
 
     id: str

@@ -58,6 +58,14 @@ class Registry:
     created, migrated or written. With `strict` a training does not start while the server does not
     answer; otherwise what it records waits in a spool until it does. A running run without a sign
     of life for `dead_after` seconds is read as "dead".
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> registry = Registry("repwatch.db")
+        >>> [run.name for run in registry.runs(label="bad")]
+        ['bad-0', 'bad-1', 'bad-2', 'bad-3']
+        >>> registry.label("current", "bad", cause="learning rate too high").label
+        'bad'
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class Registry:
 
     @property
     def read_only(self) -> bool:
+        """Whether nothing is ever created, migrated or written."""
         return self._database.read_only
 
     def close(self) -> None:

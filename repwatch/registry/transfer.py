@@ -57,6 +57,7 @@ class Transfer:
     known: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """The names of the runs by what became of them, as for JSON."""
         return {"copied": self.copied, "renamed": self.renamed, "known": self.known}
 
 

@@ -57,6 +57,17 @@ class Worker:
 
     When the process ends, also by an exception, waiting tasks are still done. A Worker can be
     copied and pickled (the copy starts empty) and used after a fork.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.registry import Worker
+        >>> registry = Registry("repwatch.db")
+        >>> worker = Worker(registry)
+        >>> worker.call(lambda own: own.save_space("key", b"content"))  # returns at once
+        >>> worker.close()
+        True
+        >>> registry.load_space("key")
+        b'content'
     """
 
     def __init__(

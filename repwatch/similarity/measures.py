@@ -139,13 +139,14 @@ def vectors(stack: Array, name: str = "cosine", *, transform: str = "none") -> N
         ConfigurationError: an unknown name.
         RDMError: the rows are no condensed RDMs.
 
-    >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
-    >>> vectors(np.stack([D1, D2]), "pearson").round(3)
-    array([[-0.707,  0.   ,  0.707],
-           [ 0.707,  0.   , -0.707]])
-    >>> vectors(np.stack([D1, D2]), "euclidean", transform="log1p").round(3)
-    array([[0.56 , 0.693, 0.811],
-           [0.811, 0.693, 0.56 ]])
+    Examples:
+        >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
+        >>> vectors(np.stack([D1, D2]), "pearson").round(3)
+        array([[-0.707,  0.   ,  0.707],
+               [ 0.707,  0.   , -0.707]])
+        >>> vectors(np.stack([D1, D2]), "euclidean", transform="log1p").round(3)
+        array([[0.56 , 0.693, 0.811],
+               [0.811, 0.693, 0.56 ]])
     """
     _check_name(name, DISTANCES, "the distance")
     _check_name(transform, TRANSFORMS, "the transform")
@@ -198,8 +199,9 @@ def distance(
         DivergedRDMError: a distance is NaN or infinite.
         RDMError: the shapes do not fit.
 
-    >>> distance(np.array([1.0, 2.0, 2.0]), np.array([2.0, 4.0, 4.0]), "cosine")
-    0.0
+    Examples:
+        >>> distance(np.array([1.0, 2.0, 2.0]), np.array([2.0, 4.0, 4.0]), "cosine")
+        0.0
     """
     first, second = _pair(D1, D2, name, transform)
     return float(np.linalg.norm(first - second))
@@ -219,9 +221,10 @@ def similarity(
     Raises:
         RepWatchError: As `distance`.
 
-    >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
-    >>> round(similarity(D1, D2, "pearson"), 6)
-    -1.0
+    Examples:
+        >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
+        >>> round(similarity(D1, D2, "pearson"), 6)
+        -1.0
     """
     _check_name(name, SIMILARITIES, "the similarity")
     first, second = _pair(D1, D2, name, transform)
@@ -231,10 +234,12 @@ def similarity(
 def pairwise(stack: Array, name: str = "cosine", *, transform: str = "none") -> Float64:
     """(k, k) distances of all pairs; NaN where `vectors` has no vector.
 
-    >>> pairwise(np.array([[3.0, 4.0, 5.0], [6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson").round(3)
-    array([[0., 0., 2.],
-           [0., 0., 2.],
-           [2., 2., 0.]])
+    Examples:
+        >>> D = np.array([[3.0, 4.0, 5.0], [6.0, 8.0, 10.0], [5.0, 4.0, 3.0]])
+        >>> pairwise(D, "pearson").round(3)
+        array([[0., 0., 2.],
+               [0., 0., 2.],
+               [2., 2., 0.]])
     """
     points = vectors(np.asarray(stack, dtype=np.float64), name, transform=transform)
     between = between_vectors(points, points)
@@ -256,8 +261,10 @@ def cross(
     Raises:
         RepWatchError: As `vectors`.
 
-    >>> cross(np.array([[3.0, 4.0, 5.0]]), np.array([[6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson")
-    array([[0., 2.]])
+    Examples:
+        >>> first = np.array([[3.0, 4.0, 5.0]])
+        >>> cross(first, np.array([[6.0, 8.0, 10.0], [5.0, 4.0, 3.0]]), "pearson")
+        array([[0., 2.]])
     """
     return between_vectors(
         vectors(np.asarray(first, dtype=np.float64), name, transform=transform),
@@ -287,9 +294,10 @@ def procrustes(X: Array, Y: Array) -> float:
         ConstantRDMError: all rows of a representation are equal.
         DivergedRDMError: a value is NaN or infinite.
 
-    >>> X = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
-    >>> round(procrustes(X, 3 * X[:, ::-1] + 5), 6)
-    0.0
+    Examples:
+        >>> X = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 4.0]])
+        >>> round(procrustes(X, 3 * X[:, ::-1] + 5), 6)
+        0.0
     """
     if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y):
         raise RDMError(
@@ -326,10 +334,11 @@ def analogy_agreement(
     Raises:
         RepWatchError: As `similarity`.
 
-    >>> X = np.random.default_rng(0).normal(size=(8, 3))
-    >>> D = rdm.from_activations(X)
-    >>> round(analogy_agreement(D, 2 * D), 6)
-    1.0
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(8, 3))
+        >>> D = rdm.from_activations(X)
+        >>> round(analogy_agreement(D, 2 * D), 6)
+        1.0
     """
     _check_name(name, ("cosine", "pearson", "spearman"), "the similarity")
     first, second = rdm.check(D1), rdm.check(D2)

@@ -22,7 +22,15 @@ _ALTERNATIVES = ("two-sided", "greater", "less")
 
 
 class Mantel(NamedTuple):
-    """Correlation `r` in [-1, 1] and its p-value `p` in (0, 1]."""
+    """Correlation `r` in [-1, 1] and its p-value `p` in (0, 1].
+
+    Examples:
+        >>> from repwatch.rdm import from_activations
+        >>> D = from_activations(np.random.default_rng(0).normal(size=(20, 8)))
+        >>> r, p = mantel(D, D, permutations=99)
+        >>> round(r, 3), p
+        (1.0, 0.01)
+    """
 
     r: float
     p: float
@@ -54,11 +62,12 @@ def mantel(
         ConfigurationError: an argument that is none of these, or less than one permutation.
         ConstantRDMError, DivergedRDMError, RDMError: as `distance`.
 
-    >>> X = np.random.default_rng(0).normal(size=(12, 3))
-    >>> D = rdm.from_activations(X)
-    >>> found = mantel(D, D + 1)
-    >>> round(found.r, 6), found.p
-    (1.0, 0.001)
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(12, 3))
+        >>> D = rdm.from_activations(X)
+        >>> found = mantel(D, D + 1)
+        >>> round(found.r, 6), found.p
+        (1.0, 0.001)
     """
     _check_name(method, ("pearson", "spearman"), "the method")
     _check_name(alternative, _ALTERNATIVES, "the alternative")

@@ -42,8 +42,9 @@ def sketch(D: Array) -> Float32:
         RDMError: no condensed RDM has that shape.
         DivergedRDMError: a distance is NaN or infinite.
 
-    >>> sketch(np.array([3.0, 4.0, 5.0])).shape
-    (1024,)
+    Examples:
+        >>> sketch(np.array([3.0, 4.0, 5.0])).shape
+        (1024,)
     """
     one: Float32 = sketches(rdm.check(D)[None])[0]
     return one
@@ -55,8 +56,9 @@ def sketches(stack: Array) -> Float32:
     Raises:
         RDMError: the rows are no condensed RDMs.
 
-    >>> sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])).shape
-    (2, 1024)
+    Examples:
+        >>> sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])).shape
+        (2, 1024)
     """
     stack = np.asarray(stack)
     if stack.ndim != 2:
@@ -166,9 +168,10 @@ def sketch_vectors(stack: Array, name: str = "cosine") -> Float32:
     Raises:
         ConfigurationError: a sketch does not hold that distance: read the full RDMs.
 
-    >>> rows = sketch_vectors(sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])), "pearson")
-    >>> round(float(np.linalg.norm(rows[0] - rows[1])), 4)
-    2.0
+    Examples:
+        >>> rows = sketch_vectors(sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])), "pearson")
+        >>> round(float(np.linalg.norm(rows[0] - rows[1])), 4)
+        2.0
     """
     if name not in SKETCHED_DISTANCES:
         raise ConfigurationError(

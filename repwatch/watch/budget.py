@@ -14,6 +14,13 @@ class Throttle:
         share: The largest share of the elapsed time, in (0, 1].
         grace: Seconds that RepWatch may always take, so that short runs are watched in full.
         name: What the share is called where it was given.
+
+    Examples:
+        >>> from repwatch.watch import Throttle
+        >>> throttle = Throttle(0.02, grace=0.0)
+        >>> throttle.spent += 1.0
+        >>> throttle.allows(elapsed=30.0), throttle.allows(elapsed=60.0)
+        (False, True)
     """
 
     def __init__(self, share: float, grace: float = 20.0, *, name: str = "max_overhead") -> None:

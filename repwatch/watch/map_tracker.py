@@ -38,6 +38,12 @@ class MapUpdate:
             change: cosine distance between this snapshot's RDM and the one before, 0 to sqrt(2);
             outside: distance to the nearest landmark in units of the landmarks' own distances;
             near_bad: share of bad runs among the 10 nearest landmarks, over all layers, 0 to 1.
+
+    Examples:
+        >>> from repwatch.watch import MapUpdate
+        >>> update = MapUpdate(scene=None, scalars={"near_bad": 0.4})
+        >>> update.scene is None, update.scalars
+        (True, {'near_bad': 0.4})
     """
 
     scene: MapScene | None
@@ -54,6 +60,17 @@ class MapTracker:
     Args:
         run: The run to place.
         settings: Distance, method and seed of the map.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.watch import MapSettings, MapTracker
+        >>> registry = Registry("repwatch.db")
+        >>> run = registry.run("current")
+        >>> tracker = MapTracker(run, MapSettings(method="pca"))
+        >>> tracker.fit(registry)
+        >>> (update,) = tracker.track(registry, [run.snapshots()[-2:]])
+        >>> update.scalars["near_bad"]
+        1.0
     """
 
     def __init__(self, run: Run, settings: MapSettings | None = None) -> None:

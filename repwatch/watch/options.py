@@ -69,6 +69,15 @@ class WatchOptions:
 
     Raises:
         ConfigurationError: An argument cannot work.
+
+    Examples:
+        >>> from repwatch.watch import WatchOptions
+        >>> options = WatchOptions(layers=["encoder.*"], schedule=[10, 100], monitor="val_loss")
+        >>> options.schedule.steps, options.max_overhead
+        ((10, 100), 0.02)
+        >>> WatchOptions(points=2)
+        Traceback (most recent call last):
+        repwatch.errors.ConfigurationError: Expected `points` to be a whole number of 3 or more, ...
     """
 
     layers: Layers = None

@@ -23,6 +23,12 @@ class Schedule:
 
     Raises:
         ConfigurationError: A number is negative, or the schedule would never take a snapshot.
+
+    Examples:
+        >>> from repwatch.watch import Schedule
+        >>> schedule = Schedule(steps=(10, 100), every_n_epochs=5)
+        >>> schedule.due_after_step(last=9, step=10, epoch=0), schedule.due_after_epoch(4)
+        (True, True)
     """
 
     steps: tuple[int, ...] = (10, 30, 100)

@@ -21,6 +21,19 @@ class Update:
         log_step: Its place on the loggers' step axis.
         scene: The map so far, or None.
         scalars: Finite numbers by name, without the `repwatch/` that loggers put before them.
+
+    Examples:
+        >>> import torch
+        >>> from repwatch import ProbeSet, Watcher
+        >>> model, probe = torch.nn.Linear(6, 4), ProbeSet.from_tensor(torch.randn(20, 6))
+        >>> with Watcher(model, probe, registry="repwatch.db") as watcher:
+        ...     _ = watcher.snapshot(step=0, epoch=0)
+        ...     _ = watcher.flush()
+        ...     updates = watcher.updates()
+        >>> sorted({update.step for update in updates})
+        [0]
+        >>> any("effective_dimension/model" in update.scalars for update in updates)
+        True
     """
 
     step: int

@@ -82,6 +82,17 @@ class Watcher:
             out of it before the run is opened.
         run: The run, once it is open.
         publisher: Gives flags, maps and scalars to `on_flag` and the loggers.
+
+    Examples:
+        >>> from repwatch import ProbeSet, Registry, Watcher
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Linear(4, 2))
+        >>> probe = ProbeSet.from_tensor(torch.randn(20, 6))
+        >>> with Watcher(model, probe, registry="repwatch.db", run_name="mine") as watcher:
+        ...     for epoch in range(2):
+        ...         flags = watcher.snapshot(step=10 * epoch, epoch=epoch)  # train in between
+        ...         watcher.metrics(10 * epoch, epoch, {"val_loss": 0.5})
+        >>> [snapshot.step for snapshot in Registry("repwatch.db").snapshots(run="mine", layer="1")]
+        [0, 10]
     """
 
     def __init__(

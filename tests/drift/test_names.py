@@ -103,3 +103,11 @@ def test_old_attributes_work_and_warn(template: Run) -> None:
         assert found.outside == found.novelty
     with pytest.raises(AttributeError, match="has no attribute 'missing'"):
         _ = found.missing
+
+
+def test_the_ratio_of_learning_rates_has_its_old_name(template: Run) -> None:
+    plain = history(template, "run", None, np.random.default_rng(0))
+    changed = dataclasses.replace(plain, rates={(0, 1): 0.02})
+    with pytest.warns(DeprecationWarning, match="is now learning_rate_ratio"):
+        ratio = changed.pace  # type: ignore[attr-defined]
+    assert ratio((0, 1)) == pytest.approx(2.0)

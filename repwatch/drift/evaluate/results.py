@@ -39,6 +39,16 @@ class MethodResult(RenamedAttributes):
         gain: AUROC above that of the curves alone, with its 95 % interval; of all runs only.
         intervals: 95 % intervals over runs of the numbers above, by name: of the AUROC by
             bootstrap, of shares by Wilson's score; of all runs only.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import backtest, read_histories
+        >>> registry = Registry("repwatch.db")
+        >>> runs = registry.landmarks(registry.run("current").probe)
+        >>> landmarks = read_histories(registry, runs)
+        >>> method = backtest(landmarks, folds=2, causes=False, draws=10).methods[0]
+        >>> method.name, len(method.found)  # a share for each checkpoint
+        ('RepWatch', 3)
     """
 
     name: str
@@ -66,6 +76,16 @@ class SubsetResult:
         name: What they have in common.
         good, bad: How many of each kind there are.
         methods: RepWatch first, then its baselines.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import backtest, read_histories
+        >>> registry = Registry("repwatch.db")
+        >>> runs = registry.landmarks(registry.run("current").probe)
+        >>> landmarks = read_histories(registry, runs)
+        >>> result = backtest(landmarks, folds=2, where=("lr", "0.03"), causes=False, draws=10)
+        >>> [(subset.good, subset.bad) for subset in result.subsets[:2]]  # all, lr = 0.03
+        [(12, 4), (0, 4)]
     """
 
     name: str
@@ -90,6 +110,18 @@ class Backtest(RenamedAttributes):
             runs that both flag, with its 95 % interval over them; NaN where there are none.
         calibration: How well `p_bad` holds at each checkpoint; None where there is none.
         calibration_overall: The same over all checkpoints.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import backtest, read_histories
+        >>> registry = Registry("repwatch.db")
+        >>> runs = registry.landmarks(registry.run("current").probe)
+        >>> landmarks = read_histories(registry, runs)
+        >>> result = backtest(landmarks, folds=2, causes=False, draws=10)
+        >>> result.checkpoints
+        [(1, 0), (2, 0), (3, 0)]
+        >>> result.known_good, result.known_bad
+        (6, 2)
     """
 
     hold_out: str

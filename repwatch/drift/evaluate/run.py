@@ -91,6 +91,16 @@ def backtest(
 
     Raises:
         DriftError: Too few landmarks, causes, groups or folds, or no run that `where` selects.
+
+    Examples:
+        >>> from repwatch import Registry
+        >>> from repwatch.drift import backtest, read_histories
+        >>> registry = Registry("repwatch.db")
+        >>> runs = registry.landmarks(registry.run("current").probe)
+        >>> landmarks = read_histories(registry, runs)
+        >>> result = backtest(landmarks, folds=2, causes=False, draws=10)
+        >>> result.good, result.bad, [method.name for method in result.methods]
+        (12, 4, ['RepWatch', 'curves', 'loss', 'median rule'])
     """
     bad = is_bad(landmarks)
     check_options(bad, hold_out, folds, good, rounds)

@@ -110,6 +110,12 @@ class Calibration(RenamedAttributes):
             bin.
         brier: Mean of (p - outcome)^2 (Brier 1950).
         base_rate_brier: That of always predicting the share of bad runs.
+
+    Examples:
+        >>> p_bad = np.array([0.1, 0.1, 0.9, 0.9])
+        >>> calibration = calibration_of(p_bad, np.array([False, False, True, True]))
+        >>> round(calibration.error, 3), round(calibration.brier, 3), calibration.base_rate_brier
+        (0.1, 0.01, 0.25)
     """
 
     bins: list[ReliabilityBin]

@@ -61,6 +61,7 @@ class Predictions:
 
     @classmethod
     def empty(cls, rounds: int, runs: int, checkpoints: int) -> Predictions:
+        """Predictions of nothing yet: no scores, no flags, no causes named."""
         shape = (rounds, runs, checkpoints)
         return cls(
             np.full(shape, np.nan),
@@ -269,8 +270,8 @@ def calibrations(
     """How well `p_bad` holds at each checkpoint, and over all of them."""
     p_bad = predictions.p_bad
     outcome = np.broadcast_to(bad[None, :, None], p_bad.shape)
-    each = [
+    by_checkpoint = [
         calibration_of(p_bad[:, :, k].ravel(), outcome[:, :, k].ravel())
         for k in range(p_bad.shape[2])
     ]
-    return each, calibration_of(p_bad.ravel(), outcome.ravel())
+    return by_checkpoint, calibration_of(p_bad.ravel(), outcome.ravel())

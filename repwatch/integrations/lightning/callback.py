@@ -111,6 +111,13 @@ class RepWatch(metaclass=Bindable):
 
     With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`. What your
     own forward hooks do is not run for the probe set.
+
+    Examples:
+        >>> from repwatch import RepWatch
+        >>> watch = RepWatch(run_name="first", monitor="val_loss", schedule=[10, 100])
+        >>> watch.options.schedule.steps, watch.flags
+        ((10, 100), [])
+        >>> trainer = Trainer(callbacks=[watch])  # doctest: +SKIP
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> RepWatch:
@@ -207,23 +214,33 @@ class RepWatch(metaclass=Bindable):
         return f"RepWatch{given}" if given else "RepWatch"
 
     def state_dict(self) -> dict[str, object]:
+        """The id of the run, which Lightning writes into checkpoints."""
         return {"run_id": self.run_id}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Continue the run of the checkpoint in the next `fit`."""
         run_id = state_dict.get("run_id")
         self._restored = run_id if isinstance(run_id, str) else None
 
     def setup(self, trainer: Trainer, pl_module: HostModule, stage: str) -> None:
+        """Remember what a checkpoint gave, which only `fit` may use up."""
         # A checkpoint that is loaded to be tested is not one to go on from.
         self._set_aside = self._restored
 
     def teardown(self, trainer: Trainer, pl_module: HostModule, stage: str) -> None:
+        """End the run, if it is still open; after other stages, take back the checkpoint's run."""
         if stage != "fit":
             self._restored = self._set_aside
         else:
             self._fit_ended(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Open the run and take the snapshot of the initialization.
+
+        Raises:
+            RepWatchError: What the user gave cannot work; on all ranks, before the first step. Any
+                other error is reported, and this training is not watched.
+        """
         self._session = None
         run_id = self._run_to_continue(trainer, pl_module)
         if trainer.fast_dev_run:
@@ -272,6 +289,7 @@ class RepWatch(metaclass=Bindable):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: HostModule, batch: object, batch_idx: int
     ) -> None:
+        """Collect probe points, where there is no validation set to take them from."""
         self._live.train_batch_starts(trainer, pl_module, batch)
 
     def on_train_batch_end(
@@ -282,6 +300,7 @@ class RepWatch(metaclass=Bindable):
         batch: object,
         batch_idx: int,
     ) -> None:
+        """Take a snapshot if one is due after this step, and log what is ready."""
         self._train_batch_ended(trainer)
         if trainer.world_size == 1:
             self._stop_if_asked(trainer)
@@ -295,31 +314,37 @@ class RepWatch(metaclass=Bindable):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Collect probe points, or watch those that are in this batch (sharded models)."""
         self._live.validation_batch_starts(trainer, pl_module, batch)
 
     @_guarded
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: HostModule, *args: object
     ) -> None:
+        """Remove the hooks of the batch."""
         self._live.validation_batch_ended()
 
     # Three hooks read the metrics on every rank, whether it watches or not: a metric that is
     # reduced across ranks waits for all of them.
 
     def on_validation_end(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Store the validation metrics, and the snapshot of the points that passed by."""
         self._validation_ended(trainer, pl_module, self._read_metrics(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Take a snapshot if one is due after this epoch, and log what is ready."""
         self._epoch_ended(trainer, self._read_metrics(trainer))
         self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """Take the last snapshot, and store how the training ended."""
         self._train_ended(trainer, self._read_metrics(trainer))
 
     # The run ends here and not in `on_train_end`, where other callbacks still change the weights:
     # averages of weights are handed back there.
 
     def on_fit_end(self, trainer: Trainer, pl_module: HostModule) -> None:
+        """End the run, after other callbacks have put the final weights in place."""
         self._fit_ended(trainer, pl_module)
 
     def _fit_ended(self, trainer: Trainer, pl_module: HostModule) -> None:
@@ -360,6 +385,7 @@ class RepWatch(metaclass=Bindable):
     def on_exception(
         self, trainer: Trainer, pl_module: HostModule, exception: BaseException
     ) -> None:
+        """End the run as "failed", or as "stopped" after an interrupt."""
         self._finish_early(trainer, exception)
         self._session = None
         self._restored = None

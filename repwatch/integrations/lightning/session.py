@@ -64,10 +64,8 @@ class Session(Driver):
         """Find the probe set, open the run with it, and take the snapshot of the initialization.
 
         Args:
-            trainer: The Trainer.
-            module: Its module.
-            renumber: Whether the callback has watched another training before, so that a run name
-                that is taken gets a number.
+            trainer, module: The Trainer and its module.
+            renumber: Whether a run name that is taken gets a number: the callback watched before.
         """
         failure: Exception | None = None
         found, source = None, ""
@@ -104,10 +102,12 @@ class Session(Driver):
             self._no_probe_reason = source
 
     def train_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
+        """Collect probe points from the training, where there is no validation set."""
         if self._collector is not None and trainer.val_dataloaders is None:
             self._collect(trainer, module, batch)
 
     def train_batch_ended(self, trainer: Trainer) -> None:
+        """Take a snapshot if a step of the schedule was crossed."""
         # The Trainer counts its last epoch as over before `on_train_end`.
         self._epoch, self._epoch_ended = trainer.current_epoch, False
         if self.pace.due_after_step(trainer.global_step, trainer.current_epoch):
@@ -118,18 +118,21 @@ class Session(Driver):
         self._publish()
 
     def validation_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
+        """Collect probe points, or set the hooks that watch those in this batch."""
         self._collect(trainer, module, batch)
         if self._passive and self._watcher is not None and not self.asleep:
             self._passive_capture = self._passive_capture or self._watcher.capturer.passive()
             self._passive_capture.open(batch)
 
     def validation_batch_ended(self) -> None:
+        """Remove the hooks of the batch."""
         if self._passive_capture is not None:
             self._passive_capture.close()
 
     def validation_ended(
         self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
     ) -> None:
+        """Open the run on the collected points, and store metrics and what passed by."""
         if self._collector is not None and len(self._collector) >= 3:
             self._open_collected(trainer, module)
         self._add_metrics(trainer, metrics)
@@ -138,6 +141,7 @@ class Session(Driver):
             self._record_capture(trainer, passive.result())
 
     def epoch_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+        """Take a snapshot if one is due after this epoch, and store its metrics."""
         self._epoch_ended = True
         self._add_metrics(trainer, metrics)
         if self.pace.due_after_epoch(trainer.current_epoch):

@@ -95,6 +95,7 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return self._registries.any_found()
 
     def frontend_metadata(self) -> Any:
+        """The name of the tab, and the script that TensorBoard loads into its frame."""
         return base_plugin.FrontendMetadata(es_module_path="/page/index.js", tab_name="RepWatch")
 
     def get_plugin_apps(self) -> dict[str, App]:

@@ -59,6 +59,7 @@ class RegistryRoutes:
         return bool(self._known)
 
     def routes(self) -> dict[str, Serve]:
+        """What answers each path, below the plugin's own."""
         return {
             "/registries": self._serve_list,
             "/page": self._serving(lambda reader, request: reader.overview()),
