@@ -35,8 +35,8 @@ __all__ = [
 
 #: Prefixes of hyperparameters that are never a cause: "truth." is where the examples and other
 #: simulated populations store the fault that they planted; what RepWatch recorded of the data
-#: describes the runs and was not chosen.
-IGNORED_HPARAMS: tuple[str, ...] = ("truth.", f"{PREFIX}data.")
+#: describes the runs and was not chosen, and neither were the names of the loggers' runs.
+IGNORED_HPARAMS: tuple[str, ...] = ("truth.", f"{PREFIX}data.", f"{PREFIX}logger.")
 
 _RECORDED_PREFIXES = ("optimizer", "scheduler", "trainer", "model")
 _LEARNING_RATES = ("lr", "learning_rate")

@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from repwatch.errors import LoggerError
 from repwatch.integrations import plotly_figures as figures
+from repwatch.integrations.logger_adapters import adapt
+from repwatch.integrations.logger_names import identify, introduce
 from repwatch.page import MapScene
 from repwatch.web import write_atomically
 
 if TYPE_CHECKING:
-    from repwatch.registry import Flag
+    from repwatch.registry import Flag, Run
 
 __all__ = ["Logger", "Loggers"]
 
@@ -71,16 +73,30 @@ class Loggers:
     """The loggers of one training.
 
     Args:
-        loggers: Lightning loggers, of either namespace; those without a way to take maps and text
-            get the scalars alone.
+        loggers: Lightning loggers, of either namespace, and what `logger_adapters` knows: objects
+            of the services themselves. Loggers without a way to take maps and text get the scalars
+            alone.
+
+    Raises:
+        ConfigurationError: An object is no logger.
     """
 
-    def __init__(self, loggers: Iterable[Logger]) -> None:
-        self._loggers = list(loggers)
+    def __init__(self, loggers: Iterable[Any]) -> None:
+        self._loggers: list[Logger] = [adapt(logger) for logger in loggers]
         self._failed: set[tuple[int, str]] = set()
         self._flags: list[tuple[int, Flag]] = []
         self._maps = 0
         self._waiting: tuple[MapScene, int] | None = None
+
+    def identify(self) -> dict[str, object]:
+        """Hyperparameters of a run that name each logger's own run: its id, name, URL or folder."""
+        found: dict[str, object] = {}
+        self._each("names", lambda logger: found.update(identify(_kind(logger), logger)))
+        return found
+
+    def introduce(self, run: Run) -> None:
+        """Give each logger the name and the id of the RepWatch run."""
+        self._each("names", lambda logger: introduce(_kind(logger), logger, run))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Log finite scalars at Lightning's own step axis."""
@@ -151,6 +167,9 @@ class Loggers:
 
 def _kind(logger: Logger) -> str:
     """The name of the logger's class, or of the nearest ancestor that is known here."""
+    service = getattr(type(logger), "stands_for", None)
+    if isinstance(service, str):
+        return service
     for ancestor in type(logger).__mro__:
         if ancestor.__name__ in _FLAG_WRITERS:
             return ancestor.__name__

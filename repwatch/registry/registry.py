@@ -1,10 +1,5 @@
 """Registry: the runs, snapshots, landmarks, flags and probe sets of a project.
 
-    registry = Registry("repwatch.db")          # or "postgresql+psycopg://user@host/database"
-    for run in registry.runs():
-        print(run.name, run.status, run.metrics)
-    registry.label("calm-otter-17", "bad", cause="learning rate too high")
-
 Nothing is opened or made before the first read or write. A Registry may be copied, pickled, shared
 by threads and used after a fork.
 """

@@ -173,8 +173,7 @@ class Driver:
 
     def _report_no_snapshot(self, reason: str, advice: str) -> None:
         """Say at the end why a training has no snapshot, and which argument helps."""
-        message = f"this training has no snapshot: {reason}. {advice}."
-        if self._watcher is None:
-            log.warning("RepWatch: %s", message)
+        if self._watcher is None or not self._is_open:
+            log.warning("RepWatch: this training has no snapshot: %s. %s.", reason, advice)
         else:
-            self._watcher.report(message)
+            self._watcher.no_snapshot_reason = f"{reason}. {advice}."

@@ -1,10 +1,10 @@
 """The orchestrator that any training loop can drive.
 
-    watcher = Watcher(model, probe, registry="repwatch.db", run_name="first try")
-    watcher.start()
-    watcher.snapshot(step=0, epoch=0)
-    ...                                   # train
-    watcher.finish("finished")
+    with Watcher(model, probe, registry="repwatch.db", run_name="first try") as watcher:
+        watcher.snapshot(0, epoch=0)
+        ...                                                 # for each step
+            watcher.step_ended(step, epoch)
+        watcher.epoch_ended(step, epoch, {"val_loss": val_loss})
 
 What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
 has a thread of its own, and so have drift detection and the map: one that is slow, or fails, holds
@@ -19,15 +19,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from repwatch._names import name_some
 from repwatch.capture import CallStrategy, Capture, Capturer
+from repwatch.capture._sharded import is_sharded
 from repwatch.capture._weights import weights_checksum
-from repwatch.errors import CaptureError, ConfigurationError, RegistryError
+from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder, Worker
 from repwatch.registry.location import spool_folder
@@ -35,24 +34,30 @@ from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.watch.captured import CapturedStep, new_snapshots
 from repwatch.watch.divergence import DivergenceCheck
+from repwatch.watch.loop import Loop
 from repwatch.watch.metrics import numbers
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
-from repwatch.watch.outcome import end_status, label_run
+from repwatch.watch.outcome import label_run
+from repwatch.watch.pace import Pace
 from repwatch.watch.publisher import Publisher
+from repwatch.watch.ranks import is_first_rank
+from repwatch.watch.rehearsal import rehearse
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import open_run
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
 
+if TYPE_CHECKING:
+    from repwatch.integrations.loggers import Loggers
+
 __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
 
-# Distances between fewer points carry no information.
-SMALLEST_PROBE = 3
+_NOT_ASKED = "nothing asked for one. Call snapshot(), or step_ended() and epoch_ended()."
 
 
-class Watcher:
+class Watcher(Loop):
     """Captures, stores and places the snapshots of one run.
 
     Args:
@@ -82,6 +87,8 @@ class Watcher:
             out of it before the run is opened.
         run: The run, once it is open.
         publisher: Gives flags, maps and scalars to `on_flag` and the loggers.
+        pace: When `step_ended` and `epoch_ended` take snapshots, and the time that was taken.
+        no_snapshot_reason: What `finish` says where no snapshot was taken.
 
     Examples:
         >>> from repwatch import ProbeSet, Registry, Watcher
@@ -138,10 +145,16 @@ class Watcher:
         self.run: Run | None = None
         self.state = state or RunState()
         self.publisher = Publisher(options.on_flag, self.state)
+        self._loggers: Loggers | None = None
         if loggers:
             from repwatch.integrations.loggers import Loggers
 
-            self.publisher.sinks.append(Loggers(loggers))
+            self._loggers = Loggers(loggers)
+            self.publisher.sinks.append(self._loggers)
+        self.pace = Pace(options.schedule, options.max_overhead)
+        self.no_snapshot_reason = _NOT_ASKED
+        self._follows = False
+        self._sharded = is_sharded(list(model.modules()))
         self._run_id = run_id
         self._versions = dict(versions or {})
         self._first: tuple[tuple[str, ...], Capture] | None = None
@@ -156,18 +169,6 @@ class Watcher:
         self._reported: set[str] = set()
         self._captured = 0
 
-    def __enter__(self) -> Watcher:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.finish("finished" if error is None else end_status(error))
-
     def prepare(self) -> Capture:
         """Run the probe set through the model once, before the run is opened.
 
@@ -178,40 +179,23 @@ class Watcher:
         Raises:
             CaptureError: The probe set cannot be run through the model.
         """
-        capture = self._run_probe()
-        bad = capture.bad_points
-        total = len(self.probe)
-        if bad and total - len(bad) >= SMALLEST_PROBE and not self._has_run_with_probe():
-            self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
-            self.capturer = self.capturer.restrict(self.probe)
-            self.add_notes(
-                [
-                    f"{len(bad)} of {total} probe points are left out, because the model gives NaN "
-                    f"or infinite values for them from the start: {name_some(bad)}."
-                ]
-            )
-            capture = self.capturer.run()
-        self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
-        self._first = weights_checksum(self.capturer.model), capture
-        return capture
+        found = rehearse(self.capturer, self.probe, may_leave_out=not self._has_run_with_probe())
+        self.probe, self.capturer = found.probe, found.capturer
+        self.add_notes(found.notes)
+        self._first = weights_checksum(self.capturer.model), found.capture
+        return found.capture
 
     def _has_run_with_probe(self) -> bool:
         """Whether there is a run already that was recorded with all these points."""
         run = self.run or find_continued_run(self.options, self.registry, self._run_id)
         return run is not None and run.probe == self.probe.fingerprint
 
-    def _run_probe(self) -> Capture:
-        """A first capture; what the probe set lacks may be why there is none."""
-        try:
-            return self.capturer.run()
-        except CaptureError as error:
-            if not self.probe.notes:
-                raise
-            notes = "; ".join(self.probe.notes)
-            raise CaptureError(f"{error} Of the probe set: {notes}.") from error
-
-    def start(self, *, prepare: bool = True) -> Run:
+    def start(self, *, prepare: bool = True) -> Run | None:
         """Open the run in the registry, and begin to fit the space of its landmarks.
+
+        Of processes that train together (torch.distributed) the first one opens the run, and the
+        others get None: what they are called to do, they do only as far as a sharded model needs
+        all of them.
 
         Args:
             prepare: Whether to run the probe set once before (see `prepare`), if that has not been
@@ -222,15 +206,18 @@ class Watcher:
             RunExistsError: The name is taken.
             RegistryError: The registry cannot be opened or written.
         """
-        if prepare and self._first is None:
+        self._follows = not is_first_rank()
+        if prepare and self._first is None and (self._sharded or not self._follows):
             self.prepare()
+        if self._follows:
+            return None
         options = self.options
         self.run, unopened = open_run(
             self.registry,
             options,
             self.probe,
             run_id=self._run_id,
-            hparams=self._hparams,
+            hparams={**self._hparams, **(self._loggers.identify() if self._loggers else {})},
             versions=self._versions,
         )
         self.state.run_id = self.run.id
@@ -239,6 +226,9 @@ class Watcher:
             self._divergence = DivergenceCheck(
                 snapshot.layer for snapshot in stored if not snapshot.diverged
             )
+        self.pace = Pace(options.schedule, options.max_overhead, self.run.last_step)
+        if self._loggers is not None:
+            self._loggers.introduce(self.run)
         self._recorder = RunRecorder(
             self.registry, self.run.id, spool=spool_folder(options.spool), start=unopened
         )
@@ -266,6 +256,8 @@ class Watcher:
     def snapshot(self, step: int, epoch: int, *, log_step: int | None = None) -> list[Flag]:
         """Run the probe set through the model and hand its RDMs to the registry.
 
+        It is taken whatever the schedule and the time budget say: see `step_ended`.
+
         Args:
             step: The optimizer step, 0 before the first.
             epoch: The epoch, counted from 0.
@@ -279,8 +271,13 @@ class Watcher:
             CaptureError: The probe set cannot be run through the model.
             RegistryError: An earlier snapshot could not be written.
         """
+        if self._follows:
+            if self._sharded:
+                self.capture()
+            return []
         self._running()
-        return self.record(self.capture(), step, epoch, log_step=log_step)
+        with self.pace.counted():
+            return self.record(self.capture(), step, epoch, log_step=log_step)
 
     def record(
         self, capture: Capture, step: int, epoch: int, *, log_step: int | None = None
@@ -329,11 +326,11 @@ class Watcher:
 
         NaN and infinity are stored as they are.
         """
-        values = numbers(values)
-        if values:
-            self._running().metrics(step, epoch, values)
+        found = {} if self._follows else numbers(values)
+        if found:
+            self._running().metrics(step, epoch, found)
             if self._drift is not None:
-                self._drift.add_metrics(step, epoch, values)
+                self._drift.add_metrics(step, epoch, found)
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first.
@@ -361,6 +358,8 @@ class Watcher:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
+        if self._follows:
+            return True
         stored = self._running().flush(timeout)
         if self._map is not None:
             self._map.place_waiting()
@@ -378,7 +377,11 @@ class Watcher:
         Raises:
             RegistryError: Something could not be stored.
         """
+        if self._follows:
+            return
         recorder = self._running(check=False)
+        if not (self._captured or self.publisher.muted or status == "failed"):
+            self.report(f"this training has no snapshot: {self.no_snapshot_reason}")
         if self._map is not None:
             self._map.place_waiting()
         # Everything has been assessed before the run ends: its flags are stored with it.
