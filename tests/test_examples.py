@@ -348,6 +348,31 @@ def test_packages_atlas_writes_a_page_of_what_descriptions_say(tmp_path: Path) -
     assert "<title>30 Debian packages</title>" in out.read_text(encoding="utf-8")
 
 
+def test_fine_tuning_shows_where_sections_are_separated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("transformers", "accelerate", "matplotlib"):
+        pytest.importorskip(package)
+    words = {"games": "a game of strategy", "mail": "reads mail", "sound": "plays music"}
+    lines = [
+        json.dumps({"section": f"main/{section}", "summary": summary, "text": f"number {i}"})
+        for i in range(40)
+        for section, summary in words.items()
+    ]
+    source = tmp_path / "packages.jsonl"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    options = ["--sections", "3", "--packages", "120", "--epochs", "6", "--layers", "2"]
+    load("fine_tuning").main(["--data", str(source), "--out", str(tmp_path / "out"), *options])
+    printed = capsys.readouterr().out
+    assert re.search(r"^ +0 +1 +2 +3 +4 +5 +6$", printed, re.MULTILINE), "a column for each epoch"
+    (accuracy,) = re.findall(r"^bert\.embeddings +(.*)$", printed, re.MULTILINE)
+    assert [0 <= float(share) <= 100 for share in accuracy.split()] == [True] * 7
+    (last,) = re.findall(r"^classifier +(.*)$", printed, re.MULTILINE)
+    assert float(last.split()[-1]) > 90, "three sections of different words are easy"
+    assert (tmp_path / "out" / "fine-tuning.html").exists()
+    assert (tmp_path / "out" / "fine-tuning.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

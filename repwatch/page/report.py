@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from repwatch import similarity
@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["PAGE_MODULES", "ReportOptions", "build_report", "write_report"]
+if sys.platform == "win32":
+    from pathlib import WindowsPath as _Path
+else:
+    from pathlib import PosixPath as _Path
+
+__all__ = ["PAGE_MODULES", "ReportFile", "ReportOptions", "build_report", "write_report"]
 
 # In the order in which they use each other.
 PAGE_MODULES = (
@@ -93,6 +98,16 @@ class ReportOptions:
         return [check_settings(*pair, names) for names in chosen for pair in pairs]
 
 
+class ReportFile(_Path):
+    """The path of a report; in a notebook it shows the report itself."""
+
+    def _repr_html_(self) -> str:
+        # Within an attribute, in a frame that has no access to the notebook.
+        page = html.escape(self.read_text(encoding="utf-8"))
+        size = 'width="100%" height="720" style="border:0"'
+        return f'<iframe sandbox="allow-scripts allow-downloads" {size} srcdoc="{page}"></iframe>'
+
+
 class ReportDocument(TypedDict):
     """All that a report contains; the page's JavaScript reads it from the file.
 
@@ -117,7 +132,7 @@ def write_report(
     title: str = "RepWatch",
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
-) -> Path:
+) -> ReportFile:
     """Write the page as one self-contained file that needs no network.
 
     Args:
@@ -150,7 +165,7 @@ def write_report(
         styles=("page/panels.css", "page/workbench.css"),
     )
     write_atomically(target, page)
-    return target
+    return ReportFile(target)
 
 
 def build_report(

@@ -251,6 +251,17 @@ class Run:
     notes: tuple[str, ...]
     registry: Source = field(repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        name = self.name if len(self.name) <= 40 else f"{self.name[:39]}…"
+        parts = [self.status, f"step {self.last_step}", self.label]
+        parts.append(f"{len(self.flags)} flags" if self.flags else None)
+        return f"<Run {name!r}: {', '.join(filter(None, parts))}>"
+
+    def _repr_html_(self) -> str:
+        from repwatch.registry.notebook import run_table
+
+        return run_table(self)
+
     def history(self, name: str) -> list[tuple[int, int, float]]:
         """(step, epoch, value) of a metric in step order; empty when it was never stored."""
         return self.registry.history(self.id, name)

@@ -17,6 +17,7 @@ from repwatch.registry._db.engine import Database
 from repwatch.registry._db.stacks import stack_rdms, stack_sketches
 from repwatch.registry._db.tables import LabelRow, ProbeSetRow, RunRow, SnapshotRow, SpaceRow
 from repwatch.registry.location import Location, resolve
+from repwatch.registry.notebook import RegistryTable
 from repwatch.registry.records import (
     EndStatus,
     Flag,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 DEAD_AFTER = 300.0
 
 
-class Registry:
+class Registry(RegistryTable):
     """A registry at a path (SQLite) or a URL (SQLite, PostgreSQL).
 
     `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
@@ -84,8 +85,7 @@ class Registry:
         """
         if isinstance(value, Registry):
             return value
-        url, _ = resolve(value, default)
-        return cls(url)
+        return cls(resolve(value, default)[0])
 
     def __repr__(self) -> str:
         return f"Registry({self._database.place!r}{', read_only=True' * self.read_only})"

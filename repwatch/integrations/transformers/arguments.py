@@ -12,9 +12,10 @@ from repwatch.registry.values import flatten
 
 __all__ = ["read_arguments"]
 
-# Where things are written, and what is shown: no part of the training itself.
+# Where things are written, what is shown, and what the arguments set themselves by the machine.
 _NOT_HYPERPARAMETERS = re.compile(
     r"(output_dir|run_name|project|report_to|disable_tqdm|local_rank|ddp_backend"
+    r"|do_train|do_eval|do_predict|dataloader_pin_memory"
     r"|(hub|push_to_hub|trackio|log|logging|save)_.*)$"
 )
 _PLAIN = (bool, int, float, str)
@@ -31,8 +32,9 @@ def read_arguments(arguments: Any) -> dict[str, object]:
     """
     found: dict[str, object] = {}
     for field in dataclasses.fields(arguments):
-        value = _plain(getattr(arguments, field.name, None))
-        if value is not None and value != _plain(_default(field)):
+        value, default = _plain(getattr(arguments, field.name, None)), _plain(_default(field))
+        # Many are None until the arguments set them to False.
+        if value is not None and value != (False if default is None else default):
             found[field.name] = value
     return {
         name: value

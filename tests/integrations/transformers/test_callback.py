@@ -90,6 +90,7 @@ def test_a_run_is_stored_with_snapshots_metrics_and_what_was_chosen(tmp_path: Pa
     assert run.hparams["repwatch.data.probe"] == "16 fixed points of the evaluation set"
     assert "max_grad_norm" not in run.hparams, "it is at its default"
     assert not {"output_dir", "hub_token", "disable_tqdm"} & run.hparams.keys()
+    assert not {"do_eval", "gradient_checkpointing"} & run.hparams.keys(), "nobody set them"
     assert "hf_secret" not in str(run.hparams)
     assert run.versions["transformers"]
 
