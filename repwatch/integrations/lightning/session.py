@@ -36,6 +36,7 @@ from repwatch.integrations.lightning.hyperparameters import (
 )
 from repwatch.integrations.lightning.metrics import read_metrics
 from repwatch.integrations.lightning.protocols import HostModule, Trainer
+from repwatch.integrations.lightning.sources import training_note
 from repwatch.integrations.lightning.start import find_probe, local_folder
 from repwatch.integrations.lightning.trainer_state import (
     is_sharded,
@@ -329,6 +330,8 @@ class Session:
             host_batch_size=train_batch_size(trainer),
             host=host_strategies(trainer, module),
         )
+        note = training_note(probe, trainer)
+        watcher.add_notes([] if note is None else [note])
         failure: Exception | None = None
         try:
             watcher.prepare()

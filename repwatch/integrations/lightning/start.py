@@ -11,6 +11,7 @@ from repwatch.integrations.lightning.protocols import Trainer
 from repwatch.integrations.lightning.sources import probe_from_trainer
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run
+from repwatch.watch.comparability import read_earlier_probes
 from repwatch.watch.options import WatchOptions, find_continued_run
 
 __all__ = ["find_probe", "local_folder"]
@@ -32,7 +33,9 @@ def find_probe(
     run_id: str | None,
     places: Sequence[int] | None = None,
 ) -> tuple[ProbeSet | None, str]:
-    """The probe set of a training: given, the registry's, the continued run's, or a new one.
+    """The probe set of a training: given, the registry's, the continued run's, or the data's.
+
+    Of the data, the points that earlier runs of the registry saw are read where they are there.
 
     Args:
         trainer: The Trainer, whose loaders give the points of a new one.
@@ -54,7 +57,8 @@ def find_probe(
         return registry.probe(), "shared through the registry"
     run = find_continued_run(options, registry, run_id)
     if run is None:
-        return probe_from_trainer(trainer, options.points, places=places)
+        earlier = read_earlier_probes(registry)
+        return probe_from_trainer(trainer, options.points, places=places, earlier=earlier)
     return _probe_of(run, registry, trainer, options.points), "the run's own, from the registry"
 
 
