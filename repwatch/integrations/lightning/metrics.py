@@ -9,10 +9,33 @@ import numpy as np
 import torch
 
 from repwatch.integrations.lightning.protocols import Trainer
+from repwatch.page import MapScene
+from repwatch.registry import Flag
+from repwatch.watch.publisher import P_BAD
 
-__all__ = ["numbers", "read_metrics"]
+__all__ = ["CallbackMetrics", "numbers", "read_metrics"]
 
 log = logging.getLogger("repwatch")
+
+
+class CallbackMetrics:
+    """Shows `repwatch/p_bad` among a Trainer's `callback_metrics`, for other callbacks to read."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        if P_BAD in values:
+            self._trainer.callback_metrics[P_BAD] = torch.tensor(values[P_BAD])
+
+    def flag(self, flag: Flag, step: int) -> None:
+        """Flags go to the loggers alone."""
+
+    def figure(self, scene: MapScene, step: int) -> None:
+        """Maps go to the loggers alone."""
+
+    def finish(self) -> None:
+        """Nothing waits here."""
 
 
 def read_metrics(trainer: Trainer) -> dict[str, float]:

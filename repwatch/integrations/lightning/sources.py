@@ -18,9 +18,9 @@ __all__ = ["flat_loaders", "probe_from_trainer", "training_note"]
 def probe_from_trainer(
     trainer: Trainer,
     points: int,
+    places: Sequence[int] | None = None,
     *,
     seconds: float | None = SECONDS,
-    places: Sequence[int] | None = None,
     earlier: Iterable[StoredProbe] = (),
 ) -> tuple[ProbeSet | None, str]:
     """Fixed points of the validation set, else of the training set.
@@ -32,8 +32,8 @@ def probe_from_trainer(
     Args:
         trainer: A Lightning Trainer whose loaders are set up.
         points: How many; fewer where they take too much memory or time.
-        seconds: The time for reading; None is no limit.
         places: What to read in place of evenly spaced items: the places of an earlier probe set.
+        seconds: The time for reading; None is no limit.
         earlier: Probe sets of earlier runs, the best first: the places of the first one that is
             from such data are read, so that the runs compare.
 
