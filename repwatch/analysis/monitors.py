@@ -52,6 +52,12 @@ class Monitor(NamedTuple):
     mode: Mode
     source: str
 
+    @property
+    def note(self) -> str:
+        """One sentence for a person."""
+        better = "less" if self.mode == "min" else "more"
+        return f"{self.metric} decides how good the run is ({better} is better), by {self.source}."
+
 
 def customary_mode(metric: str) -> Mode | None:
     """Whether less ("min") or more ("max") of a metric is better, by its name; None: unknown.

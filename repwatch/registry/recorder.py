@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from repwatch.registry.worker import Worker
 
 if TYPE_CHECKING:
-    from repwatch.registry.records import EndStatus, Flag, NewSnapshot
+    from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot
     from repwatch.registry.registry import Registry
 
 
@@ -42,6 +42,10 @@ class RunRecorder(Worker):
         """Record the metrics of a step."""
         values = dict(values)
         self.call(lambda registry: registry.add_metrics(self.run_id, step, epoch, values))
+
+    def monitor(self, metric: str, mode: Mode) -> None:
+        """Record which metric decides how good the run is."""
+        self.call(lambda registry: registry.set_monitor(self.run_id, metric, mode))
 
     def flag(self, flag: Flag) -> None:
         """Record a flag, with the id that the registry gives it."""

@@ -95,7 +95,8 @@ def find_probe(
     Args:
         read: Makes a new one of the training's data.
         options: How to watch.
-        given: A probe set, the word "shared" for the one that the registry used last, or None.
+        given: A probe set, the fingerprint of one of the registry, the word "shared" for the one
+            that it used last, or None.
         registry: Where a resumed run is looked up.
         run_id: The id of the resumed run, or None.
         places: The places in the data set that another rank has read.
@@ -109,7 +110,7 @@ def find_probe(
     if isinstance(given, ProbeSet):
         return given, "given"
     if given is not None:
-        return registry.probe(), "shared through the registry"
+        return registry.probe(None if given == "shared" else given), "shared through the registry"
     run = find_continued_run(options, registry, run_id)
     if run is None:
         return read(places, earlier=read_earlier_probes(registry))

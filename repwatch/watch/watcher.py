@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from repwatch._names import name_some
+from repwatch.analysis.monitors import customary_mode
 from repwatch.capture import CallStrategy, Capture, Capturer
 from repwatch.capture._weights import weights_checksum
 from repwatch.errors import CaptureError, ConfigurationError, RegistryError
@@ -34,6 +35,7 @@ from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.watch.captured import CapturedStep, new_snapshots
 from repwatch.watch.divergence import DivergenceCheck
+from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import end_status, label_run
 from repwatch.watch.publisher import Publisher
@@ -141,6 +143,7 @@ class Watcher:
         self._unread: list[Flag] = []
         self._reported: set[str] = set()
         self._captured = 0
+        self._narrator = Narrator(self.registry, options.verbose, options.group)
 
     def __enter__(self) -> Watcher:
         self.start()
@@ -217,7 +220,7 @@ class Watcher:
             hparams=self._hparams,
             versions=self._versions,
             monitor=options.monitor,
-            mode=options.mode,
+            mode=options.mode or customary_mode(options.monitor or "") or "min",
             run_id=self._run_id,
             on_exists=options.on_exists,
         )
@@ -230,6 +233,7 @@ class Watcher:
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)
+        self.add_notes(self._narrator.start(self.run, self.probe, notes))
         self._flags = FlagQueue(self._recorder)
         shared = self.registry, self.run
         self._drift = DriftWorker(*shared, options, self._updates, self._flags)
@@ -275,6 +279,7 @@ class Watcher:
         self.add_notes(capture.notes)
         new = new_snapshots(capture, step, epoch)
         recorder.snapshots(new)
+        self._narrator.add_step()
         flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
         self.add_notes(notes)
         if self._flags is not None:
@@ -312,7 +317,12 @@ class Watcher:
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Store metrics of this step; NaN and infinity are stored as they are."""
         if values:
-            self._running().metrics(step, epoch, values)
+            recorder = self._running()
+            recorder.metrics(step, epoch, values)
+            found = self._narrator.find_monitor(values)
+            if found is not None:
+                recorder.monitor(found.metric, found.mode)
+                self.add_notes([found.note])
             if self._drift is not None:
                 self._drift.add_metrics(step, epoch, values)
 
@@ -347,14 +357,21 @@ class Watcher:
             self._map.place_waiting()
         return stored and all(worker.flush(timeout) for worker in self._workers)
 
-    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
+    def finish(
+        self,
+        status: EndStatus = "finished",
+        timeout: float | None = 60.0,
+        *,
+        share: float | None = None,
+    ) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
 
-        With `auto_label`, a run that finished is labeled by its last metrics.
+        With `auto_label`, runs that finished are labeled by their last metrics.
 
         Args:
             status: How the run ended.
             timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
+            share: The share of the training time that watching it took, for the summary.
 
         Raises:
             RegistryError: Something could not be stored.
@@ -366,19 +383,19 @@ class Watcher:
         if self._drift is not None:
             self._drift.close(timeout)
         recorder.finish(status)
-        reasons: list[str] = []
         if self.options.auto_label and status == "finished":
-            recorder.call(partial(label_run, self.run_id, self.options.group, reasons))
+            recorder.call(partial(label_run, self.run_id, self.options.group))
         self._recorder = None
         recorder.close(timeout)
-        for reason in reasons:
-            log.warning("RepWatch: %s", reason)
         if self._map is not None and not self._map.close(timeout) and self._map.error is None:
             log.warning(
                 "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
                 timeout,
             )
         self._report_failures()
+        if recorder.error is None and self.run is not None and self.options.verbose:
+            nearest = () if self._map is None else self._map.nearest
+            self._narrator.finish(self.registry.run(self.run.id), share, nearest)
         # No connection to a SQLite file stays open, and its journal files are removed.
         self.registry.close()
         self._publish_last()

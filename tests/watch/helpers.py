@@ -10,6 +10,7 @@ from torch import nn
 
 from repwatch import ProbeSet, Registry, Watcher
 from repwatch.registry import NewSnapshot, Snapshot
+from repwatch.watch import WatchOptions
 from repwatch.watch.captured import CapturedStep
 
 PROBE = ProbeSet(
@@ -33,7 +34,10 @@ def watch(
 ) -> str:
     """One run whose weights grow by `scale` a step; its name."""
     model = network(seed=sum(map(ord, name)))
-    with Watcher(model, probe, registry=registry, run_name=name, draw_map=False) as watcher:
+    options = WatchOptions(
+        registry=registry, run_name=name, draw_map=False, auto_label=False, verbose=False
+    )
+    with Watcher(model, probe, options) as watcher:
         for step in range(steps):
             watcher.snapshot(step, epoch=step)
             watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})

@@ -24,6 +24,7 @@ from repwatch.integrations.lightning.hyperparameters import (
     train_batch_size,
 )
 from repwatch.integrations.lightning.metrics import CallbackMetrics, read_metrics
+from repwatch.integrations.lightning.monitor import read_monitor
 from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.sources import probe_from_trainer, training_note
 from repwatch.integrations.lightning.trainer_state import (
@@ -213,10 +214,11 @@ class Session(Driver):
         What the user gave and cannot work shows before there is a run that would hold its name.
         """
         plugin = trainer.precision_plugin
+        monitor = read_monitor(trainer) if self._options.monitor is None else None
         watcher = Watcher(
             module,
             probe,
-            replace(self._options, registry=self._registry),
+            replace(self._options.with_monitor(monitor), registry=self._registry),
             run_id=self._state.run_id,
             hparams=read_hyperparameters(trainer, module, source),
             versions=read_versions(),
@@ -230,6 +232,7 @@ class Session(Driver):
         watcher.publisher.sinks.append(CallbackMetrics(trainer))
         note = training_note(probe, trainer)
         watcher.add_notes([] if note is None else [note])
+        watcher.add_notes([] if monitor is None else [monitor.note])
         failure: Exception | None = None
         try:
             watcher.prepare()
