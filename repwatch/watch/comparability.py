@@ -41,9 +41,13 @@ class Comparison:
 def read_earlier_probes(registry: Registry) -> Iterator[StoredProbe]:
     """What is stored of the probe sets of earlier runs: those of most runs first, without inputs.
 
+    A registry that is not there yet is not made for it.
+
     Raises:
         RegistryError: The registry cannot be read.
     """
+    if registry.path is not None and not registry.path.exists():
+        return
     for info in _used(registry)[:MOST_LOOKED_AT]:
         yield registry.stored_probe(info.fingerprint)
 
