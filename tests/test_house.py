@@ -39,6 +39,8 @@ LAYERS = (
     "space",
     "watcher",
     "lightning",
+    "transformers",
+    "fabric",
     "optuna",
     "cli",
     "__main__",
@@ -52,6 +54,7 @@ HOMES = {
     "lightning": {"integrations"},
     "pytorch_lightning": {"integrations"},
     "optuna": {"integrations"},
+    "transformers": {"integrations"},
 }
 
 

@@ -35,6 +35,7 @@ from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.watch.captured import CapturedStep, new_snapshots
 from repwatch.watch.divergence import DivergenceCheck
+from repwatch.watch.metrics import numbers
 from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import end_status, label_run
@@ -314,8 +315,12 @@ class Watcher:
         assert self.run is not None
         return self.run.id
 
-    def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Store metrics of this step; NaN and infinity are stored as they are."""
+    def metrics(self, step: int, epoch: int, values: Mapping[str, object]) -> None:
+        """Store metrics of this step: all that are one number, of Python, numpy or torch.
+
+        NaN and infinity are stored as they are.
+        """
+        values = numbers(values)
         if values:
             recorder = self._running()
             recorder.metrics(step, epoch, values)

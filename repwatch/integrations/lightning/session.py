@@ -16,13 +16,9 @@ from functools import partial
 
 from repwatch.capture import Capture, PassiveCapture
 from repwatch.errors import CaptureError, ProbeError
+from repwatch.integrations.hyperparameters import learning_rates, read_versions
 from repwatch.integrations.lightning.host_step import host_strategies
-from repwatch.integrations.lightning.hyperparameters import (
-    learning_rates,
-    read_hyperparameters,
-    read_versions,
-    train_batch_size,
-)
+from repwatch.integrations.lightning.hyperparameters import read_hyperparameters, train_batch_size
 from repwatch.integrations.lightning.metrics import CallbackMetrics, read_metrics
 from repwatch.integrations.lightning.monitor import read_monitor
 from repwatch.integrations.lightning.protocols import HostModule, Trainer
@@ -221,7 +217,7 @@ class Session(Driver):
             replace(self._options.with_monitor(monitor), registry=self._registry),
             run_id=self._state.run_id,
             hparams=read_hyperparameters(trainer, module, source),
-            versions=read_versions(),
+            versions=read_versions(("lightning", "pytorch_lightning")),
             context=plugin.forward_context,
             convert=plugin.convert_input,
             host_batch_size=train_batch_size(trainer),
@@ -289,7 +285,7 @@ class Session(Driver):
 
     def _record_capture(self, trainer: Trainer, capture: Capture) -> None:
         if self._is_open:
-            self._add_metrics(trainer, learning_rates(trainer))
+            self._add_metrics(trainer, learning_rates(trainer.optimizers))
         log_step = log_step_of(trainer, epoch_ended=self._epoch_ended)
         self._record(capture, trainer.global_step, log_step)
 
