@@ -83,7 +83,7 @@ class TrainerDriver(Driver):
         self._watcher = watcher = Watcher(
             model,
             probe,
-            replace(options.with_monitor(monitor), registry=registry),
+            replace(self._options.with_monitor(monitor), registry=registry),
             run_id=run_id,
             hparams=_read_hyperparameters(arguments, parts, source),
             versions=read_versions(("transformers", "accelerate")),
