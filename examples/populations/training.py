@@ -132,6 +132,8 @@ def fit(
         schedule=Schedule(steps=early),
         monitor=monitor,
         mode="max",
+        auto_label=False,
+        verbose=False,
         max_overhead=1.0,  # the snapshots are what this is about: none may be left out
         draw_map=False,
     )

@@ -11,33 +11,42 @@ The better half of the runs defines what good is: their median, and the median a
 is bad (1.4826 MAD is the standard deviation of a normal distribution), and so is one whose metric
 is NaN or infinite. A metric in which less is better is compared on a log scale if it is positive.
 
-One run alone is judged by the same rule: by the good landmarks, where there are 5, instead of the
-better half of all runs.
+Where a person called 5 runs or more good, these define what good is instead of the better half.
+
+A run that is not bad is good if that can be told, see `repwatch.analysis.grounds`; else it is left
+out, with a note.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from repwatch._names import name_some
 from repwatch.analysis.causes import find_cause
+from repwatch.analysis.grounds import find_suspicious, find_unproven
 from repwatch.analysis.hyperparameters import IGNORED_HPARAMS, find_varying
+from repwatch.analysis.monitors import customary_mode, find_monitor
 from repwatch.errors import ConfigurationError
 from repwatch.registry import checks
-from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from repwatch.registry.records import Label, Mode, Run
 
-__all__ = ["LabelSuggestion", "LabelSuggestions", "suggest_label", "suggest_labels"]
+__all__ = ["FEWEST_BESIDE", "LabelSuggestion", "LabelSuggestions", "suggest_labels"]
 
 FEWEST = 3
 FEWEST_BESIDE = 5
+"""The fewest other runs that a run is judged beside unasked, and good ones of a person's."""
 _JUDGED = "finished"
 _SHARE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 0.1
@@ -111,23 +120,30 @@ def suggest_labels(
     tolerance: float | None = None,
     share: float = 0.5,
     ignore_hparams: Sequence[str] = IGNORED_HPARAMS,
+    codes: NDArray[np.intp] | None = None,
+    fewest: int = FEWEST,
 ) -> LabelSuggestions:
     """Suggest labels for the finished runs of a probe set; nothing is written.
 
     Args:
         runs: any runs, oldest first.
-        metric: Its final value decides the outcome; None: what most of the runs monitor.
-        mode: "min" if less is better, "max" if more is; None: as the runs monitor the metric.
+        metric: Its final value decides the outcome; None: what most of the runs monitor, else the
+            metric that decides by custom.
+        mode: "min" if less is better, "max" if more is; None: as the runs monitor the metric, else
+            as is customary for its name.
         probe: fingerprint of the probe set; None: the newest run's.
         tolerance: how much worse than the median of the better runs a good run may always be, in
             the metric's own unit, as a share (0.1 is 10 %) for a positive metric with mode "min".
             None: 0.02 for metrics in [0, 1] with mode "max", else 10 %.
         share: Share of the runs that define what good is, in (0, 1].
         ignore_hparams: Prefixes of hyperparameters that are never a cause.
+        codes: The labels of the probe points as whole numbers, where they have some: what a guess
+            gets is known by them.
+        fewest: How many runs with the metric there must be.
 
     Raises:
-        ConfigurationError: fewer than 3 finished runs with the metric, an unknown probe set or
-            metric, no metric or mode where the runs monitor none, or an impossible number.
+        ConfigurationError: too few finished runs with the metric, an unknown probe set or metric,
+            no metric or mode where the runs monitor none, or an impossible number.
 
     Examples:
         >>> from repwatch import Registry
@@ -144,103 +160,65 @@ def suggest_labels(
     finished = [run for run in chosen if run.status == _JUDGED]
     metric, mode = _choose_metric(finished, metric, mode)
     measured = [run for run in finished if metric in run.metrics]
-    if len(measured) < FEWEST:
+    if len(measured) < fewest:
         raise ConfigurationError(
-            f"Expected {FEWEST} or more finished runs with {metric!r} on probe set {probe}. "
+            f"Expected {fewest} or more finished runs with {metric!r} on probe set {probe}. "
             f"Got {len(measured)} of {len(chosen)} runs: train more, or label by hand with "
             'registry.label(run, "good").'
         )
     values = [float(run.metrics[metric]) for run in measured]
-    is_bad = _find_bad(values, mode, tolerance, share)
-    good = [run for run, bad in zip(measured, is_bad, strict=True) if not bad]
+    known = _known_good(measured, metric)
+    make_rule = partial(
+        _Rule,
+        mode=mode,
+        tolerance=tolerance,
+        share=share,
+        reference=[float(run.metrics[metric]) for run in known],
+    )
+    rule = make_rule(values)
+    is_bad = rule.find_bad(values)
+    ahead = find_suspicious([rule.badness(value) for value in values], is_bad, rule.limit)
+    if any(ahead):
+        # They do not define what good is.
+        rule = make_rule([value for value, far in zip(values, ahead, strict=True) if not far])
+        is_bad = rule.find_bad(values)
+    unlabeled = find_unproven(measured, values, is_bad, metric, mode, rule.floor, codes)
+    unlabeled |= {
+        run.name: f"its {metric} {value:.4g} is far better than that of all others, which is how "
+        "it looks when labels leak into the inputs, or the validation set into the training set"
+        for run, value, far in zip(measured, values, ahead, strict=True)
+        if far and run not in known
+    }
+    good = known or [run for run, bad in zip(measured, is_bad, strict=True) if not bad]
     varying = find_varying(measured, good, ignore_hparams)
-    one_kind = _one_kind(is_bad, metric)
+    one_kind = _one_kind(is_bad, metric) if not unlabeled else ""
     suggestions = []
     for run, value, bad in zip(measured, values, is_bad, strict=True):
+        if run.name in unlabeled:
+            continue
         cause, why = find_cause(run, varying) if bad else (None, "")
         reason = "; ".join(filter(None, (_reason(value, bad, good, metric), why, one_kind)))
         suggestions.append(
             LabelSuggestion(run.name, "bad" if bad else "good", cause, value, reason)
         )
-    left_out = tuple(run.name for run in chosen if run not in measured)
-    notes = tuple(filter(None, (*_left_out(chosen, finished, metric), one_kind)))
+    left_out = tuple(run.name for run in chosen if run not in measured or run.name in unlabeled)
+    notes = tuple(
+        filter(None, (*_left_out(chosen, finished, metric), *_open_cases(unlabeled), one_kind))
+    )
     return LabelSuggestions(metric, mode, probe, tuple(suggestions), left_out, notes)
-
-
-def suggest_label(run: Run, runs: Sequence[Run], *, group: str | None = None) -> LabelSuggestion:
-    """Suggest a label for one run by its final monitored metric; nothing is written.
-
-    The good landmarks define what good is, where 5 or more have the metric; where there are fewer,
-    the better half of all finished runs, this one among them, if there are 5 others.
-
-    Args:
-        run: a finished run with a `monitor`.
-        runs: what it is compared with, as far as they are of its probe set, have finished and have
-            the metric; the run itself may be among them.
-        group: A hyperparameter that distinguishes kinds of training: only runs of the same kind are
-            compared.
-
-    Raises:
-        ConfigurationError: the run has no outcome, or there are too few others to judge it by.
-
-    Examples:
-        >>> from repwatch import Registry
-        >>> from repwatch.analysis.labels import suggest_label
-        >>> registry = Registry("repwatch.db")
-        >>> suggest_label(registry.run("current"), registry.runs()).label
-        'bad'
-    """
-    if run.status != _JUDGED:
-        raise ConfigurationError(
-            f"Expected a finished run, since only what ran its course has an outcome, but "
-            f"{run.name!r} is {run.status}."
-        )
-    metric = run.monitor
-    if metric is None or metric not in run.metrics:
-        have = f"it has {', '.join(sorted(run.metrics)) or 'no metric'}"
-        raise ConfigurationError(
-            f"Expected the metric that decides the outcome, monitor={metric!r}, among those that "
-            f"the run logged; {have}."
-        )
-    others = _comparable(run, runs, group)
-    landmarks = [
-        other for other in others if other.label == "good" and math.isfinite(other.metrics[metric])
-    ]
-    known = landmarks if len(landmarks) >= FEWEST_BESIDE else []
-    if len(others) < FEWEST_BESIDE:
-        kind = "" if group is None else f" and the same {group}"
-        raise ConfigurationError(
-            f"Expected {FEWEST_BESIDE} or more other finished runs with {metric!r} on the same "
-            f"probe set{kind}, to compare with. Got {len(others)}."
-        )
-    compared = [*others, run]
-    values = [float(other.metrics[metric]) for other in compared]
-    reference = [float(other.metrics[metric]) for other in known]
-    is_bad = _find_bad(values, run.mode, None, 0.5, reference)
-    good = known or [other for other, bad in zip(compared, is_bad, strict=True) if not bad]
-    cause, why = find_cause(run, find_varying(compared, good)) if is_bad[-1] else (None, "")
-    reason = "; ".join(filter(None, (_reason(values[-1], is_bad[-1], good, metric), why)))
-    return LabelSuggestion(run.name, "bad" if is_bad[-1] else "good", cause, values[-1], reason)
 
 
 # Which runs, and by what
 
 
-def _comparable(run: Run, runs: Sequence[Run], group: str | None) -> list[Run]:
-    """The other finished runs that the run's outcome can be held against."""
-
-    def kind(other: Run) -> object:
-        return None if group is None else look_up(other.hparams, group)
-
-    return [
-        other
-        for other in runs
-        if other.id != run.id
-        and other.probe == run.probe
-        and other.status == _JUDGED
-        and run.monitor in other.metrics
-        and kind(other) == kind(run)
+def _known_good(measured: Sequence[Run], metric: str) -> list[Run]:
+    """The runs that a person called good, where they are enough to define what good is."""
+    good = [
+        run
+        for run in measured
+        if run.label == "good" and not run.automatic and math.isfinite(run.metrics[metric])
     ]
+    return good if len(good) >= FEWEST_BESIDE else []
 
 
 def _of_probe(runs: Sequence[Run], probe: str | None) -> tuple[str, list[Run]]:
@@ -264,6 +242,9 @@ def _choose_metric(
     known = sorted({name for run in finished for name in run.metrics})
     if metric is None:
         monitored = Counter(run.monitor for run in finished if run.monitor in run.metrics)
+        customary = find_monitor(known)
+        if not monitored and customary is not None:
+            return customary.metric, mode or customary.mode
         if not monitored:
             raise ConfigurationError(
                 "Expected a metric that decides the outcome, since the finished runs monitor none "
@@ -279,10 +260,13 @@ def _choose_metric(
     if mode is not None:
         return metric, cast("Mode", checks.check_choice("mode", mode, ("min", "max")))
     modes = Counter(run.mode for run in finished if run.monitor == metric)
+    named = customary_mode(metric)
+    if not modes and named is not None:
+        return metric, named
     if finished and not modes:
         raise ConfigurationError(
-            f"Expected a mode for {metric!r}, which no run monitors. Say mode='min' if less is "
-            "better, mode='max' if more is."
+            f"Expected a mode for {metric!r}, which no run monitors, and whose name says nothing. "
+            "Say mode='min' if less is better, mode='max' if more is."
         )
     return metric, modes.most_common(1)[0][0] if modes else "min"
 
@@ -308,46 +292,67 @@ def _left_out(chosen: Sequence[Run], finished: Sequence[Run], metric: str) -> It
 # Good and bad
 
 
-def _find_bad(
-    values: Sequence[float],
-    mode: Mode,
-    tolerance: float | None,
-    share: float,
-    reference: Sequence[float] = (),
-) -> list[bool]:
-    """Whether each value is worse than those of the better runs, by the rule of the module.
+class _Rule:
+    """The rule of the module, for the final values of some runs.
 
     The better runs are those with the finite values `reference`, where there are any.
+
+    Attributes:
+        floor: How much worse than the median of the better runs a good run may always be.
+        limit: How much worse it may be; both in units of `badness`.
     """
-    finite = [value for value in (*values, *reference) if math.isfinite(value)]
-    if not finite:
-        return [True] * len(values)
-    log = mode == "min" and min(finite) > 0
-    badness = [_badness(value, mode, log) for value in values]
-    better = sorted(badness)[: min(len(finite), math.ceil(share * len(values)))]
-    if reference:
-        better = [_badness(value, mode, log) for value in reference]
-    center = median(better)
-    spread = median([abs(value - center) for value in better])
-    if log:
-        floor = math.log1p(_RELATIVE_TOLERANCE if tolerance is None else tolerance)
-    elif tolerance is not None:
-        floor = tolerance
-    elif mode == "max" and min(finite) >= 0 and max(finite) <= 1:
-        floor = _SHARE_TOLERANCE
-    else:
-        floor = _RELATIVE_TOLERANCE * abs(center)
-    limit = max(floor, _SPREADS * spread)
-    # A value at the limit is good, whatever the rounding.
-    return [value - center > limit * (1 + 1e-9) for value in badness]
+
+    def __init__(
+        self,
+        values: Sequence[float],
+        mode: Mode,
+        tolerance: float | None,
+        share: float,
+        reference: Sequence[float] = (),
+    ) -> None:
+        finite = [value for value in (*values, *reference) if math.isfinite(value)]
+        self._mode = mode
+        self._log = mode == "min" and bool(finite) and min(finite) > 0
+        badness = sorted(map(self.badness, values))
+        better = badness[: min(len(finite), math.ceil(share * len(values)))]
+        better = [self.badness(value) for value in reference] or better
+        self._center = median(better) if better else math.inf
+        spread = median([abs(value - self._center) for value in better]) if better else 0.0
+        if self._log:
+            self.floor = math.log1p(_RELATIVE_TOLERANCE if tolerance is None else tolerance)
+        elif tolerance is not None:
+            self.floor = tolerance
+        elif mode == "max" and finite and min(finite) >= 0 and max(finite) <= 1:
+            self.floor = _SHARE_TOLERANCE
+        else:
+            self.floor = _RELATIVE_TOLERANCE * abs(self._center) if finite else 0.0
+        self.limit = max(self.floor, _SPREADS * spread)
+
+    def badness(self, value: float) -> float:
+        """A number that is smaller for better values; infinity for NaN and infinities."""
+        if not math.isfinite(value):
+            return math.inf
+        if self._mode == "max":
+            return -value
+        return math.log(value) if self._log else value
+
+    def find_bad(self, values: Sequence[float]) -> list[bool]:
+        """Whether each value is worse than the better runs by more than the limit."""
+        if math.isinf(self._center):
+            return [True] * len(values)
+        # A value at the limit is good, whatever the rounding.
+        limit = self.limit * (1 + 1e-9)
+        return [self.badness(value) - self._center > limit for value in values]
 
 
-def _badness(value: float, mode: Mode, log: bool) -> float:
-    if not math.isfinite(value):
-        return math.inf
-    if mode == "max":
-        return -value
-    return math.log(value) if log else value
+def _open_cases(unlabeled: Mapping[str, str]) -> Iterator[str]:
+    """Why some runs are neither good nor bad, each reason once."""
+    for reason in dict.fromkeys(unlabeled.values()):
+        names = [name for name, why in unlabeled.items() if why == reason]
+        yield (
+            f"Not labeled: {name_some(names, 3)}, since {reason}. "
+            "Look at them, and label them by hand: `repwatch label RUN good`, or bad."
+        )
 
 
 def _one_kind(is_bad: Sequence[bool], metric: str) -> str:

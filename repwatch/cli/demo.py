@@ -199,6 +199,8 @@ def _train(
         run_name=setting.name,
         monitor="val_loss",
         draw_map=logs is not None,
+        auto_label=False,
+        verbose=False,
     )
     # Warnings about landmarks, or about too few of them, are not what the demo is about.
     with _quiet() if logs is not None else _quiet("repwatch"):

@@ -25,12 +25,29 @@ __all__ = ["runs", "show"]
 
 
 def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
-    """List the runs of the registry, oldest first."""
-    found = open_registry(registry).runs()
+    """List the runs of the registry, oldest first; by probe set where there are several.
+
+    Only runs of one probe set are compared.
+    """
+    opened = open_registry(registry)
+    found = opened.runs()
     if as_json:
         print_json([_summary(run) for run in found])
         return
-    table = Table("run", "status", "label", "cause", "last step", "metrics", "started (UTC)")
+    if not found:
+        console.print("No runs yet: train with RepWatch() in the callbacks.")
+        return
+    points = {probe.fingerprint: probe.points for probe in opened.probes()}
+    probes = list(dict.fromkeys(run.probe for run in found))
+    for probe in probes:
+        chosen = [run for run in found if run.probe == probe]
+        title = f"probe set {probe}: {points[probe]} points, {len(chosen)} runs"
+        console.print(_list_runs(chosen, title if len(probes) > 1 else None))
+
+
+def _list_runs(found: Sequence[Run], title: str | None) -> Table:
+    headings = ("run", "status", "label", "cause", "last step", "metrics", "started (UTC)")
+    table = Table(*headings, title=None if title is None else as_text(title), title_justify="left")
     for run in found:
         row = (
             run.name,
@@ -42,7 +59,7 @@ def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
             f"{run.started_at:%Y-%m-%d %H:%M}",
         )
         table.add_row(*map(as_text, row))
-    console.print(table if found else "No runs yet: train with RepWatch() in the callbacks.")
+    return table
 
 
 def show(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from repwatch.errors import SpaceError
 from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, find_landmarks
@@ -36,8 +36,24 @@ def draw_map(
         runs=[run for run in runs if run.name in names],
         space=drawn.space,
         flags=flags,
-        notes=drawn.space.notes,
+        notes=[*drawn.space.notes, *_explain_unlabeled(drawn, names)],
     )
+
+
+def _explain_unlabeled(drawn: LandmarkMap, names: Collection[str]) -> list[str]:
+    """What the map shows where no run on it has a label."""
+    if any(snapshot.label for snapshot in drawn.landmarks):
+        return []
+    what = (
+        "its layers from the input to the output, and how each of them changes with the steps"
+        if len(names) == 1
+        else "the layers of all runs and how they change with the steps"
+    )
+    whose = f"of {next(iter(names))} alone" if len(names) == 1 else f"of {len(names)} runs"
+    return [
+        f"No run has a label yet. This is a map {whose}: {what}. Points are close where they hold "
+        "the same inputs for similar. `repwatch label RUN good` makes a run a landmark."
+    ]
 
 
 def map_registry(

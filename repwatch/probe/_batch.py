@@ -46,6 +46,7 @@ class Gathered:
     images: NDArray[np.uint8] | None = None
     notes: tuple[str, ...] = ()
     places: tuple[int, ...] | None = None
+    source: dict[str, Any] | None = None
 
 
 def first_line(error: BaseException) -> str:

@@ -9,9 +9,9 @@ import logging
 import pickle
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -37,6 +37,7 @@ class ReadOptions:
     """How to read items: in how many worker processes, how these start, and for how long.
 
     seconds: After so long, fewer points are used; None is no limit.
+    seeds: The seed under which the item of an index is read; its index where none is given.
     """
 
     workers: int = 0
@@ -44,6 +45,7 @@ class ReadOptions:
     worker_init: Callable[[int], object] | None = None
     seconds: float | None = limits.SECONDS
     progress: bool = True
+    seeds: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def from_loader(
@@ -129,7 +131,7 @@ def read_items(
     with preserved_dataset([dataset]):
         seeds = ItemSeeds(dataset)
         for index in indices[done:]:
-            seeds.seed(index)
+            seeds.seed(options.seeds.get(index, index))
             yield Item.copied(dataset[index])
 
 
@@ -140,6 +142,7 @@ def _read_elsewhere(dataset: Any, indices: Sequence[int], options: ReadOptions) 
         workers=options.workers,
         context=options.context,
         worker_init=options.worker_init,
+        seeds=options.seeds,
     )
     with preserved_shared_memory(dataset), closing(found):
         for item in found:

@@ -170,6 +170,7 @@ class StoredProbe:
 
     fingerprint: str
     places: tuple[int, ...] | None
+    source: dict[str, Any] | None
     inputs_stored: bool
     columns: dict[str, list[Any]]
     texts: list[str] | None
@@ -186,6 +187,7 @@ def read_stored(blob: bytes) -> StoredProbe:
     return StoredProbe(
         fingerprint=header["fingerprint"],
         places=None if places is None else tuple(places),
+        source=header.get("source"),
         inputs_stored=header["tree"] is not None,
         columns=header.get("columns") or {},
         texts=header.get("texts"),

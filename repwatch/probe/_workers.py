@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -39,18 +39,22 @@ def read_in_workers(
     workers: int,
     context: BaseContext | str | None = None,
     worker_init: Callable[[int], object] | None = None,
+    seeds: Mapping[int, int] | None = None,
 ) -> Generator[bytes]:
     """The pickled items of these indices, in order, as a DataLoader's workers read them.
 
-    Each is read under a seed of its index. Nothing is drawn from the global generators here.
-    Raises whatever a worker raises, and ProbeError if one was killed: by the data set (a library
-    that crashes), or for the memory that it took. Such items must not be read in this process.
+    Each is read under a seed of its index, or that of `seeds`. Nothing is drawn from the global
+    generators here. Raises whatever a worker raises, and ProbeError if one was killed: by the data
+    set (a library that crashes), or for the memory that it took. Such items must not be read in
+    this process.
     """
     before = set(multiprocessing.active_children())
     with warnings.catch_warnings():
         # About forks beside threads, and more workers than cores: the user's own loader gives it.
         warnings.simplefilter("ignore")
-        iterator: Any = iter(_make_loader(dataset, indices, workers, context, worker_init))
+        iterator: Any = iter(
+            _make_loader(_SeededItems(dataset, seeds or {}), indices, workers, context, worker_init)
+        )
     processes = set(multiprocessing.active_children()) - before
     try:
         while True:
@@ -68,7 +72,7 @@ def read_in_workers(
 
 
 def _make_loader(
-    dataset: Any,
+    items: _SeededItems,
     indices: Sequence[int],
     workers: int,
     context: BaseContext | str | None,
@@ -77,7 +81,7 @@ def _make_loader(
     context = context or "fork"
     forked = (context if isinstance(context, str) else context.get_start_method()) == "fork"
     return DataLoader(
-        _SeededItems(dataset),
+        items,
         batch_sampler=[[index] for index in indices],
         num_workers=min(max(1, workers), len(indices)),
         collate_fn=_dump_item,
@@ -113,15 +117,16 @@ def _dump_item(items: list[object]) -> bytes:
 class _SeededItems(Dataset[Any]):
     """The data set's items, each read under a seed of its index."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, seeds: Mapping[int, int]) -> None:
         self.dataset = dataset
         self.seeds = ItemSeeds(dataset)
+        self.seed_of = seeds
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> object:
-        self.seeds.seed(index)
+        self.seeds.seed(self.seed_of.get(index, index))
         return self.dataset[index]
 
 

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -26,6 +27,7 @@ from repwatch.probe import _limits as limits
 from repwatch.probe._batch import Gathered, first_line, gather, sift
 from repwatch.probe._items import Item, ReadOptions, read_items, reading_progress
 from repwatch.probe._joining import BatchJoiner
+from repwatch.probe._places import SourceMap
 from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._random import seed_global
 from repwatch.probe._trees import Tree, nbytes, same, select
@@ -43,14 +45,17 @@ def read_dataset(
     places: Sequence[int] | None = None,
 ) -> Gathered:
     """Up to n evenly spaced items, or those at `places`, as one batch. Raises ProbeError."""
-    indices = _choose(dataset, n, places)
+    chosen = _choose(dataset, n, places)
     collation = _Collation(collate_fn)
-    with _explained(dataset, len(indices)):
-        reader = _PointReader(dataset, indices, collation, options, bounded=places is None)
+    with _explained(dataset, len(chosen.indices)):
+        how = replace(options, seeds=chosen.seeds)
+        bounded = places is None
+        reader = _PointReader(chosen.dataset, chosen.indices, collation, how, bounded)
         reader.read()
         batch = reader.collate()
     gathered = gather(batch, len(reader.items), dataset)
-    gathered.places = tuple(indices[position] for position in reader.positions)
+    gathered.places = tuple(chosen.places[position] for position in reader.positions)
+    gathered.source = chosen.source
     gathered.notes += reader.notes
     if gathered.size != len(reader.items):
         gathered.notes += (
@@ -69,13 +74,14 @@ def read_batches(
     places: Sequence[int] | None = None,
 ) -> Gathered:
     """The first n points of evenly spaced items, each of which is a batch already."""
-    indices = _choose(dataset, n, places)
-    bounded = places is None
+    chosen = _choose(dataset, n, places)
+    indices, bounded = chosen.indices, places is None
     levels = halvings(len(indices)) if bounded else [list(range(len(indices)))]
     wanted = [indices[position] for level in levels for position in level]
+    how = replace(options, seeds=chosen.seeds)
     with (
         _explained(dataset, len(indices)),
-        closing(read_items(dataset, wanted, options, copy=True, enough=1)) as stream,
+        closing(read_items(chosen.dataset, wanted, how, copy=True, enough=1)) as stream,
         reading_progress(n, options.progress) as show,
     ):
         seconds = options.seconds if bounded else None
@@ -86,7 +92,8 @@ def read_batches(
         joiner.add(batch)
     joined, more = joiner.join()
     gathered = gather(joined)
-    gathered.places = tuple(index for index, _ in in_order)
+    gathered.places = tuple(chosen.seeds[index] for index, _ in in_order)
+    gathered.source = chosen.source
     gathered.notes += (*notes, *more)
     return gathered
 
@@ -307,19 +314,49 @@ class _PointReader:
         self.items = [chosen[position] for position in self.positions]
 
 
-def _choose(dataset: object, n: int, places: Sequence[int] | None) -> list[int]:
+@dataclass(frozen=True)
+class _Choice:
+    """Which items to read, from what.
+
+    Attributes:
+        dataset: The data set, or one that goes over all of the innermost data set.
+        indices: The items' indices in it.
+        places: Their places in the innermost data set.
+        source: What places mean; see `describe_source`.
+    """
+
+    dataset: Any
+    indices: list[int]
+    places: list[int]
+    source: dict[str, object]
+
+    @property
+    def seeds(self) -> dict[int, int]:
+        """The seed of each index: its place, so that it is the same from every split."""
+        return dict(zip(self.indices, self.places, strict=True))
+
+
+def _choose(dataset: Any, n: int, places: Sequence[int] | None) -> _Choice:
     length = check_length(dataset)
+    sources = SourceMap(dataset)
+    source = sources.describe(n)
     if places is None:
-        return spread_indices(length, n)
+        indices = spread_indices(length, n)
+        return _Choice(dataset, indices, sources.places(indices), source)
     if len(places) < limits.MIN_POINTS:
         raise ProbeError(f"Expected at least {limits.MIN_POINTS} places, but got {list(places)}.")
-    outside = [place for place in places if not 0 <= place < length]
+    chosen = [int(place) for place in places]
+    outside = [place for place in chosen if not 0 <= place < sources.total]
     if outside:
         raise ProbeError(
             f"Expected the data set of the probe set, with an item at index {outside[0]}, but "
-            f"{type(dataset).__name__} has {length} items. Give the data set of before."
+            f"{type(dataset).__name__} has {sources.total} items. Give the data set of before."
         )
-    return [int(place) for place in places]
+    found = sources.find(chosen)
+    inside = [index for index in found if index is not None]
+    if len(inside) == len(chosen):
+        return _Choice(dataset, inside, chosen, source)
+    return _Choice(sources.whole(), chosen, chosen, source)
 
 
 @contextmanager

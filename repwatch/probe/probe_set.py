@@ -28,6 +28,8 @@ from repwatch.probe.build import read_batches, read_dataset
 
 Column = Sequence[str | int | float | bool | None]
 
+_STORED = ("columns", "texts", "links", "name", "augmented", "points", "places", "source", "notes")
+
 
 class ProbeSet:
     """n probe points, fixed once and never changed.
@@ -39,7 +41,9 @@ class ProbeSet:
     images: uint8, (n, h, w) or (n, h, w, 3).
     points: n, where it is not the leading dimension of every tensor. Inputs that cannot be cut
         into n points (a batch of graphs) are always run as one batch.
-    places: the indices of the data set that the points were read from, for reading them again.
+    places: where the points are in the innermost data set that they were read from, for reading
+        them again: see `repwatch.probe._places`.
+    source: what another data set must have in common for its places to mean the same.
     augmented: the inputs went through random augmentation.
 
     Raises ProbeError for less than 3 points, unequal lengths and values that cannot be stored.
@@ -65,6 +69,7 @@ class ProbeSet:
         augmented: bool = False,
         points: int | None = None,
         places: Sequence[int] | None = None,
+        source: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self._inputs = copy_inputs(inputs, "inputs")
@@ -83,6 +88,7 @@ class ProbeSet:
         self._links = None if links is None else [str(v) for v in check_column("links", links, n)]
         self._images = None if images is None else check_images(images, n)
         self._places = None if places is None else tuple(int(place) for place in places)
+        self._source = None if source is None else dict(source)
         self.name = name
         self.augmented = augmented
         self.notes = tuple(notes)
@@ -182,11 +188,17 @@ class ProbeSet:
 
     @property
     def places(self) -> tuple[int, ...] | None:
-        """The indices that `from_dataset(dataset, places=...)` makes this probe set of, or None.
+        """What `from_dataset(dataset, places=...)` makes this probe set of, or None.
 
-        One for each point, in order, where there is an "index" column.
+        Indices of the innermost data set: of what a `Subset` was cut from. One for each point, in
+        order, where there is an "index" column.
         """
         return self._places
+
+    @property
+    def source(self) -> dict[str, Any] | None:
+        """What another data set must have in common for its places to mean the same, or None."""
+        return None if self._source is None else dict(self._source)
 
     @property
     def is_stored_whole(self) -> bool:
@@ -224,6 +236,7 @@ class ProbeSet:
             augmented=self.augmented,
             points=None if self._counted else len(chosen),
             places=pick(self._places) if in_order else None,
+            source=self._source if in_order else None,
             notes=[*self.notes, *notes],
         )
 
@@ -245,6 +258,7 @@ class ProbeSet:
             "augmented": self.augmented,
             "notes": list(self.notes),
             "places": self._places,
+            "source": self._source,
             "fingerprint": self._fingerprint,
         }
 
@@ -257,8 +271,8 @@ class ProbeSet:
         """
         inputs, images, header = unpack(blob)
         expected = header.pop("fingerprint", None)
-        keys = ("columns", "texts", "links", "name", "augmented", "points", "places", "notes")
-        probe = cls(inputs, images=images, **{key: header[key] for key in keys if key in header})
+        known = {key: header[key] for key in _STORED if key in header}
+        probe = cls(inputs, images=images, **known)
         if probe.fingerprint != expected:
             raise ProbeError(
                 f"Expected a stored probe set of fingerprint {expected}, but its inputs have "
@@ -314,8 +328,9 @@ class ProbeSet:
             collate_fn: Makes a batch of a list of items; by default torch's.
             num_workers: Processes that read.
             seconds: The time for reading; None is no limit.
-            places: The indices to read, in place of n evenly spaced ones: those of an earlier probe
-                set, without limits. It is the same if the fingerprints are equal.
+            places: What to read in place of n evenly spaced items: the places of an earlier probe
+                set, in the innermost data set and without limits. It is the same if the
+                fingerprints are equal.
             progress: Whether to show a progress bar where it takes longer than a second.
             options: Those of ProbeSet.
 
@@ -388,5 +403,6 @@ class ProbeSet:
             "images": gathered.images,
             "points": gathered.points,
             "places": gathered.places,
+            "source": gathered.source,
         }
         return cls(gathered.inputs, columns=columns, notes=notes, **{**defaults, **options})

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from repwatch.probe import ProbeSet
     from repwatch.registry.registry import Registry
 
-__all__ = ["Entry", "finish", "flag", "metrics", "notes", "plan_run", "snapshots", "start"]
+__all__ = [
+    "Entry",
+    "finish",
+    "flag",
+    "metrics",
+    "monitor",
+    "notes",
+    "plan_run",
+    "snapshots",
+    "start",
+]
 
 _HEADER = "entry"
 _CONTENT = "probe"
@@ -42,7 +52,7 @@ class Entry:
     """One thing that is recorded of a run.
 
     Attributes:
-        kind: "start", "snapshots", "metrics", "flag", "notes" or "finish".
+        kind: "start", "snapshots", "metrics", "monitor", "flag", "notes" or "finish".
         values: What JSON can hold of it.
         arrays: Its arrays by name.
     """
@@ -130,6 +140,11 @@ def snapshots(new: Sequence[NewSnapshot]) -> Entry:
 def metrics(step: int, epoch: int, values: Mapping[str, float]) -> Entry:
     """The metrics of a step."""
     return Entry("metrics", {"step": step, "epoch": epoch, "values": plain(dict(values))})
+
+
+def monitor(metric: str, mode: Mode) -> Entry:
+    """The metric that decides how good the run is, and its mode."""
+    return Entry("monitor", {"metric": metric, "mode": mode})
 
 
 def flag(raised: Flag) -> Entry:
@@ -227,6 +242,10 @@ def _apply_metrics(registry: Registry, run_id: str, entry: Entry) -> None:
     registry.add_metrics(run_id, **entry.values)
 
 
+def _apply_monitor(registry: Registry, run_id: str, entry: Entry) -> None:
+    registry.set_monitor(run_id, **entry.values)
+
+
 def _apply_flag(registry: Registry, run_id: str, entry: Entry) -> None:
     values = dict(entry.values)
     raised_at = datetime.fromisoformat(values.pop("raised_at"))
@@ -246,6 +265,7 @@ _APPLIERS: dict[str, Callable[[Registry, str, Entry], None]] = {
     "start": _apply_start,
     "snapshots": _apply_snapshots,
     "metrics": _apply_metrics,
+    "monitor": _apply_monitor,
     "flag": _apply_flag,
     "notes": _apply_notes,
     "finish": _apply_finish,

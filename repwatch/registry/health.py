@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -58,6 +59,7 @@ def examine(registry: Registry, fewest_good: int = 0) -> list[Finding]:
     findings += database.read(_examine_rows)
     runs, stored = registry.runs(), database.read(_count_snapshots)
     findings += _examine_runs(runs, stored)
+    findings += _examine_probe_sets(runs, stored)
     return findings + _examine_landmarks(runs, stored, fewest_good)
 
 
@@ -140,6 +142,23 @@ def _examine_runs(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
         message = f"{names} are no landmarks, for there is nothing to compare with."
         findings.append(Finding("hint", "labels without snapshots", message))
     return findings
+
+
+def _examine_probe_sets(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
+    """Runs that are compared with no other run, for each has a probe set of its own."""
+    by_probe = Counter(run.probe for run in runs if stored.get(run.id))
+    alone = [run for run in runs if stored.get(run.id) and by_probe[run.probe] == 1]
+    if len(by_probe) < 2 or not alone:
+        return []
+    names = name_some([run.name for run in alone], 3)
+    largest, count = by_probe.most_common(1)[0]
+    whose = f"of {count} runs" if count > 1 else "of one of them"
+    message = (
+        f"{len(alone)} of {sum(by_probe.values())} runs are compared with no other run, for each "
+        f"has a probe set of its own: {names}. To compare new runs, give them the points "
+        f'{whose}: RepWatch(probe="{largest}"). `repwatch runs` lists the runs by probe set.'
+    )
+    return [Finding("hint", "probe sets", message)]
 
 
 def _examine_landmarks(

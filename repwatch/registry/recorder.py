@@ -26,7 +26,7 @@ from repwatch.registry.spool import Backlog, Spool, flush_waiting
 from repwatch.registry.worker import Worker
 
 if TYPE_CHECKING:
-    from repwatch.registry.records import EndStatus, Flag, NewSnapshot
+    from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot
     from repwatch.registry.registry import Registry
 
 RETRY_SECONDS = 5.0
@@ -108,6 +108,10 @@ class RunRecorder(Worker):
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Record the metrics of a step."""
         self._record(entries.metrics(step, epoch, values))
+
+    def monitor(self, metric: str, mode: Mode) -> None:
+        """Record which metric decides how good the run is."""
+        self._record(entries.monitor(metric, mode))
 
     def flag(self, flag: Flag) -> None:
         """Record a flag; the registry gives it its id."""

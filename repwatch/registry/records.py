@@ -73,6 +73,10 @@ class Source(Protocol):
         """What a person sees of each point of a probe set."""
 
 
+NO_LABEL = "A person took the label away; it gets none by its outcome."
+"""The note on a run that is not labeled by its outcome."""
+
+
 @dataclass(frozen=True)
 class NewSnapshot:
     """One layer of one run at one step, on its way into the registry.

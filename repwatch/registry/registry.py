@@ -19,6 +19,7 @@ from repwatch.registry._db.tables import LabelRow, ProbeSetRow, RunRow, Snapshot
 from repwatch.registry.location import Location, resolve
 from repwatch.registry.notebook import RegistryTable
 from repwatch.registry.records import (
+    NO_LABEL,
     EndStatus,
     Flag,
     Label,
@@ -88,7 +89,7 @@ class Registry(RegistryTable):
         return cls(resolve(value, default)[0])
 
     def __repr__(self) -> str:
-        return f"Registry({self._database.place!r}{', read_only=True' * self.read_only})"
+        return f"Registry({self.place!r}{', read_only=True' * self.read_only})"
 
     @property
     def url(self) -> str:
@@ -96,14 +97,14 @@ class Registry(RegistryTable):
         return self._database.url.render_as_string(hide_password=False)
 
     @property
-    def place(self) -> str:
-        """The SQLite file's path, or the URL without its password."""
-        return self._database.place
-
-    @property
     def path(self) -> Path | None:
         """The SQLite file, or None for PostgreSQL."""
         return self._database.path
+
+    @property
+    def place(self) -> str:
+        """The path, or the URL without its password."""
+        return self._database.place
 
     @property
     def read_only(self) -> bool:
@@ -258,12 +259,19 @@ class Registry(RegistryTable):
 
         return self._database.write(write)
 
-    def unlabel(self, run: Run | str) -> Run:
-        """Take the run's label away; the run as it is now."""
+    def unlabel(self, run: Run | str, *, automatic: bool = False) -> Run:
+        """Take the run's label away; the run as it is now.
+
+        What a person takes away is not given again by outcome: the run gets the note
+        `repwatch.registry.records.NO_LABEL`. With `automatic`, only an automatic label is taken
+        away, and there is no note.
+        """
 
         def write(connection: Connection) -> Run:
             run_id = self._find(connection, run)
-            writes.remove_label(connection, run_id)
+            writes.remove_label(connection, run_id, automatic=automatic)
+            if not automatic:
+                writes.store_notes(connection, run_id, [NO_LABEL])
             return self._read_run(connection, run_id)
 
         return self._database.write(write)
@@ -283,10 +291,11 @@ class Registry(RegistryTable):
         `repwatch.analysis.labels` documents the rule.
 
         Args:
-            metric: The metric that decides; None for what most runs monitor.
+            metric: The metric that decides; None for what most runs monitor, else a customary one.
                 "repwatch/neighbor_accuracy/<layer>" need not have been logged: it is computed, see
                 `repwatch.analysis.knn_accuracy`.
-            mode: "min" if less is better, "max" if more is; None for that of the runs.
+            mode: "min" if less is better, "max" if more is; None for that of the runs, else what is
+                customary for the metric's name.
             probe: Fingerprint of the probe set; None for the newest run's.
             tolerance: How much worse than the median of the better runs a good run may be.
             share: Share of the runs that define what good is, in (0, 1].
@@ -297,12 +306,12 @@ class Registry(RegistryTable):
             ConfigurationError: Too few finished runs have the metric, or an argument is invalid.
         """
         from repwatch.analysis.hyperparameters import IGNORED_HPARAMS
-        from repwatch.analysis.knn_accuracy import is_knn_accuracy, with_knn_accuracy
+        from repwatch.analysis.knn_accuracy import label_codes, with_knn_accuracy
         from repwatch.analysis.labels import suggest_labels
 
         runs = with_knn_accuracy(self, self.runs(), metric, probe)
-        if mode is None and is_knn_accuracy(metric):
-            mode = "max"
+        measured = probe or (runs[-1].probe if runs else None)
+        known = any(run.probe == measured for run in runs)
         return suggest_labels(
             runs,
             metric,
@@ -311,6 +320,7 @@ class Registry(RegistryTable):
             tolerance=tolerance,
             share=share,
             ignore_hparams=IGNORED_HPARAMS if ignore_hparams is None else ignore_hparams,
+            codes=label_codes(self, measured) if measured is not None and known else None,
         )
 
     # Recording
@@ -355,6 +365,12 @@ class Registry(RegistryTable):
             return self._read_run(connection, opened)
 
         return self._database.write(write)
+
+    def set_monitor(self, run_id: str, metric: str, mode: Mode) -> None:
+        """Store which metric decides how good the run is, where that shows after its start."""
+        metric = plain_text(metric)
+        checks.check_choice("mode", mode, ("min", "max"))
+        self._database.write(lambda c: writes.store_monitor(c, run_id, metric, mode))
 
     def add_snapshots(self, run_id: str, new: Sequence[NewSnapshot]) -> None:
         """Store snapshots in one transaction; those of the same layer and step are replaced."""

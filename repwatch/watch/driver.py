@@ -92,7 +92,7 @@ class Driver:
             self._store()
         finally:
             try:
-                watcher.finish(status, timeout)
+                watcher.finish(status, timeout, share=self.pace.share())
             finally:
                 self._publish()
                 self._watcher = None

@@ -6,7 +6,7 @@ map, for the state of the runs on it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -61,6 +61,9 @@ class MapTracker:
         run: The run to place.
         settings: Distance, method and seed of the map.
 
+    Attributes:
+        nearest: A snapshot of each of the landmark runs that are nearest at the last step.
+
     Examples:
         >>> from repwatch import Registry
         >>> from repwatch.watch import MapSettings, MapTracker
@@ -82,6 +85,7 @@ class MapTracker:
         self._rows: dict[int, NDArray[np.float32]] = {}
         self._last: dict[str, NDArray[np.float32]] = {}
         self._codes: rdm.Int | None = None
+        self.nearest: list[Snapshot] = []
 
     def fit(self, registry: Registry) -> None:
         """Fit the space on the landmarks, or read it where it was fitted before."""
@@ -115,7 +119,9 @@ class MapTracker:
         numbers = [snapshots[0].step for snapshots in steps]
         scalars = self._measure(newest)
         if self._map is not None:
-            _compare(self._map, self._map.place(newest), newest, scalars)
+            placement = self._map.place(newest)
+            _compare(self._map, placement, newest, scalars)
+            self.nearest = _nearest_runs(self._map, placement, newest)
         else:
             self._keep_rows(newest)
         self._own.update({(snapshot.step, snapshot.layer): snapshot for snapshot in newest})
@@ -220,3 +226,22 @@ def _compare(
     for step, found in near.items():
         if any(found):
             scalars[step]["near_bad"] = found.count("bad") / len(found)
+
+
+def _nearest_runs(
+    drawn: LandmarkMap, placement: Placement, newest: Sequence[Snapshot], most: int = 2
+) -> list[Snapshot]:
+    """A snapshot of each labeled run that is nearest most often to the layers of the last step."""
+    last = max(snapshot.step for snapshot in newest)
+    current = {snapshot.id for snapshot in newest if snapshot.step == last}
+    landmarks = {snapshot.id: snapshot for snapshot in drawn.landmarks if snapshot.label}
+    near = [
+        landmarks[landmark.id]
+        for place in placement
+        if place.id in current
+        for landmark in place.nearest
+        if landmark.id in landmarks
+    ]
+    by_run = {snapshot.run: snapshot for snapshot in near}
+    counts = Counter(snapshot.run for snapshot in near)
+    return [by_run[name] for name, _ in counts.most_common(most)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from repwatch.analysis.monitors import Monitor
 from repwatch.errors import (
     ConfigurationError,
     RegistryUnavailableError,
@@ -19,10 +21,9 @@ from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
 from repwatch.watch.budget import Throttle
-from repwatch.watch.outcome import check_auto_label
 from repwatch.watch.schedule import Schedule
 
-__all__ = ["WatchOptions", "check_group", "find_continued_run"]
+__all__ = ["WatchOptions", "check_group", "check_probe_name", "find_continued_run"]
 
 Layers = Sequence[str] | Callable[[str, torch.nn.Module], bool] | None
 
@@ -46,8 +47,11 @@ class WatchOptions:
             it, as a job does that a queue starts again.
         spool: The folder for what is recorded while the registry does not answer; None for
             `$REPWATCH_SPOOL`, else `repwatch-spool` in the driver's log folder.
-        monitor: The metric that measures how good a run is, such as "val_loss".
-        mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
+        monitor: The metric that measures how good a run is, such as "val_loss"; None for the one
+            that the driver finds in the user's configuration, else one of a customary name, such as
+            "val_loss".
+        mode: Whether a small ("min") or a large ("max") value of `monitor` is good; None for what
+            its name says ("min" where it says nothing).
         on_flag: "warn" logs a flag, "stop" also ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
             thread, in (0, 1]; the first 20 seconds are free.
@@ -65,7 +69,11 @@ class WatchOptions:
         map_settings: How the map is made.
         group: A hyperparameter that separates kinds of training, such as "method": each kind is
             compared with its own good landmarks.
-        auto_label: Whether to label the run by its last `monitor` once it has finished.
+        auto_label: Whether to label runs by their last `monitor` as each of them finishes, by the
+            rule of `repwatch suggest-labels`: from 6 finished runs of the probe set on. Such
+            labels are marked as automatic, are made anew with each run, and never replace one that
+            a person gave.
+        verbose: Whether to print a line at the start and a summary at the end.
 
     Raises:
         ConfigurationError: An argument cannot work.
@@ -87,7 +95,7 @@ class WatchOptions:
     on_exists: Literal["error", "resume"] = "error"
     spool: str | Path | None = None
     monitor: str | None = None
-    mode: Literal["min", "max"] = "min"
+    mode: Literal["min", "max"] | None = None
     on_flag: Literal["warn", "stop"] | Callable[[Flag], None] = "warn"
     max_overhead: float = 0.02
     points: int = 256
@@ -99,7 +107,8 @@ class WatchOptions:
     draw_map: bool = True
     map_settings: MapSettings | None = None
     group: str | None = None
-    auto_label: bool = False
+    auto_label: bool = True
+    verbose: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", Schedule.coerce(self.schedule))
@@ -117,7 +126,6 @@ class WatchOptions:
                 raise ConfigurationError(
                     f"Expected `{name}` to be a function or None, but got {value!r}."
                 )
-        check_auto_label(self.auto_label, self.monitor)
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> WatchOptions:
@@ -134,10 +142,16 @@ class WatchOptions:
         checked: dict[str, Any] = dict(settings)
         return cls(**checked)
 
+    def with_monitor(self, found: Monitor | None) -> WatchOptions:
+        """These options with a `monitor` that was found; a mode that was given stays."""
+        if found is None:
+            return self
+        return replace(self, monitor=found.metric, mode=self.mode or found.mode)
+
     def _check_choices(self) -> None:
         for name, choices in (("mode", ("min", "max")), ("on_exists", ("error", "resume"))):
             value = getattr(self, name)
-            if value not in choices:
+            if value not in choices and (name, value) != ("mode", None):
                 raise ConfigurationError(
                     f"Expected `{name}` to be {choices[0]!r} or {choices[1]!r}, but got {value!r}."
                 )
@@ -163,6 +177,15 @@ class WatchOptions:
                 "Expected `false_alarms` to be a share in (0, 1), such as 0.05, but got "
                 f"{self.false_alarms!r}."
             )
+
+
+def check_probe_name(probe: object) -> None:
+    """Refuse a string that names no probe set. Raises ConfigurationError."""
+    if isinstance(probe, str) and not re.fullmatch("shared|[0-9a-f]{16}", probe):
+        raise ConfigurationError(
+            "Expected `probe` to be None, a ProbeSet, a Dataset, a tensor, the word 'shared', or "
+            f"the fingerprint of a stored probe set (16 hex digits), but got {probe!r}."
+        )
 
 
 def check_group(group: str | None, hparams: Mapping[str, object]) -> None:

@@ -1,25 +1,21 @@
-"""The label of the watched run by its own outcome, where that is asked for."""
+"""Labels by outcome: of the run that has ended, and of those before it."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
-from repwatch.analysis.knn_accuracy import with_knn_accuracy
-from repwatch.analysis.labels import suggest_label
+from repwatch.analysis.knn_accuracy import label_codes, with_knn_accuracy
+from repwatch.analysis.labels import FEWEST_BESIDE, LabelSuggestions, suggest_labels
 from repwatch.errors import ConfigurationError, RegistryUnavailableError
-from repwatch.registry import Registry
-from repwatch.registry.records import EndStatus
+from repwatch.registry import Registry, Run
+from repwatch.registry.hparams import look_up
+from repwatch.registry.records import NO_LABEL, EndStatus
 
-__all__ = ["check_auto_label", "end_status", "label_outcome", "label_run"]
+__all__ = ["end_status", "label_outcomes", "label_run"]
 
-
-def check_auto_label(auto_label: bool, monitor: str | None) -> None:
-    """Refuse to label by an outcome that no metric gives. Raises ConfigurationError."""
-    if auto_label and monitor is None:
-        raise ConfigurationError(
-            "Expected `monitor` with auto_label=True, the metric that measures how good a run is, "
-            'such as monitor="val_loss".'
-        )
+log = logging.getLogger("repwatch")
 
 
 def end_status(error: BaseException) -> EndStatus:
@@ -35,10 +31,11 @@ def end_status(error: BaseException) -> EndStatus:
     return "stopped" if names & intended else "failed"
 
 
-def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> str | None:
-    """Label a run by its final monitored metric, marked as automatic.
+def label_outcomes(registry: Registry, run_id: str, group: str | None = None) -> str | None:
+    """Label a run that has finished, and those before it, by their final metric.
 
-    A label set by a person is never replaced, whatever the outcome.
+    Labels of before are made anew, since what is good shows better with each run. They are marked
+    as automatic; what a person set, or took away, stays.
 
     Args:
         registry: Written.
@@ -50,27 +47,51 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
         Why the run got no label, or None.
     """
     run = registry.run(run_id)
-    if run.label is not None and not run.automatic:
-        return None
+    metric = run.monitor
+    if metric is None:
+        return f"{run.name!r} gets no label from its outcome: no metric decides it. Give monitor=."
+    kind = None if group is None else look_up(run.hparams, group)
     try:
-        runs = with_knn_accuracy(registry, registry.runs(probe=run.probe), run.monitor)
-        run = next(candidate for candidate in runs if candidate.id == run_id)
-        found = suggest_label(run, runs, group=group)
+        runs = with_knn_accuracy(registry, registry.runs(probe=run.probe), metric)
+        alike = [other for other in runs if group is None or look_up(other.hparams, group) == kind]
+        found = suggest_labels(
+            alike,
+            metric,
+            run.mode,
+            probe=run.probe,
+            codes=label_codes(registry, run.probe),
+            fewest=FEWEST_BESIDE + 1,
+        )
     except ConfigurationError as error:
         return f"{run.name!r} gets no label from its outcome. {error}"
-    registry.label(run, found.label, found.cause, automatic=True)
+    _apply(registry, alike, found)
+    if run.name in found.left_out:
+        return " ".join(note for note in found.notes if run.name in note) or None
     return None
 
 
-def label_run(run_id: str, group: str | None, reasons: list[str], registry: Registry) -> None:
-    """Label an ended run by its outcome; why it cannot be is noted, and goes to `reasons`."""
+def _apply(registry: Registry, runs: Sequence[Run], found: LabelSuggestions) -> None:
+    """Write what has changed of the automatic labels."""
+    suggested = {suggestion.run: suggestion for suggestion in found}
+    for run in runs:
+        if (run.label is not None and not run.automatic) or NO_LABEL in run.notes:
+            continue
+        new = suggested.get(run.name)
+        if new is None and run.label is not None:
+            registry.unlabel(run, automatic=True)
+        elif new is not None and (new.label, new.cause) != (run.label, run.cause):
+            registry.label(run, new.label, new.cause, automatic=True)
+
+
+def label_run(run_id: str, group: str | None, registry: Registry) -> None:
+    """Label an ended run by its outcome, and those before it; why it gets none is noted."""
     try:
-        reason = label_outcome(registry, run_id, group)
+        reason = label_outcomes(registry, run_id, group)
     except Exception as error:
         # The run is stored all the same.
         reason = f"the run could not be labeled ({type(error).__name__}: {error})."
+        log.warning("RepWatch: %s", reason)
     if reason is not None:
-        reasons.append(reason)
         # Where the registry does not answer, the log has the reason.
         with suppress(RegistryUnavailableError):
             registry.add_notes(run_id, [reason])

@@ -48,6 +48,10 @@ class Pace:
         """Whether one more snapshot stays within the time budget."""
         return self.throttle.allows(time.monotonic() - self._began)
 
+    def share(self) -> float:
+        """The share of the time since the start that RepWatch has taken in the training thread."""
+        return self.throttle.spent / max(time.monotonic() - self._began, 1e-9)
+
     def describe_limit(self) -> str:
         """What to tell a person when a snapshot is left out."""
         return (

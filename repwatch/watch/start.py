@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
+from repwatch.analysis.monitors import customary_mode
 from repwatch.errors import ProbeError, RegistryUnavailableError, RegistryUnwritableError
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
+from repwatch.probe._storage import StoredProbe
 from repwatch.registry import Registry, Run
 from repwatch.registry.entries import Entry, plan_run
 from repwatch.registry.location import spool_folder
 from repwatch.registry.names import free_name
+from repwatch.watch.comparability import read_earlier_probes
 from repwatch.watch.options import WatchOptions, find_continued_run
 
 __all__ = [
@@ -35,8 +38,10 @@ class ProbeReader(Protocol):
     """Reads a probe set from the data of a training.
 
     Args:
-        places: The indices to read in place of evenly spaced ones: those of an earlier probe set.
+        places: What to read in place of evenly spaced items: the places of an earlier probe set.
         seconds: The time for reading; None is no limit.
+        earlier: Probe sets of earlier runs, the best first: the points of the first one that is
+            from such data are read (`repwatch.probe.again.read_again`), so that the runs compare.
 
     Returns:
         The probe set, or None where no data set can be indexed, and one sentence about where the
@@ -44,7 +49,11 @@ class ProbeReader(Protocol):
     """
 
     def __call__(
-        self, places: Sequence[int] | None = None, *, seconds: float | None = SECONDS
+        self,
+        places: Sequence[int] | None = None,
+        *,
+        seconds: float | None = SECONDS,
+        earlier: Iterable[StoredProbe] = (),
     ) -> tuple[ProbeSet | None, str]: ...
 
 
@@ -104,12 +113,15 @@ def find_probe(
     run_id: str | None,
     places: Sequence[int] | None = None,
 ) -> tuple[ProbeSet | None, str]:
-    """The probe set of a training: given, the registry's, the continued run's, or a new one.
+    """The probe set of a training: given, the registry's, the continued run's, or the data's.
+
+    Of the data, the points that earlier runs of the registry saw are read where they are there.
 
     Args:
         read: Makes a new one of the training's data.
         options: How to watch.
-        given: A probe set, the word "shared" for the one that the registry used last, or None.
+        given: A probe set, the fingerprint of one of the registry, the word "shared" for the one
+            that it used last, or None.
         registry: Where a resumed run is looked up.
         run_id: The id of the resumed run, or None.
         places: The places in the data set that another rank has read.
@@ -123,10 +135,10 @@ def find_probe(
     if isinstance(given, ProbeSet):
         return given, "given"
     if given is not None:
-        return registry.probe(), "shared through the registry"
+        return registry.probe(None if given == "shared" else given), "shared through the registry"
     run = find_continued_run(options, registry, run_id)
     if run is None:
-        return read(places)
+        return read(places, earlier=read_earlier_probes(registry))
     return _probe_of(run, registry, read), "the run's own, from the registry"
 
 
@@ -165,7 +177,7 @@ def open_run(
         "hparams": hparams,
         "versions": versions,
         "monitor": options.monitor,
-        "mode": options.mode,
+        "mode": options.mode or customary_mode(options.monitor or "") or "min",
         "run_id": run_id,
     }
     try:

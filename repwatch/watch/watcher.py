@@ -36,6 +36,7 @@ from repwatch.watch.captured import CapturedStep, new_snapshots
 from repwatch.watch.divergence import DivergenceCheck
 from repwatch.watch.loop import Loop
 from repwatch.watch.metrics import numbers
+from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import label_run
 from repwatch.watch.pace import Pace
@@ -168,6 +169,7 @@ class Watcher(Loop):
         self._unread: list[Flag] = []
         self._reported: set[str] = set()
         self._captured = 0
+        self._narrator = Narrator(self.registry, options.verbose, options.group)
 
     def prepare(self) -> Capture:
         """Run the probe set through the model once, before the run is opened.
@@ -235,6 +237,7 @@ class Watcher(Loop):
         self._recorder.flush_earlier_runs()
         notes, self._notes = self._notes, []
         self.add_notes(notes)
+        self.add_notes(self._narrator.start(self.run, self.probe, notes))
         self._flags = FlagQueue(self._recorder)
         shared = self.registry, self.run
         self._drift = DriftWorker(*shared, options, self._updates, self._flags)
@@ -287,6 +290,7 @@ class Watcher(Loop):
         self.add_notes(capture.notes)
         new = new_snapshots(capture, step, epoch)
         recorder.snapshots(new)
+        self._narrator.add_step()
         flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
         self.add_notes(notes)
         if self._flags is not None:
@@ -328,7 +332,12 @@ class Watcher(Loop):
         """
         found = {} if self._follows else numbers(values)
         if found:
-            self._running().metrics(step, epoch, found)
+            recorder = self._running()
+            recorder.metrics(step, epoch, found)
+            monitor = self._narrator.find_monitor(found)
+            if monitor is not None:
+                recorder.monitor(monitor.metric, monitor.mode)
+                self.add_notes([monitor.note])
             if self._drift is not None:
                 self._drift.add_metrics(step, epoch, found)
 
@@ -365,14 +374,21 @@ class Watcher(Loop):
             self._map.place_waiting()
         return stored and all(worker.flush(timeout) for worker in self._workers)
 
-    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
+    def finish(
+        self,
+        status: EndStatus = "finished",
+        timeout: float | None = 60.0,
+        *,
+        share: float | None = None,
+    ) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
 
-        With `auto_label`, a run that finished is labeled by its last metrics.
+        With `auto_label`, runs that finished are labeled by their last metrics.
 
         Args:
             status: How the run ended.
             timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
+            share: The share of the training time that watching it took, for the summary.
 
         Raises:
             RegistryError: Something could not be stored.
@@ -388,20 +404,20 @@ class Watcher(Loop):
         if self._drift is not None:
             self._drift.close(timeout)
         recorder.finish(status)
-        reasons: list[str] = []
         if self.options.auto_label and status == "finished":
-            recorder.call(partial(label_run, self.run_id, self.options.group, reasons))
+            recorder.call(partial(label_run, self.run_id, self.options.group))
         self._recorder = None
         recorder.close(timeout)
         self._report_recorder(recorder)
-        for reason in reasons:
-            log.warning("RepWatch: %s", reason)
         if self._map is not None and not self._map.close(timeout) and self._map.error is None:
             log.warning(
                 "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
                 timeout,
             )
         self._report_failures()
+        if recorder.error is None and self.run is not None and self.options.verbose:
+            nearest = () if self._map is None else self._map.nearest
+            self._narrator.finish(self.registry.run(self.run.id), share, nearest)
         # No connection to a SQLite file stays open, and its journal files are removed.
         self.registry.close()
         self._publish_last()

@@ -6,11 +6,11 @@ Both get each step in memory as it is captured. One that is slow, or fails, dela
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from repwatch.errors import RegistryUnavailableError
-from repwatch.registry import Registry, Run, RunRecorder, Worker
+from repwatch.registry import Registry, Run, RunRecorder, Snapshot, Worker
 from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
 from repwatch.watch.drift_monitor import DriftMonitor
@@ -126,6 +126,11 @@ class MapWorker(Worker):
         self._waiting: list[CapturedStep] = []
         self._fitted = False
         self.call(self._fit_early)
+
+    @property
+    def nearest(self) -> Sequence[Snapshot]:
+        """A snapshot of each of the landmark runs that are nearest at the last step."""
+        return self._tracker.nearest
 
     def check_step(self, captured: CapturedStep) -> None:
         """Have the step placed: now, or with later ones where nobody would look at it yet.

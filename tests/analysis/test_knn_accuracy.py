@@ -15,7 +15,7 @@ from repwatch import ProbeSet, Registry, cli, rdm
 from repwatch.analysis.knn_accuracy import label_codes, neighbor_accuracy, with_knn_accuracy
 from repwatch.errors import ConfigurationError
 from repwatch.registry import NewSnapshot
-from repwatch.watch.outcome import label_outcome
+from repwatch.watch.outcome import label_outcomes
 from tests.watch.helpers import PROBE
 
 METRIC = "repwatch/neighbor_accuracy/encoder"
@@ -84,7 +84,7 @@ def test_a_run_that_monitors_the_probe_can_be_labeled_by_it(registry: Registry) 
     for k in range(6):
         record(registry, f"good-{k}", 9.0 + k / 9, monitor=METRIC)
     record(registry, "blind", 0.0, monitor=METRIC)
-    assert label_outcome(registry, registry.run("blind").id) is None
+    assert label_outcomes(registry, registry.run("blind").id) is None
     assert registry.run("blind").label == "bad"
     assert {suggestion.label for suggestion in registry.suggest_labels()} == {"good", "bad"}
 

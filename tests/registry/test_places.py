@@ -191,7 +191,7 @@ class TestUnwritablePlaces:
             done = run_script(OTHER_USER.replace("READ_ONLY", str(read_only)), folder)
             assert done.stdout.count("refused: ") == 2, done.stderr
             assert done.stdout.startswith("first\n")
-            assert sorted(path.name for path in folder.iterdir()) == ["a.db", "a.db.lock"]
+            assert sorted(path.name for path in folder.iterdir()) == ["a.db"]
         finally:
             shutil.rmtree(folder)
 
@@ -361,7 +361,21 @@ class TestJournal:
         fill(registry)
         registry.close()
         assert self.journal_of(tmp_path / "a.db") == "wal"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.db.lock"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db"]
+
+    def test_nothing_is_left_beside_it_when_the_last_process_ends(self, tmp_path):
+        script = (
+            "import os, sys; from repwatch import Registry; from tests.registry.helpers import *\n"
+            "registry = Registry(sys.argv[1] + '/a.db')\n"
+            "run = registry.start_run('a', probe=LightProbe())\n"
+            "print(os.path.exists(sys.argv[1] + '/a.db-wal'))\n"
+            "registry.finish_run(run.id, 'finished')"
+        )
+        assert run_script(script, tmp_path).stdout.strip() == "True"
+        reader = Registry(tmp_path / "a.db", read_only=True)
+        assert [run.status for run in reader.runs()] == ["finished"]
+        reader.close()
+        assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
 
     @pytest.mark.parametrize(
         ("name", "value", "reason"),

@@ -10,8 +10,8 @@ from torch import nn
 
 from repwatch import ProbeSet, Registry, Watcher
 from repwatch.registry import NewSnapshot, Snapshot
+from repwatch.watch import WatchOptions
 from repwatch.watch.captured import CapturedStep
-from repwatch.watch.options import WatchOptions
 
 PROBE = ProbeSet(
     torch.randn(24, 6, generator=torch.Generator().manual_seed(0)),
@@ -35,7 +35,14 @@ def watch(
 ) -> str:
     """One run whose weights grow by `scale` a step; its name."""
     model = network(seed=sum(map(ord, name)))
-    options = WatchOptions(registry=registry, run_name=name, draw_map=False, spool=spool)
+    options = WatchOptions(
+        registry=registry,
+        run_name=name,
+        draw_map=False,
+        auto_label=False,
+        verbose=False,
+        spool=spool,
+    )
     with Watcher(model, probe, options) as watcher:
         for step in range(steps):
             watcher.snapshot(step, epoch=step)

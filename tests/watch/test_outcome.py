@@ -7,7 +7,6 @@ import logging
 import pytest
 
 from repwatch import Registry, Watcher
-from repwatch.errors import ConfigurationError
 from tests.watch.helpers import PROBE, network
 
 
@@ -34,6 +33,7 @@ def train(
         group=group,
     )
     watcher.start()
+    watcher.metrics(0, 0, {"val_loss": loss + 3})
     watcher.metrics(1, 0, {"val_loss": loss})
     watcher.finish(status)  # type: ignore[arg-type]
 
@@ -52,10 +52,10 @@ def test_a_finished_run_is_labeled_by_its_outcome_and_marked_as_automatic(
     hot, fine = registry.run("hot"), registry.run("fine")
     assert (hot.label, hot.cause, hot.automatic) == ("bad", "learning rate too high", True)
     assert (fine.label, fine.cause, fine.automatic) == ("good", None, True)
-    assert registry.run("before-0").label is None, "other runs are left as they are"
+    assert registry.run("before-0").label == "good", "the runs of before have an outcome, too"
 
 
-def test_unasked_no_run_is_labeled(registry: Registry) -> None:
+def test_without_auto_label_no_run_is_labeled(registry: Registry) -> None:
     others(registry, 7)
     assert registry.landmarks(PROBE.fingerprint) == []
 
@@ -68,16 +68,14 @@ def test_a_run_that_did_not_finish_has_no_outcome(registry: Registry, status: st
 
 
 def test_with_too_few_runs_to_judge_by_it_stays_unlabeled_and_explains_why(
-    registry: Registry, caplog: pytest.LogCaptureFixture
+    registry: Registry,
 ) -> None:
     others(registry, 4)
-    with caplog.at_level(logging.WARNING, logger="repwatch"):
-        train(registry, "own", 0.1)
+    train(registry, "own", 0.1)
     assert registry.run("own").label is None
-    messages = [record.getMessage() for record in caplog.records]
-    (message,) = [message for message in messages if "label" in message]
+    (message,) = [note for note in registry.run("own").notes if "label" in note]
     assert "'own' gets no label" in message
-    assert "5 or more other finished runs with 'val_loss'" in message
+    assert "6 or more finished runs with 'val_loss'" in message
 
 
 def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
@@ -107,8 +105,8 @@ def test_a_person_s_label_stays_and_an_automatic_one_follows_the_outcome(
 def test_kinds_of_training_have_outcomes_of_their_own(registry: Registry) -> None:
     others(registry)
     for index in range(5):
-        train(registry, f"vae-{index}", 5.0 + index / 10, method="VAE", label=False)
-    train(registry, "own", 5.0, method="VAE", group="method")
+        train(registry, f"vae-{index}", 1.0 + index / 100, method="VAE", label=False)
+    train(registry, "own", 1.0, method="VAE", group="method")
     assert registry.run("own").label == "good"
 
 
@@ -119,13 +117,28 @@ def test_a_fault_of_the_labeling_costs_the_run_nothing(
         raise ZeroDivisionError("a fault of the rule's")
 
     others(registry)
-    monkeypatch.setattr("repwatch.watch.outcome.label_outcome", breaks)
+    monkeypatch.setattr("repwatch.watch.outcome.label_outcomes", breaks)
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         train(registry, "own", 0.1)
     assert registry.run("own").status == "finished"
     assert "a fault of the rule's" in caplog.text
 
 
-def test_a_label_by_outcome_needs_a_metric(registry: Registry) -> None:
-    with pytest.raises(ConfigurationError, match="monitor="):
-        Watcher(network(0), PROBE, registry=registry, auto_label=True)
+def test_a_metric_of_a_customary_name_decides_where_none_is_named(registry: Registry) -> None:
+    watcher = Watcher(network(0), PROBE, registry=registry, run_name="own", draw_map=False)
+    watcher.start()
+    watcher.metrics(1, 0, {"train_loss": 0.2})
+    watcher.metrics(1, 0, {"val_acc": 0.9, "val_loss": 0.3})
+    watcher.metrics(2, 1, {"val/loss": 0.3})
+    watcher.finish()
+    run = registry.run("own")
+    assert (run.monitor, run.mode) == ("val_loss", "min")
+    assert sum("val_loss decides how good the run is (less is better)" in n for n in run.notes) == 1
+
+
+def test_a_named_metric_has_the_mode_that_its_name_says(registry: Registry) -> None:
+    for name, mode in (("val_acc", None), ("width", None), ("val_loss", "max")):
+        watcher = Watcher(network(0), PROBE, registry=registry, monitor=name, mode=mode)
+        watcher.start()
+        watcher.finish("stopped")
+    assert [run.mode for run in registry.runs()] == ["max", "min", "max"]

@@ -114,6 +114,7 @@ def test_a_run_alone_is_followed_on_maps_that_do_not_flip(tmp_path: Path) -> Non
     for step in steps:
         (update,) = tracker.track(registry, captured_steps(registry, "current", [step]))
         assert update.scene is not None
+        assert any("This is a map of current alone" in note for note in update.scene["notes"])
         rows = update.scene["snapshots"]
         now = {(row["layer"], row["step"]): (row["x"], row["y"]) for row in rows}
         if len(before) >= 3:

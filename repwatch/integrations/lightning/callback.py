@@ -25,7 +25,7 @@ from repwatch.integrations.lightning.trainer_state import is_sharded
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry
 from repwatch.watch import Schedule
-from repwatch.watch.options import WatchOptions
+from repwatch.watch.options import WatchOptions, check_probe_name
 from repwatch.watch.outcome import end_status
 from repwatch.watch.run_state import RunState
 
@@ -58,8 +58,9 @@ class RepWatch(metaclass=Bindable):
 
     Args:
         probe: The probe points. None takes fixed points of the validation set (of a run that goes
-            on, its own); a ProbeSet, Dataset or tensor is taken as it is; "shared" is the probe set
-            that the registry used last.
+            on, its own), the same that earlier runs of the registry saw, where the data have them;
+            a ProbeSet, Dataset or tensor is taken as it is; "shared" is the probe set that the
+            registry used last, and a fingerprint the one that `repwatch runs` shows with it.
         layers: None for the input and up to `max_layers` ends of blocks and stages spread evenly by
             depth (in a network without branches a layer of weights, with its normalization,
             non-linearity and pooling, is a block); "blocks" for all of them; a list of layer names
@@ -74,8 +75,11 @@ class RepWatch(metaclass=Bindable):
             the second on.
         on_exists: What to do where another run has that name: "error" refuses before the first
             step, "resume" continues that run, as a job does that a queue starts again.
-        monitor: The metric that measures how good a run is, such as "val_loss".
-        mode: Whether a small ("min") or a large ("max") value of `monitor` is good.
+        monitor: The metric that measures how good a run is, such as "val_loss"; None for that of an
+            EarlyStopping, ModelCheckpoint or learning rate scheduler of the Trainer, else for one
+            of a customary name, such as "val_loss".
+        mode: Whether a small ("min") or a large ("max") value of `monitor` is good; None for what
+            is said with it, or what its name says.
         on_flag: "warn" prints a flag, "stop" ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
             thread, in (0, 1]: all that the training waits for counts, reading the probe set and
@@ -94,9 +98,11 @@ class RepWatch(metaclass=Bindable):
         draw_map: Whether to place the run on the map of landmarks and log it.
         group: A hyperparameter of the module that separates kinds of training, such as "method":
             each kind is compared with its own good landmarks.
-        auto_label: Whether to label the run by its last `monitor` once it has finished, by the rule
-            of `repwatch suggest-labels`. It takes 5 other finished runs of the probe set. Such a
-            label is marked as automatic, and never replaces one that a person gave.
+        auto_label: Whether to label runs by their last `monitor` as each of them finishes, by the
+            rule of `repwatch suggest-labels`: from 6 finished runs of the probe set on. Such
+            labels are marked as automatic, are made anew with each run, and never replace one that
+            a person gave.
+        verbose: Whether to print a line at the start and a summary at the end.
 
     Raises:
         ConfigurationError: An argument cannot work. What only the Trainer knows (layer names, a
@@ -133,7 +139,7 @@ class RepWatch(metaclass=Bindable):
         run_name: str | None = None,
         on_exists: Literal["error", "resume"] = "error",
         monitor: str | None = None,
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["min", "max"] | None = None,
         on_flag: Literal["warn", "stop"] | Callable[[Flag], None] = "warn",
         max_overhead: float = 0.02,
         points: int = 256,
@@ -144,13 +150,10 @@ class RepWatch(metaclass=Bindable):
         false_alarms: float = 0.05,
         draw_map: bool = True,
         group: str | None = None,
-        auto_label: bool = False,
+        auto_label: bool = True,
+        verbose: bool = True,
     ) -> None:
-        if isinstance(probe, str) and probe != "shared":
-            raise ConfigurationError(
-                "Expected `probe` to be None, a ProbeSet, a Dataset, a tensor, or the word "
-                f"'shared', but got {probe!r}."
-            )
+        check_probe_name(probe)
         self.options = WatchOptions(
             layers=layers,
             registry=registry,
@@ -170,6 +173,7 @@ class RepWatch(metaclass=Bindable):
             draw_map=draw_map,
             group=group,
             auto_label=auto_label,
+            verbose=verbose,
         )
         self.probe = probe if probe is None or isinstance(probe, str) else ProbeSet.coerce(probe)
         self.state = RunState()

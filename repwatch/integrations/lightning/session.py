@@ -11,6 +11,7 @@ together or none does. All ranks agree on whatever decides that, the sleeping on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from repwatch.capture import Capture, PassiveCapture
 from repwatch.errors import CaptureError, ProbeError
@@ -18,15 +19,15 @@ from repwatch.integrations.hyperparameters import learning_rates, read_versions
 from repwatch.integrations.lightning.host_step import host_strategies
 from repwatch.integrations.lightning.hyperparameters import read_hyperparameters, train_batch_size
 from repwatch.integrations.lightning.metrics import CallbackMetrics, read_metrics
+from repwatch.integrations.lightning.monitor import read_monitor
 from repwatch.integrations.lightning.protocols import HostModule, Trainer
-from repwatch.integrations.lightning.sources import probe_from_trainer
+from repwatch.integrations.lightning.sources import probe_from_trainer, training_note
 from repwatch.integrations.lightning.trainer_state import (
     is_sharded,
     log_step_of,
     ran_its_course,
 )
 from repwatch.probe import ProbeCollector, ProbeSet
-from repwatch.probe._limits import SECONDS
 from repwatch.registry import Registry
 from repwatch.watch import Watcher
 from repwatch.watch.driver import NO_TIME, Driver
@@ -191,12 +192,7 @@ class Session(Driver):
     def _find_probe(
         self, trainer: Trainer, places: Sequence[int] | None = None
     ) -> tuple[ProbeSet | None, str]:
-        def read(
-            places: Sequence[int] | None = None, *, seconds: float | None = SECONDS
-        ) -> tuple[ProbeSet | None, str]:
-            points = self._options.points
-            return probe_from_trainer(trainer, points, seconds=seconds, places=places)
-
+        read = partial(probe_from_trainer, trainer, self._options.points)
         assert self._registry is not None
         run_id = self._state.run_id
         return find_probe(read, self._options, self._probe, self._registry, run_id, places)
@@ -218,10 +214,12 @@ class Session(Driver):
         """
         plugin = trainer.precision_plugin
         assert self._registry is not None
+        monitor = read_monitor(trainer) if self._options.monitor is None else None
+        options = self._options.with_monitor(monitor)
         watcher = Watcher(
             module,
             probe,
-            with_places(self._options, self._registry, str(trainer.default_root_dir)),
+            with_places(options, self._registry, str(trainer.default_root_dir)),
             run_id=self._state.run_id,
             hparams=read_hyperparameters(trainer, module, source),
             versions=read_versions(("lightning", "pytorch_lightning")),
@@ -233,6 +231,9 @@ class Session(Driver):
             state=self._state,
         )
         watcher.publisher.sinks.append(CallbackMetrics(trainer))
+        note = training_note(probe, trainer)
+        watcher.add_notes([] if note is None else [note])
+        watcher.add_notes([] if monitor is None else [monitor.note])
         failure: Exception | None = None
         try:
             watcher.prepare()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from functools import partial
 
 from repwatch.errors import ProbeError
 from repwatch.integrations.lightning.protocols import Trainer
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
+from repwatch.probe._storage import StoredProbe
+from repwatch.probe.again import describe_overlap, read_again
 
-__all__ = ["flat_loaders", "probe_from_trainer"]
+__all__ = ["flat_loaders", "probe_from_trainer", "training_note"]
 
 
 def probe_from_trainer(
     trainer: Trainer,
     points: int,
+    places: Sequence[int] | None = None,
     *,
     seconds: float | None = SECONDS,
-    places: Sequence[int] | None = None,
+    earlier: Iterable[StoredProbe] = (),
 ) -> tuple[ProbeSet | None, str]:
     """Fixed points of the validation set, else of the training set.
 
@@ -28,8 +32,10 @@ def probe_from_trainer(
     Args:
         trainer: A Lightning Trainer whose loaders are set up.
         points: How many; fewer where they take too much memory or time.
+        places: What to read in place of evenly spaced items: the places of an earlier probe set.
         seconds: The time for reading; None is no limit.
-        places: The indices to read in place of evenly spaced ones: those of an earlier probe set.
+        earlier: Probe sets of earlier runs, the best first: the places of the first one that is
+            from such data are read, so that the runs compare.
 
     Returns:
         The probe set, or None when no dataset can be indexed (streams), and one sentence about
@@ -47,15 +53,19 @@ def probe_from_trainer(
     for stage, loaders in stages:
         for loader in loaders:
             _check_not_empty(loader, stage)
+            read = partial(
+                ProbeSet.from_loader,
+                loader,
+                points,
+                num_workers=workers,
+                seconds=seconds,
+                progress=bool(getattr(trainer, "is_global_zero", True)),
+            )
             try:
-                probe = ProbeSet.from_loader(
-                    loader,
-                    points,
-                    num_workers=workers,
-                    seconds=seconds,
-                    places=places,
-                    progress=bool(getattr(trainer, "is_global_zero", True)),
+                again = (
+                    read_again(read, _dataset(loader), points, earlier) if places is None else None
                 )
+                probe = again or read(places=places)
             except ProbeError as error:
                 reasons.append(f"{stage} set: {error}")
                 continue
@@ -66,8 +76,18 @@ def probe_from_trainer(
     return None, "; ".join(reasons) or "the Trainer has no data loaders"
 
 
+def training_note(probe: ProbeSet, trainer: Trainer) -> str | None:
+    """How many of the probe points the training set contains; None where that is not known."""
+    held = map(_dataset, flat_loaders(trainer.val_dataloaders))
+    return describe_overlap(probe, held, map(_dataset, flat_loaders(trainer.train_dataloader)))
+
+
+def _dataset(loader: object) -> object:
+    return getattr(loader, "dataset", None)
+
+
 def _check_not_empty(loader: object, stage: str) -> None:
-    if _length(getattr(loader, "dataset", None)) == 0:
+    if _length(_dataset(loader)) == 0:
         raise ProbeError(
             f"Expected a {stage} set to take probe points from, but it is empty. Give "
             "RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs, or fill the "

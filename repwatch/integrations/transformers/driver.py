@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from repwatch.analysis.monitors import read_trainer_arguments
 from repwatch.capture._sharded import is_sharded
 from repwatch.errors import CaptureError, ProbeError
 from repwatch.integrations.hyperparameters import (
@@ -21,9 +23,7 @@ from repwatch.integrations.hyperparameters import (
     read_versions,
 )
 from repwatch.integrations.transformers.arguments import read_arguments
-from repwatch.integrations.transformers.host import probe_from_trainer
-from repwatch.probe import ProbeSet
-from repwatch.probe._limits import SECONDS
+from repwatch.integrations.transformers.host import probe_from_trainer, training_note
 from repwatch.registry.records import EndStatus
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.metrics import numbers
@@ -70,11 +70,7 @@ class TrainerDriver(Driver):
             self._renumber(registry)
         loader = parts.get("train_dataloader")
 
-        def read(
-            places: Sequence[int] | None = None, *, seconds: float | None = SECONDS
-        ) -> tuple[ProbeSet | None, str]:
-            return probe_from_trainer(trainer, loader, options.points, places, seconds=seconds)
-
+        read = partial(probe_from_trainer, trainer, loader, options.points)
         run_id = self._state.run_id
         probe, source = find_probe(read, self._options, self._probe, registry, run_id)
         if probe is None:
@@ -82,10 +78,11 @@ class TrainerDriver(Driver):
                 f"Expected a data set to take probe points from, but {source}. Give "
                 "RepWatchCallback(probe=...) a ProbeSet, a Dataset or a tensor of inputs."
             )
+        monitor = read_trainer_arguments(arguments) if options.monitor is None else None
         self._watcher = watcher = Watcher(
             model,
             probe,
-            with_places(self._options, registry, str(arguments.output_dir)),
+            with_places(self._options.with_monitor(monitor), registry, str(arguments.output_dir)),
             run_id=run_id,
             hparams=_read_hyperparameters(arguments, parts, source),
             versions=read_versions(("transformers", "accelerate")),
@@ -93,6 +90,9 @@ class TrainerDriver(Driver):
             loggers=loggers,
             state=self._state,
         )
+        overlap = training_note(probe, trainer)
+        found = None if monitor is None else monitor.note
+        watcher.add_notes([note for note in (overlap, found) if note is not None])
         watcher.start()
         if self.pace.due_at_start():
             self.snapshot(self._metrics_at[0])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -11,8 +12,10 @@ from torch.utils.data import DataLoader
 from repwatch.errors import ProbeError
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
+from repwatch.probe._storage import StoredProbe
+from repwatch.probe.again import describe_overlap, read_again
 
-__all__ = ["find_trainer", "probe_from_trainer"]
+__all__ = ["find_trainer", "probe_from_trainer", "training_note"]
 
 
 def find_trainer(callback: object) -> Any | None:
@@ -38,6 +41,7 @@ def probe_from_trainer(
     places: Sequence[int] | None = None,
     *,
     seconds: float | None = SECONDS,
+    earlier: Iterable[StoredProbe] = (),
 ) -> tuple[ProbeSet | None, str]:
     """Fixed points of the eval dataset, else of the training set, through the data collator.
 
@@ -45,8 +49,10 @@ def probe_from_trainer(
         trainer: The Trainer, or None where it was not found.
         train_loader: Its training loader, for where it was not found.
         points: How many; fewer where they take too much memory or time.
-        places: The indices to read in place of evenly spaced ones: those of an earlier probe set.
+        places: What to read in place of evenly spaced items: the places of an earlier probe set.
         seconds: The time for reading; None is no limit.
+        earlier: Probe sets of earlier runs, the best first: the places of the first one that is
+            from such data are read, so that the runs compare.
 
     Returns:
         The probe set, or None when no data set can be indexed, and one sentence about where the
@@ -54,8 +60,10 @@ def probe_from_trainer(
     """
     reasons = []
     for stage, loader in _loaders(trainer, train_loader):
+        read = partial(ProbeSet.from_loader, loader, points, seconds=seconds)
         try:
-            probe = ProbeSet.from_loader(loader, points, seconds=seconds, places=places)
+            again = read_again(read, loader.dataset, points, earlier) if places is None else None
+            probe = again or read(places=places)
         except ProbeError as error:
             reasons.append(f"{stage} set: {error}")
             continue
@@ -64,6 +72,14 @@ def probe_from_trainer(
             where += " (there is no eval dataset that can be indexed)"
         return probe, where
     return None, "; ".join(reasons) or "the Trainer has no data sets"
+
+
+def training_note(probe: ProbeSet, trainer: Any | None) -> str | None:
+    """How many of the probe points the training set contains; None where that is not known."""
+    loaders = dict(_loaders(trainer, None))
+    if len(loaders) < 2:
+        return None
+    return describe_overlap(probe, [loaders["evaluation"].dataset], [loaders["training"].dataset])
 
 
 def _loaders(trainer: Any | None, train_loader: Any | None) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ as RegistryError with the place and what to do.
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
 import time
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+log = logging.getLogger("repwatch")
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = "10"
@@ -107,8 +110,9 @@ class Database:
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
         with _gate.guard():
-            self.release()
-            self._detach_engine()
+            engine = self._detach_engine()
+            if engine is not None:
+                _dispose(engine, self.path)
 
     def compact(self) -> None:
         """Rewrite a SQLite file without its empty pages; waits for others' transactions.
@@ -163,7 +167,7 @@ class Database:
             with _gate.guard():
                 engine = self._engine = self._open()
             self._file = _identity(self.path)
-            self._finalizer = weakref.finalize(self, engine.dispose)
+            self._finalizer = weakref.finalize(self, _dispose, engine, self.path)
         return engine
 
     def _open(self) -> Engine:
@@ -283,6 +287,25 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _dispose(engine: Engine, path: Path | None) -> None:
+    """Close all connections of an engine, and leave no journal beside a SQLite file.
+
+    The last connection to close removes the journal, but not where it was opened read-only: it
+    made an empty one, and may not remove it. One that may does it, if nobody else has the file
+    open.
+    """
+    engine.dispose()
+    if path is None or not Path(f"{path}-wal").exists():
+        return
+    try:
+        with closing(_connect_sqlite(path, "mode=rw")) as connection:
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        # In a folder that takes no writes, or beside a writer, it stays.
+        log.debug("the journal of %s stays: %s", path, error)
 
 
 class ImmutableConnection(sqlite3.Connection):

@@ -10,6 +10,8 @@ and `column` replaces what it lacks.
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
     from sqlalchemy import ColumnElement
+
+log = logging.getLogger("repwatch")
 
 HEAD = "0002"
 VERSION_TABLE = "repwatch_revision"
@@ -58,6 +62,7 @@ def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
             set_journal(path, choose_journal(path))
         with engine.execution_options(**{WRITES: True}).begin() as connection:
             _upgrade(connection, str(path))
+        _remove_lock(path)
 
 
 def prepare_postgresql(engine: Engine, *, read_only: bool) -> None:
@@ -211,3 +216,17 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _remove_lock(path: Path) -> None:
+    """Delete the lock file of a registry that is ready; the caller holds the lock.
+
+    Whoever waits for the old file, or makes a new one, finds nothing left to do: what has to be
+    made is made once, before the file goes. Windows lets nobody delete an open file, and filelock
+    does it there on release.
+    """
+    if os.name == "posix":
+        try:
+            Path(f"{path}.lock").unlink(missing_ok=True)
+        except OSError as error:
+            log.debug("the lock file of %s stays: %s", path, error)

@@ -291,8 +291,15 @@ def store_label(
     upsert(connection, LabelRow, ("run_id",), [row])
 
 
-def remove_label(connection: Connection, run_id: str) -> None:
-    connection.execute(delete(LabelRow).where(LabelRow.run_id == run_id))
+def remove_label(connection: Connection, run_id: str, *, automatic: bool) -> None:
+    """Delete the run's label; with `automatic` only if it is an automatic one."""
+    query = delete(LabelRow).where(LabelRow.run_id == run_id)
+    connection.execute(query.where(LabelRow.automatic) if automatic else query)
+
+
+def store_monitor(connection: Connection, run_id: str, metric: str, mode: str) -> None:
+    """Set the metric that decides how good the run is."""
+    _update_run(connection, run_id, monitor=metric, mode=mode)
 
 
 def end_run(connection: Connection, run_id: str, status: str, ended_at: datetime | None) -> None:

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from repwatch import Registry, RepWatch, cli
 from repwatch.cli import terminal
-from repwatch.errors import ConfigurationError
 from tests.integrations.lightning.training import loaders, module, trainer
 
 
@@ -53,7 +52,7 @@ def test_runs_label_themselves_by_what_they_monitor(pl: ModuleType, root: Path) 
     labels = {run["name"]: (run["label"], run["cause"], run["automatic"]) for run in payload}
     assert labels["fine"] == ("good", None, True)
     assert labels["hot"] == ("bad", "learning rate too high", True)
-    assert labels["run-0"] == (None, None, False)
+    assert labels["run-0"] == ("good", None, True), "the runs of before are labeled, too"
     assert call(root, "show", "hot", "--json")["automatic"] is True
 
 
@@ -70,8 +69,8 @@ def test_the_list_of_runs_distinguishes_automatic_labels_from_those_of_people(
     Registry(root / "repwatch.db").label("run-0", "good")
     monkeypatch.setattr(terminal.console, "width", 200)
     result = CliRunner().invoke(cli.app, ["runs", "--registry", str(root / "repwatch.db")])
-    assert len(re.findall(r"good \(automatic\)", result.output)) == 1
-    assert result.output.count("good") == 2
+    assert len(re.findall(r"good \(automatic\)", result.output)) == 5
+    assert result.output.count("good") == 6
 
 
 def test_what_early_stopping_ends_has_run_its_course_and_what_else_ends_early_has_not(
@@ -102,6 +101,29 @@ def test_an_interrupted_run_is_not_labeled(pl: ModuleType, root: Path) -> None:
     assert (run.status, run.label) == ("failed", None)
 
 
-def test_without_a_metric_to_go_by_the_switch_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="auto_label"):
-        RepWatch(auto_label=True)
+@pytest.mark.parametrize("holder", ["EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"])
+def test_the_metric_is_found_where_the_user_has_named_it(
+    pl: ModuleType, tmp_path: Path, holder: str
+) -> None:
+    watched, callbacks, options = module(pl), [], {}
+    if holder == "ReduceLROnPlateau":
+
+        def configure_optimizers() -> Any:
+            optimizer = torch.optim.SGD(watched.parameters(), lr=0.1)
+            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "monitor": "val_loss"},
+            }
+
+        watched.configure_optimizers = configure_optimizers
+    else:
+        kind = getattr(import_module(f"{pl.__name__}.callbacks"), holder)
+        callbacks.append(kind(monitor="val_loss", mode="max"))
+        options = {"enable_checkpointing": holder == "ModelCheckpoint"}
+    watch = RepWatch(draw_map=False)
+    fitted = trainer(pl, tmp_path, watch, *callbacks, max_epochs=1, **options)
+    fitted.fit(watched, *loaders())
+    run = Registry(tmp_path / "repwatch.db").run(str(watch.run_id))
+    assert (run.monitor, run.mode) == ("val_loss", "max")
+    assert any(note.endswith(f"(more is better), by {holder}.") for note in run.notes)

@@ -1,0 +1,150 @@
+"""Which runs a run is compared with; why it is not compared with others, and what mends that.
+
+Runs are compared where they have the same probe set. A run takes the points of earlier runs where
+its data have them (`read_earlier_probes`). Where it has others, and the registry has probe sets
+whose inputs look alike, the person should hear of it (`explain_incomparable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from repwatch._names import name_some
+from repwatch.errors import ProbeError, RegistryUnavailableError, RegistryUnwritableError
+from repwatch.probe import ProbeSet
+from repwatch.probe._storage import StoredProbe
+from repwatch.registry import ProbeInfo, Registry, Run
+from repwatch.registry.hparams import look_up
+
+__all__ = ["Comparison", "explain_incomparable", "find_comparison", "read_earlier_probes"]
+
+# Probe sets of a registry that are looked at: each is read from the registry.
+MOST_LOOKED_AT = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a run is compared with.
+
+    Attributes:
+        runs: The number of other runs with its probe set.
+        good: How many of them are good landmarks; of its own kind, where there is a `group`.
+    """
+
+    runs: int
+    good: int
+
+
+def read_earlier_probes(registry: Registry) -> Iterator[StoredProbe]:
+    """What is stored of the probe sets of earlier runs: those of most runs first, without inputs.
+
+    A registry that is not there yet is not made for it, and one that does not answer has none.
+
+    Raises:
+        RegistryError: The registry cannot be read.
+    """
+    if registry.path is not None and not registry.path.exists():
+        return
+    try:
+        for info in _used(registry)[:MOST_LOOKED_AT]:
+            yield registry.stored_probe(info.fingerprint)
+    except RegistryUnavailableError as error:
+        if registry.strict or isinstance(error, RegistryUnwritableError):
+            raise
+
+
+def find_comparison(registry: Registry, run: Run, group: str | None = None) -> Comparison:
+    """Count the runs that a run is compared with."""
+    others = [other for other in registry.runs(probe=run.probe) if other.id != run.id]
+    kind = None if group is None else look_up(run.hparams, group)
+    good = [
+        other
+        for other in others
+        if other.label == "good" and (group is None or look_up(other.hparams, group) == kind)
+    ]
+    return Comparison(len(others), len(good))
+
+
+def explain_incomparable(registry: Registry, run: Run, probe: ProbeSet) -> str | None:
+    """Why a run is compared with none of the runs that saw points of the same kind, and what helps.
+
+    Args:
+        registry: Where the runs are.
+        run: The run.
+        probe: Its probe set.
+
+    Returns:
+        A sentence or two; None where it has runs to compare with, or where no other run saw inputs
+        of the same shape.
+    """
+    used = _used(registry)
+    if any(info.fingerprint == run.probe and info.runs > 1 for info in used):
+        return None
+    for info in [info for info in used if info.fingerprint != run.probe][:MOST_LOOKED_AT]:
+        try:
+            other = registry.probe(info.fingerprint)
+        except ProbeError:
+            # Its inputs were too large to be stored: nobody can tell whether they are alike.
+            continue
+        if _is_alike(probe, other):
+            return _explain(registry, run, probe, other)
+    return None
+
+
+def _used(registry: Registry) -> list[ProbeInfo]:
+    used = [info for info in registry.probes() if info.runs]
+    return sorted(used, key=lambda info: (info.runs, info.used_at), reverse=True)
+
+
+def _is_alike(first: ProbeSet, second: ProbeSet) -> bool:
+    """Whether the inputs of two probe sets have the same kind of values, and rows of one shape."""
+    x, y = first.main_tensor(), second.main_tensor()
+    if x is None or y is None or x.dtype != y.dtype or x.dim() != y.dim():
+        return False
+    # Sequences are padded to the longest one of a probe set.
+    return x.shape[1:] == y.shape[1:] or not x.is_floating_point()
+
+
+def _explain(registry: Registry, run: Run, probe: ProbeSet, other: ProbeSet) -> str:
+    names = [known.name for known in registry.runs(probe=other.fingerprint)]
+    same = probe.places is not None and (probe.places, probe.source) == (other.places, other.source)
+    fix = f'RepWatch(probe="{other.fingerprint}")'
+    values = _describe_values(probe, other)
+    what = f"{run.name!r} is not compared with {_count(names)}: "
+    if same or values:
+        points = "the same points" if same else "other points"
+        return (
+            f"{what}they saw {points}, prepared in another way{values}. Prepare the inputs as they "
+            f"did, or show the network their inputs: {fix}."
+        )
+    return f"{what}they saw other points. To compare with them, use their points: {fix}."
+
+
+def _count(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"the run {names[0]!r}"
+    return f"{len(names)} runs ({name_some(names, 3)})"
+
+
+def _describe_values(probe: ProbeSet, other: ProbeSet) -> str:
+    """Means and spreads side by side; empty where they are about the same, or no numbers."""
+    x, y = probe.main_tensor(), other.main_tensor()
+    if x is None or y is None or not x.is_floating_point():
+        return ""
+    (mean, spread), (other_mean, other_spread) = _moments(x), _moments(y)
+    largest = max(spread, other_spread)
+    apart = abs(mean - other_mean) > 0.3 * largest
+    if not apart and min(spread, other_spread) > 0.6 * largest:
+        return ""
+    return (
+        f" (mean {mean:.3g}, spread {spread:.3g} here; "
+        f"mean {other_mean:.3g}, spread {other_spread:.3g} there)"
+    )
+
+
+def _moments(x: torch.Tensor) -> tuple[float, float]:
+    finite = x[torch.isfinite(x)].double()
+    return (float(finite.mean()), float(finite.std())) if len(finite) > 1 else (0.0, 0.0)

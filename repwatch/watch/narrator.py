@@ -1,0 +1,157 @@
+"""Narrator: what a person sees of a run without asking: a line at the start, a summary at the end.
+
+The start says what is watched, where it goes, and what it is compared with; once, which runs it is
+not compared with, and why. The end says what came of it and what to type next.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from repwatch.analysis.monitors import Monitor, find_monitor
+from repwatch.drift import MIN_GOOD
+from repwatch.errors import RegistryUnavailableError
+from repwatch.probe import ProbeSet
+from repwatch.registry import Registry, Run, Snapshot
+from repwatch.watch.comparability import Comparison, explain_incomparable, find_comparison
+
+__all__ = ["Narrator", "say"]
+
+log = logging.getLogger("repwatch")
+
+
+def say(message: str) -> None:
+    """Show a line to the person who trains: on stderr, or in the log where that shows it.
+
+    Libraries that configure their own loggers alone, as Lightning does, leave others at WARNING, so
+    that an ordinary log line would not be seen.
+    """
+    line = f"RepWatch: {message}"
+    if log.isEnabledFor(logging.INFO):
+        log.info(line)
+    elif sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class Narrator:
+    """Speaks for one run.
+
+    Args:
+        registry: Where the run goes.
+        verbose: Whether anything is said; what is found out is noted with the run all the same.
+        group: A hyperparameter that separates kinds of training.
+    """
+
+    def __init__(self, registry: Registry, verbose: bool, group: str | None = None) -> None:
+        self._registry = registry
+        self._verbose = verbose
+        self._group = group
+        self._steps = 0
+        self._monitored = False
+
+    def start(self, run: Run, probe: ProbeSet, notes: Sequence[str]) -> list[str]:
+        """Say what is watched and what it is compared with.
+
+        Args:
+            run: The run, which has just been opened.
+            probe: Its probe set.
+            notes: Those of the first capture, one of which says which layers are watched.
+
+        Returns:
+            Notes for the run: why it is not compared with other runs.
+        """
+        self._monitored = run.monitor is not None
+        layers = next((note for note in notes if note.startswith("watches ")), "watches this run")
+        reason = None
+        try:
+            found = find_comparison(self._registry, run, self._group)
+            reason = explain_incomparable(self._registry, run, probe) if not found.runs else None
+            comparison = _describe(found)
+        except RegistryUnavailableError:
+            comparison = "which does not answer, so that there is nothing to compare with yet"
+        if self._verbose:
+            place = _short_place(self._registry)
+            say(f"{layers}; {len(probe)} points; {place}; {comparison}")
+            if reason is not None:
+                say(reason)
+        return [] if reason is None else [reason]
+
+    def add_step(self) -> None:
+        """Count a step whose snapshots are stored."""
+        self._steps += 1
+
+    def find_monitor(self, metrics: Mapping[str, float]) -> Monitor | None:
+        """The metric that decides by custom, at the first time that one is among the metrics.
+
+        Where the user, or the host's configuration, named one, there is none to find.
+        """
+        found = None if self._monitored else find_monitor(metrics)
+        self._monitored = self._monitored or found is not None
+        return found
+
+    def finish(self, run: Run, share: float | None, nearest: Sequence[Snapshot]) -> None:
+        """Say what came of the run, and what to type next.
+
+        Args:
+            run: The run as it is stored now that it has ended.
+            share: The share of the training time that RepWatch took; None where it is unknown.
+            nearest: A snapshot of each of the landmark runs that are nearest.
+        """
+        if not self._verbose:
+            return
+        parts = [f"{run.name!r}: snapshots at {self._steps} steps"]
+        if share is not None:
+            parts.append(f"{100 * share:.1f} % of the time")
+        parts.append(_describe_flags(run))
+        if nearest:
+            parts.append(f"nearest landmarks: {', '.join(map(_describe_landmark, nearest))}")
+        parts.append(_describe_label(run))
+        say(f"{'; '.join(parts)}. Next: {_next_command(run, self._registry)}")
+
+
+def _describe(found: Comparison) -> str:
+    if not found.runs:
+        return "no runs to compare with yet"
+    runs = f"{found.runs} run{'s' * (found.runs > 1)} to compare with, {found.good} good"
+    if found.good >= MIN_GOOD:
+        return f"{runs}: flags are on"
+    return f"{runs}: flags by landmarks from {MIN_GOOD} good ones on"
+
+
+def _describe_flags(run: Run) -> str:
+    if not run.flags:
+        return "no flags"
+    steps = ", ".join(str(flag.step) for flag in run.flags[:3])
+    count = len(run.flags)
+    return f"{count} flag{'s' * (count > 1)} (step {steps}{', ...' * (count > 3)})"
+
+
+def _describe_landmark(run: Snapshot) -> str:
+    return f"{run.run} ({run.label}{f': {run.cause}' if run.cause else ''})"
+
+
+def _describe_label(run: Run) -> str:
+    if run.label is None:
+        return "no label yet"
+    cause = f": {run.cause}" if run.cause else ""
+    return f"labeled {run.label}{cause}{' by its outcome' if run.automatic else ''}"
+
+
+def _next_command(run: Run, registry: Registry) -> str:
+    words = ["repwatch", "show", run.name]
+    if registry.path is not None and registry.path != Path("repwatch.db").absolute():
+        words += ["-r", _short_place(registry)]
+    return shlex.join(words)
+
+
+def _short_place(registry: Registry) -> str:
+    """The path of the registry as one would type it here, or its URL without the password."""
+    if registry.path is None:
+        return registry.place
+    here = Path.cwd()
+    inside = registry.path.is_relative_to(here)
+    return str(registry.path.relative_to(here) if inside else registry.path)

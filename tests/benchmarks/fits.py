@@ -1,0 +1,196 @@
+"""Whole fits with and without `RepWatch()`, imports and all: what a stopwatch shows.
+
+Each fit is a process of its own, from its start to its end. Those with and without RepWatch go in
+turn, several pairs, with an empty registry and with one of 50 runs. Beside the time on the clock
+stands the processor time, which other programs on the machine change less.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.benchmarks.measure import Line
+
+GOALS = {"CNN": 1.03, "MLP": 1.06}
+FIRST_STEP = 0.3
+PAIRS = 6
+EPOCHS = 8
+# Batches of an epoch: some 4 s of the CNN and 0.6 s of the MLP on one core.
+BATCHES = {"CNN": 60, "MLP": 200}
+BATCH = 64
+
+
+class Cost(NamedTuple):
+    """Seconds of a fit: on the clock, and of the processor."""
+
+    clock: float
+    processor: float
+
+
+def train(network: str, folder: str, watched: bool, epochs: int, batches: int) -> float:
+    """One training in this process; seconds that RepWatch takes before its first step."""
+    import lightning.pytorch as pl
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset, random_split
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+
+    class Classifier(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_network(network)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.net(x)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    generator = torch.Generator().manual_seed(0)
+    count = batches * BATCH
+    shape = (3, 32, 32) if network == "CNN" else (784,)
+    y = torch.randint(0, 10, (count + 512,), generator=generator)
+    x = torch.randn(len(y), *shape, generator=generator) + y.view(-1, *[1] * len(shape)) / 10
+    data, held = random_split(TensorDataset(x, y), [count, 512], generator=generator)
+    callbacks: list[Any] = []
+    if watched:
+        from repwatch import RepWatch
+
+        callbacks = [RepWatch(registry=f"{folder}/repwatch.db", verbose=False)]
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[*callbacks, make_timer(pl, callbacks)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    loaders = DataLoader(data, batch_size=BATCH, shuffle=True), DataLoader(held, batch_size=256)
+    trainer.fit(Classifier(), *loaders)
+    return float(trainer.callbacks[-1].spent)
+
+
+def make_network(name: str) -> Any:
+    from torch import nn
+
+    if name == "MLP":
+        return nn.Sequential(
+            nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
+        )
+    channels = [3, 32, 64, 96]
+    layers: list[nn.Module] = []
+    for inside, outside in pairwise(channels):
+        layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, 10))
+
+
+def make_timer(pl: Any, callbacks: list[Any]) -> Any:
+    """Measures what the RepWatch before it takes in `on_train_start`."""
+
+    class Timer(pl.Callback):
+        spent = 0.0
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            if callbacks and callbacks[0]._session is not None:
+                self.spent = callbacks[0]._session.pace.throttle.spent
+
+    return Timer()
+
+
+def fit(network: str, folder: str, watched: bool, epochs: int, batches: int) -> tuple[Cost, float]:
+    """A fit in a process of its own, and the seconds of its first step."""
+    words = [network, folder, str(int(watched)), str(epochs), str(batches)]
+    code = (
+        "import sys; from tests.benchmarks.fits import train; n, f, w, e, b = sys.argv[1:]; "
+        "print('spent', train(n, f, w == '1', int(e), int(b)))"
+    )
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True
+    )
+    clock, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(clock, used), float(done.stdout.split("spent")[-1])
+
+
+def fill(folder: str, network: str, runs: int) -> None:
+    """Train once, and copy that run until the registry has so many labeled ones."""
+    from repwatch import Registry
+    from repwatch.registry import NewSnapshot
+
+    registry = Registry(Path(folder) / "repwatch.db")
+    (first,) = registry.runs()
+    probe = registry.probe()
+    for index in range(1, runs):
+        run = registry.start_run(f"run-{index}", probe=probe, monitor="val_loss")
+        registry.add_snapshots(
+            run.id,
+            [
+                NewSnapshot(s.layer, s.step, s.epoch, s.depth, s.rdm * (1 + index / 100), s.scalars)
+                for s in first.snapshots()
+            ],
+        )
+        registry.add_metrics(run.id, 10, 0, {"val_loss": 3.0})
+        registry.add_metrics(run.id, 99, 7, {"val_loss": 0.5 + index / 1000})
+        registry.finish_run(run.id, "finished")
+        registry.label(run.id, "bad" if index % 5 == 0 else "good")
+    registry.close()
+
+
+def compare(network: str, runs: int, pairs: int, epochs: int, batches: int) -> Line:
+    """Fits of one network with and without RepWatch, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        if runs:
+            fit(network, folder, True, 1, batches)
+            fill(folder, network, runs)
+        clock, processor, first = [], [], []
+        for turn in range(pairs):
+            costs = {}
+            for watched in (True, False) if turn % 2 else (False, True):
+                if watched and not runs:
+                    Path(folder, "repwatch.db").unlink(missing_ok=True)
+                costs[watched], spent = fit(network, folder, watched, epochs, batches)
+                first += [spent] if watched else []
+            clock.append(costs[True].clock / costs[False].clock)
+            processor.append(costs[True].processor / costs[False].processor)
+    value = statistics.median(clock)
+    detail = (
+        f"median of {pairs} pairs: {', '.join(f'{ratio:.3f}' for ratio in sorted(clock))}; by "
+        f"processor time {statistics.median(processor):.3f}; the last fit without took "
+        f"{costs[False].clock:.1f} s; before its first step {statistics.median(first):.2f} s"
+    )
+    what = f"fit with / without RepWatch, {network}, registry of {runs} runs"
+    goal = GOALS[network]
+    return Line(what, value, "x", f"at most {goal}", value <= goal, detail)
+
+
+def run(smoke: bool) -> list[Line]:
+    if smoke:
+        return [compare("MLP", 2, 1, 1, 4)]
+    return [
+        compare(network, runs, PAIRS, EPOCHS, BATCHES[network])
+        for network in GOALS
+        for runs in (0, 50)
+    ]
