@@ -60,7 +60,7 @@ def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
     """Why parts of a tuple were not passed one by one, because one of them looks like a target."""
     if not _is_sequence(inputs) or len(inputs) < 2 or _positional(model, inputs, points):
         return None
-    names = _parameter_names(model)
+    names = parameter_names(model)
     if names is None or len(names) < 2:
         return None
     return (
@@ -153,7 +153,7 @@ def _positional(model: nn.Module, inputs: Sequence[object], points: int) -> int:
     Targets at the end that have no parameter are left out. A target before that, or one whose
     parameter is not named like a target, makes all of it a guess.
     """
-    names = _parameter_names(model)
+    names = parameter_names(model)
     count = len(inputs)
     while (
         count > 1
@@ -194,7 +194,7 @@ def _is_sequence(value: object) -> TypeGuard[tuple[Any, ...] | list[Any]]:
     return isinstance(value, (tuple, list))
 
 
-def _parameter_names(model: nn.Module) -> list[str] | None:
+def parameter_names(model: nn.Module) -> list[str] | None:
     """The names of forward's positional parameters; None where they cannot be known."""
     parameters = _parameters(model)
     if parameters is None:

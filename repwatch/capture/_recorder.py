@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from repwatch.capture._rows import (
     CHANNELS_LAST,
     MAX_FEATURES,
     MaskedRows,
+    Token,
     find_rows,
     nonfinite_points,
     reduce_rows,
@@ -83,11 +84,13 @@ class Capture:
 class Reduction:
     """How outputs become rows: the user's function and token, and what was found out before."""
 
-    token: int | None = None
+    token: Token = "mean"
     reduce: Reduce | None = None
     max_features: int = MAX_FEATURES
     # Layer -> whether (n, a, b) outputs are sequences; decided once, so that snapshots agree.
     sequences: dict[str, bool] = field(default_factory=dict)
+    # Sequences for which no mask of as many steps was found.
+    unmasked: set[str] = field(default_factory=set)
 
 
 class Result(NamedTuple):
@@ -165,16 +168,22 @@ class Recorder:
         self._spatial: set[tuple[int, ...]] = set()
         self._calls: Counter[str] = Counter()
         self._batch = 0
-        self._mask: torch.Tensor | None = None
+        self._masks: list[torch.Tensor] = []
         self._chosen: torch.Tensor | None = None
 
     def begin(
-        self, batch: int, mask: torch.Tensor | None = None, chosen: torch.Tensor | None = None
+        self,
+        batch: int,
+        masks: Sequence[torch.Tensor] = (),
+        chosen: torch.Tensor | None = None,
     ) -> None:
-        """Hooks on, for one batch of `batch` rows, of which the `chosen` are probe points."""
+        """Hooks on, for one batch of `batch` rows, of which the `chosen` are probe points.
+
+        masks: (batch, time) each, False where a sequence is padded.
+        """
         self.end()
         self._calls.clear()
-        self._batch, self._mask, self._chosen = batch, mask, chosen
+        self._batch, self._masks, self._chosen = batch, list(masks), chosen
         for name, module in self._watched.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
 
@@ -254,19 +263,22 @@ class Recorder:
         sequence = self._is_sequence(key, module, found)
         if not self._is_wanted(key):
             return None
-        mask = self._mask
+        masks = self._masks
         if self._chosen is not None:
             chosen = self._chosen.to(found.tensor.device)
-            mask = None if mask is None else mask.to(chosen.device)[chosen]
+            masks = [mask.to(chosen.device)[chosen] for mask in masks]
             inner = None if found.mask is None else found.mask[chosen]
             found = MaskedRows(found.tensor[chosen], inner)
         if found.tensor[0].numel() == 0:
             return "no features"
+        known = found.mask is not None or any(m.shape == found.tensor.shape[:2] for m in masks)
+        if sequence and found.tensor.dim() == 3 and not known:
+            self._reduction.unmasked.add(key)
         return reduce_rows(
             found,
             sequence=sequence,
             channels_last=isinstance(module, CHANNELS_LAST),
-            mask=mask,
+            masks=masks,
             token=self._reduction.token,
             most=self._reduction.max_features,
         )

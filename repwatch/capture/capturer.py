@@ -31,13 +31,14 @@ from repwatch.capture._layers import (
     select,
     without_data_parallel,
 )
+from repwatch.capture._padding import note_padding, padding_of
 from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction, to_result
 from repwatch.capture._rows import (
     MAX_FEATURES,
     MaskedRows,
+    Token,
     as_real,
-    find_mask,
     nonfinite_points,
     reduce_rows,
 )
@@ -74,7 +75,8 @@ class Capturer:
         max_layers: How many layers to watch where `layers` is None.
         context: Entered around the forward pass (autocast).
         convert: Applied to each batch (precision).
-        token: Of sequences, the token of this place instead of the mean over time.
+        token: What stands for a sequence: "mean" of its steps, the "last" one, or the one at this
+            place (0 is the first). Padding does not count.
         host: Further ways to call the model, tried after those with the model itself: a driver's.
         reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for
             the default; for layers whose rows are not the probe's points.
@@ -97,7 +99,7 @@ class Capturer:
         max_layers: int = 8,
         context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
-        token: int | None = None,
+        token: Token = "mean",
         host: Sequence[CallStrategy] = (),
         reduce: Reduce | None = None,
         max_features: int = MAX_FEATURES,
@@ -123,6 +125,7 @@ class Capturer:
         self.chosen = select(find_modules(self.model), layers)
         self.reduction = Reduction(token, reduce, max_features)
         self.plan: Plan | None = None
+        self.padding = padding_of(self.model, probe)
         self._input: LayerCapture | str | None = None
         self._memory_note: str | None = None
 
@@ -189,6 +192,7 @@ class Capturer:
             self.plan,
             self.chosen,
             self.reduction,
+            self.padding,
             max_layers=self.max_layers,
             finish=self._finish_passive,
         )
@@ -230,7 +234,7 @@ class Capturer:
         self, strategy: CallStrategy, recorder: Recorder, points: int, inputs: Tree
     ) -> Exception | None:
         """One forward pass with hooks; the error that it raised, or None."""
-        recorder.begin(points, find_mask(inputs))
+        recorder.begin(points, self.padding.masks(inputs))
         try:
             with self._context():
                 strategy.call(self.model, inputs)
@@ -350,6 +354,7 @@ class Capturer:
             for key in plan.keys
             if key not in results
         ]
+        notes += note_padding(self.padding, self.reduction, plan.keys)
         if missing:
             notes.append(f"left out this time: {list_names(missing)}")
         how = plan.strategy.how if plan.strategy is not None else "as the host ran it"
@@ -371,9 +376,9 @@ class Capturer:
         missing = nonfinite_points(x) if x.is_floating_point() else ()
         if missing:
             return f"{len(missing)} of {points} points have missing values"
-        mask = find_mask(self.probe.inputs)
+        masks = self.padding.masks(self.probe.inputs)
         most = self.reduction.max_features
-        rows = reduce_rows(MaskedRows(x), sequence=mask is not None, mask=mask, most=most)
+        rows = reduce_rows(MaskedRows(x), sequence=bool(masks), masks=masks, most=most)
         found = LayerCapture(INPUT, 0, *to_result(rows, bounded=False))
         return "its distances are larger than float32 can hold" if found.diverged else found
 

@@ -14,6 +14,7 @@ from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
 from repwatch.probe._batch import Gathered, gather, plain_values, to_images
 from repwatch.probe._items import ReadOptions
+from repwatch.probe._padding import Padding, find_padding
 from repwatch.probe._storage import (
     check_column,
     check_images,
@@ -166,6 +167,10 @@ class ProbeSet:
         for start in range(0, self._points, step):
             stop = min(start + step, self._points)
             yield take(self._inputs, start, stop, self._points)
+
+    def padding(self, pad_id: int | None = None, names: Sequence[str] = ()) -> Padding:
+        """How the inputs mark the padding of sequences; see `find_padding`."""
+        return find_padding(self._inputs, self._points, pad_id=pad_id, names=names)
 
     @property
     def divisible(self) -> bool:

@@ -106,6 +106,7 @@ class Watcher:
             layers=options.layers,
             forward=options.forward,
             reduce=options.reduce,
+            token=options.token,
             batch_size=options.batch_size,
             host_batch_size=host_batch_size,
             host=host,

@@ -251,7 +251,7 @@ def test_the_attention_mask_excludes_padding(left: bool, batch_size: int) -> Non
     valid = [out[i][batch["attention_mask"][i].bool()] for i in range(N)]
     probe = ProbeSet(batch)
     for token, rows in (
-        (None, [k.mean(0) for k in valid]),
+        ("mean", [k.mean(0) for k in valid]),
         (0, [k[0] for k in valid]),
         (-1, [k[-1] for k in valid]),
     ):
