@@ -194,13 +194,14 @@ class Recorder:
 
     def results(self, order: torch.Tensor | None = None) -> dict[str, Result]:
         """RDM and scalars by layer, in order of firing; `order` sorts the collected rows."""
+        points = self._points if order is None else len(order)
         for key in list(self._rows):
             rows = self._rows.pop(key)
-            if rows.complete:
-                held = rows.held
+            if rows.count == points:
+                held = rows.held[:points]
                 self._store(key, held if order is None else held[order.to(held.device)])
             else:
-                self.left_out[key] = f"it fired for {rows.count} of {self._points} points"
+                self.left_out[key] = f"it fired for {rows.count} of {points} points"
         usable = [key for key in self.fired if key in self._results and key not in self.left_out]
         return {key: self._results[key] for key in usable}
 

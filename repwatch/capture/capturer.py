@@ -194,11 +194,14 @@ class Capturer:
             self.reduction,
             self.padding,
             max_layers=self.max_layers,
-            finish=self._finish_passive,
+            finish=self.finish_passive,
         )
 
-    def _finish_passive(self, recorder: Recorder, modules: Modules, order: torch.Tensor) -> Capture:
-        """The Capture of rows that a passive capture collected; `order` sorts them."""
+    def finish_passive(self, recorder: Recorder, modules: Modules, order: torch.Tensor) -> Capture:
+        """The Capture of rows that a passive capture collected; `order` sorts them.
+
+        They are the points of this capturer's probe set; the capture may be of a larger one.
+        """
         if self.plan is None:
             self.plan = make_plan(
                 None, recorder, modules, self.chosen, self.max_layers, recorder.held

@@ -116,8 +116,16 @@ class PassiveCapture:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def result(self) -> Capture:
+    @property
+    def places(self) -> list[int]:
+        """The probe points that have passed by, in order."""
+        return sorted(self._places)
+
+    def result(self, finish: Finish | None = None) -> Capture:
         """RDM and scalars of each layer.
+
+        Args:
+            finish: That of a capturer whose probe set are those points that have passed by.
 
         Raises CaptureError where points are missing, a hook failed, or no layer can be captured.
         """
@@ -126,14 +134,14 @@ class PassiveCapture:
             raise CaptureError(
                 f"A layer's output could not be reduced: {self._recorder.failure}."
             ) from self._recorder.failure
-        if not self.complete:
+        if finish is None and not self.complete:
             raise CaptureError(
                 f"Expected all {self._points} probe points to pass by, but saw {self.seen}; "
                 f"{self._skipped} batches had none of them. The batches are augmented or cut "
-                "short: give RepWatch a probe set, or a forward function."
+                "short: give RepWatch(probe=...) a probe set, or a forward function."
             )
         order = torch.tensor(self._places).argsort()
-        return self._finish(self._recorder, self._modules, order)
+        return (finish or self._finish)(self._recorder, self._modules, order)
 
     def _start(self, size: int, batch: Tree, chosen: dict[int, int]) -> None:
         rows = torch.tensor(list(chosen))

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from repwatch._names import name_some
-from repwatch.capture import CallStrategy, Capture, Capturer
+from repwatch.capture import CallStrategy, Capture, Capturer, PassiveCapture
 from repwatch.capture._weights import weights_checksum
 from repwatch.errors import CaptureError, ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
@@ -154,18 +154,48 @@ class Watcher:
         bad = capture.bad_points
         total = len(self.probe)
         if bad and total - len(bad) >= SMALLEST_PROBE and not self._has_run_with_probe():
-            self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
-            self.capturer = self.capturer.restrict(self.probe)
-            self.add_notes(
-                [
-                    f"{len(bad)} of {total} probe points are left out, because the model gives NaN "
-                    f"or infinite values for them from the start: {name_some(bad)}."
-                ]
-            )
+            reason = "the model gives NaN or infinite values for them from the start"
+            self._leave_out(bad, reason)
             capture = self.capturer.run()
         self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
         self._first = weights_checksum(self.capturer.model), capture
         return capture
+
+    def _leave_out(self, points: Sequence[int], reason: str) -> None:
+        """Go on with the other points, in a run that has no snapshot yet."""
+        total, left_out = len(self.probe), set(points)
+        self.probe = self.probe.subset([i for i in range(total) if i not in left_out])
+        self.capturer = self.capturer.restrict(self.probe)
+        which = f"{len(left_out)} of {total} probe points are left out, because {reason}"
+        self.add_notes([f"{which}: {name_some(sorted(left_out))}."])
+        if self.run is not None:
+            self._close_workers()
+            self.registry.replace_probe(self.run, self.probe)
+            self._run_id = self.run.id
+            self.start(prepare=False)
+
+    def passive_capture(self, passive: PassiveCapture) -> Capture:
+        """What the host's own passes gave, for `record`.
+
+        Before the first snapshot, points that did not pass by are left out of the probe set.
+
+        Raises:
+            CaptureError: Points are missing later, or fewer than 3 have passed by.
+        """
+        missing = sorted(set(range(len(self.probe))) - set(passive.places))
+        first = self.capturer.plan is None and not self._has_snapshots()
+        if not missing or not first or passive.seen < SMALLEST_PROBE or not self.probe.divisible:
+            return passive.result()
+        self._leave_out(missing, "they do not pass by in validation")
+        return passive.result(self.capturer.finish_passive)
+
+    def _has_snapshots(self) -> bool:
+        return self.run is not None and bool(self.registry.layers(self.run))
+
+    def _close_workers(self) -> None:
+        recorder, self._recorder = self._running(check=False), None
+        for worker in (*self._workers, recorder):
+            worker.close(60.0)
 
     def _has_run_with_probe(self) -> bool:
         """Whether there is a run already that was recorded with all these points."""

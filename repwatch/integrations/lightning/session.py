@@ -177,8 +177,8 @@ class Session:
             self._open_collected(trainer, module)
         self._collect_metrics(trainer, metrics)
         passive, self._passive_capture = self._passive_capture, None
-        if passive is not None:
-            self._record(trainer, passive.result())
+        if passive is not None and self._watcher is not None:
+            self._record(trainer, self._watcher.passive_capture(passive))
 
     def epoch_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         self._epoch_ended = True
