@@ -19,11 +19,15 @@ from repwatch.capture._rows import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
     MAX_FEATURES,
+    Fold,
     MaskedRows,
     Token,
     find_rows,
+    first_with_rows,
     nonfinite_points,
+    pool,
     reduce_rows,
+    unfold,
 )
 from repwatch.capture._scalars import BOUNDED, measure
 from repwatch.errors import DivergedRDMError
@@ -89,6 +93,10 @@ class Reduction:
     max_features: int = MAX_FEATURES
     # Layer -> whether (n, a, b) outputs are sequences; decided once, so that snapshots agree.
     sequences: dict[str, bool] = field(default_factory=dict)
+    # Layers with several rows for each point.
+    folds: dict[str, Fold] = field(default_factory=dict)
+    # Layers with a row for each node, of which a point has several.
+    pooled: set[str] = field(default_factory=set)
     # Sequences for which no mask of as many steps was found.
     unmasked: set[str] = field(default_factory=set)
 
@@ -154,6 +162,9 @@ class Recorder:
     ) -> None:
         self._fired: dict[str, None] = {}
         self.left_out: dict[str, str] = {}
+        self.manifold: set[str] = set()
+        self.owned: set[str] = set()
+        self._owners: torch.Tensor | None = None
         self.failure: Exception | None = None
         self._modules = modules
         self._watched = modules.named if watched is None else watched
@@ -176,14 +187,17 @@ class Recorder:
         batch: int,
         masks: Sequence[torch.Tensor] = (),
         chosen: torch.Tensor | None = None,
+        owners: torch.Tensor | None = None,
     ) -> None:
         """Hooks on, for one batch of `batch` rows, of which the `chosen` are probe points.
 
-        masks: (batch, time) each, False where a sequence is padded.
+        masks: (batch, time) each, False where a sequence is padded. owners: the point of each row
+        of layers that have a row for each node.
         """
         self.end()
         self._calls.clear()
         self._batch, self._masks, self._chosen = batch, list(masks), chosen
+        self._owners = owners
         for name, module in self._watched.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
 
@@ -260,7 +274,10 @@ class Recorder:
         own, inherited = (False, False) if mapped is not None else self._modules.time_first(name)
         found = find_rows(output, self._batch, own or (False if inherited else None))
         if isinstance(found, str):
-            return found
+            rows = self._averaged(key, output)
+            if rows is None:
+                return found
+            found = MaskedRows(rows)
         sequence = self._is_sequence(key, module, found)
         if not self._is_wanted(key):
             return None
@@ -283,6 +300,19 @@ class Recorder:
             token=self._reduction.token,
             most=self._reduction.max_features,
         )
+
+    def _averaged(self, key: str, output: object) -> torch.Tensor | None:
+        """The mean of each point's rows, where it is known which these are; else note the layer."""
+        fold = self._reduction.folds.get(key)
+        if fold is not None:
+            return unfold(output, self._batch, fold)
+        rows = None if self._owners is None else pool(output, self._owners, self._batch)
+        if rows is None and first_with_rows(output, self._batch) is not None:
+            self.manifold.add(key)
+        if rows is not None and key not in self._reduction.pooled:
+            self.owned.add(key)
+            return None
+        return rows
 
     def _is_sequence(self, key: str, module: nn.Module, found: MaskedRows) -> bool:
         """Whether (n, a, b) is (batch, time, channels): not from, nor shaped as from, a conv."""

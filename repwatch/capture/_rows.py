@@ -71,6 +71,46 @@ def find_rows(output: object, batch: int, time_first: bool | None = None) -> Mas
     return f"shape {', '.join(shapes)}" if shapes else "no floating tensor in its output"
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Several rows for each point: `each` of them, one after the other or one point after all."""
+
+    each: int
+    by_point: bool
+
+
+def first_with_rows(output: object, batch: int) -> torch.Tensor | None:
+    """The first floating tensor whose number of rows is a multiple of `batch`, or None."""
+    for leaf in walk_tensors(output):
+        if not _is_dense(leaf) or not leaf.is_floating_point() or leaf.dim() < 2:
+            continue
+        if len(leaf) > batch and len(leaf) % batch == 0 and leaf.numel():
+            return leaf
+    return None
+
+
+def unfold(output: object, batch: int, fold: Fold) -> torch.Tensor | None:
+    """The mean over the rows of each of `batch` points; None where there are not so many rows."""
+    rows = first_with_rows(output, batch)
+    if rows is None or len(rows) != fold.each * batch:
+        return None
+    rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+    shape = (batch, fold.each) if fold.by_point else (fold.each, batch)
+    return rows.reshape(*shape, *rows.shape[1:]).mean(1 if fold.by_point else 0)
+
+
+def pool(output: object, owners: torch.Tensor, points: int) -> torch.Tensor | None:
+    """The mean over the rows that each of `points` owns, of a tensor with a row for each owner."""
+    for leaf in walk_tensors(output):
+        if _is_dense(leaf) and leaf.is_floating_point() and leaf.dim() and len(leaf) == len(owners):
+            owners = owners.to(leaf.device)
+            rows = leaf if leaf.dtype in (torch.float32, torch.float64) else leaf.float()
+            rows = rows.reshape(len(rows), -1)
+            total = rows.new_zeros(points, rows.shape[1]).index_add(0, owners, rows)
+            return total / owners.bincount(minlength=points).clamp_min(1)[:, None]
+    return None
+
+
 def nonfinite_points(x: torch.Tensor) -> tuple[int, ...]:
     """The indices of the rows of x (n, ...) that are not all finite."""
     wrong = ~torch.isfinite(x.detach().reshape(len(x), -1)).all(1)

@@ -79,6 +79,8 @@ def find_padding(
     """
     marks: list[tuple[str, Kind]] = []
     lengths: list[str] = []
+    # What comes last in a tuple is rather a target: its place alone is no name.
+    names = names[: len(inputs) - 1] if isinstance(inputs, (tuple, list)) else ()
     names_of = {path: _name_of(path, names) for path, _ in tensors(inputs)}
     for path, tensor in tensors(inputs):
         name = names_of[path]
@@ -95,6 +97,7 @@ def find_padding(
     found = dict(tensors(inputs))
     proven = [path for path in lengths if _are_lengths(found[path], inputs)]
     named = [path for path in lengths if is_lengths_name(names_of[path])]
+    named = [path for path in named if path.endswith("']") or int(found[path].min()) > 0]
     if proven or named:
         return Padding((((proven or named)[0], "lengths"),))
     path, ids = _find_ids(inputs)
