@@ -21,7 +21,7 @@ def input_layer(probe: ProbeSet, padding: Padding, most: int) -> LayerCapture | 
         padding: How it marks padding.
         most: Inputs with more features are averaged over windows of space.
     """
-    x, points = probe.main_tensor(), len(probe)
+    x, points = probe.main_tensor(copy=False), len(probe)
     if x is None:
         return "no tensor"
     if probe.rows is not None and x.dim() and len(x) == probe.row_count:

@@ -160,10 +160,10 @@ class ProbeSet:
         parts.append(f"fingerprint {self._fingerprint}")
         return (f"{self.name}: " if self.name else "") + "; ".join([*parts, *self.notes])
 
-    def main_tensor(self) -> torch.Tensor | None:
-        """A copy of the tensor that the model sees first, (n, ...), or None."""
+    def main_tensor(self, copy: bool = True) -> torch.Tensor | None:
+        """The tensor that the model sees first, (n, ...), or None; not to be changed if no copy."""
         found = main_tensor(self._inputs)
-        return None if found is None else found.clone()
+        return found.clone() if found is not None and copy else found
 
     def batches(self, size: int) -> Iterator[Tree]:
         """Fresh copies of the inputs, up to `size` points each, in order."""
