@@ -372,6 +372,16 @@ class Registry(RegistryTable):
         checks.check_choice("mode", mode, ("min", "max"))
         self._database.write(lambda c: writes.store_monitor(c, run_id, metric, mode))
 
+    def replace_probe(self, run: Run, probe: ProbeSet) -> None:
+        """Give a run without snapshots another probe set; RegistryError where it has some."""
+        prepared = self._prepare_probe(probe)
+
+        def write(connection: Connection) -> None:
+            writes.store_probe(connection, prepared)
+            writes.replace_probe(connection, run.id, probe.fingerprint)
+
+        self._database.write(write)
+
     def add_snapshots(self, run_id: str, new: Sequence[NewSnapshot]) -> None:
         """Store snapshots in one transaction; those of the same layer and step are replaced."""
         from repwatch.registry._db.blobs import encode_snapshots

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from repwatch.capture import CallStrategy, Capture, Capturer
+from repwatch.capture import CallStrategy, Capture, Capturer, PassiveCapture
 from repwatch.capture._sharded import is_sharded
 from repwatch.capture._weights import weights_checksum
 from repwatch.errors import ConfigurationError, RegistryError
@@ -40,9 +40,9 @@ from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import label_run
 from repwatch.watch.pace import Pace
+from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, prepare
 from repwatch.watch.publisher import Publisher
 from repwatch.watch.ranks import is_first_rank
-from repwatch.watch.rehearsal import rehearse
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import open_run
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
@@ -136,6 +136,7 @@ class Watcher(Loop):
             layers=options.layers,
             forward=options.forward,
             reduce=options.reduce,
+            token=options.token,
             batch_size=options.batch_size,
             host_batch_size=host_batch_size,
             host=host,
@@ -174,18 +175,51 @@ class Watcher(Loop):
     def prepare(self) -> Capture:
         """Run the probe set through the model once, before the run is opened.
 
-        What cannot work shows here, and leaves no run behind. Points without finite values in some
-        layer are left out of the probe set, and a note names them. The capture is used again by the
-        first snapshot, if the weights are still the same.
+        What cannot work shows here, and leaves no run behind. What changes in the probe set for it
+        (see `preparation.prepare`), notes name. The capture is used again by the first snapshot, if
+        the weights are still the same.
 
         Raises:
             CaptureError: The probe set cannot be run through the model.
         """
-        found = rehearse(self.capturer, self.probe, may_leave_out=not self._has_run_with_probe())
-        self.probe, self.capturer = found.probe, found.capturer
+        options = self.options
+        found = prepare(self.capturer, options.points, lambda: not self._has_run_with_probe())
+        self.capturer, self.probe, capture = found.capturer, found.capturer.probe, found.capture
         self.add_notes(found.notes)
-        self._first = weights_checksum(self.capturer.model), found.capture
-        return found.capture
+        self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
+        self._first = weights_checksum(self.capturer.model), capture
+        return capture
+
+    def passive_capture(self, passive: PassiveCapture) -> Capture:
+        """What the host's own passes gave, for `record`.
+
+        Before the first snapshot, points that did not pass by are left out of the probe set.
+
+        Raises:
+            CaptureError: Points are missing later, or fewer than 3 have passed by.
+        """
+        missing = sorted(set(range(len(self.probe))) - set(passive.places))
+        first = self.capturer.plan is None and not self._has_snapshots()
+        if not missing or not first or passive.seen < SMALLEST_PROBE or not self.probe.divisible:
+            return passive.result()
+        self.probe = leave_out(self.probe, missing, "they do not pass by in validation")
+        self.capturer = self.capturer.restrict(self.probe)
+        self.add_notes(self.probe.notes[-1:])
+        if self.run is not None:
+            self._reopen(self.run)
+        return passive.result(self.capturer.finish_passive)
+
+    def _has_snapshots(self) -> bool:
+        return self.run is not None and bool(self.registry.layers(self.run))
+
+    def _reopen(self, run: Run) -> None:
+        """Give an open run without snapshots the present probe set."""
+        recorder, self._recorder = self._running(check=False), None
+        for worker in (*self._workers, recorder):
+            worker.close(60.0)
+        self.registry.replace_probe(run, self.probe)
+        self._run_id = run.id
+        self.start(prepare=False)
 
     def _has_run_with_probe(self) -> bool:
         """Whether there is a run already that was recorded with all these points."""

@@ -138,8 +138,8 @@ class Session(Driver):
             self._open_collected(trainer, module)
         self._add_metrics(trainer, metrics)
         passive, self._passive_capture = self._passive_capture, None
-        if passive is not None:
-            self._record_capture(trainer, passive.result())
+        if passive is not None and self._watcher is not None:
+            self._record_capture(trainer, self._watcher.passive_capture(passive))
 
     def epoch_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         """Take a snapshot if one is due after this epoch, and store its metrics."""
@@ -174,6 +174,10 @@ class Session(Driver):
         self.finish(self.status or "stopped")
 
     def sleep(self, step: int, error: Exception) -> None:
+        if isinstance(error, CaptureError) and self._watcher is not None and self._is_open:
+            self._passive = True
+            self._watcher.report(f"{error} Metrics are still stored.")
+            return
         self._collector = None
         super().sleep(step, error)
 
@@ -184,7 +188,7 @@ class Session(Driver):
             reason += "passed by to copy points from"
             return reason, "Give RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
         if self._passive:
-            reason = "the model could not be called with the probe set, and no validation ran"
+            reason = "the model could not be called with the probe set, and no validation gave it"
             advice = "Give RepWatch(forward=...) a function (module, inputs) that runs them"
             return reason, advice
         return NO_TIME
@@ -238,10 +242,10 @@ class Session(Driver):
         try:
             watcher.prepare()
         except CaptureError as error:
-            if not self._can_watch_passively(trainer):
+            if self.is_user_error(error):
                 failure = error
             else:
-                self._watch_passively(watcher, error)
+                self._watch_passively(watcher, error, trainer)
         if failure is None and trainer.is_global_zero:
             try:
                 watcher.start(prepare=False)
@@ -252,16 +256,13 @@ class Session(Driver):
         if self.pace.due_at_start():
             self._snapshot(trainer)
 
-    def _can_watch_passively(self, trainer: Trainer) -> bool:
-        given = self._probe is not None or self._options.forward is not None
-        return not given and trainer.val_dataloaders is not None
-
-    def _watch_passively(self, watcher: Watcher, error: CaptureError) -> None:
+    def _watch_passively(self, watcher: Watcher, error: CaptureError, trainer: Trainer) -> None:
         self._passive = True
-        watcher.report(
-            f"{error} Without it, snapshots are taken once an epoch, from the validation batches "
-            "as your own validation_step runs them."
-        )
+        means = "snapshots are taken from your validation batches, as your own step runs them"
+        means += " (by itself it is not run in several processes)" * (trainer.world_size > 1)
+        if trainer.val_dataloaders is None:
+            means = "the run has metrics and hyperparameters, but no snapshots"
+        watcher.report(f"{error} Without it, {means}.")
 
     def _snapshot(self, trainer: Trainer) -> None:
         ready = self._watcher is not None and not (self._passive or self.asleep)
