@@ -138,7 +138,7 @@ def _changes(tensors: _Tensors, moving: Sequence[tuple[str, nn.Parameter]]) -> d
     weights = {name: p.numel() / max(len(now[name]), 1) for name, p in moving}
     changes = {}
     for what, old in (("weight_change", tensors.last), ("weight_change_start", tensors.first)):
-        same = [name for name in now if name in old and len(old[name]) == len(now[name])]
+        same = [name for name in now if name in old and _are_comparable(now[name], old[name])]
         if same:
             moved = sum(weights[name] * np.sum((now[name] - old[name]) ** 2) for name in same)
             before = sum(weights[name] * np.sum(old[name] ** 2) for name in same)
@@ -150,6 +150,10 @@ def _changes(tensors: _Tensors, moving: Sequence[tuple[str, nn.Parameter]]) -> d
     tensors.last = now
     tensors.first = {**now, **tensors.first}
     return changes
+
+
+def _are_comparable(now: NDArray[np.float64], old: NDArray[np.float64]) -> bool:
+    return len(now) == len(old) and bool(np.isfinite(now).all() and np.isfinite(old).all())
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:
