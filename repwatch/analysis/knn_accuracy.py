@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MEASURE",
     "NEIGHBORS",
+    "group_labels",
     "is_knn_accuracy",
     "label_codes",
     "neighbor_accuracy",
@@ -60,7 +61,14 @@ def label_codes(registry: Source, probe: str) -> rdm.Int | None:
         >>> label_codes(registry, registry.run("current").probe)[:4]
         array([0, 1, 2, 0])
     """
-    values = [point.columns.get("label") for point in registry.points(probe)]
+    return group_labels([point.columns.get("label") for point in registry.points(probe)])
+
+
+def group_labels(values: Sequence[object]) -> rdm.Int | None:
+    """The labels of points as whole numbers, shape (n,); None where they are no grouping.
+
+    See `label_codes`.
+    """
     if any(value is None for value in values):
         return None
     codes = {value: code for code, value in enumerate(sorted(set(map(str, values))))}

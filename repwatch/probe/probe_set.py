@@ -30,19 +30,6 @@ from repwatch.probe.build import read_batches, read_dataset
 
 Column = Sequence[str | int | float | bool | None]
 
-_STORED = (
-    "columns",
-    "texts",
-    "links",
-    "name",
-    "augmented",
-    "points",
-    "places",
-    "source",
-    "row_count",
-    "notes",
-)
-
 
 class ProbeSet:
     """n probe points, fixed once and never changed.
@@ -326,8 +313,8 @@ class ProbeSet:
         """
         inputs, images, header = unpack(blob)
         expected = header.pop("fingerprint", None)
-        known = {key: header[key] for key in _STORED if key in header}
-        probe = cls(inputs, images=images, **known)
+        keys = set(ProbeSet.__init__.__kwdefaults__ or ()) - {"images"}
+        probe = cls(inputs, images=images, **{key: header[key] for key in keys if key in header})
         if probe.fingerprint != expected:
             raise ProbeError(
                 f"Expected a stored probe set of fingerprint {expected}, but its inputs have "

@@ -18,7 +18,10 @@ from repwatch.watch.updates import Update
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Loop"]
+__all__ = ["NOT_ASKED", "Loop"]
+
+# Why there is no snapshot, where no call asked for one.
+NOT_ASKED = "nothing asked for one. Call snapshot(), or step_ended() and epoch_ended()."
 
 
 class Loop(ABC):

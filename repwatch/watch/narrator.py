@@ -97,12 +97,13 @@ class Narrator:
         """Say what came of the run, and what to type next.
 
         Args:
-            run: The run as it is stored now that it has ended.
+            run: The run; what is stored of it now is read.
             share: The share of the training time that RepWatch took; None where it is unknown.
             nearest: A snapshot of each of the landmark runs that are nearest.
         """
         if not self._verbose:
             return
+        run = self._registry.run(run.id)
         parts = [f"{run.name!r}: snapshots at {self._steps} steps"]
         if share is not None:
             parts.append(f"{100 * share:.1f} % of the time")

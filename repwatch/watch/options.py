@@ -20,6 +20,7 @@ from repwatch.maps.landmark_map import MapSettings
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
+from repwatch.vitals import choose_rules
 from repwatch.watch.budget import Throttle
 from repwatch.watch.schedule import Schedule
 
@@ -68,6 +69,8 @@ class WatchOptions:
             mask, lengths, or the model's id of padding mark it.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1).
+        vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
+            move, and so on), or the names of the rules to check: see `repwatch.vitals`.
         draw_map: Whether to place the run on the map of landmarks.
         map_settings: How the map is made.
         group: A hyperparameter that separates kinds of training, such as "method": each kind is
@@ -108,6 +111,7 @@ class WatchOptions:
     reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None
     token: int | Literal["mean", "last"] = "mean"
     false_alarms: float = 0.05
+    vitals: bool | Sequence[str] = True
     draw_map: bool = True
     map_settings: MapSettings | None = None
     group: str | None = None
@@ -131,6 +135,7 @@ class WatchOptions:
                 raise ConfigurationError(
                     f"Expected `{name}` to be a function or None, but got {value!r}."
                 )
+        choose_rules(self.vitals)
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> WatchOptions:

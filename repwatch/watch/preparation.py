@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
+
+import torch
 
 from repwatch._names import name_some
-from repwatch.capture import Capture, Capturer
+from repwatch.capture import CallStrategy, Capture, Capturer
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
+from repwatch.watch.options import WatchOptions
 
-__all__ = ["SMALLEST_PROBE", "Prepared", "leave_out", "prepare"]
+__all__ = ["SMALLEST_PROBE", "Prepared", "leave_out", "make_capturer", "prepare"]
 
 # Distances between fewer points carry no information.
 SMALLEST_PROBE = 3
@@ -23,6 +28,33 @@ class Prepared:
     capturer: Capturer
     capture: Capture
     notes: list[str] = field(default_factory=list)
+
+
+def make_capturer(
+    model: torch.nn.Module,
+    probe: ProbeSet,
+    options: WatchOptions,
+    host_batch_size: int | None,
+    host: Sequence[CallStrategy],
+    *,
+    context: Callable[[], AbstractContextManager[object]] | None,
+    convert: Callable[[Any], Any] | None,
+) -> Capturer:
+    """The capturer of a run; for the arguments see `Watcher`."""
+    return Capturer(
+        model,
+        probe,
+        layers=options.layers,
+        forward=options.forward,
+        reduce=options.reduce,
+        token=options.token,
+        batch_size=options.batch_size,
+        host_batch_size=host_batch_size,
+        host=host,
+        max_layers=options.max_layers,
+        context=context,
+        convert=convert,
+    )
 
 
 def prepare(capturer: Capturer, points: int, may_change: Callable[[], bool]) -> Prepared:

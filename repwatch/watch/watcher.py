@@ -1,11 +1,5 @@
 """The orchestrator that any training loop can drive.
 
-    with Watcher(model, probe, registry="repwatch.db", run_name="first try") as watcher:
-        watcher.snapshot(0, epoch=0)
-        ...                                                 # for each step
-            watcher.step_ended(step, epoch)
-        watcher.epoch_ended(step, epoch, {"val_loss": val_loss})
-
 What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
 has a thread of its own, and so have drift detection and the map: one that is slow, or fails, holds
 no snapshot back.
@@ -23,30 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from repwatch.capture import CallStrategy, Capture, Capturer, PassiveCapture
+from repwatch.capture import CallStrategy, Capture, PassiveCapture
 from repwatch.capture._sharded import is_sharded
 from repwatch.capture._weights import weights_checksum
+from repwatch.capture.parameters import ParameterWatch
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
-from repwatch.registry import Flag, Registry, Run, RunRecorder, Worker
+from repwatch.registry import Flag, Registry, Run, RunRecorder
 from repwatch.registry.location import spool_folder
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
-from repwatch.watch.captured import CapturedStep, new_snapshots
-from repwatch.watch.divergence import DivergenceCheck
-from repwatch.watch.loop import Loop
+from repwatch.watch.background import Background
+from repwatch.watch.captured import CapturedStep, describe_divergence, new_snapshots
+from repwatch.watch.loop import NOT_ASKED, Loop
 from repwatch.watch.metrics import numbers
 from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import label_run
 from repwatch.watch.pace import Pace
-from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, prepare
+from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, make_capturer, prepare
 from repwatch.watch.publisher import Publisher
 from repwatch.watch.ranks import is_first_rank
+from repwatch.watch.reporter import Reporter
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import open_run
-from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
-from repwatch.watch.workers import DriftWorker, MapWorker
+from repwatch.watch.updates import Update
 
 if TYPE_CHECKING:
     from repwatch.integrations.loggers import Loggers
@@ -54,8 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
-
-_NOT_ASKED = "nothing asked for one. Call snapshot(), or step_ended() and epoch_ended()."
 
 
 class Watcher(Loop):
@@ -74,6 +67,7 @@ class Watcher(Loop):
             the probe set takes no more points than that, unless `batch_size` asks for more.
         host: Further ways to call the model with a batch, tried after the model itself: those of a
             driver, such as a LightningModule's own steps.
+        optimizers: A function that gives the optimizers, for the vital signs of parameters.
         loggers: Where maps, scalars and flags are shown: a SummaryWriter of TensorBoard, a run of
             W&B or MLflow, or loggers of Lightning. Each call gives them what is ready by then.
         state: Where the run's id, its flags and p_bad are put for a driver's user to read.
@@ -116,6 +110,7 @@ class Watcher(Loop):
         convert: Callable[[Any], Any] | None = None,
         host_batch_size: int | None = None,
         host: Sequence[CallStrategy] = (),
+        optimizers: Callable[[], Sequence[torch.optim.Optimizer]] = tuple,
         loggers: Sequence[Any] = (),
         state: RunState | None = None,
         **settings: Any,
@@ -130,19 +125,8 @@ class Watcher(Loop):
         check_group(options.group, self._hparams)
         self.probe = probe
         self.registry = Registry.coerce(options.registry)
-        self.capturer = Capturer(
-            model,
-            probe,
-            layers=options.layers,
-            forward=options.forward,
-            reduce=options.reduce,
-            token=options.token,
-            batch_size=options.batch_size,
-            host_batch_size=host_batch_size,
-            host=host,
-            max_layers=options.max_layers,
-            context=context,
-            convert=convert,
+        self.capturer = make_capturer(
+            model, probe, options, host_batch_size, host, context=context, convert=convert
         )
         self.run: Run | None = None
         self.state = state or RunState()
@@ -154,21 +138,18 @@ class Watcher(Loop):
             self._loggers = Loggers(loggers)
             self.publisher.sinks.append(self._loggers)
         self.pace = Pace(options.schedule, options.max_overhead)
-        self.no_snapshot_reason = _NOT_ASKED
+        self.no_snapshot_reason = NOT_ASKED
         self._follows = False
         self._sharded = is_sharded(list(model.modules()))
         self._run_id = run_id
         self._versions = dict(versions or {})
         self._first: tuple[tuple[str, ...], Capture] | None = None
-        self._notes: list[str] = []
         self._recorder: RunRecorder | None = None
-        self._drift: DriftWorker | None = None
-        self._map: MapWorker | None = None
-        self._flags: FlagQueue | None = None
-        self._updates = UpdateQueue()
-        self._divergence = DivergenceCheck()
+        self._background: Background | None = None
+        self._reporter = Reporter()
+        self._parameters = ParameterWatch(self.capturer.model)
+        self._optimizers = optimizers
         self._unread: list[Flag] = []
-        self._reported: set[str] = set()
         self._captured = 0
         self._narrator = Narrator(self.registry, options.verbose, options.group)
 
@@ -199,7 +180,8 @@ class Watcher(Loop):
             CaptureError: Points are missing later, or fewer than 3 have passed by.
         """
         missing = sorted(set(range(len(self.probe))) - set(passive.places))
-        first = self.capturer.plan is None and not self._has_snapshots()
+        stored = self.run is not None and self.registry.layers(self.run)
+        first = self.capturer.plan is None and not stored
         if not missing or not first or passive.seen < SMALLEST_PROBE or not self.probe.divisible:
             return passive.result()
         self.probe = leave_out(self.probe, missing, "they do not pass by in validation")
@@ -209,14 +191,14 @@ class Watcher(Loop):
             self._reopen(self.run)
         return passive.result(self.capturer.finish_passive)
 
-    def _has_snapshots(self) -> bool:
-        return self.run is not None and bool(self.registry.layers(self.run))
-
     def _reopen(self, run: Run) -> None:
         """Give an open run without snapshots the present probe set."""
         recorder, self._recorder = self._running(check=False), None
-        for worker in (*self._workers, recorder):
-            worker.close(60.0)
+        self._reporter.close()
+        if self._background is not None:
+            self._background.close_drift(60.0)
+            self._background.close_map(60.0)
+        recorder.close(60.0)
         self.registry.replace_probe(run, self.probe)
         self._run_id = run.id
         self.start(prepare=False)
@@ -257,11 +239,6 @@ class Watcher(Loop):
             versions=self._versions,
         )
         self.state.run_id = self.run.id
-        if self.run.last_step > 0:
-            stored = self.registry.snapshots(run=self.run)
-            self._divergence = DivergenceCheck(
-                snapshot.layer for snapshot in stored if not snapshot.diverged
-            )
         self.pace = Pace(options.schedule, options.max_overhead, self.run.last_step)
         if self._loggers is not None:
             self._loggers.introduce(self.run)
@@ -269,14 +246,9 @@ class Watcher(Loop):
             self.registry, self.run.id, spool=spool_folder(options.spool), start=unopened
         )
         self._recorder.flush_earlier_runs()
-        notes, self._notes = self._notes, []
-        self.add_notes(notes)
+        notes = self._reporter.open(self._recorder)
         self.add_notes(self._narrator.start(self.run, self.probe, notes))
-        self._flags = FlagQueue(self._recorder)
-        shared = self.registry, self.run
-        self._drift = DriftWorker(*shared, options, self._updates, self._flags)
-        if options.draw_map:
-            self._map = MapWorker(*shared, self._recorder, self._drift, options, self._updates)
+        self._background = Background(self.registry, self.run, self.probe, self._recorder, options)
         return self.run
 
     def capture(self) -> Capture:
@@ -322,35 +294,31 @@ class Watcher(Loop):
         """Store a capture that was made elsewhere; see `snapshot`."""
         recorder = self._running()
         self.add_notes(capture.notes)
-        new = new_snapshots(capture, step, epoch)
+        if step == 0:
+            self.add_notes(describe_divergence(capture))
+        new = new_snapshots(capture, step, epoch, self._measure_parameters())
         recorder.snapshots(new)
         self._narrator.add_step()
-        flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
-        self.add_notes(notes)
-        if self._flags is not None:
-            for flag in flags:
-                self._flags.put(flag)
         assert self.run is not None
+        assert self._background is not None
         log_step = step if log_step is None else log_step
         self.publisher.note_step(step, log_step)
         captured = CapturedStep(self.run, new, log_step, first_id=-1 - self._captured)
         self._captured += len(new)
-        if self._drift is not None:
-            self._drift.check_step(captured)
-        if self._map is not None:
-            self._map.check_step(captured)
+        self._background.check_step(captured)
         if self.publisher.sinks:
             self.updates()
         return self.flags()
 
+    def _measure_parameters(self) -> dict[str, dict[str, float]]:
+        plan = self.capturer.plan
+        if plan is None or not self.options.vitals:
+            return {}
+        return self._parameters.measure(plan, self._optimizers())
+
     def add_notes(self, notes: Sequence[str]) -> None:
         """Store notes on how the run was watched with the run; each note once."""
-        if not notes:
-            return
-        if self._recorder is None:
-            self._notes += [note for note in notes if note not in self._notes]
-        elif self._recorder.error is None:
-            self._recorder.notes(notes)
+        self._reporter.add_notes(notes)
 
     @property
     def run_id(self) -> str:
@@ -372,18 +340,16 @@ class Watcher(Loop):
             if monitor is not None:
                 recorder.monitor(monitor.metric, monitor.mode)
                 self.add_notes([monitor.note])
-            if self._drift is not None:
-                self._drift.add_metrics(step, epoch, found)
+            if self._background is not None:
+                self._background.add_metrics(step, epoch, found)
 
     def updates(self) -> list[Update]:
         """What has become ready to show since the last call, oldest first.
 
         With `loggers` it goes to them, and `snapshot` and `finish` call this.
         """
-        self._report_failures()
-        if self._drift is not None and self._drift.unavailable_reason is not None:
-            self.report(self._drift.unavailable_reason)
-        taken = self._updates.take()
+        self._report_problems()
+        taken = [] if self._background is None else self._background.take_updates()
         for update in taken:
             self.publisher.publish_update(update)
         return taken
@@ -395,7 +361,7 @@ class Watcher(Loop):
         return unread
 
     def _publish_flags(self) -> None:
-        for flag in [] if self._flags is None else self._flags.take():
+        for flag in [] if self._background is None else self._background.take_flags():
             self._unread.append(flag)
             self.publisher.publish_flag(flag)
 
@@ -404,9 +370,7 @@ class Watcher(Loop):
         if self._follows:
             return True
         stored = self._running().flush(timeout)
-        if self._map is not None:
-            self._map.place_waiting()
-        return stored and all(worker.flush(timeout) for worker in self._workers)
+        return stored and (self._background is None or self._background.flush(timeout))
 
     def finish(
         self,
@@ -432,26 +396,24 @@ class Watcher(Loop):
         recorder = self._running(check=False)
         if not (self._captured or self.publisher.muted or status == "failed"):
             self.report(f"this training has no snapshot: {self.no_snapshot_reason}")
-        if self._map is not None:
-            self._map.place_waiting()
-        # Everything has been assessed before the run ends: its flags are stored with it.
-        if self._drift is not None:
-            self._drift.close(timeout)
+        background = self._background
+        if background is not None:
+            background.place_waiting()
+            # Everything has been assessed before the run ends: its flags are stored with it.
+            background.close_drift(timeout)
         recorder.finish(status)
         if self.options.auto_label and status == "finished":
             recorder.call(partial(label_run, self.run_id, self.options.group))
         self._recorder = None
+        self._reporter.close()
         recorder.close(timeout)
-        self._report_recorder(recorder)
-        if self._map is not None and not self._map.close(timeout) and self._map.error is None:
-            log.warning(
-                "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",
-                timeout,
-            )
-        self._report_failures()
-        if recorder.error is None and self.run is not None and self.options.verbose:
-            nearest = () if self._map is None else self._map.nearest
-            self._narrator.finish(self.registry.run(self.run.id), share, nearest)
+        self._reporter.relay(recorder)
+        if background is not None:
+            background.close_map(timeout)
+        self._report_problems()
+        stored_whole = recorder.error is None and not recorder.waiting
+        if stored_whole and background is not None and self.run is not None:
+            self._narrator.finish(self.run, share, background.nearest)
         # No connection to a SQLite file stays open, and its journal files are removed.
         self.registry.close()
         self._publish_last()
@@ -478,27 +440,12 @@ class Watcher(Loop):
             ) from self._recorder.error
         return self._recorder
 
-    @property
-    def _workers(self) -> list[Worker]:
-        return [worker for worker in (self._drift, self._map) if worker is not None]
-
-    def _report_failures(self) -> None:
+    def _report_problems(self) -> None:
         if self._recorder is not None:
-            self._report_recorder(self._recorder)
-        lost = {"the map cannot be drawn": self._map, "drift is not watched": self._drift}
-        for what, worker in lost.items():
-            error = None if worker is None else worker.error
-            if error is not None:
-                reason = f"{type(error).__name__}: {error}"
-                self.report(f"{what} any more ({reason}). Snapshots are still stored.")
-
-    def _report_recorder(self, recorder: RunRecorder) -> None:
-        while recorder.messages:
-            log.warning("RepWatch: %s", recorder.messages.pop(0))
+            self._reporter.relay(self._recorder)
+        for problem in () if self._background is None else self._background.problems():
+            self.report(problem)
 
     def report(self, message: str) -> None:
         """Log a message, and store it with the run; each message once."""
-        if message not in self._reported:
-            self._reported.add(message)
-            log.warning("RepWatch: %s", message)
-            self.add_notes([message])
+        self._reporter.report(message)

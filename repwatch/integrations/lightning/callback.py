@@ -98,6 +98,8 @@ class RepWatch(metaclass=Bindable):
             mask, lengths, or the model's id of padding mark it.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1). It needs 5 good landmarks of the same probe set to assess a run.
+        vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
+            move, and so on), or the names of the rules to check: see `repwatch.vitals`.
         draw_map: Whether to place the run on the map of landmarks and log it.
         group: A hyperparameter of the module that separates kinds of training, such as "method":
             each kind is compared with its own good landmarks.
@@ -152,6 +154,7 @@ class RepWatch(metaclass=Bindable):
         reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None,
         token: int | Literal["mean", "last"] = "mean",
         false_alarms: float = 0.05,
+        vitals: bool | Sequence[str] = True,
         draw_map: bool = True,
         group: str | None = None,
         auto_label: bool = True,
@@ -175,6 +178,7 @@ class RepWatch(metaclass=Bindable):
             reduce=reduce,
             token=token,
             false_alarms=false_alarms,
+            vitals=vitals,
             draw_map=draw_map,
             group=group,
             auto_label=auto_label,

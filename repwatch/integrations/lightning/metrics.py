@@ -15,21 +15,28 @@ from repwatch.watch.publisher import P_BAD
 
 __all__ = ["CallbackMetrics", "read_metrics"]
 
+FLAGS = "repwatch/flags"
+
 log = logging.getLogger("repwatch")
 
 
 class CallbackMetrics:
-    """Shows `repwatch/p_bad` among a Trainer's `callback_metrics`, for other callbacks to read."""
+    """Shows p_bad, and how many flags there are, among a Trainer's `callback_metrics`.
+
+    They are `repwatch/p_bad` and `repwatch/flags`, for other callbacks to read.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self._flags = 0
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         if P_BAD in values:
             self._trainer.callback_metrics[P_BAD] = torch.tensor(values[P_BAD])
 
     def flag(self, flag: Flag, step: int) -> None:
-        """Flags go to the loggers alone."""
+        self._flags += 1
+        self._trainer.callback_metrics[FLAGS] = torch.tensor(float(self._flags))
 
     def figure(self, scene: MapScene, step: int) -> None:
         """Maps go to the loggers alone."""

@@ -231,6 +231,7 @@ class Session(Driver):
             convert=plugin.convert_input,
             host_batch_size=train_batch_size(trainer),
             host=host_strategies(trainer, module),
+            optimizers=lambda: trainer.optimizers,
             loggers=trainer.loggers,
             state=self._state,
         )

@@ -1,0 +1,175 @@
+"""Rules on the metrics that the training logs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import Signs
+
+__all__ = ["CURVE_RULES"]
+
+_FEWEST_VALUES = 5
+_FEWEST_EPOCHS = 3
+# Nearest neighbors say nothing of a label with fewer points.
+_POINTS_FOR_EACH_LABEL = 10
+
+
+def _find_curve(signs: Signs, *words: str) -> list[float]:
+    """The finite values of the one metric whose name has these words; of several none is read."""
+    names = [name for name in signs.metrics if all(word in name.lower() for word in words)]
+    curve = signs.curve(names[0]) if len(names) == 1 else []
+    return [value for value in curve if math.isfinite(value)]
+
+
+def check_loss(signs: Signs) -> Finding | None:
+    """A training loss that was never lower than at the start."""
+    training, validation = _find_curve(signs, "train", "loss"), _find_curve(signs, "val", "loss")
+    losses = training or validation
+    if signs.now.epoch < _FEWEST_EPOCHS or len(losses) < _FEWEST_VALUES:
+        return None
+    if _only_rises(validation):
+        losses = validation
+    first, best = losses[0], min(losses[1:])
+    if best < first - 1e-3 * abs(first):
+        return None
+    text = f"the loss has not decreased: it was {first:.3g} first, and {best:.3g} at best since"
+    return Finding(text, (), {"first": first, "best": best})
+
+
+def _only_rises(losses: Sequence[float]) -> bool:
+    """Whether a loss was best at its first value, and is 1.5 times that now."""
+    enough = len(losses) >= _FEWEST_VALUES
+    return enough and min(losses) == losses[0] > 0 and losses[-1] > 1.5 * losses[0]
+
+
+def check_overfit(signs: Signs) -> Finding | None:
+    """A validation loss of three times its best while the training loss still falls."""
+    losses, training = _find_curve(signs, "val", "loss"), _find_curve(signs, "train", "loss")
+    if len(losses) < _FEWEST_VALUES or len(training) < _FEWEST_VALUES:
+        return None
+    best = min(losses)
+    since = len(losses) - 1 - losses.index(best)
+    if not (best > 0 and losses[-1] >= 3 * best and since >= _FEWEST_EPOCHS):
+        return None
+    scores = _find_curve(signs, "val", "acc")
+    if training[-1] > min(training[: -since - 1], default=math.inf):
+        return None
+    # Losses of a classifier grow with its confidence, while it is as good as before.
+    if scores and scores[-1] > max(scores) - 0.05:
+        return None
+    text = f"the validation loss is {losses[-1]:.3g}, and was {best:.3g}; the training loss falls"
+    return Finding(text, (), {"best": best, "last": losses[-1]})
+
+
+def check_leak(signs: Signs) -> Finding | None:
+    """A validation accuracy far above what the output layer shows of the probe points."""
+    scores, layers = _find_curve(signs, "val", "acc"), signs.now.layers
+    enough = signs.points >= _POINTS_FOR_EACH_LABEL * len(signs.label_shares)
+    if not scores or not signs.is_trained or not signs.is_classifier or not enough:
+        return None
+    seen = layers[-1].get("accuracy")
+    if not scores[-1] - seen >= 0.25 or scores[-1] > 1:
+        return None
+    text = (
+        f"the validation accuracy is {scores[-1]:.0%}, but only {seen:.0%} of the probe points are "
+        "near others of their label in the last layer"
+    )
+    return Finding(text, (layers[-1].layer,), {"validation": scores[-1], "probe": seen})
+
+
+def check_loss_is_number(signs: Signs) -> Finding | None:
+    """A loss that is NaN, while activations may still be finite."""
+    for name, points in signs.metrics.items():
+        values = [value for at, _, value in points if at <= signs.now.step]
+        # A validation point with a missing value makes NaN of the validation loss alone.
+        is_training = "loss" in name.lower() and "val" not in name.lower()
+        if is_training and values and math.isnan(values[-1]):
+            return Finding(f"the metric {name} is NaN")
+    return None
+
+
+def check_evaluation(signs: Signs) -> Finding | None:
+    """A network that has learned in training mode, and is worse than chance in evaluation mode."""
+    losses, training = _find_curve(signs, "val", "loss"), _find_curve(signs, "train", "loss")
+    early = signs.is_trained and signs.now.epoch <= 2
+    if not early or not signs.is_classifier or not losses or not training:
+        return None
+    chance = math.log(len(signs.label_shares))
+    if not (losses[-1] > 1.5 * chance and training[-1] < 0.5 * chance):
+        return None
+    text = (
+        f"the training loss is {training[-1]:.3g}, but the validation loss {losses[-1]:.3g}, where "
+        f"guessing gives {chance:.3g}"
+    )
+    return Finding(text, (), {"training": training[-1], "validation": losses[-1]})
+
+
+CURVE_RULES = (
+    Rule(
+        name="loss-not-a-number",
+        check=check_loss_is_number,
+        reads='metrics with "loss" in their name, and without "val"',
+        when="the newest value is NaN",
+        causes=("a division by 0 or a logarithm of 0 in the loss", "a rate that is too high"),
+        advice="Look at the inputs of the loss: empty masks, zero probabilities, missing targets.",
+        unseen="losses that are not logged",
+        source=DEBUGGER,
+        counterparts=("ExplodingTensor",),
+        unless=("not-finite",),
+    ),
+    Rule(
+        name="train-eval-mismatch",
+        check=check_evaluation,
+        reads="training and validation loss of a classifier (cross-entropy)",
+        when="in the first 3 epochs the first is below half of what guessing gives, and the second "
+        "above 1.5 times that",
+        causes=(
+            "running statistics that differ from those of the batches",
+            "another preprocessing in validation",
+        ),
+        advice="Evaluate training batches in both modes; compare the transforms of both sets.",
+        unseen="disagreement of a milder kind, which overfitting shows as well",
+        source=VITALS_STUDY,
+        unless=("not-finite", "unset-statistics"),
+    ),
+    Rule(
+        name="loss-not-decreasing",
+        check=check_loss,
+        reads="the training loss, else the validation loss",
+        when="after 3 epochs and 5 values it was never lower than the first by a thousandth, or "
+        "the validation loss was never lower and is 1.5 times as large now",
+        causes=("a learning rate that is far too high or too low", "labels without a pattern"),
+        advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
+        unseen="trainings that log several losses, such as GANs, in which a loss need not fall",
+        source=DEBUGGER,
+        counterparts=("LossNotDecreasing",),
+        unless=("dead-units", "constant-layer", "collapse", "nothing-moves", "labels-lost"),
+    ),
+    Rule(
+        name="overfit",
+        check=check_overfit,
+        reads="training and validation loss, and the validation accuracy where there is one",
+        when="the validation loss is 3 times its best, 3 validations or more after it, while the "
+        "training loss falls; not while the accuracy is within .05 of its best",
+        causes=("too little data for the network", "no regularization"),
+        advice="Stop earlier (EarlyStopping), augment, or regularize.",
+        unseen="overfitting that does no more harm than that",
+        source=DEBUGGER,
+        counterparts=("Overfit", "Overtraining"),
+    ),
+    Rule(
+        name="validation-too-good",
+        check=check_leak,
+        reads="validation accuracy, and the neighbors' accuracy in the last layer",
+        when="after an epoch of a classifier the first is .25 above the second (healthy: .08 at "
+        "most), with 10 probe points for each label",
+        causes=("labels that leak into the inputs of training and validation",),
+        advice="Look for columns, file names or positions in the inputs that tell the label.",
+        unseen="leaks that the probe points have too",
+        source=VITALS_STUDY,
+        unless=("labels-lost",),
+    ),
+)

@@ -1,0 +1,251 @@
+"""Rules on parameters: whether they are trained, and how far they move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import LayerSigns, Signs
+
+__all__ = ["PARAMETER_RULES", "SIZE_RULES"]
+
+# A forgotten temperature is no flag: the layers must hold this share of what is to be trained.
+_LARGE = 0.1
+
+
+def _trained(signs: Signs) -> list[LayerSigns]:
+    """The layers with parameters that are to be trained."""
+    return [layer for layer in signs.now.layers if layer.get("trainable") > 0]
+
+
+def _size(layer: LayerSigns) -> float:
+    return layer.get("parameters") * layer.get("trainable")
+
+
+def _find(
+    signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *, some_move: bool
+) -> Finding | None:
+    """The layers that are ill, if they are a good part of what is to be trained."""
+    trained = _trained(signs)
+    found = [layer for layer in trained if is_ill(layer)]
+    if not found or signs.now.step == 0:
+        return None
+    if sum(map(_size, found)) < _LARGE * sum(map(_size, trained)):
+        return None
+    if some_move and len(found) == len(trained):
+        return None
+    ill = tuple(layer.layer for layer in found)
+    return Finding(f"{name_layers(ill, len(signs.now.layers))} {text}", ill)
+
+
+def check_optimizers(signs: Signs) -> Finding | None:
+    """Parameters that are to be trained, that no optimizer has, and that have not moved."""
+    text = "have parameters with requires_grad=True that no optimizer has, and that do not change"
+    return _find(
+        signs,
+        lambda layer: layer.get("orphaned") == 1 and layer.get("unchanged") == 1,
+        text,
+        some_move=True,
+    )
+
+
+def check_gradients(signs: Signs) -> Finding | None:
+    """Parameters that are to be trained, get no gradient, and have not changed."""
+
+    def is_ill(layer: LayerSigns) -> bool:
+        still = layer.get("no_gradient") == 1 and layer.get("unchanged") == 1
+        return still and layer.get("orphaned", 0.0) < 1
+
+    return _find(signs, is_ill, "get no gradient, although they are to be trained", some_move=True)
+
+
+def check_movement(signs: Signs) -> Finding | None:
+    """Layers that are to be trained, and are still those of the start after an epoch."""
+    if not signs.is_trained:
+        return None
+    return _find(
+        signs,
+        lambda layer: layer.get("unchanged") == 1,
+        "have not changed since the start, although they are to be trained",
+        some_move=True,
+    )
+
+
+def check_any_movement(signs: Signs) -> Finding | None:
+    """Networks that are those of the start after an epoch: no layer moves."""
+    trained = _trained(signs)
+    if not signs.is_trained or not trained or signs.now.step == 0:
+        return None
+    weights = max(layer.get("weight_change_start", float("inf")) for layer in trained)
+    if not weights < 5e-4 or signs.loss_has_fallen:
+        return None
+    text = f"nothing has moved: weights changed by at most {weights:.1e} of their size"
+    layers = tuple(layer.layer for layer in signs.now.layers)
+    return Finding(text, layers, {"weights": weights})
+
+
+def check_vanishing(signs: Signs) -> Finding | None:
+    """Early layers whose gradients are a millionth of the largest, at two snapshots."""
+
+    def vanished(layers: list[LayerSigns]) -> set[str]:
+        largest = max((layer.get("gradient", 0.0) for layer in layers), default=0.0)
+        return {layer.layer for layer in layers if 0 <= layer.get("gradient") < 1e-6 * largest}
+
+    before = signs.before
+    if before is None or before.step == 0:
+        return None
+    ill = vanished(_trained(signs)) & vanished(list(before.layers))
+    text = "have gradients of less than a millionth of those of other layers"
+    return _find(signs, lambda layer: layer.layer in ill, text, some_move=True)
+
+
+def _growth(signs: Signs, layer: LayerSigns) -> float:
+    """The norm of a layer's parameters over that at the first snapshot; NaN where unknown."""
+    first = signs.steps[0].layer(layer.layer)
+    before = 0.0 if first is None else first.get("weight_norm")
+    return layer.get("weight_norm") / before if before > 0 else math.nan
+
+
+def check_growth(signs: Signs) -> Finding | None:
+    """Weights that have grown tenfold, to sizes that no healthy network has."""
+
+    def is_ill(layer: LayerSigns) -> bool:
+        rms = layer.get("weight_norm") / math.sqrt(layer.get("parameters"))
+        return _growth(signs, layer) > 10 and rms > 1
+
+    text = "have weights that have grown tenfold, to a root mean square above 1"
+    return _find(signs, is_ill, text, some_move=False)
+
+
+def check_decay(signs: Signs) -> Finding | None:
+    """Weights of which less than a tenth is left, in half of the layers or more."""
+    text = "have weights that have shrunk to less than a tenth"
+    found = _find(signs, lambda layer: _growth(signs, layer) < 0.1, text, some_move=False)
+    many = found is not None and 2 * len(found.layers) >= len(_trained(signs))
+    return found if many else None
+
+
+def check_statistics(signs: Signs) -> Finding | None:
+    """Normalizations without statistics, among weights that have been trained."""
+    if not signs.is_trained:
+        return None
+    return _find(
+        signs,
+        lambda layer: layer.get("unset") == 1 and layer.get("weight_change_start") > 0.01,
+        "normalize by running statistics that no training batch has set (mean 0, variance 1)",
+        some_move=False,
+    )
+
+
+PARAMETER_RULES = (
+    Rule(
+        name="not-in-optimizer",
+        check=check_optimizers,
+        reads="requires_grad, the optimizers' parameters, and whether parameters have changed",
+        when="a layer's parameters are to be trained, are in no optimizer and have not changed; "
+        "together a tenth or more of what is to be trained",
+        causes=("an optimizer that was made with a part of the parameters",),
+        advice="Give the optimizer these parameters, or freeze them with requires_grad_(False).",
+        unseen="what is frozen with requires_grad=False, which is taken as intended",
+        source=VITALS_STUDY,
+        counterparts=("UnchangedTensor",),
+    ),
+    Rule(
+        name="no-gradient",
+        check=check_gradients,
+        reads="gradients where they are still there at a snapshot",
+        when="a layer's gradients are missing or 0, others' are not, and its parameters have not "
+        "changed since the start; together a tenth or more of what is to be trained",
+        causes=("a detach() or no_grad() in between", "a layer that the loss does not depend on"),
+        advice="Look for detach(), .data, .item() or no_grad() between these layers and the loss.",
+        unseen="training loops that set gradients to None before the snapshot",
+        source=VITALS_STUDY,
+        counterparts=("VanishingGradient", "UnchangedTensor"),
+        unless=("dead-units", "constant-layer", "equal-probe-points"),
+    ),
+    Rule(
+        name="vanishing-gradient",
+        check=check_vanishing,
+        reads="root mean square of each layer's gradients",
+        when="at two snapshots in a row it is below a millionth of the largest layer's",
+        causes=("saturated units", "a deep network without normalization or residuals"),
+        advice="Normalize, add residual connections, or use other non-linearities.",
+        unseen="gradients that are small in all layers alike",
+        source="Hochreiter 1991; Glorot and Bengio 2010",
+        counterparts=("VanishingGradient",),
+        unless=("no-gradient", "not-in-optimizer", "dead-units", "constant-layer", "collapse"),
+    ),
+    Rule(
+        name="nothing-moves",
+        check=check_any_movement,
+        reads="change of each layer's weights since the start, and losses",
+        when="after an epoch weights have changed by less than 5e-4 of their size in all layers, "
+        "and no loss has fallen by 5 %",
+        causes=("a learning rate that is far too low", "an optimizer that does not step"),
+        advice="Raise the learning rate by a factor of 100, and see that optimizer.step() is run.",
+        unseen="a learning rate that is too low but moves something",
+        source=DEBUGGER,
+        counterparts=("WeightUpdateRatio", "UnchangedTensor", "LossNotDecreasing"),
+        unless=(
+            "dead-units",
+            "constant-layer",
+            "collapse",
+            "not-in-optimizer",
+            "no-gradient",
+        ),
+    ),
+    Rule(
+        name="layer-does-not-move",
+        check=check_movement,
+        reads="change of each layer's parameters since the start",
+        when="after an epoch not one of a layer's parameters that are to be trained has changed, "
+        "while others have; together a tenth or more of what is to be trained",
+        causes=("a learning rate of 0 for a group of parameters", "a layer that is not used"),
+        advice="Look at the learning rate of its parameter group, and at what the loss depends on.",
+        unseen="layers whose parameters change without any use",
+        source=VITALS_STUDY,
+        counterparts=("UnchangedTensor",),
+        unless=("not-in-optimizer", "no-gradient", "dead-units", "constant-layer"),
+    ),
+    Rule(
+        name="unset-statistics",
+        check=check_statistics,
+        reads="running statistics of BatchNorm and the like",
+        when="after an epoch all of a layer are still those of the start, mean 0 and variance 1, "
+        "and its weights have changed; together a tenth or more of what is to be trained",
+        causes=("a network that is trained in evaluation mode", "a momentum of 0"),
+        advice="Call model.train() before the training; what is validated is another network now.",
+        unseen="statistics that are set but differ from those of the batches",
+        source="Ioffe and Szegedy 2015, Batch normalization",
+    ),
+)
+
+# They name the cause of what activations show.
+SIZE_RULES = (
+    Rule(
+        name="exploding-weights",
+        check=check_growth,
+        reads="norm of each layer's parameters",
+        when="it is 10 times that of the start (healthy: 4.2), and the root mean square of a "
+        "weight above 1",
+        causes=("a learning rate that is too high",),
+        advice="Lower the learning rate, by a factor of 10 first.",
+        unseen="growth of single weights",
+        source=DEBUGGER,
+        counterparts=("WeightUpdateRatio", "ExplodingTensor"),
+    ),
+    Rule(
+        name="vanishing-weights",
+        check=check_decay,
+        reads="norm of each layer's parameters",
+        when="it is less than a tenth of that of the start (healthy: .8 or more) in half of the "
+        "layers or more",
+        causes=("a weight decay that is too high",),
+        advice="Lower the weight decay; it is multiplied by the learning rate in most optimizers.",
+        unseen="networks in which a normalization undoes it",
+        source=VITALS_STUDY,
+        counterparts=("WeightUpdateRatio",),
+    ),
+)

@@ -1,0 +1,54 @@
+"""Reporter: what a person should know of how a run is watched, in the log and as notes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from repwatch.registry import RunRecorder
+
+__all__ = ["Reporter"]
+
+log = logging.getLogger("repwatch")
+
+
+class Reporter:
+    """Logs messages once each, and stores notes with the run; before it is open, they wait."""
+
+    def __init__(self) -> None:
+        self._recorder: RunRecorder | None = None
+        self._waiting: list[str] = []
+        self._reported: set[str] = set()
+
+    def open(self, recorder: RunRecorder) -> list[str]:
+        """Store the notes that waited for the run, and those to come; what waited."""
+        self._recorder = recorder
+        notes, self._waiting = self._waiting, []
+        self.add_notes(notes)
+        return notes
+
+    def close(self) -> None:
+        """Store nothing more with the run."""
+        self._recorder = None
+
+    def add_notes(self, notes: Sequence[str]) -> None:
+        """Store notes with the run; each once."""
+        if not notes:
+            return
+        if self._recorder is None:
+            self._waiting += [note for note in notes if note not in self._waiting]
+        elif self._recorder.error is None:
+            self._recorder.notes(notes)
+
+    def report(self, message: str) -> None:
+        """Log a message, and store it with the run; each once."""
+        if message not in self._reported:
+            self._reported.add(message)
+            log.warning("RepWatch: %s", message)
+            self.add_notes([message])
+
+    @staticmethod
+    def relay(recorder: RunRecorder) -> None:
+        """Log what a recorder has to say of a registry that does not answer."""
+        while recorder.messages:
+            log.warning("RepWatch: %s", recorder.messages.pop(0))
