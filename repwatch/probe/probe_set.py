@@ -249,8 +249,7 @@ class ProbeSet:
     def subset(self, points: Sequence[int], notes: Sequence[str] = ()) -> ProbeSet:
         """A probe set of some of the points, in the order given, with further notes.
 
-        Raises ProbeError for points that are not there, for less than 3, and for a probe set that
-        cannot be divided.
+        Raises ProbeError for points that are not there, for less than 3, and where it is one batch.
         """
         n, chosen = self._points, [int(point) for point in points]
         if not self._divisible:

@@ -163,8 +163,7 @@ class Watcher(Loop):
         Raises:
             CaptureError: The probe set cannot be run through the model.
         """
-        options = self.options
-        found = prepare(self.capturer, options.points, lambda: not self._has_run_with_probe())
+        found = prepare(self.capturer, self.options.points, lambda: not self._has_run_with_probe())
         self.capturer, self.probe, capture = found.capturer, found.capturer.probe, found.capture
         self.add_notes(found.notes)
         self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
