@@ -52,7 +52,7 @@ def watch(
             `fabric.setup_dataloaders` returned: up to `points` of its items, evenly spaced, through
             its collate function. It is never iterated.
         points: How many probe points to take where `probe` is a loader.
-        optimizers: The optimizers, to be stored among the hyperparameters.
+        optimizers: The optimizers, to be stored among the hyperparameters, and for vital signs.
         hparams: Your hyperparameters, by name.
         settings: Other arguments of `repwatch.Watcher`, and options by name.
 
@@ -82,6 +82,7 @@ def watch(
             "context": precision.forward_context,
             "convert": precision.convert_input,
             "host_batch_size": getattr(probe, "batch_size", None),
+            "optimizers": lambda: inner,
             "loggers": fabric.loggers,
             **settings,
         },

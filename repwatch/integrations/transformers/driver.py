@@ -79,6 +79,7 @@ class TrainerDriver(Driver):
                 "RepWatchCallback(probe=...) a ProbeSet, a Dataset or a tensor of inputs."
             )
         monitor = read_trainer_arguments(arguments) if options.monitor is None else None
+        optimizer = _unwrap_optimizer(parts.get("optimizer"))
         self._watcher = watcher = Watcher(
             model,
             probe,
@@ -87,6 +88,7 @@ class TrainerDriver(Driver):
             hparams=_read_hyperparameters(arguments, parts, source),
             versions=read_versions(("transformers", "accelerate")),
             host_batch_size=int(arguments.train_batch_size),
+            optimizers=lambda: [] if optimizer is None else [optimizer],
             loggers=loggers,
             state=self._state,
         )
