@@ -39,17 +39,6 @@ export function mark(symbol) {
   return drawing(markPath(symbol), { fill: "currentColor" });
 }
 
-/** A short line with its newest point, the sign of a trajectory. */
-export function trajectorySign() {
-  const sign = drawing("M-6,3L-1,-2L3,1", { fill: "none", stroke: "currentColor", "stroke-width": 1.6 });
-  const end = document.createElementNS(SVG, "circle");
-  for (const [key, value] of Object.entries({ cx: 4, cy: 1.5, r: 2.8, fill: "currentColor" })) {
-    end.setAttribute(key, value);
-  }
-  sign.append(end);
-  return sign;
-}
-
 function drawing(path, attributes) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "-7 -7 14 14");

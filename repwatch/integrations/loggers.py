@@ -1,14 +1,14 @@
 """Maps, flags and scalars to whatever loggers the Trainer has.
 
     logger        map                                    flag, with the scalar repwatch/flag
-    TensorBoard   its RepWatch tab                       text
+    TensorBoard   none: its tab reads the registry       text
     W&B           wandb.Plotly                           alert, table of all flags
     MLflow        artifact repwatch/map.html             tag of the newest, artifact of all
     Comet         asset repwatch/map.html                text, "other" of the newest
     CSV           repwatch-map.html next to the scalars  repwatch-flags.txt next to the scalars
 
-An HTML file is self-contained: it asks nothing of any network. It holds the maps of all steps so
-far, so there is one for a training, replaced as the training continues.
+An HTML file is self-contained: it asks nothing of any network. There is one for a
+training, replaced as the training continues.
 
 A logger is known by the name of its class, so that none of them is imported here. Scalars, maps and
 flags are each guarded on their own, for each logger: what fails is reported once, and the rest goes
@@ -156,14 +156,6 @@ def _kind(logger: Logger) -> str:
 # Maps
 
 
-def _map_to_tensorboard(logger: Logger, scene: MapScene, step: int) -> None:
-    from repwatch.integrations.tensorboard.summary import figure_summary
-
-    # The user's own writer: a second event file in the same directory would freeze their curves.
-    summary = figure_summary(TAG, figures.payload(scene))
-    logger.experiment._get_file_writer().add_summary(summary, step)
-
-
 def _map_to_wandb(logger: Logger, scene: MapScene, step: int) -> None:
     import wandb
 
@@ -185,7 +177,6 @@ def _map_to_csv(logger: FolderLogger, page: str, step: int) -> None:
 
 
 _FIGURE_WRITERS: dict[str, Callable[[Any, MapScene, int], None]] = {
-    "TensorBoardLogger": _map_to_tensorboard,
     "WandbLogger": _map_to_wandb,
 }
 _FILE_WRITERS: dict[str, Callable[[Any, str, int], None]] = {

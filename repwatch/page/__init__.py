@@ -18,8 +18,9 @@ and which metric is the key one is decided here; figures and pages only draw.
 
     PageReader     gives the TensorBoard tab each piece when it is requested      reader
     write_report   writes all pieces into one self-contained HTML file            report
+    write_comparison   writes the page of `repwatch compare`             comparison_page
 
-There are two documents: `MapScene` for figures (plotly), `PageScene` for the interactive page.
+Pages read one document, `PageScene`. `MapScene` is one map of it, for figures (plotly).
 `rows` and `json_values` are what both are made with.
 """
 
@@ -29,6 +30,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from repwatch._deprecated import deprecated_attribute
+from repwatch.page.comparison_page import write_comparison
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import (
     choose_points,
@@ -58,14 +60,13 @@ from repwatch.page.page_document import (
 from repwatch.page.points import PointsScene, build_points
 from repwatch.page.reader import PageReader
 from repwatch.page.registry_map import draw_map, map_registry
-from repwatch.page.report import PAGE_MODULES, ReportOptions, build_report, write_report
+from repwatch.page.report import ReportOptions, build_report, write_report
 from repwatch.page.rows import CausePlace, FlagRow, RunRow, SnapshotLike
 from repwatch.page.views import Views, make_views, pack_views, unpack_views
 
 __all__ = [
     "DISTANCES",
     "METHODS",
-    "PAGE_MODULES",
     "PAGE_VERSION",
     "VERSION",
     "CausePlace",
@@ -101,6 +102,7 @@ __all__ = [
     "take_excerpts",
     "unpack_excerpts",
     "unpack_views",
+    "write_comparison",
     "write_report",
 ]
 

@@ -1,11 +1,10 @@
 """The map document: one map, for figures.
 
-`MapScene` is read by `repwatch.integrations.plotly_figures`, which draws it for loggers, for the
-TensorBoard image tab and for the map page of `write_html` (dashboards/page.js, map.js). The
-interactive page reads the page document (`page_document`) instead; rows of runs, flags and causes
-are the same in both and are made in `rows`.
+`MapScene` is read by `repwatch.integrations.plotly_figures`, which draws it for loggers. Pages read
+the page document (`page_document`) instead; rows of runs and causes are the same in both and are
+made in `rows`.
 
-    snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  map_figure
+    snapshots + positions (+ runs, space)  ->  build_map  ->  MapScene  ->  map_figure
 """
 
 from __future__ import annotations
@@ -21,12 +20,9 @@ from repwatch.errors import ConfigurationError
 from repwatch.page.json_values import finite_or_none, int_or_none, text_or_none
 from repwatch.page.rows import (
     CausePlace,
-    FlagLike,
-    FlagRow,
     RunLike,
     RunRow,
     SnapshotLike,
-    flag_row,
     layer_order,
     run_row,
 )
@@ -50,7 +46,7 @@ __all__ = [
     "steps",
 ]
 
-VERSION = 1
+VERSION = 2
 
 # Names of the key metric, best first, where no run states what it monitors.
 _KEY_METRICS = ("val_loss", "val/loss", "val_acc", "val/acc", "train_loss", "train/loss", "loss")
@@ -107,7 +103,6 @@ class MapScene(TypedDict):
     current: list[str]
     layers: list[str]
     causes: list[CausePlace]
-    flags: list[FlagRow]
     metric: str | None
     settings: list[str]
     method: str | None
@@ -124,7 +119,6 @@ def build_map(
     current: str | Sequence[str] | None = None,
     runs: Sequence[RunLike] = (),
     space: SpaceLike | None = None,
-    flags: Sequence[FlagLike] = (),
     metric: str | None = None,
     notes: Sequence[str] = (),
 ) -> MapScene:
@@ -138,7 +132,6 @@ def build_map(
         runs: registry runs (`name`, `label`, `cause`, `status`, `hparams`, `metrics`), for what is
             shown of a run on hovering. A run without an entry is known by its snapshots alone.
         space: the space that gave the positions (`method`, `distance`, `seed`, `perplexity`).
-        flags: registry flags; one whose run is not in `runs` is the first current run's.
         metric: the key metric of the runs; None: what the current run monitors, else a usual name.
         notes: sentences to be shown under the map.
 
@@ -168,7 +161,6 @@ def build_map(
         current=names,
         layers=layer_order(snapshots),
         causes=_cause_places(rows, names),
-        flags=[flag_row(flag, _owner(flag, names, runs)) for flag in flags],
         metric=_key_metric(metric, names, runs, run_rows),
         settings=_settings(run_rows),
         method=text_or_none(getattr(space, "method", None)),
@@ -317,11 +309,6 @@ def _final(rows: Sequence[SnapshotRow]) -> NDArray[np.bool_]:
         key = (row["run"], row["layer"])
         last[key] = max(last.get(key, row["step"]), row["step"])
     return np.array([row["step"] == last[row["run"], row["layer"]] for row in rows], dtype=bool)
-
-
-def _owner(flag: FlagLike, current: Sequence[str], runs: Sequence[RunLike]) -> str:
-    owners = [run.name for run in runs if getattr(run, "id", None) == flag.run_id]
-    return str((owners or [*current, ""])[0])
 
 
 def _key_metric(

@@ -1,8 +1,8 @@
 """The page document: all runs and snapshots of a probe set, on one or more maps, for the page.
 
-`PageScene` is read by dashboards/document.js, in the TensorBoard tab (from `PageReader`) and in a
-report (from `write_report`). Figures read the map document (`map_document`) instead; rows of runs,
-flags and causes are the same in both and are made in `rows`.
+`PageScene` is read by dashboards/page/document.js, in the TensorBoard tab (from `PageReader`) and
+in a report (from `write_report`). Figures read the map document (`map_document`) instead; rows of
+runs and causes are the same in both and are made in `rows`.
 
     snapshots + runs + map_row(MapScene, positions)  ->  build_page  ->  PageScene
 
@@ -89,14 +89,12 @@ class Distances(TypedDict):
     """Leading components of the snapshots' vectors: Euclidean distances between them, times
     `scale`, are the named distances between snapshots, as far as the components go.
 
-    `rows` is base64 of little-endian int16, `width` for each snapshot; `kept` is the share of the
-    variance that they hold.
+    `rows` is base64 of little-endian int16, `width` for each snapshot.
     """
 
     name: str
     width: int
     scale: float
-    kept: float
     rows: str
 
 
@@ -226,19 +224,16 @@ def pack_distances(name: str, vectors: Array) -> Distances:
     finite = np.isfinite(vectors).all(axis=1)
     width = min(_COMPONENTS, *vectors.shape)
     components = np.zeros((len(vectors), width))
-    share = 1.0
     if finite.sum() > 1:
         centered = vectors[finite] - vectors[finite].mean(0, dtype=np.float64)
-        values, axes = np.linalg.eigh(centered.T @ centered)
+        _, axes = np.linalg.eigh(centered.T @ centered)
         components[finite] = centered @ axes[:, ::-1][:, :width]
-        share = float(values[::-1][:width].sum() / max(values.sum(), 1e-300))
     scale = float(np.abs(components).max(initial=0.0)) / _FINEST or 1.0
     rows = np.rint(components / scale).astype("<i2").tobytes()
     return Distances(
         name=name,
         width=width,
         scale=scale,
-        kept=round(share, 4),
         rows=base64.b64encode(rows).decode(),
     )
 

@@ -8,7 +8,7 @@ from repwatch.errors import SpaceError
 from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, find_landmarks
 from repwatch.maps.snapshots import select
 from repwatch.page.map_document import MapScene, build_map
-from repwatch.registry import Flag, Registry, Run, Snapshot
+from repwatch.registry import Registry, Run, Snapshot
 
 __all__ = ["draw_map", "map_registry"]
 
@@ -19,7 +19,6 @@ def draw_map(
     others: Sequence[Snapshot],
     *,
     current: Sequence[str] = (),
-    flags: Sequence[Flag] = (),
 ) -> MapScene:
     """The document of the map: the landmarks, and `others` as far as they have a place.
 
@@ -35,7 +34,6 @@ def draw_map(
         current=[name for name in current if name in names],
         runs=[run for run in runs if run.name in names],
         space=drawn.space,
-        flags=flags,
         notes=drawn.space.notes,
     )
 
@@ -73,5 +71,4 @@ def map_registry(
     new = [snapshot for snapshot in placed if snapshot.id not in drawn.positions]
     if new:
         drawn.place(new)
-    flags = [flag for run in watched for flag in run.flags]
-    return draw_map(drawn, everything, placed, current=[run.name for run in watched], flags=flags)
+    return draw_map(drawn, everything, placed, current=[run.name for run in watched])

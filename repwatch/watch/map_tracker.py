@@ -108,7 +108,6 @@ class MapTracker:
             key=lambda snapshot: (snapshot.step, snapshot.depth),
         )
         runs = registry.runs(probe=self._run.probe)
-        flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
         drawn_steps = [last] if only_last else numbers
         maps = dict(zip(drawn_steps, self._draw(own, drawn_steps), strict=True))
         return [
@@ -120,7 +119,6 @@ class MapTracker:
                     runs,
                     [snapshot for snapshot in own if snapshot.step <= step],
                     current=[self._run.name],
-                    flags=[flag for flag in flags if flag.step <= step],
                 ),
                 scalars[step],
             )

@@ -98,7 +98,7 @@ def board() -> Iterator[Callable[..., str]]:
         )
         running.append(process)
         address = f"http://127.0.0.1:{port}/"
-        wait_for(lambda: answers(f"{address}data/plugin/repwatch/figures"), 60)
+        wait_for(lambda: answers(f"{address}data/plugin/repwatch/registries"), 60)
         return address
 
     yield start

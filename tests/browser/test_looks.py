@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 
 from repwatch import ProbeSet, Registry
 from repwatch.page import write_report
-from tests.browser.reader import Reader
+from tests.browser.reader import FAINT, Reader
 from tests.watch.helpers import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -37,29 +37,6 @@ CanvasRenderingContext2D.prototype.clearRect = function (...all) {
   if (this.canvas.closest(".middle .stage")) window.thumbnails = [];
   return clear.apply(this, all);
 };
-"""
-# Texts with less contrast to what is behind them than WCAG AA wants, but for what is disabled.
-FAINT = """
-const parts = (color) => color.match(/[\\d.]+/g).map(Number);
-const light = (color) => {
-  const [r, g, b] = parts(color).map((c) => c / 255)
-    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const behind = (node) => {
-  for (let at = node; at; at = at.parentElement) {
-    const color = getComputedStyle(at).backgroundColor;
-    if (parts(color)[3] !== 0) return color;
-  }
-  return "rgb(255, 255, 255)";
-};
-return [...document.querySelectorAll("body *")].filter((node) => {
-  const words = [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
-  return words && node.checkVisibility() && !node.closest(":disabled, script, style, option");
-}).map((node) => {
-  const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
-  return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.slice(0, 40)];
-}).filter(([contrast]) => contrast < 4.5);
 """
 SMALL = """
 return [...document.querySelectorAll("button, select, summary, input[type=search]")]

@@ -101,7 +101,7 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
     rows = [rdm.from_activations(activations).astype(np.float64) for activations in pairs]
     if ties:
         rows = [np.round(row) for row in rows]
-    script = bundle(("page/similarity.js",)) + (
+    script = bundle("page/similarity.js") + (
         "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
         "return [measuresOf(a, b), euclidean(a, b), mantelTest(a, b, 999), mantelTest(a, b, 999)];"
     )
@@ -119,7 +119,7 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
 
 
 def test_what_a_measure_is_not_defined_for_is_not_a_number(reader: Reader) -> None:
-    script = bundle(("page/similarity.js",)) + (
+    script = bundle("page/similarity.js") + (
         "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
         "return [measuresOf(a, b), mantelTest(a, b, 99)];"
     )

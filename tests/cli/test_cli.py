@@ -152,7 +152,7 @@ def test_report_writes_one_file_and_never_overwrites_unasked(
 
 def test_map_as_json_is_the_scene(registry: Registry) -> None:
     scene = json.loads(call(registry, "map", "--json", "--method", "pca").output)
-    assert scene["version"] == 1
+    assert scene["version"] == 2
     assert scene["method"] == "pca"
 
 

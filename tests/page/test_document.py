@@ -271,7 +271,6 @@ def test_distances_of_the_page_are_those_between_snapshots(
     stored = registry.snapshots()
     exact = similarity.distance(stored[1].rdm, stored[-1].rdm, "cosine")
     assert np.linalg.norm(rows[1] - rows[-1]) == pytest.approx(exact, rel=0.1)
-    assert distances["kept"] > 0.95
 
 
 def test_the_overview_changes_only_when_the_registry_does(tmp_path: Path) -> None:
