@@ -19,7 +19,7 @@ export function readable(color, dark) {
 }
 
 /** Relative luminance, as WCAG defines it. */
-function luminance(color) {
+export function luminance(color) {
   const [red, green, blue] = channels(color).map((value) => {
     const part = value / 255;
     return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;

@@ -40,13 +40,14 @@ export function mark(symbol) {
 }
 
 function drawing(path, attributes) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "-7 -7 14 14");
-  svg.setAttribute("class", "mark");
-  svg.setAttribute("aria-hidden", "true");
-  const shape = document.createElementNS(SVG, "path");
-  shape.setAttribute("d", path);
-  for (const [key, value] of Object.entries(attributes)) shape.setAttribute(key, value);
-  svg.append(shape);
-  return svg;
+  const shape = drawn("path", { d: path, ...attributes });
+  return drawn("svg", { viewBox: "-7 -7 14 14", class: "mark", "aria-hidden": "true" }, shape);
+}
+
+/** An SVG element with attributes and children. */
+export function drawn(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }

@@ -10,6 +10,7 @@ import { columnScale, Layouts, Middle } from "./picture.js";
 import { PointBox } from "./point-box.js";
 import { Sprites } from "./sprites.js";
 import { Space } from "./space.js";
+import { Strip } from "../strip/strip.js";
 import { StepBar } from "./step-bar.js";
 import { closeMenus, Toolbar } from "./toolbar.js";
 import { brief } from "./widgets.js";
@@ -102,9 +103,10 @@ export class Workbench {
     this.pair = new Pair(this);
     this.gallery = new Gallery(this);
     this.steps = new StepBar(this);
+    this.strip = new Strip(this);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
     this.sentence = element("p", { className: "sentence" });
-    root.replaceChildren(this.toolbar.node, this.sentence, this.main, this.steps.node);
+    root.replaceChildren(this.toolbar.node, this.strip.node, this.sentence, this.main, this.steps.node);
   }
 
   /** Stops timers and listeners before another page replaces this one. */
@@ -215,6 +217,7 @@ export class Workbench {
   showRepresentation() {
     if (this.state.color === "distance") this.space.refresh();
     else this.space.scatter.draw();
+    this.strip.refresh();
     this.steps.refresh();
     Promise.resolve(this.middle.refresh()).then(() => this.point_.refresh());
     this.remember();
@@ -292,6 +295,8 @@ export class Workbench {
     this.space.node.hidden = this.middle.node.hidden = state.mode !== "space";
     this.pair.node.hidden = state.mode !== "pair";
     this.gallery.node.hidden = state.mode !== "gallery";
+    this.strip.node.hidden = state.mode !== "space";
+    this.strip.refresh();
     this.steps.refresh();
     this.remember();
     if (state.mode === "pair") await this.pair.refresh();

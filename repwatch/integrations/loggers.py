@@ -1,6 +1,6 @@
 """Maps, flags and scalars to whatever loggers the Trainer has.
 
-    logger        map                                    flag, with the scalar repwatch/flag
+    logger        map and strip of the run               flag, with the scalar repwatch/flag
     TensorBoard   none: its tab reads the registry       text
     W&B           wandb.Plotly                           alert, table of all flags
     MLflow        artifact repwatch/map.html             tag of the newest, artifact of all
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Logger", "Loggers"]
 
 TAG = "repwatch/map"
+STRIP_TAG = "repwatch/strip"
 FLAG_TAG = "repwatch/flag"
 # MLflow's stores take values of tags up to this length.
 _LONGEST_TAG = 5000
@@ -96,7 +97,7 @@ class Loggers:
         self._each("flags", log)
 
     def figure(self, scene: MapScene, step: int) -> None:
-        """Log the map of `scene`.
+        """Log the map of `scene` and the strip of its run.
 
         Loggers that hold one file get the 1st, 2nd, 4th, 8th, ... map, since it is large, and
         `finish` gives them the last one.
@@ -122,10 +123,14 @@ class Loggers:
         if waiting is None:
             return
         scene, step = waiting
+        if not any(_kind(logger) in _FILE_WRITERS for logger in self._loggers):
+            return
+        strips = [] if scene["strip"] is None else [figures.strip_figure(scene["strip"])]
+        page = figures.render_html(*strips, scene)
 
         def log(logger: Logger) -> None:
             if _kind(logger) in _FILE_WRITERS:
-                _FILE_WRITERS[_kind(logger)](logger, figures.render_html(scene), step)
+                _FILE_WRITERS[_kind(logger)](logger, page, step)
 
         self._each("maps", log)
 
@@ -159,7 +164,10 @@ def _kind(logger: Logger) -> str:
 def _map_to_wandb(logger: Logger, scene: MapScene, step: int) -> None:
     import wandb
 
-    logger.log_metrics({TAG: wandb.Plotly(figures.map_figure(scene))})
+    shown = {TAG: wandb.Plotly(figures.map_figure(scene))}
+    if scene["strip"] is not None:
+        shown[STRIP_TAG] = wandb.Plotly(figures.strip_figure(scene["strip"]))
+    logger.log_metrics(shown)
 
 
 def _map_to_mlflow(logger: RunLogger, page: str, step: int) -> None:

@@ -12,6 +12,7 @@ and which metric is the key one is decided here; figures and pages only draw.
         |                            |    map_row  --> MapRow   (page_document)
         |                            v
         |                        build_page --> PageScene                         page_document
+        +--> sketches --> deviations_of: layers x steps, how far off              strip
         +--> RDMs ----> make_views, pack_views; take_excerpts, pack_excerpts      views, excerpts
         +--> last RDMs --> compare_last                                               comparisons
         +--> probe points, images ----> build_points --> PointsScene              points
@@ -62,6 +63,7 @@ from repwatch.page.reader import PageReader
 from repwatch.page.registry_map import draw_map, map_registry
 from repwatch.page.report import ReportOptions, build_report, write_report
 from repwatch.page.rows import CausePlace, FlagRow, RunRow, SnapshotLike
+from repwatch.page.strip import RunStrip, StripRow, deviations_of, run_strip
 from repwatch.page.views import Views, make_views, pack_views, unpack_views
 
 __all__ = [
@@ -79,8 +81,10 @@ __all__ = [
     "PointsScene",
     "ReportOptions",
     "RunRow",
+    "RunStrip",
     "SnapshotLike",
     "SnapshotRow",
+    "StripRow",
     "Trajectory",
     "Views",
     "build_map",
@@ -88,6 +92,7 @@ __all__ = [
     "build_points",
     "build_report",
     "choose_points",
+    "deviations_of",
     "draw_map",
     "group_trajectories",
     "make_views",
@@ -98,6 +103,7 @@ __all__ = [
     "pack_excerpts",
     "pack_views",
     "read_contents",
+    "run_strip",
     "steps",
     "take_excerpts",
     "unpack_excerpts",

@@ -26,6 +26,7 @@ from repwatch.page.rows import (
     layer_order,
     run_row,
 )
+from repwatch.page.strip import RunStrip
 from repwatch.registry.hparams import name_order
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class MapScene(TypedDict):
     distance: str | None
     seed: int | None
     perplexity: float | None
+    strip: RunStrip | None
     notes: list[str]
 
 
@@ -120,6 +122,7 @@ def build_map(
     runs: Sequence[RunLike] = (),
     space: SpaceLike | None = None,
     metric: str | None = None,
+    strip: RunStrip | None = None,
     notes: Sequence[str] = (),
 ) -> MapScene:
     """Make the document of the map.
@@ -133,6 +136,7 @@ def build_map(
             shown of a run on hovering. A run without an entry is known by its snapshots alone.
         space: the space that gave the positions (`method`, `distance`, `seed`, `perplexity`).
         metric: the key metric of the runs; None: what the current run monitors, else a usual name.
+        strip: of the run that leads, as `run_strip` makes it.
         notes: sentences to be shown under the map.
 
     Returns:
@@ -167,6 +171,7 @@ def build_map(
         distance=text_or_none(getattr(space, "distance", None)),
         seed=int_or_none(getattr(space, "seed", None)),
         perplexity=finite_or_none(getattr(space, "perplexity", None)),
+        strip=strip,
         notes=[*map(str, notes), *_diverged_notes(lost)],
     )
 

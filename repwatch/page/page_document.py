@@ -23,6 +23,7 @@ import numpy as np
 from repwatch.page.json_values import int_or_none
 from repwatch.page.map_document import MapScene
 from repwatch.page.rows import CausePlace, FlagRow, RunRow, flag_row, layer_order, run_row
+from repwatch.page.strip import StripRow
 from repwatch.page.views import NEIGHBORS
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ __all__ = [
     "pack_distances",
 ]
 
-PAGE_VERSION = 2
+PAGE_VERSION = 3
 _GRID = 65535
 _COMPONENTS = 24
 _FINEST = 32767
@@ -120,6 +121,7 @@ class PageScene(TypedDict):
     flags: list[PageFlag]
     maps: list[MapRow]
     distances: Distances
+    strip: StripRow
     notes: list[str]
 
 
@@ -132,6 +134,7 @@ def build_page(
     known: MapScene | None,
     history: History,
     distances: Distances,
+    strip: StripRow,
     registry: str = "",
     notes: Sequence[str] = (),
 ) -> PageScene:
@@ -144,6 +147,7 @@ def build_page(
         maps: as `map_row` makes them of the same snapshots.
         known: the scene of one of the maps; None where there are too few snapshots for any.
         distances: as `pack_distances` makes them of the same snapshots.
+        strip: as `strip_row` makes it of the same snapshots.
         history: gives (step, epoch, value) of a metric of a run, by step.
         registry: name of the registry, for its reader.
         notes: sentences shown under the map.
@@ -176,6 +180,7 @@ def build_page(
         flags=[_page_flag(flag, run) for run in runs for flag in run.flags],
         maps=list(maps),
         distances=distances,
+        strip=strip,
         notes=[*(known["notes"] if known else []), *notes],
     )
 

@@ -14,9 +14,10 @@ from repwatch.integrations.plotly_figures import (
     map_figure,
     palette,
     render_html,
+    strip_figure,
     write_html,
 )
-from repwatch.page import MapScene, build_map
+from repwatch.page import MapScene, RunStrip, build_map
 from tests.maps.fake_snapshots import LAYERS, FakeRun, FakeSnapshot, population
 
 if TYPE_CHECKING:
@@ -231,3 +232,33 @@ def test_a_page_that_fails_half_way_leaves_the_old_one_and_nothing_else(
         write_html(scene, path, overwrite=True)
     assert [child.name for child in tmp_path.iterdir()] == ["map.html"]
     assert path.read_text() == "mine"
+
+
+STRIP: RunStrip = {
+    "run": "<b>mine</b>",
+    "kind": "good",
+    "layers": ["fc1", "fc2"],
+    "steps": [0, 50, 1000],
+    "values": [[1.0, 2.5, 4.0], [None, 1.2, 1.1]],
+    "flags": [("fc2", 50), (None, 1000)],
+}
+
+
+def test_the_strip_has_a_cell_for_each_layer_and_step_and_marks_flags() -> None:
+    cells, flags = strip_figure(STRIP).data
+    assert [list(row) for row in cells.z] == STRIP["values"]
+    assert list(cells.y) == STRIP["layers"]
+    assert list(zip(flags.x, flags.y, strict=True)) == [(1, "fc2"), (2, "fc1"), (2, "fc2")]
+    layout = strip_figure(STRIP).layout
+    assert list(layout.xaxis.ticktext) == ["0", "50", "1,000"]
+    assert "spread" in layout.title.subtitle.text
+    assert "<b>mine" not in layout.title.text
+    assert "&lt;b&gt;mine" in layout.title.text
+
+
+def test_a_strip_of_changes_says_so_and_one_without_cells_can_be_drawn() -> None:
+    figure = strip_figure({**STRIP, "kind": "change", "flags": []})
+    assert "snapshot before" in figure.layout.title.subtitle.text
+    assert len(figure.data) == 1
+    empty: RunStrip = {**STRIP, "layers": [], "steps": [], "values": [], "flags": []}
+    assert len(strip_figure(empty).data) == 1

@@ -122,6 +122,25 @@ def test_wandb_gets_its_own_plotly_wrapper_without_a_step(monkeypatch: pytest.Mo
     assert logger.scalars == [(0, {"repwatch/map": ("plotly", "Figure")})]
 
 
+def test_every_logger_of_figures_gets_the_strip_beside_the_map(
+    pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = ModuleType("wandb")
+    wandb.Plotly = lambda figure: figure.data[0].type  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    scenes: list[Any] = []
+    monkeypatch.setattr(Loggers, "figure", lambda self, scene, *args: scenes.append(scene))
+    train(pl, tmp_path, loggers_of(pl).CSVLogger(tmp_path / "logs"))
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    strip = scenes[-1]["strip"]
+    assert strip["steps"] == [0, 6, 12, 18]
+    assert strip["kind"] == "change"
+    logger = WandbLogger()
+    Loggers([logger]).figure(scenes[-1], 7)
+    assert logger.scalars[0][1]["repwatch/strip"] == "heatmap"
+
+
 def test_a_logger_that_fails_is_reported_once_and_the_others_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -37,7 +37,7 @@ from tests.watch.helpers import PROBE, landmark_registry, watch
 
 def test_the_document_is_plain_json_of_a_version(whole: dict[str, Any]) -> None:
     assert json.loads(json.dumps(whole, allow_nan=False)) == json.loads(json.dumps(whole))
-    assert (whole["page"]["version"], whole["page"]["kind"]) == (2, "page")
+    assert (whole["page"]["version"], whole["page"]["kind"]) == (3, "page")
     assert set(whole) == {"page", "points", "excerpted", "comparisons", "made"}
 
 

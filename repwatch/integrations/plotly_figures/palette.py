@@ -14,6 +14,7 @@ from repwatch.web.assets import asset
 __all__ = [
     "BORDER",
     "DARK",
+    "FLAG",
     "INK",
     "MUTED",
     "PAPER",
@@ -58,7 +59,9 @@ def _upper(value: Any) -> Any:
 _LIGHT, _DARK = (
     {name: _upper(value) for name, value in _read()[theme].items()} for theme in ("light", "dark")
 )
-INK, MUTED, PAPER, BORDER = (_LIGHT[name] for name in ("ink", "muted", "paper", "line"))
+INK, MUTED, PAPER, BORDER, FLAG = (
+    _LIGHT[name] for name in ("ink", "muted", "paper", "line", "flag")
+)
 
 SHADES = 6
 _TEXT_CONTRAST = 4.5
