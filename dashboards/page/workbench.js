@@ -148,8 +148,19 @@ export class Workbench {
     if (row < 0) row = scene.find(defaults.run, defaults.layer, defaults.step);
     this.current = row;
     this.hovered = -1;
+    if (state.mode === "pair") this.offerPair();
     this.pins = { a: this.readPin(state.a), b: this.readPin(state.b) };
     if (!Object.hasOwn(scene.points.columns, state.by)) state.by = defaults.by;
+  }
+
+  /** Where nothing is chosen yet, a comparison is of what is shown and its nearest good landmark. */
+  offerPair() {
+    const { scene, state, selected } = this;
+    if (state.a || state.b || !(selected >= 0)) return;
+    const good = scene.nearestLandmarks(selected, scene.runs.length).find(({ row }) => scene.outcomes[scene.snapshots.run[row]] === "good");
+    if (!good) return;
+    const name = (row) => JSON.stringify([scene.runOf(row), scene.layerOf(row), scene.snapshots.step[row]]);
+    Object.assign(state, { a: name(selected), b: name(good.row) });
   }
 
   readPin(text) {
@@ -184,7 +195,7 @@ export class Workbench {
 
   set(changes) {
     Object.assign(this.state, changes);
-    if (changes.layer !== undefined || changes.run !== undefined || changes.step !== undefined) this.settle();
+    if (["layer", "run", "step", "mode"].some((name) => changes[name] !== undefined)) this.settle();
     return this.refresh();
   }
 

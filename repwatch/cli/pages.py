@@ -86,7 +86,14 @@ def report(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             help="Distance of the maps in it: euclidean, cosine, pearson, spearman, cka; may be "
-            "given again. All if absent."
+            "given again. Euclidean if absent."
+        ),
+    ] = None,
+    method: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Method of the maps in it: tsne, pca, mds; may be given again. "
+            "t-SNE and PCA if absent."
         ),
     ] = None,
     each_layer: Annotated[
@@ -105,10 +112,11 @@ def report(
     It shows the space of representations, the representation that is pointed at, and the probe
     point that is pointed at in it.
     """
+    chosen = {"distances": distance, "methods": method}
     _write_page(
         open_registry(registry),
         out,
-        distances=distance,
+        **{name: given for name, given in chosen.items() if given},
         runs=runs or (),
         each_layer=each_layer,
         title=title,
@@ -116,16 +124,15 @@ def report(
     )
 
 
-def _write_page(registry: Registry, out: Path, distances: list[str] | None, **options: Any) -> None:
+def _write_page(registry: Registry, out: Path, **options: Any) -> None:
     """Write the page with a bar of how far it is, and print how large it is."""
-    from repwatch.page import DISTANCES, write_report
+    from repwatch.page import write_report
 
     with counted(errors, transient=True) as bar:
         task = bar.add_task("Reading trajectories, making maps", total=None)
         write_report(
             registry,
             out,
-            distances=distances or DISTANCES,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             **options,
         )

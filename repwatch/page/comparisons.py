@@ -23,7 +23,7 @@ __all__ = ["Comparisons", "PackedDistances", "compare_last"]
 # How many last snapshots are compared with each other, and in how many pairs Mantel's test is made
 # (about 25 ms each).
 _COMPARED = 256
-_TESTED = 300
+_TESTED = 100
 _FINEST = 65534
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from repwatch.page.json_values import int_or_none
+from repwatch.page.json_values import int_or_none, to_json_tree
 from repwatch.page.map_document import MapScene
 from repwatch.page.rows import CausePlace, FlagRow, RunRow, flag_row, layer_order, run_row
 from repwatch.page.strip import StripRow
@@ -67,9 +67,9 @@ class MapRow(TypedDict):
 
 
 class PageFlag(FlagRow):
-    """One flag, with its evidence as pairs of a name and a value in words."""
+    """One flag, with all of its evidence."""
 
-    evidence: list[tuple[str, str]]
+    evidence: dict[str, object]
 
 
 class Trajectory(TypedDict):
@@ -288,18 +288,7 @@ def group_trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
 
 
 def _page_flag(flag: Flag, run: Run) -> PageFlag:
-    evidence = [(str(name), _words(value)) for name, value in flag.evidence.items()]
-    return PageFlag(**flag_row(flag, run.name), evidence=evidence)
-
-
-def _words(value: object, longest: int = 200) -> str:
-    """A value of the evidence in one line of bearable length."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        text = ", ".join(f"{name} {_words(part)}" for name, part in value.items())
-    elif isinstance(value, (list, tuple)):
-        text = ", ".join(_words(item) for item in value)
-    else:
-        text = str(value)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return PageFlag(
+        **flag_row(flag, run.name),
+        evidence={str(name): to_json_tree(value) for name, value in flag.evidence.items()},
+    )

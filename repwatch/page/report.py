@@ -6,6 +6,7 @@ import html
 import json
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,8 +20,6 @@ from repwatch.page.comparisons import Comparisons, compare_last
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import choose_points, pack_excerpts, take_excerpts
 from repwatch.page.map_cache import (
-    DISTANCES,
-    METHODS,
     MapCache,
     RenderedMap,
     RowCache,
@@ -39,6 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ReportOptions", "build_report", "write_report"]
 
+# Each map of thousands of snapshots takes seconds; the live page makes the others on request.
+USUAL_DISTANCES = ("euclidean",)
+USUAL_METHODS = ("tsne", "pca")
+
 Progress = Callable[[int, int], None]
 
 
@@ -53,8 +56,8 @@ class ReportOptions:
         layers: The layers on the page; empty for all.
     """
 
-    distances: Sequence[str] = DISTANCES
-    methods: Sequence[str] = METHODS
+    distances: Sequence[str] = USUAL_DISTANCES
+    methods: Sequence[str] = USUAL_METHODS
     each_layer: bool = True
     layers: Sequence[str] = ()
 
@@ -94,8 +97,8 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     runs: Sequence[str] = (),
-    distances: Sequence[str] = DISTANCES,
-    methods: Sequence[str] = METHODS,
+    distances: Sequence[str] = USUAL_DISTANCES,
+    methods: Sequence[str] = USUAL_METHODS,
     each_layer: bool = True,
     layers: Sequence[str] = (),
     title: str = "RepWatch",
@@ -188,9 +191,11 @@ class _Reading:
         points = choose_points(self._contents.snapshots[0].points)
         total = len(trajectories) + len(self._settings)
         last = []
-        for done, trajectory in enumerate(trajectories):
-            self._progress(done, total)
-            last.append(self._fill(trajectory, points))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            filled = pool.map(self._fill, trajectories, [points] * len(trajectories))
+            for done, rdm in enumerate(filled):
+                self._progress(done, total)
+                last.append(rdm)
         maps = self._draw(len(last), total)
         page = make_page(self._registry, self._contents, maps, read=self._rows)
         page["trajectories"] = trajectories

@@ -106,10 +106,10 @@ def test_a_metric_has_its_value_at_the_snapshots_step(
         assert page["values"]["val_loss"][row] == pytest.approx(expected, rel=1e-4)
 
 
-def test_flags_come_with_their_evidence_in_words(whole: dict[str, Any]) -> None:
+def test_flags_come_with_all_of_their_evidence(whole: dict[str, Any]) -> None:
     (flag,) = whole["page"]["flags"]
     assert (flag["run"], flag["layer"], flag["step"]) == ("current", "2", 2)
-    assert flag["evidence"] == [("nearest", "bad-0, bad-1"), ("distance", "0.1235")]
+    assert flag["evidence"] == {"nearest": ["bad-0", "bad-1"], "distance": 0.123456}
 
 
 def test_trajectories_hold_each_snapshot_once_by_step(whole: dict[str, Any]) -> None:

@@ -102,8 +102,10 @@ def _hues(theme: dict[str, Any]) -> list[Hue]:
 
 
 # Green for what is good, a gray for what nobody labeled, the warm and the other hues for causes.
-_ORDER = (2, 8, 1, 4, 3, 5, 6, 7)
+_ORDER = (2, 8, 1, 4, 3, 5, 6, 7, 9, 0)
 GOOD, UNLABELED, *CAUSES = (_hues(_LIGHT)[at] for at in _ORDER)
+
+OTHER = Hue(INK, _mix(INK, PAPER, 0.4), _mix(INK, PAPER, 0.72), INK)
 
 # Plotly's numbers, because arrays of them are compact: circle, square, diamond, triangle-up, cross,
 # x, star, hexagon, pentagon, triangle-down, hourglass, bowtie.
@@ -123,7 +125,7 @@ def ramp(number: int, *, dark: bool = False) -> list[str]:
 
 
 def outcome_hues(names: list[str]) -> dict[str, Hue]:
-    """A color for each outcome; causes are colored in the order given, six and then again."""
+    """A color for each outcome: the first eight causes have their own, the others ink."""
     hues: dict[str, Hue] = {}
     causes = 0
     for name in names:
@@ -132,7 +134,7 @@ def outcome_hues(names: list[str]) -> dict[str, Hue]:
         elif name == "unlabeled":
             hues[name] = UNLABELED
         else:
-            hues[name] = CAUSES[causes % len(CAUSES)]
+            hues[name] = CAUSES[causes] if causes < len(CAUSES) else OTHER
             causes += 1
     return hues
 
