@@ -1,7 +1,7 @@
 // The left box: the map of snapshots.
 
 import { outcomeScale, readable, scaleOf, stepColor } from "../core/colors.js";
-import { element } from "../core/dom.js";
+import { element, replaceKeepingFocus } from "../core/dom.js";
 import { shades } from "../core/palette.js";
 import { LabelGrid } from "../core/label-grid.js";
 import { bestTurn } from "./layout.js";
@@ -63,9 +63,10 @@ export class Space {
     this.color.show(this.colors(), state.color);
     this.scale = this.makeScale(state.color, dark);
     const off = new Set(state.off);
-    this.legend.replaceChildren(...legend(this.scale, off, (name) => this.bench.toggle("off", name)));
-    this.marks.replaceChildren(
-      ...layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) =>
+    replaceKeepingFocus(this.legend, legend(this.scale, off, (name) => this.bench.toggle("off", name)));
+    replaceKeepingFocus(
+      this.marks,
+      layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) =>
         this.bench.toggle("layers", name),
       ),
     );

@@ -105,7 +105,7 @@ export class Workbench {
     this.steps = new StepBar(this);
     this.strip = new Strip(this);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
-    this.sentence = element("p", { className: "sentence" });
+    this.sentence = element("section", { className: "sentence", "aria-label": "How to read this view" });
     root.replaceChildren(this.toolbar.node, this.strip.node, this.sentence, this.main, this.steps.node);
   }
 
@@ -385,7 +385,9 @@ export class Workbench {
       "]": () => this.steps.move(1),
       p: () => this.pinNow(),
       "/": () => this.toolbar.search.focus(),
-      Escape: () => this.set({ held: "", point: -1, chosen: [] }),
+      Escape: () => {
+        if (!closeMenus(null)) this.set({ held: "", point: -1, chosen: [] });
+      },
       ...(pressed ? {} : { " ": () => this.steps.togglePlay() }),
     };
     if (!(event.key in acts)) return;

@@ -101,7 +101,7 @@ export class Strip {
       cell.style.background = color;
       cell.style.color = luminance(color) > 0.18 ? "#000" : "#fff";
     }
-    cell.append(element("span", { className: "number" }, diverged ? "×" : value === null ? "" : this.number(value)));
+    cell.append(element("span", { className: "number" }, diverged || value === null ? "" : this.number(value)));
     cell.addEventListener("click", () => this.bench.hold(snapshot));
     return cell;
   }
@@ -111,7 +111,7 @@ export class Strip {
   }
 
   say(value) {
-    return this.bench.scene.page.strip.kind === "good" ? `${brief(value)} times the spread of good runs` : `changed by ${brief(value)}`;
+    return this.bench.scene.page.strip.kind === "good" ? `${this.number(value)} times the spread of good runs` : `changed by ${this.number(value)}`;
   }
 
   /** What the numbers are, and whether the run is watched at all. */

@@ -62,7 +62,7 @@ from repwatch.page.points import PointsScene, build_points
 from repwatch.page.reader import PageReader
 from repwatch.page.registry_map import draw_map, map_registry
 from repwatch.page.report import ReportOptions, build_report, write_report
-from repwatch.page.rows import CausePlace, FlagRow, RunRow, SnapshotLike
+from repwatch.page.rows import CausePlace, RunRow, SnapshotLike
 from repwatch.page.strip import RunStrip, StripRow, deviations_of, run_strip
 from repwatch.page.views import Views, make_views, pack_views, unpack_views
 
@@ -72,7 +72,6 @@ __all__ = [
     "PAGE_VERSION",
     "VERSION",
     "CausePlace",
-    "FlagRow",
     "MapRow",
     "MapScene",
     "PageContents",

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from repwatch.page.json_values import int_or_none, to_json_tree
+from repwatch.page.json_values import finite_or_none, int_or_none, text_or_none, to_json_tree
 from repwatch.page.map_document import MapScene
-from repwatch.page.rows import CausePlace, FlagRow, RunRow, flag_row, layer_order, run_row
+from repwatch.page.rows import CausePlace, RunRow, layer_order, run_row
 from repwatch.page.strip import StripRow
 from repwatch.page.views import NEIGHBORS
 
@@ -66,9 +66,17 @@ class MapRow(TypedDict):
     causes: list[CausePlace]
 
 
-class PageFlag(FlagRow):
-    """One flag, with all of its evidence."""
+class PageFlag(TypedDict):
+    """One flag that drift detection raised on a run, with all of its evidence."""
 
+    run: str
+    kind: str
+    step: int | None
+    epoch: int | None
+    layer: str | None
+    message: str
+    cause: str | None
+    probability: float | None
     evidence: dict[str, object]
 
 
@@ -289,6 +297,13 @@ def group_trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
 
 def _page_flag(flag: Flag, run: Run) -> PageFlag:
     return PageFlag(
-        **flag_row(flag, run.name),
+        run=run.name,
+        kind=str(flag.kind),
+        step=int_or_none(flag.step),
+        epoch=int_or_none(flag.epoch),
+        layer=text_or_none(flag.layer),
+        message=str(flag.message),
+        cause=text_or_none(flag.cause),
+        probability=finite_or_none(flag.probability),
         evidence={str(name): to_json_tree(value) for name, value in flag.evidence.items()},
     )
