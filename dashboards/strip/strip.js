@@ -58,7 +58,6 @@ export class Strip {
     this.title.textContent = state.follow;
     this.words.replaceChildren(...this.explain());
     this.cells = new Map();
-    this.columns = steps;
     this.rows = this.layers();
     this.grid.style.setProperty("--steps", String(Math.max(steps.length, 1)));
     const lines = this.rows.flatMap((layer, row) => [
