@@ -4,8 +4,6 @@
 const PARAMETER = "repwatch";
 
 const LISTS = new Set(["off", "layers", "values", "chosen"]);
-// Links made before 0.2 have the British spelling.
-const FORMER_NAMES = { color: "colour" };
 const NUMBERS = new Set(["step", "point"]);
 
 let host = null;
@@ -34,7 +32,7 @@ export function readAddress(defaults) {
   const parameters = new URLSearchParams(readText());
   const state = structuredClone(defaults);
   for (const key of Object.keys(defaults)) {
-    const value = parameters.get(key) ?? parameters.get(FORMER_NAMES[key] ?? key);
+    const value = parameters.get(key);
     if (value === null) continue;
     if (LISTS.has(key)) state[key] = value === "" ? [] : value.split("~").map(decoded);
     else if (NUMBERS.has(key)) state[key] = Number.isFinite(Number(value)) ? Number(value) : defaults[key];

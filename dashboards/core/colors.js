@@ -19,7 +19,7 @@ export function readable(color, dark) {
 }
 
 /** Relative luminance, as WCAG defines it. */
-function luminance(color) {
+export function luminance(color) {
   const [red, green, blue] = channels(color).map((value) => {
     const part = value / 255;
     return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
@@ -32,17 +32,33 @@ export function stepColor(share, dark) {
   return mixed(...shades(dark).steps[0], share);
 }
 
-/** A scale for outcomes: "good" is green, unlabeled gray, each cause has a color of its own. */
+const OTHER = "other causes";
+
+/**
+ * A scale for outcomes: "good" is green, unlabeled gray, each of the eight most frequent causes has a color
+ * of its own; the rest are one item, "other causes".
+ */
 export function outcomeScale(values, dark) {
   const theme = outcomeShades(dark);
-  const rank = (name) => (name === "good" ? 0 : name === "unlabeled" ? 2 : 1);
-  const names = [...new Set(values)].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  const told = frequentCauses(values, theme.causes.length);
+  const grouped = values.map((name) => (told.has(name) ? name : OTHER));
+  const rank = (name) => ({ good: 0, [OTHER]: 2, unlabeled: 3 })[name] ?? 1;
+  const names = [...new Set(grouped)].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   let causes = 0;
   const hue = (name) => {
     if (name === "good" || name === "unlabeled") return theme[name];
-    return theme.causes[causes++ % theme.causes.length];
+    return name === OTHER ? theme.other : theme.causes[causes++];
   };
-  return categories(values, names, names.map(hue), dark);
+  return categories(grouped, names, names.map(hue), dark);
+}
+
+/** The outcomes that have a color of their own: good, unlabeled, and the most frequent causes. */
+function frequentCauses(values, most) {
+  const counts = new Map();
+  for (const name of values) counts.set(name, (counts.get(name) ?? 0) + 1);
+  const plain = ["good", "unlabeled"];
+  const causes = [...counts].filter(([name]) => !plain.includes(name)).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  return new Set([...plain, ...causes.slice(0, most).map(([name]) => name)]);
 }
 
 /** A scale for any column: a color for each of a few values, else a ramp; null has no color. */

@@ -29,6 +29,13 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+/** Replaces the children of a node; where one of them has the focus, the new one in its place gets it. */
+export function replaceKeepingFocus(node, children) {
+  const place = [...node.children].indexOf(document.activeElement);
+  node.replaceChildren(...children);
+  if (place >= 0) node.children[place]?.focus();
+}
+
 /** The outline of a layer's mark, around the origin, about 5 units in radius. */
 export function markPath(symbol) {
   return PATHS[symbol] ?? PATHS[0];
@@ -39,25 +46,15 @@ export function mark(symbol) {
   return drawing(markPath(symbol), { fill: "currentColor" });
 }
 
-/** A short line with its newest point, the sign of a trajectory. */
-export function trajectorySign() {
-  const sign = drawing("M-6,3L-1,-2L3,1", { fill: "none", stroke: "currentColor", "stroke-width": 1.6 });
-  const end = document.createElementNS(SVG, "circle");
-  for (const [key, value] of Object.entries({ cx: 4, cy: 1.5, r: 2.8, fill: "currentColor" })) {
-    end.setAttribute(key, value);
-  }
-  sign.append(end);
-  return sign;
+function drawing(path, attributes) {
+  const shape = drawn("path", { d: path, ...attributes });
+  return drawn("svg", { viewBox: "-7 -7 14 14", class: "mark", "aria-hidden": "true" }, shape);
 }
 
-function drawing(path, attributes) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "-7 -7 14 14");
-  svg.setAttribute("class", "mark");
-  svg.setAttribute("aria-hidden", "true");
-  const shape = document.createElementNS(SVG, "path");
-  shape.setAttribute("d", path);
-  for (const [key, value] of Object.entries(attributes)) shape.setAttribute(key, value);
-  svg.append(shape);
-  return svg;
+/** An SVG element with attributes and children. */
+export function drawn(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }

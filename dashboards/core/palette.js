@@ -24,18 +24,18 @@ export const PALETTE = {
   "ramp": ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"]
 };
 
-const [VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BROWN, GRAY] = [1, 2, 3, 4, 5, 6, 7, 8];
+const [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BROWN, GRAY, VIOLET] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /** The palette of a light or a dark page: values, and ink, muted ink, paper, hairlines, flags, new neighbors. */
 export function shades(dark) {
   return PALETTE[dark ? "dark" : "light"];
 }
 
-/** Green for what is good, gray for runs without a label, the warm and the other hues for causes. */
+/** Green for what is good, gray for runs without a label, the warm and the other hues for eight causes, ink for the others. */
 export function outcomeShades(dark) {
-  const { values } = shades(dark);
-  const causes = [VERMILLION, ORANGE, PURPLE, SKY, YELLOW, BROWN].map((at) => values[at]);
-  return { good: values[GREEN], unlabeled: values[GRAY], causes };
+  const { values, ink } = shades(dark);
+  const causes = [VERMILLION, ORANGE, PURPLE, SKY, YELLOW, BROWN, VIOLET, BLUE].map((at) => values[at]);
+  return { good: values[GREEN], unlabeled: values[GRAY], causes, other: ink };
 }
 
 /** The colors of categories, "#rrggbb": all but the gray, which is for what has none. */

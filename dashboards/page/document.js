@@ -2,7 +2,7 @@
 
 import { euclidean, mantelTest, measuresOf } from "./similarity.js";
 
-const PAGE_VERSION = 2;
+const PAGE_VERSION = 3;
 const LEVELS = 4096;
 const GRID = 65535;
 
@@ -75,6 +75,43 @@ export class Scene {
       .filter((trajectory) => trajectory.run === run)
       .flatMap((trajectory) => trajectory.snapshots.map((row) => this.snapshots.step[row]));
     return [...new Set(steps)].sort((a, b) => a - b);
+  }
+
+  /** Every snapshot of a layer of a run by step, diverged ones too. */
+  everyRow(run, layer) {
+    return this.rowsOf(run).filter((row) => this.layerOf(row) === layer);
+  }
+
+  /** Every snapshot of a run. */
+  rowsOf(run) {
+    this.rowsByRun ??= groupRows(this.snapshots.run);
+    return this.rowsByRun.get(this.runs.findIndex((candidate) => candidate.name === run)) ?? [];
+  }
+
+  /** Steps of a run, ascending, also those at which it had diverged. */
+  allStepsOf(run) {
+    return [...new Set(this.rowsOf(run).map((row) => this.snapshots.step[row]))].sort((a, b) => a - b);
+  }
+
+  /** A snapshot of a run at the step nearest to this one, of this layer or of any; -1 for none. */
+  rowAt(run, step, layer = null) {
+    const away = (row) => Math.abs(this.snapshots.step[row] - step);
+    return this.rowsOf(run)
+      .filter((row) => layer === null || (this.layerOf(row) === layer && !this.snapshots.diverged[row]))
+      .reduce((best, row) => (best < 0 || away(row) < away(best) ? row : best), -1);
+  }
+
+  /** The labeled runs' snapshots of the same layer at the same step that are nearest: {row, distance}. */
+  nearestLandmarks(row, most) {
+    const [layer, step] = [this.layerOf(row), this.snapshots.step[row]];
+    const distances = this.distancesTo(row);
+    return this.runs
+      .filter((run) => run.label !== null && run.name !== this.runOf(row))
+      .map((run) => this.rowAt(run.name, step, layer))
+      .filter((other) => other >= 0 && distances[other] !== null)
+      .map((other) => ({ row: other, distance: distances[other] }))
+      .sort((a, b) => a.distance - b.distance)
+      .slice(0, most);
   }
 
   /** The snapshot before this one in its trajectory, or -1. */
@@ -232,6 +269,16 @@ export class Scene {
     }
     return shared / (this.n * this.k);
   }
+}
+
+/** Places by value: Map of value to the indices that have it. */
+function groupRows(values) {
+  const groups = new Map();
+  values.forEach((value, row) => {
+    if (!groups.has(value)) groups.set(value, []);
+    groups.get(value).push(row);
+  });
+  return groups;
 }
 
 function mapKey(method, distance, layers) {

@@ -2,6 +2,7 @@
 
 import { element } from "../core/dom.js";
 import { linkOrText } from "../core/links.js";
+import { flagCard, flagHere } from "../strip/flag-card.js";
 import { brief, pressable } from "./widgets.js";
 
 const LARGEST = 168;
@@ -18,7 +19,8 @@ export class PointBox {
   refresh() {
     const { scene, point, selected } = this.bench;
     if (point < 0 || point >= scene.n) {
-      this.body.replaceChildren(...this.probeSet());
+      const flag = flagHere(this.bench);
+      this.body.replaceChildren(...(flag ? flagCard(this.bench, flag) : this.probeSet()));
       this.node.dataset.point = "";
       return;
     }

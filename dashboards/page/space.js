@@ -1,9 +1,10 @@
 // The left box: the map of snapshots.
 
 import { outcomeScale, readable, scaleOf, stepColor } from "../core/colors.js";
-import { element } from "../core/dom.js";
+import { element, replaceKeepingFocus } from "../core/dom.js";
 import { shades } from "../core/palette.js";
 import { LabelGrid } from "../core/label-grid.js";
+import { bestTurn } from "./layout.js";
 import { Scatter } from "./scatter.js";
 import { choice, layerLegend, legend, saver } from "./widgets.js";
 
@@ -12,6 +13,10 @@ const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
 const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
 const FOLDED = 0.16;
 const PATIENCE = 350;
+// A step that goes further than this share of the map is a jump between islands, not a way.
+const JUMP = 0.2;
+// Maps are turned once, for a frame of this shape: a window of another size does not turn them.
+const FRAME = [1.25, 1];
 // From a newest point to its name, outside of the ring of a selection.
 const GAP = 14;
 
@@ -58,9 +63,10 @@ export class Space {
     this.color.show(this.colors(), state.color);
     this.scale = this.makeScale(state.color, dark);
     const off = new Set(state.off);
-    this.legend.replaceChildren(...legend(this.scale, off, (name) => this.bench.toggle("off", name)));
-    this.marks.replaceChildren(
-      ...layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) =>
+    replaceKeepingFocus(this.legend, legend(this.scale, off, (name) => this.bench.toggle("off", name)));
+    replaceKeepingFocus(
+      this.marks,
+      layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) =>
         this.bench.toggle("layers", name),
       ),
     );
@@ -91,7 +97,8 @@ export class Space {
       this.placed = key;
       this.caption.textContent = madeOf(map, layers);
       this.state.textContent = this.empty();
-      this.scatter.setPositions(map, { glide: this.scatter.x.length > 0 });
+      map.turn ??= bestTurn(map, FRAME);
+      this.scatter.setPositions(map, { glide: this.scatter.x.length > 0, turn: map.turn });
     } catch (error) {
       if (this.wanted === key) this.state.textContent = error.message;
     }
@@ -189,7 +196,10 @@ export class Space {
       const passed = rows.filter((row) => scene.snapshots.step[row] <= until);
       rows.slice(1).forEach((row, index) => {
         const ahead = scene.snapshots.step[row] > until;
-        renderer.line([place(rows[index]), place(row)], { stroke: shade(row), width: 1.6, alpha: ahead ? FOLDED : 0.95 });
+        const [from, to] = [place(rows[index]), place(row)];
+        const jump = Math.hypot(to[0] - from[0], to[1] - from[1]) > JUMP * place.scale;
+        const alpha = ahead ? FOLDED : jump ? 0.55 : 0.95;
+        renderer.line([from, to], { stroke: shade(row), width: jump ? 1.1 : 1.6, alpha, dash: jump ? [2, 4] : null });
       });
       for (const row of rows) {
         drawn += 1;
@@ -206,8 +216,8 @@ export class Space {
   }
 
   paintFlags(renderer, place, theme) {
-    const { scene } = this.bench;
-    for (const flag of scene.page.flags) {
+    const { scene, state } = this.bench;
+    for (const flag of scene.page.flags.filter(({ run }) => run === state.follow)) {
       const layers = flag.layer === null ? scene.layers : [flag.layer];
       for (const layer of layers) {
         const row = scene.trajectory(flag.run, layer).find((snapshot) => scene.snapshots.step[snapshot] === flag.step);

@@ -65,7 +65,7 @@ export class StepBar {
 
   listFlags(flags, others) {
     const { scene, state } = this.bench;
-    const empty = flags.length ? [] : [element("span", { className: "detail" }, `No flags on ${state.follow}${others ? `; ${others} on other runs` : ""}.`)];
+    const empty = flags.length ? [] : [element("span", { className: "detail" }, noFlags(scene, state.follow, others))];
     this.flags.classList.toggle("none", flags.length === 0);
     this.flags.replaceChildren(...empty, ...flags.map((flag) => this.flag(flag)));
     this.notes.textContent = scene.page.notes.join(" ");
@@ -74,14 +74,12 @@ export class StepBar {
   flag(flag) {
     const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer === null ? "" : `layer ${flag.layer}`];
     const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)} %)`;
-    const evidence = flag.evidence.map(([name, value]) => `${name}: ${value}`).join("; ");
     const button = pressable("", () => this.bench.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
     button.append(
       element("span", { className: "ring", "aria-hidden": "true" }),
       element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
-      element("span", { className: "flag-text" }, `${flag.message}${sure} `, element("span", { className: "detail" }, evidence)),
+      element("span", { className: "flag-text" }, `${flag.message}${sure}`),
     );
-    button.title = evidence;
     return button;
   }
 
@@ -117,4 +115,14 @@ export class StepBar {
     this.play.classList.toggle("playing", playing);
     this.play.setAttribute("aria-label", playing ? "Pause" : "Play the steps");
   }
+}
+
+/** Why there is no flag: nothing is off, or nothing was watched. */
+function noFlags({ page }, run, others) {
+  const { good, needed } = page.strip;
+  const elsewhere = others ? ` ${others} on other runs.` : "";
+  if (good < needed) {
+    return `Not watched: ${good} of ${needed} good landmarks. Label finished runs: repwatch label RUN good.${elsewhere}`;
+  }
+  return `No flags on ${run}.${elsewhere}`;
 }

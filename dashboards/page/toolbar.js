@@ -1,7 +1,7 @@
 // The head of the page: view, run, search and selection of points; and the controls beside the pictures.
 
 import { pointsCsv } from "./search.js";
-import { element } from "../core/dom.js";
+import { element, replaceKeepingFocus } from "../core/dom.js";
 import { download } from "../core/links.js";
 import { buttonRow, choice, legend, pressable } from "./widgets.js";
 
@@ -57,8 +57,9 @@ export class Toolbar {
     this.found.textContent = marked ? `${marked.filter(Boolean).length} of ${scene.n}` : "";
     this.csv.disabled = this.clear.disabled = !marked;
     this.pin.textContent = state.pinning ? `Pin as ${state.pinning.toUpperCase()}` : "Pin";
-    this.legend.replaceChildren(
-      ...legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
+    replaceKeepingFocus(
+      this.legend,
+      legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
     );
     if (this.layout.node.parentNode === panel.controls) return;
     panel.controls.append(this.layout.node, this.column.node, this.marks.node);
@@ -70,9 +71,9 @@ export class Toolbar {
   }
 }
 
-/** A menu closes when something else is clicked. */
+/** Closes the menus that are open, but for one with the target in it; returns whether there was one. */
 export function closeMenus(target) {
-  for (const menu of document.querySelectorAll("details[open]")) {
-    if (!menu.contains(target)) menu.open = false;
-  }
+  const open = [...document.querySelectorAll("details[open]")].filter((menu) => !menu.contains(target));
+  for (const menu of open) menu.open = false;
+  return open.length > 0;
 }

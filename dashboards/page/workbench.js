@@ -10,6 +10,7 @@ import { columnScale, Layouts, Middle } from "./picture.js";
 import { PointBox } from "./point-box.js";
 import { Sprites } from "./sprites.js";
 import { Space } from "./space.js";
+import { Strip } from "../strip/strip.js";
 import { StepBar } from "./step-bar.js";
 import { closeMenus, Toolbar } from "./toolbar.js";
 import { brief } from "./widgets.js";
@@ -102,9 +103,10 @@ export class Workbench {
     this.pair = new Pair(this);
     this.gallery = new Gallery(this);
     this.steps = new StepBar(this);
+    this.strip = new Strip(this);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
-    this.sentence = element("p", { className: "sentence" });
-    root.replaceChildren(this.toolbar.node, this.sentence, this.main, this.steps.node);
+    this.sentence = element("section", { className: "sentence", "aria-label": "How to read this view" });
+    root.replaceChildren(this.toolbar.node, this.strip.node, this.sentence, this.main, this.steps.node);
   }
 
   /** Stops timers and listeners before another page replaces this one. */
@@ -146,8 +148,19 @@ export class Workbench {
     if (row < 0) row = scene.find(defaults.run, defaults.layer, defaults.step);
     this.current = row;
     this.hovered = -1;
+    if (state.mode === "pair") this.offerPair();
     this.pins = { a: this.readPin(state.a), b: this.readPin(state.b) };
     if (!Object.hasOwn(scene.points.columns, state.by)) state.by = defaults.by;
+  }
+
+  /** Where nothing is chosen yet, a comparison is of what is shown and its nearest good landmark. */
+  offerPair() {
+    const { scene, state, selected } = this;
+    if (state.a || state.b || !(selected >= 0)) return;
+    const good = scene.nearestLandmarks(selected, scene.runs.length).find(({ row }) => scene.outcomes[scene.snapshots.run[row]] === "good");
+    if (!good) return;
+    const name = (row) => JSON.stringify([scene.runOf(row), scene.layerOf(row), scene.snapshots.step[row]]);
+    Object.assign(state, { a: name(selected), b: name(good.row) });
   }
 
   readPin(text) {
@@ -182,7 +195,7 @@ export class Workbench {
 
   set(changes) {
     Object.assign(this.state, changes);
-    if (changes.layer !== undefined || changes.run !== undefined || changes.step !== undefined) this.settle();
+    if (["layer", "run", "step", "mode"].some((name) => changes[name] !== undefined)) this.settle();
     return this.refresh();
   }
 
@@ -215,6 +228,7 @@ export class Workbench {
   showRepresentation() {
     if (this.state.color === "distance") this.space.refresh();
     else this.space.scatter.draw();
+    this.strip.refresh();
     this.steps.refresh();
     Promise.resolve(this.middle.refresh()).then(() => this.point_.refresh());
     this.remember();
@@ -292,6 +306,8 @@ export class Workbench {
     this.space.node.hidden = this.middle.node.hidden = state.mode !== "space";
     this.pair.node.hidden = state.mode !== "pair";
     this.gallery.node.hidden = state.mode !== "gallery";
+    this.strip.node.hidden = state.mode !== "space";
+    this.strip.refresh();
     this.steps.refresh();
     this.remember();
     if (state.mode === "pair") await this.pair.refresh();
@@ -369,7 +385,9 @@ export class Workbench {
       "]": () => this.steps.move(1),
       p: () => this.pinNow(),
       "/": () => this.toolbar.search.focus(),
-      Escape: () => this.set({ held: "", point: -1, chosen: [] }),
+      Escape: () => {
+        if (!closeMenus(null)) this.set({ held: "", point: -1, chosen: [] });
+      },
       ...(pressed ? {} : { " ": () => this.steps.togglePlay() }),
     };
     if (!(event.key in acts)) return;

@@ -42,24 +42,6 @@ if TYPE_CHECKING:
 # Appends an array to the data and returns where it is.
 Put: TypeAlias = "Callable[[Array], dict[str, object]]"
 VERSION = 1
-ATLAS_MODULES = (
-    "core/dom.js",
-    "core/pointer-gestures.js",
-    "core/label-grid.js",
-    "core/palette.js",
-    "atlas/view-address.js",
-    "core/csv.js",
-    "atlas/data.js",
-    "atlas/point-colors.js",
-    "core/polygon.js",
-    "atlas/view.js",
-    "atlas/clusters.js",
-    "atlas/points.js",
-    "atlas/overlay.js",
-    "core/links.js",
-    "atlas/panel.js",
-    "atlas/atlas.js",
-)
 _INTEREST_BLUR = 1.5
 
 
@@ -274,6 +256,6 @@ def _page(packed: bytes, title: str) -> str:
     parts = {
         "TITLE": html.escape(title),
         "DATA": base64.b64encode(packed).decode(),
-        "MODULES": bundle(ATLAS_MODULES),
+        "MODULES": bundle("atlas/atlas.js"),
     }
     return fill("atlas/atlas.html", parts, styles=("atlas/atlas.css",))

@@ -50,9 +50,9 @@ def compare(
         opened.run(first), opened.run(second), similarity, step=step, metric=metric
     )
     if out is not None:
-        from repwatch.integrations import plotly_figures as figures
+        from repwatch.page import write_comparison
 
-        figures.write_comparison(found, out, overwrite=overwrite)
+        write_comparison(found, out, overwrite=overwrite)
     if as_json:
         print_json(found.to_dict())
         return

@@ -24,11 +24,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from repwatch._names import INPUT
-from repwatch.integrations import plotly_figures as figures
 from repwatch.integrations.lightning import RepWatch
 from repwatch.integrations.lightning.namespaces import loaded_namespaces
 from repwatch.maps import LandmarkMap, MapSettings, find_landmarks
-from repwatch.page import map_registry
+from repwatch.page import write_report
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run
 
@@ -143,7 +142,7 @@ def run_demo(
         run = registry.run(setting.name)
         results.append(Watched(run, setting, _near(registry, run)))
     page = folder / "map.html"
-    figures.write_html(map_registry(registry), page)
+    write_report(registry, page, distances=("euclidean",), methods=("tsne",))
     registry.close()
     return Result(folder, folder / "repwatch.db", page, folder / "logs", results)
 

@@ -43,7 +43,8 @@ def demo(
     console.print(f"The map:       {result.map}", soft_wrap=True, highlight=False)
     console.print(f"The registry:  {result.registry}", soft_wrap=True, highlight=False)
     console.print("The same live, in the RepWatch tab:", highlight=False)
-    console.print(f"    tensorboard --logdir {result.logs}", soft_wrap=True, highlight=False)
+    words = f"    tensorboard --logdir {result.logs} --repwatch_registry {result.registry}"
+    console.print(words, soft_wrap=True, highlight=False)
 
 
 def _free_folder(folder: Path) -> Path:

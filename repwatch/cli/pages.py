@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,6 +18,9 @@ from repwatch.cli.terminal import (
     open_registry,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from repwatch.registry import Registry
 
 __all__ = ["draw_map", "report", "write_atlas"]
 
@@ -38,9 +41,7 @@ def draw_map(
     method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
     distance: Annotated[
         str,
-        typer.Option(
-            help="euclidean, cosine, pearson, spearman, cka or cka_unbiased, of the RDMs."
-        ),
+        typer.Option(help="euclidean, cosine, pearson, spearman or cka, of the RDMs."),
     ] = "euclidean",
     layer: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -50,20 +51,25 @@ def draw_map(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the map of representations as one self-contained HTML file."""
-    from repwatch.integrations import plotly_figures as figures
-    from repwatch.maps import MapSettings
-    from repwatch.page import map_registry
-
+    """Write the page of the registry with one map as one self-contained HTML file."""
     opened = open_registry(registry)
-    chosen = opened.run(run) if run else None
-    settings = MapSettings(distance, method, layers=tuple(layer) if layer else None)
-    scene = map_registry(opened, run=chosen, settings=settings)
     if as_json:
-        print_json(scene)
+        from repwatch.maps import MapSettings
+        from repwatch.page import map_registry
+
+        settings = MapSettings(distance, method, layers=tuple(layer) if layer else None)
+        print_json(map_registry(opened, run=opened.run(run) if run else None, settings=settings))
         return
-    figures.write_html(scene, out, overwrite=overwrite)
-    console.print(f"{out}: {len(scene['snapshots'])} snapshots", soft_wrap=True, highlight=False)
+    _write_page(
+        opened,
+        out,
+        runs=[run] if run else (),
+        distances=[distance],
+        methods=(method,),
+        each_layer=False,
+        layers=tuple(layer or ()),
+        overwrite=overwrite,
+    )
 
 
 def report(
@@ -80,7 +86,14 @@ def report(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             help="Distance of the maps in it: euclidean, cosine, pearson, spearman, cka; may be "
-            "given again. All if absent."
+            "given again. Euclidean if absent."
+        ),
+    ] = None,
+    method: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Method of the maps in it: tsne, pca, mds; may be given again. "
+            "t-SNE and PCA if absent."
         ),
     ] = None,
     each_layer: Annotated[
@@ -99,19 +112,29 @@ def report(
     It shows the space of representations, the representation that is pointed at, and the probe
     point that is pointed at in it.
     """
-    from repwatch.page import DISTANCES, write_report
+    chosen = {"distances": distance, "methods": method}
+    _write_page(
+        open_registry(registry),
+        out,
+        **{name: given for name, given in chosen.items() if given},
+        runs=runs or (),
+        each_layer=each_layer,
+        title=title,
+        overwrite=overwrite,
+    )
+
+
+def _write_page(registry: Registry, out: Path, **options: Any) -> None:
+    """Write the page with a bar of how far it is, and print how large it is."""
+    from repwatch.page import write_report
 
     with counted(errors, transient=True) as bar:
         task = bar.add_task("Reading trajectories, making maps", total=None)
         write_report(
-            open_registry(registry),
+            registry,
             out,
-            runs=runs or (),
-            distances=distance or DISTANCES,
-            each_layer=each_layer,
-            title=title,
-            overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **options,
         )
     size = out.stat().st_size / 1e6
     console.print(f"{out}: {size:.1f} MB", soft_wrap=True, highlight=False)

@@ -1,14 +1,14 @@
 """Maps, flags and scalars to whatever loggers the Trainer has.
 
-    logger        map                                    flag, with the scalar repwatch/flag
-    TensorBoard   its RepWatch tab                       text
+    logger        map and strip of the run               flag, with the scalar repwatch/flag
+    TensorBoard   none: its tab reads the registry       text
     W&B           wandb.Plotly                           alert, table of all flags
     MLflow        artifact repwatch/map.html             tag of the newest, artifact of all
     Comet         asset repwatch/map.html                text, "other" of the newest
     CSV           repwatch-map.html next to the scalars  repwatch-flags.txt next to the scalars
 
-An HTML file is self-contained: it asks nothing of any network. It holds the maps of all steps so
-far, so there is one for a training, replaced as the training continues.
+An HTML file is self-contained: it asks nothing of any network. There is one for a
+training, replaced as the training continues.
 
 A logger is known by the name of its class, so that none of them is imported here. Scalars, maps and
 flags are each guarded on their own, for each logger: what fails is reported once, and the rest goes
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Logger", "Loggers"]
 
 TAG = "repwatch/map"
+STRIP_TAG = "repwatch/strip"
 FLAG_TAG = "repwatch/flag"
 # MLflow's stores take values of tags up to this length.
 _LONGEST_TAG = 5000
@@ -116,7 +117,7 @@ class Loggers:
         self._each("flags", log)
 
     def figure(self, scene: MapScene, step: int) -> None:
-        """Log the map of `scene`.
+        """Log the map of `scene` and the strip of its run.
 
         Loggers that hold one file get the 1st, 2nd, 4th, 8th, ... map, since it is large, and
         `finish` gives them the last one.
@@ -142,10 +143,14 @@ class Loggers:
         if waiting is None:
             return
         scene, step = waiting
+        if not any(_kind(logger) in _FILE_WRITERS for logger in self._loggers):
+            return
+        strips = [] if scene["strip"] is None else [figures.strip_figure(scene["strip"])]
+        page = figures.render_html(*strips, scene)
 
         def log(logger: Logger) -> None:
             if _kind(logger) in _FILE_WRITERS:
-                _FILE_WRITERS[_kind(logger)](logger, figures.render_html(scene), step)
+                _FILE_WRITERS[_kind(logger)](logger, page, step)
 
         self._each("maps", log)
 
@@ -179,18 +184,13 @@ def _kind(logger: Logger) -> str:
 # Maps
 
 
-def _map_to_tensorboard(logger: Logger, scene: MapScene, step: int) -> None:
-    from repwatch.integrations.tensorboard.summary import figure_summary
-
-    # The user's own writer: a second event file in the same directory would freeze their curves.
-    summary = figure_summary(TAG, figures.payload(scene))
-    logger.experiment._get_file_writer().add_summary(summary, step)
-
-
 def _map_to_wandb(logger: Logger, scene: MapScene, step: int) -> None:
     import wandb
 
-    logger.log_metrics({TAG: wandb.Plotly(figures.map_figure(scene))})
+    shown = {TAG: wandb.Plotly(figures.map_figure(scene))}
+    if scene["strip"] is not None:
+        shown[STRIP_TAG] = wandb.Plotly(figures.strip_figure(scene["strip"]))
+    logger.log_metrics(shown)
 
 
 def _map_to_mlflow(logger: RunLogger, page: str, step: int) -> None:
@@ -208,7 +208,6 @@ def _map_to_csv(logger: FolderLogger, page: str, step: int) -> None:
 
 
 _FIGURE_WRITERS: dict[str, Callable[[Any, MapScene, int], None]] = {
-    "TensorBoardLogger": _map_to_tensorboard,
     "WandbLogger": _map_to_wandb,
 }
 _FILE_WRITERS: dict[str, Callable[[Any, str, int], None]] = {

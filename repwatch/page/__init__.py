@@ -12,14 +12,16 @@ and which metric is the key one is decided here; figures and pages only draw.
         |                            |    map_row  --> MapRow   (page_document)
         |                            v
         |                        build_page --> PageScene                         page_document
+        +--> sketches --> deviations_of: layers x steps, how far off              strip
         +--> RDMs ----> make_views, pack_views; take_excerpts, pack_excerpts      views, excerpts
         +--> last RDMs --> compare_last                                               comparisons
         +--> probe points, images ----> build_points --> PointsScene              points
 
     PageReader     gives the TensorBoard tab each piece when it is requested      reader
     write_report   writes all pieces into one self-contained HTML file            report
+    write_comparison   writes the page of `repwatch compare`             comparison_page
 
-There are two documents: `MapScene` for figures (plotly), `PageScene` for the interactive page.
+Pages read one document, `PageScene`. `MapScene` is one map of it, for figures (plotly).
 `rows` and `json_values` are what both are made with.
 """
 
@@ -29,6 +31,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from repwatch._deprecated import deprecated_attribute
+from repwatch.page.comparison_page import write_comparison
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import (
     choose_points,
@@ -58,18 +61,17 @@ from repwatch.page.page_document import (
 from repwatch.page.points import PointsScene, build_points
 from repwatch.page.reader import PageReader
 from repwatch.page.registry_map import draw_map, map_registry
-from repwatch.page.report import PAGE_MODULES, ReportOptions, build_report, write_report
-from repwatch.page.rows import CausePlace, FlagRow, RunRow, SnapshotLike
+from repwatch.page.report import ReportOptions, build_report, write_report
+from repwatch.page.rows import CausePlace, RunRow, SnapshotLike
+from repwatch.page.strip import RunStrip, StripRow, deviations_of, run_strip
 from repwatch.page.views import Views, make_views, pack_views, unpack_views
 
 __all__ = [
     "DISTANCES",
     "METHODS",
-    "PAGE_MODULES",
     "PAGE_VERSION",
     "VERSION",
     "CausePlace",
-    "FlagRow",
     "MapRow",
     "MapScene",
     "PageContents",
@@ -78,8 +80,10 @@ __all__ = [
     "PointsScene",
     "ReportOptions",
     "RunRow",
+    "RunStrip",
     "SnapshotLike",
     "SnapshotRow",
+    "StripRow",
     "Trajectory",
     "Views",
     "build_map",
@@ -87,6 +91,7 @@ __all__ = [
     "build_points",
     "build_report",
     "choose_points",
+    "deviations_of",
     "draw_map",
     "group_trajectories",
     "make_views",
@@ -97,10 +102,12 @@ __all__ = [
     "pack_excerpts",
     "pack_views",
     "read_contents",
+    "run_strip",
     "steps",
     "take_excerpts",
     "unpack_excerpts",
     "unpack_views",
+    "write_comparison",
     "write_report",
 ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from repwatch import similarity
 from repwatch.page.excerpts import pack_excerpts, take_excerpts, unpack_excerpts
-from repwatch.page.page_document import PageScene
+from repwatch.page.page_document import Trajectory
 from repwatch.page.reader import PERMUTATIONS, mantel_or_none
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["Comparisons", "PackedDistances", "compare_last"]
 # How many last snapshots are compared with each other, and in how many pairs Mantel's test is made
 # (about 25 ms each).
 _COMPARED = 256
-_TESTED = 300
+_TESTED = 100
 _FINEST = 65534
 
 
@@ -35,7 +35,7 @@ class PackedDistances(TypedDict):
 
 
 class Comparisons(TypedDict):
-    """The last snapshots of k trajectories against each other; dashboards/document.js reads it.
+    """The last snapshots of k trajectories against each other, for dashboards/page/document.js.
 
     Attributes:
         snapshots: k places in the list of snapshots.
@@ -57,27 +57,30 @@ class Comparisons(TypedDict):
 
 
 def compare_last(
-    page: PageScene, last: Sequence[NDArray[np.float32]], points: list[int]
+    trajectories: Sequence[Trajectory],
+    watched: set[str],
+    last: Sequence[NDArray[np.float32]],
+    points: list[int],
 ) -> Comparisons:
     """The last snapshots of the trajectories against each other, those of watched runs first.
 
     Args:
-        page: with the trajectories.
+        trajectories: All of the page.
+        watched: Names of the watched runs.
         last: the RDM of each trajectory's last snapshot.
         points: the probe points of excerpts.
 
     Returns:
         Similarities of all pairs, tests of some, and the errors of estimates.
     """
-    watched = set(page["current"])
-    names = [(row["run"], row["layer"]) for row in page["trajectories"]]
+    names = [(row["run"], row["layer"]) for row in trajectories]
     order = sorted(range(len(names)), key=lambda at: names[at][0] not in watched)[:_COMPARED]
     stack = np.stack([last[at] for at in order])
     exact = {name: _pairs(stack, name) for name in similarity.DISTANCES}
     excerpts = unpack_excerpts(pack_excerpts(take_excerpts(stack, points)), len(stack))
     largest = float(np.nanmax(exact["euclidean"], initial=0.0)) or 1.0
     return {
-        "snapshots": [page["trajectories"][at]["snapshots"][-1] for at in order],
+        "snapshots": [trajectories[at]["snapshots"][-1] for at in order],
         "measures": {name: _pack((exact[name] + 1) / 2) for name in similarity.SIMILARITIES},
         "euclidean": {"scale": largest, "rows": _pack(exact["euclidean"] / largest)},
         "mantel": _test(stack, [names[at] for at in order], watched),

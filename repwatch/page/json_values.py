@@ -14,6 +14,7 @@ __all__ = [
     "text_or_none",
     "to_json",
     "to_json_mapping",
+    "to_json_tree",
 ]
 
 JsonScalar: TypeAlias = str | int | float | bool | None
@@ -34,6 +35,16 @@ def to_json(value: object) -> JsonScalar:
         number = float(value)
         return number if math.isfinite(number) else str(number)
     return str(value)
+
+
+def to_json_tree(value: object) -> object:
+    """A value for JSON, whatever it contains: numbers in 6 digits, other objects as text."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json_tree(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json_tree(part) for part in value]
+    plain = to_json(value)
+    return float(f"{plain:.6g}") if isinstance(plain, float) else plain
 
 
 def text_or_none(value: object) -> str | None:

@@ -1,11 +1,10 @@
 """The map document: one map, for figures.
 
-`MapScene` is read by `repwatch.integrations.plotly_figures`, which draws it for loggers, for the
-TensorBoard image tab and for the map page of `write_html` (dashboards/page.js, map.js). The
-interactive page reads the page document (`page_document`) instead; rows of runs, flags and causes
-are the same in both and are made in `rows`.
+`MapScene` is read by `repwatch.integrations.plotly_figures`, which draws it for loggers. Pages read
+the page document (`page_document`) instead; rows of runs and causes are the same in both and are
+made in `rows`.
 
-    snapshots + positions (+ runs, space, flags)  ->  build_map  ->  MapScene  ->  map_figure
+    snapshots + positions (+ runs, space)  ->  build_map  ->  MapScene  ->  map_figure
 """
 
 from __future__ import annotations
@@ -21,15 +20,13 @@ from repwatch.errors import ConfigurationError
 from repwatch.page.json_values import finite_or_none, int_or_none, text_or_none
 from repwatch.page.rows import (
     CausePlace,
-    FlagLike,
-    FlagRow,
     RunLike,
     RunRow,
     SnapshotLike,
-    flag_row,
     layer_order,
     run_row,
 )
+from repwatch.page.strip import RunStrip
 from repwatch.registry.hparams import name_order
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ __all__ = [
     "steps",
 ]
 
-VERSION = 1
+VERSION = 2
 
 # Names of the key metric, best first, where no run states what it monitors.
 _KEY_METRICS = ("val_loss", "val/loss", "val_acc", "val/acc", "train_loss", "train/loss", "loss")
@@ -114,13 +111,13 @@ class MapScene(TypedDict):
     current: list[str]
     layers: list[str]
     causes: list[CausePlace]
-    flags: list[FlagRow]
     metric: str | None
     settings: list[str]
     method: str | None
     distance: str | None
     seed: int | None
     perplexity: float | None
+    strip: RunStrip | None
     notes: list[str]
 
 
@@ -131,8 +128,8 @@ def build_map(
     current: str | Sequence[str] | None = None,
     runs: Sequence[RunLike] = (),
     space: SpaceLike | None = None,
-    flags: Sequence[FlagLike] = (),
     metric: str | None = None,
+    strip: RunStrip | None = None,
     notes: Sequence[str] = (),
 ) -> MapScene:
     """Make the document of the map.
@@ -145,8 +142,8 @@ def build_map(
         runs: registry runs (`name`, `label`, `cause`, `status`, `hparams`, `metrics`), for what is
             shown of a run on hovering. A run without an entry is known by its snapshots alone.
         space: the space that gave the positions (`method`, `distance`, `seed`, `perplexity`).
-        flags: registry flags; one whose run is not in `runs` is the first current run's.
         metric: the key metric of the runs; None: what the current run monitors, else a usual name.
+        strip: of the run that leads, as `run_strip` makes it.
         notes: sentences to be shown under the map.
 
     Returns:
@@ -175,13 +172,13 @@ def build_map(
         current=names,
         layers=layer_order(snapshots),
         causes=_cause_places(rows, names),
-        flags=[flag_row(flag, _owner(flag, names, runs)) for flag in flags],
         metric=_key_metric(metric, names, runs, run_rows),
         settings=_settings(run_rows),
         method=text_or_none(getattr(space, "method", None)),
         distance=text_or_none(getattr(space, "distance", None)),
         seed=int_or_none(getattr(space, "seed", None)),
         perplexity=finite_or_none(getattr(space, "perplexity", None)),
+        strip=strip,
         notes=[*map(str, notes), *_diverged_notes(lost)],
     )
 
@@ -324,11 +321,6 @@ def _final(rows: Sequence[SnapshotRow]) -> NDArray[np.bool_]:
         key = (row["run"], row["layer"])
         last[key] = max(last.get(key, row["step"]), row["step"])
     return np.array([row["step"] == last[row["run"], row["layer"]] for row in rows], dtype=bool)
-
-
-def _owner(flag: FlagLike, current: Sequence[str], runs: Sequence[RunLike]) -> str:
-    owners = [run.name for run in runs if getattr(run, "id", None) == flag.run_id]
-    return str((owners or [*current, ""])[0])
 
 
 def _key_metric(

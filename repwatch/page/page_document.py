@@ -1,8 +1,8 @@
 """The page document: all runs and snapshots of a probe set, on one or more maps, for the page.
 
-`PageScene` is read by dashboards/document.js, in the TensorBoard tab (from `PageReader`) and in a
-report (from `write_report`). Figures read the map document (`map_document`) instead; rows of runs,
-flags and causes are the same in both and are made in `rows`.
+`PageScene` is read by dashboards/page/document.js, in the TensorBoard tab (from `PageReader`) and
+in a report (from `write_report`). Figures read the map document (`map_document`) instead; rows of
+runs and causes are the same in both and are made in `rows`.
 
     snapshots + runs + map_row(MapScene, positions)  ->  build_page  ->  PageScene
 
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from repwatch.page.json_values import int_or_none
+from repwatch.page.json_values import finite_or_none, int_or_none, text_or_none, to_json_tree
 from repwatch.page.map_document import MapScene
-from repwatch.page.rows import CausePlace, FlagRow, RunRow, flag_row, layer_order, run_row
+from repwatch.page.rows import CausePlace, RunRow, layer_order, run_row
+from repwatch.page.strip import StripRow
 from repwatch.page.views import NEIGHBORS
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ __all__ = [
     "pack_distances",
 ]
 
-PAGE_VERSION = 2
+PAGE_VERSION = 3
 _GRID = 65535
 _COMPONENTS = 24
 _FINEST = 32767
@@ -65,10 +66,18 @@ class MapRow(TypedDict):
     causes: list[CausePlace]
 
 
-class PageFlag(FlagRow):
-    """One flag, with its evidence as pairs of a name and a value in words."""
+class PageFlag(TypedDict):
+    """One flag that drift detection raised on a run, with all of its evidence."""
 
-    evidence: list[tuple[str, str]]
+    run: str
+    kind: str
+    step: int | None
+    epoch: int | None
+    layer: str | None
+    message: str
+    cause: str | None
+    probability: float | None
+    evidence: dict[str, object]
 
 
 class Trajectory(TypedDict):
@@ -89,14 +98,12 @@ class Distances(TypedDict):
     """Leading components of the snapshots' vectors: Euclidean distances between them, times
     `scale`, are the named distances between snapshots, as far as the components go.
 
-    `rows` is base64 of little-endian int16, `width` for each snapshot; `kept` is the share of the
-    variance that they hold.
+    `rows` is base64 of little-endian int16, `width` for each snapshot.
     """
 
     name: str
     width: int
     scale: float
-    kept: float
     rows: str
 
 
@@ -122,6 +129,7 @@ class PageScene(TypedDict):
     flags: list[PageFlag]
     maps: list[MapRow]
     distances: Distances
+    strip: StripRow
     notes: list[str]
 
 
@@ -134,6 +142,7 @@ def build_page(
     known: MapScene | None,
     history: History,
     distances: Distances,
+    strip: StripRow,
     registry: str = "",
     notes: Sequence[str] = (),
 ) -> PageScene:
@@ -146,6 +155,7 @@ def build_page(
         maps: as `map_row` makes them of the same snapshots.
         known: the scene of one of the maps; None where there are too few snapshots for any.
         distances: as `pack_distances` makes them of the same snapshots.
+        strip: as `strip_row` makes it of the same snapshots.
         history: gives (step, epoch, value) of a metric of a run, by step.
         registry: name of the registry, for its reader.
         notes: sentences shown under the map.
@@ -178,6 +188,7 @@ def build_page(
         flags=[_page_flag(flag, run) for run in runs for flag in run.flags],
         maps=list(maps),
         distances=distances,
+        strip=strip,
         notes=[*(known["notes"] if known else []), *notes],
     )
 
@@ -226,19 +237,16 @@ def pack_distances(name: str, vectors: Array) -> Distances:
     finite = np.isfinite(vectors).all(axis=1)
     width = min(_COMPONENTS, *vectors.shape)
     components = np.zeros((len(vectors), width))
-    share = 1.0
     if finite.sum() > 1:
         centered = vectors[finite] - vectors[finite].mean(0, dtype=np.float64)
-        values, axes = np.linalg.eigh(centered.T @ centered)
+        _, axes = np.linalg.eigh(centered.T @ centered)
         components[finite] = centered @ axes[:, ::-1][:, :width]
-        share = float(values[::-1][:width].sum() / max(values.sum(), 1e-300))
     scale = float(np.abs(components).max(initial=0.0)) / _FINEST or 1.0
     rows = np.rint(components / scale).astype("<i2").tobytes()
     return Distances(
         name=name,
         width=width,
         scale=scale,
-        kept=round(share, 4),
         rows=base64.b64encode(rows).decode(),
     )
 
@@ -288,18 +296,14 @@ def group_trajectories(snapshots: Sequence[Snapshot]) -> list[Trajectory]:
 
 
 def _page_flag(flag: Flag, run: Run) -> PageFlag:
-    evidence = [(str(name), _words(value)) for name, value in flag.evidence.items()]
-    return PageFlag(**flag_row(flag, run.name), evidence=evidence)
-
-
-def _words(value: object, longest: int = 200) -> str:
-    """A value of the evidence in one line of bearable length."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        text = ", ".join(f"{name} {_words(part)}" for name, part in value.items())
-    elif isinstance(value, (list, tuple)):
-        text = ", ".join(_words(item) for item in value)
-    else:
-        text = str(value)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return PageFlag(
+        run=run.name,
+        kind=str(flag.kind),
+        step=int_or_none(flag.step),
+        epoch=int_or_none(flag.epoch),
+        layer=text_or_none(flag.layer),
+        message=str(flag.message),
+        cause=text_or_none(flag.cause),
+        probability=finite_or_none(flag.probability),
+        evidence={str(name): to_json_tree(value) for name, value in flag.evidence.items()},
+    )

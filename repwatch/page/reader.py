@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from repwatch import similarity
+from repwatch.drift import MIN_GOOD
 from repwatch.errors import ConfigurationError, RDMError, RunNotFoundError, SpaceError
 from repwatch.maps import MapSettings, read_rows
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.map_cache import MapCache, check_settings
 from repwatch.page.page_document import MapRow, PageScene, build_page, pack_distances
 from repwatch.page.points import PointsScene, build_points
+from repwatch.page.strip import deviations_of, strip_row
 from repwatch.page.views import make_views, pack_views
 from repwatch.registry import Registry, Snapshot
 
@@ -157,6 +159,7 @@ def make_page(
     notes: Sequence[str] = (),
 ) -> PageScene:
     """The document of what is shown on these maps, without views."""
+    vectors = _vectors(contents.snapshots, read)
     return build_page(
         contents.snapshots,
         contents.runs,
@@ -164,7 +167,8 @@ def make_page(
         maps=[rendered.row for rendered in maps],
         known=maps[0].scene if maps else None,
         history=registry.history,
-        distances=pack_distances("cosine", _vectors(contents.snapshots, read)),
+        distances=pack_distances("cosine", vectors),
+        strip=strip_row(deviations_of(contents.snapshots, vectors), MIN_GOOD),
         registry=_name(registry),
         notes=notes,
     )

@@ -8,7 +8,8 @@ from repwatch.errors import SpaceError
 from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, find_landmarks
 from repwatch.maps.snapshots import select
 from repwatch.page.map_document import MapScene, build_map
-from repwatch.registry import Flag, Registry, Run, Snapshot
+from repwatch.page.strip import RunStrip
+from repwatch.registry import Registry, Run, Snapshot
 
 __all__ = ["draw_map", "map_registry"]
 
@@ -19,11 +20,12 @@ def draw_map(
     others: Sequence[Snapshot],
     *,
     current: Sequence[str] = (),
-    flags: Sequence[Flag] = (),
+    strip: RunStrip | None = None,
 ) -> MapScene:
     """The document of the map: the landmarks, and `others` as far as they have a place.
 
     `runs` has what is shown of the runs; those without a snapshot here are left out.
+    `strip` is that of the run that leads.
     """
     known = {snapshot.id for snapshot in drawn.landmarks}
     pool = [*drawn.landmarks, *(other for other in others if other.id not in known)]
@@ -35,7 +37,7 @@ def draw_map(
         current=[name for name in current if name in names],
         runs=[run for run in runs if run.name in names],
         space=drawn.space,
-        flags=flags,
+        strip=strip,
         notes=[*drawn.space.notes, *_explain_unlabeled(drawn, names)],
     )
 
@@ -89,5 +91,4 @@ def map_registry(
     new = [snapshot for snapshot in placed if snapshot.id not in drawn.positions]
     if new:
         drawn.place(new)
-    flags = [flag for run in watched for flag in run.flags]
-    return draw_map(drawn, everything, placed, current=[run.name for run in watched], flags=flags)
+    return draw_map(drawn, everything, placed, current=[run.name for run in watched])

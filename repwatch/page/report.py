@@ -7,19 +7,19 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
 from repwatch import similarity
 from repwatch.errors import SpaceError
 from repwatch.maps import MIN_SNAPSHOTS, MapSettings, sketch_rows
+from repwatch.maps.snapshots import select
 from repwatch.page.comparisons import Comparisons, compare_last
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import choose_points, pack_excerpts, take_excerpts
 from repwatch.page.map_cache import (
-    DISTANCES,
-    METHODS,
     MapCache,
     RenderedMap,
     RowCache,
@@ -30,7 +30,7 @@ from repwatch.page.points import PointsScene
 from repwatch.page.reader import make_page, read_points
 from repwatch.page.views import make_views, pack_views
 from repwatch.registry import Registry
-from repwatch.web import bundle, fill, free_target, write_atomically
+from repwatch.web import PAGE_STYLES, bundle, fill, free_target, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,36 +41,11 @@ if sys.platform == "win32":
 else:
     from pathlib import PosixPath as _Path
 
-__all__ = ["PAGE_MODULES", "ReportFile", "ReportOptions", "build_report", "write_report"]
+__all__ = ["ReportFile", "ReportOptions", "build_report", "write_report"]
 
-# In the order in which they use each other.
-PAGE_MODULES = (
-    "core/dom.js",
-    "core/pointer-gestures.js",
-    "core/label-grid.js",
-    "core/palette.js",
-    "core/colors.js",
-    "page/similarity.js",
-    "page/document.js",
-    "page/layout.js",
-    "core/renderers.js",
-    "core/polygon.js",
-    "page/scatter.js",
-    "core/address.js",
-    "core/links.js",
-    "page/widgets.js",
-    "page/space.js",
-    "page/sprites.js",
-    "page/picture.js",
-    "page/point-box.js",
-    "page/pair.js",
-    "page/gallery.js",
-    "page/step-bar.js",
-    "core/csv.js",
-    "page/search.js",
-    "page/toolbar.js",
-    "page/workbench.js",
-)
+# Each map of thousands of snapshots takes seconds; the live page makes the others on request.
+USUAL_DISTANCES = ("euclidean",)
+USUAL_METHODS = ("tsne", "pca")
 
 Progress = Callable[[int, int], None]
 
@@ -83,11 +58,22 @@ class ReportOptions:
         distances: Of the maps; out of `DISTANCES`.
         methods: Of the maps; out of `METHODS`. Each pair is one map of all layers.
         each_layer: Whether each pair has a map of each single layer, too.
+        layers: The layers on the page; empty for all.
     """
 
-    distances: Sequence[str] = DISTANCES
-    methods: Sequence[str] = METHODS
+    distances: Sequence[str] = USUAL_DISTANCES
+    methods: Sequence[str] = USUAL_METHODS
     each_layer: bool = True
+    layers: Sequence[str] = ()
+
+    def choose(self, contents: PageContents) -> PageContents:
+        """What is on the page of these layers alone. Raises SpaceError where there are none."""
+        if not self.layers:
+            return contents
+        snapshots, landmarks = (
+            select(rows, layers=self.layers) for rows in (contents.snapshots, contents.landmarks)
+        )
+        return replace(contents, snapshots=snapshots, landmarks=landmarks)
 
     def settings(self, layers: Sequence[str]) -> list[MapSettings]:
         """The settings of the maps, those of all layers first. Raises ConfigurationError."""
@@ -126,9 +112,10 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     runs: Sequence[str] = (),
-    distances: Sequence[str] = DISTANCES,
-    methods: Sequence[str] = METHODS,
+    distances: Sequence[str] = USUAL_DISTANCES,
+    methods: Sequence[str] = USUAL_METHODS,
     each_layer: bool = True,
+    layers: Sequence[str] = (),
     title: str = "RepWatch",
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
@@ -142,6 +129,7 @@ def write_report(
             run's probe set.
         distances, methods: of the maps in it; each pair is one map of all layers.
         each_layer: whether it holds a map of each single layer besides, of each pair.
+        layers: the layers that it shows; none: all.
         title: the page's title.
         overwrite: False refuses to replace an existing file.
         progress: called with how many trajectories and maps are done, and of how many.
@@ -152,7 +140,9 @@ def write_report(
         RunNotFoundError: one of the runs does not exist.
     """
     target = free_target(path, overwrite)
-    document = build_report(registry, runs, ReportOptions(distances, methods, each_layer), progress)
+    document = build_report(
+        registry, runs, ReportOptions(distances, methods, each_layer, layers), progress
+    )
     content = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     page = fill(
         "page/workbench.html",
@@ -160,9 +150,9 @@ def write_report(
             "TITLE": html.escape(title),
             # Within a script element only "<" can end it.
             "SCENE": content.replace("<", "\\u003c"),
-            "MODULES": bundle((*PAGE_MODULES, "page/report-main.js")),
+            "MODULES": bundle("page/report-main.js"),
         },
-        styles=("page/panels.css", "page/workbench.css"),
+        styles=PAGE_STYLES,
     )
     write_atomically(target, page)
     return ReportFile(target)
@@ -185,13 +175,14 @@ def build_report(
     Raises:
         SpaceError: The registry has too few snapshots for a map.
     """
-    contents = read_contents(registry, runs)
+    options = options or ReportOptions()
+    contents = options.choose(read_contents(registry, runs))
     if sum(not snapshot.diverged for snapshot in contents.snapshots) < MIN_SNAPSHOTS:
         raise SpaceError(
             f"Expected at least {MIN_SNAPSHOTS} snapshots that have not diverged. Got too few in "
             f"{registry!r}: train with RepWatch() in the Trainer's callbacks first."
         )
-    return _Reading(registry, contents, options or ReportOptions(), progress).read()
+    return _Reading(registry, contents, options, progress).read()
 
 
 class _Reading:
@@ -215,9 +206,11 @@ class _Reading:
         points = choose_points(self._contents.snapshots[0].points)
         total = len(trajectories) + len(self._settings)
         last = []
-        for done, trajectory in enumerate(trajectories):
-            self._progress(done, total)
-            last.append(self._fill(trajectory, points))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            filled = pool.map(self._fill, trajectories, [points] * len(trajectories))
+            for done, rdm in enumerate(filled):
+                self._progress(done, total)
+                last.append(rdm)
         maps = self._draw(len(last), total)
         page = make_page(self._registry, self._contents, maps, read=self._rows)
         page["trajectories"] = trajectories
@@ -225,7 +218,7 @@ class _Reading:
             page=page,
             points=read_points(self._registry, page["probe"]),
             excerpted=points,
-            comparisons=compare_last(page, last, points),
+            comparisons=compare_last(trajectories, set(page["current"]), last, points),
             made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         )
 

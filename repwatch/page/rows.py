@@ -1,4 +1,4 @@
-"""What the map document and the page document share: rows of runs, flags and causes, layer order.
+"""What the map document and the page document share: rows of runs and causes, layer order.
 
 Both documents are read by JavaScript and must be valid JSON: values come through `json_values`.
 """
@@ -12,20 +12,15 @@ import numpy as np
 
 from repwatch.page.json_values import (
     JsonScalar,
-    finite_or_none,
-    int_or_none,
     text_or_none,
     to_json_mapping,
 )
 
 __all__ = [
     "CausePlace",
-    "FlagLike",
-    "FlagRow",
     "RunLike",
     "RunRow",
     "SnapshotLike",
-    "flag_row",
     "layer_order",
     "run_row",
 ]
@@ -102,42 +97,6 @@ class RunLike(Protocol):
         """The last value of each metric by name."""
 
 
-class FlagLike(Protocol):
-    """What a flag needs to have to be shown; registry flags have it."""
-
-    @property
-    def run_id(self) -> str:
-        """Id of the run that was flagged."""
-
-    @property
-    def kind(self) -> str:
-        """What raised it, such as "drift" or "diverged"."""
-
-    @property
-    def step(self) -> int | None:
-        """Optimizer steps before it."""
-
-    @property
-    def epoch(self) -> int | None:
-        """The epoch, from 0."""
-
-    @property
-    def layer(self) -> str | None:
-        """The layer that differs most, or diverged."""
-
-    @property
-    def message(self) -> str:
-        """One line for a person."""
-
-    @property
-    def cause(self) -> str | None:
-        """The most probable cause, where there is one."""
-
-    @property
-    def probability(self) -> float | None:
-        """Calibrated probability of a bad end, in [0, 1], or None."""
-
-
 class RunRow(TypedDict):
     """One run: its outcome and what a person compares runs by."""
 
@@ -147,19 +106,6 @@ class RunRow(TypedDict):
     status: str | None
     hparams: dict[str, JsonScalar]
     metrics: dict[str, JsonScalar]
-
-
-class FlagRow(TypedDict):
-    """One flag that drift detection raised on a run."""
-
-    run: str
-    kind: str
-    step: int | None
-    epoch: int | None
-    layer: str | None
-    message: str
-    cause: str | None
-    probability: float | None
 
 
 class CausePlace(TypedDict):
@@ -182,20 +128,6 @@ def run_row(name: str, source: RunLike | SnapshotLike) -> RunRow:
         status=text_or_none(getattr(source, "status", None)),
         hparams=to_json_mapping(getattr(source, "hparams", None) or {}),
         metrics=to_json_mapping(getattr(source, "metrics", None) or {}),
-    )
-
-
-def flag_row(flag: FlagLike, run: str) -> FlagRow:
-    """A flag of the run of this name as its row."""
-    return FlagRow(
-        run=run,
-        kind=str(flag.kind),
-        step=int_or_none(flag.step),
-        epoch=int_or_none(flag.epoch),
-        layer=text_or_none(flag.layer),
-        message=str(flag.message),
-        cause=text_or_none(flag.cause),
-        probability=finite_or_none(flag.probability),
     )
 
 

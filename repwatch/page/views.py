@@ -70,8 +70,7 @@ def pack_views(views: Views) -> str:
     wide = views.coordinates.shape[1] > 256
     ranks = np.zeros_like(views.neighbors)
     for at, (picture, near) in enumerate(zip(views.coordinates, views.neighbors, strict=True)):
-        places = np.argsort(_by_distance(picture), axis=1)
-        ranks[at] = np.take_along_axis(places, near.astype(np.intp), axis=1)
+        ranks[at] = _ranks(picture, near)
     content = _planes(moved, wide=True) + _planes(ranks, wide=wide)
     return base64.b64encode(zlib.compress(content, 9)).decode()
 
@@ -93,12 +92,32 @@ def unpack_views(text: str, snapshots: int, points: int) -> Views:
 
 def _by_distance(picture: NDArray[np.uint16]) -> NDArray[np.intp]:
     """(n, n) all points of a picture (n, 2) from near to far, for each point."""
-    places = picture.astype(np.int64)
-    squared = np.square(places[:, None] - places[None]).sum(axis=2)
-    # The point itself comes first, also where another lies on it.
-    np.fill_diagonal(squared, -1)
-    order: NDArray[np.intp] = np.argsort(squared, axis=1, kind="stable")
+    order: NDArray[np.intp] = np.argsort(_squared(picture), axis=1, kind="stable")
     return order
+
+
+def _ranks(picture: NDArray[np.uint16], near: NDArray[np.uint16]) -> NDArray[np.intp]:
+    """(n, k) how many points of the picture come before each neighbor, in `_by_distance`'s order.
+
+    Counted, since a sort of all points costs several times as much.
+    """
+    count = len(picture)
+    # One whole number for each pair, so that a tie goes to the lower index.
+    keys = _squared(picture).astype(np.float64) * count + np.arange(count)
+    own = np.take_along_axis(keys, near.astype(np.intp), axis=1)
+    ranks = np.empty(near.shape, dtype=np.intp)
+    for column in range(near.shape[1]):
+        ranks[:, column] = np.count_nonzero(keys < own[:, column, None], axis=1)
+    return ranks
+
+
+def _squared(picture: NDArray[np.uint16]) -> NDArray[np.int32]:
+    """(n, n) squared distances; -1 of a point to itself: it comes first, whatever lies on it."""
+    x, y = picture.astype(np.int32).T
+    squared: NDArray[np.int32] = (x[:, None] - x) ** 2
+    squared += (y[:, None] - y) ** 2
+    np.fill_diagonal(squared, -1)
+    return squared
 
 
 def _fill(view: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from repwatch.analysis.knn_accuracy import MEASURE, label_codes, neighbor_accura
 from repwatch.errors import ConstantRDMError
 from repwatch.maps import Placement, RepresentationSpace, read_rows
 from repwatch.maps.landmark_map import MIN_SNAPSHOTS, LandmarkMap, MapSettings, find_landmarks
-from repwatch.page import MapScene, draw_map
+from repwatch.page import MapScene, RunStrip, deviations_of, draw_map, run_strip
 from repwatch.registry import Registry, Run, Snapshot
 
 __all__ = ["MapTracker", "MapUpdate"]
@@ -86,6 +86,8 @@ class MapTracker:
         self._last: dict[str, NDArray[np.float32]] = {}
         self._codes: rdm.Int | None = None
         self.nearest: list[Snapshot] = []
+        # Sketches for the strip: of good landmarks, and of the run itself.
+        self._sketched: list[tuple[Snapshot, NDArray[np.float32]]] = []
 
     def fit(self, registry: Registry) -> None:
         """Fit the space on the landmarks, or read it where it was fitted before."""
@@ -93,7 +95,9 @@ class MapTracker:
         landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
         if _count_usable(landmarks) >= MIN_SNAPSHOTS:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
+        self._sketch([landmark for landmark in landmarks if landmark.label == "good"])
         stored = registry.snapshots(run=self._run.id)
+        self._sketch(stored)
         if stored and self._map is not None:
             self._map.place(stored)
         elif stored:
@@ -116,6 +120,7 @@ class MapTracker:
             only_last: Whether to draw the map of the last of the steps alone.
         """
         newest = [snapshot for snapshots in steps for snapshot in snapshots]
+        self._sketch(newest)
         numbers = [snapshots[0].step for snapshots in steps]
         scalars = self._measure(newest)
         if self._map is not None:
@@ -131,7 +136,6 @@ class MapTracker:
             key=lambda snapshot: (snapshot.step, snapshot.depth),
         )
         runs = registry.runs(probe=self._run.probe)
-        flags = [flag for run in runs if run.id == self._run.id for flag in run.flags]
         drawn_steps = [last] if only_last else numbers
         maps = dict(zip(drawn_steps, self._draw(own, drawn_steps), strict=True))
         return [
@@ -143,12 +147,32 @@ class MapTracker:
                     runs,
                     [snapshot for snapshot in own if snapshot.step <= step],
                     current=[self._run.name],
-                    flags=[flag for flag in flags if flag.step <= step],
+                    strip=self._strip(runs, step),
                 ),
                 scalars[step],
             )
             for step, drawn in ((step, maps.get(step)) for step in numbers)
         ]
+
+    def _sketch(self, snapshots: Sequence[Snapshot]) -> None:
+        """Read the vectors of snapshots for the strip."""
+        if snapshots:
+            vectors = similarity.sketch_vectors(read_rows(snapshots, "cosine"), "cosine")
+            self._sketched += zip(snapshots, vectors, strict=True)
+
+    def _strip(self, runs: Sequence[Run], last: int) -> RunStrip:
+        """Layers x steps of the run until that step: how far it is from the good landmarks."""
+        known = [
+            (snapshot, vector)
+            for snapshot, vector in self._sketched
+            if snapshot.run_id != self._run.id or snapshot.step <= last
+        ]
+        snapshots = [snapshot for snapshot, _ in known]
+        deviations = deviations_of(snapshots, np.stack([vector for _, vector in known]))
+        flags = [
+            (flag.layer, flag.step) for run in runs if run.id == self._run.id for flag in run.flags
+        ]
+        return run_strip(self._run.name, snapshots, deviations, flags)
 
     def _keep_rows(self, snapshots: Sequence[Snapshot]) -> None:
         """Store the vectors that represent the snapshots on a map of the run alone."""

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from repwatch.web.assets import asset
-from repwatch.web.bundle import bundle, fill
+from repwatch.web.assets import PAGE_STYLES, asset
+from repwatch.web.bundle import bundle, fill, modules_of
 from repwatch.web.files import free_target, write_atomically
 
-__all__ = ["asset", "bundle", "fill", "free_target", "write_atomically"]
+__all__ = [
+    "PAGE_STYLES",
+    "asset",
+    "bundle",
+    "fill",
+    "free_target",
+    "modules_of",
+    "write_atomically",
+]

@@ -6,7 +6,10 @@ from pathlib import Path, PurePosixPath
 
 from repwatch.errors import ConfigurationError, MissingPackageError
 
-__all__ = ["asset"]
+__all__ = ["PAGE_STYLES", "asset"]
+
+# Of the page of a registry, besides those of all pages.
+PAGE_STYLES = ("page/panels.css", "strip/strip.css", "page/workbench.css")
 
 
 def asset(name: str) -> bytes:

@@ -98,7 +98,7 @@ def board() -> Iterator[Callable[..., str]]:
         )
         running.append(process)
         address = f"http://127.0.0.1:{port}/"
-        wait_for(lambda: answers(f"{address}data/plugin/repwatch/figures"), 60)
+        wait_for(lambda: answers(f"{address}data/plugin/repwatch/registries"), 60)
         return address
 
     yield start
@@ -137,7 +137,10 @@ def write(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
             layer=run.layers[1],
             message="It drifts toward <b>wild</b>.",
             probability=0.8,
-            evidence={"nearest landmark": "wild"},
+            evidence={
+                "nearest": [{"run": "wild", "label": "bad", "step": step, "distance": 0.5}],
+                "points": [{"point": 3, "deviation": 2.0}, {"point": 5, "deviation": 1.5}],
+            },
         )
     target = tmp_path_factory.mktemp("page") / "report.html"
     write_report(registry, target, distances=("euclidean", "cosine"), methods=("pca", "tsne"))

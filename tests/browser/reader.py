@@ -12,9 +12,33 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import WebDriverWait
+
+# Texts with less contrast to what is behind them than WCAG AA wants, but for what is disabled.
+FAINT = """
+const parts = (color) => color.match(/[\\d.]+/g).map((text, at) =>
+  Number(text) * (color.startsWith("color(") && at < 3 ? 255 : 1));
+const light = (color) => {
+  const [r, g, b] = parts(color).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (node) => {
+  for (let at = node; at; at = at.parentElement) {
+    const color = getComputedStyle(at).backgroundColor;
+    if (parts(color)[3] !== 0) return color;
+  }
+  return "rgb(255, 255, 255)";
+};
+return [...document.querySelectorAll("body *")].filter((node) => {
+  const words = [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
+  return words && node.checkVisibility() && !node.closest(":disabled, script, style, option");
+}).map((node) => {
+  const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
+  return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.slice(0, 40)];
+}).filter(([contrast]) => contrast < 4.5);
+"""
 
 # What the middle box shows.
 SHOWN = "document.querySelector('.middle .plot').dataset.shown"
@@ -111,35 +135,11 @@ class Reader:
     def wait_state(self, state: str) -> None:
         self.wait("document.body.dataset.state === arguments[0]", state)
 
-    def points(self) -> int:
-        """How many snapshots are drawn, counted in the picture itself."""
-        self.wait("document.querySelector('.plot .main-svg') !== null")
-        drawn = "document.querySelectorAll('.plot .scatterlayer path.point').length"
-        listed = "Number(document.querySelector('.plot').dataset.points)"
-        self.wait(f"{drawn} === {listed}")
-        return int(self.driver.execute_script(f"return {drawn}"))
-
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
         return self.find(selector).text
-
-    def hover_newest(self) -> str:
-        """Rests on a newest point of the current run; returns the text that appears."""
-        box = self.driver.execute_script(
-            "const all = [...document.querySelectorAll('.plot .scatterlayer path.point')];"
-            "const boxes = all.map((point) => point.getBoundingClientRect());"
-            "const one = boxes.reduce((a, b) => (b.width > a.width ? b : a));"
-            "const plot = document.querySelector('.plot').getBoundingClientRect();"
-            "return [one.x + one.width / 2 - plot.x - plot.width / 2,"
-            " one.y + one.height / 2 - plot.y - plot.height / 2]"
-        )
-        plot = self.find(".plot")
-        ActionChains(self.driver).move_to_element_with_offset(
-            plot, round(box[0]), round(box[1])
-        ).perform()
-        return str(self.wait("document.querySelector('.hoverlayer .hovertext')?.textContent"))
 
     def press(self, selector: str, *keys: str) -> None:
         self.find(selector).send_keys(*keys)
@@ -153,25 +153,6 @@ class Reader:
         points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
         event = {"type": kind, "touchPoints": points}
         self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
-
-    def step_back(self) -> None:
-        before = self.text(".step")
-        self.press("footer input", Keys.ARROW_LEFT)
-        self.wait("document.querySelector('.step').textContent !== arguments[0]", before)
-
-    def choose(self, label: str, value: str) -> None:
-        for picker in self.driver.find_elements(By.CSS_SELECTOR, ".pickers label"):
-            if picker.find_element(By.TAG_NAME, "span").text == label:
-                Select(picker.find_element(By.TAG_NAME, "select")).select_by_value(value)
-                return
-        raise AssertionError(f"There is no picker {label!r}.")
-
-    def toggle(self, name: str) -> None:
-        for button in self.driver.find_elements(By.CSS_SELECTOR, ".toggle"):
-            if button.get_attribute("title") == name:
-                button.click()
-                return
-        raise AssertionError(f"There is no filter {name!r}.")
 
     def prefer_dark(self, dark: bool) -> None:
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -97,13 +97,28 @@ def test_play_moves_the_slider_to_the_end_and_stops(page: Reader) -> None:
 def test_a_click_on_a_flag_goes_to_its_snapshot(page: Reader, trained: Trained) -> None:
     flag = page.find(".flag")
     assert "It drifts toward <b>wild</b>. (80 %)" in flag.text
-    assert "nearest landmark: wild" in flag.text
     flag.click()
     run = Registry(trained.registry).run(trained.current)
     page.wait(f"{SHOWN}.startsWith(arguments[0])", f"{run.name} · {run.layers[1]} · step")
     assert state_of(page)["step"] == run.flags[0].step
     assert page.find(".flag").get_attribute("aria-current") == "true"
-    assert page.driver.find_elements(By.CSS_SELECTOR, ".flag b") == []
+    assert page.driver.find_elements(By.CSS_SELECTOR, ".flag b, .point b") == []
+
+
+def test_one_click_on_a_flag_shows_what_one_needs_to_judge_it(
+    page: Reader, trained: Trained
+) -> None:
+    page.find(".flag").click()
+    page.wait("document.querySelector('.point .flag-title') !== null")
+    card = page.text(RIGHT)
+    assert "It drifts toward <b>wild</b>." in card
+    assert "80 %" in card
+    near = page.driver.find_elements(By.CSS_SELECTOR, ".point .landmark")
+    assert [item.text.split("\n")[0] for item in near] == ["wild · learning rate too high"]
+    odd = page.driver.find_elements(By.CSS_SELECTOR, ".point .near")
+    assert len(odd) == 2
+    odd[0].click()
+    page.wait(f"{POINT} === '3'")
 
 
 def test_the_address_restores_the_state(page: Reader, reader: Reader) -> None:

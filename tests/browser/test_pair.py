@@ -43,6 +43,26 @@ def test_two_pinned_representations_are_compared_and_light_up_together(
     page.wait(f"{POINT} !== ''")
 
 
+def test_a_comparison_begins_with_the_nearest_good_landmark_and_ranks_what_moved(
+    page: Reader, trained: Trained
+) -> None:
+    page.find("header .row button[value='pair']").click()
+    page.wait("document.querySelectorAll('.lost .near').length === 10")
+    titles = [title.text for title in page.driver.find_elements(By.CSS_SELECTOR, ".half .title")]
+    assert titles[0].startswith(trained.current)
+    assert titles[1].startswith("calm"), "the only good landmark"
+    registry = Registry(trained.registry)
+    layer = registry.run(trained.current).layers[-1]
+    first, second = (registry.snapshots(run=n, layer=layer)[-1] for n in (trained.current, "calm"))
+    near = [rdm.neighbors(snapshot.rdm, 10) for snapshot in (first, second)]
+    lost = [10 - len({*a} & {*b}) for a, b in zip(*map(np.ndarray.tolist, near), strict=True)]
+    items = page.driver.find_elements(By.CSS_SELECTOR, ".lost .near")
+    shown = [int(item.text.rsplit("−", 1)[1]) for item in items]
+    assert shown == sorted(lost, reverse=True)[:10]
+    items[0].click()
+    page.wait(f"{POINT} === arguments[0]", str(int(np.argmax(lost))))
+
+
 def pin(page: Reader, **chosen: tuple[str, str, int]) -> None:
     query = "&".join(f"{letter}={quote(json.dumps(choice))}" for letter, choice in chosen.items())
     page.driver.execute_script(f"window.location.hash = 'mode=pair&{query}'")
@@ -101,7 +121,7 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
     rows = [rdm.from_activations(activations).astype(np.float64) for activations in pairs]
     if ties:
         rows = [np.round(row) for row in rows]
-    script = bundle(("page/similarity.js",)) + (
+    script = bundle("page/similarity.js") + (
         "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
         "return [measuresOf(a, b), euclidean(a, b), mantelTest(a, b, 999), mantelTest(a, b, 999)];"
     )
@@ -119,7 +139,7 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
 
 
 def test_what_a_measure_is_not_defined_for_is_not_a_number(reader: Reader) -> None:
-    script = bundle(("page/similarity.js",)) + (
+    script = bundle("page/similarity.js") + (
         "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
         "return [measuresOf(a, b), mantelTest(a, b, 99)];"
     )

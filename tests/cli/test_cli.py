@@ -170,7 +170,7 @@ def test_report_writes_one_file_and_never_overwrites_unasked(
 
 def test_map_as_json_is_the_scene(registry: Registry) -> None:
     scene = json.loads(call(registry, "map", "--json", "--method", "pca").output)
-    assert scene["version"] == 1
+    assert scene["version"] == 2
     assert scene["method"] == "pca"
 
 
@@ -198,7 +198,7 @@ def test_a_report_without_maps_of_each_layer_is_smaller(registry: Registry, tmp_
         result = call(registry, *words)
         assert result.exit_code == 0, result.output
         sizes.append(out.read_text(encoding="utf-8").count('"distance":"spearman"'))
-    assert sizes == [3 * 4, 3]
+    assert sizes == [2 * 4, 2]
 
 
 def test_reading_commands_do_not_make_a_registry(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,12 @@ from repwatch.integrations.plotly_figures import (
     SENTENCE,
     map_figure,
     palette,
-    payload,
-    unpack,
+    render_html,
+    strip_figure,
     write_html,
 )
-from repwatch.integrations.plotly_figures.plotly_js import plotly_js
-from repwatch.page import MapScene, build_map
-from tests.maps.fake_snapshots import LAYERS, STEPS, FakeRun, FakeSnapshot, population
+from repwatch.page import MapScene, RunStrip, build_map
+from tests.maps.fake_snapshots import LAYERS, FakeRun, FakeSnapshot, population
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +37,7 @@ def traces(figure: go.Figure, role: str) -> list[Any]:
 
 
 def texts(value: Any) -> list[str]:
-    """Every string in a figure's dictionary, but for the description that pages read as text."""
+    """Every string in a figure's dictionary."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):
@@ -105,7 +103,6 @@ def test_a_step_cuts_the_current_run_and_leaves_landmarks_and_frame_alone(scene:
     ]
     assert cut.layout.xaxis.range == whole.layout.xaxis.range
     assert cut.layout.yaxis.range == whole.layout.yaxis.range
-    assert cut.layout.meta["steps"] == [step for step in STEPS if step <= 100]
 
 
 def test_axes_mean_nothing_so_none_are_drawn_and_both_have_one_scale(scene: MapScene) -> None:
@@ -190,38 +187,8 @@ def test_an_empty_map_and_a_map_of_one_point_can_be_drawn() -> None:
 
 
 def test_a_scene_of_another_version_is_refused(scene: MapScene) -> None:
-    with pytest.raises(ConfigurationError, match="version 1, but got kind 'map', version 2"):
-        map_figure({**scene, "version": 2})
-
-
-def test_a_payload_is_the_figure(scene: MapScene) -> None:
-    figure = map_figure(scene)
-    written = json.loads(figure.to_json())
-    assert "layout" not in written["layout"].pop("template")
-    assert unpack(payload(figure)) == {key: written[key] for key in ("data", "layout")}
-
-
-def test_a_payload_is_compact_strict_json(scene: MapScene) -> None:
-    figure = map_figure(scene)
-    content = payload(figure)
-    assert len(content) < len(figure.to_json()) / 3
-
-    def refuse(constant: str) -> None:
-        raise AssertionError(constant)
-
-    json.loads(content, parse_constant=refuse)
-
-
-def test_a_payload_narrows_what_a_stranger_put_into_a_figure() -> None:
-    figure = go.Figure(go.Scatter(x=np.arange(3.0), y=[1, 2, 3], text=["a", "", "a<br>b"]))
-    back = unpack(payload(figure))["data"][0]
-    assert back["x"]["dtype"] == "f4"
-    assert back["text"] == ["a", "", "a<br>b"]
-
-
-def test_a_payload_of_another_version_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="version 1, but got 9"):
-        unpack(b'{"version": 9}')
+    with pytest.raises(ConfigurationError, match="version 2, but got kind 'map', version 1"):
+        map_figure({**scene, "version": 1})
 
 
 def test_the_page_is_one_file_that_may_not_ask_the_network(scene: MapScene, tmp_path: Path) -> None:
@@ -229,13 +196,11 @@ def test_the_page_is_one_file_that_may_not_ask_the_network(scene: MapScene, tmp_
     page = path.read_text(encoding="utf-8")
     assert "default-src 'none'" in page
     assert "<title>A &amp; B</title>" in page
-    assert plotly_js().read_text(encoding="utf-8") in page
-    head = page[: page.index("<script")]
-    assert not re.search(r"(src|href)=", head)
-    assert "{{" not in head
-    embedded = re.search(r'id="figure">([^<]*)</script>', page)
-    assert embedded is not None
-    assert unpack(embedded[1].encode()) == unpack(payload(map_figure(scene)))
+    assert "plotly.js v" in page
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", page)
+    both = render_html(scene, map_figure(scene))
+    assert both.count("plotly.js v") == 1
+    assert both.count("Plotly.newPlot(") == page.count("Plotly.newPlot(") + 1
 
 
 def test_a_page_that_exists_is_only_replaced_on_request(scene: MapScene, tmp_path: Path) -> None:
@@ -269,5 +234,31 @@ def test_a_page_that_fails_half_way_leaves_the_old_one_and_nothing_else(
     assert path.read_text() == "mine"
 
 
-def test_the_payload_of_a_scene_is_that_of_its_checked_figure(scene: MapScene) -> None:
-    assert unpack(payload(scene)) == unpack(payload(map_figure(scene)))
+STRIP: RunStrip = {
+    "run": "<b>mine</b>",
+    "kind": "good",
+    "layers": ["fc1", "fc2"],
+    "steps": [0, 50, 1000],
+    "values": [[1.0, 2.5, 4.0], [None, 1.2, 1.1]],
+    "flags": [("fc2", 50), (None, 1000)],
+}
+
+
+def test_the_strip_has_a_cell_for_each_layer_and_step_and_marks_flags() -> None:
+    cells, flags = strip_figure(STRIP).data
+    assert [list(row) for row in cells.z] == STRIP["values"]
+    assert list(cells.y) == STRIP["layers"]
+    assert list(zip(flags.x, flags.y, strict=True)) == [(1, "fc2"), (2, "fc1"), (2, "fc2")]
+    layout = strip_figure(STRIP).layout
+    assert list(layout.xaxis.ticktext) == ["0", "50", "1,000"]
+    assert "spread" in layout.title.subtitle.text
+    assert "<b>mine" not in layout.title.text
+    assert "&lt;b&gt;mine" in layout.title.text
+
+
+def test_a_strip_of_changes_says_so_and_one_without_cells_can_be_drawn() -> None:
+    figure = strip_figure({**STRIP, "kind": "change", "flags": []})
+    assert "snapshot before" in figure.layout.title.subtitle.text
+    assert len(figure.data) == 1
+    empty: RunStrip = {**STRIP, "layers": [], "steps": [], "values": [], "flags": []}
+    assert len(strip_figure(empty).data) == 1

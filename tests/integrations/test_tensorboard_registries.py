@@ -164,14 +164,14 @@ def test_registries_are_only_read(board: Client, key: str, logs: Path, method: s
     assert (logs / "project" / "repwatch.db").read_bytes() == before
 
 
-def test_a_registry_beside_the_log_directory_is_found_only_when_it_is_named(
+def test_only_a_registry_that_is_named_or_lies_with_the_logs_is_found(
     logs: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "logs").mkdir()
     beside = tmp_path / "other.db"
     shutil.copy(logs / "project" / "repwatch.db", beside)
-    shutil.copy(beside, tmp_path / "repwatch.db")
-    (tmp_path / "logs" / "repwatch.db").symlink_to(beside)
+    for link in (tmp_path / "repwatch.db", tmp_path / "logs" / "repwatch.db"):
+        link.symlink_to(beside)
     assert client(tmp_path / "logs").get(f"{ROUTE}/registries").json == {"registries": []}
     board = client(tmp_path / "logs", f"{beside}, {tmp_path / 'absent.db'}")
     first, second = board.get(f"{ROUTE}/registries").json["registries"]
@@ -179,6 +179,14 @@ def test_a_registry_beside_the_log_directory_is_found_only_when_it_is_named(
     assert ask(board, "page", first["key"]).json["current"] == ["current"]
     assert ask(board, "page", second["key"]).status_code == 409
     assert not (tmp_path / "absent.db").exists()
+
+
+def test_a_registry_that_lies_beside_the_log_directory_is_found(logs: Path) -> None:
+    (logs / "project" / "logs").mkdir(exist_ok=True)
+    board = client(logs / "project" / "logs")
+    (found,) = board.get(f"{ROUTE}/registries").json["registries"]
+    assert found["name"] == "../repwatch.db"
+    assert ask(board, "page", found["key"]).json["current"] == ["current"]
 
 
 def test_the_address_of_a_database_server_is_not_shown() -> None:

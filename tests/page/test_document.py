@@ -37,7 +37,7 @@ from tests.watch.helpers import PROBE, landmark_registry, watch
 
 def test_the_document_is_plain_json_of_a_version(whole: dict[str, Any]) -> None:
     assert json.loads(json.dumps(whole, allow_nan=False)) == json.loads(json.dumps(whole))
-    assert (whole["page"]["version"], whole["page"]["kind"]) == (2, "page")
+    assert (whole["page"]["version"], whole["page"]["kind"]) == (3, "page")
     assert set(whole) == {"page", "points", "excerpted", "comparisons", "made"}
 
 
@@ -106,10 +106,10 @@ def test_a_metric_has_its_value_at_the_snapshots_step(
         assert page["values"]["val_loss"][row] == pytest.approx(expected, rel=1e-4)
 
 
-def test_flags_come_with_their_evidence_in_words(whole: dict[str, Any]) -> None:
+def test_flags_come_with_all_of_their_evidence(whole: dict[str, Any]) -> None:
     (flag,) = whole["page"]["flags"]
     assert (flag["run"], flag["layer"], flag["step"]) == ("current", "2", 2)
-    assert flag["evidence"] == [("nearest", "bad-0, bad-1"), ("distance", "0.1235")]
+    assert flag["evidence"] == {"nearest": ["bad-0", "bad-1"], "distance": 0.123456}
 
 
 def test_trajectories_hold_each_snapshot_once_by_step(whole: dict[str, Any]) -> None:
@@ -271,7 +271,6 @@ def test_distances_of_the_page_are_those_between_snapshots(
     stored = registry.snapshots()
     exact = similarity.distance(stored[1].rdm, stored[-1].rdm, "cosine")
     assert np.linalg.norm(rows[1] - rows[-1]) == pytest.approx(exact, rel=0.1)
-    assert distances["kept"] > 0.95
 
 
 def test_the_overview_changes_only_when_the_registry_does(tmp_path: Path) -> None:

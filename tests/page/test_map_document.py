@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ def test_the_document_is_plain_json() -> None:
     people = population(diverged=2)
     scene = build_map(people.snapshots, people.positions, **people.arguments())
     assert json.loads(json.dumps(scene, allow_nan=False)) == scene
-    assert (scene["version"], scene["kind"]) == (1, "map")
+    assert (scene["version"], scene["kind"]) == (2, "map")
 
 
 def test_the_document_records_how_the_map_was_made() -> None:
@@ -190,19 +189,6 @@ def test_settings_are_the_hyperparameters_that_distinguish_runs() -> None:
     assert settings(same, same) == ["seed", "lr", "wd", "repwatch.optimizer.lr"]
     assert len(settings({f"h{n}": 0 for n in range(40)}, {f"h{n}": n + 1 for n in range(40)})) == 6
     assert settings({}, {}) == []
-
-
-def test_flags_are_stored_with_their_run() -> None:
-    flag = {"kind": "drift", "step": 30, "epoch": 1, "layer": "fc", "message": "It drifts."}
-    flags = [
-        SimpleNamespace(run_id=run_id, cause=None, probability=0.75, **flag)
-        for run_id in ("id-a", "unknown")
-    ]
-    run = SimpleNamespace(id="id-a", name="a", label=None, cause=None, status="running")
-    snapshots = [FakeSnapshot(0, "a", "fc", 0), FakeSnapshot(1, "b", "fc", 0)]
-    scene = build_map(snapshots, np.eye(2), current="b", runs=[run], flags=flags)
-    assert [flag["run"] for flag in scene["flags"]] == ["a", "b"]
-    assert scene["flags"][0] == {**flag, "run": "a", "cause": None, "probability": 0.75}
 
 
 def test_an_empty_registry_gives_an_empty_map() -> None:

@@ -154,17 +154,6 @@ def test_the_map_of_a_registry_places_what_is_not_a_landmark(tmp_path: Path) -> 
     assert [place["name"] for place in scene["causes"]] == ["good", "learning rate too high"]
 
 
-def test_the_map_of_several_runs_has_the_flags_of_each(tmp_path: Path) -> None:
-    registry = landmark_registry(tmp_path / "repwatch.db")
-    for name in ("one", "other"):
-        flagged = registry.run(watch(registry, name))
-        registry.add_flag(flagged.id, kind="drift", step=0, epoch=0, message=f"of {name}")
-    found = [(flag["run"], flag["message"]) for flag in map_registry(registry)["flags"]]
-    assert found == [("one", "of one"), ("other", "of other")]
-    (own,) = map_registry(registry, run=registry.run("other"))["flags"]
-    assert own["run"] == "other"
-
-
 def test_a_map_of_an_empty_registry_explains_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="RepWatch"):
         map_registry(Registry(tmp_path / "repwatch.db"))

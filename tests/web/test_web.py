@@ -8,17 +8,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from repwatch.atlas.page import ATLAS_MODULES
 from repwatch.errors import ConfigurationError, MissingPackageError
-from repwatch.integrations.plotly_figures.export import COMPARISON_MODULES, FIGURE_MODULES
-from repwatch.page.report import PAGE_MODULES
-from repwatch.web import asset, bundle
+from repwatch.web import asset, bundle, modules_of
 
 BUNDLES = {
-    "report": (*PAGE_MODULES, "page/report-main.js"),
-    "figure": FIGURE_MODULES,
-    "comparison": COMPARISON_MODULES,
-    "atlas": ATLAS_MODULES,
+    "report": "page/report-main.js",
+    "tab": "page/index.js",
+    "atlas": "atlas/atlas.js",
 }
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"([^"]+)";$', re.MULTILINE)
 _DECLARED = re.compile(
@@ -48,7 +44,7 @@ def declared(module: str) -> list[str]:
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_a_bundle_declares_each_name_once_and_after_what_it_uses(name: str) -> None:
-    modules: Sequence[str] = BUNDLES[name]
+    modules: Sequence[str] = modules_of(BUNDLES[name])
     owners: dict[str, str] = {}
     for position, module in enumerate(modules):
         assert "</script" not in asset(module).decode().lower()

@@ -1,24 +1,20 @@
-"""Plotly figures, and the two ways in which they leave the process. The only home of plotly.
+"""Plotly figures for loggers, and as files. The only home of plotly.
 
-MapScene -> map_figure -> Figure -> payload      compact bytes for event files and pages
-                                 -> render_html, write_html   one self-contained page, with a
-                                                              step slider
-Comparison -> comparison_figure -> Figure -> write_comparison   one self-contained page
+MapScene -> map_figure    -> Figure -> the client of a logger
+RunStrip -> strip_figure  -> Figure -> render_html, write_html   one self-contained file
 """
 
 from __future__ import annotations
 
-from repwatch.integrations.plotly_figures.compare import comparison_figure, write_comparison
-from repwatch.integrations.plotly_figures.export import payload, render_html, unpack, write_html
+from repwatch.integrations.plotly_figures.export import render_html, write_html
 from repwatch.integrations.plotly_figures.map import SENTENCE, map_figure
+from repwatch.integrations.plotly_figures.strip import STRIP_SENTENCES, strip_figure
 
 __all__ = [
     "SENTENCE",
-    "comparison_figure",
+    "STRIP_SENTENCES",
     "map_figure",
-    "payload",
     "render_html",
-    "unpack",
-    "write_comparison",
+    "strip_figure",
     "write_html",
 ]

@@ -1,12 +1,12 @@
 """The map of representations as a plotly figure.
 
 One trace for each outcome of landmarks, and for each layer of each current run a line cut into
-shades and its points. `layout.meta` describes the figure for pages, in plain unescaped text.
+shades and its points.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import plotly.graph_objects as go
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["SENTENCE", "map_figure"]
 
 Trace: TypeAlias = dict[str, object]
-
-
-class FigureContent(TypedDict):
-    """A plotly figure as plain data."""
-
-    data: list[Trace]
-    layout: dict[str, object]
-
 
 SENTENCE = (
     "Each point is one layer of one run at one step. Near means that two layers agree on which "
@@ -61,16 +53,6 @@ def map_figure(scene: MapScene, step: int | None = None, *, dark: bool = False) 
     Raises:
         ConfigurationError: the scene is not a map of a version that this function knows.
     """
-    drawn = map_content(scene, step, dark=dark)
-    drawn["layout"]["template"] = go.layout.Template()
-    return go.Figure(drawn)
-
-
-def map_content(scene: MapScene, step: int | None = None, *, dark: bool = False) -> FigureContent:
-    """The figure of `map_figure` as plain `data` and `layout`, without plotly's checks.
-
-    These take ten times as long as the drawing, which counts while a training waits.
-    """
     if scene.get("kind") != "map" or scene.get("version") != scenes.VERSION:
         raise ConfigurationError(
             f"Expected a map scene of version {scenes.VERSION}, but got kind "
@@ -84,10 +66,9 @@ def map_content(scene: MapScene, step: int | None = None, *, dark: bool = False)
     traces += _outcome_names(scene, hues)
     if not scene["current"]:
         traces += _layer_key(scene)
-    content = FigureContent(data=traces, layout=_layout(scene, step, hues))
-    if dark:
-        content = cast("FigureContent", palette.recolor(content))
-    return content
+    layout = _layout(scene, step) | {"template": go.layout.Template()}
+    content = {"data": traces, "layout": layout}
+    return go.Figure(palette.recolor(content) if dark else content)
 
 
 def _landmarks(scene: MapScene, runs: Mapping[str, RunRow], hues: Mapping[str, Hue]) -> list[Trace]:
@@ -263,7 +244,7 @@ def _layer_key(scene: MapScene) -> list[Trace]:
     ]
 
 
-def _layout(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> Trace:
+def _layout(scene: MapScene, step: int | None) -> Trace:
     across, along = _frame(scene)
     axis = {"visible": False, "showgrid": False, "zeroline": False, "fixedrange": False}
     title = ", ".join(safe(name) for name in scene["current"]) or "Landmarks"
@@ -299,7 +280,6 @@ def _layout(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> Trace
         "yaxis": axis | {"range": list(along), "scaleanchor": "x", "scaleratio": 1},
         "uirevision": "map",
         **_legends(scene),
-        "meta": _describe(scene, step, hues),
     }
 
 
@@ -321,45 +301,6 @@ def _legends(scene: MapScene) -> Trace:
         }
         y -= (length + 2.2) * 0.036
     return legends
-
-
-def _describe(scene: MapScene, step: int | None, hues: Mapping[str, Hue]) -> Trace:
-    outcomes = [
-        {
-            "name": place["name"],
-            "runs": place["runs"],
-            "points": place["points"],
-            "colour": hue.fill,
-        }
-        for place, hue in zip(scene["causes"], hues.values(), strict=True)
-    ]
-    layers = [
-        {"name": name, "symbol": palette.symbol(index)}
-        for index, name in enumerate(scene["layers"])
-    ]
-    current = [
-        {"name": name, "colour": palette.ramp(number)[-1], "status": row["status"]}
-        for number, name in enumerate(scene["current"])
-        for row in scene["runs"]
-        if row["name"] == name
-    ]
-    every = scenes.steps(scene)
-    return {
-        "version": scenes.VERSION,
-        "kind": "map",
-        "sentence": SENTENCE,
-        "current": current,
-        "outcomes": outcomes,
-        "layers": layers,
-        "steps": [value for value in every if step is None or value <= step],
-        "sizes": [_CURRENT_SIZE, _NEWEST_SIZE],
-        "flags": scene["flags"],
-        "dark": palette.DARK,
-        **{
-            key: scene[key]
-            for key in ("method", "distance", "seed", "perplexity", "metric", "notes")
-        },
-    }
 
 
 def _frame(scene: MapScene) -> tuple[tuple[float, float], tuple[float, float]]:

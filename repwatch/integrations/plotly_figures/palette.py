@@ -14,6 +14,7 @@ from repwatch.web.assets import asset
 __all__ = [
     "BORDER",
     "DARK",
+    "FLAG",
     "INK",
     "MUTED",
     "PAPER",
@@ -58,7 +59,9 @@ def _upper(value: Any) -> Any:
 _LIGHT, _DARK = (
     {name: _upper(value) for name, value in _read()[theme].items()} for theme in ("light", "dark")
 )
-INK, MUTED, PAPER, BORDER = (_LIGHT[name] for name in ("ink", "muted", "paper", "line"))
+INK, MUTED, PAPER, BORDER, FLAG = (
+    _LIGHT[name] for name in ("ink", "muted", "paper", "line", "flag")
+)
 
 SHADES = 6
 _TEXT_CONTRAST = 4.5
@@ -99,8 +102,10 @@ def _hues(theme: dict[str, Any]) -> list[Hue]:
 
 
 # Green for what is good, a gray for what nobody labeled, the warm and the other hues for causes.
-_ORDER = (2, 8, 1, 4, 3, 5, 6, 7)
+_ORDER = (2, 8, 1, 4, 3, 5, 6, 7, 9, 0)
 GOOD, UNLABELED, *CAUSES = (_hues(_LIGHT)[at] for at in _ORDER)
+
+OTHER = Hue(INK, _mix(INK, PAPER, 0.4), _mix(INK, PAPER, 0.72), INK)
 
 # Plotly's numbers, because arrays of them are compact: circle, square, diamond, triangle-up, cross,
 # x, star, hexagon, pentagon, triangle-down, hourglass, bowtie.
@@ -120,7 +125,7 @@ def ramp(number: int, *, dark: bool = False) -> list[str]:
 
 
 def outcome_hues(names: list[str]) -> dict[str, Hue]:
-    """A color for each outcome; causes are colored in the order given, six and then again."""
+    """A color for each outcome: the first eight causes have their own, the others ink."""
     hues: dict[str, Hue] = {}
     causes = 0
     for name in names:
@@ -129,7 +134,7 @@ def outcome_hues(names: list[str]) -> dict[str, Hue]:
         elif name == "unlabeled":
             hues[name] = UNLABELED
         else:
-            hues[name] = CAUSES[causes % len(CAUSES)]
+            hues[name] = CAUSES[causes] if causes < len(CAUSES) else OTHER
             causes += 1
     return hues
 

@@ -1,4 +1,4 @@
-"""RepWatch in TensorBoard: `summary` writes figures into event files, `plugin` shows them.
+"""RepWatch in TensorBoard: `plugin` shows the page of a registry in a tab, live.
 
 Nothing is imported here: TensorBoard reads `loader` at its start, and what fails there would take
 TensorBoard down.

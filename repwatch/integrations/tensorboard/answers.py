@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -30,14 +29,12 @@ def application(serve: Serve) -> Callable[..., Any]:
     return read
 
 
-def answer(request: Request, content: bytes, kind: str, *, packed: bool = False) -> Response:
-    """A conditional, compressed answer. `packed`: the content is gzip already."""
+def answer(request: Request, content: bytes, kind: str) -> Response:
+    """A conditional, compressed answer."""
     tag = hashlib.sha256(content).hexdigest()[:24]
     takes_gzip = request.accept_encodings["gzip"] > 0
-    if takes_gzip and not packed:
+    if takes_gzip:
         content = gzip.compress(content, compresslevel=6, mtime=0)
-    elif packed and not takes_gzip:
-        content = zlib.decompress(content, wbits=31)
     response = Response(content, content_type=kind)
     if takes_gzip:
         response.headers["Content-Encoding"] = "gzip"

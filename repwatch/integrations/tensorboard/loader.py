@@ -12,7 +12,6 @@ from typing import Any
 
 from tensorboard.plugins import base_plugin
 
-_NAME = "repwatch"
 _log = logging.getLogger(__name__)
 
 
@@ -20,20 +19,14 @@ class RepWatchLoader(base_plugin.TBLoader):  # type: ignore[misc]
     """Makes the plugin, if it can be made."""
 
     def define_flags(self, parser: Any) -> None:
-        """A flag for registries that are not called repwatch.db under the log directory."""
+        """A flag for registries that do not lie as repwatch.db with the log directory."""
         parser.add_argument_group("RepWatch plugin").add_argument(
             "--repwatch_registry",
             metavar="PATH",
             default="",
             help="Path or URL of the registry that the RepWatch tab shows; several with commas. "
-            "Without it, each repwatch.db under the log directory.",
+            "Without it, each repwatch.db under the log directory, and one beside it.",
         )
-
-    def fix_flags(self, flags: Any) -> None:
-        """Load every step: TensorBoard's default is 10 of them. The user's own number wins."""
-        samples = dict(getattr(flags, "samples_per_plugin", None) or {})
-        samples.setdefault(_NAME, 0)
-        flags.samples_per_plugin = samples
 
     def load(self, context: Any) -> Any:
         """The plugin, or None where its imports fail; the log names the cause."""

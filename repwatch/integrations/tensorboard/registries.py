@@ -1,7 +1,7 @@
 """The registries that the tab may read, and the routes that read them.
 
-They are those called repwatch.db under the log directory, and those that --repwatch_registry
-names. A request names one by a key of this list, never by a path.
+They are those that --repwatch_registry names, and those called repwatch.db under the log directory
+or beside it. A request names one by a key of this list, never by a path.
 """
 
 from __future__ import annotations
@@ -123,6 +123,10 @@ class RegistryRoutes:
                 (str(path), str(path.relative_to(self._folder)))
                 for path in sorted(_search(self._folder))
             ]
+            # By default the registry lies beside the folder that a logger writes to.
+            beside = self._folder.parent / _NAME
+            if beside.is_file() and not beside.is_symlink():
+                found.append((str(beside), f"../{_NAME}"))
         for location, name in found:
             key = hashlib.sha256(location.encode()).hexdigest()[:16]
             self._known.setdefault(key, _Known(name, location, Lock(), []))
