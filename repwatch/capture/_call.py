@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -237,3 +238,16 @@ def _parameters(model: nn.Module) -> list[inspect.Parameter] | None:
         return list(inspect.signature(unwrap(model).forward).parameters.values())
     except (TypeError, ValueError):  # code without a signature
         return None
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Where the model's first parameter or buffer is; the CPU without any."""
+    for tensor in (*itertools.islice(model.parameters(), 1), *itertools.islice(model.buffers(), 1)):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def describe_error(error: BaseException) -> str:
+    """Its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

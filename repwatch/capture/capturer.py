@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,9 @@ from repwatch.capture._call import (
     CallStrategy,
     Forward,
     call_strategies,
+    describe_error,
     describe_refusal,
+    model_device,
     out_of_memory,
 )
 from repwatch.capture._cut_points import Graph, find_cut_points
@@ -242,7 +243,7 @@ class Capturer:
             if error is not None:
                 raise CaptureError(
                     f"The probe set ran before, but now {plan.strategy.how} failed with "
-                    f"{_describe(error)}. Pass forward=(model, inputs) -> ... that always works."
+                    f"{describe_error(error)}. Pass forward=(model, inputs) -> ... that always works."
                 ) from error
         return recorder
 
@@ -262,7 +263,7 @@ class Capturer:
             recorder.end()
         if recorder.failure is not None:
             raise CaptureError(
-                f"A layer's output could not be reduced: {_describe(recorder.failure)}."
+                f"A layer's output could not be reduced: {describe_error(recorder.failure)}."
             ) from recorder.failure
         return None
 
@@ -287,7 +288,7 @@ class Capturer:
                 if error is not None and out_of_memory(error):
                     raise error
                 if error is not None:
-                    errors[strategy.how], cause = _describe(error), error
+                    errors[strategy.how], cause = describe_error(error), error
                 elif not recorder.fired:
                     errors[strategy.how] = "ran, but called no layer of the model through its hooks"
                 else:
@@ -370,7 +371,7 @@ class Capturer:
                 try:
                     return count_rows(partial(self._observe, strategy), inputs, points, named)
                 except Exception as error:  # noqa: PERF203  # few ways, and each may fail
-                    _log.debug("RepWatch: %s failed with %s", strategy.how, _describe(error))
+                    _log.debug("RepWatch: %s failed with %s", strategy.how, describe_error(error))
         return None
 
     def _halve_batch_size(self, error: BaseException) -> None:
@@ -386,7 +387,7 @@ class Capturer:
         if obstacle is not None:
             raise CaptureError(
                 f"Memory ran out while {size} probe points ran through "
-                f"{type(self.model).__name__}, and {obstacle} ({_describe(error)}). Give a "
+                f"{type(self.model).__name__}, and {obstacle} ({describe_error(error)}). Give a "
                 "smaller probe set or batch_size, or leave RepWatch out of this training."
             ) from error
         self._batch_size = size // 2
@@ -445,15 +446,3 @@ class Capturer:
             start += points
             moved = move(batch, device)
             yield points, moved if self._convert is None else self._convert(moved)
-
-
-def model_device(model: nn.Module) -> torch.device:
-    """Where the model's first parameter or buffer is; the CPU without any."""
-    for tensor in (*itertools.islice(model.parameters(), 1), *itertools.islice(model.buffers(), 1)):
-        return tensor.device
-    return torch.device("cpu")
-
-
-def _describe(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
