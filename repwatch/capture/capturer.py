@@ -243,7 +243,7 @@ class Capturer:
             if error is not None:
                 raise CaptureError(
                     f"The probe set ran before, but now {plan.strategy.how} failed with "
-                    f"{describe_error(error)}. Pass forward=(model, inputs) -> ... that always works."
+                    f"{describe_error(error)}. Pass a forward=(model, inputs) that always works."
                 ) from error
         return recorder
 
