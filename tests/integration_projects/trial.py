@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
 from repwatch import Registry
@@ -80,6 +82,8 @@ def _train(
     root: Path,
 ) -> _Training:
     root.mkdir()
+    random.seed(0)
+    np.random.seed(0)
     torch.manual_seed(0)
     recorder = _recorder_class(namespace)()
     model = train([*callbacks, recorder], root)
