@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from repwatch.capture._layers import unwrap
+from repwatch.probe._graphs import Fields
+from repwatch.probe._padding import find_padding, is_lengths_name
 from repwatch.probe._trees import TARGET_KEYS, Tree, target
 
 Forward = Callable[[nn.Module, Any], object]
@@ -60,7 +62,7 @@ def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
     """Why parts of a tuple were not passed one by one, because one of them looks like a target."""
     if not _is_sequence(inputs) or len(inputs) < 2 or _positional(model, inputs, points):
         return None
-    names = _parameter_names(model)
+    names = parameter_names(model)
     if names is None or len(names) < 2:
         return None
     return (
@@ -94,6 +96,12 @@ def _strategies(
         yield from _keyword_strategies(
             model, inputs._asdict(), lambda batch: pick(batch)._asdict(), name
         )
+    lengths = _place_of_lengths(model, inputs, points)
+    if lengths is not None:
+        yield CallStrategy(
+            f"model({name}[0], {name}[{lengths}]), by its signature",
+            lambda m, batch: m(pick(batch)[0], pick(batch)[lengths]),
+        )
     if _is_sequence(inputs) and inputs:
         yield from _strategies(model, inputs[0], points, lambda batch: pick(batch)[0], f"{name}[0]")
     yield CallStrategy(f"model({name})", lambda m, batch: m(pick(batch)))
@@ -112,6 +120,9 @@ def _mapping_strategies(
             f"model({name} without targets)", lambda m, batch: m(_drop_targets(pick(batch)))
         )
     yield CallStrategy(f"model({name})", lambda m, batch: m(pick(batch)))
+    yield CallStrategy(
+        f"model({name}), with its parts as attributes", lambda m, batch: m(Fields(pick(batch)))
+    )
 
 
 def _keyword_strategies(
@@ -153,7 +164,7 @@ def _positional(model: nn.Module, inputs: Sequence[object], points: int) -> int:
     Targets at the end that have no parameter are left out. A target before that, or one whose
     parameter is not named like a target, makes all of it a guess.
     """
-    names = _parameter_names(model)
+    names = parameter_names(model)
     count = len(inputs)
     while (
         count > 1
@@ -167,6 +178,18 @@ def _positional(model: nn.Module, inputs: Sequence[object], points: int) -> int:
         _is_target_part(inputs, i, points) and not _names_target(names, i) for i in range(1, count)
     )
     return 0 if guessed else count
+
+
+def _place_of_lengths(model: nn.Module, inputs: Tree, points: int) -> int | None:
+    """The part of a tuple that is for the second parameter, where that is named like lengths."""
+    names = parameter_names(model) or []
+    if not _is_sequence(inputs) or hasattr(inputs, "_fields") or len(names) < 2:
+        return None
+    if not is_lengths_name(names[1].lower()):
+        return None
+    marks = find_padding(inputs, points, names=names).marks
+    places = [i for i in range(1, len(inputs)) if (f"batch[{i}]", "lengths") in marks]
+    return next(iter(places), None)
 
 
 def _names_target(names: Sequence[str] | None, place: int) -> bool:
@@ -194,7 +217,7 @@ def _is_sequence(value: object) -> TypeGuard[tuple[Any, ...] | list[Any]]:
     return isinstance(value, (tuple, list))
 
 
-def _parameter_names(model: nn.Module) -> list[str] | None:
+def parameter_names(model: nn.Module) -> list[str] | None:
     """The names of forward's positional parameters; None where they cannot be known."""
     parameters = _parameters(model)
     if parameters is None:

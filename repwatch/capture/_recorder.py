@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,10 +19,15 @@ from repwatch.capture._rows import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
     MAX_FEATURES,
+    Fold,
     MaskedRows,
+    Token,
     find_rows,
+    first_with_rows,
     nonfinite_points,
+    pool,
     reduce_rows,
+    unfold,
 )
 from repwatch.capture._scalars import BOUNDED, measure
 from repwatch.errors import DivergedRDMError
@@ -83,11 +88,17 @@ class Capture:
 class Reduction:
     """How outputs become rows: the user's function and token, and what was found out before."""
 
-    token: int | None = None
+    token: Token = "mean"
     reduce: Reduce | None = None
     max_features: int = MAX_FEATURES
     # Layer -> whether (n, a, b) outputs are sequences; decided once, so that snapshots agree.
     sequences: dict[str, bool] = field(default_factory=dict)
+    # Layers with several rows for each point.
+    folds: dict[str, Fold] = field(default_factory=dict)
+    # Layers with a row for each node, of which a point has several.
+    pooled: set[str] = field(default_factory=set)
+    # Sequences for which no mask of as many steps was found.
+    unmasked: set[str] = field(default_factory=set)
 
 
 class Result(NamedTuple):
@@ -151,6 +162,9 @@ class Recorder:
     ) -> None:
         self._fired: dict[str, None] = {}
         self.left_out: dict[str, str] = {}
+        self.manifold: set[str] = set()
+        self.owned: set[str] = set()
+        self._owners: torch.Tensor | None = None
         self.failure: Exception | None = None
         self._modules = modules
         self._watched = modules.named if watched is None else watched
@@ -165,16 +179,25 @@ class Recorder:
         self._spatial: set[tuple[int, ...]] = set()
         self._calls: Counter[str] = Counter()
         self._batch = 0
-        self._mask: torch.Tensor | None = None
+        self._masks: list[torch.Tensor] = []
         self._chosen: torch.Tensor | None = None
 
     def begin(
-        self, batch: int, mask: torch.Tensor | None = None, chosen: torch.Tensor | None = None
+        self,
+        batch: int,
+        masks: Sequence[torch.Tensor] = (),
+        chosen: torch.Tensor | None = None,
+        owners: torch.Tensor | None = None,
     ) -> None:
-        """Hooks on, for one batch of `batch` rows, of which the `chosen` are probe points."""
+        """Hooks on, for one batch of `batch` rows, of which the `chosen` are probe points.
+
+        masks: (batch, time) each, False where a sequence is padded. owners: the point of each row
+        of layers that have a row for each node.
+        """
         self.end()
         self._calls.clear()
-        self._batch, self._mask, self._chosen = batch, mask, chosen
+        self._batch, self._masks, self._chosen = batch, list(masks), chosen
+        self._owners = owners
         for name, module in self._watched.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
 
@@ -185,13 +208,14 @@ class Recorder:
 
     def results(self, order: torch.Tensor | None = None) -> dict[str, Result]:
         """RDM and scalars by layer, in order of firing; `order` sorts the collected rows."""
+        points = self._points if order is None else len(order)
         for key in list(self._rows):
             rows = self._rows.pop(key)
-            if rows.complete:
-                held = rows.held
+            if rows.count == points:
+                held = rows.held[:points]
                 self._store(key, held if order is None else held[order.to(held.device)])
             else:
-                self.left_out[key] = f"it fired for {rows.count} of {self._points} points"
+                self.left_out[key] = f"it fired for {rows.count} of {points} points"
         usable = [key for key in self.fired if key in self._results and key not in self.left_out]
         return {key: self._results[key] for key in usable}
 
@@ -250,26 +274,45 @@ class Recorder:
         own, inherited = (False, False) if mapped is not None else self._modules.time_first(name)
         found = find_rows(output, self._batch, own or (False if inherited else None))
         if isinstance(found, str):
-            return found
+            rows = self._averaged(key, output)
+            if rows is None:
+                return found
+            found = MaskedRows(rows)
         sequence = self._is_sequence(key, module, found)
         if not self._is_wanted(key):
             return None
-        mask = self._mask
+        masks = self._masks
         if self._chosen is not None:
             chosen = self._chosen.to(found.tensor.device)
-            mask = None if mask is None else mask.to(chosen.device)[chosen]
+            masks = [mask.to(chosen.device)[chosen] for mask in masks]
             inner = None if found.mask is None else found.mask[chosen]
             found = MaskedRows(found.tensor[chosen], inner)
         if found.tensor[0].numel() == 0:
             return "no features"
+        known = found.mask is not None or any(m.shape == found.tensor.shape[:2] for m in masks)
+        if sequence and found.tensor.dim() == 3 and not known:
+            self._reduction.unmasked.add(key)
         return reduce_rows(
             found,
             sequence=sequence,
             channels_last=isinstance(module, CHANNELS_LAST),
-            mask=mask,
+            masks=masks,
             token=self._reduction.token,
             most=self._reduction.max_features,
         )
+
+    def _averaged(self, key: str, output: object) -> torch.Tensor | None:
+        """The mean of each point's rows, where it is known which these are; else note the layer."""
+        fold = self._reduction.folds.get(key)
+        if fold is not None:
+            return unfold(output, self._batch, fold)
+        rows = None if self._owners is None else pool(output, self._owners, self._batch)
+        if rows is None and first_with_rows(output, self._batch) is not None:
+            self.manifold.add(key)
+        if rows is not None and key not in self._reduction.pooled:
+            self.owned.add(key)
+            return None
+        return rows
 
     def _is_sequence(self, key: str, module: nn.Module, found: MaskedRows) -> bool:
         """Whether (n, a, b) is (batch, time, channels): not from, nor shaped as from, a conv."""

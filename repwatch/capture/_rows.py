@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 import torch
 from torch import nn
@@ -13,6 +13,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 MAX_FEATURES = 16_384
+# What stands for a sequence: the mean of its steps, the last one, or the one at this place.
+Token = int | Literal["mean", "last"]
 # Averaged windows are small below this many places; a copy pays off from this many channels on.
 _SMALL_WINDOW, _MANY_CHANNELS = 8, 8
 
@@ -69,15 +71,43 @@ def find_rows(output: object, batch: int, time_first: bool | None = None) -> Mas
     return f"shape {', '.join(shapes)}" if shapes else "no floating tensor in its output"
 
 
-def find_mask(inputs: object) -> torch.Tensor | None:
-    """The attention mask (n, time) of the first mapping of a batch that has one, or None."""
-    if isinstance(inputs, Mapping):
-        mask = inputs.get("attention_mask")
-        if isinstance(mask, torch.Tensor) and mask.dim() == 2:
-            return mask
-        return next((m for m in map(find_mask, inputs.values()) if m is not None), None)
-    if isinstance(inputs, (tuple, list)):
-        return next((m for m in map(find_mask, inputs) if m is not None), None)
+@dataclass(frozen=True)
+class Fold:
+    """Several rows for each point: `each` of them, one after the other or one point after all."""
+
+    each: int
+    by_point: bool
+
+
+def first_with_rows(output: object, batch: int) -> torch.Tensor | None:
+    """The first floating tensor whose number of rows is a multiple of `batch`, or None."""
+    for leaf in walk_tensors(output):
+        if not _is_dense(leaf) or not leaf.is_floating_point() or leaf.dim() < 2:
+            continue
+        if len(leaf) > batch and len(leaf) % batch == 0 and leaf.numel():
+            return leaf
+    return None
+
+
+def unfold(output: object, batch: int, fold: Fold) -> torch.Tensor | None:
+    """The mean over the rows of each of `batch` points; None where there are not so many rows."""
+    rows = first_with_rows(output, batch)
+    if rows is None or len(rows) != fold.each * batch:
+        return None
+    rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+    shape = (batch, fold.each) if fold.by_point else (fold.each, batch)
+    return rows.reshape(*shape, *rows.shape[1:]).mean(1 if fold.by_point else 0)
+
+
+def pool(output: object, owners: torch.Tensor, points: int) -> torch.Tensor | None:
+    """The mean over the rows that each of `points` owns, of a tensor with a row for each owner."""
+    for leaf in walk_tensors(output):
+        if _is_dense(leaf) and leaf.is_floating_point() and leaf.dim() and len(leaf) == len(owners):
+            owners = owners.to(leaf.device)
+            rows = leaf if leaf.dtype in (torch.float32, torch.float64) else leaf.float()
+            rows = rows.reshape(len(rows), -1)
+            total = rows.new_zeros(points, rows.shape[1]).index_add(0, owners, rows)
+            return total / owners.bincount(minlength=points).clamp_min(1)[:, None]
     return None
 
 
@@ -92,28 +122,33 @@ def reduce_rows(
     *,
     sequence: bool,
     channels_last: bool = False,
-    mask: torch.Tensor | None = None,
-    token: int | None = None,
+    masks: Sequence[torch.Tensor] = (),
+    token: Token = "mean",
     most: int = MAX_FEATURES,
 ) -> torch.Tensor:
     """Rows (n, features) in float32 (float64 stays float64).
 
-    Sequences (n, time, channels): the mean over time where the mask is not 0, or the token at that
-    place (counted where the mask is not 0; negative from the end). Everything else:
-    flattened; past `most` features averaged over adaptive windows of space first.
+    Sequences (n, time, channels): the mean over the real steps, the last of them, or the one at
+    that place (negative from the end), by the first of `masks` (n, time) that has as many steps.
+    Everything else: flattened; past `most` features averaged over adaptive windows of space first.
     """
     x = found.tensor
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()
     if sequence and x.dim() == 3:
-        mask = found.mask if found.mask is not None else mask
-        if mask is None or mask.shape != x.shape[:2]:
-            return x.mean(1) if token is None else x[:, _place(token, x.shape[1])]
-        mask = mask.to(x.device) != 0
-        return _masked_mean(x, mask) if token is None else _token(x, mask, token)
+        return _reduce_time(x, masks if found.mask is None else [found.mask], token)
     if x[0].numel() > most and x.dim() > 2:
         x = _pool(x.movedim(-1, 1) if channels_last else x, most)
     return x.reshape(len(x), -1)
+
+
+def _reduce_time(x: torch.Tensor, masks: Sequence[torch.Tensor], token: Token) -> torch.Tensor:
+    place = -1 if token == "last" else token
+    mask = next((mask for mask in masks if mask.shape == x.shape[:2]), None)
+    if mask is None:
+        return x.mean(1) if isinstance(place, str) else x[:, _place(place, x.shape[1])]
+    mask = mask.to(x.device)
+    return _masked_mean(x, mask) if isinstance(place, str) else _token(x, mask, place)
 
 
 def _place(token: int, length: int) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from repwatch.capture._call import (
     out_of_memory,
 )
 from repwatch.capture._cut_points import Graph, find_cut_points
+from repwatch.capture._input import input_layer
 from repwatch.capture._layers import (
     ALL_BLOCKS,
     Layers,
@@ -31,22 +34,23 @@ from repwatch.capture._layers import (
     select,
     without_data_parallel,
 )
+from repwatch.capture._other_rows import count_rows, find_folds
+from repwatch.capture._padding import note_padding, padding_of
 from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_state
-from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction, to_result
+from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction
 from repwatch.capture._rows import (
     MAX_FEATURES,
-    MaskedRows,
-    as_real,
-    find_mask,
-    nonfinite_points,
-    reduce_rows,
+    Token,
 )
 from repwatch.capture._sharded import is_sharded, reset_sharding
 from repwatch.capture.passive import PassiveCapture
 from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted
 from repwatch.errors import CaptureError, ConfigurationError
 from repwatch.probe import ProbeSet, move
+from repwatch.probe._graphs import owners_of
 from repwatch.probe._trees import Tree, take
+
+_log = logging.getLogger("repwatch")
 
 # The trial pass shows how to call the model and which layers fire; a few points are enough.
 TRIAL_POINTS = 5
@@ -74,7 +78,8 @@ class Capturer:
         max_layers: How many layers to watch where `layers` is None.
         context: Entered around the forward pass (autocast).
         convert: Applied to each batch (precision).
-        token: Of sequences, the token of this place instead of the mean over time.
+        token: What stands for a sequence: "mean" of its steps, the "last" one, or the one at this
+            place (0 is the first). Padding does not count.
         host: Further ways to call the model, tried after those with the model itself: a driver's.
         reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for
             the default; for layers whose rows are not the probe's points.
@@ -97,7 +102,7 @@ class Capturer:
         max_layers: int = 8,
         context: Callable[[], AbstractContextManager[object]] | None = None,
         convert: Callable[[Tree], Tree] | None = None,
-        token: int | None = None,
+        token: Token = "mean",
         host: Sequence[CallStrategy] = (),
         reduce: Reduce | None = None,
         max_features: int = MAX_FEATURES,
@@ -123,6 +128,7 @@ class Capturer:
         self.chosen = select(find_modules(self.model), layers)
         self.reduction = Reduction(token, reduce, max_features)
         self.plan: Plan | None = None
+        self.padding = padding_of(self.model, probe)
         self._input: LayerCapture | str | None = None
         self._memory_note: str | None = None
 
@@ -189,12 +195,16 @@ class Capturer:
             self.plan,
             self.chosen,
             self.reduction,
+            self.padding,
             max_layers=self.max_layers,
-            finish=self._finish_passive,
+            finish=self.finish_passive,
         )
 
-    def _finish_passive(self, recorder: Recorder, modules: Modules, order: torch.Tensor) -> Capture:
-        """The Capture of rows that a passive capture collected; `order` sorts them."""
+    def finish_passive(self, recorder: Recorder, modules: Modules, order: torch.Tensor) -> Capture:
+        """The Capture of rows that a passive capture collected; `order` sorts them.
+
+        They are the points of this capturer's probe set; the capture may be of a larger one.
+        """
         if self.plan is None:
             self.plan = make_plan(
                 None, recorder, modules, self.chosen, self.max_layers, recorder.held
@@ -217,7 +227,7 @@ class Capturer:
         )
         assert plan.strategy is not None
         fix_seed()
-        for points, inputs in self._batches(self._even_size()):
+        for points, inputs in self._batches(self.batch_size):
             error = self._call(plan.strategy, recorder, points, inputs)
             if error is not None:
                 raise CaptureError(
@@ -230,7 +240,8 @@ class Capturer:
         self, strategy: CallStrategy, recorder: Recorder, points: int, inputs: Tree
     ) -> Exception | None:
         """One forward pass with hooks; the error that it raised, or None."""
-        recorder.begin(points, find_mask(inputs))
+        rows = None if self.probe.rows is None else torch.tensor(self.probe.rows)
+        recorder.begin(points, self.padding.masks(inputs), rows, owners_of(inputs))
         try:
             with self._context():
                 strategy.call(self.model, inputs)
@@ -253,7 +264,7 @@ class Capturer:
         errors: dict[str, str] = {}
         cause: Exception | None = None
         refusal: str | None = None
-        size = self._even_size()
+        size = self.batch_size
         for most in dict.fromkeys((min(TRIAL_POINTS, size), size)):
             points, inputs = next(self._batches(most))
             refusal = None if self._forward else describe_refusal(self.model, inputs, points)
@@ -271,6 +282,7 @@ class Capturer:
                     errors[strategy.how] = "ran, but called no layer of the model through its hooks"
                 else:
                     graph = self._find_cut_points(strategy, recorder, modules, points, inputs)
+                    self._find_folds(strategy, recorder, modules, points, inputs, graph)
                     return make_plan(
                         strategy, recorder, modules, self.chosen, self.max_layers, graph=graph
                     )
@@ -300,17 +312,60 @@ class Capturer:
         usable = frozenset(recorder.fired) - recorder.left_out.keys()
         inner = frozenset(map(base, innermost(recorder.fired)))
 
-        def call(batch: Tree) -> object:
-            with self._context():
-                return strategy.call(self.model, batch)
-
         fix_seed()
         batch = take(inputs, 0, points, points)
+        call = partial(self._observe, strategy)
         return find_cut_points(call, batch, points, modules, usable, inner)
+
+    def _find_folds(
+        self,
+        strategy: CallStrategy,
+        recorder: Recorder,
+        modules: Modules,
+        points: int,
+        inputs: Tree,
+        graph: Graph | str | None,
+    ) -> None:
+        """Make usable what has several rows for each point, among the layers that may be chosen."""
+        if recorder.owned and len(recorder.left_out) < len(recorder.fired):
+            self.reduction.pooled.update(recorder.owned)
+            for key in recorder.owned:
+                del recorder.left_out[key]
+        keys = frozenset(recorder.manifold)
+        if isinstance(graph, Graph):
+            keys &= graph.cut
+        elif self.chosen is not None:
+            keys = frozenset(key for key in keys if base(key) in (self.chosen or ()))
+        if keys and self.probe.divisible and not is_sharded(list(self.model.modules())):
+            call = partial(self._observe, strategy)
+            folds = find_folds(call, inputs, points, modules.named, keys)
+            self.reduction.folds.update(folds)
+            for key in folds:
+                del recorder.left_out[key]
+
+    def _observe(self, strategy: CallStrategy, batch: Tree) -> object:
+        with self._context():
+            return strategy.call(self.model, batch)
+
+    def count_rows(self) -> int | None:
+        """The number of rows that the layers give where these are not points, such as nodes.
+
+        None where no two passes give the same rows.
+        """
+        named = find_modules(self.model).named
+        points, inputs = next(self._batches(len(self.probe)))
+        with preserve_state(self.model):
+            own = call_strategies(self.model, inputs, points, self._forward)
+            for strategy in (*own, *self._host):
+                try:
+                    return count_rows(partial(self._observe, strategy), inputs, points, named)
+                except Exception as error:  # noqa: PERF203  # few ways, and each may fail
+                    _log.debug("RepWatch: %s failed with %s", strategy.how, _describe(error))
+        return None
 
     def _halve_batch_size(self, error: BaseException) -> None:
         """Halve the batch size. Raises CaptureError where smaller batches are not possible."""
-        size = self._even_size()
+        size = self.batch_size
         obstacle = None
         if not self.probe.divisible:
             obstacle = "its points can only be run together"
@@ -338,7 +393,8 @@ class Capturer:
         if self._memory_note is not None:
             notes.append(self._memory_note)
         if self.chosen is None or INPUT in self.chosen:
-            self._input = self._input or self._input_layer()
+            most = self.reduction.max_features
+            self._input = self._input or input_layer(self.probe, self.padding, most)
             if isinstance(self._input, str):
                 notes.append(f"left out: the input ({self._input})")
             else:
@@ -350,34 +406,14 @@ class Capturer:
             for key in plan.keys
             if key not in results
         ]
+        notes += note_padding(self.padding, self.reduction, plan.keys)
         if missing:
             notes.append(f"left out this time: {list_names(missing)}")
         how = plan.strategy.how if plan.strategy is not None else "as the host ran it"
         return Capture(layers, tuple(dict.fromkeys(notes)), how, len(self.probe))
 
-    def _input_layer(self) -> LayerCapture | str:
-        """The inputs' own distances, or why there are none; they never change."""
-        x, points = self.probe.main_tensor(), len(self.probe)
-        if x is None:
-            return "no tensor"
-        if x.dim() == 0 or len(x) != points:
-            return f"shape {tuple(x.shape)}, not one row for each point"
-        if x.dtype == torch.bool:
-            x = x.float()
-        elif not (x.is_floating_point() or x.is_complex() or x.dtype == torch.uint8):
-            kind = str(x.dtype).removeprefix("torch.")
-            return f"{kind} tokens, between which distances have no meaning"
-        x = as_real(x)
-        missing = nonfinite_points(x) if x.is_floating_point() else ()
-        if missing:
-            return f"{len(missing)} of {points} points have missing values"
-        mask = find_mask(self.probe.inputs)
-        most = self.reduction.max_features
-        rows = reduce_rows(MaskedRows(x), sequence=mask is not None, mask=mask, most=most)
-        found = LayerCapture(INPUT, 0, *to_result(rows, bounded=False))
-        return "its distances are larger than float32 can hold" if found.diverged else found
-
-    def _even_size(self) -> int:
+    @property
+    def batch_size(self) -> int:
         """A batch size that leaves no small last batch."""
         points = len(self.probe)
         if not self.probe.divisible:
@@ -393,7 +429,9 @@ class Capturer:
         device = model_device(self.model)
         start = 0
         for batch in self.probe.batches(size):
-            points = min(size, len(self.probe) - start) if self.probe.divisible else len(self.probe)
+            points = min(size, len(self.probe) - start)
+            if not self.probe.divisible:
+                points = self.probe.row_count or len(self.probe)
             start += points
             moved = move(batch, device)
             yield points, moved if self._convert is None else self._convert(moved)

@@ -10,10 +10,11 @@ from torch import nn
 from repwatch.capture._default_layers import list_ends
 from repwatch.capture._layers import Modules, base, find_modules, spread
 from repwatch.capture._recorder import Capture, Recorder, Reduction
-from repwatch.capture._rows import as_real, find_mask
+from repwatch.capture._rows import as_real
 from repwatch.capture.plan import Plan
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet, batch_size
+from repwatch.probe._padding import Padding, trim
 from repwatch.probe._trees import Tree, main_tensor
 
 Finish = Callable[[Recorder, Modules, torch.Tensor], Capture]
@@ -42,6 +43,7 @@ class PassiveCapture:
         plan: Plan | None,
         chosen: frozenset[str] | None,
         reduction: Reduction,
+        padding: Padding,
         *,
         max_layers: int | None,
         finish: Finish,
@@ -51,7 +53,8 @@ class PassiveCapture:
         self._max_layers = max_layers
         self._finish = finish
         self._modules = find_modules(model)
-        self._finder = _RowFinder(probe)
+        self._padding = padding
+        self._finder = _RowFinder(probe, padding)
         self._places: list[int] = []
         self._skipped = 0
         self._keys = None if plan is None else frozenset(plan.keys)
@@ -113,8 +116,16 @@ class PassiveCapture:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def result(self) -> Capture:
+    @property
+    def places(self) -> list[int]:
+        """The probe points that have passed by, in order."""
+        return sorted(self._places)
+
+    def result(self, finish: Finish | None = None) -> Capture:
         """RDM and scalars of each layer.
+
+        Args:
+            finish: That of a capturer whose probe set are those points that have passed by.
 
         Raises CaptureError where points are missing, a hook failed, or no layer can be captured.
         """
@@ -123,20 +134,20 @@ class PassiveCapture:
             raise CaptureError(
                 f"A layer's output could not be reduced: {self._recorder.failure}."
             ) from self._recorder.failure
-        if not self.complete:
+        if finish is None and not self.complete:
             raise CaptureError(
                 f"Expected all {self._points} probe points to pass by, but saw {self.seen}; "
                 f"{self._skipped} batches had none of them. The batches are augmented or cut "
-                "short: give RepWatch a probe set, or a forward function."
+                "short: give RepWatch(probe=...) a probe set, or a forward function."
             )
         order = torch.tensor(self._places).argsort()
-        return self._finish(self._recorder, self._modules, order)
+        return (finish or self._finish)(self._recorder, self._modules, order)
 
     def _start(self, size: int, batch: Tree, chosen: dict[int, int]) -> None:
         rows = torch.tensor(list(chosen))
         whole = len(chosen) == size and list(chosen) == list(range(size))
         self._places += chosen.values()
-        self._recorder.begin(size, find_mask(batch), None if whole else rows)
+        self._recorder.begin(size, self._padding.masks(batch), None if whole else rows)
 
     def _is_wanted(self, key: str) -> bool:
         return base(key) in self._candidates if self._keys is None else key in self._keys
@@ -152,53 +163,60 @@ class PassiveCapture:
 
 
 class _RowFinder:
-    """Finds probe points among the rows of a batch, by content."""
+    """Finds probe points among the rows of a batch, by content without its padding."""
 
-    def __init__(self, probe: ProbeSet) -> None:
+    def __init__(self, probe: ProbeSet, padding: Padding) -> None:
         x = probe.main_tensor()
         fits = x is not None and x.dim() > 0 and len(x) == len(probe)
-        self._x = as_real(x).reshape(len(x), -1) if x is not None and fits else None
+        self._padding = padding
+        self._x = [] if x is None or not fits else self._contents(x, probe.inputs)
         self._places: dict[bytes, list[int]] = {}
         self._dtype: torch.dtype | None = None
 
     def find(self, batch: Tree, taken: set[int]) -> dict[int, int]:
         """Row of the batch -> probe point, for those rows that are one and not taken yet."""
         x = main_tensor(batch)
-        if self._x is None or x is None or x.dim() == 0 or len(x) == 0:
+        if not self._x or x is None or x.dim() == 0 or len(x) == 0:
             return {}
-        rows = as_real(x.detach()).reshape(len(x), -1)
-        if rows.shape[1] != self._x.shape[1]:
-            return {}
-        if rows.dtype != self._dtype:
-            self._learn(rows.dtype)
+        rows = self._contents(x.detach(), batch)
+        if rows[0].dtype != self._dtype:
+            self._learn(rows[0].dtype)
         found: dict[int, int] = {}
         free = {key: [p for p in places if p not in taken] for key, places in self._places.items()}
-        for row, signature in enumerate(_signatures(rows)):
+        for row, signature in enumerate(map(_signature, rows)):
             # Equal points are assigned one after the other.
             for place in free.get(signature, [])[:1]:
-                if _equal(rows[row].cpu(), self._x[place].to(rows.dtype)):
+                if _equal(rows[row], self._x[place].to(rows[row].dtype)):
                     free[signature].pop(0)
                     found[row] = place
         return found
 
+    def _contents(self, x: torch.Tensor, batch: Tree) -> list[torch.Tensor]:
+        """Each point as one row of values, on the CPU."""
+        x = as_real(x).cpu()
+        if x.dim() not in (2, 3):
+            return list(x.reshape(len(x), -1))
+        masks = (mask.cpu() for mask in self._padding.masks(batch))
+        mask = next((mask for mask in masks if mask.shape == x.shape[:2]), None)
+        return [trim(row, None if mask is None else mask[i]).reshape(-1) for i, row in enumerate(x)]
+
     def _learn(self, dtype: torch.dtype) -> None:
         """The host's precision may have converted its batches: compare in their dtype."""
-        assert self._x is not None
         self._dtype = dtype
         self._places = {}
-        for place, signature in enumerate(_signatures(self._x.to(dtype))):
-            self._places.setdefault(signature, []).append(place)
+        for place, row in enumerate(self._x):
+            self._places.setdefault(_signature(row.to(dtype)), []).append(place)
 
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two rows are the same, missing values included."""
+    if a.shape != b.shape:
+        return False
     return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def _signatures(rows: torch.Tensor, most: int = 64) -> list[bytes]:
-    """The bytes of up to 64 evenly spaced values of each row."""
-    step = max(rows.shape[1] // most, 1)
-    values = rows[:, ::step].to("cpu", torch.float64)
+def _signature(row: torch.Tensor, most: int = 64) -> bytes:
+    """The bytes of up to 64 evenly spaced values of a row."""
+    values = row[:: max(len(row) // most, 1)].to(torch.float64)
     # One NaN for all: its bits may change on the way through a device or a precision.
-    values = torch.where(values.isnan(), torch.nan, values).contiguous()
-    return [row.tobytes() for row in values.numpy()]
+    return torch.where(values.isnan(), torch.nan, values).numpy().tobytes()

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from repwatch.errors import ProbeError
-from repwatch.probe._limits import MIN_POINTS
+from repwatch.probe._graphs import count_graphs, count_nodes, fields_of
+from repwatch.probe._limits import MIN_POINTS, POINTS, spread_indices
 from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._trees import (
     PLAIN,
@@ -46,6 +47,7 @@ class Gathered:
     images: NDArray[np.uint8] | None = None
     notes: tuple[str, ...] = ()
     places: tuple[int, ...] | None = None
+    row_count: int | None = None
 
 
 def first_line(error: BaseException) -> str:
@@ -66,8 +68,12 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     all tensors agree on a smaller number, the collate function left items out, and that is it.
     """
     dropped: list[Dropped] = []
-    inputs = sift(batch, dropped)
-    size = _count_points(inputs, n)
+    fields = fields_of(batch)
+    inputs = sift(batch if fields is None else fields, dropped)
+    graphs, nodes = count_graphs(inputs), count_nodes(inputs)
+    if graphs in (None, 1) and nodes is not None and nodes >= MIN_POINTS:
+        return _gather_nodes(inputs, nodes, POINTS if n is None else n)
+    size = _count_points(inputs, n) if graphs is None else graphs
     if size is None or _lacks_inputs(inputs, dropped):
         raise ProbeError(_odd_batch(batch, dropped))
     leads = all(len(tensor) == size for _, tensor in tensors(inputs) if tensor.dim())
@@ -86,6 +92,19 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     image = main_tensor(inputs)
     if image is not None and image.dim() and len(image) == size:
         gathered.images = to_images(image)
+    return gathered
+
+
+def _gather_nodes(inputs: Tree, nodes: int, most: int) -> Gathered:
+    """Of one graph, up to `most` evenly spaced nodes are the points."""
+    rows = spread_indices(nodes, most)
+    gathered = Gathered(inputs, len(rows), points=len(rows), row_count=nodes)
+    gathered.columns["row"] = list(rows)
+    labels, _ = find_target(inputs, nodes)
+    if labels is not None:
+        values = plain_values(labels)
+        gathered.columns["label"] = [values[row] for row in rows]
+    gathered.notes = (f"{len(rows)} of {nodes} nodes of one graph are the points",)
     return gathered
 
 

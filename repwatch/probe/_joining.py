@@ -9,6 +9,7 @@ import torch
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
 from repwatch.probe._batch import gather
+from repwatch.probe._padding import marks_padding
 from repwatch.probe._trees import (
     PLAIN,
     Tree,
@@ -26,7 +27,7 @@ class BatchJoiner:
     """Copies the first n points of the batches that it is given.
 
     Batches that do not fit the first one (other keys, other row shapes) are skipped; rows of
-    another length are padded with zeros where an attention mask marks the padding. Copying ends
+    another length are padded with zeros where a mask or lengths mark the padding. Copying ends
     early where the points take more memory than a probe set may.
     """
 
@@ -98,7 +99,7 @@ def _fits(first: Tree, other: Tree, sizes: tuple[int, int], padded: bool = False
 
     padded: Whether rows may differ in their first dimension, since a mask marks what is in them.
     """
-    padded = padded or _has_mask(first)
+    padded = padded or marks_padding(first)
     if isinstance(first, torch.Tensor):
         if not isinstance(other, torch.Tensor) or first.dtype != other.dtype:
             return False
@@ -115,12 +116,6 @@ def _fits(first: Tree, other: Tree, sizes: tuple[int, int], padded: bool = False
             return False
         return all(_fits(a, b, sizes, padded) for a, b in zip(first, other, strict=True))
     return True
-
-
-def _has_mask(tree: Tree) -> bool:
-    if isinstance(tree, (tuple, list)):
-        return any(_has_mask(value) for value in tree)
-    return isinstance(tree, Mapping) and "attention_mask" in tree
 
 
 def _join(trees: list[Tree], sizes: list[int]) -> Tree:

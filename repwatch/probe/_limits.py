@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 MIN_POINTS = 3
 """Distances between fewer points have no meaning."""
+
+POINTS = 256
+"""Points where nobody asked for another number."""
 
 MAX_BYTES = 256 << 20
 """Bytes of inputs in memory. A probe set that is read from data has fewer points where n take more;
@@ -14,6 +19,11 @@ MAX_STORED_BYTES = 64 << 20
 
 SECONDS = 10.0
 """Time for reading the items; after it, as many points as were read by then are used."""
+
+
+def spread_indices(length: int, n: int) -> list[int]:
+    """Up to n indices below `length`, evenly spaced, the first and the last among them."""
+    return [int(i) for i in np.linspace(0, length - 1, min(n, length)).round()]
 
 
 def too_large_note(points: int, wanted: int) -> str:

@@ -113,9 +113,11 @@ def check_images(images: object, n: int) -> NDArray[np.uint8]:
     return array
 
 
-def hash_inputs(inputs: Tree, n: int) -> str:
-    """16 hex digits of the SHA-256 of inputs without their targets."""
+def hash_inputs(inputs: Tree, n: int, row_count: int | None = None) -> str:
+    """16 hex digits of the SHA-256 of inputs without their targets, and of the choice of rows."""
     digest = hashlib.sha256()
+    if row_count is not None:
+        digest.update(f"{n} of {row_count} rows|".encode())
 
     def add(tree: Tree, path: str) -> None:
         if isinstance(tree, torch.Tensor):

@@ -17,7 +17,6 @@ from contextlib import closing, contextmanager
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import IterableDataset, default_collate
 
@@ -26,6 +25,7 @@ from repwatch.probe import _limits as limits
 from repwatch.probe._batch import Gathered, first_line, gather, sift
 from repwatch.probe._items import Item, ReadOptions, read_items, reading_progress
 from repwatch.probe._joining import BatchJoiner
+from repwatch.probe._limits import spread_indices
 from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._random import seed_global
 from repwatch.probe._trees import Tree, nbytes, same, select
@@ -43,13 +43,18 @@ def read_dataset(
     places: Sequence[int] | None = None,
 ) -> Gathered:
     """Up to n evenly spaced items, or those at `places`, as one batch. Raises ProbeError."""
-    indices = _choose(dataset, n, places)
+    # A single item may be a graph, whose nodes are the points.
+    indices = _choose(dataset, n, places, least=1)
     collation = _Collation(collate_fn)
     with _explained(dataset, len(indices)):
         reader = _PointReader(dataset, indices, collation, options, bounded=places is None)
         reader.read()
         batch = reader.collate()
-    gathered = gather(batch, len(reader.items), dataset)
+    gathered = gather(batch, n if len(reader.items) == 1 else len(reader.items), dataset)
+    if gathered.row_count is not None:
+        gathered.notes += reader.notes
+        return gathered
+    check_length(dataset)
     gathered.places = tuple(indices[position] for position in reader.positions)
     gathered.notes += reader.notes
     if gathered.size != len(reader.items):
@@ -121,8 +126,8 @@ def _read_until_full(
     return batches, []
 
 
-def check_length(dataset: Any) -> int:
-    """The number of items of an indexable data set. Raises ProbeError if it is none."""
+def check_length(dataset: Any, least: int = limits.MIN_POINTS) -> int:
+    """The number of items of an indexable data set, which must have `least`. Raises ProbeError."""
     kind = type(dataset).__name__
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         raise ProbeError(
@@ -136,18 +141,13 @@ def check_length(dataset: Any) -> int:
             f"Expected a data set with a length, but {kind} has none. "
             "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
         ) from error
-    if length < limits.MIN_POINTS:
+    if length < least:
         raise ProbeError(
             f"Expected a data set of at least {limits.MIN_POINTS} items, but {kind} has {length}. "
             "Distances between fewer points have no meaning: give a larger validation set, or "
             "a probe."
         )
     return length
-
-
-def spread_indices(length: int, n: int) -> list[int]:
-    """Up to n indices below `length`, evenly spaced, the first and the last among them."""
-    return [int(i) for i in np.linspace(0, length - 1, min(n, length)).round()]
 
 
 def halvings(n: int) -> list[list[int]]:
@@ -306,8 +306,10 @@ class _PointReader:
         self.items = [chosen[position] for position in self.positions]
 
 
-def _choose(dataset: object, n: int, places: Sequence[int] | None) -> list[int]:
-    length = check_length(dataset)
+def _choose(
+    dataset: object, n: int, places: Sequence[int] | None, least: int = limits.MIN_POINTS
+) -> list[int]:
+    length = check_length(dataset, least)
     if places is None:
         return spread_indices(length, n)
     if len(places) < limits.MIN_POINTS:

@@ -14,6 +14,8 @@ from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
 from repwatch.probe._batch import Gathered, gather, plain_values, to_images
 from repwatch.probe._items import ReadOptions
+from repwatch.probe._limits import spread_indices
+from repwatch.probe._padding import Padding, find_padding
 from repwatch.probe._storage import (
     check_column,
     check_images,
@@ -23,7 +25,7 @@ from repwatch.probe._storage import (
     pack,
     unpack,
 )
-from repwatch.probe._trees import Tree, is_divisible, main_tensor, nbytes, select, take
+from repwatch.probe._trees import Tree, find_target, is_divisible, main_tensor, nbytes, select, take
 from repwatch.probe.build import read_batches, read_dataset
 
 Column = Sequence[str | int | float | bool | None]
@@ -41,6 +43,8 @@ class ProbeSet:
         into n points (a batch of graphs) are always run as one batch.
     places: the indices of the data set that the points were read from, for reading them again.
     augmented: the inputs went through random augmentation.
+    row_count: the number of rows that layers give for the whole, where these are the points: nodes
+        of a graph, windows of a series. `points` evenly spaced ones of them are taken.
 
     Raises ProbeError for less than 3 points, unequal lengths and values that cannot be stored.
     """
@@ -58,6 +62,7 @@ class ProbeSet:
         points: int | None = None,
         places: Sequence[int] | None = None,
         notes: Sequence[str] = (),
+        row_count: int | None = None,
     ) -> None:
         self._inputs = copy_inputs(inputs, "inputs")
         self._counted = points is None
@@ -68,7 +73,9 @@ class ProbeSet:
                 "Distances between fewer points have no meaning: give more."
             )
         n = self._points
-        self._divisible = self._counted or is_divisible(self._inputs, n)
+        self._row_count = row_count
+        whole = self._counted or is_divisible(self._inputs, n)
+        self._divisible = row_count is None and whole
         named = (columns or {}).items()
         self._columns = {str(key): check_column(f"column {key!r}", v, n) for key, v in named}
         self._texts = None if texts is None else [str(v) for v in check_column("texts", texts, n)]
@@ -78,7 +85,7 @@ class ProbeSet:
         self.name = name
         self.augmented = augmented
         self.notes = tuple(notes)
-        self._fingerprint = hash_inputs(self._inputs, n)
+        self._fingerprint = hash_inputs(self._inputs, n, row_count)
         self._frozen = True
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -153,10 +160,10 @@ class ProbeSet:
         parts.append(f"fingerprint {self._fingerprint}")
         return (f"{self.name}: " if self.name else "") + "; ".join([*parts, *self.notes])
 
-    def main_tensor(self) -> torch.Tensor | None:
-        """A copy of the tensor that the model sees first, (n, ...), or None."""
+    def main_tensor(self, copy: bool = True) -> torch.Tensor | None:
+        """The tensor that the model sees first, (n, ...), or None; not to be changed if no copy."""
         found = main_tensor(self._inputs)
-        return None if found is None else found.clone()
+        return found.clone() if found is not None and copy else found
 
     def batches(self, size: int) -> Iterator[Tree]:
         """Fresh copies of the inputs, up to `size` points each, in order."""
@@ -166,6 +173,42 @@ class ProbeSet:
         for start in range(0, self._points, step):
             stop = min(start + step, self._points)
             yield take(self._inputs, start, stop, self._points)
+
+    @property
+    def row_count(self) -> int | None:
+        """The number of rows of which the points are some, or None (see the class)."""
+        return self._row_count
+
+    @property
+    def rows(self) -> list[int] | None:
+        """The rows of a layer that are the points, in order, or None where all are."""
+        return None if self._row_count is None else spread_indices(self._row_count, self._points)
+
+    def with_rows(self, count: int, n: int) -> ProbeSet:
+        """The same inputs, of which up to n of the `count` rows that layers give are the points.
+
+        They have the labels that the inputs have for so many rows.
+        """
+        rows = spread_indices(count, n)
+        labels, _ = find_target(self._inputs, count)
+        columns: dict[str, list[Any]] = {"row": list(rows)}
+        if labels is not None:
+            values = plain_values(labels)
+            columns["label"] = [values[row] for row in rows]
+        kinds = f"{len(rows)} of {count} rows of the layers are the points (nodes, windows)"
+        return ProbeSet(
+            self._inputs,
+            columns=columns,
+            name=self.name,
+            augmented=self.augmented,
+            points=len(rows),
+            row_count=count,
+            notes=[*self.notes, kinds],
+        )
+
+    def padding(self, pad_id: int | None = None, names: Sequence[str] = ()) -> Padding:
+        """How the inputs mark the padding of sequences; see `find_padding`."""
+        return find_padding(self._inputs, self._points, pad_id=pad_id, names=names)
 
     @property
     def divisible(self) -> bool:
@@ -237,6 +280,7 @@ class ProbeSet:
             "augmented": self.augmented,
             "notes": list(self.notes),
             "places": self._places,
+            "row_count": self._row_count,
             "fingerprint": self._fingerprint,
         }
 
@@ -249,7 +293,7 @@ class ProbeSet:
         """
         inputs, images, header = unpack(blob)
         expected = header.pop("fingerprint", None)
-        keys = ("columns", "texts", "links", "name", "augmented", "points", "places", "notes")
+        keys = set(ProbeSet.__init__.__kwdefaults__ or ()) - {"images"}
         probe = cls(inputs, images=images, **{key: header[key] for key in keys if key in header})
         if probe.fingerprint != expected:
             raise ProbeError(
@@ -380,5 +424,6 @@ class ProbeSet:
             "images": gathered.images,
             "points": gathered.points,
             "places": gathered.places,
+            "row_count": gathered.row_count,
         }
         return cls(gathered.inputs, columns=columns, notes=notes, **{**defaults, **options})

@@ -339,6 +339,16 @@ class Registry:
 
         return self._database.write(write)
 
+    def replace_probe(self, run: Run, probe: ProbeSet) -> None:
+        """Give a run without snapshots another probe set; RegistryError where it has some."""
+        prepared = self._prepare_probe(probe)
+
+        def write(connection: Connection) -> None:
+            writes.store_probe(connection, prepared)
+            writes.replace_probe(connection, run.id, probe.fingerprint)
+
+        self._database.write(write)
+
     def add_snapshots(self, run_id: str, new: Sequence[NewSnapshot]) -> None:
         """Store snapshots in one transaction; those of the same layer and step are replaced."""
         from repwatch.registry._db.blobs import encode_snapshots

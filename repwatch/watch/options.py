@@ -53,6 +53,9 @@ class WatchOptions:
             module, where calling the module does not.
         reduce: A function (layer, module, output) -> one row for each probe point, or None for the
             usual way; for layers whose rows are not the probe's points.
+        token: What stands for a sequence (n, time, channels): the "mean" of its steps, the "last"
+            one, or the one at this place (0 is the first, -1 the last). Padding does not count: a
+            mask, lengths, or the model's id of padding mark it.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1).
         draw_map: Whether to place the run on the map of landmarks.
@@ -79,6 +82,7 @@ class WatchOptions:
     batch_size: int | None = None
     forward: Callable[[torch.nn.Module, Any], Any] | None = None
     reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None
+    token: int | Literal["mean", "last"] = "mean"
     false_alarms: float = 0.05
     draw_map: bool = True
     map_settings: MapSettings | None = None
@@ -89,6 +93,7 @@ class WatchOptions:
         object.__setattr__(self, "schedule", Schedule.coerce(self.schedule))
         self._check_choices()
         self._check_numbers()
+        self._check_token()
         if isinstance(self.layers, str) and self.layers != "blocks":
             raise ConfigurationError(
                 "Expected `layers` to be a list of names or globs, but got the string "
@@ -129,6 +134,15 @@ class WatchOptions:
             raise ConfigurationError(
                 "Expected `on_flag` to be 'warn', 'stop' or a callable that gets the Flag, but "
                 f"got {self.on_flag!r}."
+            )
+
+    def _check_token(self) -> None:
+        token = self.token
+        place = isinstance(token, int) and not isinstance(token, bool)
+        if not place and token not in ("mean", "last"):
+            raise ConfigurationError(
+                "Expected `token` to be 'mean', 'last', or the place of a token such as 0, but got "
+                f"{token!r}."
             )
 
     def _check_numbers(self) -> None:

@@ -24,10 +24,9 @@ from typing import Any
 
 import torch
 
-from repwatch._names import name_some
-from repwatch.capture import CallStrategy, Capture, Capturer
+from repwatch.capture import CallStrategy, Capture, Capturer, PassiveCapture
 from repwatch.capture._weights import weights_checksum
-from repwatch.errors import CaptureError, ConfigurationError, RegistryError
+from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
@@ -36,15 +35,13 @@ from repwatch.watch.captured import CapturedStep
 from repwatch.watch.divergence import DivergenceCheck
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import end_status, label_outcome
+from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, prepare
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
 
 __all__ = ["Update", "Watcher"]
 
 log = logging.getLogger("repwatch")
-
-# Distances between fewer points carry no information.
-SMALLEST_PROBE = 3
 
 
 class Watcher:
@@ -106,6 +103,7 @@ class Watcher:
             layers=options.layers,
             forward=options.forward,
             reduce=options.reduce,
+            token=options.token,
             batch_size=options.batch_size,
             host_batch_size=host_batch_size,
             host=host,
@@ -142,44 +140,56 @@ class Watcher:
     def prepare(self) -> Capture:
         """Run the probe set through the model once, before the run is opened.
 
-        What cannot work shows here, and leaves no run behind. Points without finite values in some
-        layer are left out of the probe set, and a note names them. The capture is used again by the
-        first snapshot, if the weights are still the same.
+        What cannot work shows here, and leaves no run behind. What changes in the probe set for it
+        (see `preparation.prepare`), notes name. The capture is used again by the first snapshot, if
+        the weights are still the same.
 
         Raises:
             CaptureError: The probe set cannot be run through the model.
         """
-        capture = self._run_probe()
-        bad = capture.bad_points
-        total = len(self.probe)
-        if bad and total - len(bad) >= SMALLEST_PROBE and not self._has_run_with_probe():
-            self.probe = self.probe.subset([i for i in range(total) if i not in set(bad)])
-            self.capturer = self.capturer.restrict(self.probe)
-            self.add_notes(
-                [
-                    f"{len(bad)} of {total} probe points are left out, because the model gives NaN "
-                    f"or infinite values for them from the start: {name_some(bad)}."
-                ]
-            )
-            capture = self.capturer.run()
+        options = self.options
+        found = prepare(self.capturer, options.points, lambda: not self._has_run_with_probe())
+        self.capturer, self.probe, capture = found.capturer, found.capturer.probe, found.capture
+        self.add_notes(found.notes)
         self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
         self._first = weights_checksum(self.capturer.model), capture
         return capture
+
+    def passive_capture(self, passive: PassiveCapture) -> Capture:
+        """What the host's own passes gave, for `record`.
+
+        Before the first snapshot, points that did not pass by are left out of the probe set.
+
+        Raises:
+            CaptureError: Points are missing later, or fewer than 3 have passed by.
+        """
+        missing = sorted(set(range(len(self.probe))) - set(passive.places))
+        first = self.capturer.plan is None and not self._has_snapshots()
+        if not missing or not first or passive.seen < SMALLEST_PROBE or not self.probe.divisible:
+            return passive.result()
+        self.probe = leave_out(self.probe, missing, "they do not pass by in validation")
+        self.capturer = self.capturer.restrict(self.probe)
+        self.add_notes(self.probe.notes[-1:])
+        if self.run is not None:
+            self._reopen(self.run)
+        return passive.result(self.capturer.finish_passive)
+
+    def _has_snapshots(self) -> bool:
+        return self.run is not None and bool(self.registry.layers(self.run))
+
+    def _reopen(self, run: Run) -> None:
+        """Give an open run without snapshots the present probe set."""
+        recorder, self._recorder = self._running(check=False), None
+        for worker in (*self._workers, recorder):
+            worker.close(60.0)
+        self.registry.replace_probe(run, self.probe)
+        self._run_id = run.id
+        self.start(prepare=False)
 
     def _has_run_with_probe(self) -> bool:
         """Whether there is a run already that was recorded with all these points."""
         run = self.run or find_continued_run(self.options, self.registry, self._run_id)
         return run is not None and run.probe == self.probe.fingerprint
-
-    def _run_probe(self) -> Capture:
-        """A first capture; what the probe set lacks may be why there is none."""
-        try:
-            return self.capturer.run()
-        except CaptureError as error:
-            if not self.probe.notes:
-                raise
-            notes = "; ".join(self.probe.notes)
-            raise CaptureError(f"{error} Of the probe set: {notes}.") from error
 
     def start(self, *, prepare: bool = True) -> Run:
         """Open the run in the registry, and begin to fit the space of its landmarks.

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import torchmetrics
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from repwatch import Registry, RepWatch
-from tests.integrations.lightning.training import loaders, trainer
+from tests.capture.networks import Mixture
+from tests.integrations.lightning.training import loaders, module, trainer
 from tests.test_no_harm import assert_bitwise_equal
 
 
@@ -60,6 +62,8 @@ def busy_module(pl: ModuleType) -> Any:
             self.outputs: list[float] = []
             self.count = 0
             self.seen = {"validation": 0}
+            self.mean = torchmetrics.MeanMetric()
+            self.updates: list[int] = []
             self.register_buffer("average", torch.zeros(()))
 
         def step(self, batch: Any) -> torch.Tensor:
@@ -73,6 +77,9 @@ def busy_module(pl: ModuleType) -> Any:
         def validation_step(self, batch: Any, i: int) -> torch.Tensor:
             loss = self.step(batch)
             self.log("val_loss", loss, sync_dist=True)
+            self.mean.update(loss)
+            self.log("mean", self.mean)
+            self.updates.append(self.mean.update_count)
             self.outputs.append(float(loss))
             self.count += 1
             self.seen["validation"] += 1
@@ -103,6 +110,7 @@ def train(pl: ModuleType, root: Path, *callbacks: Any, **options: Any) -> dict[s
     return {
         "weights": model.state_dict(),
         "outputs": model.outputs,
+        "updates": model.updates,
         "count": model.count,
         "seen": model.seen,
         "mark": fit.my_mark,
@@ -184,6 +192,7 @@ def test_a_module_with_manual_optimization_is_not_stepped(pl: ModuleType, tmp_pa
     assert model.steps == 6
 
 
+<<<<<<< HEAD
 def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: Path) -> None:
     class Gan(pl.LightningModule):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -202,13 +211,72 @@ def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: P
             optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
+=======
+def test_a_diffusion_model_gets_its_time_step_from_its_own_step(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    class Diffusion(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.time = nn.Embedding(10, 8)
+            self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 6)
+
+        def forward(self, noisy: torch.Tensor, timestep: torch.Tensor) -> Any:
+            return self.last((self.first(noisy) + self.time(timestep)).relu())
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            x = batch[0]
+            noise, timestep = torch.randn_like(x), torch.randint(0, 10, (len(x),))
+            noisy = x + noise * timestep[:, None] / 10
+            return nn.functional.mse_loss(self(noisy, timestep), noise)
+>>>>>>> calling
 
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
+<<<<<<< HEAD
     trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Gan(), loaders()[0])
     (run,) = Registry(tmp_path / "repwatch.db").runs()
     assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
     assert {"discriminator.1", "discriminator.2"} <= set(run.layers)
     assert not any(layer.startswith("generator") for layer in run.layers)
     assert any("its part discriminator alone" in note for note in run.notes)
+=======
+    weights = []
+    for callbacks in ((), (RepWatch(draw_map=False),)):
+        torch.manual_seed(0)
+        model = Diffusion()
+        trainer(pl, tmp_path, *callbacks).fit(model, loaders()[0])
+        weights.append(model.state_dict())
+    assert_bitwise_equal(*weights)
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6, 12]
+    assert {"first", "last"} <= set(run.layers)
+    assert any("its own training_step, in a sandbox" in note for note in run.notes)
+
+
+def test_a_mixture_of_experts_is_watched_at_its_blocks_and_not_at_its_gates(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    trainer(pl, tmp_path, RepWatch(draw_map=False)).fit(module(pl, Mixture()), *loaders())
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert {"net.blocks.0", "net.blocks.1", "net.head"} <= set(run.layers)
+    assert not any("gate" in layer or "experts" in layer for layer in run.layers)
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({}, "model(inputs[0])"),
+        ({"forward": lambda module, batch: module(batch[0])}, "forward(model, inputs)"),
+    ],
+)
+def test_the_way_of_calling_is_among_the_notes(
+    pl: ModuleType, tmp_path: Path, options: Any, note: str
+) -> None:
+    trainer(pl, tmp_path, RepWatch(draw_map=False, **options), max_epochs=1).fit(
+        module(pl), *loaders()
+    )
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert f"The probe set is run by {note}." in run.notes
+>>>>>>> calling

@@ -73,3 +73,56 @@ def test_a_training_with_snapshots_has_no_such_message(
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         trainer(pl, tmp_path, RepWatch()).fit(module(pl), *loaders())
     assert messages(caplog) == []
+
+
+def test_metrics_and_hyperparameters_are_stored_where_capture_is_impossible(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    class InTraining(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters({"lr": 0.1})
+            self.layer = nn.Linear(6, 2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if not self.training:
+                raise RuntimeError("only in training mode")
+            loss = nn.functional.cross_entropy(self.layer(batch[0]), batch[1])
+            self.log("train_loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer(pl, tmp_path, RepWatch()).fit(InTraining(), loaders()[0])
+    registry = Registry(tmp_path / "repwatch.db")
+    (run,) = registry.runs()
+    assert run.status == "finished"
+    assert run.snapshots() == []
+    assert run.hparams["lr"] == 0.1
+    assert [step for step, _, _ in registry.history(run, "train_loss")] == [6, 12]
+    (note,) = [note for note in run.notes if "metrics and hyperparameters, but no snap" in note]
+    assert "forward=" in note
+
+
+def test_metrics_are_stored_after_a_model_can_no_longer_be_run(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    model = module(pl)
+    forward = model.net.forward
+
+    def fails_later(x: torch.Tensor) -> torch.Tensor:
+        if len(model.seen) > 3 and not torch.is_grad_enabled() and not model.net.ready:
+            raise RuntimeError("no more")
+        return forward(x)
+
+    model.net.ready, model.net.forward = False, fails_later
+    model.on_validation_batch_start = lambda *_: setattr(model.net, "ready", True)
+    model.on_validation_batch_end = lambda *_: setattr(model.net, "ready", False)
+    trainer(pl, tmp_path, RepWatch()).fit(model, *loaders())
+    registry = Registry(tmp_path / "repwatch.db")
+    (run,) = registry.runs()
+    assert run.status == "finished"
+    assert 0 in {snapshot.step for snapshot in run.snapshots()}
+    assert [step for step, _, _ in registry.history(run, "val_loss")] == [6, 12]
+    assert any("no more" in note and "Metrics are still stored" in note for note in run.notes)

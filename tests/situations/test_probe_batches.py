@@ -231,7 +231,6 @@ class Graphs:
 @pytest.mark.parametrize(
     ("batch", "named"),
     [
-        (Graphs(), r"batch \(Graphs\)"),
         ((Graphs(), torch.arange(4)), r"batch\[0\] \(Graphs\)"),
         ((torch.rand(4, 2), Graphs(), torch.arange(4)), r"batch\[1\] \(Graphs\)"),
         ({"graph": Graphs(), "y": torch.arange(4)}, r"batch\['graph'\] \(Graphs\)"),

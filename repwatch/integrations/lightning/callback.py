@@ -91,6 +91,9 @@ class RepWatch(metaclass=Bindable):
             module, where calling the module does not.
         reduce: A function (layer, module, output) -> a tensor with one row for each probe point, or
             None for the usual way; for layers whose rows are not the probe's points.
+        token: What stands for a sequence (n, time, channels): the "mean" of its steps, the "last"
+            one, or the one at this place (0 is the first, -1 the last). Padding does not count: a
+            mask, lengths, or the model's id of padding mark it.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1). It needs 5 good landmarks of the same probe set to assess a run.
         draw_map: Whether to place the run on the map of landmarks and log it.
@@ -136,6 +139,7 @@ class RepWatch(metaclass=Bindable):
         batch_size: int | None = None,
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None,
+        token: int | Literal["mean", "last"] = "mean",
         false_alarms: float = 0.05,
         draw_map: bool = True,
         group: str | None = None,
@@ -161,6 +165,7 @@ class RepWatch(metaclass=Bindable):
             batch_size=batch_size,
             forward=forward,
             reduce=reduce,
+            token=token,
             false_alarms=false_alarms,
             draw_map=draw_map,
             group=group,

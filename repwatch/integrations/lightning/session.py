@@ -78,8 +78,7 @@ class Session:
         self, options: WatchOptions, state: RunState, probe: ProbeSet | str | None, trainer: Trainer
     ) -> None:
         self.stop = False
-        self.throttle = Throttle(options.max_overhead)
-        self.asleep = False
+        self.throttle, self.asleep = Throttle(options.max_overhead), False
         self.status: EndStatus | None = None
         self._options = options
         self._state = state
@@ -177,8 +176,8 @@ class Session:
             self._open_collected(trainer, module)
         self._collect_metrics(trainer, metrics)
         passive, self._passive_capture = self._passive_capture, None
-        if passive is not None:
-            self._record(trainer, passive.result())
+        if passive is not None and self._watcher is not None:
+            self._record(trainer, self._watcher.passive_capture(passive))
 
     def epoch_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
         self._epoch_ended = True
@@ -212,13 +211,13 @@ class Session:
         self.finish(trainer, self.status or "stopped")
 
     def _report_no_snapshot(self) -> None:
-        """Say at the end why a training has no snapshot, and which argument helps."""
+        """Say why a training has no snapshot, and which argument helps."""
         if self._watcher is None:
             reason = f"no probe set could be made ({self._no_probe_reason}), and too few batches "
             reason += "passed by to copy points from"
             advice = "Give RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
         elif self._passive:
-            reason = "the model could not be called with the probe set, and no validation ran"
+            reason = "the model could not be called with the probe set, and no validation gave it"
             advice = "Give RepWatch(forward=...) a function (module, inputs) that runs them"
         else:
             reason = "there was no time for one"
@@ -247,6 +246,10 @@ class Session:
         """Report the cause once, and watch nothing more; the training continues."""
         if self.asleep:
             log.error("RepWatch: the run was not closed: %s: %s", type(error).__name__, error)
+            return
+        if isinstance(error, CaptureError) and self._watcher is not None and self._is_open:
+            self._passive = True
+            self._watcher.report(f"{error} Metrics are still stored.")
             return
         self.asleep = True
         self._collector = None
@@ -333,10 +336,10 @@ class Session:
         try:
             watcher.prepare()
         except CaptureError as error:
-            if not self._can_watch_passively(trainer):
+            if self.is_user_error(error):
                 failure = error
             else:
-                self._watch_passively(watcher, error)
+                self._watch_passively(watcher, error, trainer)
         if failure is None and trainer.is_global_zero:
             try:
                 self._state.run_id = watcher.start(prepare=False).id
@@ -348,16 +351,13 @@ class Session:
         if self._options.schedule.due_at_start():
             self._snapshot(trainer)
 
-    def _can_watch_passively(self, trainer: Trainer) -> bool:
-        given = self._probe is not None or self._options.forward is not None
-        return not given and trainer.val_dataloaders is not None
-
-    def _watch_passively(self, watcher: Watcher, error: CaptureError) -> None:
+    def _watch_passively(self, watcher: Watcher, error: CaptureError, trainer: Trainer) -> None:
         self._passive = True
-        watcher.report(
-            f"{error} Without it, snapshots are taken once an epoch, from the validation batches "
-            "as your own validation_step runs them."
-        )
+        means = "snapshots are taken from your validation batches, as your own step runs them"
+        means += " (by itself it is not run in several processes)" * (trainer.world_size > 1)
+        if trainer.val_dataloaders is None:
+            means = "the run has metrics and hyperparameters, but no snapshots"
+        watcher.report(f"{error} Without it, {means}.")
 
     def _snapshot(self, trainer: Trainer) -> None:
         ready = self._watcher is not None and not (self._passive or self.asleep)

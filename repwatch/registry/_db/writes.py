@@ -159,6 +159,17 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
     connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
 
 
+def replace_probe(connection: Connection, run_id: str, probe: str) -> None:
+    """Set the probe set of a run that has no snapshot yet."""
+    snapshots = select(SnapshotRow.id).where(SnapshotRow.run_id == run_id)
+    changed = update(RunRow).where(RunRow.id == run_id, ~snapshots.exists()).values(probe=probe)
+    if connection.execute(changed).rowcount != 1:
+        raise RegistryError(
+            f"Expected a run without snapshots, but run {run_id} has some, or is not there. "
+            "Its probe set cannot change any more."
+        )
+
+
 def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
     """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
     # An upsert takes each key once; the last of several is the newest.

@@ -77,15 +77,13 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("namespace", ["lightning.pytorch"])
-def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: Path) -> None:
-    pytest.importorskip(namespace)
+def run_ranks(code: str, root: Path) -> Path:
+    """Run a script of two ranks until torch does not abort one; the folder that it was given."""
     for attempt in range(ATTEMPTS):
-        folder = tmp_path / str(attempt)
+        folder = root / str(attempt)
         folder.mkdir()
         script = folder / "train.py"
-        script.write_text(SCRIPT.format(namespace=namespace), encoding="utf-8")
+        script.write_text(code, encoding="utf-8")
         process = subprocess.run(
             [sys.executable, str(script), str(folder)],
             cwd=ROOT,
@@ -97,6 +95,14 @@ def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: 
         if ABORTED not in process.stderr:
             break
     assert process.returncode == 0, process.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("namespace", ["lightning.pytorch"])
+def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: Path) -> None:
+    pytest.importorskip(namespace)
+    folder = run_ranks(SCRIPT.format(namespace=namespace), tmp_path)
     without, watched, epochs = torch.load(folder / "result.pt")
     assert all(torch.equal(without[name], watched[name]) for name in without)
     runs = {run.name: run for run in Registry(folder / "repwatch.db").runs()}
@@ -107,3 +113,72 @@ def test_two_ranks_write_one_run_and_train_as_without(namespace: str, tmp_path: 
     assert "val_loss" in run.metrics
     assert runs["stopped"].status == "stopped"
     assert epochs < 6, "the flag of rank 0 stops both ranks"
+
+
+NO_FORWARD = """
+import sys, warnings
+from pathlib import Path
+import torch
+import lightning.pytorch as pl
+from repwatch import RepWatch
+from tests.integrations.lightning.training import loaders
+
+warnings.simplefilter("ignore")
+
+
+class Steps(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(6, 8), torch.nn.Linear(8, 2)
+
+    def step(self, batch, name):
+        loss = torch.nn.functional.cross_entropy(self.second(self.first(batch[0])), batch[1])
+        self.log(name, loss, sync_dist=True, on_epoch=True)
+        self.all_gather(loss.detach())
+        return loss
+
+    def training_step(self, batch, batch_idx):
+        return self.step(batch, "train_loss")
+
+    def validation_step(self, batch, batch_idx):
+        self.step(batch, "val_loss")
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def train(callbacks, folder):
+    pl.seed_everything(1, verbose=False)
+    model = Steps()
+    pl.Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_spawn", max_epochs=2,
+        callbacks=callbacks, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+    ).fit(model, *loaders())
+    return model.state_dict()
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    torch.save([train([], folder), train([RepWatch(points=20)], folder)], folder / "result.pt")
+"""
+
+
+@pytest.mark.slow
+def test_steps_that_reduce_across_ranks_are_watched_as_they_validate(tmp_path: Path) -> None:
+    """A module without forward: its own step would wait for the other rank, and is not called."""
+    pytest.importorskip("lightning.pytorch")
+    folder = run_ranks(NO_FORWARD, tmp_path)
+    without, watched = torch.load(folder / "result.pt")
+    assert all(torch.equal(without[name], watched[name]) for name in without)
+    registry = Registry(folder / "repwatch.db")
+    (run,) = registry.runs()
+    assert run.status == "finished"
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [3, 6]
+    assert {"first", "second"} <= set(run.layers)
+    # The first rank validates every second point.
+    assert 3 <= run.snapshots()[0].points < 20
+    assert any("not run in several processes" in note for note in run.notes)
+    assert any("they do not pass by" in note for note in run.notes)
+    assert len(registry.history(run, "val_loss")) == 2

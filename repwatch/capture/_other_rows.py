@@ -1,0 +1,124 @@
+"""Layers whose rows are not the probe's points: several rows for each point, or nodes and windows.
+
+Several rows for each point (patches, windows, views) are found by a pass over the points in the
+opposite order: the rows come in the opposite order as well. Rows of another number are usable where
+two passes under one seed give the same ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from repwatch.capture._preserve import fix_seed
+from repwatch.capture._rows import Fold, first_with_rows, unfold, walk_tensors
+from repwatch.probe._trees import Tree, select
+
+__all__ = ["count_rows", "find_folds"]
+
+Call = Callable[[Tree], object]
+
+
+def find_folds(
+    call: Call, inputs: Tree, points: int, modules: Mapping[str, nn.Module], keys: frozenset[str]
+) -> dict[str, Fold]:
+    """How the rows of layers belong to points, for those that have several rows for each.
+
+    Args:
+        call: Runs the model on a batch.
+        inputs: A batch of `points` points, which can be divided.
+        points: The number of points in the batch.
+        modules: The modules by name.
+        keys: The layers to look at.
+    """
+    backwards = select(inputs, range(points - 1, -1, -1), points)
+    first, second = (
+        _outputs(call, batch, modules, keys)
+        for batch in (select(inputs, range(points), points), backwards)
+    )
+    folds = {}
+    for key in first.keys() & second.keys():
+        rows = first_with_rows(first[key], points)
+        if rows is None:
+            continue
+        for fold in (Fold(len(rows) // points, True), Fold(len(rows) // points, False)):
+            there, back = (unfold(out, points, fold) for out in (first[key], second[key]))
+            if there is None or back is None or there.shape != back.shape:
+                continue
+            turned = torch.allclose(there, back.flip(0), rtol=1e-3, atol=1e-5)
+            if turned and not torch.equal(there, back):
+                folds[key] = fold
+                break
+    return folds
+
+
+def count_rows(
+    call: Call, inputs: Tree, points: int, modules: Mapping[str, nn.Module]
+) -> int | None:
+    """The number of rows that most layers give, the same ones in each pass; None without them."""
+    whole = range(points)
+    first, second = (_sums(call, select(inputs, whole, points), modules) for _ in range(2))
+    same = [size for key, (size, total) in first.items() if second.get(key) == (size, total)]
+    counts = Counter(size for size in same if size >= 3)
+    return max(counts, key=lambda size: counts[size]) if counts else None
+
+
+def _outputs(
+    call: Call, inputs: Tree, modules: Mapping[str, nn.Module], keys: frozenset[str]
+) -> dict[str, object]:
+    found: dict[str, object] = {}
+
+    def note(key: str, output: object) -> None:
+        if key in keys:
+            found[key] = [
+                leaf.detach().clone() for leaf in walk_tensors(output) if torch.is_tensor(leaf)
+            ]
+
+    with _observed(modules, note):
+        fix_seed()
+        call(inputs)
+    return found
+
+
+def _sums(
+    call: Call, inputs: Tree, modules: Mapping[str, nn.Module]
+) -> dict[str, tuple[int, float]]:
+    found: dict[str, tuple[int, float]] = {}
+
+    def note(key: str, output: object) -> None:
+        for leaf in walk_tensors(output):
+            if torch.is_tensor(leaf) and leaf.is_floating_point() and leaf.dim() > 1:
+                found[key] = len(leaf), float(leaf.double().square().sum())
+                return
+
+    with _observed(modules, note):
+        fix_seed()
+        call(inputs)
+    return found
+
+
+@contextmanager
+def _observed(
+    modules: Mapping[str, nn.Module], note: Callable[[str, object], None]
+) -> Iterator[None]:
+    """Call `note` with the name and output of each module that runs."""
+    calls: Counter[str] = Counter()
+
+    def observe(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            call = calls[name]
+            calls[name] += 1
+            note(f"{name}:{call}" if call else name, output)
+
+        return hook
+
+    handles = [module.register_forward_hook(observe(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

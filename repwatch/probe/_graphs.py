@@ -1,0 +1,74 @@
+"""Batches that are objects with tensors as attributes, such as those of graph libraries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from repwatch.probe._trees import PLAIN, Tree
+
+__all__ = ["Fields", "count_graphs", "count_nodes", "fields_of", "owners_of"]
+
+
+class Fields(dict[str, Any]):
+    """The parts of a batch, by key and as attributes: what a model reads of such an object."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        if name == "num_nodes" and (nodes := count_nodes(self)) is not None:
+            return nodes
+        if name == "num_graphs" and (graphs := count_graphs(self)) is not None:
+            return graphs
+        raise AttributeError(f"The batch has no {name!r}; it has {', '.join(self)}.")
+
+
+def fields_of(batch: object) -> dict[str, Any] | None:
+    """The tensors and plain values of an object by name; None where it holds none directly.
+
+    Of a graph library's object what its `to_dict` gives, else the fields of a dataclass or the
+    public attributes.
+    """
+    if isinstance(batch, (type, torch.nn.Module, Mapping, tuple, list, *PLAIN)):
+        return None
+    to_dict = getattr(batch, "to_dict", None)
+    if dataclasses.is_dataclass(batch):
+        found = {f.name: getattr(batch, f.name, None) for f in dataclasses.fields(batch)}
+    elif callable(to_dict) and hasattr(batch, "edge_index"):
+        found = dict(to_dict())
+    else:
+        found = {k: v for k, v in getattr(batch, "__dict__", {}).items() if not k.startswith("_")}
+    # A graph with nodes of several kinds has tables in tables.
+    if any(isinstance(value, Mapping) for value in found.values()):
+        return None
+    return found if any(isinstance(value, torch.Tensor) for value in found.values()) else None
+
+
+def count_graphs(tree: Tree) -> int | None:
+    """How many graphs a batch has that says which nodes are whose; None where it does not."""
+    if not isinstance(tree, Mapping) or "edge_index" not in tree:
+        return None
+    ends, owners = tree.get("ptr"), tree.get("batch")
+    if isinstance(ends, torch.Tensor) and ends.dim() == 1:
+        return len(ends) - 1
+    if isinstance(owners, torch.Tensor) and owners.dim() == 1 and len(owners):
+        return int(owners.max()) + 1
+    return None
+
+
+def owners_of(tree: Tree) -> torch.Tensor | None:
+    """The number of the graph of each node, in a batch of several; else None."""
+    graphs = count_graphs(tree)
+    owners = tree.get("batch") if graphs is not None and graphs > 1 else None
+    return owners if isinstance(owners, torch.Tensor) else None
+
+
+def count_nodes(tree: Tree) -> int | None:
+    """The number of nodes of a graph or of a batch of graphs; None of anything else."""
+    if not isinstance(tree, Mapping) or "edge_index" not in tree:
+        return None
+    nodes = next((tree[key] for key in ("x", "pos", "batch") if key in tree), None)
+    return len(nodes) if isinstance(nodes, torch.Tensor) and nodes.dim() else None

@@ -1,0 +1,77 @@
+"""The first capture of a run, and the points that it leaves in the probe set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from repwatch._names import name_some
+from repwatch.capture import Capture, Capturer
+from repwatch.errors import CaptureError
+from repwatch.probe import ProbeSet
+
+__all__ = ["SMALLEST_PROBE", "Prepared", "leave_out", "prepare"]
+
+# Distances between fewer points carry no information.
+SMALLEST_PROBE = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A first capture, the capturer that made it, and how its probe set was changed for it."""
+
+    capturer: Capturer
+    capture: Capture
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(capturer: Capturer, points: int, may_change: Callable[[], bool]) -> Prepared:
+    """Run the probe set through the model once, with another choice of points where needed.
+
+    Points without finite values in some layer are left out. Where the layers' rows are not the
+    points (nodes of a graph, windows), evenly spaced rows become the points.
+
+    Args:
+        capturer: The capturer.
+        points: How many rows to take as points.
+        may_change: Whether the probe set may change: not that of a run with snapshots.
+
+    Raises:
+        CaptureError: The probe set cannot be run through the model.
+    """
+    try:
+        found = Prepared(capturer, capturer.run())
+    except CaptureError as error:
+        rows = _with_rows(capturer, points) if may_change() else None
+        if rows is None:
+            raise _explained(error, capturer.probe) from error
+        return Prepared(rows, rows.run(), list(rows.probe.notes[-1:]))
+    bad, total = found.capture.bad_points, len(capturer.probe)
+    if not bad or total - len(bad) < SMALLEST_PROBE or not may_change():
+        return found
+    reason = "the model gives NaN or infinite values for them from the start"
+    fewer = capturer.restrict(leave_out(capturer.probe, bad, reason))
+    return Prepared(fewer, fewer.run(), list(fewer.probe.notes[-1:]))
+
+
+def leave_out(probe: ProbeSet, points: Sequence[int], reason: str) -> ProbeSet:
+    """The probe set without some points; its last note is why."""
+    left_out = set(points)
+    rest = [point for point in range(len(probe)) if point not in left_out]
+    which = f"{len(left_out)} of {len(probe)} probe points are left out, because {reason}"
+    return probe.subset(rest, [f"{which}: {name_some(sorted(left_out))}."])
+
+
+def _with_rows(capturer: Capturer, points: int) -> Capturer | None:
+    """The capturer with rows of layers as points; None where there are no such rows."""
+    probe = capturer.probe
+    count = capturer.count_rows()
+    if count is None or count == (probe.row_count or len(probe)):
+        return None
+    return capturer.restrict(probe.with_rows(count, points))
+
+
+def _explained(error: CaptureError, probe: ProbeSet) -> CaptureError:
+    """What the probe set lacks may be why it cannot be run."""
+    notes = "; ".join(probe.notes)
+    return CaptureError(f"{error} Of the probe set: {notes}.") if notes else error
