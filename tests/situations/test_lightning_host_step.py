@@ -192,7 +192,6 @@ def test_a_module_with_manual_optimization_is_not_stepped(pl: ModuleType, tmp_pa
     assert model.steps == 6
 
 
-<<<<<<< HEAD
 def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: Path) -> None:
     class Gan(pl.LightningModule):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -211,7 +210,8 @@ def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: P
             optimizer.zero_grad()
             self.manual_backward(loss)
             optimizer.step()
-=======
+
+
 def test_a_diffusion_model_gets_its_time_step_from_its_own_step(
     pl: ModuleType, tmp_path: Path
 ) -> None:
@@ -229,19 +229,17 @@ def test_a_diffusion_model_gets_its_time_step_from_its_own_step(
             noise, timestep = torch.randn_like(x), torch.randint(0, 10, (len(x),))
             noisy = x + noise * timestep[:, None] / 10
             return nn.functional.mse_loss(self(noisy, timestep), noise)
->>>>>>> calling
 
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-<<<<<<< HEAD
     trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Gan(), loaders()[0])
     (run,) = Registry(tmp_path / "repwatch.db").runs()
     assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
     assert {"discriminator.1", "discriminator.2"} <= set(run.layers)
     assert not any(layer.startswith("generator") for layer in run.layers)
     assert any("its part discriminator alone" in note for note in run.notes)
-=======
+
     weights = []
     for callbacks in ((), (RepWatch(draw_map=False),)):
         torch.manual_seed(0)
@@ -279,4 +277,3 @@ def test_the_way_of_calling_is_among_the_notes(
     )
     (run,) = Registry(tmp_path / "repwatch.db").runs()
     assert f"The probe set is run by {note}." in run.notes
->>>>>>> calling

@@ -27,8 +27,6 @@ def train(callbacks: list[Any], root: Path) -> torch.nn.Module:
         freq="D",
         num_batches_per_epoch=20,
         batch_size=16,
-        trainer_kwargs=trainer_options(
-            callbacks, root, max_epochs=3, enable_checkpointing=True
-        ),
+        trainer_kwargs=trainer_options(callbacks, root, max_epochs=3, enable_checkpointing=True),
     )
     return estimator.train_model(PandasDataset(series)).trained_net
