@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from repwatch.capture._layers import unwrap
-from repwatch.probe._graphs import Fields
+from repwatch.probe._graphs import as_object
 from repwatch.probe._padding import find_padding, is_lengths_name
 from repwatch.probe._trees import TARGET_KEYS, Tree, target
 
@@ -121,7 +121,7 @@ def _mapping_strategies(
         )
     yield CallStrategy(f"model({name})", lambda m, batch: m(pick(batch)))
     yield CallStrategy(
-        f"model({name}), with its parts as attributes", lambda m, batch: m(Fields(pick(batch)))
+        f"model({name}), with its parts as attributes", lambda m, batch: m(as_object(pick(batch)))
     )
 
 

@@ -356,11 +356,15 @@ class Capturer:
         points, inputs = next(self._batches(len(self.probe)))
         with preserve_state(self.model):
             own = call_strategies(self.model, inputs, points, self._forward)
-            for strategy in (*own, *self._host):
+            known = self.plan.strategy if self.plan is not None else None
+            for strategy in (*own, *self._host) if known is None else (known,):
                 try:
-                    return count_rows(partial(self._observe, strategy), inputs, points, named)
-                except Exception as error:  # noqa: PERF203  # few ways, and each may fail
+                    count = count_rows(partial(self._observe, strategy), inputs, points, named)
+                except Exception as error:
                     _log.debug("RepWatch: %s failed with %s", strategy.how, _describe(error))
+                    continue
+                if count is not None:
+                    return count
         return None
 
     def _halve_batch_size(self, error: BaseException) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from repwatch.errors import ProbeError
 from repwatch.probe._graphs import count_graphs, count_nodes, fields_of
 from repwatch.probe._limits import MIN_POINTS, POINTS, spread_indices
+from repwatch.probe._origin import can_restore
 from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._trees import (
     PLAIN,
@@ -48,6 +49,7 @@ class Gathered:
     notes: tuple[str, ...] = ()
     places: tuple[int, ...] | None = None
     row_count: int | None = None
+    origin: Tree | None = None
 
 
 def first_line(error: BaseException) -> str:
@@ -68,16 +70,16 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     all tensors agree on a smaller number, the collate function left items out, and that is it.
     """
     dropped: list[Dropped] = []
-    fields = fields_of(batch)
-    inputs = sift(batch if fields is None else fields, dropped)
+    inputs = sift(batch, dropped)
+    origin = _origin_of(inputs, batch, dropped)
     graphs, nodes = count_graphs(inputs), count_nodes(inputs)
     if graphs in (None, 1) and nodes is not None and nodes >= MIN_POINTS:
-        return _gather_nodes(inputs, nodes, POINTS if n is None else n)
+        return _gather_nodes(inputs, nodes, POINTS if n is None else n, origin)
     size = _count_points(inputs, n) if graphs is None else graphs
     if size is None or _lacks_inputs(inputs, dropped):
         raise ProbeError(_odd_batch(batch, dropped))
     leads = all(len(tensor) == size for _, tensor in tensors(inputs) if tensor.dim())
-    gathered = Gathered(inputs, size, points=None if leads else size)
+    gathered = Gathered(inputs, size, points=None if leads else size, origin=origin)
     if dropped:
         gathered.notes = (f"not stored in the probe set: {_names(dropped)}",)
     labels, note = find_target(inputs, size)
@@ -95,10 +97,25 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     return gathered
 
 
-def _gather_nodes(inputs: Tree, nodes: int, most: int) -> Gathered:
+def _origin_of(inputs: Tree, batch: Tree, dropped: Sequence[Dropped]) -> Tree | None:
+    """The batch itself, where models may want more of it than the inputs are."""
+    if not (dropped or _has_objects(batch)):
+        return None
+    return batch if can_restore(inputs, batch) else None
+
+
+def _has_objects(tree: Tree) -> bool:
+    if isinstance(tree, Mapping):
+        return any(map(_has_objects, tree.values()))
+    if isinstance(tree, (tuple, list)):
+        return any(map(_has_objects, tree))
+    return fields_of(tree) is not None
+
+
+def _gather_nodes(inputs: Tree, nodes: int, most: int, origin: Tree | None) -> Gathered:
     """Of one graph, up to `most` evenly spaced nodes are the points."""
     rows = spread_indices(nodes, most)
-    gathered = Gathered(inputs, len(rows), points=len(rows), row_count=nodes)
+    gathered = Gathered(inputs, len(rows), points=len(rows), row_count=nodes, origin=origin)
     gathered.columns["row"] = list(rows)
     labels, _ = find_target(inputs, nodes)
     if labels is not None:
@@ -137,7 +154,8 @@ class Dropped:
 
 
 def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") -> Tree:
-    """Tensors and plain values; arrays become tensors, other objects None and `dropped`.
+    """Tensors and plain values; arrays become tensors, objects with tensors as attributes the
+    mappings of these, other objects None and `dropped`.
 
     Raises ProbeError for tensors that are not dense.
     """
@@ -160,6 +178,9 @@ def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") 
             return type(tree)(*values)
         strings = all(isinstance(value, str) for value in values)
         return tuple(values) if isinstance(tree, tuple) and not strings else values
+    fields = fields_of(tree)
+    if fields is not None:
+        return {name: sift(value, dropped, f"{path}.{name}") for name, value in fields.items()}
     dropped.append(Dropped(path, type(tree).__name__, _has_tensors(tree)))
     return None
 

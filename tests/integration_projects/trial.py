@@ -191,7 +191,7 @@ def _measure(capturer: Capturer, strategy: CallStrategy, outcome: Outcome) -> fl
 
     def forward() -> None:
         with preserve_state(capturer.model), capturer._context():
-            for _, inputs in capturer._batches(capturer._even_size()):
+            for _, inputs in capturer._batches(capturer.batch_size):
                 strategy.call(capturer.model, inputs)
 
     try:

@@ -192,26 +192,6 @@ def test_a_module_with_manual_optimization_is_not_stepped(pl: ModuleType, tmp_pa
     assert model.steps == 6
 
 
-def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: Path) -> None:
-    class Gan(pl.LightningModule):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.automatic_optimization = False
-            self.generator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
-            self.discriminator = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
-
-        def forward(self, noise: torch.Tensor) -> torch.Tensor:
-            return self.generator(noise)
-
-        def training_step(self, batch: Any, batch_idx: int) -> None:
-            made = self(torch.randn(len(batch[0]), 4))
-            loss = self.discriminator(batch[0]).mean() - self.discriminator(made).mean()
-            optimizer = self.optimizers()
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            optimizer.step()
-
-
 def test_a_diffusion_model_gets_its_time_step_from_its_own_step(
     pl: ModuleType, tmp_path: Path
 ) -> None:
@@ -232,13 +212,6 @@ def test_a_diffusion_model_gets_its_time_step_from_its_own_step(
 
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Gan(), loaders()[0])
-    (run,) = Registry(tmp_path / "repwatch.db").runs()
-    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
-    assert {"discriminator.1", "discriminator.2"} <= set(run.layers)
-    assert not any(layer.startswith("generator") for layer in run.layers)
-    assert any("its part discriminator alone" in note for note in run.notes)
 
     weights = []
     for callbacks in ((), (RepWatch(draw_map=False),)):
@@ -277,3 +250,33 @@ def test_the_way_of_calling_is_among_the_notes(
     )
     (run,) = Registry(tmp_path / "repwatch.db").runs()
     assert f"The probe set is run by {note}." in run.notes
+
+
+def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: Path) -> None:
+    class Gan(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.generator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
+            self.discriminator = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
+
+        def forward(self, noise: torch.Tensor) -> torch.Tensor:
+            return self.generator(noise)
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            made = self(torch.randn(len(batch[0]), 4))
+            loss = self.discriminator(batch[0]).mean() - self.discriminator(made).mean()
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Gan(), loaders()[0])
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
+    assert {"discriminator.1", "discriminator.2"} <= set(run.layers)
+    assert not any(layer.startswith("generator") for layer in run.layers)
+    assert any("its part discriminator alone" in note for note in run.notes)

@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from repwatch.capture import CallStrategy
-from repwatch.probe._graphs import Fields
+from repwatch.probe._graphs import as_object
 from repwatch.probe._trees import main_tensor
 
 __all__ = ["host_strategies"]
@@ -82,8 +82,7 @@ def _is_own(module: nn.Module, name: str) -> bool:
 
 def _call_step(name: str, trainer: Any, module: nn.Module, batch: Any) -> Any:
     step = getattr(module, name)
-    # What a probe set holds of a graph library's object is read by attribute as well.
-    batch = Fields(batch) if type(batch) is dict else batch
+    batch = as_object(batch)
     shown = vars(module)
     hidden: dict[str, Any] = {key: shown[key] for key in ("_trainer", "print") if key in shown}
     shown.update(_trainer=_SandboxTrainer(trainer), print=_print_nothing)
