@@ -8,6 +8,7 @@
 - `build`: chooses the items of a data set and reads them within a time and a size; `_items` and
   `_workers` read single items, `_joining` joins batches into one, `_limits` holds the bounds.
 - `_batch`: finds inputs, target, texts and images in a batch.
+- `_padding`: how a batch marks padding; `_graphs`: batches that are objects with fields.
 - `_trees`: batches as trees of tensors; `_storage`: checks, fingerprint and bytes of the content.
 - `_preserve`, `_random`: the data set and all generators are left as they were.
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch.capture import Capture
 from repwatch.registry import NewSnapshot, Run, Snapshot
 from repwatch.registry._db.blobs import (
     SKETCH_LENGTH,
@@ -20,7 +21,7 @@ from repwatch.registry._db.blobs import (
 if TYPE_CHECKING:
     from repwatch.registry import Registry
 
-__all__ = ["CapturedStep"]
+__all__ = ["CapturedStep", "new_snapshots"]
 
 
 class CapturedStep:
@@ -98,3 +99,18 @@ class CapturedStep:
             )
             found.append(snapshot)
         return found
+
+
+def new_snapshots(capture: Capture, step: int, epoch: int) -> list[NewSnapshot]:
+    """The layers of a capture, as they are given to the registry."""
+    return [
+        NewSnapshot(
+            layer=layer.layer,
+            step=step,
+            epoch=epoch,
+            depth=layer.depth,
+            rdm=layer.rdm,
+            scalars=layer.scalars,
+        )
+        for layer in capture.layers.values()
+    ]
