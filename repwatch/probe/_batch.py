@@ -70,7 +70,9 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     all tensors agree on a smaller number, the collate function left items out, and that is it.
     """
     dropped: list[Dropped] = []
-    inputs = sift(batch, dropped)
+    whole = fields_of(batch)
+    # Of an object inside of a batch, only who knows the number of points can tell which they are.
+    inputs = sift(batch, dropped, objects=whole is not None or n is not None)
     origin = _origin_of(inputs, batch, dropped)
     graphs, nodes = count_graphs(inputs), count_nodes(inputs)
     if graphs in (None, 1) and nodes is not None and nodes >= MIN_POINTS:
@@ -99,7 +101,8 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
 
 def _origin_of(inputs: Tree, batch: Tree, dropped: Sequence[Dropped]) -> Tree | None:
     """The batch itself, where models may want more of it than the inputs are."""
-    if not (dropped or _has_objects(batch)):
+    cut_short = any(found.has_tensors for found in dropped)
+    if cut_short or not (dropped or _has_objects(batch)):
         return None
     return batch if can_restore(inputs, batch) else None
 
@@ -153,9 +156,17 @@ class Dropped:
     has_tensors: bool
 
 
-def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") -> Tree:
-    """Tensors and plain values; arrays become tensors, objects with tensors as attributes the
-    mappings of these, other objects None and `dropped`.
+def sift(
+    tree: Tree,
+    dropped: list[Dropped] | None = None,
+    path: str = "batch",
+    *,
+    objects: bool = False,
+) -> Tree:
+    """Tensors and plain values; arrays become tensors, other objects None and `dropped`.
+
+    objects: Whether those with tensors as attributes become mappings of these instead; never where
+        there are several in a row, one for each point.
 
     Raises ProbeError for tensors that are not dense.
     """
@@ -171,14 +182,20 @@ def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") 
     if isinstance(tree, np.generic):
         return sift(tree.item(), dropped, path)
     if isinstance(tree, Mapping):
-        return {str(key): sift(value, dropped, f"{path}[{key!r}]") for key, value in tree.items()}
+        return {
+            str(key): sift(value, dropped, f"{path}[{key!r}]", objects=objects)
+            for key, value in tree.items()
+        }
     if isinstance(tree, (tuple, list)):
-        values = [sift(value, dropped, f"{path}[{i}]") for i, value in enumerate(tree)]
+        objects = objects and sum(fields_of(value) is not None for value in tree) < 2
+        values = [
+            sift(value, dropped, f"{path}[{i}]", objects=objects) for i, value in enumerate(tree)
+        ]
         if hasattr(tree, "_fields"):
             return type(tree)(*values)
         strings = all(isinstance(value, str) for value in values)
         return tuple(values) if isinstance(tree, tuple) and not strings else values
-    fields = fields_of(tree)
+    fields = fields_of(tree) if objects else None
     if fields is not None:
         return {name: sift(value, dropped, f"{path}.{name}") for name, value in fields.items()}
     dropped.append(Dropped(path, type(tree).__name__, _has_tensors(tree)))
