@@ -10,7 +10,7 @@ DOCS := .venv-docs
 RELEASE := .venv-release
 WHEEL := .venv-wheel
 
-.PHONY: demo install test check coverage lint bench browser docs trace release clean
+.PHONY: demo install test check coverage lint bench integration browser docs trace release clean
 
 demo: $(STAMP)
 	$(BIN)/repwatch demo
@@ -35,6 +35,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+# Other people's projects, each in an environment of its own, trained without and with RepWatch.
+integration: $(STAMP)
+	$(BIN)/python -m tests.integration_projects --folder .venv-projects --page docs/projects.md
 
 # Warnings are errors, and so is a page that loads something from another host.
 docs: $(DOCS)/.installed
@@ -82,4 +86,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DOCS) $(RELEASE) $(WHEEL) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(DOCS) $(RELEASE) $(WHEEL) .venv-projects site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

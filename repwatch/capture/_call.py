@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from repwatch.capture._layers import unwrap
-from repwatch.probe._graphs import Fields
+from repwatch.probe._graphs import Fields, as_object
 from repwatch.probe._padding import find_padding, is_lengths_name
 from repwatch.probe._trees import TARGET_KEYS, Tree, target
 
@@ -127,10 +127,14 @@ def _mapping_strategies(
         yield CallStrategy(
             f"model({name} without targets)", lambda m, batch: m(_drop_targets(pick(batch)))
         )
-    yield CallStrategy(f"model({name})", lambda m, batch: m(pick(batch)))
-    yield CallStrategy(
-        f"model({name}), with its parts as attributes", lambda m, batch: m(Fields(pick(batch)))
-    )
+    ways = [
+        CallStrategy(f"model({name})", lambda m, batch: m(pick(batch))),
+        CallStrategy(
+            f"model({name}), with its parts as attributes",
+            lambda m, batch: m(as_object(pick(batch))),
+        ),
+    ]
+    yield from reversed(ways) if isinstance(inputs, Fields) else ways
 
 
 def _keyword_strategies(

@@ -34,6 +34,9 @@ from repwatch.capture._module_tree import (
 
 __all__ = ["Choice", "choose_layers", "list_ends"]
 
+# With fewer layers than these, the structure of modules is asked as well.
+_ENOUGH = 3
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -69,7 +72,13 @@ def choose_layers(
         filling = others[:1] if room == 1 and early else spread(others, room) if room else []
         what = "block outputs" if not filling else "outputs of blocks and stages"
         total = len(ends) + (len(others) if filling else 0)
-        return _take(sorted({*ends, *filling}, key=order), total, most, what, "")
+        choice = _take(sorted({*ends, *filling}, key=order), total, most, what, "")
+        if total >= _ENOUGH:
+            return choice
+        # Parts of the output may be out of reach, such as the parameters of a distribution.
+        few = f"the gradient graph of its output shows only {total}"
+        structured = choose_layers(fired, usable, modules, few, most)
+        return max(choice, structured, key=lambda found: len(found.keys))
     closed = {} if isinstance(graph, Graph) else tree.blocks_by_structure()
     ends = _ends_of_layers(inner, usable, modules, closed)
     reason = f", by the structure of its modules: {graph}" if isinstance(graph, str) else ""

@@ -359,19 +359,19 @@ class Capturer:
             return strategy.call(self.model, batch)
 
     def count_rows(self) -> int | None:
-        """The number of rows that the layers give where these are not points, such as nodes.
-
-        None where no two passes give the same rows.
-        """
-        named = find_modules(self.model).named
+        """The number of rows that layers give where these are no points; None where it varies."""
+        named, known = find_modules(self.model).named, self.plan and self.plan.strategy
         points, inputs = next(self._batches(len(self.probe)))
         with preserve_state(self.model):
             own = call_strategies(self.model, inputs, points, self._forward)
-            for strategy in (*own, *self._host):
+            for strategy in (known,) if known else (*own, *self._host):
                 try:
-                    return count_rows(partial(self._observe, strategy), inputs, points, named)
-                except Exception as error:  # noqa: PERF203  # few ways, and each may fail
+                    count = count_rows(partial(self._observe, strategy), inputs, points, named)
+                except Exception as error:
                     _log.debug("RepWatch: %s failed with %s", strategy.how, describe_error(error))
+                    continue
+                if count is not None:
+                    return count
         return None
 
     def _halve_batch_size(self, error: BaseException) -> None:

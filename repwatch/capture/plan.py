@@ -25,13 +25,15 @@ class Plan:
 
     strategy: how the model is called; None while only the host's own passes were recorded. keys:
     the layers to watch, in order of execution. notes: what is left out and why. called: all modules
-    that were called, in the order in which they were first done.
+    that were called, in the order in which they were first done. odd: how many layers are left out
+    because their rows are not the probe's points.
     """
 
     strategy: CallStrategy | None
     keys: tuple[str, ...]
     notes: tuple[str, ...]
     called: tuple[str, ...] = ()
+    odd: int = 0
 
 
 def make_plan(
@@ -77,7 +79,8 @@ def make_plan(
             f"The model ran, but no layer could be captured: {'; '.join(notes)}. Name other "
             "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
         )
-    return Plan(strategy, tuple(keys), tuple(notes), tuple(dict.fromkeys(map(base, fired))))
+    called = tuple(dict.fromkeys(map(base, fired)))
+    return Plan(strategy, tuple(keys), tuple(notes), called, len(odd))
 
 
 def note_scripted(modules: Modules) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from repwatch.errors import ProbeError
 from repwatch.probe._graphs import count_graphs, count_nodes, fields_of
 from repwatch.probe._limits import MIN_POINTS, POINTS, spread_indices
+from repwatch.probe._origin import can_restore
 from repwatch.probe._preserve import preserved_dataset
 from repwatch.probe._trees import (
     PLAIN,
@@ -49,6 +50,7 @@ class Gathered:
     places: tuple[int, ...] | None = None
     source: dict[str, Any] | None = None
     row_count: int | None = None
+    origin: Tree | None = None
 
 
 def first_line(error: BaseException) -> str:
@@ -69,16 +71,18 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     all tensors agree on a smaller number, the collate function left items out, and that is it.
     """
     dropped: list[Dropped] = []
-    fields = fields_of(batch)
-    inputs = sift(batch if fields is None else fields, dropped)
+    whole = fields_of(batch)
+    # Of an object inside of a batch, only who knows the number of points can tell which they are.
+    inputs = sift(batch, dropped, objects=whole is not None or n is not None)
+    origin = _origin_of(inputs, batch, dropped)
     graphs, nodes = count_graphs(inputs), count_nodes(inputs)
     if graphs in (None, 1) and nodes is not None and nodes >= MIN_POINTS:
-        return _gather_nodes(inputs, nodes, POINTS if n is None else n)
+        return _gather_nodes(inputs, nodes, POINTS if n is None else n, origin)
     size = _count_points(inputs, n) if graphs is None else graphs
     if size is None or _lacks_inputs(inputs, dropped):
         raise ProbeError(_odd_batch(batch, dropped))
     leads = all(len(tensor) == size for _, tensor in tensors(inputs) if tensor.dim())
-    gathered = Gathered(inputs, size, points=None if leads else size)
+    gathered = Gathered(inputs, size, points=None if leads else size, origin=origin)
     if dropped:
         gathered.notes = (f"not stored in the probe set: {_names(dropped)}",)
     labels, note = find_target(inputs, size)
@@ -96,10 +100,26 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     return gathered
 
 
-def _gather_nodes(inputs: Tree, nodes: int, most: int) -> Gathered:
+def _origin_of(inputs: Tree, batch: Tree, dropped: Sequence[Dropped]) -> Tree | None:
+    """The batch itself, where models may want more of it than the inputs are."""
+    cut_short = any(found.has_tensors for found in dropped)
+    if cut_short or not (dropped or _has_objects(batch)):
+        return None
+    return batch if can_restore(inputs, batch) else None
+
+
+def _has_objects(tree: Tree) -> bool:
+    if isinstance(tree, Mapping):
+        return any(map(_has_objects, tree.values()))
+    if isinstance(tree, (tuple, list)):
+        return any(map(_has_objects, tree))
+    return fields_of(tree) is not None
+
+
+def _gather_nodes(inputs: Tree, nodes: int, most: int, origin: Tree | None) -> Gathered:
     """Of one graph, up to `most` evenly spaced nodes are the points."""
     rows = spread_indices(nodes, most)
-    gathered = Gathered(inputs, len(rows), points=len(rows), row_count=nodes)
+    gathered = Gathered(inputs, len(rows), points=len(rows), row_count=nodes, origin=origin)
     gathered.columns["row"] = list(rows)
     labels, _ = find_target(inputs, nodes)
     if labels is not None:
@@ -137,8 +157,17 @@ class Dropped:
     has_tensors: bool
 
 
-def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") -> Tree:
+def sift(
+    tree: Tree,
+    dropped: list[Dropped] | None = None,
+    path: str = "batch",
+    *,
+    objects: bool = False,
+) -> Tree:
     """Tensors and plain values; arrays become tensors, other objects None and `dropped`.
+
+    objects: Whether those with tensors as attributes become mappings of these instead; never where
+        there are several in a row, one for each point.
 
     Raises ProbeError for tensors that are not dense.
     """
@@ -154,13 +183,22 @@ def sift(tree: Tree, dropped: list[Dropped] | None = None, path: str = "batch") 
     if isinstance(tree, np.generic):
         return sift(tree.item(), dropped, path)
     if isinstance(tree, Mapping):
-        return {str(key): sift(value, dropped, f"{path}[{key!r}]") for key, value in tree.items()}
+        return {
+            str(key): sift(value, dropped, f"{path}[{key!r}]", objects=objects)
+            for key, value in tree.items()
+        }
     if isinstance(tree, (tuple, list)):
-        values = [sift(value, dropped, f"{path}[{i}]") for i, value in enumerate(tree)]
+        objects = objects and sum(fields_of(value) is not None for value in tree) < 2
+        values = [
+            sift(value, dropped, f"{path}[{i}]", objects=objects) for i, value in enumerate(tree)
+        ]
         if hasattr(tree, "_fields"):
             return type(tree)(*values)
         strings = all(isinstance(value, str) for value in values)
         return tuple(values) if isinstance(tree, tuple) and not strings else values
+    fields = fields_of(tree) if objects else None
+    if fields is not None:
+        return {name: sift(value, dropped, f"{path}.{name}") for name, value in fields.items()}
     dropped.append(Dropped(path, type(tree).__name__, _has_tensors(tree)))
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +11,33 @@ import torch
 
 from repwatch.probe._trees import PLAIN, Tree
 
-__all__ = ["Fields", "count_graphs", "count_nodes", "fields_of", "owners_of"]
+__all__ = [
+    "Fields",
+    "as_object",
+    "count_graphs",
+    "count_nodes",
+    "fields_of",
+    "owners_of",
+    "rebuild",
+]
 
 
 class Fields(dict[str, Any]):
-    """The parts of a batch, by key and as attributes: what a model reads of such an object."""
+    """The parts of a batch, by key and as attributes: what a model reads of such an object.
+
+    Args:
+        parts: The parts by name.
+        origin: The object that they are of, where it is there: it may have methods, too.
+    """
+
+    def __init__(self, parts: Mapping[str, Any], origin: object | None = None) -> None:
+        super().__init__(parts)
+        self._origin = origin
+
+    @property
+    def whole(self) -> object:
+        """An object as the origin with these parts; only the parts where there is no origin."""
+        return self if self._origin is None else rebuild(self._origin, self)
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -26,13 +49,31 @@ class Fields(dict[str, Any]):
         raise AttributeError(f"The batch has no {name!r}; it has {', '.join(self)}.")
 
 
+def as_object(batch: Tree) -> Tree:
+    """A mapping of parts as an object that has them as attributes; anything else as it is."""
+    if isinstance(batch, Fields):
+        return batch.whole
+    return Fields(batch) if type(batch) is dict else batch
+
+
+def rebuild(origin: object, parts: Mapping[str, Any]) -> object:
+    """A copy of an object with other parts."""
+    changed = copy.copy(origin)
+    for name, value in parts.items():
+        try:
+            setattr(changed, name, value)
+        except AttributeError:  # noqa: PERF203  # a frozen dataclass
+            object.__setattr__(changed, name, value)
+    return changed
+
+
 def fields_of(batch: object) -> dict[str, Any] | None:
     """The tensors and plain values of an object by name; None where it holds none directly.
 
     Of a graph library's object what its `to_dict` gives, else the fields of a dataclass or the
     public attributes.
     """
-    if isinstance(batch, (type, torch.nn.Module, Mapping, tuple, list, *PLAIN)):
+    if isinstance(batch, (type, torch.nn.Module, torch.Tensor, Mapping, tuple, list, *PLAIN)):
         return None
     to_dict = getattr(batch, "to_dict", None)
     if dataclasses.is_dataclass(batch):

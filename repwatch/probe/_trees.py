@@ -249,7 +249,7 @@ def select(tree: Tree, points: Sequence[int], n: int) -> Tree:
         chosen = [map_tensors(tree[point], torch.clone) for point in points]
         return tuple(chosen) if isinstance(tree, tuple) else chosen
     if isinstance(tree, dict):
-        return {key: select(value, points, n) for key, value in tree.items()}
+        return _like(tree, {key: select(value, points, n) for key, value in tree.items()})
     if isinstance(tree, tuple):
         values = [select(value, points, n) for value in tree]
         return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)

@@ -15,6 +15,7 @@ from repwatch.probe import _limits as limits
 from repwatch.probe._batch import Gathered, gather, plain_values, to_images
 from repwatch.probe._items import ReadOptions
 from repwatch.probe._limits import spread_indices
+from repwatch.probe._origin import restore
 from repwatch.probe._padding import Padding, find_padding
 from repwatch.probe._storage import (
     check_column,
@@ -47,6 +48,8 @@ class ProbeSet:
     augmented: the inputs went through random augmentation.
     row_count: the number of rows that layers give for the whole, where these are the points: nodes
         of a graph, windows of a series. `points` evenly spaced ones of them are taken.
+    origin: the batch that the inputs were taken from, where it has objects in it; the model is
+        given them as long as this process lives. They are not stored.
 
     Raises ProbeError for less than 3 points, unequal lengths and values that cannot be stored.
 
@@ -74,7 +77,9 @@ class ProbeSet:
         source: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         row_count: int | None = None,
+        origin: Tree | None = None,
     ) -> None:
+        self._origin = origin
         self._inputs = copy_inputs(inputs, "inputs")
         self._counted = points is None
         self._points = count_points(self._inputs) if points is None else points
@@ -184,7 +189,8 @@ class ProbeSet:
         step = size if self._divisible else self._points
         for start in range(0, self._points, step):
             stop = min(start + step, self._points)
-            yield take(self._inputs, start, stop, self._points)
+            batch = take(self._inputs, start, stop, self._points)
+            yield batch if self._origin is None else restore(batch, self._origin)
 
     @property
     def row_count(self) -> int | None:
@@ -216,6 +222,7 @@ class ProbeSet:
             points=len(rows),
             row_count=count,
             notes=[*self.notes, kinds],
+            origin=self._origin,
         )
 
     def padding(self, pad_id: int | None = None, names: Sequence[str] = ()) -> Padding:
@@ -278,6 +285,7 @@ class ProbeSet:
             places=pick(self._places) if in_order else None,
             source=self._source if in_order else None,
             notes=[*self.notes, *notes],
+            origin=self._origin,
         )
 
     def to_bytes(self) -> bytes:
@@ -446,5 +454,6 @@ class ProbeSet:
             "places": gathered.places,
             "source": gathered.source,
             "row_count": gathered.row_count,
+            "origin": gathered.origin,
         }
         return cls(gathered.inputs, columns=columns, notes=notes, **{**defaults, **options})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,8 +18,12 @@ from repwatch.watch.options import WatchOptions
 
 __all__ = ["SMALLEST_PROBE", "Prepared", "leave_out", "make_capturer", "prepare"]
 
+_log = logging.getLogger("repwatch")
+
 # Distances between fewer points carry no information.
 SMALLEST_PROBE = 3
+# With fewer layers than these, and more that have other rows, those rows become the points.
+_FEWEST_LAYERS = 3
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,15 @@ def prepare(capturer: Capturer, points: int, may_change: Callable[[], bool]) -> 
         if rows is None:
             raise _explained(error, capturer.probe) from error
         return Prepared(rows, rows.run(), list(rows.probe.notes[-1:]))
+    if _is_poor(capturer) and may_change():
+        found = _better(found, _with_rows(capturer, points))
+        capturer = found.capturer
     bad, total = found.capture.bad_points, len(capturer.probe)
     if not bad or total - len(bad) < SMALLEST_PROBE or not may_change():
         return found
     reason = "the model gives NaN or infinite values for them from the start"
     fewer = capturer.restrict(leave_out(capturer.probe, bad, reason))
-    return Prepared(fewer, fewer.run(), list(fewer.probe.notes[-1:]))
+    return Prepared(fewer, fewer.run(), [*found.notes, *fewer.probe.notes[-1:]])
 
 
 def leave_out(probe: ProbeSet, points: Sequence[int], reason: str) -> ProbeSet:
@@ -94,13 +102,37 @@ def leave_out(probe: ProbeSet, points: Sequence[int], reason: str) -> ProbeSet:
     return probe.subset(rest, [f"{which}: {name_some(sorted(left_out))}."])
 
 
+def _is_poor(capturer: Capturer) -> bool:
+    """Whether the default found few layers with the probe's points, and more with other rows."""
+    plan = capturer.plan
+    if plan is None or capturer.chosen is not None:
+        return False
+    return len(plan.keys) < min(_FEWEST_LAYERS, plan.odd)
+
+
+def _better(found: Prepared, rows: Capturer | None) -> Prepared:
+    """The capture of rows as points, where it has more layers."""
+    if rows is None:
+        return found
+    try:
+        capture = rows.run()
+    except CaptureError as error:
+        _log.debug("RepWatch: rows of layers are not taken as points: %s", error)
+        return found
+    if len(rows.layers or ()) <= len(found.capturer.layers or ()):
+        return found
+    return Prepared(rows, capture, list(rows.probe.notes[-1:]))
+
+
 def _with_rows(capturer: Capturer, points: int) -> Capturer | None:
     """The capturer with rows of layers as points; None where there are no such rows."""
     probe = capturer.probe
     count = capturer.count_rows()
     if count is None or count == (probe.row_count or len(probe)):
         return None
-    return capturer.restrict(probe.with_rows(count, points))
+    other = capturer.restrict(probe.with_rows(count, points))
+    other.plan = None
+    return other
 
 
 def _explained(error: CaptureError, probe: ProbeSet) -> CaptureError:

@@ -500,3 +500,22 @@ def test_plain_networks_keep_their_layers(name: str) -> None:
     torch.manual_seed(0)
     model, inputs = PLAIN[name]()
     assert layers_of(model, inputs)[0] == by_execution_alone(model, inputs)
+
+
+def test_where_the_output_hides_what_was_decoded_the_structure_decides() -> None:
+    class Hidden(nn.Module):
+        """An autoencoder that gives its code, and a distribution instead of a tensor."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+            self.decoder = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 6))
+            self.skip = nn.Linear(6, 2)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            code = self.encoder(x) + self.skip(x)
+            return {"code": code, "x": torch.distributions.Normal(self.decoder(code), 1.0)}
+
+    chosen, note = layers_of(Hidden(), x_of())
+    assert {"decoder.1", "decoder.2"} <= set(chosen)
+    assert "by the structure of its modules" in note

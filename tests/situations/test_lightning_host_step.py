@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -250,3 +251,102 @@ def test_the_way_of_calling_is_among_the_notes(
     )
     (run,) = Registry(tmp_path / "repwatch.db").runs()
     assert f"The probe set is run by {note}." in run.notes
+
+
+def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: Path) -> None:
+    class Gan(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.generator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
+            self.discriminator = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
+
+        def forward(self, noise: torch.Tensor) -> torch.Tensor:
+            return self.generator(noise)
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            made = self(torch.randn(len(batch[0]), 4))
+            loss = self.discriminator(batch[0]).mean() - self.discriminator(made).mean()
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Gan(), loaders()[0])
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
+    assert {"discriminator.1", "discriminator.2"} <= set(run.layers)
+    assert not any(layer.startswith("generator") for layer in run.layers)
+    assert any("its part discriminator alone" in note for note in run.notes)
+
+
+@dataclass
+class Window:
+    """A batch of a class of its own, with a method that the step calls."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    names: Any = None
+
+    def scaled(self) -> torch.Tensor:
+        assert isinstance(self.names, frozenset)
+        return 2 * self.x
+
+
+def test_a_step_gets_a_batch_of_the_class_that_it_expects(pl: ModuleType, tmp_path: Path) -> None:
+    class Windows(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(6, 8), nn.Linear(8, 2)
+
+        def step(self, batch: Window) -> torch.Tensor:
+            return nn.functional.cross_entropy(self.head(self.body(batch.scaled())), batch.y)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return self.step(batch)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", self.step(batch), batch_size=len(batch.x))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def collate(rows: list[Any]) -> Window:
+        x, y = zip(*rows, strict=True)
+        return Window(torch.stack(x), torch.stack(y), frozenset({3}))
+
+    train, validation = (DataLoader(part.dataset, 10, collate_fn=collate) for part in loaders())
+    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Windows(), train, validation)
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
+    assert {"body", "head"} <= set(run.layers)
+
+
+def test_windows_that_a_step_draws_are_the_points(pl: ModuleType, tmp_path: Path) -> None:
+    class Forecaster(pl.LightningModule):  # type: ignore[name-defined, misc]
+        """A forecaster that pads its series, and trains on windows of them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.pad = nn.ConstantPad1d((0, 2), 0.0)
+            self.blocks = nn.Sequential(
+                nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)
+            )
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            windows = self.pad(batch[0]).unfold(1, 4, 1).flatten(0, 1)
+            drawn = windows[torch.randperm(len(windows))[:40]]
+            return self.blocks(drawn).square().mean()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Forecaster(), loaders()[0])
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
+    assert {"blocks.1", "blocks.3", "blocks.4"} <= set(run.layers)
+    assert run.snapshots()[0].points == 40
+    assert any("rows of the layers are the points" in note for note in run.notes)

@@ -29,7 +29,7 @@ def test_a_stream_that_is_never_validated(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="repwatch"):
-        trainer(pl, tmp_path, RepWatch(), limit_val_batches=0, max_epochs=1).fit(
+        trainer(pl, tmp_path, RepWatch(), limit_val_batches=0, max_steps=1).fit(
             module(pl), DataLoader(Stream(), 10), DataLoader(Stream(), 10)
         )
     (found,) = messages(caplog)
@@ -126,3 +126,14 @@ def test_metrics_are_stored_after_a_model_can_no_longer_be_run(
     assert 0 in {snapshot.step for snapshot in run.snapshots()}
     assert [step for step, _, _ in registry.history(run, "val_loss")] == [6, 12]
     assert any("no more" in note and "Metrics are still stored" in note for note in run.notes)
+
+
+@pytest.mark.parametrize(("size", "first"), [(20, 0), (10, 1)])
+def test_of_a_stream_the_first_training_batches_are_the_probe(
+    pl: ModuleType, tmp_path: Path, size: int, first: int
+) -> None:
+    trainer(pl, tmp_path, RepWatch()).fit(module(pl), DataLoader(Stream(), size))
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert run.snapshots()[0].points == 20
+    assert min(snapshot.step for snapshot in run.snapshots()) == first
+    assert any(f"passed by at step {first}" in note for note in run.notes) == (first > 0)

@@ -231,9 +231,6 @@ class Graphs:
 @pytest.mark.parametrize(
     ("batch", "named"),
     [
-        ((Graphs(), torch.arange(4)), r"batch\[0\] \(Graphs\)"),
-        ((torch.rand(4, 2), Graphs(), torch.arange(4)), r"batch\[1\] \(Graphs\)"),
-        ({"graph": Graphs(), "y": torch.arange(4)}, r"batch\['graph'\] \(Graphs\)"),
         ([Graphs() for _ in range(9)], r"batch\[0\] \(Graphs\), .* and 6 more"),
         (([Graphs() for _ in range(4)], torch.arange(4)), r"batch\[0\]\[0\] \(Graphs\)"),
         ((object(), torch.arange(4)), r"batch\[0\] \(object\)"),
@@ -249,6 +246,44 @@ def test_batches_that_a_model_cannot_run_without_their_objects_are_refused(
     assert "\n" not in str(e.value)
     with pytest.raises(ProbeError, match=named):
         ProbeSet.from_dataset(list(range(4)), collate_fn=lambda items: batch)
+
+
+@pytest.mark.parametrize(
+    ("batch", "named"),
+    [
+        ((Graphs(), torch.arange(4)), r"batch\[0\] \(Graphs\)"),
+        ((torch.rand(4, 2), Graphs(), torch.arange(4)), r"batch\[1\] \(Graphs\)"),
+        ({"graph": Graphs(), "y": torch.arange(4)}, r"batch\['graph'\] \(Graphs\)"),
+    ],
+)
+def test_an_object_in_a_batch_is_handed_over_where_the_number_of_points_is_known(
+    batch: Any, named: str
+) -> None:
+    with pytest.raises(ProbeError, match=named):
+        ProbeSet.from_batch(batch)
+    probe = ProbeSet.from_dataset(list(range(4)), collate_fn=lambda items: batch)
+    assert len(probe) == 4
+    (given,) = probe.batches(2)
+    parts = given.values() if isinstance(given, dict) else given
+    (found,) = (part for part in parts if isinstance(part, Graphs))
+    (there,) = (
+        part
+        for part in (batch.values() if isinstance(batch, dict) else batch)
+        if isinstance(part, Graphs)
+    )
+    assert torch.equal(found.x, there.x)
+    assert found is not there
+    again = ProbeSet.from_bytes(probe.to_bytes())
+    assert again.fingerprint == probe.fingerprint
+
+
+def test_what_cannot_be_stored_is_handed_over_as_long_as_the_process_lives() -> None:
+    names = range(5, 7)
+    probe = ProbeSet.from_batch({"x": torch.rand(6, 2), "names": names})
+    assert [batch["names"] for batch in probe.batches(4)] == [names, names]
+    assert [len(batch["x"]) for batch in probe.batches(4)] == [4, 2]
+    (again,) = ProbeSet.from_bytes(probe.to_bytes()).batches(6)
+    assert again["names"] is None
 
 
 def test_objects_beside_the_inputs_are_left_out_and_named() -> None:

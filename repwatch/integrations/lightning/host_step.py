@@ -4,6 +4,9 @@ Most LightningModules around other libraries' models have no usable `forward`: `
 `self.model(**batch)`. Their own `validation_step` runs a batch of the probe set as well, inside
 `preserve_state`, which puts back what it changes. What reaches further is replaced for the call:
 printing, the loggers, and the Trainer, whose attributes a step may set.
+
+Where no step can be run either, as in a GAN with manual optimization, the parts of the module are
+tried: the discriminator takes the images, though the module's `forward` takes noise.
 """
 
 from __future__ import annotations
@@ -15,32 +18,58 @@ from typing import Any
 from torch import nn
 
 from repwatch.capture import CallStrategy
-from repwatch.probe._graphs import Fields
+from repwatch.probe._graphs import as_object
+from repwatch.probe._trees import main_tensor
 
 __all__ = ["host_strategies"]
 
 _STEPS = ("validation_step", "predict_step", "test_step", "training_step")
+# A part with fewer layers of weights shows little; of more parts than these, the small ones.
+_LEAST_LAYERS, _MOST_PARTS = 2, 4
 
 
 def host_strategies(trainer: Any, module: nn.Module) -> list[CallStrategy]:
-    """The steps of a LightningModule that can run a batch of the probe set, in the order of trial.
+    """The ways a LightningModule can run a batch of the probe set, in the order of trial.
 
-    None in a training of several processes: a step that reduces across ranks would wait for those
+    No steps in a training of several processes: one that reduces across ranks would wait for those
     that do not run it. No `training_step` with manual optimization: it steps the optimizers itself.
+    No single parts where validation batches, of which all of the module is seen, pass by.
 
     Args:
         trainer: The Trainer.
         module: Its module.
     """
+    parts = _part_strategies(module) if trainer.val_dataloaders is None else []
     if trainer.world_size > 1:
-        return []
+        return parts
     names = [name for name in _STEPS if _is_own(module, name)]
     if not getattr(module, "automatic_optimization", True) and "training_step" in names:
         names.remove("training_step")
-    return [
+    steps = [
         CallStrategy(f"its own {name}, in a sandbox", partial(_call_step, name, trainer))
         for name in names
     ]
+    return steps + parts
+
+
+def _part_strategies(module: nn.Module) -> list[CallStrategy]:
+    """Calls of the largest parts of the module with the inputs, each alone."""
+    layers = {name: _count_weighted(child) for name, child in module.named_children()}
+    large = [name for name, count in layers.items() if count >= _LEAST_LAYERS]
+    large.sort(key=lambda name: -layers[name])
+    return [
+        CallStrategy(f"its part {name} alone", partial(_call_part, name))
+        for name in large[:_MOST_PARTS]
+    ]
+
+
+def _count_weighted(module: nn.Module) -> int:
+    parts = (next(part.parameters(recurse=False), None) for part in module.modules())
+    return sum(first is not None for first in parts)
+
+
+def _call_part(name: str, module: nn.Module, batch: Any) -> Any:
+    return module.get_submodule(name)(main_tensor(batch))
 
 
 def _is_own(module: nn.Module, name: str) -> bool:
@@ -53,8 +82,7 @@ def _is_own(module: nn.Module, name: str) -> bool:
 
 def _call_step(name: str, trainer: Any, module: nn.Module, batch: Any) -> Any:
     step = getattr(module, name)
-    # What a probe set holds of a graph library's object is read by attribute as well.
-    batch = Fields(batch) if type(batch) is dict else batch
+    batch = as_object(batch)
     shown = vars(module)
     hidden: dict[str, Any] = {key: shown[key] for key in ("_trainer", "print") if key in shown}
     shown.update(_trainer=_SandboxTrainer(trainer), print=_print_nothing)

@@ -37,6 +37,9 @@ from repwatch.watch.start import find_probe, find_registry, with_places
 
 __all__ = ["Session"]
 
+# Of a stream of training batches, so many points are enough to begin with.
+_ENOUGH_POINTS = 16
+
 
 class Session(Driver):
     """Watches one training for a RepWatch callback.
@@ -202,14 +205,31 @@ class Session(Driver):
         return find_probe(read, self._options, self._probe, self._registry, run_id, places)
 
     def _collect(self, trainer: Trainer, module: HostModule, batch: object) -> None:
-        """Store copies of batches as they pass by, where no data set has indices."""
-        if self._collector is not None and self._collector.add(batch) and self._collector.full:
+        """Store copies of batches as they pass by, where no data set has indices.
+
+        In training the first ones are enough: waiting for more would cost early snapshots.
+        """
+        collector = self._collector
+        if collector is None or not collector.add(batch):
+            return
+        training = trainer.val_dataloaders is None
+        if collector.full or (training and len(collector) >= _ENOUGH_POINTS):
             self._open_collected(trainer, module)
 
     def _open_collected(self, trainer: Trainer, module: HostModule) -> None:
         collector, self._collector = self._collector, None
-        if collector is not None:
-            self._open(trainer, module, collector.probe(), "copies of batches that passed by")
+        if collector is None:
+            return
+        self._open(trainer, module, collector.probe(), "copies of batches that passed by")
+        step = trainer.global_step
+        if self._watcher is not None and step:
+            self._watcher.add_notes(
+                [
+                    "The probe set is made of copies of batches, because the data is a stream: the "
+                    f"first ones had passed by at step {step}, and there is no snapshot before. "
+                    "With RepWatch(probe=...), a ProbeSet or a tensor of inputs, there is."
+                ]
+            )
 
     def _open(self, trainer: Trainer, module: HostModule, probe: ProbeSet, source: str) -> None:
         """Run the probe set through the model once, and then open the run.
