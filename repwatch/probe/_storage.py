@@ -28,6 +28,7 @@ from repwatch.probe._trees import (
     check_dense,
     is_column,
     is_divisible,
+    main_tensor,
     nbytes,
     tensors,
     without_target,
@@ -274,3 +275,13 @@ def _rebuild(node: dict[str, Any], arrays: dict[str, NDArray[np.generic]]) -> Tr
     if "list" in node:
         return [_rebuild(value, arrays) for value in node["list"]]
     return node["value"]
+
+
+def describe_points(inputs: Tree, points: int) -> str:
+    """How many points there are, and of which shape and kind."""
+    x = main_tensor(inputs)
+    if x is None:
+        return f"{points} points"
+    rows = x.dim() > 0 and len(x) == points
+    shape = f" of shape {tuple(x.shape[1:])}" if rows else f", a tensor {tuple(x.shape)} first"
+    return f"{points} points{shape}, {str(x.dtype).removeprefix('torch.')}"

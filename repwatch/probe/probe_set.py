@@ -22,6 +22,7 @@ from repwatch.probe._storage import (
     check_images,
     copy_inputs,
     count_points,
+    describe_points,
     hash_inputs,
     pack,
     unpack,
@@ -160,18 +161,10 @@ class ProbeSet:
 
     def describe(self) -> str:
         """One line for a person: how many points, of which shape, and with which columns."""
-        x = main_tensor(self._inputs)
-        parts = [f"{self._points} points"]
-        if x is not None:
-            rows = x.dim() > 0 and len(x) == self._points
-            shape = (
-                f" of shape {tuple(x.shape[1:])}" if rows else f", a tensor {tuple(x.shape)} first"
-            )
-            parts[0] += f"{shape}, {str(x.dtype).removeprefix('torch.')}"
-        seen = list(self._columns)
-        seen += [k for k in ("texts", "links", "images") if getattr(self, k) is not None]
-        if seen:
-            parts.append("with " + ", ".join(seen))
+        seen = [k for k in ("texts", "links", "images") if getattr(self, k) is not None]
+        parts = [describe_points(self._inputs, self._points)]
+        if self._columns or seen:
+            parts.append("with " + ", ".join([*self._columns, *seen]))
         if self.augmented:
             parts.append("augmented")
         parts.append(f"fingerprint {self._fingerprint}")

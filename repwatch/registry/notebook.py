@@ -21,34 +21,56 @@ class ShownRun(Protocol):
     """What is shown of a `records.Run`, which uses this module."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The run's name."""
+
     @property
-    def status(self) -> str: ...
+    def status(self) -> str:
+        """How its training goes, or ended."""
+
     @property
-    def last_step(self) -> int: ...
+    def last_step(self) -> int:
+        """Its last optimizer step."""
+
     @property
-    def label(self) -> str | None: ...
+    def label(self) -> str | None:
+        """ "good", "bad" or None."""
+
     @property
-    def cause(self) -> str | None: ...
+    def cause(self) -> str | None:
+        """Why it is bad, or None."""
+
     @property
-    def started_at(self) -> datetime: ...
+    def started_at(self) -> datetime:
+        """When it began, in UTC."""
+
     @property
-    def monitor(self) -> str | None: ...
+    def monitor(self) -> str | None:
+        """The metric that decides how good it is."""
+
     @property
-    def metrics(self) -> Mapping[str, float]: ...
+    def metrics(self) -> Mapping[str, float]:
+        """The last value of each metric."""
+
     @property
-    def hparams(self) -> Mapping[str, Any]: ...
+    def hparams(self) -> Mapping[str, Any]:
+        """Its flat hyperparameters."""
+
     @property
-    def flags(self) -> Sequence[Any]: ...
+    def flags(self) -> Sequence[Any]:
+        """Its flags, oldest first."""
+
     @property
-    def notes(self) -> Sequence[str]: ...
+    def notes(self) -> Sequence[str]:
+        """What a person should know of how it was watched."""
 
 
 class RegistryTable(ABC):
     """Shows the newest runs of a registry, a row for each. `Registry` is the one that has this."""
 
     @abstractmethod
-    def runs(self) -> Sequence[ShownRun]: ...
+    def runs(self) -> Sequence[ShownRun]:
+        """The runs, oldest first."""
 
     def _repr_html_(self) -> str:
         runs = self.runs()

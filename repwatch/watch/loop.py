@@ -33,25 +33,32 @@ class Loop(ABC):
     _follows: bool
 
     @abstractmethod
-    def start(self) -> Run | None: ...
+    def start(self) -> Run | None:
+        """Open the run."""
 
     @abstractmethod
-    def snapshot(self, step: int, epoch: int, *, log_step: int | None = None) -> list[Flag]: ...
+    def snapshot(self, step: int, epoch: int, *, log_step: int | None = None) -> list[Flag]:
+        """Take a snapshot now."""
 
     @abstractmethod
-    def metrics(self, step: int, epoch: int, values: Mapping[str, object]) -> None: ...
+    def metrics(self, step: int, epoch: int, values: Mapping[str, object]) -> None:
+        """Store metrics of a step."""
 
     @abstractmethod
-    def updates(self) -> list[Update]: ...
+    def updates(self) -> list[Update]:
+        """What has become ready to show."""
 
     @abstractmethod
-    def flags(self) -> list[Flag]: ...
+    def flags(self) -> list[Flag]:
+        """The flags that have been raised since the last call."""
 
     @abstractmethod
-    def report(self, message: str) -> None: ...
+    def report(self, message: str) -> None:
+        """Log a message, and store it with the run."""
 
     @abstractmethod
-    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None: ...
+    def finish(self, status: EndStatus = "finished", timeout: float | None = 60.0) -> None:
+        """End the run."""
 
     def __enter__(self) -> Self:
         self.start()

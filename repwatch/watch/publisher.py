@@ -21,13 +21,17 @@ P_BAD = "repwatch/p_bad"
 class Sink(Protocol):
     """Where results are shown: the loggers of a training (`repwatch.integrations.loggers`)."""
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None: ...
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Show numbers by name at a step."""
 
-    def flag(self, flag: Flag, step: int) -> None: ...
+    def flag(self, flag: Flag, step: int) -> None:
+        """Show a flag."""
 
-    def figure(self, scene: MapScene, step: int) -> None: ...
+    def figure(self, scene: MapScene, step: int) -> None:
+        """Show a map."""
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """Show what is left, at the end."""
 
 
 class Publisher:

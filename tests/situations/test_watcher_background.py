@@ -71,8 +71,8 @@ def test_no_map_is_made_while_the_one_before_waits(
     with Watcher(network(0), PROBE, registry=registry, max_overhead=1.0) as watcher:
         for step in range(9):
             watcher.snapshot(step, 0)
-            for worker in watcher._workers:
-                worker.flush()
+            watcher._background._drift.flush()
+            watcher._background._map.flush()
         assert len(drawn) < 9, "maps are made until one waits"
     assert sorted(step for steps in drawn for step in steps) == list(range(9))
 

@@ -72,7 +72,7 @@ def test_drift_and_map_work_while_the_run_cannot_be_read(
             registry.snapshots(run=run)
         updates = train(watcher, model, range(4), 3.5)
         flags = watcher.flags()
-        assert [worker.error for worker in watcher._workers] == [None, None]
+        assert list(watcher._background.problems()) == []
     watcher.finish()
     scalars = {
         update.step: update.scalars["p_bad"] for update in updates if "p_bad" in update.scalars

@@ -31,10 +31,12 @@ class CallbackMetrics:
         self._flags = 0
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Show the newest p_bad."""
         if P_BAD in values:
             self._trainer.callback_metrics[P_BAD] = torch.tensor(values[P_BAD])
 
     def flag(self, flag: Flag, step: int) -> None:
+        """Count a flag."""
         self._flags += 1
         self._trainer.callback_metrics[FLAGS] = torch.tensor(float(self._flags))
 

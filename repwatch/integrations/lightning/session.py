@@ -177,6 +177,7 @@ class Session(Driver):
         self.finish(self.status or "stopped")
 
     def sleep(self, step: int, error: Exception) -> None:
+        """Report the cause; where metrics can still be stored, only snapshots end."""
         if isinstance(error, CaptureError) and self._watcher is not None and self._is_open:
             self._passive = True
             self._watcher.report(f"{error} Metrics are still stored.")

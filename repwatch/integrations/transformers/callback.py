@@ -90,6 +90,7 @@ class RepWatchCallback(TrainerCallback):
         return self.state.p_bad
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Open the run, and take the snapshot of the initialization."""
         self._end_interrupted()
         if not state.is_world_process_zero:
             return
@@ -119,15 +120,18 @@ class RepWatchCallback(TrainerCallback):
         atexit.register(self._end_interrupted)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Note which epoch begins."""
         self._guard(state, lambda it: it.epoch_begins(state.global_step, int(state.epoch or 0)))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Take a snapshot where one is due, and stop the training where a flag asks for it."""
         expects = control.should_log or control.should_evaluate
         self._guard(state, lambda it: it.step_ended(state.global_step, expects_metrics=expects))
         if count_ranks() == 1:
             self._stop_if_asked(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Take the snapshot of the epoch."""
         expects = control.should_log or control.should_evaluate
         last = bool(control.should_training_stop)
         self._guard(
@@ -136,15 +140,18 @@ class RepWatchCallback(TrainerCallback):
         self._stop_if_asked(control)
 
     def on_log(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Store what the Trainer logs as metrics."""
         logs = parts.get("logs") or {}
         self._guard(state, lambda it: it.add_metrics(logs, state.global_step))
         if not control.should_evaluate:
             self._guard(state, lambda it: it.take_due(state.global_step))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Take the snapshot that has waited for the metrics of this evaluation."""
         self._guard(state, lambda it: it.take_due(state.global_step))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Take the last snapshot, and end the run."""
         status = self._read_status(state, control)
         # The best checkpoint's weights, which are in the model by now, are of another step.
         restored = args.load_best_model_at_end and state.best_model_checkpoint is not None

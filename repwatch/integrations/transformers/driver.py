@@ -100,6 +100,7 @@ class TrainerDriver(Driver):
             self.snapshot(self._metrics_at[0])
 
     def epoch_begins(self, step: int, epoch: int) -> None:
+        """Note which epoch begins."""
         self.take_due(step)
         self._epoch = epoch
 
@@ -131,6 +132,7 @@ class TrainerDriver(Driver):
             self.snapshot(step)
 
     def snapshot(self, step: int) -> None:
+        """Take a snapshot, if there is time for it."""
         if self._watcher is not None and not self.asleep and self._affords_snapshot():
             self._record(self._watcher.capture(), step)
 
