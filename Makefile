@@ -10,10 +10,15 @@ DOCS := .venv-docs
 RELEASE := .venv-release
 WHEEL := .venv-wheel
 
-.PHONY: demo install test check coverage lint bench integration browser docs trace release clean
+.PHONY: demo examples install test check coverage lint bench integration browser docs trace release clean
 
 demo: $(STAMP)
 	$(BIN)/repwatch demo
+
+# The essay's systems at full size, and their gallery in examples/README.md; DATA has their files.
+DATA ?= ../shared/data
+examples: $(STAMP)
+	$(BIN)/python examples/make_gallery.py --data $(DATA)
 
 install: $(STAMP)
 

@@ -26,7 +26,13 @@ from repwatch.rdm.condensed import (
     pairs,
     square,
 )
-from repwatch.rdm.directions import analogies, complete_analogy, project, sample_quadruples
+from repwatch.rdm.directions import (
+    analogies,
+    complete_analogy,
+    project,
+    project_activations,
+    sample_quadruples,
+)
 from repwatch.rdm.procrustes import align, align_views, alignment
 from repwatch.rdm.views import (
     Graph,
@@ -64,6 +70,7 @@ __all__ = [
     "pairs",
     "pca",
     "project",
+    "project_activations",
     "purity",
     "sample_quadruples",
     "spectrum",

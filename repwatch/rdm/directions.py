@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repwatch.errors import ConfigurationError, RDMError
+from repwatch.errors import ConfigurationError, DivergedRDMError, RDMError
 from repwatch.rdm.condensed import check, square
 
 if TYPE_CHECKING:
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
     from repwatch.rdm.condensed import Array, Float64, Int
 
+_CHUNK = 4_096
+
 
 def project(D: Array, a: int | Sequence[int], b: int | Sequence[int]) -> Float64:
     """(n,) position of each point along the direction b minus a, by polarization.
 
     (D[x, a]^2 - D[x, b]^2) / (2 D[a, b]): the inner product of x, seen from the middle of a and b,
     with the unit vector from a to b. In the units of the activations; a lies at -D[a, b]/2, b at
-    +D[a, b]/2. Of a set of points the mean is taken.
+    +D[a, b]/2. Of a set of points the mean is taken. For more points than an RDM has room for, such
+    as 50,000 words, see `project_activations`.
 
     Raises:
         ConfigurationError: a set is empty, or a point is not there.
@@ -40,12 +43,51 @@ def project(D: Array, a: int | Sequence[int], b: int | Sequence[int]) -> Float64
     """
     squared = square(check(D)) ** 2
     first, second = _points(a, len(squared)), _points(b, len(squared))
-    inner_a = squared[np.ix_(first, first)].mean() / 2
-    inner_b = squared[np.ix_(second, second)].mean() / 2
-    to_a = squared[:, first].mean(1) - inner_a
-    to_b = squared[:, second].mean(1) - inner_b
-    between = squared[np.ix_(first, second)].mean() - inner_a - inner_b
-    if not between > 1e-12 * squared.max():
+    return _project(squared[:, first], squared[:, second], (first, a), (second, b))
+
+
+def project_activations(X: Array, a: int | Sequence[int], b: int | Sequence[int]) -> Float64:
+    """(n,) what `project` gives for the RDM of activations X (n, d), without that RDM.
+
+    Needs only the distances to a and b, and works in chunks of rows, so that n may be in the
+    hundreds of thousands.
+
+    Raises:
+        ConfigurationError: X is not (n, d), a set is empty, or a point is not there.
+        DivergedRDMError: X is not finite.
+        RDMError: a and b coincide, so that there is no direction between them.
+
+    >>> project_activations(np.array([[0.0], [1.0], [3.0]]), 0, 2)
+    array([-1.5, -0.5,  1.5])
+    """
+    if X.ndim != 2:
+        raise ConfigurationError(f"Expected activations of shape (n, d). Got {X.shape}.")
+    first, second = _points(a, len(X)), _points(b, len(X))
+    chosen = X[np.concatenate([first, second])].astype(np.float64)
+    squared = np.empty((len(X), len(chosen)))
+    for start in range(0, len(X), _CHUNK):
+        rows = X[start : start + _CHUNK].astype(np.float64)
+        if not np.isfinite(rows).all():
+            raise DivergedRDMError("Expected finite activations. Got NaN or infinity.")
+        for column, point in enumerate(chosen):
+            squared[start : start + _CHUNK, column] = ((rows - point) ** 2).sum(1)
+    return _project(squared[:, : len(first)], squared[:, len(first) :], (first, a), (second, b))
+
+
+def _project(
+    to_first: Float64, to_second: Float64, start: tuple[Int, object], end: tuple[Int, object]
+) -> Float64:
+    """`project`, from squared distances (n, p) and (n, q) to the points of `start` and `end`.
+
+    Each comes with what the caller gave, for the message.
+    """
+    (first, a), (second, b) = start, end
+    inner_a = to_first[first].mean() / 2
+    inner_b = to_second[second].mean() / 2
+    to_a = to_first.mean(1) - inner_a
+    to_b = to_second.mean(1) - inner_b
+    between = to_second[first].mean() - inner_a - inner_b
+    if not between > 1e-12 * max(to_first.max(), to_second.max()):
         raise RDMError(
             f"Expected two different points for a direction. Got {a} and {b}, which coincide."
         )

@@ -92,6 +92,19 @@ def test_projection_is_the_inner_product_with_the_direction(
     direction = (end - start) / np.linalg.norm(end - start)
     expected = (X - (start + end) / 2) @ direction
     np.testing.assert_allclose(rdm.project(D, a, b), expected, **CLOSE)
+    np.testing.assert_allclose(rdm.project_activations(X, a, b), expected, **CLOSE)
+
+
+def test_projection_of_activations_works_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = rdm.project_activations(X, [0, 1], 2)
+    monkeypatch.setattr("repwatch.rdm.directions._CHUNK", 7)
+    np.testing.assert_array_equal(rdm.project_activations(X, [0, 1], 2), whole)
+    with pytest.raises(ConfigurationError, match=r"shape \(n, d\)"):
+        rdm.project_activations(X[0], 0, 1)
+    diverged = X.copy()
+    diverged[3, 0] = np.nan
+    with pytest.raises(DivergedRDMError, match="finite activations"):
+        rdm.project_activations(diverged, 0, 1)
 
 
 def test_projection_needs_two_different_points() -> None:

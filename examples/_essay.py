@@ -1,0 +1,192 @@
+"""What the example scripts of the essay share: options, data, a watched training, results.
+
+Each script answers one claim of "Visualizing Representations" (Olah 2015). It writes into the
+folder --out: NAME.html (self-contained), NAME.png, NAME.db where networks were trained, and
+NAME.json, the claim's number and verdict, of which `make examples` makes the gallery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from rich.progress import track
+from torch import nn
+
+from repwatch import ProbeSet, Registry, Watcher
+from repwatch.page import write_report
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COLORS = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f")
+COLORS += ("#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#79706e")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a script found: the essay's claim, the number that tests it, and whether it held."""
+
+    claim: str
+    number: str
+    held: bool
+    values: dict[str, Any]
+    command: str = ""
+
+
+def make_parser(description: str | None, name: str) -> argparse.ArgumentParser:
+    """--out, which every script has; the docstring is the help."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("essay"), help="folder of what is written")
+    parser.set_defaults(name=name)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """The options; the folder exists then, and PyTorch uses one thread."""
+    chosen = parser.parse_args(words)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    return chosen
+
+
+def new_registry(out: Path, name: str) -> Registry:
+    """An empty registry NAME.db; that of an earlier call of the same script is replaced."""
+    for suffix in (".db", ".db-wal", ".db-shm"):
+        (out / f"{name}{suffix}").unlink(missing_ok=True)
+    return Registry(out / f"{name}.db")
+
+
+def finish(out: Path, name: str, result: Result) -> Result:
+    """Print the result and write it to NAME.json."""
+    (out / f"{name}.json").write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+    verdict = "The essay's claim held." if result.held else "The essay's claim did not hold."
+    print(f"{result.claim}\n{result.number}\n{verdict}\nWritten: {out}/{name}.png and .html")
+    return result
+
+
+def show_progress(items: Iterable[Any], what: str) -> Iterator[Any]:
+    """The items, with a progress bar."""
+    yield from track(items, description=what)
+
+
+def read_images(path: Path | None, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels (n, height * width) in [0, 1] and labels (n,), shuffled; scikit-learn's for None.
+
+    The file is an .npz of `images` (n, height, width) in uint8 and `labels` (n,).
+    """
+    if path is None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images, labels = digits.images / 16, digits.target
+    else:
+        with np.load(path, allow_pickle=False) as data:
+            images, labels = data["images"] / 255, data["labels"]
+    order = np.random.default_rng(seed).permutation(len(images))
+    pixels = images[order].reshape(len(images), -1).astype(np.float32)
+    return torch.from_numpy(pixels), torch.from_numpy(labels[order].astype(np.int64))
+
+
+def as_images(pixels: torch.Tensor) -> np.ndarray[Any, Any]:
+    """(n, side, side) uint8 thumbnails of square images."""
+    side = round(pixels.shape[1] ** 0.5)
+    shown: np.ndarray[Any, Any] = (pixels.reshape(-1, side, side).numpy() * 255).astype(np.uint8)
+    return shown
+
+
+def accuracy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float((model(x).argmax(1) == y).float().mean())
+
+
+def train(
+    model: nn.Module,
+    data: tuple[torch.Tensor, torch.Tensor],
+    held_out: tuple[torch.Tensor, torch.Tensor],
+    probe: ProbeSet,
+    registry: Registry,
+    name: str,
+    *,
+    epochs: int,
+    layers: Sequence[str],
+    optimizer: torch.optim.Optimizer,
+    batch: int = 64,
+    hparams: dict[str, Any] | None = None,
+    snapshot_epochs: Sequence[int] | None = None,
+) -> float:
+    """Train a classifier, watched: a snapshot before it and after epochs; its final accuracy.
+
+    Epochs are counted from 1 in `snapshot_epochs`; None is every one.
+    """
+    x, y = data
+    with Watcher(
+        model,
+        probe,
+        registry=registry,
+        run_name=name,
+        layers=list(layers),
+        hparams=hparams or {},
+        monitor="val_acc",
+        mode="max",
+        draw_map=False,
+        max_overhead=1.0,
+    ) as watcher:
+        step = 0
+        watcher.snapshot(step, epoch=0)
+        for epoch in range(epochs):
+            model.train()
+            for rows in torch.randperm(len(x)).split(batch):
+                loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                step += 1
+            model.eval()
+            found = accuracy(model, *held_out)
+            watcher.metrics(step, epoch, {"train_loss": loss.item(), "val_acc": found})
+            if snapshot_epochs is None or epoch + 1 in snapshot_epochs:
+                watcher.snapshot(step, epoch=epoch)
+    return found
+
+
+def write_page(registry: Registry, out: Path, name: str, runs: Sequence[str] = ()) -> None:
+    """The registry's page as NAME.html, with maps by the cosine distance."""
+    write_report(
+        registry,
+        out / f"{name}.html",
+        runs=runs,
+        distances=("cosine",),
+        each_layer=False,
+        title=name.replace("_", " "),
+        overwrite=True,
+    )
+
+
+def bare(axes: Any, title: str = "", size: float = 10) -> Any:
+    """Axes without ticks, since positions have no unit."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("#cccccc")
+    axes.set_title(title, fontsize=size)
+    return axes
+
+
+def save_figure(figure: Any, path: Path, dpi: int = 80) -> None:
+    """A PNG of at most 128 colors, which makes it small."""
+    from PIL import Image
+
+    figure.savefig(path, dpi=dpi, facecolor="white")
+    plt.close(figure)
+    with Image.open(path) as image:
+        image.convert("RGB").quantize(128).save(path, optimize=True)

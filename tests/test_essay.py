@@ -1,0 +1,106 @@
+"""The essay's examples at their smallest size: each reaches the number that its claim needs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs an example; the values that it has measured, and whether its claim held."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    threads = torch.get_num_threads()
+
+    def run(name: str, *words: str) -> dict[str, Any]:
+        importlib.import_module(name).main([*words, "--out", str(tmp_path)])
+        assert (tmp_path / f"{name}.png").stat().st_size < 200_000
+        page = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        assert "<script" in page
+        assert not any(f'{word}="http' in page for word in ("src", "link href"))
+        result: dict[str, Any] = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+        return {"held": result["held"], **result["values"]}
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def test_two_curves_need_a_hidden_layer(run: Run) -> None:
+    found = run("two_curves", "--seeds", "1", "--epochs", "150")
+    assert found["held"]
+    assert found["line"] < 0.95
+    assert found["hidden"] == 1.0
+    assert found["separable"]["input"] < 0.95 < found["separable"]["hidden"]
+
+
+def test_classes_untangle_in_the_hidden_layer(run: Run) -> None:
+    found = run("raw_and_hidden", "--points", "200", "--epochs", "10")
+    assert found["held"]
+    assert found["hidden"][-1] > found["raw"] + 0.03 > found["shuffled"] + 0.5
+    assert found["hidden"][0] < found["hidden"][-1]
+
+
+def test_cubes_and_spouts_are_told_apart_by_their_distances(run: Run) -> None:
+    found = run("fingerprints", "--points", "200", "--seeds", "3", "--epochs", "20")
+    assert found["held"]
+    assert found["told apart"] == [6, 6]
+    assert found["means"]["sigmoid"]["near an end"] > 0.4
+    assert found["means"]["sigmoid"]["exactly zero"] == 0
+    assert found["means"]["ReLU"]["exactly zero"] > 0.2
+
+
+def test_directions_lead_to_the_lists_of_the_essay(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glove = EXAMPLES.parent.parent / "shared" / "data" / "glove50k.npz"
+    if not glove.is_file():
+        pytest.skip(f"There is no {glove}.")
+    found = run("directions", "--data", str(glove), "--most", "10000")
+    assert found["held"]
+    assert min(found["quantiles"]["masculine"].values()) > 0.95
+    assert min(found["quantiles"]["feminine"].values()) > 0.95
+    assert found["outer"] >= 24
+    capsys.readouterr()
+    words = ["--data", str(glove), "--out", str(tmp_path), "--most", "10000"]
+    importlib.import_module("directions").main([*words, "--from", "man", "--to", "woman"])
+    assert "pregnant" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="'nosuchword' is not among them"):
+        importlib.import_module("directions").main([*words, "--from", "man", "--to", "nosuchword"])
+
+
+def test_representations_of_one_kind_lie_together(run: Run) -> None:
+    found = run("space_of_mnist", "--seeds", "2", "--epochs", "4", "--points", "60")
+    assert found["count"] == 216
+    for column in ("depth", "time"):
+        share, expected = found["neighbors"]["cosine"][column]
+        assert share > 1.2 * expected, column
+    assert found["maps"]["tsne"]["r"] > 0.4
+
+
+def test_two_models_of_one_accuracy_may_differ_inside(run: Run) -> None:
+    found = run("same_inside", "--seeds", "1", "--epochs", "6", "--points", "120")
+    lowest = {row["differs"]: min(row["cka"]) for row in found["rows"]}
+    assert len(lowest) == 10
+    assert lowest["seed"] > 0.9 > lowest["convolutions"]
+    assert all(row["p"] and max(row["p"]) < 0.05 for row in found["rows"])
+
+
+def test_the_gallery_has_a_row_for_every_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    gallery = importlib.import_module("make_gallery")
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert readme == gallery.make_table()
+    for name in gallery.SCRIPTS:
+        assert f"gallery/{name}.png" in readme, f"{name} is not in the gallery: make examples"
+        assert (EXAMPLES / "gallery" / f"{name}.png").is_file()
