@@ -1,0 +1,163 @@
+"""How many faults are found, when, and under the right name; and what healthy runs are told."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from rich.progress import track
+
+from faults.accepted import ACCEPTED
+from faults.injected import FAULTS
+from faults.loss_rules import Finding, check_loss
+from repwatch import Registry
+from repwatch.registry import Run
+from repwatch.vitals import check_run
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found in one run: by vital signs, and by rules on the loss alone."""
+
+    healthy: bool
+    kind: str
+    architecture: str
+    strong: bool
+    held_out: bool
+    vitals: tuple[Finding, ...]
+    loss: tuple[Finding, ...]
+
+    @property
+    def named(self) -> bool:
+        """Whether one of the rules that fired belongs to the fault."""
+        accepted = ACCEPTED[self.kind]
+        return any(finding.rule in accepted for finding in self.vitals)
+
+    @property
+    def named_first(self) -> bool:
+        """Whether a rule of the first step at which any fired belongs to the fault."""
+        first = min(finding.step for finding in self.vitals)
+        accepted = ACCEPTED[self.kind]
+        return any(f.rule in accepted for f in self.vitals if f.step == first)
+
+
+def judge(run: Run) -> Judged:
+    """Check a stored run of the matrix as if it were running."""
+    truth = {
+        name.removeprefix("truth."): value
+        for name, value in run.hparams.items()
+        if name.startswith("truth.")
+    }
+    return Judged(
+        healthy=truth["healthy"],
+        kind=truth["kind"],
+        architecture=truth["architecture"],
+        strong=truth["strong"],
+        held_out=is_held_out(run.name),
+        vitals=tuple(
+            Finding(str(flag.evidence.get("rule", flag.kind)), flag.step, flag.epoch)
+            for flag in check_run(run)
+        ),
+        loss=tuple(check_loss(run)),
+    )
+
+
+def is_held_out(name: str) -> bool:
+    """Half of the runs, drawn by their names: thresholds are chosen on the other half."""
+    return crc32(f"half {name}".encode()) % 2 == 1
+
+
+def judge_all(registry: Registry) -> list[Judged]:
+    """All finished runs of the matrix in a registry."""
+    runs = [run for run in registry.runs(status="finished") if "truth.kind" in run.hparams]
+    known = [run for run in runs if run.hparams["truth.healthy"] or run.hparams["truth.kind"] in FAULTS]
+    return [judge(run) for run in track(known, "checking", transient=True)]
+
+
+Found = Callable[[Judged], Sequence[Finding]]
+
+
+def rows(faulty: Sequence[Judged]) -> tuple[float, ...]:
+    """Shares of faulty runs: found at initialization, in the first epoch, ever; named; by loss."""
+
+    def share(found: Found, last_epoch: float = float("inf"), last_step: float = float("inf")) -> float:
+        hits = [
+            any(f.epoch <= last_epoch and f.step <= last_step for f in found(run))
+            for run in faulty
+        ]
+        return sum(hits) / len(hits)
+
+    found = [run for run in faulty if run.vitals]
+    return (
+        share(_vitals, last_step=0),
+        share(_vitals, last_epoch=0),
+        share(_vitals),
+        sum(run.named for run in found) / len(found) if found else float("nan"),
+        share(_loss, last_epoch=0),
+        share(_loss),
+    )
+
+
+def _vitals(run: Judged) -> Sequence[Finding]:
+    return run.vitals
+
+
+def _loss(run: Judged) -> Sequence[Finding]:
+    return run.loss
+
+
+HEADER = (
+    "runs",
+    "first snapshot",
+    "first epoch",
+    "end",
+    "named rightly",
+    "loss: first epoch",
+    "loss: end",
+)
+
+
+def report(judged: Sequence[Judged]) -> Iterator[str]:
+    """Markdown tables of all runs, and of the half that no threshold was chosen on."""
+    faulty = [run for run in judged if not run.healthy]
+    healthy = [run for run in judged if run.healthy]
+    groups: list[tuple[str, list[Judged]]] = [("all", faulty)]
+    groups += [("held-out half", [run for run in faulty if run.held_out])]
+    groups += [("mild", [r for r in faulty if not r.strong]), ("strong", [r for r in faulty if r.strong])]
+    groups += _by(faulty, lambda run: run.architecture)
+    yield from _table("faulty runs", groups)
+    yield ""
+    yield from _table("fault", _by(faulty, lambda run: run.kind))
+    yield ""
+    yield from _false_alarms(healthy)
+
+
+def _table(title: str, groups: Sequence[tuple[str, list[Judged]]]) -> Iterator[str]:
+    yield f"| {title} | {' | '.join(HEADER)} |"
+    yield "|---" * (len(HEADER) + 1) + "|"
+    for name, runs in groups:
+        if runs:
+            cells = [f"{value:.2f}" for value in rows(runs)]
+            yield f"| {name} | {len(runs)} | {' | '.join(cells)} |"
+
+
+def _false_alarms(healthy: Sequence[Judged]) -> Iterator[str]:
+    yield "| healthy runs | runs | vital signs | rules on the loss | raised |"
+    yield "|---|---|---|---|---|"
+    groups = [("all", list(healthy)), ("held-out half", [run for run in healthy if run.held_out])]
+    for name, runs in [*groups, *_by(healthy, lambda run: run.kind)]:
+        if runs:
+            rules = Counter(rule for run in runs for rule in {f.rule for f in run.vitals})
+            raised = ", ".join(f"{rule} ({count})" for rule, count in rules.most_common())
+            flagged = sum(bool(run.vitals) for run in runs)
+            by_loss = sum(bool(run.loss) for run in runs)
+            yield f"| {name} | {len(runs)} | {flagged} | {by_loss} | {raised} |"
+
+
+def _by(runs: Sequence[Judged], key: Callable[[Judged], str]) -> list[tuple[str, list[Judged]]]:
+    groups: dict[str, list[Judged]] = defaultdict(list)
+    for run in runs:
+        groups[key(run)].append(run)
+    return sorted(groups.items())

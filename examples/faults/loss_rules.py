@@ -1,0 +1,64 @@
+"""What a person would find with rules on the loss alone, to compare with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from faults.training import LOSS
+from repwatch.registry import Run
+
+FALL = 0.03  # the share of its first value by which a loss should fall within an epoch
+RISE = 1.5  # times its first value: a loss that is larger has exploded
+OVERFIT = 1.15  # times its least value so far: a validation loss that is larger
+
+Curve = Sequence[tuple[int, int, float]]
+
+
+class Finding(NamedTuple):
+    """A rule that fired, and when."""
+
+    rule: str
+    step: int
+    epoch: int
+
+
+def check_loss(run: Run) -> list[Finding]:
+    """Where rules on the training loss and the validation loss first fire, each once."""
+    training, validation = run.history(LOSS), run.history("val_loss")
+    rules = (_not_finite, _exploding, _not_decreasing, _overfit)
+    found = (next(rule(training, validation), None) for rule in rules)
+    return [finding for finding in found if finding is not None]
+
+
+def _not_finite(training: Curve, validation: Curve) -> Iterator[Finding]:
+    for step, epoch, value in sorted([*training, *validation]):
+        if not math.isfinite(value):
+            yield Finding("loss not finite", step, epoch)
+
+
+def _exploding(training: Curve, validation: Curve) -> Iterator[Finding]:
+    first = training[0][2]
+    for step, epoch, value in training:
+        if value - first > (RISE - 1) * abs(first):
+            yield Finding("loss exploding", step, epoch)
+
+
+def _not_decreasing(training: Curve, validation: Curve) -> Iterator[Finding]:
+    """At the end of each epoch: the mean of its second half against the first value of all."""
+    first = training[0][2]
+    for epoch in sorted({epoch for _, epoch, _ in training}):
+        part = [value for _, at, value in training if at == epoch]
+        half = part[len(part) // 2 :]
+        if sum(half) / len(half) > first - FALL * abs(first):
+            step = max(step for step, at, _ in training if at == epoch)
+            yield Finding("loss not decreasing", step, epoch)
+
+
+def _overfit(training: Curve, validation: Curve) -> Iterator[Finding]:
+    least = math.inf
+    for step, epoch, value in validation:
+        least = min(least, value)
+        if value - least > (OVERFIT - 1) * abs(least):
+            yield Finding("overfit", step, epoch)
