@@ -29,6 +29,7 @@ LAYERS = (
     "analysis",
     "maps",
     "drift",
+    "vitals",
     "web",
     "page",
     "watch",

@@ -24,7 +24,7 @@ from repwatch.capture._rows import (
     nonfinite_points,
     reduce_rows,
 )
-from repwatch.capture._scalars import BOUNDED, measure
+from repwatch.capture._scalars import find_center, measure
 from repwatch.errors import DivergedRDMError
 
 Reduce = Callable[[str, nn.Module, Any], "torch.Tensor | None"]
@@ -98,13 +98,16 @@ class Result(NamedTuple):
     nonfinite: tuple[int, ...]
 
 
-def to_result(rows: torch.Tensor, bounded: bool) -> Result:
-    """RDM and scalars of rows (n, features); the RDM is None where they diverged."""
+def to_result(rows: torch.Tensor, center: float | None = None) -> Result:
+    """RDM and scalars of rows (n, features); the RDM is None where they diverged.
+
+    `center` is that of the range of bounded units.
+    """
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         try:
-            return Result(rdm.from_activations(rows), measure(rows, bounded), ())
+            return Result(rdm.from_activations(rows), measure(rows, center), ())
         except DivergedRDMError:
-            return Result(None, measure(rows, bounded), nonfinite_points(rows))
+            return Result(None, measure(rows, center), nonfinite_points(rows))
 
 
 class _RowBuffer:
@@ -160,7 +163,7 @@ class Recorder:
         self._in_order = in_order
         self._rows: dict[str, _RowBuffer] = {}
         self._results: dict[str, Result] = {}
-        self._bounded: dict[str, bool] = {}
+        self._centers: dict[str, float | None] = {}
         self._handles: list[RemovableHandle] = []
         self._spatial: set[tuple[int, ...]] = set()
         self._calls: Counter[str] = Counter()
@@ -235,7 +238,7 @@ class Recorder:
             if isinstance(rows, str):
                 self.left_out[key] = rows
             elif rows is not None:
-                self._bounded[key] = isinstance(module, BOUNDED)
+                self._centers[key] = find_center(module)
                 self._collect(key, rows)
 
     def _reduced(
@@ -298,4 +301,4 @@ class Recorder:
             self._store(key, held.held)
 
     def _store(self, key: str, rows: torch.Tensor) -> None:
-        self._results[key] = to_result(rows, self._bounded[key])
+        self._results[key] = to_result(rows, self._centers[key])

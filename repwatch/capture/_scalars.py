@@ -5,35 +5,41 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-BOUNDED = (
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.Hardtanh,
-    nn.Hardsigmoid,
-    nn.Softsign,
-    nn.Softmax,
-    nn.RNNBase,
-    nn.RNNCellBase,
-)
+# Modules whose outputs are between -1 and 1, and those whose outputs are between 0 and 1.
+_SIGNED = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.Softmax, nn.RNNBase, nn.RNNCellBase)
+_UNSIGNED = (nn.Sigmoid, nn.Hardsigmoid)
 SATURATED = 0.99
 
 # Values counted at a time: a block and its signs stay in the processor's cache.
 BLOCK = 1 << 17
 
 
-def measure(rows: torch.Tensor, bounded: bool) -> dict[str, float]:
-    """Scalars of rows (n, features).
+def find_center(module: nn.Module) -> float | None:
+    """The middle of the range of a module's outputs, or None where they are not bounded.
 
-    "norm": mean Euclidean norm of a row; "mean", "std": over all values (population); "zeros":
-    share of exact zeros, 0 to 1; "saturated": share of values beyond 0.99 in size, 0 to 1, only for
-    bounded units; "features": number of features; "nonfinite": share of NaN and infinite values,
-    only where there are some, and then no other but "features".
+    That of a softmax is 0: only values near 1 count as saturated, since most are near 0.
+    """
+    if isinstance(module, _UNSIGNED):
+        return 0.5
+    return 0.0 if isinstance(module, _SIGNED) else None
+
+
+def measure(rows: torch.Tensor, center: float | None) -> dict[str, float]:
+    """Scalars of rows (n, features), of units whose range has this center (None: not bounded).
+
+    "norm": mean Euclidean norm of a row, "largest": the largest one; "mean", "std": over all values
+    (population); "zeros": share of exact zeros, 0 to 1; "dead": share of features that are 0 for
+    all points, 0 to 1; "saturated": share of values within 1 % of the size of an end of the range
+    of bounded units, 0 to 1; "features": number of features; "nonfinite": share of NaN and infinite
+    values, only where there are some, and then no other but "features".
     """
     features = {"features": float(rows.shape[1])}
     norms = torch.linalg.vector_norm(rows, dim=1)
     # One transfer for all: on an accelerator each one waits for the queue.
     squares = (norms.double() ** 2).sum() / rows.numel()
-    norm, mean, square = torch.stack([norms.mean().double(), rows.mean(), squares]).tolist()
+    dead = (torch.linalg.vector_norm(rows, float("inf"), dim=0) == 0).double().mean()
+    found = [norms.mean().double(), norms.max(), rows.mean(), squares, dead]
+    norm, largest, mean, square, dead_share = torch.stack([x.double() for x in found]).tolist()
     if not norm < float("inf"):
         nonfinite = float((~torch.isfinite(rows)).double().mean())
         if nonfinite > 0:
@@ -44,10 +50,12 @@ def measure(rows: torch.Tensor, bounded: bool) -> dict[str, float]:
         exact = rows.double()
         norm, mean = float(torch.linalg.vector_norm(exact, dim=1).mean()), float(exact.mean())
         variance = float(exact.var(correction=0))
-    shares = {"zeros": 1 - _count(rows, 0) / rows.numel()}
-    if bounded:
-        shares["saturated"] = _count(rows, SATURATED) / rows.numel()
-    return {**features, "norm": norm, "mean": mean, "std": variance**0.5, **shares}
+    shares = {"zeros": 1 - _count(rows, 0) / rows.numel(), "dead": dead_share}
+    if center is not None:
+        centered = rows - center if center else rows
+        shares["saturated"] = _count(centered, SATURATED * (1 - center)) / rows.numel()
+    sizes = {"norm": norm, "largest": largest, "mean": mean, "std": variance**0.5}
+    return {**features, **sizes, **shares}
 
 
 def _count(rows: torch.Tensor, beyond: float) -> int:

@@ -374,7 +374,7 @@ class Capturer:
         mask = find_mask(self.probe.inputs)
         most = self.reduction.max_features
         rows = reduce_rows(MaskedRows(x), sequence=mask is not None, mask=mask, most=most)
-        found = LayerCapture(INPUT, 0, *to_result(rows, bounded=False))
+        found = LayerCapture(INPUT, 0, *to_result(rows))
         return "its distances are larger than float32 can hold" if found.diverged else found
 
     def _even_size(self) -> int:

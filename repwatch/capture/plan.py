@@ -24,12 +24,14 @@ class Plan:
     """What the first pass found out.
 
     strategy: how the model is called; None while only the host's own passes were recorded. keys:
-    the layers to watch, in order of execution. notes: what is left out and why.
+    the layers to watch, in order of execution. notes: what is left out and why. called: all modules
+    that were called, in the order in which they were first done.
     """
 
     strategy: CallStrategy | None
     keys: tuple[str, ...]
     notes: tuple[str, ...]
+    called: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -75,7 +77,7 @@ def make_plan(
             f"The model ran, but no layer could be captured: {'; '.join(notes)}. Name other "
             "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
         )
-    return Plan(strategy, tuple(keys), tuple(notes))
+    return Plan(strategy, tuple(keys), tuple(notes), tuple(dict.fromkeys(map(base, fired))))
 
 
 def note_scripted(modules: Modules) -> str:

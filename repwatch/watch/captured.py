@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from repwatch.registry import NewSnapshot, Run, Snapshot
 from repwatch.registry._db.blobs import (
     SKETCH_LENGTH,
+    EncodedSnapshot,
     decode_rdm,
     decode_sketch,
     encode_snapshots,
@@ -60,6 +61,16 @@ class CapturedStep:
                 self._new = []
             return self._snapshots
 
+    def scalars(self) -> list[Snapshot]:
+        """The snapshots without their RDMs, which are not encoded for it: for the training thread.
+
+        Only before `snapshots` is asked for by any thread.
+        """
+        return [
+            self._snapshot(index, new, new.scalars, None if new.rdm is None else 0)
+            for index, new in enumerate(self._new)
+        ]
+
     def rdms(self, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
         """The condensed RDMs, float32, shape (k, points(points-1)/2); none of them diverged."""
         return np.stack([self._rdms[snapshot.id] for snapshot in snapshots])
@@ -74,27 +85,38 @@ class CapturedStep:
         self._rdms.clear()
 
     def _encode(self) -> list[Snapshot]:
-        run, found = self._run, []
+        found = []
         for index, encoded in enumerate(encode_snapshots(self._new)):
-            snapshot_id = self._first_id - index
             if encoded.rdm is not None:
+                snapshot_id = self._first_id - index
                 self._rdms[snapshot_id] = decode_rdm(encoded.rdm, encoded.scale)
                 self._sketches[snapshot_id] = decode_sketch(encoded.sketch)
-            snapshot = Snapshot(
-                id=snapshot_id,
-                run_id=run.id,
-                run=run.name,
-                layer=encoded.layer,
-                step=encoded.step,
-                epoch=encoded.epoch,
-                depth=encoded.depth,
-                points=encoded.points or 0,
-                scalars=encoded.scalars,
-                diverged=encoded.rdm is None,
-                probe=run.probe,
-                label=run.label,
-                cause=run.cause,
-                registry=cast("Registry", self),
-            )
-            found.append(snapshot)
+            points = None if encoded.rdm is None else encoded.points
+            found.append(self._snapshot(index, encoded, encoded.scalars, points))
         return found
+
+    def _snapshot(
+        self,
+        index: int,
+        new: NewSnapshot | EncodedSnapshot,
+        scalars: Mapping[str, float],
+        points: int | None,
+    ) -> Snapshot:
+        """The record of a layer; `points` is None where it diverged."""
+        run = self._run
+        return Snapshot(
+            id=self._first_id - index,
+            run_id=run.id,
+            run=run.name,
+            layer=new.layer,
+            step=new.step,
+            epoch=new.epoch,
+            depth=new.depth,
+            points=points or 0,
+            scalars=dict(scalars),
+            diverged=points is None,
+            probe=run.probe,
+            label=run.label,
+            cause=run.cause,
+            registry=cast("Registry", self),
+        )

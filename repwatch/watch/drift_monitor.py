@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from repwatch.drift import Assessment, DriftDetector, HistoryReader
 from repwatch.registry import Flag, Registry, Run, Snapshot
 
-__all__ = ["DriftMonitor"]
+__all__ = ["DriftMonitor", "join_flags"]
 
 
 class DriftMonitor:
@@ -93,3 +93,15 @@ class DriftMonitor:
             raised_at=datetime.now(timezone.utc),
         )
         return found, flag
+
+
+def join_flags(drift: Flag, vitals: Sequence[Flag]) -> Flag:
+    """A drift flag with the vital signs of the same step, as one message and one evidence.
+
+    The score, and the rate of false alarms that it keeps, are those of drift detection alone.
+    """
+    if not vitals:
+        return drift
+    message = " ".join([drift.message, *(flag.message for flag in vitals)])
+    evidence = {**drift.evidence, "vitals": [flag.evidence for flag in vitals]}
+    return replace(drift, message=message, evidence=evidence)

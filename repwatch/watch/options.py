@@ -14,6 +14,7 @@ from repwatch.maps.landmark_map import MapSettings
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
+from repwatch.vitals import choose_rules
 from repwatch.watch.budget import Throttle
 from repwatch.watch.outcome import check_auto_label
 from repwatch.watch.schedule import Schedule
@@ -55,6 +56,8 @@ class WatchOptions:
             usual way; for layers whose rows are not the probe's points.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1).
+        vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
+            move, and so on), or the names of the rules to check: see `repwatch.vitals`.
         draw_map: Whether to place the run on the map of landmarks.
         map_settings: How the map is made.
         group: A hyperparameter that separates kinds of training, such as "method": each kind is
@@ -80,6 +83,7 @@ class WatchOptions:
     forward: Callable[[torch.nn.Module, Any], Any] | None = None
     reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None
     false_alarms: float = 0.05
+    vitals: bool | Sequence[str] = True
     draw_map: bool = True
     map_settings: MapSettings | None = None
     group: str | None = None
@@ -101,6 +105,7 @@ class WatchOptions:
                 raise ConfigurationError(
                     f"Expected `{name}` to be a function or None, but got {value!r}."
                 )
+        choose_rules(self.vitals)
         check_auto_label(self.auto_label, self.monitor)
 
     @classmethod

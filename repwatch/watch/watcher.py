@@ -27,13 +27,14 @@ import torch
 from repwatch._names import name_some
 from repwatch.capture import CallStrategy, Capture, Capturer
 from repwatch.capture._weights import weights_checksum
+from repwatch.capture.parameters import ParameterWatch
 from repwatch.errors import CaptureError, ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
+from repwatch.vitals import VitalMonitor, choose_rules
 from repwatch.watch.captured import CapturedStep
-from repwatch.watch.divergence import DivergenceCheck
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import end_status, label_outcome
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
@@ -63,6 +64,7 @@ class Watcher:
             the probe set takes no more points than that, unless `batch_size` asks for more.
         host: Further ways to call the model with a batch, tried after the model itself: those of a
             driver, such as a LightningModule's own steps.
+        optimizers: A function that gives the optimizers, for the vital signs of parameters.
         settings: Options by name, instead of `options`: see `WatchOptions`.
 
     Raises:
@@ -88,6 +90,7 @@ class Watcher:
         convert: Callable[[Any], Any] | None = None,
         host_batch_size: int | None = None,
         host: Sequence[CallStrategy] = (),
+        optimizers: Callable[[], Sequence[torch.optim.Optimizer]] = tuple,
         **settings: Any,
     ) -> None:
         if options is not None and settings:
@@ -123,7 +126,9 @@ class Watcher:
         self._map: MapWorker | None = None
         self._flags: FlagQueue | None = None
         self._updates = UpdateQueue()
-        self._divergence = DivergenceCheck()
+        self._vitals: VitalMonitor | None = None
+        self._parameters = ParameterWatch(self.capturer.model)
+        self._optimizers = optimizers
         self._reported: set[str] = set()
         self._captured = 0
 
@@ -206,11 +211,9 @@ class Watcher:
             run_id=self._run_id,
             on_exists=options.on_exists,
         )
-        if self.run.last_step > 0:
-            stored = self.registry.snapshots(run=self.run)
-            self._divergence = DivergenceCheck(
-                snapshot.layer for snapshot in stored if not snapshot.diverged
-            )
+        rules = [rule for rule in choose_rules(options.vitals) if rule.immediate]
+        self._vitals = VitalMonitor(self.run, rules, with_rdms=False)
+        self._vitals.start(self.registry)
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)
@@ -257,6 +260,9 @@ class Watcher:
         """Store a capture that was made elsewhere; see `snapshot`."""
         recorder = self._running()
         self.add_notes(capture.notes)
+        if step == 0:
+            self._note_divergence(capture)
+        parameters = self._measure_parameters()
         new = [
             NewSnapshot(
                 layer=layer.layer,
@@ -264,25 +270,37 @@ class Watcher:
                 epoch=epoch,
                 depth=layer.depth,
                 rdm=layer.rdm,
-                scalars=layer.scalars,
+                scalars={**layer.scalars, **parameters.get(layer.layer, {})},
             )
             for layer in capture.layers.values()
         ]
         recorder.snapshots(new)
-        flags, notes = self._divergence.check(self.run_id, capture, step, epoch)
-        self.add_notes(notes)
-        if self._flags is not None:
-            for flag in flags:
-                self._flags.put(flag)
         assert self.run is not None
+        assert self._vitals is not None
+        assert self._flags is not None
         log_step = step if log_step is None else log_step
         captured = CapturedStep(self.run, new, log_step, first_id=-1 - self._captured)
         self._captured += len(new)
+        flags = self._vitals.check_step(captured.scalars())
+        for flag in flags:
+            self._flags.put(flag)
         if self._drift is not None:
-            self._drift.check_step(captured)
+            self._drift.check_step(captured, flags)
         if self._map is not None:
             self._map.check_step(captured)
         return self.flags()
+
+    def _note_divergence(self, capture: Capture) -> None:
+        names = [name for name, layer in capture.layers.items() if layer.diverged]
+        if names:
+            start = "Layers with NaN or infinite values for every probe point from the start"
+            self.add_notes([f"{start}: {name_some(names)}."])
+
+    def _measure_parameters(self) -> dict[str, dict[str, float]]:
+        plan = self.capturer.plan
+        if plan is None or not self.options.vitals:
+            return {}
+        return self._parameters.measure(plan, self._optimizers())
 
     def add_notes(self, notes: Sequence[str]) -> None:
         """Store notes on how the run was watched with the run; each note once."""

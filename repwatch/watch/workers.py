@@ -6,12 +6,13 @@ Both get each step in memory as it is captured. One that is slow, or fails, dela
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from repwatch.registry import Registry, Run, RunRecorder, Worker
+from repwatch.registry import Flag, Registry, Run, RunRecorder, Worker
+from repwatch.vitals import VitalMonitor, choose_rules
 from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
-from repwatch.watch.drift_monitor import DriftMonitor
+from repwatch.watch.drift_monitor import DriftMonitor, join_flags
 from repwatch.watch.map_tracker import MapTracker
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
@@ -26,14 +27,14 @@ MAX_WAITING = 32
 
 
 class DriftWorker(Worker):
-    """Has each step of a run assessed by the landmarks of its probe set.
+    """Has each step of a run assessed by the landmarks of its probe set, and by its vital signs.
 
     Args:
         registry: Where the landmarks are.
         run: The run.
-        options: The rate of false alarms, and the group.
+        options: The rate of false alarms, the group, and the vital signs.
         updates: Where p_bad goes.
-        flags: Where the flag of the run goes.
+        flags: Where the flags of the run go.
     """
 
     def __init__(
@@ -46,9 +47,12 @@ class DriftWorker(Worker):
     ) -> None:
         super().__init__(registry)
         self._monitor = DriftMonitor(run, options.false_alarms, options.group)
+        rules = choose_rules(options.vitals)
+        self._vitals = VitalMonitor(run, [rule for rule in rules if not rule.immediate])
         self._updates = updates
         self._flags = flags
         self._metrics: list[tuple[int, int, Mapping[str, float]]] = []
+        self.call(self._vitals.start)
         self.call(self._monitor.fit)
 
     @property
@@ -60,19 +64,22 @@ class DriftWorker(Worker):
         """Hand over metrics, which are read with the next step."""
         self._metrics.append((step, epoch, dict(values)))
 
-    def check_step(self, captured: CapturedStep) -> None:
-        """Have the step assessed."""
+    def check_step(self, captured: CapturedStep, raised: Sequence[Flag] = ()) -> None:
+        """Have the step assessed; `raised` are the flags that it has raised already."""
         metrics, self._metrics = self._metrics, []
 
         def check(registry: Registry) -> None:
             for step, epoch, values in metrics:
+                self._vitals.add_metrics(step, epoch, values)
                 self._monitor.add_metrics(step, epoch, values)
+            self._vitals.note(raised)
+            vitals = self._vitals.check_step(captured.snapshots())
             assessment, flag = self._monitor.check_step(captured.snapshots())
             if assessment is not None and assessment.p_bad is not None:
                 scalars = {"p_bad": assessment.p_bad}
                 self._updates.put(Update(captured.step, captured.log_step, None, scalars))
-            if flag is not None:
-                self._flags.put(flag)
+            for raised_now in vitals if flag is None else [join_flags(flag, vitals)]:
+                self._flags.put(raised_now)
 
         self.call(check)
 

@@ -93,6 +93,8 @@ class RepWatch(metaclass=Bindable):
             None for the usual way; for layers whose rows are not the probe's points.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1). It needs 5 good landmarks of the same probe set to assess a run.
+        vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
+            move, and so on), or the names of the rules to check: see `repwatch.vitals`.
         draw_map: Whether to place the run on the map of landmarks and log it.
         group: A hyperparameter of the module that separates kinds of training, such as "method":
             each kind is compared with its own good landmarks.
@@ -137,6 +139,7 @@ class RepWatch(metaclass=Bindable):
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None,
         false_alarms: float = 0.05,
+        vitals: bool | Sequence[str] = True,
         draw_map: bool = True,
         group: str | None = None,
         auto_label: bool = False,
@@ -162,6 +165,7 @@ class RepWatch(metaclass=Bindable):
             forward=forward,
             reduce=reduce,
             false_alarms=false_alarms,
+            vitals=vitals,
             draw_map=draw_map,
             group=group,
             auto_label=auto_label,

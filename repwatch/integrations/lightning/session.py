@@ -90,8 +90,7 @@ class Session:
         self._loggers = Loggers(())
         self._collector: ProbeCollector | None = None
         self._passive_capture: PassiveCapture | None = None
-        self._passive = False
-        self._no_probe_reason = ""
+        self._passive, self._no_probe_reason = False, ""
         self._throttle_warned = False
         self._began = time.monotonic()
         self._last_step = trainer.global_step
@@ -328,6 +327,7 @@ class Session:
             convert=plugin.convert_input,
             host_batch_size=train_batch_size(trainer),
             host=host_strategies(trainer, module),
+            optimizers=lambda: trainer.optimizers,
         )
         failure: Exception | None = None
         try:

@@ -1,0 +1,181 @@
+"""ParameterWatch: what the parameters below each watched layer do, as a few scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from repwatch.capture._layers import base, clean
+from repwatch.capture.plan import Plan
+
+__all__ = ["ParameterWatch"]
+
+# Values of each tensor that are compared with the last look: they stand for all of them, so that
+# no copy of the model is held.
+SAMPLE = 1024
+
+
+@dataclass
+class _Tensors:
+    """The parameters of one layer: (name, parameter), and the samples of earlier looks."""
+
+    parameters: list[tuple[str, nn.Parameter]] = field(default_factory=list)
+    first: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    last: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+class ParameterWatch:
+    """Looks at a model's parameters, their gradients and optimizers, and changes nothing.
+
+    A parameter belongs to the first watched layer that is done no earlier than the module of the
+    parameter, and else to the last one. Parameters of modules that the probe set does not run
+    through (a frozen network in the loss, an average of the weights) belong to none. Of sharded
+    parameters the part on this rank counts.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._layers: dict[str, _Tensors] = {}
+
+    def measure(
+        self, plan: Plan, optimizers: Iterable[torch.optim.Optimizer] = ()
+    ) -> dict[str, dict[str, float]]:
+        """Scalars by layer; layers without parameters are left out.
+
+        "parameters": number of values; "trainable": share of them with `requires_grad`;
+        "weight_norm": Euclidean norm. Of the trainable ones alone, where there are any:
+        "weight_change", "weight_change_start": Euclidean norm of the change since the last look and
+        since the first, over the norm then, estimated from a sample; "unchanged": share of tensors
+        that are equal to those of the first look; "orphaned": share of tensors that no optimizer
+        has, where any optimizer has some; "gradient": root mean square of the gradients that there
+        are; "no_gradient": share of tensors whose gradient is missing or 0, where others have one.
+
+        Args:
+            plan: The watched layers, and which modules are called.
+            optimizers: The optimizers, if they are known.
+        """
+        self._assign(plan)
+        owned = {
+            id(parameter)
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+        trainable = [p for p in self._model.parameters() if p.requires_grad]
+        known = any(id(parameter) in owned for parameter in trainable)
+        with torch.no_grad():
+            graded = any(_norm(parameter.grad) > 0 for parameter in trainable)
+            return {
+                layer: _look(tensors, owned if known else None, graded)
+                for layer, tensors in self._layers.items()
+                if tensors.parameters
+            }
+
+    def _assign(self, plan: Plan) -> None:
+        places = {name: place for place, name in enumerate(plan.called)}
+        layers = sorted(plan.keys, key=lambda key: places.get(base(key), len(places)))
+        if not layers:
+            return
+        found: dict[str, _Tensors] = {
+            layer: self._layers.get(layer, _Tensors()) for layer in layers
+        }
+        for tensors in found.values():
+            tensors.parameters = []
+        for raw, parameter in self._model.named_parameters():
+            place = _find_place(clean(raw), places)
+            usable = parameter.layout == torch.strided and not parameter.is_quantized
+            if place is None or is_lazy(parameter) or not usable:
+                continue
+            layer = next((key for key in layers if places.get(base(key), -1) >= place), layers[-1])
+            found[layer].parameters.append((clean(raw), parameter))
+        self._layers = found
+
+
+def _find_place(name: str, places: Mapping[str, int]) -> int | None:
+    """The place of the innermost module around a parameter that is called; None without one."""
+    parts = name.split(".")[:-1]
+    for length in range(len(parts), 0, -1):
+        place = places.get(".".join(parts[:length]))
+        if place is not None:
+            return place
+    return places.get("model") if not parts else None
+
+
+def _look(tensors: _Tensors, owned: set[int] | None, graded: bool) -> dict[str, float]:
+    parameters = tensors.parameters
+    sizes = [parameter.numel() for _, parameter in parameters]
+    moving = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    found = {
+        "parameters": float(sum(sizes)),
+        "trainable": sum(p.numel() for _, p in moving) / max(sum(sizes), 1),
+        "weight_norm": _root(_norm(parameter) for _, parameter in parameters),
+    }
+    if moving:
+        found |= _changes(tensors, moving)
+        norms = [_norm(parameter.grad) for _, parameter in moving]
+        if graded:
+            missing = [norm == 0 for norm in norms]
+            found["no_gradient"] = float(np.mean(missing))
+            counted = sum(p.numel() for _, p in moving if p.grad is not None)
+            found["gradient"] = _root(norms) / max(counted, 1) ** 0.5
+        if owned is not None:
+            found["orphaned"] = float(np.mean([id(p) not in owned for _, p in moving]))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _changes(tensors: _Tensors, moving: Sequence[tuple[str, nn.Parameter]]) -> dict[str, float]:
+    """How far the trainable parameters have come since the last look and since the first."""
+    now = {name: _sample(parameter) for name, parameter in moving}
+    weights = {name: p.numel() / max(len(now[name]), 1) for name, p in moving}
+    changes = {}
+    for what, old in (("weight_change", tensors.last), ("weight_change_start", tensors.first)):
+        same = [name for name in now if name in old and _are_comparable(now[name], old[name])]
+        if same:
+            moved = sum(weights[name] * np.sum((now[name] - old[name]) ** 2) for name in same)
+            before = sum(weights[name] * np.sum(old[name] ** 2) for name in same)
+            changes[what] = float(np.sqrt(moved / before)) if before > 0 else float(moved > 0)
+    old = tensors.first
+    compared = [np.array_equal(now[name], old[name]) for name in now if name in old]
+    if compared:
+        changes["unchanged"] = float(np.mean(compared))
+    tensors.last = now
+    tensors.first = {**now, **tensors.first}
+    return changes
+
+
+def _are_comparable(now: NDArray[np.float64], old: NDArray[np.float64]) -> bool:
+    return len(now) == len(old) and bool(np.isfinite(now).all() and np.isfinite(old).all())
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """The values of a tensor, on this rank where it is sharded; real, and dense."""
+    local = getattr(tensor, "to_local", None)
+    values: torch.Tensor = (local() if callable(local) else tensor).detach()
+    if values.layout != torch.strided:
+        values = (
+            values.coalesce().values() if values.layout == torch.sparse_coo else values.values()
+        )
+    return torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+
+
+def _norm(tensor: torch.Tensor | None) -> float:
+    return 0.0 if tensor is None else float(torch.linalg.vector_norm(_local(tensor).float()))
+
+
+def _root(norms: Iterable[float]) -> float:
+    return float(np.sqrt(np.sum(np.square(list(norms)))))
+
+
+def _sample(tensor: torch.Tensor) -> NDArray[np.float64]:
+    flat = _local(tensor).reshape(-1)
+    step = max(-(-len(flat) // SAMPLE), 1)
+    return np.array(flat[::step].double().cpu().numpy(), dtype=np.float64)

@@ -1,0 +1,246 @@
+"""Rules on the outputs of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from repwatch._names import name_some
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import LayerSigns, Signs
+
+__all__ = ["ACTIVATION_RULES", "name_layers"]
+
+VITALS_STUDY = "RepWatch's own study of 8 newcomer's runs and 3 populations (2026)"
+_DEBUGGER = "Amazon SageMaker Debugger, built-in rules"
+
+
+def name_layers(layers: Sequence[str], of: int) -> str:
+    """How many layers, and which: "2 of 8 layers ('a', 'b')"."""
+    return f"{len(layers)} of {of} layers ({name_some(list(layers))})"
+
+
+def _find(
+    signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *names: str
+) -> Finding | None:
+    """The layers of the newest step that are ill, with values of the first of them."""
+    layers = signs.now.layers
+    found = [layer for layer in layers if is_ill(layer)]
+    if not found:
+        return None
+    values = {name: found[0].get(name) for name in names if name in found[0].values}
+    ill = [layer.layer for layer in found]
+    return Finding(f"{name_layers(ill, len(layers))} {text}", tuple(ill), values)
+
+
+def check_finite(signs: Signs) -> Finding | None:
+    """Layers that were finite, or are seen for the first time after training, and are not now."""
+    now, before = signs.now, signs.steps[:-1]
+    ill = [layer.layer for layer in now.layers if layer.diverged]
+    finite = {layer.layer for step in before for layer in step.layers if not layer.diverged}
+    if before or now.step == 0:
+        ill = [layer for layer in ill if layer in finite]
+    if not ill:
+        return None
+    text = f"the activations of {name_layers(ill, len(now.layers))} are NaN or infinite"
+    return Finding(text, tuple(ill))
+
+
+def check_constant(signs: Signs) -> Finding | None:
+    """Layers whose output is the same for all points, and all layers after them too."""
+    layers = signs.now.layers
+    if signs.now.input is not None and signs.now.input.get("near_zero") >= 0.5:
+        return None
+    constant = [layer.is_constant for layer in layers]
+    tail = next((k for k in range(len(layers)) if all(constant[k:])), len(layers))
+    # A head that starts at zero is customary; two layers of it may be watched.
+    if tail == len(layers) or (signs.now.step == 0 and len(layers) - tail < 3):
+        return None
+    ill = [layer.layer for layer in layers[tail:]]
+    text = f"{name_layers(ill, len(layers))} give the same output for every probe point"
+    return Finding(text, tuple(ill), {"distance": layers[tail].get("distance")})
+
+
+def check_dead_units(signs: Signs) -> Finding | None:
+    """Layers nearly all of whose units are zero for every point."""
+
+    def is_ill(layer: LayerSigns) -> bool:
+        features = layer.get("features")
+        active = (1 - layer.get("zeros")) * features
+        # A layer that is wide and sparse on purpose has units that few points would ever reach.
+        is_small = features <= 4 * max(signs.points, 1)
+        dead = layer.get("dead", layer.get("zeros"))
+        return features > 1 and dead >= 0.9 and (is_small or active < 0.5)
+
+    text = "have at least 90 % dead units, which are zero for every probe point"
+    return _find(signs, is_ill, text, "dead", "zeros")
+
+
+def check_collapse(signs: Signs) -> Finding | None:
+    """Layers that put nearly all points in one place."""
+    if signs.now.input is not None and signs.now.input.get("near_zero") >= 0.2:
+        return None
+    same_label = sum(share**2 for share in signs.label_shares)
+    limit = max(0.9, (1 + same_label) / 2)
+    if signs.now.step == 0:
+        return None
+    found = _find(
+        signs,
+        lambda layer: layer.get("near_zero") >= limit,
+        "put at least 90 % of the pairs of probe points in the same place",
+        "near_zero",
+    )
+    # One layer alone may be a gate, or the output of a network that detects what is rare.
+    return found if found is not None and len(found.layers) >= 2 else None
+
+
+def check_saturation(signs: Signs) -> Finding | None:
+    """Hidden layers of bounded units nearly all of whose outputs are at the ends."""
+    hidden = {layer.layer for layer in signs.now.layers[:-1]}
+    return _find(
+        signs,
+        lambda layer: layer.layer in hidden and layer.get("saturated") >= 0.9,
+        "have at least 90 % saturated outputs, where gradients are next to 0",
+        "saturated",
+    )
+
+
+def check_explosion(signs: Signs) -> Finding | None:
+    """Activations that have grown a thousandfold, and are larger than any healthy network's."""
+    start = signs.start or signs.steps[0]
+
+    def is_ill(layer: LayerSigns) -> bool:
+        first = start.layer(layer.layer)
+        if first is None or signs.now.step == start.step:
+            return False
+        return layer.rms >= 1e4 and layer.rms >= 1e3 * max(first.rms, 1e-3)
+
+    return _find(signs, is_ill, "have activations that have grown a thousandfold", "norm")
+
+
+def check_initialization(signs: Signs) -> Finding | None:
+    """Signals that fade, or explode, from layer to layer before the first step."""
+    layers = [layer for layer in signs.now.layers[:-1] if layer.rms > 0]
+    if signs.now.step != 0 or len(layers) < 2:
+        return None
+    spreads = [layer.get("distance") / max(layer.get("features"), 1) ** 0.5 for layer in layers]
+    first, last = spreads[0], spreads[-1]
+    if not (last < 1e-4 * first or last > 1e4 * first):
+        return None
+    word = "fade" if last < first else "grow"
+    ratio = max(first, last) / max(min(first, last), 1e-300)
+    text = f"differences between probe points {word} by a factor of {ratio:.0e} through the layers"
+    return Finding(text, (layers[-1].layer,), {"first": first, "last": last})
+
+
+def check_identity(signs: Signs) -> Finding | None:
+    """A trained network all of whose layers have the distances of the input."""
+    layers = signs.now.layers
+    if not signs.is_trained or signs.now.input is None or len(layers) < 2:
+        return None
+    if not all(layer.get("from_input") < 1e-5 for layer in layers):
+        return None
+    text = "all layers have the same distances between probe points as the input"
+    return Finding(text, tuple(layer.layer for layer in layers))
+
+
+ACTIVATION_RULES = (
+    Rule(
+        name="not-finite",
+        check=check_finite,
+        reads="activations",
+        when="a layer that was finite has NaN or infinite activations",
+        causes=("a learning rate that is too high", "a division by 0", "a logarithm of 0"),
+        advice="Lower the learning rate, clip gradients, or look for the division.",
+        unseen="NaN in the loss alone, or in weights that no probe point reaches",
+        source=_DEBUGGER,
+        counterparts=("ExplodingTensor",),
+        kind="diverged",
+        immediate=True,
+    ),
+    Rule(
+        name="dead-units",
+        check=check_dead_units,
+        reads="share of units that are 0 for every probe point",
+        when="it is .9 or more (healthy layers: .81 zeros at most); layers that are more than 4 "
+        "times as wide as there are points need less than half an active unit for each point",
+        causes=("a learning rate that is too high", "an initialization with large negative biases"),
+        advice="Lower the learning rate, start the biases at 0, or use a LeakyReLU.",
+        unseen="units that are constant but not 0, as those of a sigmoid or a GELU",
+        source="Lu et al. 2019, Dying ReLU and initialization",
+        counterparts=("DeadRelu", "AllZero"),
+    ),
+    Rule(
+        name="constant-layer",
+        check=check_constant,
+        reads="mean distance between probe points over the norm of the activations",
+        when="it is below 1e-5 (healthy: .002 or more) in a layer and all after it; before the "
+        "first step only for three layers or more, since heads may start at zero",
+        causes=("a layer that starts at zero", "a collapse", "an input that does not arrive"),
+        advice="Look at the initialization of the first of these layers, and at what reaches it.",
+        unseen="a branch that is constant beside others that are not",
+        source=VITALS_STUDY,
+        counterparts=("AllZero",),
+        unless=("dead-units", "equal-probe-points"),
+    ),
+    Rule(
+        name="collapse",
+        check=check_collapse,
+        reads="share of distances below 1 % of the mean distance",
+        when="after the first step it is .9 or more in two layers or more (healthy: .037 at most), "
+        "and above what points of one label alone can give",
+        causes=(
+            "a learning rate that is too high",
+            "a collapse of self-supervised training (no stop-gradient, no negatives)",
+        ),
+        advice="Lower the learning rate; in self-supervised training look at the stop-gradient.",
+        unseen="a collapse to a line or a plane, which healthy networks have too",
+        source=VITALS_STUDY,
+        unless=("dead-units", "constant-layer", "equal-probe-points"),
+    ),
+    Rule(
+        name="saturated-units",
+        check=check_saturation,
+        reads="share of outputs within 1 % of the ends of the range, by layer of bounded units",
+        when="it is .9 or more in a hidden layer",
+        causes=("an initialization that is too large", "inputs that are not normalized"),
+        advice="Scale down the initial weights or the inputs, or normalize before the layer.",
+        unseen="functions that are called instead of modules (torch.tanh)",
+        source="Glorot and Bengio 2010, Understanding the difficulty of training deep networks",
+        counterparts=("SaturatedActivation", "Tanh"),
+    ),
+    Rule(
+        name="exploding-activations",
+        check=check_explosion,
+        reads="root mean square of the activations",
+        when="it is 10,000 or more, and a thousand times what it was at the start",
+        causes=("a learning rate that is too high", "no normalization in a deep network"),
+        advice="Lower the learning rate, clip gradients, or normalize.",
+        unseen="growth of single units",
+        source=_DEBUGGER,
+        counterparts=("ExplodingTensor",),
+        unless=("not-finite",),
+    ),
+    Rule(
+        name="poor-initialization",
+        check=check_initialization,
+        reads="mean distance between probe points in the first and in the last hidden layer, "
+        "before the first step",
+        when="one is 10,000 times the other",
+        causes=("initial weights that are too small or too large",),
+        advice="Use the initialization that belongs to the non-linearity (Glorot, He).",
+        unseen="networks whose normalization hides it",
+        source="He et al. 2015, Delving deep into rectifiers",
+        counterparts=("PoorWeightInitialization",),
+        unless=("constant-layer", "dead-units", "equal-probe-points"),
+    ),
+    Rule(
+        name="does-nothing",
+        check=check_identity,
+        reads="distance between each layer's RDM and the input's",
+        when="after an epoch all of them are equal to 1e-5",
+        causes=("a network that hands its input through", "probe points that skip the network"),
+        advice="Look at the forward method: are the layers applied to the input?",
+        unseen="a single layer that does nothing",
+        source=VITALS_STUDY,
+    ),
+)

@@ -1,0 +1,147 @@
+"""VitalMonitor: the rules over one run, step by step; check_run: over a run that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+
+from repwatch.analysis.knn_accuracy import label_codes
+from repwatch.registry import Flag, Run, Snapshot
+from repwatch.registry.records import Source
+from repwatch.vitals.catalog import RULES
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import SignReader, by_step
+
+__all__ = ["VitalMonitor", "check_run"]
+
+
+class VitalMonitor:
+    """Checks the snapshots of one run as they come; each rule flags a group of layers once.
+
+    A group is what lies below one child of the model: an encoder and a decoder are two.
+
+    Args:
+        run: The run.
+        rules: The rules to check.
+        with_rdms: Whether to read RDMs; False for rules that read scalars alone.
+    """
+
+    def __init__(self, run: Run, rules: Sequence[Rule] = RULES, *, with_rdms: bool = True) -> None:
+        self._run = run
+        self._rules = tuple(rules)
+        self._with_rdms = with_rdms
+        self._reader = SignReader(None, run.monitor, run.mode)
+        self._raised: set[tuple[str, str]] = set()
+        self._continued: Source | None = None
+
+    def start(self, registry: Source, *, anew: bool = False) -> None:
+        """Read the labels of the probe points, and go on from what is stored of the run.
+
+        Snapshots are read with the first step that is checked: a run may go on from before its last
+        one. With `anew` what is stored is left to be checked.
+        """
+        run = self._run
+        codes = label_codes(registry, run.probe) if self._with_rdms else None
+        self._reader = SignReader(codes, run.monitor, run.mode)
+        self._continued = registry if run.last_step > 0 and not anew else None
+
+    def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Add metrics of a step, for the checks from now on."""
+        self._reader.add_metrics(step, epoch, values)
+
+    def check_step(self, snapshots: Sequence[Snapshot]) -> list[Flag]:
+        """The flags that a step raises.
+
+        Args:
+            snapshots: All layers at the step.
+        """
+        if not self._rules or not snapshots:
+            return []
+        registry, self._continued = self._continued, None
+        if registry is not None:
+            self._read_before(registry, snapshots[0].step)
+        self._reader.add_step(snapshots, with_rdms=self._with_rdms)
+        return [flag for rule in self._rules if (flag := self._check(rule)) is not None]
+
+    def note(self, flags: Iterable[Flag]) -> None:
+        """Note flags that were raised elsewhere, or before, so that they are not raised again."""
+        for flag in flags:
+            layers = flag.evidence.get("layers") or ([flag.layer] if flag.layer else [])
+            self._add(str(flag.evidence.get("rule", flag.kind)), layers)
+
+    def _read_before(self, registry: Source, step: int) -> None:
+        """What is stored of a run that is continued, before the step that is checked first."""
+        run = self._run
+        for at, snapshots in by_step(registry.snapshots(run=run)).items():
+            if at < step:
+                self._reader.add_step(snapshots, with_rdms=self._with_rdms)
+        stored = registry.run(run.id)
+        for name in stored.metrics:
+            for at, epoch, value in registry.history(run, name):
+                if at < step:
+                    self._reader.add_metrics(at, epoch, {name: value})
+        self.note(stored.flags)
+
+    def _check(self, rule: Rule) -> Flag | None:
+        if any(name in rule.unless for name, _ in self._raised):
+            return None
+        finding = rule.check(self._reader.signs)
+        if finding is None or not self._add(rule.name, finding.layers):
+            return None
+        now = self._reader.signs.now
+        return _flag(self._run, rule, finding, now.step, now.epoch)
+
+    def _add(self, rule: str, layers: Sequence[str]) -> bool:
+        """Note what a rule flags; False where it has flagged all of these groups before."""
+        groups = {(rule, layer.split(".")[0]) for layer in layers} or {(rule, "")}
+        new = groups - self._raised
+        self._raised |= groups
+        return bool(new)
+
+
+def check_run(run: Run, rules: Collection[Rule] = RULES) -> list[Flag]:
+    """The flags that vital signs raise in a stored run, in order of its snapshots.
+
+    It is what a run that is watched is flagged for, by the same code: nothing that came after a
+    snapshot enters its check.
+
+    Args:
+        run: A run of a registry.
+        rules: The rules to check.
+    """
+    monitor = VitalMonitor(run, tuple(rules))
+    monitor.start(run.registry, anew=True)
+    stored = run.registry.run(run.id)
+    metrics = sorted(
+        (step, epoch, name, value)
+        for name in stored.metrics
+        for step, epoch, value in run.registry.history(run, name)
+    )
+    found: list[Flag] = []
+    for at, snapshots in by_step(run.snapshots()).items():
+        while metrics and metrics[0][0] <= at:
+            step, epoch, name, value = metrics.pop(0)
+            monitor.add_metrics(step, epoch, {name: value})
+        found += monitor.check_step(snapshots)
+    return found
+
+
+def _flag(run: Run, rule: Rule, finding: Finding, step: int, epoch: int) -> Flag:
+    return Flag(
+        id=None,
+        run_id=run.id,
+        kind=rule.kind,
+        step=step,
+        epoch=epoch,
+        layer=finding.layers[0] if finding.layers else None,
+        message=rule.describe(finding, step),
+        cause=None,
+        probability=None,
+        evidence={
+            "rule": rule.name,
+            "layers": list(finding.layers),
+            "values": {name: float(value) for name, value in finding.values.items()},
+            "causes": list(rule.causes),
+        },
+        raised_at=datetime.now(timezone.utc),
+    )

@@ -1,0 +1,203 @@
+"""Rules on parameters: whether they are trained, and how far they move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from repwatch.vitals.activations import VITALS_STUDY, name_layers
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import LayerSigns, Signs
+
+__all__ = ["PARAMETER_RULES"]
+
+# A forgotten temperature is no flag: the layers must hold this share of what is to be trained.
+_LARGE = 0.1
+
+
+def _trained(signs: Signs) -> list[LayerSigns]:
+    """The layers with parameters that are to be trained."""
+    return [layer for layer in signs.now.layers if layer.get("trainable") > 0]
+
+
+def _size(layer: LayerSigns) -> float:
+    return layer.get("parameters") * layer.get("trainable")
+
+
+def _find(
+    signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *, some_move: bool
+) -> Finding | None:
+    """The layers that are ill, if they are a good part of what is to be trained."""
+    trained = _trained(signs)
+    found = [layer for layer in trained if is_ill(layer)]
+    if not found or signs.now.step == 0:
+        return None
+    if sum(map(_size, found)) < _LARGE * sum(map(_size, trained)):
+        return None
+    if some_move and len(found) == len(trained):
+        return None
+    ill = tuple(layer.layer for layer in found)
+    return Finding(f"{name_layers(ill, len(signs.now.layers))} {text}", ill)
+
+
+def check_optimizers(signs: Signs) -> Finding | None:
+    """Parameters that are to be trained, that no optimizer has, and that have not moved."""
+    text = "have parameters with requires_grad=True that no optimizer has, and that do not change"
+    return _find(
+        signs,
+        lambda layer: layer.get("orphaned") == 1 and layer.get("unchanged") == 1,
+        text,
+        some_move=True,
+    )
+
+
+def check_gradients(signs: Signs) -> Finding | None:
+    """Parameters that are to be trained and get no gradient at two snapshots."""
+    before = signs.before
+
+    def is_ill(layer: LayerSigns) -> bool:
+        earlier = None if before is None or before.step == 0 else before.layer(layer.layer)
+        return (
+            layer.get("no_gradient") == 1
+            and layer.get("unchanged") == 1
+            and layer.get("orphaned", 0.0) < 1
+            and earlier is not None
+            and earlier.get("no_gradient") == 1
+        )
+
+    return _find(signs, is_ill, "get no gradient, although they are to be trained", some_move=True)
+
+
+def check_movement(signs: Signs) -> Finding | None:
+    """Layers that are to be trained, and are still those of the start after an epoch."""
+    if not signs.is_trained:
+        return None
+    return _find(
+        signs,
+        lambda layer: layer.get("unchanged") == 1,
+        "have not changed since the start, although they are to be trained",
+        some_move=True,
+    )
+
+
+def check_any_movement(signs: Signs) -> Finding | None:
+    """Networks that are those of the start after an epoch: no layer moves."""
+    trained = _trained(signs)
+    if not signs.is_trained or not trained or signs.now.step == 0:
+        return None
+    weights = max(layer.get("weight_change_start", float("inf")) for layer in trained)
+    outputs = max(layer.get("change_start", 1.0) for layer in signs.now.layers)
+    if not (weights < 5e-4 and outputs < 0.005):
+        return None
+    text = f"nothing has moved: weights changed by at most {weights:.1e} of their size"
+    layers = tuple(layer.layer for layer in signs.now.layers)
+    return Finding(text, layers, {"weights": weights, "outputs": outputs})
+
+
+def check_vanishing(signs: Signs) -> Finding | None:
+    """Early layers whose gradients are a millionth of the largest, at two snapshots."""
+
+    def vanished(layers: list[LayerSigns]) -> set[str]:
+        largest = max((layer.get("gradient", 0.0) for layer in layers), default=0.0)
+        return {layer.layer for layer in layers if 0 <= layer.get("gradient") < 1e-6 * largest}
+
+    before = signs.before
+    if before is None or before.step == 0:
+        return None
+    ill = vanished(_trained(signs)) & vanished(list(before.layers))
+    text = "have gradients of less than a millionth of those of other layers"
+    return _find(signs, lambda layer: layer.layer in ill, text, some_move=True)
+
+
+def check_weights(signs: Signs) -> Finding | None:
+    """Weights that have grown tenfold, to sizes that no healthy network has."""
+    start = signs.steps[0]
+
+    def is_ill(layer: LayerSigns) -> bool:
+        first = start.layer(layer.layer)
+        if first is None:
+            return False
+        size = math.sqrt(layer.get("parameters"))
+        return layer.get("weight_norm") > max(10 * first.get("weight_norm"), 3 * size)
+
+    text = "have weights that have grown tenfold, to a root mean square above 3"
+    return _find(signs, is_ill, text, some_move=False)
+
+
+PARAMETER_RULES = (
+    Rule(
+        name="not-in-optimizer",
+        check=check_optimizers,
+        reads="requires_grad, the optimizers' parameters, and whether parameters have changed",
+        when="a layer's parameters are to be trained, are in no optimizer and have not changed; "
+        "together a tenth or more of what is to be trained",
+        causes=("an optimizer that was made with a part of the parameters",),
+        advice="Give the optimizer these parameters, or freeze them with requires_grad_(False).",
+        unseen="what is frozen with requires_grad=False, which is taken as intended",
+        source=VITALS_STUDY,
+        counterparts=("UnchangedTensor",),
+    ),
+    Rule(
+        name="no-gradient",
+        check=check_gradients,
+        reads="gradients where they are still there at a snapshot",
+        when="a layer's gradients are missing or 0 at two snapshots in a row, others' are not, and "
+        "its parameters have not changed; together a tenth or more of what is to be trained",
+        causes=("a detach() or no_grad() in between", "a layer that the loss does not depend on"),
+        advice="Look for detach(), .data, .item() or no_grad() between these layers and the loss.",
+        unseen="training loops that set gradients to None before the snapshot",
+        source=VITALS_STUDY,
+        counterparts=("VanishingGradient", "UnchangedTensor"),
+        unless=("dead-units", "constant-layer", "equal-probe-points"),
+    ),
+    Rule(
+        name="vanishing-gradient",
+        check=check_vanishing,
+        reads="root mean square of each layer's gradients",
+        when="at two snapshots in a row it is below a millionth of the largest layer's",
+        causes=("saturated units", "a deep network without normalization or residuals"),
+        advice="Normalize, add residual connections, or use other non-linearities.",
+        unseen="gradients that are small in all layers alike",
+        source="Hochreiter 1991; Glorot and Bengio 2010",
+        counterparts=("VanishingGradient",),
+        unless=("no-gradient", "not-in-optimizer", "dead-units", "constant-layer", "collapse"),
+    ),
+    Rule(
+        name="nothing-moves",
+        check=check_any_movement,
+        reads="change of weights and of RDMs since the start",
+        when="after an epoch weights have changed by less than 5e-4 of their size in all layers, "
+        "and RDMs by a cosine distance of less than .005",
+        causes=("a learning rate that is far too low", "an optimizer that does not step"),
+        advice="Raise the learning rate by a factor of 100, and see that optimizer.step() is run.",
+        unseen="a learning rate that is too low but moves something",
+        source="Amazon SageMaker Debugger, built-in rules",
+        counterparts=("WeightUpdateRatio", "UnchangedTensor", "LossNotDecreasing"),
+        unless=("dead-units", "constant-layer", "collapse", "not-in-optimizer", "no-gradient"),
+    ),
+    Rule(
+        name="layer-does-not-move",
+        check=check_movement,
+        reads="change of each layer's parameters since the start",
+        when="after an epoch not one of a layer's parameters that are to be trained has changed, "
+        "while others have; together a tenth or more of what is to be trained",
+        causes=("a learning rate of 0 for a group of parameters", "a layer that is not used"),
+        advice="Look at the learning rate of its parameter group, and at what the loss depends on.",
+        unseen="layers whose parameters change without any use",
+        source=VITALS_STUDY,
+        counterparts=("UnchangedTensor",),
+        unless=("not-in-optimizer", "no-gradient", "dead-units", "constant-layer"),
+    ),
+    Rule(
+        name="exploding-weights",
+        check=check_weights,
+        reads="norm of each layer's parameters",
+        when="it is ten times that of the start, and the root mean square of a weight above 3",
+        causes=("a learning rate that is too high",),
+        advice="Lower the learning rate, by a factor of 10 first.",
+        unseen="growth of single weights",
+        source="Amazon SageMaker Debugger, built-in rules",
+        counterparts=("WeightUpdateRatio", "ExplodingTensor"),
+        unless=("not-finite", "dead-units", "collapse"),
+    ),
+)
