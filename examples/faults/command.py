@@ -10,37 +10,37 @@ import torch
 from rich.progress import track
 
 import faults
-from faults.matrix import list_cells, train
-from populations.command import clear_up
+from faults.judge import judge_all, report
+from faults.matrix import is_finished, list_cells, train
 from populations.training import quiet
-from repwatch import Registry
 
 
 def main(words: list[str] | None = None) -> None:
     chosen = parse(words)
-    registry = Registry(chosen.registry)
-    try:
-        train_missing(registry, chosen.size)
-    finally:
-        registry.close()
+    if chosen.task == "train":
+        train_missing(chosen.folder, chosen.size)
+    else:
+        print("\n".join(report(judge_all(chosen.folder))))
 
 
-def train_missing(registry: Registry, size: float) -> None:
-    """Train those runs of the matrix that are not in the registry."""
+def train_missing(folder: Path, size: float) -> None:
+    """Train those runs of the matrix that are not in the folder."""
     torch.set_num_threads(1)
     quiet()
-    cells = {cell.name: cell for cell in list_cells(size)}
-    done = clear_up(registry, cells)
-    failed = 0
-    for name in track([name for name in cells if name not in done], "training"):
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [cell for cell in list_cells(size) if not is_finished(folder, cell)]
+    failed = []
+    for cell in track(missing, "training"):
         try:
-            train(cells[name], registry)
+            train(cell, folder)
         except Exception:
-            failed += 1
             traceback.print_exc()
-            print(f"failed: {name}")
+            failed.append(cell.name)
     if failed:
-        raise SystemExit(f"{failed} of {len(cells)} runs failed; the same command tries them anew.")
+        raise SystemExit(
+            f"{len(failed)} of {len(missing)} runs failed; the same command tries them anew: "
+            + "; ".join(failed)
+        )
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
@@ -50,6 +50,6 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=("train", "evaluate"))
-    parser.add_argument("registry", type=Path, help="a file, made or taken up")
+    parser.add_argument("folder", type=Path, help="of registries, made or taken up")
     parser.add_argument("--size", type=float, default=1.0, help="share of the matrix (1.0)")
     return parser.parse_args(words)

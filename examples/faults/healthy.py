@@ -61,7 +61,7 @@ def draw_setting(architecture: str, rng: Draw) -> Setting:
         return replace(setting, optimizer="SGD", lr=log_uniform(rng, 0.02, 0.1))
     kind = str(rng.choice(["Adam", "Adam", "AdamW", "RMSprop"]))
     decay = {"Adam": [0.0, 1e-5, 1e-4], "AdamW": [0.01, 0.05], "RMSprop": [0.0]}[kind]
-    rate = setting.lr * (0.3 if kind == "RMSprop" else 1.0)
+    rate = setting.lr * (0.5 if kind == "RMSprop" else 1.0)
     return replace(setting, optimizer=kind, weight_decay=float(rng.choice(decay)), lr=rate)
 
 
@@ -96,7 +96,7 @@ def _(setting: Setting, rng: Draw) -> Training:
 @variant("decay to zero")
 def _(setting: Setting, rng: Draw) -> Training:
     training = prepare(setting)
-    training.rate = lambda epoch: 0.5 * (1 + np.cos(np.pi * min(1.0, epoch / setting.epochs)))
+    training.rate = lambda epoch: 0.75 * (1 + np.cos(np.pi * min(1.0, epoch / setting.epochs)))
     return training
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from zlib import crc32
 
 from rich.progress import track
 
 from faults.accepted import ACCEPTED
-from faults.injected import FAULTS
 from faults.loss_rules import Finding, check_loss
+from faults.matrix import Cell, list_cells, registry_file
 from repwatch import Registry
 from repwatch.registry import Run
 from repwatch.vitals import check_run
@@ -43,18 +44,13 @@ class Judged:
         return any(f.rule in accepted for f in self.vitals if f.step == first)
 
 
-def judge(run: Run) -> Judged:
+def judge(run: Run, cell: Cell) -> Judged:
     """Check a stored run of the matrix as if it were running."""
-    truth = {
-        name.removeprefix("truth."): value
-        for name, value in run.hparams.items()
-        if name.startswith("truth.")
-    }
     return Judged(
-        healthy=truth["healthy"],
-        kind=truth["kind"],
-        architecture=truth["architecture"],
-        strong=truth["strong"],
+        healthy=cell.healthy,
+        kind=cell.kind,
+        architecture=cell.architecture,
+        strong=cell.strong,
         held_out=is_held_out(run.name),
         vitals=tuple(
             Finding(str(flag.evidence.get("rule", flag.kind)), flag.step, flag.epoch)
@@ -69,11 +65,18 @@ def is_held_out(name: str) -> bool:
     return crc32(f"half {name}".encode()) % 2 == 1
 
 
-def judge_all(registry: Registry) -> list[Judged]:
-    """All finished runs of the matrix in a registry."""
-    runs = [run for run in registry.runs(status="finished") if "truth.kind" in run.hparams]
-    known = [run for run in runs if run.hparams["truth.healthy"] or run.hparams["truth.kind"] in FAULTS]
-    return [judge(run) for run in track(known, "checking", transient=True)]
+def judge_all(folder: Path) -> list[Judged]:
+    """All finished runs of the matrix in a folder of registries."""
+    judged = []
+    for cell in track(list_cells(), "checking", transient=True):
+        if not registry_file(folder, cell).exists():
+            continue
+        registry = Registry(registry_file(folder, cell))
+        try:
+            judged += [judge(run, cell) for run in registry.runs(status="finished")]
+        finally:
+            registry.close()
+    return judged
 
 
 Found = Callable[[Judged], Sequence[Finding]]

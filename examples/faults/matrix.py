@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -87,8 +88,28 @@ def _turn(cell: Cell) -> int:
     return (turn + crc32(f"{cell.kind} {cell.architecture}".encode())) % (2 * SEEDS)
 
 
-def train(cell: Cell, registry: Registry) -> None:
-    """Train one run into the registry."""
+def registry_file(folder: Path, cell: Cell) -> Path:
+    """Where a run is stored: alone, since many have the same inputs with other labels."""
+    return folder / f"{cell.key:08x}.db"
+
+
+def is_finished(folder: Path, cell: Cell) -> bool:
+    """Whether the run is there; one that was broken off is deleted."""
+    path = registry_file(folder, cell)
+    if not path.exists():
+        return False
+    registry = Registry(path)
+    try:
+        run = registry.find_run(cell.name)
+        if run is not None and run.status != "finished":
+            registry.delete_run(run)
+        return run is not None and run.status == "finished"
+    finally:
+        registry.close()
+
+
+def train(cell: Cell, folder: Path) -> None:
+    """Train one run into a registry of its own."""
     torch.manual_seed(cell.key)
     made, setting = build(cell)
     if isinstance(made, Training):
@@ -98,7 +119,11 @@ def train(cell: Cell, registry: Registry) -> None:
         module = made
         module.save_hyperparameters(asdict(setting) | cell.truth(), ignore="setting")
         data = loaders(prepare(setting), cell.key)
-    fit(cell.name, module, data, registry, setting)
+    registry = Registry(registry_file(folder, cell))
+    try:
+        fit(cell.name, module, data, registry, setting)
+    finally:
+        registry.close()
 
 
 def build(cell: Cell) -> tuple[Training | pl.LightningModule, Setting]:
