@@ -26,6 +26,7 @@ class _Tensors:
     """The parameters of one layer: (name, parameter), and the samples of earlier looks."""
 
     parameters: list[tuple[str, nn.Parameter]] = field(default_factory=list)
+    norms: list[nn.Module] = field(default_factory=list)
     first: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     last: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -58,6 +59,7 @@ class ParameterWatch:
         that are equal to those of the first look; "orphaned": share of tensors that no optimizer
         has, where any optimizer has some; "gradient": root mean square of the gradients that there
         are; "no_gradient": share of tensors whose gradient is missing or 0, where others have one.
+        "unset": share of normalizations whose running statistics are still 0 and 1.
 
         Args:
             plan: The watched layers, and which modules are called.
@@ -89,14 +91,17 @@ class ParameterWatch:
             layer: self._layers.get(layer, _Tensors()) for layer in layers
         }
         for tensors in found.values():
-            tensors.parameters = []
+            tensors.parameters, tensors.norms = [], []
         for raw, parameter in self._model.named_parameters():
             place = _find_place(clean(raw), places)
             usable = parameter.layout == torch.strided and not parameter.is_quantized
             if place is None or is_lazy(parameter) or not usable:
                 continue
-            layer = next((key for key in layers if places.get(base(key), -1) >= place), layers[-1])
-            found[layer].parameters.append((clean(raw), parameter))
+            found[_find_layer(place, layers, places)].parameters.append((clean(raw), parameter))
+        for raw, module in self._model.named_modules():
+            place = places.get(clean(raw))
+            if place is not None and getattr(module, "running_var", None) is not None:
+                found[_find_layer(place, layers, places)].norms.append(module)
         self._layers = found
 
 
@@ -110,6 +115,11 @@ def _find_place(name: str, places: Mapping[str, int]) -> int | None:
     return places.get("model") if not parts else None
 
 
+def _find_layer(place: int, layers: Sequence[str], places: Mapping[str, int]) -> str:
+    """The first watched layer that is done at this place or after it, else the last one."""
+    return next((key for key in layers if places.get(base(key), -1) >= place), layers[-1])
+
+
 def _look(tensors: _Tensors, owned: set[int] | None, graded: bool) -> dict[str, float]:
     parameters = tensors.parameters
     sizes = [parameter.numel() for _, parameter in parameters]
@@ -119,6 +129,8 @@ def _look(tensors: _Tensors, owned: set[int] | None, graded: bool) -> dict[str, 
         "trainable": sum(p.numel() for _, p in moving) / max(sum(sizes), 1),
         "weight_norm": _root(_norm(parameter) for _, parameter in parameters),
     }
+    if tensors.norms:
+        found["unset"] = float(np.mean([_is_unset(module) for module in tensors.norms]))
     if moving:
         found |= _changes(tensors, moving)
         norms = [_norm(parameter.grad) for _, parameter in moving]
@@ -130,6 +142,14 @@ def _look(tensors: _Tensors, owned: set[int] | None, graded: bool) -> dict[str, 
         if owned is not None:
             found["orphaned"] = float(np.mean([id(p) not in owned for _, p in moving]))
     return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _is_unset(module: nn.Module) -> bool:
+    """Whether no training batch has entered the running statistics of a normalization."""
+    mean, variance = module.running_mean, module.running_var
+    if not (isinstance(mean, torch.Tensor) and isinstance(variance, torch.Tensor)):
+        return False
+    return not bool(mean.any()) and bool((variance == 1).all())
 
 
 def _changes(tensors: _Tensors, moving: Sequence[tuple[str, nn.Parameter]]) -> dict[str, float]:

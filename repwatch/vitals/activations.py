@@ -8,10 +8,10 @@ from repwatch._names import name_some
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import LayerSigns, Signs
 
-__all__ = ["ACTIVATION_RULES", "name_layers"]
+__all__ = ["ACTIVATION_RULES", "DEBUGGER", "VITALS_STUDY", "name_layers"]
 
 VITALS_STUDY = "RepWatch's own study of 8 newcomer's runs and 3 populations (2026)"
-_DEBUGGER = "Amazon SageMaker Debugger, built-in rules"
+DEBUGGER = "Amazon SageMaker Debugger, built-in rules"
 
 
 def name_layers(layers: Sequence[str], of: int) -> str:
@@ -96,12 +96,15 @@ def check_collapse(signs: Signs) -> Finding | None:
 def check_saturation(signs: Signs) -> Finding | None:
     """Hidden layers of bounded units nearly all of whose outputs are at the ends."""
     hidden = {layer.layer for layer in signs.now.layers[:-1]}
-    return _find(
+    limit = 0.25 if signs.now.step == 0 else 0.9
+    found = _find(
         signs,
-        lambda layer: layer.layer in hidden and layer.get("saturated") >= 0.9,
-        "have at least 90 % saturated outputs, where gradients are next to 0",
+        lambda layer: layer.layer in hidden and layer.get("saturated") >= limit,
+        f"have at least {limit:.0%} saturated outputs, where gradients are next to 0",
         "saturated",
     )
+    # One layer alone may be a gate, or the pooler of a pretrained BERT.
+    return found if found is not None and (limit > 0.5 or len(found.layers) > 1) else None
 
 
 def check_explosion(signs: Signs) -> Finding | None:
@@ -152,7 +155,7 @@ ACTIVATION_RULES = (
         causes=("a learning rate that is too high", "a division by 0", "a logarithm of 0"),
         advice="Lower the learning rate, clip gradients, or look for the division.",
         unseen="NaN in the loss alone, or in weights that no probe point reaches",
-        source=_DEBUGGER,
+        source=DEBUGGER,
         counterparts=("ExplodingTensor",),
         kind="diverged",
         immediate=True,
@@ -201,7 +204,8 @@ ACTIVATION_RULES = (
         name="saturated-units",
         check=check_saturation,
         reads="share of outputs within 1 % of the ends of the range, by layer of bounded units",
-        when="it is .9 or more in a hidden layer",
+        when="it is .9 or more in a hidden layer, or before the first step .25 or more in two of "
+        "them",
         causes=("an initialization that is too large", "inputs that are not normalized"),
         advice="Scale down the initial weights or the inputs, or normalize before the layer.",
         unseen="functions that are called instead of modules (torch.tanh)",
@@ -216,7 +220,7 @@ ACTIVATION_RULES = (
         causes=("a learning rate that is too high", "no normalization in a deep network"),
         advice="Lower the learning rate, clip gradients, or normalize.",
         unseen="growth of single units",
-        source=_DEBUGGER,
+        source=DEBUGGER,
         counterparts=("ExplodingTensor",),
         unless=("not-finite",),
     ),

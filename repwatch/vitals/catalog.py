@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from repwatch.errors import ConfigurationError
 from repwatch.registry.names import nearest_names
 from repwatch.vitals.activations import ACTIVATION_RULES
-from repwatch.vitals.labels import LABEL_RULES
+from repwatch.vitals.curves import CURVE_RULES
+from repwatch.vitals.labels import LABEL_RULES, POINT_RULES
 from repwatch.vitals.parameters import PARAMETER_RULES
 from repwatch.vitals.rule import Rule
 
 __all__ = ["RULES", "choose_rules"]
 
 # What points and layers show comes first: it explains what weights and labels show.
-RULES: tuple[Rule, ...] = (*LABEL_RULES[:1], *ACTIVATION_RULES, *PARAMETER_RULES, *LABEL_RULES[1:])
+RULES: tuple[Rule, ...] = (
+    *POINT_RULES,
+    *ACTIVATION_RULES,
+    *PARAMETER_RULES,
+    *LABEL_RULES,
+    *CURVE_RULES,
+)
 
 
 def choose_rules(vitals: bool | Sequence[str]) -> tuple[Rule, ...]:

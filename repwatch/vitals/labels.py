@@ -6,9 +6,14 @@ from repwatch.vitals.activations import VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import Signs
 
-__all__ = ["LABEL_RULES"]
+__all__ = ["LABEL_RULES", "POINT_RULES"]
 
 _FEWEST_POINTS = 50
+
+
+def _can_judge(signs: Signs) -> bool:
+    """Whether a classifier of the probe's labels has been trained, and points suffice."""
+    return signs.is_trained and signs.is_classifier and signs.points >= _FEWEST_POINTS
 
 
 def check_points(signs: Signs) -> Finding | None:
@@ -28,7 +33,7 @@ def check_points(signs: Signs) -> Finding | None:
 def check_loss_of_labels(signs: Signs) -> Finding | None:
     """Layers up to the output in which neighbors share labels far less than in the input."""
     layers, given = signs.now.layers, signs.now.input
-    if not signs.is_trained or given is None or signs.points < _FEWEST_POINTS:
+    if not _can_judge(signs) or given is None:
         return None
     lost = [layer.get("accuracy") < given.get("accuracy") - 0.35 for layer in layers]
     first = next((k for k in range(len(layers)) if all(lost[k:])), len(layers))
@@ -46,10 +51,10 @@ def check_loss_of_labels(signs: Signs) -> Finding | None:
 def check_labels(signs: Signs) -> Finding | None:
     """Labels that neither the input nor any layer of a trained network has to do with."""
     layers, given = signs.now.layers, signs.now.input
-    if not signs.is_trained or given is None or signs.points < _FEWEST_POINTS:
+    if not _can_judge(signs) or given is None:
         return None
     chance, classes = signs.chance, len(signs.label_shares)
-    if not 3 <= classes <= signs.points / 10 or not layers:
+    if not 3 <= classes <= signs.points / 10:
         return None
     limit = chance + 3 * (chance * (1 - chance) / signs.points) ** 0.5
     best = max(layer.get("accuracy", 1.0) for layer in (given, *layers))
@@ -62,7 +67,7 @@ def check_labels(signs: Signs) -> Finding | None:
     return Finding(text, (), {"best": best, "chance": chance})
 
 
-LABEL_RULES = (
+POINT_RULES = (
     Rule(
         name="equal-probe-points",
         check=check_points,
@@ -75,11 +80,15 @@ LABEL_RULES = (
         source=VITALS_STUDY,
         counterparts=("CheckInputImages",),
     ),
+)
+
+LABEL_RULES = (
     Rule(
         name="labels-lost",
         check=check_loss_of_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
-        when="after an epoch it is .35 below the input's from some layer on to the last",
+        when="after an epoch of a classifier (one output for each label) it is .35 below the "
+        "input's from some layer on to the last",
         causes=(
             "saturated units",
             "an initialization that is too large or too small",
@@ -94,8 +103,8 @@ LABEL_RULES = (
         name="labels-unrelated",
         check=check_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
-        when="after an epoch it is within 3 standard deviations of chance in the input and in all "
-        "layers, for 3 classes or more",
+        when="after an epoch of a classifier it is within 3 standard deviations of chance in "
+        "the input and in all layers, for 3 classes or more",
         causes=("labels that were shuffled against the inputs", "a label column of another table"),
         advice="Look at some items of the data set: does the label belong to the input?",
         unseen="labels of which a part is wrong",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from repwatch.vitals.activations import VITALS_STUDY, name_layers
+from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import LayerSigns, Signs
 
@@ -52,18 +52,11 @@ def check_optimizers(signs: Signs) -> Finding | None:
 
 
 def check_gradients(signs: Signs) -> Finding | None:
-    """Parameters that are to be trained and get no gradient at two snapshots."""
-    before = signs.before
+    """Parameters that are to be trained, get no gradient, and have not changed."""
 
     def is_ill(layer: LayerSigns) -> bool:
-        earlier = None if before is None or before.step == 0 else before.layer(layer.layer)
-        return (
-            layer.get("no_gradient") == 1
-            and layer.get("unchanged") == 1
-            and layer.get("orphaned", 0.0) < 1
-            and earlier is not None
-            and earlier.get("no_gradient") == 1
-        )
+        still = layer.get("no_gradient") == 1 and layer.get("unchanged") == 1
+        return still and layer.get("orphaned", 0.0) < 1
 
     return _find(signs, is_ill, "get no gradient, although they are to be trained", some_move=True)
 
@@ -124,6 +117,18 @@ def check_weights(signs: Signs) -> Finding | None:
     return _find(signs, is_ill, text, some_move=False)
 
 
+def check_statistics(signs: Signs) -> Finding | None:
+    """Normalizations without statistics, among weights that have been trained."""
+    if not signs.is_trained:
+        return None
+    return _find(
+        signs,
+        lambda layer: layer.get("unset") == 1 and layer.get("weight_change_start") > 0.01,
+        "normalize by running statistics that no training batch has set (mean 0, variance 1)",
+        some_move=False,
+    )
+
+
 PARAMETER_RULES = (
     Rule(
         name="not-in-optimizer",
@@ -141,8 +146,8 @@ PARAMETER_RULES = (
         name="no-gradient",
         check=check_gradients,
         reads="gradients where they are still there at a snapshot",
-        when="a layer's gradients are missing or 0 at two snapshots in a row, others' are not, and "
-        "its parameters have not changed; together a tenth or more of what is to be trained",
+        when="a layer's gradients are missing or 0, others' are not, and its parameters have not "
+        "changed since the start; together a tenth or more of what is to be trained",
         causes=("a detach() or no_grad() in between", "a layer that the loss does not depend on"),
         advice="Look for detach(), .data, .item() or no_grad() between these layers and the loss.",
         unseen="training loops that set gradients to None before the snapshot",
@@ -171,7 +176,7 @@ PARAMETER_RULES = (
         causes=("a learning rate that is far too low", "an optimizer that does not step"),
         advice="Raise the learning rate by a factor of 100, and see that optimizer.step() is run.",
         unseen="a learning rate that is too low but moves something",
-        source="Amazon SageMaker Debugger, built-in rules",
+        source=DEBUGGER,
         counterparts=("WeightUpdateRatio", "UnchangedTensor", "LossNotDecreasing"),
         unless=("dead-units", "constant-layer", "collapse", "not-in-optimizer", "no-gradient"),
     ),
@@ -189,6 +194,17 @@ PARAMETER_RULES = (
         unless=("not-in-optimizer", "no-gradient", "dead-units", "constant-layer"),
     ),
     Rule(
+        name="unset-statistics",
+        check=check_statistics,
+        reads="running statistics of BatchNorm and the like",
+        when="after an epoch all of a layer are still those of the start, mean 0 and variance 1, "
+        "and its weights have changed; together a tenth or more of what is to be trained",
+        causes=("a network that is trained in evaluation mode", "a momentum of 0"),
+        advice="Call model.train() before the training; what is validated is another network now.",
+        unseen="statistics that are set but differ from those of the batches",
+        source="Ioffe and Szegedy 2015, Batch normalization",
+    ),
+    Rule(
         name="exploding-weights",
         check=check_weights,
         reads="norm of each layer's parameters",
@@ -196,7 +212,7 @@ PARAMETER_RULES = (
         causes=("a learning rate that is too high",),
         advice="Lower the learning rate, by a factor of 10 first.",
         unseen="growth of single weights",
-        source="Amazon SageMaker Debugger, built-in rules",
+        source=DEBUGGER,
         counterparts=("WeightUpdateRatio", "ExplodingTensor"),
         unless=("not-finite", "dead-units", "collapse"),
     ),

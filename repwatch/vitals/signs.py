@@ -127,6 +127,12 @@ class Signs:
         return step >= FEW_STEPS and (self.now.epoch >= 1 or validated)
 
     @property
+    def is_classifier(self) -> bool:
+        """Whether the last layer has one unit for each label: it is trained to tell them apart."""
+        layers = self.now.layers
+        return bool(layers) and layers[-1].get("features") == len(self.label_shares) > 1
+
+    @property
     def chance(self) -> float:
         """The share of the most frequent label: the accuracy without any knowledge."""
         return max(self.label_shares, default=float("nan"))

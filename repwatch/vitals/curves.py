@@ -1,0 +1,110 @@
+"""Rules on the metrics that the training logs."""
+
+from __future__ import annotations
+
+import math
+
+from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import Signs
+
+__all__ = ["CURVE_RULES"]
+
+_FEWEST_VALUES = 5
+_FEWEST_EPOCHS = 3
+# Nearest neighbors say nothing of a label with fewer points.
+_POINTS_FOR_EACH_LABEL = 10
+
+
+def _find_curve(signs: Signs, *words: str) -> list[float]:
+    """The finite values of the one metric whose name has these words; of several none is read."""
+    names = [name for name in signs.metrics if all(word in name.lower() for word in words)]
+    curve = signs.curve(names[0]) if len(names) == 1 else []
+    return [value for value in curve if math.isfinite(value)]
+
+
+def check_loss(signs: Signs) -> Finding | None:
+    """A training loss that was never lower than at the start."""
+    losses = _find_curve(signs, "train", "loss") or _find_curve(signs, "val", "loss")
+    if signs.now.epoch < _FEWEST_EPOCHS or len(losses) < _FEWEST_VALUES:
+        return None
+    first, best = losses[0], min(losses[1:])
+    if best < first - 1e-3 * abs(first):
+        return None
+    text = f"the loss has not decreased: it was {first:.3g} first, and {best:.3g} at best since"
+    return Finding(text, (), {"first": first, "best": best})
+
+
+def check_overfit(signs: Signs) -> Finding | None:
+    """A validation loss of three times its best while the training loss still falls."""
+    losses, training = _find_curve(signs, "val", "loss"), _find_curve(signs, "train", "loss")
+    if len(losses) < _FEWEST_VALUES or len(training) < _FEWEST_VALUES:
+        return None
+    best = min(losses)
+    since = len(losses) - 1 - losses.index(best)
+    if not (best > 0 and losses[-1] >= 3 * best and since >= _FEWEST_EPOCHS):
+        return None
+    scores = _find_curve(signs, "val", "acc")
+    if training[-1] > min(training[: -since - 1], default=math.inf):
+        return None
+    # Losses of a classifier grow with its confidence, while it is as good as before.
+    if scores and scores[-1] > max(scores) - 0.05:
+        return None
+    text = f"the validation loss is {losses[-1]:.3g}, and was {best:.3g}; the training loss falls"
+    return Finding(text, (), {"best": best, "last": losses[-1]})
+
+
+def check_leak(signs: Signs) -> Finding | None:
+    """A validation accuracy far above what the output layer shows of the probe points."""
+    scores, layers = _find_curve(signs, "val", "acc"), signs.now.layers
+    enough = signs.points >= _POINTS_FOR_EACH_LABEL * len(signs.label_shares)
+    if not scores or not signs.is_trained or not signs.is_classifier or not enough:
+        return None
+    seen = layers[-1].get("accuracy")
+    if not scores[-1] - seen >= 0.25 or scores[-1] > 1:
+        return None
+    text = (
+        f"the validation accuracy is {scores[-1]:.0%}, but only {seen:.0%} of the probe points are "
+        "near others of their label in the last layer"
+    )
+    return Finding(text, (layers[-1].layer,), {"validation": scores[-1], "probe": seen})
+
+
+CURVE_RULES = (
+    Rule(
+        name="loss-not-decreasing",
+        check=check_loss,
+        reads="the training loss, else the validation loss",
+        when="after 3 epochs and 5 values it was never lower than the first by a thousandth",
+        causes=("a learning rate that is far too high or too low", "labels without a pattern"),
+        advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
+        unseen="trainings that log several losses, such as GANs, in which a loss need not fall",
+        source=DEBUGGER,
+        counterparts=("LossNotDecreasing",),
+        unless=("dead-units", "constant-layer", "collapse", "nothing-moves", "labels-lost"),
+    ),
+    Rule(
+        name="overfit",
+        check=check_overfit,
+        reads="training and validation loss, and the validation accuracy where there is one",
+        when="the validation loss is 3 times its best, 3 validations or more after it, while the "
+        "training loss falls; not while the accuracy is within .05 of its best",
+        causes=("too little data for the network", "no regularization"),
+        advice="Stop earlier (EarlyStopping), augment, or regularize.",
+        unseen="overfitting that does no more harm than that",
+        source=DEBUGGER,
+        counterparts=("Overfit", "Overtraining"),
+    ),
+    Rule(
+        name="validation-too-good",
+        check=check_leak,
+        reads="validation accuracy, and the neighbors' accuracy in the last layer",
+        when="after an epoch of a classifier the first is .25 above the second (healthy: .08 at "
+        "most), with 10 probe points for each label",
+        causes=("labels that leak into the inputs of training and validation",),
+        advice="Look for columns, file names or positions in the inputs that tell the label.",
+        unseen="leaks that the probe points have too",
+        source=VITALS_STUDY,
+        unless=("labels-lost",),
+    ),
+)
