@@ -104,25 +104,48 @@ def test_runs_are_trained_once_and_judged(
         Cell(True, "plain", "mlp", False, 0),
         Cell(True, "GAN", "mlp", False, 0),
         Cell(False, "dead ReLUs", "mlp", True, 0),
-        Cell(False, "learning rate too high", "gru", True, 0),
         Cell(False, "causal mask missing", "gpt", True, 0),
     ]
     monkeypatch.setattr(faults.command, "list_cells", lambda size: cells)
-    path = tmp_path / "runs.db"
-    faults.command.main(["train", str(path)])
-    registry = Registry(path)
-    first = {run.name: run.id for run in registry.runs(status="finished")}
-    assert sorted(first) == sorted(cell.name for cell in cells)
-    faults.command.main(["train", str(path)])
-    assert {run.name: run.id for run in registry.runs()} == first
+    monkeypatch.setattr(faults.judge, "list_cells", lambda: cells)
+    draw = faults.matrix.draw_setting
+    monkeypatch.setattr(
+        faults.matrix, "draw_setting", lambda *given: replace(draw(*given), epochs=2)
+    )
+    faults.command.main(["train", str(tmp_path)])
+    assert sorted(_stored(tmp_path)) == sorted(cell.name for cell in cells)
+    first = _stored(tmp_path)
+    _break_off(faults.matrix.registry_file(tmp_path, cells[0]))
+    faults.command.main(["train", str(tmp_path)])
+    second = _stored(tmp_path)
+    assert second.keys() == first.keys()
+    assert {name for name in first if first[name] != second[name]} == {cells[0].name}
 
-    judged = {run.kind: run for run in faults.judge.judge_all(registry)}
+    judged = {run.kind: run for run in faults.judge.judge_all(tmp_path)}
     assert not judged["plain"].vitals
-    assert not judged["plain"].loss
+    assert {run.architecture for run in judged.values()} == {"mlp", "gpt"}
     assert min(found.step for found in judged["dead ReLUs"].vitals) == 0
     assert judged["dead ReLUs"].named
     capsys.readouterr()
-    faults.command.main(["evaluate", str(path)])
+    faults.command.main(["evaluate", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "| dead ReLUs | 1 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed
-    assert "| plain | 1 | 0 | 0 |" in printed
+    assert "| plain | 1 | 0 |" in printed
+
+
+def _stored(folder: Path) -> dict[str, str]:
+    """The ids of all finished runs by name."""
+    registries = [Registry(path) for path in sorted(folder.glob("*.db"))]
+    found = {run.name: run.id for r in registries for run in r.runs(status="finished")}
+    for registry in registries:
+        registry.close()
+    return found
+
+
+def _break_off(path: Path) -> None:
+    """Leave a run in a registry as one whose process was killed."""
+    registry = Registry(path)
+    run = registry.runs()[0]
+    registry.delete_run(run)
+    registry.start_run(run.name, probe=registry.probe(run.probe))
+    registry.close()

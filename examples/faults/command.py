@@ -7,12 +7,12 @@ import traceback
 from pathlib import Path
 
 import torch
+from populations.training import quiet
 from rich.progress import track
 
 import faults
 from faults.judge import judge_all, report
-from faults.matrix import is_finished, list_cells, train
-from populations.training import quiet
+from faults.matrix import Cell, is_finished, list_cells, train
 
 
 def main(words: list[str] | None = None) -> None:
@@ -29,18 +29,22 @@ def train_missing(folder: Path, size: float) -> None:
     quiet()
     folder.mkdir(parents=True, exist_ok=True)
     missing = [cell for cell in list_cells(size) if not is_finished(folder, cell)]
-    failed = []
-    for cell in track(missing, "training"):
-        try:
-            train(cell, folder)
-        except Exception:
-            traceback.print_exc()
-            failed.append(cell.name)
+    failed = [cell.name for cell in track(missing, "training") if not attempt(cell, folder)]
     if failed:
         raise SystemExit(
             f"{len(failed)} of {len(missing)} runs failed; the same command tries them anew: "
             + "; ".join(failed)
         )
+
+
+def attempt(cell: Cell, folder: Path) -> bool:
+    """Train a run; whether that went well. What went wrong is printed."""
+    try:
+        train(cell, folder)
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:

@@ -247,7 +247,7 @@ def _(setting: Setting, rng: Draw) -> pl.LightningModule:
 
 
 class Adapted(nn.Module):
-    """A linear layer as it is, and a trained product of low rank beside it, which starts at zero."""
+    """A linear layer as it is, and beside it a trained product of low rank that starts at zero."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -275,7 +275,10 @@ class Adversaries(pl.LightningModule):
             nn.Linear(width, 1),
         )
         self.generator = nn.Sequential(
-            dense(16, width, "relu"), dense(width, width, "relu"), nn.Linear(width, 64), nn.Sigmoid()
+            dense(16, width, "relu"),
+            dense(width, width, "relu"),
+            nn.Linear(width, 64),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: torch.Tensor) -> Any:

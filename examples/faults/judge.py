@@ -36,13 +36,6 @@ class Judged:
         accepted = ACCEPTED[self.kind]
         return any(finding.rule in accepted for finding in self.vitals)
 
-    @property
-    def named_first(self) -> bool:
-        """Whether a rule of the first step at which any fired belongs to the fault."""
-        first = min(finding.step for finding in self.vitals)
-        accepted = ACCEPTED[self.kind]
-        return any(f.rule in accepted for f in self.vitals if f.step == first)
-
 
 def judge(run: Run, cell: Cell) -> Judged:
     """Check a stored run of the matrix as if it were running."""
@@ -79,36 +72,21 @@ def judge_all(folder: Path) -> list[Judged]:
     return judged
 
 
-Found = Callable[[Judged], Sequence[Finding]]
-
-
 def rows(faulty: Sequence[Judged]) -> tuple[float, ...]:
     """Shares of faulty runs: found at initialization, in the first epoch, ever; named; by loss."""
-
-    def share(found: Found, last_epoch: float = float("inf"), last_step: float = float("inf")) -> float:
-        hits = [
-            any(f.epoch <= last_epoch and f.step <= last_step for f in found(run))
-            for run in faulty
-        ]
-        return sum(hits) / len(hits)
-
     found = [run for run in faulty if run.vitals]
     return (
-        share(_vitals, last_step=0),
-        share(_vitals, last_epoch=0),
-        share(_vitals),
-        sum(run.named for run in found) / len(found) if found else float("nan"),
-        share(_loss, last_epoch=0),
-        share(_loss),
+        _share([any(f.step == 0 for f in run.vitals) for run in faulty]),
+        _share([any(f.epoch == 0 for f in run.vitals) for run in faulty]),
+        _share([bool(run.vitals) for run in faulty]),
+        _share([run.named for run in found]),
+        _share([any(f.epoch == 0 for f in run.loss) for run in faulty]),
+        _share([bool(run.loss) for run in faulty]),
     )
 
 
-def _vitals(run: Judged) -> Sequence[Finding]:
-    return run.vitals
-
-
-def _loss(run: Judged) -> Sequence[Finding]:
-    return run.loss
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / len(hits) if hits else float("nan")
 
 
 HEADER = (
@@ -128,7 +106,8 @@ def report(judged: Sequence[Judged]) -> Iterator[str]:
     healthy = [run for run in judged if run.healthy]
     groups: list[tuple[str, list[Judged]]] = [("all", faulty)]
     groups += [("held-out half", [run for run in faulty if run.held_out])]
-    groups += [("mild", [r for r in faulty if not r.strong]), ("strong", [r for r in faulty if r.strong])]
+    groups += [("mild", [run for run in faulty if not run.strong])]
+    groups += [("strong", [run for run in faulty if run.strong])]
     groups += _by(faulty, lambda run: run.architecture)
     yield from _table("faulty runs", groups)
     yield ""

@@ -75,13 +75,12 @@ def healthy_cells() -> list[Cell]:
     ]
     count = len(faulty_cells())
     return [
-        Cell(True, *pairs[place % len(pairs)], False, place // len(pairs))
-        for place in range(count)
+        Cell(True, *pairs[place % len(pairs)], False, place // len(pairs)) for place in range(count)
     ]
 
 
 def _turn(cell: Cell) -> int:
-    """In which round a run has its turn: each round has every pair of kind and architecture once."""
+    """In which round a run is trained: each round has every pair of kind and architecture once."""
     if cell.healthy:
         return cell.seed
     turn = cell.strong * SEEDS + cell.seed

@@ -145,9 +145,7 @@ def cnn(width: int, depth: int, activation: str, classes: int) -> Network:
     for place in range(depth):
         before, stride = (width if place else 1), (2 if place in (1, 2) else 1)
         convolution = nn.Conv2d(before, width, 3, stride, padding=1)
-        stages.append(
-            nn.Sequential(convolution, nn.BatchNorm2d(width), ACTIVATIONS[activation]())
-        )
+        stages.append(nn.Sequential(convolution, nn.BatchNorm2d(width), ACTIVATIONS[activation]()))
     return Network(stages, pooled(width, classes))
 
 

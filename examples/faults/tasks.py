@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from populations.data import OFFSET, SCALE, digits, sequences
+from populations.selfsupervised import augment
 from torch.nn import functional
 
 from faults.networks import Network
-from populations.data import OFFSET, SCALE, digits, sequences
-from populations.selfsupervised import augment
 
 PAD = 0
 TRAIN, VALIDATION = 1_440, 357
