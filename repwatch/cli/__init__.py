@@ -3,7 +3,8 @@
 Commands read the registry and show it. Those that change it (label, import, prune --apply,
 suggest-labels --apply) do so only when asked. All have --help, and most that read have --json.
 
-runs.py       runs, show                 pages.py         map, report, atlas
+runs.py       runs                       pages.py         map, report, atlas
+show.py       show
 landmarks.py  label, suggest-labels      compare.py       compare
 drift.py      check, backtest            directions.py    directions
 upkeep.py     export, import, prune, doctor
@@ -17,7 +18,7 @@ import typer
 from rich.text import Text
 
 from repwatch.cli import compare as comparison
-from repwatch.cli import demo_command, directions, drift, landmarks, pages, runs, upkeep
+from repwatch.cli import demo_command, directions, drift, landmarks, pages, runs, show, upkeep
 from repwatch.cli.terminal import errors, printable
 from repwatch.errors import RepWatchError
 
@@ -32,7 +33,7 @@ app = typer.Typer(
 
 app.command()(demo_command.demo)
 app.command()(runs.runs)
-app.command()(runs.show)
+app.command()(show.show)
 app.command()(landmarks.label)
 app.command("suggest-labels")(landmarks.suggest_labels)
 app.command()(drift.check)

@@ -1,11 +1,10 @@
-"""repwatch runs, repwatch show: what the registry holds."""
+"""repwatch runs: what the registry holds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 
 from repwatch.cli.terminal import (
@@ -21,14 +20,14 @@ from repwatch.cli.terminal import (
 if TYPE_CHECKING:
     from repwatch.registry import Run
 
-__all__ = ["runs", "show"]
+__all__ = ["runs", "summarize"]
 
 
 def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the runs of the registry, oldest first."""
     found = open_registry(registry).runs()
     if as_json:
-        print_json([_summary(run) for run in found])
+        print_json([summarize(run) for run in found])
         return
     table = Table("run", "status", "label", "cause", "last step", "metrics", "started (UTC)")
     for run in found:
@@ -45,52 +44,8 @@ def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     console.print(table if found else "No runs yet: train with RepWatch() in the callbacks.")
 
 
-def show(
-    run: Annotated[str, typer.Argument(help="Name or id of a run.")],
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one run: its outcome, hyperparameters, metrics, layers, flags and notes."""
-    from repwatch.registry.hparams import split_own
-
-    found = open_registry(registry).run(run)
-    snapshots = found.snapshots()
-    layers = {
-        layer: [snapshot.step for snapshot in snapshots if snapshot.layer == layer]
-        for layer in found.layers
-    }
-    if as_json:
-        flags = [
-            {"kind": flag.kind, "step": flag.step, "layer": flag.layer, "message": flag.message}
-            for flag in found.flags
-        ]
-        details = {"hparams": found.hparams, "versions": found.versions, "layers": layers}
-        print_json({**_summary(found), **details, "flags": flags, "notes": found.notes})
-        return
-    console.print(as_text(f"{found.name}  ({found.status}, id {found.id})", style="bold"))
-    label = f"{found.label}: {found.cause}" if found.cause else found.label or "no label"
-    console.print(as_text(f"label      {label}{' (automatic)' if found.automatic else ''}"))
-    console.print(as_text(f"probe set  {found.probe}"))
-    users, own = split_own(found.hparams)
-    groups = {"Metrics": found.metrics, "Hyperparameters": users, "Seen by RepWatch": own}
-    for title, values in groups.items():
-        table = Table(title, "value")
-        for name, value in values.items():
-            table.add_row(as_text(name), as_text(number(value)))
-        console.print(table)
-    table = Table("layer", "snapshots", "at steps")
-    for layer, steps in layers.items():
-        table.add_row(as_text(layer), str(len(steps)), as_text(", ".join(map(str, steps))))
-    console.print(table)
-    for flag in found.flags:
-        console.print(as_text(f"flag at step {flag.step}: {flag.message}", style="yellow"))
-    if found.notes:
-        console.print(as_text("Notes", style="bold"))
-    for note in found.notes:
-        console.print(as_text(f"- {note}"))
-
-
-def _summary(run: Run) -> dict[str, object]:
+def summarize(run: Run) -> dict[str, object]:
+    """The run as JSON shows it in a list."""
     return {
         "id": run.id,
         "name": run.name,

@@ -13,7 +13,15 @@ healthy networks show.
 from __future__ import annotations
 
 from repwatch.vitals.catalog import RULES, choose_rules
-from repwatch.vitals.monitor import VitalMonitor, check_run
+from repwatch.vitals.monitor import VitalMonitor, check_run, newest_signs
 from repwatch.vitals.rule import Finding, Rule
 
-__all__ = ["RULES", "Finding", "Rule", "VitalMonitor", "check_run", "choose_rules"]
+__all__ = [
+    "RULES",
+    "Finding",
+    "Rule",
+    "VitalMonitor",
+    "check_run",
+    "choose_rules",
+    "newest_signs",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 from repwatch._names import name_some
@@ -122,17 +124,22 @@ def check_explosion(signs: Signs) -> Finding | None:
 
 def check_initialization(signs: Signs) -> Finding | None:
     """Signals that fade, or explode, from layer to layer before the first step."""
-    layers = [layer for layer in signs.now.layers[:-1] if layer.rms > 0]
-    if signs.now.step != 0 or len(layers) < 2:
+    layers = signs.now.layers
+    if signs.now.step != 0 or len(layers) < 3:
         return None
-    spreads = [layer.get("distance") / max(layer.get("features"), 1) ** 0.5 for layer in layers]
-    first, last = spreads[0], spreads[-1]
-    if not (last < 1e-4 * first or last > 1e4 * first):
+    spreads = [layer.get("distance") / math.sqrt(layer.get("features")) for layer in layers]
+    steps = [
+        after / before for before, after in itertools.pairwise(spreads) if before > 0 and after > 0
+    ]
+    # A head may be small on purpose.
+    if len(steps) == len(layers) - 1 and max(steps[:-1]) < 0.03:
+        word, ratio = "shrink", 1 / max(steps[:-1])
+    elif len(steps) == len(layers) - 1 and min(steps) > 2.5:
+        word, ratio = "grow", min(steps)
+    else:
         return None
-    word = "fade" if last < first else "grow"
-    ratio = max(first, last) / max(min(first, last), 1e-300)
-    text = f"differences between probe points {word} by a factor of {ratio:.0e} through the layers"
-    return Finding(text, (layers[-1].layer,), {"first": first, "last": last})
+    text = f"differences between probe points {word} by a factor of {ratio:.2g} in each layer"
+    return Finding(f"{text}, or more", (layers[-1].layer,), {"factor": ratio})
 
 
 def check_identity(signs: Signs) -> Finding | None:
@@ -171,6 +178,7 @@ ACTIVATION_RULES = (
         unseen="units that are constant but not 0, as those of a sigmoid or a GELU",
         source="Lu et al. 2019, Dying ReLU and initialization",
         counterparts=("DeadRelu", "AllZero"),
+        unless=("exploding-weights", "vanishing-weights"),
     ),
     Rule(
         name="constant-layer",
@@ -183,7 +191,7 @@ ACTIVATION_RULES = (
         unseen="a branch that is constant beside others that are not",
         source=VITALS_STUDY,
         counterparts=("AllZero",),
-        unless=("dead-units", "equal-probe-points"),
+        unless=("dead-units", "equal-probe-points", "exploding-weights", "vanishing-weights"),
     ),
     Rule(
         name="collapse",
@@ -198,7 +206,7 @@ ACTIVATION_RULES = (
         advice="Lower the learning rate; in self-supervised training look at the stop-gradient.",
         unseen="a collapse to a line or a plane, which healthy networks have too",
         source=VITALS_STUDY,
-        unless=("dead-units", "constant-layer", "equal-probe-points"),
+        unless=("dead-units", "constant-layer", "equal-probe-points", "exploding-weights"),
     ),
     Rule(
         name="saturated-units",
@@ -222,14 +230,14 @@ ACTIVATION_RULES = (
         unseen="growth of single units",
         source=DEBUGGER,
         counterparts=("ExplodingTensor",),
-        unless=("not-finite",),
+        unless=("not-finite", "exploding-weights"),
     ),
     Rule(
         name="poor-initialization",
         check=check_initialization,
-        reads="mean distance between probe points in the first and in the last hidden layer, "
-        "before the first step",
-        when="one is 10,000 times the other",
+        reads="mean distance between probe points, by layer, before the first step",
+        when="in networks of 3 layers or more each layer makes it 30 times smaller, not counting "
+        "the last (healthy sigmoids: 13 times), or each one 2.5 times larger (healthy: 1.4 times)",
         causes=("initial weights that are too small or too large",),
         advice="Use the initialization that belongs to the non-linearity (Glorot, He).",
         unseen="networks whose normalization hides it",

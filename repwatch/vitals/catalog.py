@@ -9,7 +9,7 @@ from repwatch.registry.names import nearest_names
 from repwatch.vitals.activations import ACTIVATION_RULES
 from repwatch.vitals.curves import CURVE_RULES
 from repwatch.vitals.labels import LABEL_RULES, POINT_RULES
-from repwatch.vitals.parameters import PARAMETER_RULES
+from repwatch.vitals.parameters import PARAMETER_RULES, SIZE_RULES
 from repwatch.vitals.rule import Rule
 
 __all__ = ["RULES", "choose_rules"]
@@ -17,6 +17,7 @@ __all__ = ["RULES", "choose_rules"]
 # What points and layers show comes first: it explains what weights and labels show.
 RULES: tuple[Rule, ...] = (
     *POINT_RULES,
+    *SIZE_RULES,
     *ACTIVATION_RULES,
     *PARAMETER_RULES,
     *LABEL_RULES,

@@ -97,7 +97,16 @@ LABEL_RULES = (
         advice="Look at the first of these layers: its initialization, normalization and rate.",
         unseen="probe points without labels, and inputs in which labels do not show",
         source=VITALS_STUDY,
-        unless=("dead-units", "constant-layer", "collapse", "nothing-moves", "saturated-units"),
+        unless=(
+            "dead-units",
+            "constant-layer",
+            "collapse",
+            "saturated-units",
+            "poor-initialization",
+            "exploding-weights",
+            "vanishing-weights",
+            "nothing-moves",
+        ),
     ),
     Rule(
         name="labels-unrelated",

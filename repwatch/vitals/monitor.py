@@ -10,9 +10,9 @@ from repwatch.registry import Flag, Run, Snapshot
 from repwatch.registry.records import Source
 from repwatch.vitals.catalog import RULES
 from repwatch.vitals.rule import Finding, Rule
-from repwatch.vitals.signs import SignReader, by_step
+from repwatch.vitals.signs import LayerSigns, SignReader, by_step
 
-__all__ = ["VitalMonitor", "check_run"]
+__all__ = ["VitalMonitor", "check_run", "newest_signs"]
 
 
 class VitalMonitor:
@@ -124,6 +124,20 @@ def check_run(run: Run, rules: Collection[Rule] = RULES) -> list[Flag]:
             monitor.add_metrics(step, epoch, {name: value})
         found += monitor.check_step(snapshots)
     return found
+
+
+def newest_signs(run: Run) -> list[LayerSigns]:
+    """What the rules read of each layer at the newest snapshot of a stored run, by depth.
+
+    Changes since the last snapshot are those since the first; the input is left out.
+    """
+    steps = list(by_step(run.snapshots()).values())
+    if not steps:
+        return []
+    reader = SignReader(label_codes(run.registry, run.probe), run.monitor, run.mode)
+    for snapshots in steps if len(steps) == 1 else (steps[0], steps[-1]):
+        reader.add_step(snapshots)
+    return list(reader.signs.now.layers)
 
 
 def _flag(run: Run, rule: Rule, finding: Finding, step: int, epoch: int) -> Flag:

@@ -9,7 +9,7 @@ from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import LayerSigns, Signs
 
-__all__ = ["PARAMETER_RULES"]
+__all__ = ["PARAMETER_RULES", "SIZE_RULES"]
 
 # A forgotten temperature is no flag: the layers must hold this share of what is to be trained.
 _LARGE = 0.1
@@ -102,19 +102,30 @@ def check_vanishing(signs: Signs) -> Finding | None:
     return _find(signs, lambda layer: layer.layer in ill, text, some_move=True)
 
 
-def check_weights(signs: Signs) -> Finding | None:
+def _growth(signs: Signs, layer: LayerSigns) -> float:
+    """The norm of a layer's parameters over that at the first snapshot; NaN where unknown."""
+    first = signs.steps[0].layer(layer.layer)
+    before = 0.0 if first is None else first.get("weight_norm")
+    return layer.get("weight_norm") / before if before > 0 else math.nan
+
+
+def check_growth(signs: Signs) -> Finding | None:
     """Weights that have grown tenfold, to sizes that no healthy network has."""
-    start = signs.steps[0]
 
     def is_ill(layer: LayerSigns) -> bool:
-        first = start.layer(layer.layer)
-        if first is None:
-            return False
-        size = math.sqrt(layer.get("parameters"))
-        return layer.get("weight_norm") > max(10 * first.get("weight_norm"), 3 * size)
+        rms = layer.get("weight_norm") / math.sqrt(layer.get("parameters"))
+        return _growth(signs, layer) > 10 and rms > 1
 
-    text = "have weights that have grown tenfold, to a root mean square above 3"
+    text = "have weights that have grown tenfold, to a root mean square above 1"
     return _find(signs, is_ill, text, some_move=False)
+
+
+def check_decay(signs: Signs) -> Finding | None:
+    """Weights of which less than a tenth is left, in half of the layers or more."""
+    text = "have weights that have shrunk to less than a tenth"
+    found = _find(signs, lambda layer: _growth(signs, layer) < 0.1, text, some_move=False)
+    many = found is not None and 2 * len(found.layers) >= len(_trained(signs))
+    return found if many else None
 
 
 def check_statistics(signs: Signs) -> Finding | None:
@@ -178,7 +189,13 @@ PARAMETER_RULES = (
         unseen="a learning rate that is too low but moves something",
         source=DEBUGGER,
         counterparts=("WeightUpdateRatio", "UnchangedTensor", "LossNotDecreasing"),
-        unless=("dead-units", "constant-layer", "collapse", "not-in-optimizer", "no-gradient"),
+        unless=(
+            "dead-units",
+            "constant-layer",
+            "collapse",
+            "not-in-optimizer",
+            "no-gradient",
+        ),
     ),
     Rule(
         name="layer-does-not-move",
@@ -204,16 +221,32 @@ PARAMETER_RULES = (
         unseen="statistics that are set but differ from those of the batches",
         source="Ioffe and Szegedy 2015, Batch normalization",
     ),
+)
+
+# They name the cause of what activations show.
+SIZE_RULES = (
     Rule(
         name="exploding-weights",
-        check=check_weights,
+        check=check_growth,
         reads="norm of each layer's parameters",
-        when="it is ten times that of the start, and the root mean square of a weight above 3",
+        when="it is 10 times that of the start (healthy: 4.2), and the root mean square of a "
+        "weight above 1",
         causes=("a learning rate that is too high",),
         advice="Lower the learning rate, by a factor of 10 first.",
         unseen="growth of single weights",
         source=DEBUGGER,
         counterparts=("WeightUpdateRatio", "ExplodingTensor"),
-        unless=("not-finite", "dead-units", "collapse"),
+    ),
+    Rule(
+        name="vanishing-weights",
+        check=check_decay,
+        reads="norm of each layer's parameters",
+        when="it is less than a tenth of that of the start (healthy: .8 or more) in half of the "
+        "layers or more",
+        causes=("a weight decay that is too high",),
+        advice="Lower the weight decay; it is multiplied by the learning rate in most optimizers.",
+        unseen="networks in which a normalization undoes it",
+        source=VITALS_STUDY,
+        counterparts=("WeightUpdateRatio",),
     ),
 )
