@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MEASURE",
     "NEIGHBORS",
+    "group_labels",
     "is_knn_accuracy",
     "label_codes",
     "neighbor_accuracy",
@@ -48,7 +49,14 @@ def label_codes(registry: Source, probe: str) -> rdm.Int | None:
 
     It is one if every point has a label, and there are at least 2 labels but at most n/2.
     """
-    values = [point.columns.get("label") for point in registry.points(probe)]
+    return group_labels([point.columns.get("label") for point in registry.points(probe)])
+
+
+def group_labels(values: Sequence[object]) -> rdm.Int | None:
+    """The labels of points as whole numbers, shape (n,); None where they are no grouping.
+
+    See `label_codes`.
+    """
     if any(value is None for value in values):
         return None
     codes = {value: code for code, value in enumerate(sorted(set(map(str, values))))}

@@ -74,7 +74,10 @@ def check_dead_units(signs: Signs) -> Finding | None:
         return features > 1 and dead >= 0.9 and (is_small or active < 0.5)
 
     text = "have at least 90 % dead units, which are zero for every probe point"
-    return _find(signs, is_ill, text, "dead", "zeros")
+    found = _find(signs, is_ill, text, "dead", "zeros")
+    # A head alone may start at zero.
+    hidden = {layer.layer for layer in signs.now.layers[:-1]}
+    return found if found is not None and hidden & set(found.layers) else None
 
 
 def check_collapse(signs: Signs) -> Finding | None:
@@ -171,7 +174,7 @@ ACTIVATION_RULES = (
         name="dead-units",
         check=check_dead_units,
         reads="share of units that are 0 for every probe point",
-        when="it is .9 or more (healthy layers: .81 zeros at most); layers that are more than 4 "
+        when="it is .9 or more in a hidden layer (healthy: .81 zeros at most); layers more than 4 "
         "times as wide as there are points need less than half an active unit for each point",
         causes=("a learning rate that is too high", "an initialization with large negative biases"),
         advice="Lower the learning rate, start the biases at 0, or use a LeakyReLU.",
@@ -254,5 +257,6 @@ ACTIVATION_RULES = (
         advice="Look at the forward method: are the layers applied to the input?",
         unseen="a single layer that does nothing",
         source=VITALS_STUDY,
+        unless=("equal-probe-points", "constant-layer", "dead-units"),
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY
 from repwatch.vitals.rule import Finding, Rule
@@ -25,14 +26,23 @@ def _find_curve(signs: Signs, *words: str) -> list[float]:
 
 def check_loss(signs: Signs) -> Finding | None:
     """A training loss that was never lower than at the start."""
-    losses = _find_curve(signs, "train", "loss") or _find_curve(signs, "val", "loss")
+    training, validation = _find_curve(signs, "train", "loss"), _find_curve(signs, "val", "loss")
+    losses = training or validation
     if signs.now.epoch < _FEWEST_EPOCHS or len(losses) < _FEWEST_VALUES:
         return None
+    if _only_rises(validation):
+        losses = validation
     first, best = losses[0], min(losses[1:])
     if best < first - 1e-3 * abs(first):
         return None
     text = f"the loss has not decreased: it was {first:.3g} first, and {best:.3g} at best since"
     return Finding(text, (), {"first": first, "best": best})
+
+
+def _only_rises(losses: Sequence[float]) -> bool:
+    """Whether a loss was best at its first value, and is 1.5 times that now."""
+    enough = len(losses) >= _FEWEST_VALUES
+    return enough and min(losses) == losses[0] > 0 and losses[-1] > 1.5 * losses[0]
 
 
 def check_overfit(signs: Signs) -> Finding | None:
@@ -70,12 +80,65 @@ def check_leak(signs: Signs) -> Finding | None:
     return Finding(text, (layers[-1].layer,), {"validation": scores[-1], "probe": seen})
 
 
+def check_loss_is_number(signs: Signs) -> Finding | None:
+    """A loss that is NaN, while activations may still be finite."""
+    for name, points in signs.metrics.items():
+        values = [value for at, _, value in points if at <= signs.now.step]
+        if "loss" in name.lower() and values and math.isnan(values[-1]):
+            return Finding(f"the metric {name} is NaN")
+    return None
+
+
+def check_evaluation(signs: Signs) -> Finding | None:
+    """A network that has learned in training mode, and is worse than chance in evaluation mode."""
+    losses, training = _find_curve(signs, "val", "loss"), _find_curve(signs, "train", "loss")
+    early = signs.is_trained and signs.now.epoch <= 2
+    if not early or not signs.is_classifier or not losses or not training:
+        return None
+    chance = math.log(len(signs.label_shares))
+    if not (losses[-1] > 1.5 * chance and training[-1] < 0.5 * chance):
+        return None
+    text = (
+        f"the training loss is {training[-1]:.3g}, but the validation loss {losses[-1]:.3g}, where "
+        f"guessing gives {chance:.3g}"
+    )
+    return Finding(text, (), {"training": training[-1], "validation": losses[-1]})
+
+
 CURVE_RULES = (
+    Rule(
+        name="loss-not-a-number",
+        check=check_loss_is_number,
+        reads='metrics with "loss" in their name',
+        when="the newest value is NaN",
+        causes=("a division by 0 or a logarithm of 0 in the loss", "a rate that is too high"),
+        advice="Look at the inputs of the loss: empty masks, zero probabilities, missing targets.",
+        unseen="losses that are not logged",
+        source=DEBUGGER,
+        counterparts=("ExplodingTensor",),
+        unless=("not-finite",),
+    ),
+    Rule(
+        name="train-eval-mismatch",
+        check=check_evaluation,
+        reads="training and validation loss of a classifier (cross-entropy)",
+        when="in the first 3 epochs the first is below half of what guessing gives, and the second "
+        "above 1.5 times that",
+        causes=(
+            "running statistics that differ from those of the batches",
+            "another preprocessing in validation",
+        ),
+        advice="Evaluate training batches in both modes; compare the transforms of both sets.",
+        unseen="disagreement of a milder kind, which overfitting shows as well",
+        source=VITALS_STUDY,
+        unless=("not-finite", "unset-statistics"),
+    ),
     Rule(
         name="loss-not-decreasing",
         check=check_loss,
         reads="the training loss, else the validation loss",
-        when="after 3 epochs and 5 values it was never lower than the first by a thousandth",
+        when="after 3 epochs and 5 values it was never lower than the first by a thousandth, or "
+        "the validation loss was never lower and is 1.5 times as large now",
         causes=("a learning rate that is far too high or too low", "labels without a pattern"),
         advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
         unseen="trainings that log several losses, such as GANs, in which a loss need not fall",

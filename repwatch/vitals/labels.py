@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repwatch.vitals.activations import VITALS_STUDY, name_layers
+from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import Signs
 
@@ -17,17 +17,53 @@ def _can_judge(signs: Signs) -> bool:
 
 
 def check_points(signs: Signs) -> Finding | None:
-    """Probe points that are all equal, or nearly all twice there, in the input and after it."""
+    """Probe points that are equal, or nearly all twice there, in the input and after it."""
+    if len(signs.steps) > 1 or not signs.now.layers:
+        return None
+    first = signs.now.layers[0]
+    given = signs.now.input or first
+    twins, same = (min(given.get(name), first.get(name)) for name in ("doubles", "same"))
+    if given.get("distance") == 0 and same == 1:
+        text = "all probe points are equal"
+    elif same >= 0.5 and given.get("features") > 16:
+        text = f"{same:.0%} of the probe points are equal"
+    elif twins >= 0.9 and given.get("features") > 16:
+        text = f"{twins:.0%} of the probe points have an equal twin"
+    else:
+        return None
+    return Finding(text, (), {"doubles": twins, "same": same})
+
+
+def check_input_scale(signs: Signs) -> Finding | None:
+    """Inputs whose size, or offset, reaches the first layer as it is."""
     if len(signs.steps) > 1 or signs.now.input is None or not signs.now.layers:
         return None
     given, first = signs.now.input, signs.now.layers[0]
-    if given.get("distance") == 0 and (first.is_constant or first.get("doubles") == 1):
-        text = "all probe points are equal"
-    elif given.get("doubles") >= 0.9 and first.get("doubles") >= 0.9 and given.get("features") > 16:
-        text = f"{given.get('doubles'):.0%} of the probe points have an equal twin"
-    else:
+    offset = abs(given.get("mean")) / max(given.get("std"), 1e-12)
+    values = {"rms": given.rms, "offset": offset}
+    if given.rms > 1000 and first.rms > 100:
+        return Finding(
+            f"the inputs are large: their root mean square is {given.rms:.3g}", (), values
+        )
+    if offset > 50 and first.get("distance") < 0.05 * first.get("norm"):
+        text = f"the mean of the inputs is {offset:.0f} times their standard deviation"
+        return Finding(text, (), values)
+    return None
+
+
+def check_rare_labels(signs: Signs) -> Finding | None:
+    """A trained classifier in no layer of which rare labels are among their own."""
+    layers, share = signs.now.layers, signs.chance
+    if not _can_judge(signs) or signs.now.epoch < 1 or not share >= 0.9:
         return None
-    return Finding(text, (), {"doubles": given.get("doubles")})
+    seen = max(layer.get("accuracy", 1.0) for layer in layers)
+    if not seen <= share:
+        return None
+    text = (
+        f"{share:.0%} of the probe points have the same label, and no layer puts the others among "
+        "their own"
+    )
+    return Finding(text, (), {"share": share, "accuracy": seen})
 
 
 def check_loss_of_labels(signs: Signs) -> Finding | None:
@@ -35,10 +71,14 @@ def check_loss_of_labels(signs: Signs) -> Finding | None:
     layers, given = signs.now.layers, signs.now.input
     if not _can_judge(signs) or given is None:
         return None
+    before = signs.before.layers[-1:] if signs.before is not None else ()
+    # A projector, or a head that has just begun to learn, is behind for a while.
+    if any(layers[-1].get("accuracy") > earlier.get("accuracy") + 0.02 for earlier in before):
+        return None
     lost = [layer.get("accuracy") < given.get("accuracy") - 0.35 for layer in layers]
     first = next((k for k in range(len(layers)) if all(lost[k:])), len(layers))
     ill = tuple(layer.layer for layer in layers[first:])
-    if not ill:
+    if len(ill) < min(2, len(layers)):
         return None
     values = {"input": given.get("accuracy"), "layer": layers[first].get("accuracy")}
     text = (
@@ -72,23 +112,50 @@ POINT_RULES = (
         name="equal-probe-points",
         check=check_points,
         reads="distances between the probe points in the input and in the first layer",
-        when="at the first snapshot all are 0, or 9 of 10 points have a twin at distance 0 and the "
-        "inputs more than 16 numbers",
+        when="at the first snapshot all are 0; of inputs of more than 16 numbers half are equal, "
+        "or 9 of 10 have a twin; of tokens the first layer's outputs",
         causes=("a loader that returns one sample again and again", "inputs that are all zero"),
         advice="Look at some items of the data set: are they different?",
-        unseen="inputs that are tokens, whose own distances are not measured",
+        unseen="points that are nearly equal",
         source=VITALS_STUDY,
         counterparts=("CheckInputImages",),
+    ),
+    Rule(
+        name="input-scale",
+        check=check_input_scale,
+        reads="mean, standard deviation and root mean square of the input, and the first layer",
+        when="at the first snapshot the root mean square is above 1,000, and above 100 in the "
+        "first layer; or the mean is 50 standard deviations, and the first layer's distances are "
+        "below a twentieth of its norm",
+        causes=("inputs that are not normalized",),
+        advice="Subtract the mean of the training inputs, and divide by their standard deviation.",
+        unseen="single features that are out of scale",
+        source=DEBUGGER,
+        counterparts=("CheckInputImages",),
+        unless=("equal-probe-points",),
     ),
 )
 
 LABEL_RULES = (
     Rule(
+        name="class-imbalance",
+        check=check_rare_labels,
+        reads="the probe points' labels, and the neighbors' accuracy by layer",
+        when="9 of 10 have the same label, and after an epoch of a classifier no layer is better "
+        "than to guess it",
+        causes=("classes that are out of balance",),
+        advice="Weight the classes in the loss, or sample the rare ones more often.",
+        unseen="rare labels of which no point is in the probe set",
+        source=DEBUGGER,
+        counterparts=("ClassImbalance",),
+        unless=("dead-units", "constant-layer", "collapse", "nothing-moves"),
+    ),
+    Rule(
         name="labels-lost",
         check=check_loss_of_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
         when="after an epoch of a classifier (one output for each label) it is .35 below the "
-        "input's from some layer on to the last",
+        "input's in the last two layers or more, and has not risen since the last snapshot",
         causes=(
             "saturated units",
             "an initialization that is too large or too small",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 
-from repwatch.analysis.knn_accuracy import label_codes
+from repwatch.analysis.knn_accuracy import group_labels, label_codes
 from repwatch.registry import Flag, Run, Snapshot
 from repwatch.registry.records import Source
 from repwatch.vitals.catalog import RULES
@@ -24,12 +24,22 @@ class VitalMonitor:
         run: The run.
         rules: The rules to check.
         with_rdms: Whether to read RDMs; False for rules that read scalars alone.
+        labels: The label of each probe point in this run; None for those that are stored with the
+            probe set, which are those of the first run with the same inputs.
     """
 
-    def __init__(self, run: Run, rules: Sequence[Rule] = RULES, *, with_rdms: bool = True) -> None:
+    def __init__(
+        self,
+        run: Run,
+        rules: Sequence[Rule] = RULES,
+        *,
+        with_rdms: bool = True,
+        labels: Sequence[object] | None = None,
+    ) -> None:
         self._run = run
         self._rules = tuple(rules)
         self._with_rdms = with_rdms
+        self._labels = labels
         self._reader = SignReader(None, run.monitor, run.mode)
         self._raised: set[tuple[str, str]] = set()
         self._continued: Source | None = None
@@ -41,7 +51,11 @@ class VitalMonitor:
         one. With `anew` what is stored is left to be checked.
         """
         run = self._run
-        codes = label_codes(registry, run.probe) if self._with_rdms else None
+        codes = None
+        if self._with_rdms and self._labels is None:
+            codes = label_codes(registry, run.probe)
+        elif self._with_rdms and self._labels is not None:
+            codes = group_labels(self._labels)
         self._reader = SignReader(codes, run.monitor, run.mode)
         self._continued = registry if run.last_step > 0 and not anew else None
 

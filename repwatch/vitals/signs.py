@@ -41,7 +41,8 @@ class LayerSigns:
         layer: Its name.
         values: Its scalars as stored (see `repwatch.capture`), and of its RDM: "distance", the
             mean; "near_zero", the share of distances below 1 % of the mean; "doubles", the share of
-            points at distance 0 from another; "dimension", the participation ratio; "change" and
+            points at distance 0 from another; "same", of the largest group of equal points;
+            "dimension", the participation ratio; "change" and
             "change_start", cosine distance between this RDM and that of the last snapshot and of
             the first; "from_input", the same from the input's; "accuracy", of the 5 nearest
             neighbors' vote. Without an RDM, since activations were NaN or infinite, none of these.
@@ -192,11 +193,11 @@ class SignReader:
         if D is None:
             return {}
         mean = float(D.mean())
-        found = {"distance": mean, "near_zero": 1.0, "dimension": 0.0, "doubles": 1.0}
+        found = {"distance": mean, "near_zero": 1.0, "dimension": 0.0}
+        found["doubles"], found["same"] = _share_equal_points(D)
         if mean > 0:
             found["near_zero"] = float((NEAR_ZERO * mean > D).mean())
             found["dimension"] = rdm.effective_dimension(D)
-            found["doubles"] = _share_of_doubles(D)
         if self._codes is not None and len(self._codes) == rdm.count_points(D) > NEIGHBORS:
             near = rdm.neighbors(D, NEIGHBORS)
             found["accuracy"] = rdm.vote_accuracy(near, self._codes)
@@ -217,13 +218,13 @@ def _read(snapshots: Sequence[Snapshot]) -> list[rdm.Float32]:
     return list(snapshots[0].registry.rdms(snapshots)) if snapshots else []
 
 
-def _share_of_doubles(D: rdm.Float32) -> float:
-    """The share of points that are at distance 0 from another point."""
-    left, right = rdm.pairs(rdm.count_points(D))
+def _share_equal_points(D: rdm.Float32) -> tuple[float, float]:
+    """The share of points at distance 0 from another point, and of the largest such group."""
+    n = rdm.count_points(D)
+    left, right = rdm.pairs(n)
     same = D == 0
-    double = np.zeros(rdm.count_points(D), dtype=bool)
-    double[left[same]] = double[right[same]] = True
-    return float(double.mean())
+    twins = np.bincount(left[same], minlength=n) + np.bincount(right[same], minlength=n)
+    return float((twins > 0).mean()), float(twins.max() + 1) / n if twins.any() else 0.0
 
 
 def _cosine_distance(D: rdm.Float32, other: rdm.Float32) -> float:

@@ -211,15 +211,18 @@ class Watcher:
             run_id=self._run_id,
             on_exists=options.on_exists,
         )
-        rules = [rule for rule in choose_rules(options.vitals) if rule.immediate]
-        self._vitals = VitalMonitor(self.run, rules, with_rdms=False)
+        rules = choose_rules(options.vitals)
+        at_once = [rule for rule in rules if rule.immediate]
+        self._vitals = VitalMonitor(self.run, at_once, with_rdms=False)
         self._vitals.start(self.registry)
         self._recorder = RunRecorder(self.registry, self.run.id)
         notes, self._notes = self._notes, []
         self.add_notes(notes)
         self._flags = FlagQueue(self._recorder)
         shared = self.registry, self.run
-        self._drift = DriftWorker(*shared, options, self._updates, self._flags)
+        later = [rule for rule in rules if not rule.immediate]
+        vitals = VitalMonitor(self.run, later, labels=self.probe.columns.get("label", ()))
+        self._drift = DriftWorker(*shared, options, vitals, self._updates, self._flags)
         if options.draw_map:
             self._map = MapWorker(*shared, self._recorder, self._drift, options, self._updates)
         return self.run

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from repwatch.registry import Flag, Registry, Run, RunRecorder, Worker
-from repwatch.vitals import VitalMonitor, choose_rules
+from repwatch.vitals import VitalMonitor
 from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
 from repwatch.watch.drift_monitor import DriftMonitor, join_flags
@@ -32,7 +32,8 @@ class DriftWorker(Worker):
     Args:
         registry: Where the landmarks are.
         run: The run.
-        options: The rate of false alarms, the group, and the vital signs.
+        options: The rate of false alarms, and the group.
+        vitals: Checks the vital signs.
         updates: Where p_bad goes.
         flags: Where the flags of the run go.
     """
@@ -42,13 +43,13 @@ class DriftWorker(Worker):
         registry: Registry,
         run: Run,
         options: WatchOptions,
+        vitals: VitalMonitor,
         updates: UpdateQueue,
         flags: FlagQueue,
     ) -> None:
         super().__init__(registry)
         self._monitor = DriftMonitor(run, options.false_alarms, options.group)
-        rules = choose_rules(options.vitals)
-        self._vitals = VitalMonitor(run, [rule for rule in rules if not rule.immediate])
+        self._vitals = vitals
         self._updates = updates
         self._flags = flags
         self._metrics: list[tuple[int, int, Mapping[str, float]]] = []
