@@ -9,6 +9,7 @@ from __future__ import annotations
 TOO_FAST = frozenset(
     {
         "not-finite",
+        "loss-not-a-number",
         "dead-units",
         "collapse",
         "constant-layer",
@@ -32,7 +33,7 @@ FADES = frozenset(
     }
 )
 UNTRAINED = frozenset({"not-in-optimizer", "no-gradient", "layer-does-not-move"})
-FEW_DATA = frozenset({"overfit", "overtraining"})
+FEW_DATA = frozenset({"overfit"})
 
 ACCEPTED: dict[str, frozenset[str]] = {
     "learning rate too high": TOO_FAST,
@@ -40,7 +41,14 @@ ACCEPTED: dict[str, frozenset[str]] = {
     "learning rate ramped up late": TOO_FAST,
     "momentum too high": TOO_FAST,
     "weight decay too high": frozenset(
-        {"collapse", "constant-layer", "dead-units", "labels-lost", "loss-not-decreasing"}
+        {
+            "vanishing-weights",
+            "collapse",
+            "constant-layer",
+            "dead-units",
+            "labels-lost",
+            "loss-not-decreasing",
+        }
     ),
     "gradients clipped to nothing": TOO_SLOW,
     "gradients never zeroed": TOO_FAST,
@@ -66,8 +74,8 @@ ACCEPTED: dict[str, frozenset[str]] = {
     "dropout too heavy": frozenset({"loss-not-decreasing"}),
     "softmax twice": frozenset({"loss-not-decreasing"}),
     "softmax over the batch": frozenset({"loss-not-decreasing"}),
-    "never in training mode": frozenset({"train-eval-mismatch"}),
-    "BatchNorm statistics not updated": frozenset({"train-eval-mismatch"}),
+    "never in training mode": frozenset({"unset-statistics", "train-eval-mismatch"}),
+    "BatchNorm statistics not updated": frozenset({"unset-statistics", "train-eval-mismatch"}),
     "labels shuffled": frozenset({"labels-unrelated", "loss-not-decreasing"}),
     "labels leak into the inputs": frozenset({"validation-too-good"}),
     "inputs not scaled": TOO_FAST | {"input-scale"},

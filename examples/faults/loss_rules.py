@@ -9,9 +9,9 @@ from typing import NamedTuple
 from faults.training import LOSS
 from repwatch.registry import Run
 
-FALL = 0.03  # the share of its first value by which a loss should fall within an epoch
-RISE = 1.5  # times its first value: a loss that is larger has exploded
-OVERFIT = 1.15  # times its least value so far: a validation loss that is larger
+FALL = 0.03  # the share of its first value by which a loss should have fallen after two epochs
+RISE = 1.5  # times its first value: a training loss that is larger has exploded
+OVERFIT = 1.2  # times its least value so far: a validation loss that stays larger for two epochs
 
 Curve = Sequence[tuple[int, int, float]]
 
@@ -46,9 +46,9 @@ def _exploding(training: Curve, validation: Curve) -> Iterator[Finding]:
 
 
 def _not_decreasing(training: Curve, validation: Curve) -> Iterator[Finding]:
-    """At the end of each epoch: the mean of its second half against the first value of all."""
+    """From the second epoch on: the mean of an epoch's second half against the first value."""
     first = training[0][2]
-    for epoch in sorted({epoch for _, epoch, _ in training}):
+    for epoch in sorted({epoch for _, epoch, _ in training} - {0}):
         part = [value for _, at, value in training if at == epoch]
         half = part[len(part) // 2 :]
         if sum(half) / len(half) > first - FALL * abs(first):
@@ -57,8 +57,10 @@ def _not_decreasing(training: Curve, validation: Curve) -> Iterator[Finding]:
 
 
 def _overfit(training: Curve, validation: Curve) -> Iterator[Finding]:
-    least = math.inf
+    least, before = math.inf, False
     for step, epoch, value in validation:
         least = min(least, value)
-        if value - least > (OVERFIT - 1) * abs(least):
+        now = value - least > (OVERFIT - 1) * abs(least)
+        if now and before:
             yield Finding("overfit", step, epoch)
+        before = now
