@@ -40,6 +40,8 @@ LAYERS = (
     "space",
     "watcher",
     "lightning",
+    "transformers",
+    "fabric",
     "optuna",
     "cli",
     "__main__",
@@ -53,11 +55,12 @@ HOMES = {
     "lightning": {"integrations"},
     "pytorch_lightning": {"integrations"},
     "optuna": {"integrations"},
+    "transformers": {"integrations"},
 }
 
 
-# `Registry.suggest_labels` leads to a higher layer.
-DOORS = {("registry/registry.py", "analysis")}
+# `Registry.suggest_labels` and `Watcher(loggers=...)` lead to higher layers.
+DOORS = {("registry/registry.py", "analysis"), ("watch/watcher.py", "integrations")}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import Signs
@@ -71,11 +73,12 @@ def check_loss_of_labels(signs: Signs) -> Finding | None:
     layers, given = signs.now.layers, signs.now.input
     if not _can_judge(signs) or given is None:
         return None
-    before = signs.before.layers[-1:] if signs.before is not None else ()
-    # A projector, or a head that has just begun to learn, is behind for a while.
-    if any(layers[-1].get("accuracy") > earlier.get("accuracy") + 0.02 for earlier in before):
+    limit = given.get("accuracy") - 0.35
+    earlier = signs.before.layers[-1].get("accuracy") if signs.before is not None else math.nan
+    # A head that has just begun to learn is behind for a while.
+    if not (earlier < limit and layers[-1].get("accuracy") <= earlier + 0.02):
         return None
-    lost = [layer.get("accuracy") < given.get("accuracy") - 0.35 for layer in layers]
+    lost = [layer.get("accuracy") < limit for layer in layers]
     first = next((k for k in range(len(layers)) if all(lost[k:])), len(layers))
     ill = tuple(layer.layer for layer in layers[first:])
     if len(ill) < min(2, len(layers)):
@@ -155,7 +158,8 @@ LABEL_RULES = (
         check=check_loss_of_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
         when="after an epoch of a classifier (one output for each label) it is .35 below the "
-        "input's in the last two layers or more, and has not risen since the last snapshot",
+        "input's in the last two layers or more, in the last one at two snapshots in a row "
+        "without a rise",
         causes=(
             "saturated units",
             "an initialization that is too large or too small",

@@ -79,12 +79,11 @@ def check_any_movement(signs: Signs) -> Finding | None:
     if not signs.is_trained or not trained or signs.now.step == 0:
         return None
     weights = max(layer.get("weight_change_start", float("inf")) for layer in trained)
-    outputs = max(layer.get("change_start", 1.0) for layer in signs.now.layers)
-    if not (weights < 5e-4 and outputs < 0.005):
+    if not weights < 5e-4 or signs.loss_has_fallen:
         return None
     text = f"nothing has moved: weights changed by at most {weights:.1e} of their size"
     layers = tuple(layer.layer for layer in signs.now.layers)
-    return Finding(text, layers, {"weights": weights, "outputs": outputs})
+    return Finding(text, layers, {"weights": weights})
 
 
 def check_vanishing(signs: Signs) -> Finding | None:
@@ -181,9 +180,9 @@ PARAMETER_RULES = (
     Rule(
         name="nothing-moves",
         check=check_any_movement,
-        reads="change of weights and of RDMs since the start",
+        reads="change of each layer's weights since the start, and losses",
         when="after an epoch weights have changed by less than 5e-4 of their size in all layers, "
-        "and RDMs by a cosine distance of less than .005",
+        "and no loss has fallen by 5 %",
         causes=("a learning rate that is far too low", "an optimizer that does not step"),
         advice="Raise the learning rate by a factor of 100, and see that optimizer.step() is run.",
         unseen="a learning rate that is too low but moves something",

@@ -30,7 +30,7 @@ Measures = Mapping[str, float]
 # Distances below this share of their mean count as near zero.
 NEAR_ZERO = 0.01
 # Optimizer steps before which nothing is expected to be learned.
-FEW_STEPS = 20
+FEW_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,12 @@ class Signs:
     def chance(self) -> float:
         """The share of the most frequent label: the accuracy without any knowledge."""
         return max(self.label_shares, default=float("nan"))
+
+    @property
+    def loss_has_fallen(self) -> bool:
+        """Whether any loss is 5 % lower than it was first."""
+        curves = [self.curve(name) for name in self.metrics if "loss" in name.lower()]
+        return any(min(values) < values[0] - 0.05 * abs(values[0]) for values in curves if values)
 
     def curve(self, name: str) -> list[float]:
         """The values of a metric up to the newest step."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch.capture import Capture
 from repwatch.registry import NewSnapshot, Run, Snapshot
 from repwatch.registry._db.blobs import (
     SKETCH_LENGTH,
@@ -21,7 +22,7 @@ from repwatch.registry._db.blobs import (
 if TYPE_CHECKING:
     from repwatch.registry import Registry
 
-__all__ = ["CapturedStep"]
+__all__ = ["CapturedStep", "new_snapshots"]
 
 
 class CapturedStep:
@@ -120,3 +121,20 @@ class CapturedStep:
             cause=run.cause,
             registry=cast("Registry", self),
         )
+
+
+def new_snapshots(
+    capture: Capture, step: int, epoch: int, more: Mapping[str, Mapping[str, float]]
+) -> list[NewSnapshot]:
+    """The layers of a capture as they are given to the registry, with more scalars by layer."""
+    return [
+        NewSnapshot(
+            layer=layer.layer,
+            step=step,
+            epoch=epoch,
+            depth=layer.depth,
+            rdm=layer.rdm,
+            scalars={**layer.scalars, **more.get(layer.layer, {})},
+        )
+        for layer in capture.layers.values()
+    ]

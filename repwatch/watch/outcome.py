@@ -8,7 +8,7 @@ from repwatch.errors import ConfigurationError
 from repwatch.registry import Registry
 from repwatch.registry.records import EndStatus
 
-__all__ = ["check_auto_label", "end_status", "label_outcome"]
+__all__ = ["check_auto_label", "end_status", "label_outcome", "label_run"]
 
 
 def check_auto_label(auto_label: bool, monitor: str | None) -> None:
@@ -58,3 +58,15 @@ def label_outcome(registry: Registry, run_id: str, group: str | None = None) -> 
         return f"{run.name!r} gets no label from its outcome. {error}"
     registry.label(run, found.label, found.cause, automatic=True)
     return None
+
+
+def label_run(run_id: str, group: str | None, reasons: list[str], registry: Registry) -> None:
+    """Label an ended run by its outcome; why it cannot be is noted, and goes to `reasons`."""
+    try:
+        reason = label_outcome(registry, run_id, group)
+    except Exception as error:
+        # The run is stored all the same.
+        reason = f"the run could not be labeled ({type(error).__name__}: {error})."
+    if reason is not None:
+        reasons.append(reason)
+        registry.add_notes(run_id, [reason])

@@ -30,13 +30,16 @@ from repwatch.capture._weights import weights_checksum
 from repwatch.capture.parameters import ParameterWatch
 from repwatch.errors import CaptureError, ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
-from repwatch.registry import Flag, NewSnapshot, Registry, Run, RunRecorder, Worker
+from repwatch.registry import Flag, Registry, Run, RunRecorder, Worker
 from repwatch.registry.records import EndStatus
 from repwatch.registry.values import flatten
 from repwatch.vitals import VitalMonitor, choose_rules
-from repwatch.watch.captured import CapturedStep
+from repwatch.watch.captured import CapturedStep, new_snapshots
+from repwatch.watch.metrics import numbers
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
-from repwatch.watch.outcome import end_status, label_outcome
+from repwatch.watch.outcome import end_status, label_run
+from repwatch.watch.publisher import Publisher
+from repwatch.watch.run_state import RunState
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
 
@@ -65,6 +68,9 @@ class Watcher:
         host: Further ways to call the model with a batch, tried after the model itself: those of a
             driver, such as a LightningModule's own steps.
         optimizers: A function that gives the optimizers, for the vital signs of parameters.
+        loggers: Where maps, scalars and flags are shown: a SummaryWriter of TensorBoard, a run of
+            W&B or MLflow, or loggers of Lightning. Each call gives them what is ready by then.
+        state: Where the run's id, its flags and p_bad are put for a driver's user to read.
         settings: Options by name, instead of `options`: see `WatchOptions`.
 
     Raises:
@@ -75,6 +81,7 @@ class Watcher:
         probe: The probe set; points that the model has no finite values for at the start are left
             out of it before the run is opened.
         run: The run, once it is open.
+        publisher: Gives flags, maps and scalars to `on_flag` and the loggers.
     """
 
     def __init__(
@@ -91,6 +98,8 @@ class Watcher:
         host_batch_size: int | None = None,
         host: Sequence[CallStrategy] = (),
         optimizers: Callable[[], Sequence[torch.optim.Optimizer]] = tuple,
+        loggers: Sequence[Any] = (),
+        state: RunState | None = None,
         **settings: Any,
     ) -> None:
         if options is not None and settings:
@@ -117,6 +126,12 @@ class Watcher:
             convert=convert,
         )
         self.run: Run | None = None
+        self.state = state or RunState()
+        self.publisher = Publisher(options.on_flag, self.state)
+        if loggers:
+            from repwatch.integrations.loggers import Loggers
+
+            self.publisher.sinks.append(Loggers(loggers))
         self._run_id = run_id
         self._versions = dict(versions or {})
         self._first: tuple[tuple[str, ...], Capture] | None = None
@@ -129,6 +144,7 @@ class Watcher:
         self._vitals: VitalMonitor | None = None
         self._parameters = ParameterWatch(self.capturer.model)
         self._optimizers = optimizers
+        self._unread: list[Flag] = []
         self._reported: set[str] = set()
         self._captured = 0
 
@@ -211,6 +227,7 @@ class Watcher:
             run_id=self._run_id,
             on_exists=options.on_exists,
         )
+        self.state.run_id = self.run.id
         rules = choose_rules(options.vitals)
         at_once = [rule for rule in rules if rule.immediate]
         self._vitals = VitalMonitor(self.run, at_once, with_rdms=False)
@@ -265,23 +282,13 @@ class Watcher:
         self.add_notes(capture.notes)
         if step == 0:
             self._note_divergence(capture)
-        parameters = self._measure_parameters()
-        new = [
-            NewSnapshot(
-                layer=layer.layer,
-                step=step,
-                epoch=epoch,
-                depth=layer.depth,
-                rdm=layer.rdm,
-                scalars={**layer.scalars, **parameters.get(layer.layer, {})},
-            )
-            for layer in capture.layers.values()
-        ]
+        new = new_snapshots(capture, step, epoch, self._measure_parameters())
         recorder.snapshots(new)
         assert self.run is not None
         assert self._vitals is not None
         assert self._flags is not None
         log_step = step if log_step is None else log_step
+        self.publisher.note_step(step, log_step)
         captured = CapturedStep(self.run, new, log_step, first_id=-1 - self._captured)
         self._captured += len(new)
         flags = self._vitals.check_step(captured.scalars())
@@ -291,6 +298,8 @@ class Watcher:
             self._drift.check_step(captured, flags)
         if self._map is not None:
             self._map.check_step(captured)
+        if self.publisher.sinks:
+            self.updates()
         return self.flags()
 
     def _note_divergence(self, capture: Capture) -> None:
@@ -321,23 +330,40 @@ class Watcher:
         assert self.run is not None
         return self.run.id
 
-    def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Store metrics of this step; NaN and infinity are stored as they are."""
+    def metrics(self, step: int, epoch: int, values: Mapping[str, object]) -> None:
+        """Store metrics of this step: all that are one number, of Python, numpy or torch.
+
+        NaN and infinity are stored as they are.
+        """
+        values = numbers(values)
         if values:
             self._running().metrics(step, epoch, values)
             if self._drift is not None:
                 self._drift.add_metrics(step, epoch, values)
 
     def updates(self) -> list[Update]:
-        """What has become ready to show since the last call, oldest first."""
+        """What has become ready to show since the last call, oldest first.
+
+        With `loggers` it goes to them, and `snapshot` and `finish` call this.
+        """
         self._report_failures()
         if self._drift is not None and self._drift.unavailable_reason is not None:
             self.report(self._drift.unavailable_reason)
-        return self._updates.take()
+        taken = self._updates.take()
+        for update in taken:
+            self.publisher.publish_update(update)
+        return taken
 
     def flags(self) -> list[Flag]:
         """The flags that have been raised since the last call, oldest first."""
-        return [] if self._flags is None else self._flags.take()
+        self._publish_flags()
+        unread, self._unread = self._unread, []
+        return unread
+
+    def _publish_flags(self) -> None:
+        for flag in [] if self._flags is None else self._flags.take():
+            self._unread.append(flag)
+            self.publisher.publish_flag(flag)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was handed over is committed and placed; False after `timeout` s."""
@@ -367,7 +393,7 @@ class Watcher:
         recorder.finish(status)
         reasons: list[str] = []
         if self.options.auto_label and status == "finished":
-            recorder.call(partial(self._label, reasons))
+            recorder.call(partial(label_run, self.run_id, self.options.group, reasons))
         self._recorder = None
         recorder.close(timeout)
         for reason in reasons:
@@ -380,23 +406,18 @@ class Watcher:
         self._report_failures()
         # No connection to a SQLite file stays open, and its journal files are removed.
         self.registry.close()
+        self._publish_last()
         if recorder.error is not None:
             raise RegistryError(
                 f"Not everything of run {self.run.name if self.run else '?'!r} could be stored: "
                 f"{recorder.error}"
             ) from recorder.error
 
-    def _label(self, reasons: list[str], registry: Registry) -> None:
-        """Label the ended run by its outcome; why it cannot be goes to `reasons`."""
-        assert self.run is not None
-        try:
-            reason = label_outcome(registry, self.run.id, self.options.group)
-        except Exception as error:
-            # The run is stored all the same.
-            reason = f"the run could not be labeled ({type(error).__name__}: {error})."
-        if reason is not None:
-            reasons.append(reason)
-            registry.add_notes(self.run.id, [reason])
+    def _publish_last(self) -> None:
+        self._publish_flags()
+        if self.publisher.sinks:
+            self.updates()
+            self.publisher.finish()
 
     def _running(self, *, check: bool = True) -> RunRecorder:
         if self._recorder is None:

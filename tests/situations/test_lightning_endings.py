@@ -117,7 +117,7 @@ def test_all_that_the_training_waits_for_counts_as_overhead(
 
     class Look(pl.Callback):  # type: ignore[name-defined, misc]
         def on_train_start(self, trainer: Any, *args: Any) -> None:
-            spent.append(trainer.callbacks[0]._session.throttle.spent)
+            spent.append(trainer.callbacks[0]._session.pace.throttle.spent)
 
     monkeypatch.setattr(Session, "begin", slow)
     monkeypatch.setattr(callback, "time", clock)
@@ -177,14 +177,14 @@ def test_rows_that_are_not_points_can_be_reduced_by_the_user(
 def test_a_remote_default_root_dir_makes_no_local_folder_of_its_name(
     scheme: str, pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repwatch.integrations.lightning import session
-    from repwatch.integrations.lightning.start import local_folder
+    from repwatch.watch import start
+    from repwatch.watch.start import local_folder
 
     assert local_folder(f"{scheme}://bucket/runs") is None
     assert local_folder("file:///some/folder") == Path("/some/folder")
     assert local_folder("runs") == Path("runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "local_folder", lambda place: local_folder(f"{scheme}://bucket"))
+    monkeypatch.setattr(start, "local_folder", lambda place: local_folder(f"{scheme}://bucket"))
     trainer(pl, tmp_path, RepWatch()).fit(module(pl), *loaders())
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []
     assert (tmp_path / "repwatch.db").exists()

@@ -97,7 +97,7 @@ def train(folder, callbacks):
 
 
 def break_rank_0():
-    record, calls = Session._record, []
+    record, calls = Session._record_capture, []
 
     def breaks(self, trainer, capture):
         calls.append(1)
@@ -105,7 +105,7 @@ def break_rank_0():
             raise OSError("no space left on device")
         record(self, trainer, capture)
 
-    Session._record = breaks
+    Session._record_capture = breaks
 
 
 if __name__ == "__main__":

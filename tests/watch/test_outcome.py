@@ -118,7 +118,7 @@ def test_a_fault_of_the_labeling_costs_the_run_nothing(
         raise ZeroDivisionError("a fault of the rule's")
 
     others(registry)
-    monkeypatch.setattr("repwatch.watch.watcher.label_outcome", breaks)
+    monkeypatch.setattr("repwatch.watch.outcome.label_outcome", breaks)
     with caplog.at_level(logging.WARNING, logger="repwatch"):
         train(registry, "own", 0.1)
     assert registry.run("own").status == "finished"

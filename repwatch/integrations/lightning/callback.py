@@ -44,13 +44,11 @@ def _guarded(hook: Hook) -> Hook:
         session = self._session
         if session is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        began = time.perf_counter()
-        try:
-            hook(self, trainer, *args, **kwargs)
-        except Exception as error:
-            session.sleep(trainer, error)
-        finally:
-            session.throttle.spent += time.perf_counter() - began
+        with session.pace.counted():
+            try:
+                hook(self, trainer, *args, **kwargs)
+            except Exception as error:
+                session.sleep(trainer.global_step, error)
 
     return guarded  # type: ignore[return-value]
 
@@ -246,7 +244,7 @@ class RepWatch(metaclass=Bindable):
         self._refuse_or_sleep(trainer, failure)
         self._module = weakref.ref(pl_module)
         if self._session is not None:
-            self._session.throttle.spent += time.perf_counter() - began
+            self._session.pace.throttle.spent += time.perf_counter() - began
 
     def _run_to_continue(self, trainer: Trainer, module: HostModule) -> str | None:
         """The id of the run that this training continues: a checkpoint's, or the same module's."""
@@ -272,7 +270,7 @@ class RepWatch(metaclass=Bindable):
         if message is not None:
             raise ConfigurationError(message)
         if failure is not None and session is not None:
-            session.sleep(trainer, failure)
+            session.sleep(trainer.global_step, failure)
 
     @_guarded
     def on_train_batch_start(
@@ -372,7 +370,7 @@ class RepWatch(metaclass=Bindable):
 
     @_guarded
     def _finish_early(self, trainer: Trainer, exception: BaseException) -> None:
-        self._live.finish(trainer, self._live.status or end_status(exception))
+        self._live.finish(self._live.status or end_status(exception))
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         """Every rank takes part in the decision, whether it watches or not."""

@@ -5,14 +5,43 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 from repwatch.integrations.lightning.protocols import Trainer
+from repwatch.page import MapScene
+from repwatch.registry import Flag
+from repwatch.watch.metrics import numbers
+from repwatch.watch.publisher import P_BAD
 
-__all__ = ["numbers", "read_metrics"]
+__all__ = ["CallbackMetrics", "read_metrics"]
+
+FLAGS = "repwatch/flags"
 
 log = logging.getLogger("repwatch")
+
+
+class CallbackMetrics:
+    """Shows p_bad, and how many flags there are, among a Trainer's `callback_metrics`.
+
+    They are `repwatch/p_bad` and `repwatch/flags`, for other callbacks to read.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        if P_BAD in values:
+            self._trainer.callback_metrics[P_BAD] = torch.tensor(values[P_BAD])
+
+    def flag(self, flag: Flag, step: int) -> None:
+        before = self._trainer.callback_metrics.get(FLAGS, torch.tensor(0.0))
+        self._trainer.callback_metrics[FLAGS] = before + 1
+
+    def figure(self, scene: MapScene, step: int) -> None:
+        """Maps go to the loggers alone."""
+
+    def finish(self) -> None:
+        """Nothing waits here."""
 
 
 def read_metrics(trainer: Trainer) -> dict[str, float]:
@@ -31,29 +60,3 @@ def read_metrics(trainer: Trainer) -> dict[str, float]:
         )
         return {}
     return numbers(metrics)
-
-
-def numbers(metrics: Mapping[str, object]) -> dict[str, float]:
-    """Those metrics that are one real number, finite or not: Python's, numpy's, or a tensor's."""
-    found = {}
-    for name, value in metrics.items():
-        number = _number(value)
-        if number is not None:
-            found[str(name)] = number
-    return found
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, torch.Tensor):
-        dense = value.layout == torch.strided and not value.is_nested
-        if not dense or value.numel() != 1 or value.is_complex() or value.is_quantized:
-            return None
-        return float(value.detach())
-    if isinstance(value, (np.ndarray, np.generic)):
-        return float(value.item()) if value.size == 1 and value.dtype.kind in "biuf" else None
-    if isinstance(value, (str, bytes)):
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]  # what cannot be one raises
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        return None

@@ -1,0 +1,63 @@
+"""TrainingArguments as hyperparameters: what was changed, and nothing that is secret."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from typing import Any
+
+from repwatch.registry.values import flatten
+
+__all__ = ["read_arguments"]
+
+# Where things are written, and what is shown: no part of the training itself.
+_NOT_HYPERPARAMETERS = re.compile(
+    r"(output_dir|run_name|project|report_to|disable_tqdm|local_rank|ddp_backend"
+    r"|(hub|push_to_hub|trackio|log|logging|save)_.*)$"
+)
+_SECRET = re.compile(r"(?:^|_)(?:token|secret|passwo?r?d|credentials?|api_?key|key)s?$", re.I)
+_PLAIN = (bool, int, float, str)
+
+
+def read_arguments(arguments: Any) -> dict[str, object]:
+    """The TrainingArguments that differ from their defaults, as plain values.
+
+    Left out are what sets where things are written and how they are logged, all that is named like
+    a secret (`hub_token`, `api_key`), and objects.
+
+    Args:
+        arguments: TrainingArguments, or a class of the user's derived from them.
+    """
+    found: dict[str, object] = {}
+    for field in dataclasses.fields(arguments):
+        value = _plain(getattr(arguments, field.name, None))
+        if value is not None and value != _plain(_default(field)):
+            found[field.name] = value
+    return {
+        name: value
+        for name, value in flatten(found).items()
+        if not _NOT_HYPERPARAMETERS.match(name)
+        and not any(_SECRET.search(part) for part in name.split("."))
+    }
+
+
+def _default(field: dataclasses.Field[Any]) -> object:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None
+
+
+def _plain(value: object) -> object:
+    """The value as it can be stored; None for objects, and for what is empty."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        opened = {str(key): _plain(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in opened.items() if inner is not None} or None
+    if isinstance(value, (list, tuple)):
+        plain = [_plain(inner) for inner in value]
+        return plain if plain and None not in plain else None
+    return value if isinstance(value, _PLAIN) and value != "" else None

@@ -1,0 +1,177 @@
+"""One training of a `transformers.Trainer` that is being watched.
+
+The Trainer logs and evaluates after a step's or an epoch's hook. A snapshot that is due waits for
+that, so that the metrics of its step are stored before it; no weight changes in between.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from repwatch.capture._sharded import is_sharded
+from repwatch.errors import CaptureError, ProbeError
+from repwatch.integrations.hyperparameters import (
+    describe_model,
+    describe_optimizers,
+    prefixed,
+    read_versions,
+)
+from repwatch.integrations.transformers.arguments import read_arguments
+from repwatch.integrations.transformers.host import probe_from_trainer
+from repwatch.probe import ProbeSet
+from repwatch.probe._limits import SECONDS
+from repwatch.registry.records import EndStatus
+from repwatch.watch.driver import NO_TIME, Driver
+from repwatch.watch.metrics import numbers
+from repwatch.watch.outcome import end_status
+from repwatch.watch.start import find_probe, find_registry
+from repwatch.watch.watcher import Watcher
+
+__all__ = ["TrainerDriver"]
+
+
+class TrainerDriver(Driver):
+    """Watches one training for a RepWatchCallback; see `Driver` for what it is made with."""
+
+    _due = False
+
+    def begin(
+        self,
+        trainer: Any | None,
+        arguments: Any,
+        parts: Mapping[str, Any],
+        *,
+        renumber: bool,
+        loggers: Sequence[Any],
+    ) -> None:
+        """Find the probe set, open the run with it, and take the snapshot of the initialization.
+
+        Args:
+            trainer: The Trainer, or None where it was not found.
+            arguments: Its TrainingArguments.
+            parts: What it gives to callbacks: model, optimizer, lr_scheduler, train_dataloader.
+            renumber: Whether a run name that is taken gets a number.
+            loggers: Where maps, scalars and flags are shown.
+        """
+        model = parts["model"]
+        if is_sharded(list(model.modules())) or getattr(trainer, "is_deepspeed_enabled", False):
+            raise CaptureError(
+                "Expected a model that each process holds whole, but its parameters are sharded "
+                "(FSDP, DeepSpeed). Train it with Lightning's FSDP strategy and repwatch.RepWatch, "
+                "or on one process."
+            )
+        options = self._options
+        registry = find_registry(options.registry, str(arguments.output_dir), "output_dir")
+        if renumber:
+            self._renumber(registry)
+        loader = parts.get("train_dataloader")
+
+        def read(
+            places: Sequence[int] | None = None, *, seconds: float | None = SECONDS
+        ) -> tuple[ProbeSet | None, str]:
+            return probe_from_trainer(trainer, loader, options.points, places, seconds=seconds)
+
+        run_id = self._state.run_id
+        probe, source = find_probe(read, self._options, self._probe, registry, run_id)
+        if probe is None:
+            raise ProbeError(
+                f"Expected a data set to take probe points from, but {source}. Give "
+                "RepWatchCallback(probe=...) a ProbeSet, a Dataset or a tensor of inputs."
+            )
+        self._watcher = watcher = Watcher(
+            model,
+            probe,
+            replace(self._options, registry=registry),
+            run_id=run_id,
+            hparams=_read_hyperparameters(arguments, parts, source),
+            versions=read_versions(("transformers", "accelerate")),
+            host_batch_size=int(arguments.train_batch_size),
+            loggers=loggers,
+            state=self._state,
+        )
+        watcher.start()
+        if self.pace.due_at_start():
+            self.snapshot(self._metrics_at[0])
+
+    def epoch_begins(self, step: int, epoch: int) -> None:
+        self.take_due(step)
+        self._epoch = epoch
+
+    def step_ended(self, step: int, *, expects_metrics: bool) -> None:
+        """A step is over; `expects_metrics`: the Trainer will log or evaluate before the next."""
+        self._due = self.pace.due_after_step(step, self._epoch) or self._due
+        if not expects_metrics:
+            self.take_due(step)
+        self._publish()
+
+    def epoch_ended(self, step: int, *, expects_metrics: bool, last: bool) -> None:
+        """An epoch is over; after the last one there is a snapshot in any case."""
+        self._due = self.pace.due_after_epoch(self._epoch) or last or self._due
+        if not expects_metrics:
+            self.take_due(step)
+        self._publish()
+
+    def add_metrics(self, metrics: Mapping[str, object], step: int) -> None:
+        """Store what the Trainer logged. Its own account of the epoch is no metric."""
+        found = numbers(metrics)
+        found.pop("epoch", None)
+        self._collect_metrics(found, step)
+        self._store()
+
+    def take_due(self, step: int) -> None:
+        """Take the snapshot that is due, if one is."""
+        due, self._due = self._due, False
+        if due and self._last_snapshot < step:
+            self.snapshot(step)
+
+    def snapshot(self, step: int) -> None:
+        if self._watcher is not None and not self.asleep and self._affords_snapshot():
+            self._record(self._watcher.capture(), step)
+
+    def end(self, step: int, status: EndStatus, *, last: bool) -> None:
+        """End the run; with `last`, after a snapshot of this step."""
+        self.status = status
+        self._due = self._due or last
+        try:
+            self.take_due(step)
+            if self._last_snapshot < 0 and self._is_open and not self.asleep:
+                self._report_no_snapshot(*NO_TIME)
+        finally:
+            self.finish(status)
+
+    def interrupt(self) -> None:
+        """End the run of a training that an exception ended: the Trainer has no hook for that."""
+        error = getattr(sys, "last_value", None)
+        self.finish("stopped" if error is None else end_status(error), timeout=30.0)
+
+
+def _read_hyperparameters(
+    arguments: Any, parts: Mapping[str, Any], source: str
+) -> dict[str, object]:
+    """The user's TrainingArguments, and what RepWatch reads under names with "repwatch."."""
+    optimizer = _unwrap_optimizer(parts.get("optimizer"))
+    scheduler = parts.get("lr_scheduler")
+    scheduler = getattr(scheduler, "scheduler", scheduler)
+    own = {
+        "data.probe": source,
+        "data.batch_size": int(arguments.train_batch_size),
+        **describe_optimizers(
+            [] if optimizer is None else [optimizer], [] if scheduler is None else [scheduler]
+        ),
+        **describe_model(parts["model"]),
+        "trainer.num_train_epochs": arguments.num_train_epochs,
+        "trainer.max_steps": arguments.max_steps,
+        "trainer.gradient_accumulation_steps": arguments.gradient_accumulation_steps,
+    }
+    return {**read_arguments(arguments), **prefixed(own)}
+
+
+def _unwrap_optimizer(optimizer: Any | None) -> torch.optim.Optimizer | None:
+    """The optimizer itself: Accelerate wraps it."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    return inner if isinstance(inner, torch.optim.Optimizer) else None

@@ -1,0 +1,180 @@
+"""Driver: what every callback does that drives a Watcher through the training of a library.
+
+    options, state --> Driver --> Watcher     metrics, then snapshots; what is ready is published
+                       Pace                   when a snapshot is due, and whether there is time
+
+A subclass for each library reads the library's objects, and says when a step or an epoch is over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from repwatch.capture import Capture
+from repwatch.capture._weights import weights_checksum
+from repwatch.errors import (
+    CaptureError,
+    ConfigurationError,
+    ProbeError,
+    RegistryError,
+    RepWatchError,
+    RunExistsError,
+)
+from repwatch.probe import ProbeSet
+from repwatch.registry import Registry
+from repwatch.registry.records import EndStatus
+from repwatch.watch.options import WatchOptions
+from repwatch.watch.pace import Pace
+from repwatch.watch.run_state import RunState
+from repwatch.watch.start import rename_if_taken
+from repwatch.watch.watcher import Watcher
+
+__all__ = ["NO_TIME", "Driver"]
+
+log = logging.getLogger("repwatch")
+
+# Why there is no snapshot, and what helps, where the probe set and the model are fine.
+NO_TIME = ("there was no time for one", "Raise max_overhead, or give fewer points or layers")
+
+
+class Driver:
+    """Watches one training for a callback.
+
+    Args:
+        options: How to watch.
+        state: What the user reads; it is filled here.
+        probe: The probe set that was given, the word "shared", or None.
+        step: The optimizer step at which the training begins.
+        epoch: Its epoch, counted from 0.
+
+    Attributes:
+        pace: When snapshots are taken, and the time that RepWatch has taken.
+        asleep: Whether nothing is watched any more; the run is still closed at the end.
+        status: How the training ended, once it has.
+    """
+
+    def __init__(
+        self,
+        options: WatchOptions,
+        state: RunState,
+        probe: ProbeSet | str | None,
+        *,
+        step: int = 0,
+        epoch: int = 0,
+    ) -> None:
+        self.pace = Pace(options.schedule, options.max_overhead, step)
+        self.asleep = False
+        self.status: EndStatus | None = None
+        self._options = options
+        self._state = state
+        self._probe = probe
+        self._watcher: Watcher | None = None
+        self._no_probe_reason = ""
+        self._epoch = epoch
+        self._last_snapshot = -1
+        self._weights: tuple[str, ...] = ()
+        self._metrics: dict[str, float] = {}
+        self._metrics_at = (step, epoch)
+
+    @property
+    def stop(self) -> bool:
+        """Whether a flag asks for the training to end."""
+        return self._watcher is not None and self._watcher.publisher.stop
+
+    def finish(self, status: EndStatus, timeout: float | None = 60.0) -> None:
+        """Store what is waiting, publish the last map, and end the run."""
+        watcher = self._watcher
+        if watcher is None or not self._is_open:
+            return
+        try:
+            self._store()
+        finally:
+            try:
+                watcher.finish(status, timeout)
+            finally:
+                self._publish()
+                self._watcher = None
+
+    def sleep(self, step: int, error: Exception) -> None:
+        """Report the cause once, and watch nothing more; the training continues."""
+        if self.asleep:
+            log.error("RepWatch: the run was not closed: %s: %s", type(error).__name__, error)
+            return
+        self.asleep = True
+        message = f"RepWatch stops watching; training continues. {type(error).__name__}: {error}"
+        log.error(message, exc_info=None if isinstance(error, RepWatchError) else error)
+        if self._watcher is not None and self._is_open:
+            self._watcher.publisher.muted = True
+            self._watcher.add_notes([f"At step {step}: {message}"])
+
+    def is_user_error(self, error: Exception | None) -> bool:
+        """Whether the user's arguments caused the error, and not a choice of RepWatch."""
+        given_probe = self._probe is not None
+        given = {
+            RunExistsError: True,
+            RegistryError: self._options.registry is not None,
+            ProbeError: given_probe,
+            CaptureError: given_probe or self._options.forward is not None,
+            ConfigurationError: True,
+        }
+        return next(
+            (at_fault for kind, at_fault in given.items() if isinstance(error, kind)), False
+        )
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether there is a run; ranks that only take part in forward passes have none."""
+        return self._watcher is not None and self._watcher.run is not None
+
+    def _renumber(self, registry: Registry) -> None:
+        """Give a later training of the same callback a run name of its own."""
+        free = rename_if_taken(self._options.run_name, registry)
+        if free is not None:
+            self._options = replace(self._options, run_name=free, on_exists="error")
+
+    def _collect_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self._metrics.update(metrics)
+        self._metrics_at = step, self._epoch
+
+    def _store(self) -> None:
+        """Write the metrics that have come together, in one transaction."""
+        metrics, self._metrics = self._metrics, {}
+        if self._watcher is not None and self._is_open and not self.asleep:
+            self._watcher.metrics(*self._metrics_at, metrics)
+
+    def _affords_snapshot(self) -> bool:
+        """Whether there is time for one more snapshot; says so once if there is not."""
+        if self.pace.affords():
+            return True
+        if self._watcher is not None:
+            self._watcher.report(self.pace.describe_limit())
+        return False
+
+    def _record(self, capture: Capture, step: int, log_step: int | None = None) -> None:
+        """Store the metrics so far, and then a capture."""
+        # Noted on every rank: the next decision to take a snapshot hangs on it.
+        self._last_snapshot = step
+        if self._watcher is None or not self._is_open:
+            return
+        self._weights = self._weights_now()
+        self._store()
+        self._watcher.record(capture, step, self._epoch, log_step=log_step)
+
+    def _weights_now(self) -> tuple[str, ...]:
+        return () if self._watcher is None else weights_checksum(self._watcher.capturer.model)
+
+    def _publish(self) -> None:
+        """Give loggers and `on_flag` what has become ready."""
+        if self._watcher is not None and self._is_open and not self.asleep:
+            self._watcher.updates()
+            self._watcher.flags()
+
+    def _report_no_snapshot(self, reason: str, advice: str) -> None:
+        """Say at the end why a training has no snapshot, and which argument helps."""
+        message = f"this training has no snapshot: {reason}. {advice}."
+        if self._watcher is None:
+            log.warning("RepWatch: %s", message)
+        else:
+            self._watcher.report(message)

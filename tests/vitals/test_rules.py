@@ -1,0 +1,201 @@
+"""Rules at both sides of their limits, on signs that are made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from repwatch.vitals import RULES
+from repwatch.vitals.signs import LayerSigns, Signs, StepSigns
+
+HEALTHY = {
+    "features": 32.0,
+    "norm": 4.0,
+    "std": 1.0,
+    "mean": 0.1,
+    "distance": 3.0,
+    "near_zero": 0.0,
+    "dead": 0.2,
+    "zeros": 0.5,
+    "doubles": 0.0,
+    "same": 0.0,
+    "from_input": 0.2,
+    "accuracy": 0.9,
+    "parameters": 1000.0,
+    "trainable": 1.0,
+    "weight_norm": 3.0,
+    "weight_change_start": 0.3,
+    "unchanged": 0.0,
+    "orphaned": 0.0,
+    "no_gradient": 0.0,
+    "gradient": 0.01,
+}
+Values = Mapping[str, float]
+ALL = ("a", "b", "c")
+
+
+def step(at: int, epoch: int, ill: tuple[str, ...] = (), values: Values | None = None) -> StepSigns:
+    """A step of a network of three layers, the last with 10 units, of which some are ill."""
+    layers = []
+    for name in ALL:
+        own = {**HEALTHY, "features": 10.0 if name == "c" else 32.0}
+        layers.append(LayerSigns(name, {**own, **(values or {})} if name in ill else own))
+    return StepSigns(at, epoch, tuple(layers), LayerSigns("input", HEALTHY))
+
+
+def signs(*steps: StepSigns, **metrics: list[float]) -> Signs:
+    points = {
+        name: [(at * 50, at, value) for at, value in enumerate(values)]
+        for name, values in metrics.items()
+    }
+    return Signs(list(steps), points, (0.1,) * 10, 256)
+
+
+def fired(found: Signs) -> set[str]:
+    """The rules that fire, whatever others say."""
+    return {rule.name for rule in RULES if rule.check(found) is not None}
+
+
+START = step(0, 0)
+LATE = 60, 1
+
+
+def ill(layers: tuple[str, ...], **values: float) -> Signs:
+    return signs(START, step(*LATE, layers, values))
+
+
+CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
+    "dead-units": (lambda: ill(("a",), dead=0.95), lambda: ill(("c",), dead=0.95)),
+    "constant-layer": (
+        lambda: ill(("b", "c"), distance=1e-6),
+        lambda: ill(("b",), distance=1e-6),
+    ),
+    "collapse": (lambda: ill(("b", "c"), near_zero=0.95), lambda: ill(("c",), near_zero=0.95)),
+    "saturated-units": (lambda: ill(("a",), saturated=0.95), lambda: ill(("c",), saturated=0.95)),
+    "exploding-activations": (lambda: ill(("b",), norm=1e6), lambda: ill(("b",), norm=1e3)),
+    "does-nothing": (lambda: ill(ALL, from_input=0.0), lambda: ill(("a",), from_input=0.0)),
+    "exploding-weights": (
+        lambda: ill(("b",), weight_norm=100.0),
+        lambda: ill(("b",), weight_norm=20.0),
+    ),
+    "vanishing-weights": (
+        lambda: ill(("a", "b"), weight_norm=0.1),
+        lambda: ill(("a",), weight_norm=0.1),
+    ),
+    "not-in-optimizer": (
+        lambda: ill(("a", "b"), orphaned=1, unchanged=1),
+        lambda: ill(("a", "b"), orphaned=1),
+    ),
+    "no-gradient": (
+        lambda: ill(("a",), no_gradient=1, unchanged=1),
+        lambda: ill(("a",), no_gradient=1, unchanged=1, trainable=0.0),
+    ),
+    "layer-does-not-move": (
+        lambda: ill(("a",), unchanged=1),
+        lambda: ill(("a",), unchanged=1, parameters=1),
+    ),
+    "unset-statistics": (lambda: ill(("a",), unset=1), lambda: ill(("a",), unset=0.5)),
+    "labels-lost": (
+        lambda: signs(*(step(at, 1, ("b", "c"), {"accuracy": 0.2}) for at in (30, 60))),
+        lambda: ill(("b", "c"), accuracy=0.2),
+    ),
+    "nothing-moves": (
+        lambda: ill(ALL, weight_change_start=1e-5),
+        lambda: ill(("a", "b"), weight_change_start=1e-5),
+    ),
+    "loss-not-a-number": (
+        lambda: signs(START, step(*LATE), train_loss=[2.3, float("nan")]),
+        lambda: signs(START, step(*LATE), train_loss=[float("nan"), 2.3]),
+    ),
+    "loss-not-decreasing": (
+        lambda: signs(START, step(250, 5), train_loss=[2.3, 2.4, 2.3, 2.35, 2.3, 2.31]),
+        lambda: signs(START, step(250, 5), train_loss=[2.3, 2.4, 2.3, 2.2, 2.3, 2.31]),
+    ),
+    "overfit": (
+        lambda: signs(
+            START,
+            step(250, 5),
+            train_loss=[2.3, 1.0, 0.5, 0.3, 0.1, 0.01],
+            val_loss=[2.3, 1.0, 1.5, 2.0, 3.0, 4.0],
+            val_acc=[0.1, 0.6, 0.5, 0.5, 0.5, 0.5],
+        ),
+        lambda: signs(
+            START,
+            step(250, 5),
+            train_loss=[2.3, 1.0, 0.5, 0.3, 0.1, 0.01],
+            val_loss=[2.3, 1.0, 1.5, 2.0, 3.0, 4.0],
+            val_acc=[0.1, 0.6, 0.6, 0.6, 0.6, 0.6],
+        ),
+    ),
+    "validation-too-good": (
+        lambda: signs(START, step(*LATE, ("c",), {"accuracy": 0.6}), val_acc=[0.1, 0.95]),
+        lambda: signs(START, step(*LATE, ("c",), {"accuracy": 0.8}), val_acc=[0.1, 0.95]),
+    ),
+    "train-eval-mismatch": (
+        lambda: signs(START, step(*LATE), train_loss=[2.3, 0.5], val_loss=[2.3, 5.0]),
+        lambda: signs(START, step(*LATE), train_loss=[2.3, 0.5], val_loss=[2.3, 2.5]),
+    ),
+}
+
+
+def test_nothing_fires_in_a_healthy_run() -> None:
+    assert fired(signs(START, step(10, 0), step(*LATE), train_loss=[2.3, 1.0])) == set()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rule_fires_beyond_its_limit_and_not_before(name: str) -> None:
+    beyond, before = CASES[name]
+    assert name in fired(beyond())
+    assert name not in fired(before())
+
+
+def test_gradients_that_vanish_are_seen_at_two_snapshots_in_a_row() -> None:
+    faint = {"gradient": 1e-9}
+    assert "vanishing-gradient" in fired(
+        signs(START, step(10, 0, ("a",), faint), step(30, 0, ("a",), faint))
+    )
+    assert "vanishing-gradient" not in fired(signs(START, step(10, 0), step(30, 0, ("a",), faint)))
+
+
+def at_start(*layers: Values, given: Values | None = None, shares: int = 10) -> Signs:
+    found = tuple(LayerSigns(f"{k}", {**HEALTHY, **values}) for k, values in enumerate(layers))
+    own = LayerSigns("input", {**HEALTHY, **(given or {})})
+    return Signs([StepSigns(0, 0, found, own)], {}, (1 / shares,) * shares, 256)
+
+
+def test_differences_that_shrink_or_grow_in_each_layer_show_the_initialization() -> None:
+    def distances(*values: float) -> Signs:
+        return at_start(*({"distance": value} for value in values))
+
+    for poor in ((1.0, 1e-2, 1e-4, 1e-5), (1.0, 3.0, 9.0, 30.0)):
+        assert "poor-initialization" in fired(distances(*poor))
+    for good in ((1.0, 0.1, 0.01, 1e-5), (1.0, 3.0, 2.0, 5.0)):
+        assert "poor-initialization" not in fired(distances(*good))
+
+
+def test_a_head_that_starts_at_zero_is_no_fault_but_a_network_of_zeros_is() -> None:
+    zero = {"distance": 0.0, "dead": 1.0}
+    assert not {"constant-layer", "dead-units"} & fired(at_start({}, {}, {}, zero))
+    assert "constant-layer" in fired(at_start({}, zero, zero, zero))
+
+
+def test_points_that_are_equal_and_inputs_out_of_scale_show_in_the_first_snapshot() -> None:
+    most = {"doubles": 0.7, "same": 0.7}
+    assert "equal-probe-points" in fired(at_start(most, {}, given=most))
+    assert "equal-probe-points" not in fired(at_start({}, {}, given=most))
+    large = {"norm": 1e4}
+    assert "input-scale" in fired(at_start({"norm": 1e4}, {}, given=large))
+    assert "input-scale" not in fired(at_start({}, {}, given=large))
+
+
+def test_labels_that_nothing_knows_are_unrelated_or_rare() -> None:
+    nothing = {"accuracy": 0.12}
+    found = signs(START, step(*LATE, ALL, nothing))
+    assert "labels-unrelated" not in fired(found)
+    unknown = StepSigns(60, 1, found.now.layers, LayerSigns("input", {**HEALTHY, **nothing}))
+    assert "labels-unrelated" in fired(signs(START, unknown))
+    late = step(*LATE, ALL, {"accuracy": 0.95, "features": 2.0})
+    assert "class-imbalance" in fired(Signs([START, late], {}, (0.95, 0.05), 256))
+    known = step(*LATE, ALL, {"accuracy": 0.98, "features": 2.0})
+    assert "class-imbalance" not in fired(Signs([START, known], {}, (0.95, 0.05), 256))
