@@ -27,13 +27,12 @@ __all__ = ["show"]
 
 # Vital signs by the title of their column, and whether they are shares.
 _COLUMNS = {
-    "dead units": ("dead", True),
-    "in one place": ("near_zero", True),
+    "dead": ("dead", True),
+    "equal": ("near_zero", True),
     "dimension": ("dimension", False),
-    "norm": ("norm", False),
     "moved": ("change_start", False),
-    "weights moved": ("weight_change_start", False),
-    "neighbors agree": ("accuracy", True),
+    "weights": ("weight_change_start", False),
+    "neighbors": ("accuracy", True),
 }
 
 
@@ -86,7 +85,7 @@ def _vitals_table(signs: Sequence[LayerSigns], flags: Sequence[Flag]) -> Table:
         for evidence in (flag.evidence, *flag.evidence.get("vitals", ())):
             for layer in evidence.get("layers", ()):
                 marks.setdefault(layer, []).append(str(evidence.get("rule")))
-    table = Table("layer at the last snapshot", *_COLUMNS, "flagged for")
+    table = Table("layer", *_COLUMNS, "flagged for")
     for layer in signs:
         found = marks.get(layer.layer, [])
         cells = [_cell(layer.values, *column) for column in _COLUMNS.values()]

@@ -84,7 +84,9 @@ def check_loss_is_number(signs: Signs) -> Finding | None:
     """A loss that is NaN, while activations may still be finite."""
     for name, points in signs.metrics.items():
         values = [value for at, _, value in points if at <= signs.now.step]
-        if "loss" in name.lower() and values and math.isnan(values[-1]):
+        # A validation point with a missing value makes NaN of the validation loss alone.
+        is_training = "loss" in name.lower() and "val" not in name.lower()
+        if is_training and values and math.isnan(values[-1]):
             return Finding(f"the metric {name} is NaN")
     return None
 
@@ -109,7 +111,7 @@ CURVE_RULES = (
     Rule(
         name="loss-not-a-number",
         check=check_loss_is_number,
-        reads='metrics with "loss" in their name',
+        reads='metrics with "loss" in their name, and without "val"',
         when="the newest value is NaN",
         causes=("a division by 0 or a logarithm of 0 in the loss", "a rate that is too high"),
         advice="Look at the inputs of the loss: empty masks, zero probabilities, missing targets.",

@@ -71,7 +71,7 @@ def check_rare_labels(signs: Signs) -> Finding | None:
 def check_loss_of_labels(signs: Signs) -> Finding | None:
     """Layers up to the output in which neighbors share labels far less than in the input."""
     layers, given = signs.now.layers, signs.now.input
-    if not _can_judge(signs) or given is None:
+    if not _can_judge(signs) or given is None or signs.now.epoch < 1:
         return None
     limit = given.get("accuracy") - 0.35
     earlier = signs.before.layers[-1].get("accuracy") if signs.before is not None else math.nan
@@ -157,7 +157,7 @@ LABEL_RULES = (
         name="labels-lost",
         check=check_loss_of_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
-        when="after an epoch of a classifier (one output for each label) it is .35 below the "
+        when="in the second epoch of a classifier or later (one output for each label) it is .35 below the "
         "input's in the last two layers or more, in the last one at two snapshots in a row "
         "without a rise",
         causes=(

@@ -80,8 +80,9 @@ class VitalMonitor:
     def note(self, flags: Iterable[Flag]) -> None:
         """Note flags that were raised elsewhere, or before, so that they are not raised again."""
         for flag in flags:
-            layers = flag.evidence.get("layers") or ([flag.layer] if flag.layer else [])
-            self._add(str(flag.evidence.get("rule", flag.kind)), layers)
+            for evidence in (flag.evidence, *flag.evidence.get("vitals", ())):
+                if "rule" in evidence:
+                    self._add(str(evidence["rule"]), evidence["layers"])
 
     def _read_before(self, registry: Source, step: int) -> None:
         """What is stored of a run that is continued, before the step that is checked first."""

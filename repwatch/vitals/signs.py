@@ -198,7 +198,7 @@ class SignReader:
     def _measure(self, layer: str, D: rdm.Float32 | None) -> dict[str, float]:
         if D is None:
             return {}
-        mean = float(D.mean())
+        mean = float(D.mean(dtype=np.float64))
         found = {"distance": mean, "near_zero": 1.0, "dimension": 0.0}
         found["doubles"], found["same"] = _share_equal_points(D)
         if mean > 0:
@@ -235,10 +235,11 @@ def _share_equal_points(D: rdm.Float32) -> tuple[float, float]:
 
 def _cosine_distance(D: rdm.Float32, other: rdm.Float32) -> float:
     """1 - the cosine of the angle between two RDMs, which their scale does not change: 0 to 1."""
-    lengths = float(np.linalg.norm(D)) * float(np.linalg.norm(other))
-    if lengths == 0:
+    if not D.any() or not other.any():
         return float(D.any() != other.any())
-    return max(1.0 - float(D.astype(np.float64) @ other) / lengths, 0.0)
+    # Squares of large distances are beyond float32.
+    a, b = D.astype(np.float64) / D.max(), other.astype(np.float64) / other.max()
+    return max(1.0 - float(a @ b) / math.sqrt(float(a @ a) * float(b @ b)), 0.0)
 
 
 def by_step(snapshots: Sequence[Snapshot]) -> dict[int, list[Snapshot]]:

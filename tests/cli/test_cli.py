@@ -73,6 +73,24 @@ def test_show_prints_layers_metrics_and_hyperparameters(registry: Registry) -> N
     assert "val_loss" in call(registry, "show", "current").output
 
 
+def test_show_begins_with_flags_and_vital_signs_and_marks_flagged_layers(
+    registry: Registry,
+) -> None:
+    run = registry.run("current")
+    evidence = {"rule": "dead-units", "layers": ["2"]}
+    registry.add_flag(
+        run.id, kind="vital", step=3, epoch=1, message="Units are dead.", evidence=evidence
+    )
+    payload = json.loads(call(registry, "show", "current", "--json").output)
+    assert payload["vitals"]["2"]["near_zero"] < 0.5
+    lines = call(registry, "show", "current").output.splitlines()
+    places = [
+        next(k for k, line in enumerate(lines) if word in line)
+        for word in ("flag at step 3", "dimension", "Metrics")
+    ]
+    assert places == sorted(places)
+
+
 def test_label_makes_a_landmark_and_takes_it_away(registry: Registry) -> None:
     assert call(registry, "label", "current", "bad", "--cause", "too much dropout").exit_code == 0
     assert registry.run("current").cause == "too much dropout"

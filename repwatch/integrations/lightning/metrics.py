@@ -28,14 +28,15 @@ class CallbackMetrics:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self._flags = 0
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         if P_BAD in values:
             self._trainer.callback_metrics[P_BAD] = torch.tensor(values[P_BAD])
 
     def flag(self, flag: Flag, step: int) -> None:
-        before = self._trainer.callback_metrics.get(FLAGS, torch.tensor(0.0))
-        self._trainer.callback_metrics[FLAGS] = before + 1
+        self._flags += 1
+        self._trainer.callback_metrics[FLAGS] = torch.tensor(float(self._flags))
 
     def figure(self, scene: MapScene, step: int) -> None:
         """Maps go to the loggers alone."""
