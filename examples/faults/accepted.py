@@ -6,6 +6,8 @@ is true.
 
 from __future__ import annotations
 
+# What a training that learns nothing shows, whatever the reason.
+STUCK = ("loss-not-decreasing", "no-better-than-chance")
 TOO_FAST = frozenset(
     {
         "not-finite",
@@ -16,11 +18,11 @@ TOO_FAST = frozenset(
         "exploding-activations",
         "exploding-weights",
         "labels-lost",
-        "loss-not-decreasing",
+        *STUCK,
         "saturated-units",
     }
 )
-TOO_SLOW = frozenset({"nothing-moves", "loss-not-decreasing"})
+TOO_SLOW = frozenset({"nothing-moves", *STUCK})
 FADES = frozenset(
     {
         "poor-initialization",
@@ -29,7 +31,7 @@ FADES = frozenset(
         "nothing-moves",
         "no-gradient",
         "collapse",
-        "loss-not-decreasing",
+        *STUCK,
     }
 )
 UNTRAINED = frozenset({"not-in-optimizer", "no-gradient", "layer-does-not-move"})
@@ -47,12 +49,12 @@ ACCEPTED: dict[str, frozenset[str]] = {
             "constant-layer",
             "dead-units",
             "labels-lost",
-            "loss-not-decreasing",
+            *STUCK,
         }
     ),
     "gradients clipped to nothing": TOO_SLOW,
     "gradients never zeroed": TOO_FAST,
-    "wrong sign of the loss": TOO_FAST,
+    "wrong sign of the loss": frozenset({"negative-loss"}),
     "parameters missing from the optimizer": UNTRAINED,
     "gradient cut by detach": UNTRAINED,
     "initialization too big": frozenset(
@@ -71,13 +73,13 @@ ACCEPTED: dict[str, frozenset[str]] = {
     "saturated units": frozenset(
         {"saturated-units", "labels-lost", "vanishing-gradient", "poor-initialization"}
     ),
-    "dropout too heavy": frozenset({"loss-not-decreasing"}),
-    "softmax twice": frozenset({"loss-not-decreasing"}),
-    "softmax over the batch": frozenset({"loss-not-decreasing"}),
+    "dropout too heavy": frozenset(STUCK),
+    "softmax twice": frozenset({"softmax-twice"}),
+    "softmax over the batch": frozenset(STUCK),
     "never in training mode": frozenset({"unset-statistics", "train-eval-mismatch"}),
     "BatchNorm statistics not updated": frozenset({"unset-statistics", "train-eval-mismatch"}),
-    "labels shuffled": frozenset({"labels-unrelated", "loss-not-decreasing"}),
-    "labels leak into the inputs": frozenset({"validation-too-good"}),
+    "labels shuffled": frozenset({"labels-unrelated", *STUCK}),
+    "labels leak into the inputs": frozenset({"validation-too-good", "overfit"}),
     "inputs not scaled": TOO_FAST | {"input-scale"},
     "validation prepared differently": frozenset({"train-eval-mismatch", "overfit"}),
     "all inputs equal": frozenset({"equal-probe-points", "constant-layer", "collapse"}),
@@ -89,9 +91,9 @@ ACCEPTED: dict[str, frozenset[str]] = {
     "targets not shifted": frozenset({"validation-too-good"}),
     "padding in the loss": frozenset({"padding"}),
     "batch and time confused": frozenset({"points-mix"}),
-    "read at the first time": frozenset({"loss-not-decreasing"}),
+    "read at the first time": frozenset(STUCK),
     "no negatives": frozenset({"collapse", "constant-layer"}),
-    "temperature wrong": frozenset({"loss-not-decreasing"}),
+    "temperature wrong": frozenset(STUCK),
     "augmentation missing": frozenset({"validation-too-good"}),
-    "wrong pairs": frozenset({"loss-not-decreasing"}),
+    "wrong pairs": frozenset(STUCK),
 }
