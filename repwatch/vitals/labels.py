@@ -157,8 +157,8 @@ LABEL_RULES = (
         name="labels-lost",
         check=check_loss_of_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
-        when="in the second epoch of a classifier or later (one output for each label) it is .35 below the "
-        "input's in the last two layers or more, in the last one at two snapshots in a row "
+        when="from the second epoch of a classifier (one output for each label) it is .35 below "
+        "the input's in the last two layers or more, in the last at two snapshots in a row "
         "without a rise",
         causes=(
             "saturated units",

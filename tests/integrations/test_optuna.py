@@ -81,7 +81,7 @@ def fit(digits: Digits, root: Path, lr: float, seed: int, *callbacks: Any, **opt
 
 
 def watching(digits: Digits, **options: Any) -> RepWatch:
-    return RepWatch(digits.probe, monitor="val_loss", draw_map=False, **options)
+    return RepWatch(digits.probe, monitor="val_loss", draw_map=False, vitals=False, **options)
 
 
 @pytest.fixture(scope="module")

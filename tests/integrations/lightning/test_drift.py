@@ -19,7 +19,9 @@ def fit(pl: ModuleType, root: Path, lr: float, seed: int, **options: Any) -> Any
     epochs = options.pop("epochs", 2)
     hparams = {"method": options.pop("method")} if "method" in options else {}
     torch.manual_seed(seed)
-    watch = RepWatch("shared" if seed else None, draw_map=False, monitor="val_loss", **options)
+    shared = "shared" if seed else None
+    # A learning rate that is far too high shows in vital signs too.
+    watch = RepWatch(shared, draw_map=False, monitor="val_loss", vitals=False, **options)
     fitted = trainer(pl, root, watch, max_epochs=epochs)
     fitted.fit(module(pl, lr=lr, **hparams), *loaders())
     return fitted
