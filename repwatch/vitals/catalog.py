@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from repwatch.errors import ConfigurationError
 from repwatch.registry.names import nearest_names
 from repwatch.vitals.activations import ACTIVATION_RULES
+from repwatch.vitals.classifiers import CLASSIFIER_RULES
 from repwatch.vitals.curves import CURVE_RULES
 from repwatch.vitals.labels import LABEL_RULES, POINT_RULES
 from repwatch.vitals.parameters import PARAMETER_RULES, SIZE_RULES
@@ -21,6 +22,7 @@ RULES: tuple[Rule, ...] = (
     *ACTIVATION_RULES,
     *PARAMETER_RULES,
     *LABEL_RULES,
+    *CLASSIFIER_RULES,
     *CURVE_RULES,
 )
 

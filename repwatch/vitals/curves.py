@@ -9,7 +9,7 @@ from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import Signs
 
-__all__ = ["CURVE_RULES"]
+__all__ = ["CURVE_RULES", "find_curve"]
 
 _FEWEST_VALUES = 5
 _FEWEST_EPOCHS = 3
@@ -17,7 +17,7 @@ _FEWEST_EPOCHS = 3
 _POINTS_FOR_EACH_LABEL = 10
 
 
-def _find_curve(signs: Signs, *words: str) -> list[float]:
+def find_curve(signs: Signs, *words: str) -> list[float]:
     """The finite values of the one metric whose name has these words; of several none is read."""
     names = [name for name in signs.metrics if all(word in name.lower() for word in words)]
     curve = signs.curve(names[0]) if len(names) == 1 else []
@@ -26,7 +26,15 @@ def _find_curve(signs: Signs, *words: str) -> list[float]:
 
 def check_loss(signs: Signs) -> Finding | None:
     """A training loss that was never lower than at the start."""
-    training, validation = _find_curve(signs, "train", "loss"), _find_curve(signs, "val", "loss")
+    training, validation = find_curve(signs, "train", "loss"), find_curve(signs, "val", "loss")
+    if _stands_still(signs.now.epoch, training, validation):
+        values = {"first": training[0], "best": min(validation[1:])}
+        text = (
+            f"the loss has not decreased: in training it was {training[0]:.3g} first, and "
+            f"{sum(training[1:]) / len(training[1:]):.3g} in the mean since; in validation it is "
+            f"at best {values['best']:.3g}, and was {validation[0]:.3g} first"
+        )
+        return Finding(text, (), values)
     losses = training or validation
     if signs.now.epoch < _FEWEST_EPOCHS or len(losses) < _FEWEST_VALUES:
         return None
@@ -39,6 +47,18 @@ def check_loss(signs: Signs) -> Finding | None:
     return Finding(text, (), {"first": first, "best": best})
 
 
+def _stands_still(epoch: int, training: Sequence[float], validation: Sequence[float]) -> bool:
+    """Whether 3 epochs have brought the validation loss down by less than 1 %, training by 3 %.
+
+    The training loss of single batches is noisy, that of validation is not.
+    """
+    if epoch < _FEWEST_EPOCHS - 1 or len(validation) < _FEWEST_EPOCHS or len(training) < 3:
+        return False
+    mean = sum(training[1:]) / len(training[1:])
+    falls = mean < training[0] - 0.03 * abs(training[0])
+    return not falls and min(validation[1:]) > validation[0] - 0.01 * abs(validation[0])
+
+
 def _only_rises(losses: Sequence[float]) -> bool:
     """Whether a loss was best at its first value, and is 1.5 times that now."""
     enough = len(losses) >= _FEWEST_VALUES
@@ -46,15 +66,37 @@ def _only_rises(losses: Sequence[float]) -> bool:
 
 
 def check_overfit(signs: Signs) -> Finding | None:
+    """A validation loss that grows while the training loss falls, or is left behind at once."""
+    return _check_memory(signs) or _check_growth(signs)
+
+
+def _check_memory(signs: Signs) -> Finding | None:
+    """A classifier that knows its training set by heart in the first epochs."""
+    losses, training = find_curve(signs, "val", "loss"), find_curve(signs, "train", "loss")
+    early = 1 <= signs.now.epoch < 5
+    if not early or not signs.is_classifier or not losses or len(training) < 2:
+        return None
+    mean = sum(training[-2:]) / 2
+    chance = math.log(len(signs.label_shares))
+    if not (losses[-1] > 0.2 * chance and losses[-1] > 8 * mean >= 0):
+        return None
+    text = (
+        f"after {signs.now.epoch + 1} epochs the training loss is {mean:.3g}, and the validation "
+        f"loss {losses[-1]:.3g}"
+    )
+    return Finding(text, (), {"training": mean, "validation": losses[-1]})
+
+
+def _check_growth(signs: Signs) -> Finding | None:
     """A validation loss of three times its best while the training loss still falls."""
-    losses, training = _find_curve(signs, "val", "loss"), _find_curve(signs, "train", "loss")
+    losses, training = find_curve(signs, "val", "loss"), find_curve(signs, "train", "loss")
     if len(losses) < _FEWEST_VALUES or len(training) < _FEWEST_VALUES:
         return None
     best = min(losses)
     since = len(losses) - 1 - losses.index(best)
     if not (best > 0 and losses[-1] >= 3 * best and since >= _FEWEST_EPOCHS):
         return None
-    scores = _find_curve(signs, "val", "acc")
+    scores = find_curve(signs, "val", "acc")
     if training[-1] > min(training[: -since - 1], default=math.inf):
         return None
     # Losses of a classifier grow with its confidence, while it is as good as before.
@@ -66,7 +108,7 @@ def check_overfit(signs: Signs) -> Finding | None:
 
 def check_leak(signs: Signs) -> Finding | None:
     """A validation accuracy far above what the output layer shows of the probe points."""
-    scores, layers = _find_curve(signs, "val", "acc"), signs.now.layers
+    scores, layers = find_curve(signs, "val", "acc"), signs.now.layers
     enough = signs.points >= _POINTS_FOR_EACH_LABEL * len(signs.label_shares)
     if not scores or not signs.is_trained or not signs.is_classifier or not enough:
         return None
@@ -93,7 +135,7 @@ def check_loss_is_number(signs: Signs) -> Finding | None:
 
 def check_evaluation(signs: Signs) -> Finding | None:
     """A network that has learned in training mode, and is worse than chance in evaluation mode."""
-    losses, training = _find_curve(signs, "val", "loss"), _find_curve(signs, "train", "loss")
+    losses, training = find_curve(signs, "val", "loss"), find_curve(signs, "train", "loss")
     early = signs.is_trained and signs.now.epoch <= 2
     if not early or not signs.is_classifier or not losses or not training:
         return None
@@ -138,27 +180,42 @@ CURVE_RULES = (
     Rule(
         name="loss-not-decreasing",
         check=check_loss,
-        reads="the training loss, else the validation loss",
-        when="after 3 epochs and 5 values it was never lower than the first by a thousandth, or "
-        "the validation loss was never lower and is 1.5 times as large now",
+        reads="training and validation loss",
+        when="after 3 epochs the validation loss was never 1 % lower than the first, and the mean "
+        "training loss is not 3 % lower; or after 4 epochs and 5 values the training loss was "
+        "never a thousandth lower; or the validation loss was never lower, and is 1.5 times that",
         causes=("a learning rate that is far too high or too low", "labels without a pattern"),
         advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
         unseen="trainings that log several losses, such as GANs, in which a loss need not fall",
         source=DEBUGGER,
         counterparts=("LossNotDecreasing",),
-        unless=("dead-units", "constant-layer", "collapse", "nothing-moves", "labels-lost"),
+        unless=(
+            "dead-units",
+            "constant-layer",
+            "collapse",
+            "nothing-moves",
+            "labels-lost",
+            "negative-loss",
+            "no-better-than-chance",
+        ),
     ),
     Rule(
         name="overfit",
         check=check_overfit,
         reads="training and validation loss, and the validation accuracy where there is one",
-        when="the validation loss is 3 times its best, 3 validations or more after it, while the "
-        "training loss falls; not while the accuracy is within .05 of its best",
-        causes=("too little data for the network", "no regularization"),
+        when="in epochs 2 to 5 of a classifier the validation loss is 8 times the training loss, "
+        "and above a fifth of what guessing gives; or it is 3 times its best, 3 validations after "
+        "it or more, while the training loss falls, and the accuracy .05 below its best",
+        causes=(
+            "too little data for the network",
+            "no regularization",
+            "labels that leak into the training inputs alone",
+        ),
         advice="Stop earlier (EarlyStopping), augment, or regularize.",
         unseen="overfitting that does no more harm than that",
         source=DEBUGGER,
         counterparts=("Overfit", "Overtraining"),
+        unless=("train-eval-mismatch", "unset-statistics"),
     ),
     Rule(
         name="validation-too-good",

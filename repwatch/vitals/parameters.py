@@ -11,7 +11,8 @@ from repwatch.vitals.signs import LayerSigns, Signs
 
 __all__ = ["PARAMETER_RULES", "SIZE_RULES"]
 
-# A forgotten temperature is no flag: the layers must hold this share of what is to be trained.
+# A forgotten temperature is no flag: the layers must hold this share of what is to be trained, or
+# be the first ones.
 _LARGE = 0.1
 
 
@@ -32,7 +33,8 @@ def _find(
     found = [layer for layer in trained if is_ill(layer)]
     if not found or signs.now.step == 0:
         return None
-    if sum(map(_size, found)) < _LARGE * sum(map(_size, trained)):
+    is_small = sum(map(_size, found)) < _LARGE * sum(map(_size, trained))
+    if is_small and not (some_move and found == trained[: len(found)]):
         return None
     if some_move and len(found) == len(trained):
         return None
@@ -145,7 +147,7 @@ PARAMETER_RULES = (
         check=check_optimizers,
         reads="requires_grad, the optimizers' parameters, and whether parameters have changed",
         when="a layer's parameters are to be trained, are in no optimizer and have not changed; "
-        "together a tenth or more of what is to be trained",
+        "together a tenth or more of what is to be trained, or the first layers",
         causes=("an optimizer that was made with a part of the parameters",),
         advice="Give the optimizer these parameters, or freeze them with requires_grad_(False).",
         unseen="what is frozen with requires_grad=False, which is taken as intended",
@@ -157,7 +159,7 @@ PARAMETER_RULES = (
         check=check_gradients,
         reads="gradients where they are still there at a snapshot",
         when="a layer's gradients are missing or 0, others' are not, and its parameters have not "
-        "changed since the start; together a tenth or more of what is to be trained",
+        "changed since the start; together a tenth or more of what is to be trained, or the first",
         causes=("a detach() or no_grad() in between", "a layer that the loss does not depend on"),
         advice="Look for detach(), .data, .item() or no_grad() between these layers and the loss.",
         unseen="training loops that set gradients to None before the snapshot",
@@ -201,7 +203,7 @@ PARAMETER_RULES = (
         check=check_movement,
         reads="change of each layer's parameters since the start",
         when="after an epoch not one of a layer's parameters that are to be trained has changed, "
-        "while others have; together a tenth or more of what is to be trained",
+        "while others have; together a tenth or more of what is to be trained, or the first",
         causes=("a learning rate of 0 for a group of parameters", "a layer that is not used"),
         advice="Look at the learning rate of its parameter group, and at what the loss depends on.",
         unseen="layers whose parameters change without any use",

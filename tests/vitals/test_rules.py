@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
     ),
     "layer-does-not-move": (
         lambda: ill(("a",), unchanged=1),
-        lambda: ill(("a",), unchanged=1, parameters=1),
+        lambda: ill(("b",), unchanged=1, parameters=1),
     ),
     "unset-statistics": (lambda: ill(("a",), unset=1), lambda: ill(("a",), unset=0.5)),
     "labels-lost": (
@@ -132,6 +132,22 @@ CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
         lambda: signs(START, step(*LATE, ("c",), {"accuracy": 0.6}), val_acc=[0.1, 0.95]),
         lambda: signs(START, step(*LATE, ("c",), {"accuracy": 0.8}), val_acc=[0.1, 0.95]),
     ),
+    "negative-loss": (
+        lambda: signs(START, step(*LATE), train_loss=[2.3, -0.5]),
+        lambda: signs(START, step(*LATE, ("c",), {"features": 1.0}), train_loss=[2.3, -0.5]),
+    ),
+    "no-better-than-chance": (
+        lambda: signs(START, step(*LATE), val_acc=[0.11, 0.15]),
+        lambda: signs(START, step(*LATE), val_acc=[0.11, 0.18]),
+    ),
+    "softmax-twice": (
+        lambda: signs(
+            START, step(*LATE, ("c",), {"saturated": 0.2}), val_loss=[1.9, 1.6], val_acc=[0.4, 0.9]
+        ),
+        lambda: signs(
+            START, step(*LATE, ("c",), {"saturated": 0.2}), val_loss=[1.9, 0.9], val_acc=[0.4, 0.9]
+        ),
+    ),
     "train-eval-mismatch": (
         lambda: signs(START, step(*LATE), train_loss=[2.3, 0.5], val_loss=[2.3, 5.0]),
         lambda: signs(START, step(*LATE), train_loss=[2.3, 0.5], val_loss=[2.3, 2.5]),
@@ -148,6 +164,45 @@ def test_a_rule_fires_beyond_its_limit_and_not_before(name: str) -> None:
     beyond, before = CASES[name]
     assert name in fired(beyond())
     assert name not in fired(before())
+
+
+def test_the_first_layers_are_looked_at_however_small_they_are() -> None:
+    small = {"unchanged": 1.0, "parameters": 10.0}
+    assert "layer-does-not-move" in fired(ill(("a",), **small))
+    assert "layer-does-not-move" not in fired(ill(("b",), **small))
+
+
+def test_a_softmax_at_the_end_shows_in_the_mean_of_the_outputs() -> None:
+    def found(mean: float, **metrics: list[float]) -> set[str]:
+        return fired(signs(START, step(*LATE, ("c",), {"mean": mean}), **metrics))
+
+    slow = {"val_loss": [1.9, 1.6], "val_acc": [0.4, 0.9]}
+    assert "softmax-twice" in found(0.1, **slow)
+    assert "softmax-twice" not in found(0.12, **slow)
+
+
+def test_a_validation_loss_that_stands_still_for_three_epochs_does_not_decrease() -> None:
+    still, falling = [2.3, 2.3, 2.3], [2.3, 2.2, 2.0]
+
+    def found(at: int, epoch: int, **losses: list[float]) -> set[str]:
+        return fired(signs(START, step(at, epoch), **losses))
+
+    assert "loss-not-decreasing" in found(100, 2, train_loss=[2.31, 2.25, 2.3], val_loss=still)
+    assert "loss-not-decreasing" not in found(50, 1, train_loss=still, val_loss=still)
+    assert "loss-not-decreasing" not in found(100, 2, train_loss=still, val_loss=falling)
+    # One that is as good as it can be from the first validation on.
+    assert "loss-not-decreasing" not in found(100, 2, train_loss=falling, val_loss=still)
+
+
+def test_a_training_set_that_is_known_by_heart_at_once_is_overfitted() -> None:
+    def found(at: int, epoch: int, train: float, val: float) -> set[str]:
+        values = {"train_loss": [2.3] + [train] * epoch, "val_loss": [2.3] + [val] * epoch}
+        return fired(signs(START, step(at, epoch), **values))
+
+    assert "overfit" in found(150, 3, 0.05, 0.8)
+    assert "overfit" not in found(150, 3, 0.2, 0.8)
+    assert "overfit" not in found(150, 3, 0.01, 0.3)
+    assert "overfit" not in found(500, 10, 0.05, 0.8)
 
 
 def test_gradients_that_vanish_are_seen_at_two_snapshots_in_a_row() -> None:

@@ -1,0 +1,190 @@
+"""The networks: six architectures, each a body of stages and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class Network(nn.Module):
+    """Stages, then a head. No gradient passes back from stage `cut` on, where it is given."""
+
+    def __init__(self, stages: Sequence[nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = nn.Sequential(*stages), head
+        self.cut: int | None = None
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        for place, stage in enumerate(self.body):
+            x = stage(x.detach() if place == self.cut else x)
+        return x.detach() if self.cut == len(self.body) else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.encode(x))
+        return out
+
+
+class Residual(nn.Module):
+    """Two convolutions, added to what came in, or to a projection of it."""
+
+    def __init__(self, before: int, width: int, stride: int, activation: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+        self.norm1, self.act1 = nn.BatchNorm2d(width), ACTIVATIONS[activation]()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2, self.act2 = nn.BatchNorm2d(width), ACTIVATIONS[activation]()
+        same = before == width and stride == 1
+        self.skip = nn.Identity() if same else nn.Conv2d(before, width, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
+        out: torch.Tensor = self.act2(self.skip(x) + inner)
+        return out
+
+
+class Recurrent(nn.GRU):
+    """A GRU over (n, time, features) that gives its states at all times."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__(before, width, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        states: torch.Tensor = super().forward(x)[0]
+        return states
+
+
+class ReadOut(nn.Module):
+    """The classes, from the states (n, time, features) at one time."""
+
+    def __init__(self, width: int, classes: int, time: int = -1) -> None:
+        super().__init__()
+        self.linear, self.time = nn.Linear(width, classes), time
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.linear(states[:, self.time])
+        return out
+
+
+class Embedding(nn.Module):
+    """Tokens (n, time) as vectors, with their places."""
+
+    def __init__(self, tokens: int, length: int, width: int) -> None:
+        super().__init__()
+        self.token, self.place = nn.Embedding(tokens, width), nn.Embedding(length, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.token(x) + self.place(torch.arange(x.shape[1]))
+        return out
+
+
+class Attention(nn.Module):
+    """Attention in four heads to the tokens up to `ahead` after one's own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.ahead: int | None = 0
+        self.over = -1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count, time, width = x.shape
+        parts = self.project(x).view(count, time, 3, 4, width // 4)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        scores = query @ key.transpose(-1, -2) / (width // 4) ** 0.5
+        if self.ahead is not None:
+            hidden = torch.ones(time, time, dtype=torch.bool).triu(1 + self.ahead)
+            # Not minus infinity, which a softmax over queries would turn into NaN.
+            scores = scores.masked_fill(hidden, -1e9)
+        mixed = scores.softmax(self.over) @ value
+        out: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(count, time, width))
+        return out
+
+
+class Block(nn.Module):
+    """A transformer's block, normalized before."""
+
+    def __init__(self, width: int, activation: str) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.wide, self.act = nn.Linear(width, 4 * width), ACTIVATIONS[activation]()
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(self.norm1(x))
+        out: torch.Tensor = x + self.narrow(self.act(self.wide(self.norm2(x))))
+        return out
+
+
+def dense(before: int, width: int, activation: str, *, norm: bool = False) -> nn.Sequential:
+    middle = [nn.BatchNorm1d(width)] if norm else []
+    return nn.Sequential(nn.Linear(before, width), *middle, ACTIVATIONS[activation]())
+
+
+def mlp(width: int, depth: int, activation: str, classes: int) -> Network:
+    # What is deeper than this does not train without normalization.
+    norm = depth > 5
+    stages = [dense(width, width, activation, norm=norm) for _ in range(depth - 1)]
+    first = nn.Sequential(nn.Flatten(), *dense(64, width, activation, norm=norm))
+    return Network([first, *stages], nn.Linear(width, classes))
+
+
+def cnn(width: int, depth: int, activation: str, classes: int) -> Network:
+    stages = []
+    for place in range(depth):
+        before, stride = (width if place else 1), (2 if place in (1, 2) else 1)
+        convolution = nn.Conv2d(before, width, 3, stride, padding=1)
+        stages.append(nn.Sequential(convolution, nn.BatchNorm2d(width), ACTIVATIONS[activation]()))
+    return Network(stages, pooled(width, classes))
+
+
+def resnet(width: int, depth: int, activation: str, classes: int) -> Network:
+    stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+    blocks = [
+        Residual(width, width, 2 if place in (1, 2) else 1, activation) for place in range(depth)
+    ]
+    return Network([stem, *blocks], pooled(width, classes))
+
+
+def pooled(width: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+def gru(width: int, depth: int, activation: str, classes: int) -> Network:
+    stages = [Recurrent(width if place else 1, width) for place in range(depth)]
+    return Network(stages, ReadOut(width, classes))
+
+
+def gpt(width: int, depth: int, activation: str, classes: int, length: int = 64) -> Network:
+    blocks = [Block(width, activation) for _ in range(depth)]
+    head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
+    return Network([Embedding(classes, length, width), *blocks], head)
+
+
+def encoder(width: int, depth: int, activation: str, classes: int) -> Network:
+    """Convolutions with BatchNorm, a mean over places, and a projector of two layers."""
+    stages = list(cnn(width, depth, activation, classes).body)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, width))
+    projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 16))
+    return Network([*stages, pool], projector)
+
+
+ARCHITECTURES = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "gru": gru,
+    "gpt": gpt,
+    "simclr": encoder,
+}
