@@ -196,16 +196,12 @@ class ProbeSet:
         return None if self._row_count is None else spread_indices(self._row_count, self._points)
 
     def with_rows(self, count: int, n: int) -> ProbeSet:
-        """The same inputs, of which up to n of the `count` rows that layers give are the points.
-
-        They have the labels that the inputs have for so many rows.
-        """
+        """The same inputs, with up to n of the layers' `count` rows, and their labels, as points."""
         rows = spread_indices(count, n)
         labels, _ = find_target(self._inputs, count)
         columns: dict[str, list[Any]] = {"row": list(rows)}
         if labels is not None:
-            values = plain_values(labels)
-            columns["label"] = [values[row] for row in rows]
+            columns["label"] = [plain_values(labels)[row] for row in rows]
         kinds = f"{len(rows)} of {count} rows of the layers are the points (nodes, windows)"
         return ProbeSet(
             self._inputs,

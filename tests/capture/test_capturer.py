@@ -37,8 +37,10 @@ def test_scalars_show_what_the_rdm_does_not() -> None:
         {
             "features": 8,
             "norm": relu.norm(dim=1).mean().item(),
+            "largest": relu.norm(dim=1).max().item(),
             "mean": relu.mean().item(),
             "std": relu.std(correction=0).item(),
+            "dead": (relu == 0).all(dim=0).float().mean().item(),
             "zeros": (relu == 0).float().mean().item(),
         },
         rel=1e-5,
