@@ -196,7 +196,7 @@ class ProbeSet:
         return None if self._row_count is None else spread_indices(self._row_count, self._points)
 
     def with_rows(self, count: int, n: int) -> ProbeSet:
-        """The same inputs, with up to n of the layers' `count` rows, and their labels, as points."""
+        """The same inputs, with up to n of the layers' `count` rows, and labels, as points."""
         rows = spread_indices(count, n)
         labels, _ = find_target(self._inputs, count)
         columns: dict[str, list[Any]] = {"row": list(rows)}
