@@ -30,7 +30,8 @@ def check_sign(signs: Signs) -> Finding | None:
 def check_chance(signs: Signs) -> Finding | None:
     """A validation accuracy that two epochs have not raised above what guessing gives."""
     scores, chance = find_curve(signs, "val", "acc"), signs.chance
-    if signs.now.epoch < 1 or not signs.is_classifier or len(scores) < 2 or chance > 0.8:
+    can_judge = signs.is_classifier and len(signs.label_shares) >= 3 and chance <= 0.8
+    if signs.now.epoch < 1 or not can_judge or len(scores) < 2:
         return None
     spread = (chance * (1 - chance) / max(signs.points, 1)) ** 0.5
     limit = chance + max(0.05, 3 * spread)
@@ -84,15 +85,16 @@ CLASSIFIER_RULES = (
         name="no-better-than-chance",
         check=check_chance,
         reads="validation accuracy, and the probe points' labels",
-        when="from the second epoch of a classifier on, two validations in a row are within .05 of "
-        "the share of the most frequent label (and 3 standard deviations), if it is .8 at most",
+        when="from the second epoch of a classifier of 3 labels or more on, two validations in a "
+        "row are within .05 of the share of the most frequent label (and 3 standard deviations), "
+        "if that is .8 at most",
         causes=(
             "a learning rate that is far too high or too low",
             "gradients that do not reach the weights",
             "labels that do not belong to the inputs",
         ),
         advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
-        unseen="a warm-up that is longer than two epochs, which looks the same",
+        unseen="two labels, and a warm-up of more than two epochs, which looks the same",
         source="Karpathy 2019, A recipe for training neural networks",
         counterparts=("LossNotDecreasing",),
         unless=(

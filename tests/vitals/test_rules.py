@@ -172,6 +172,12 @@ def test_the_first_layers_are_looked_at_however_small_they_are() -> None:
     assert "layer-does-not-move" not in fired(ill(("b",), **small))
 
 
+def test_chance_of_two_labels_is_too_close_to_judge() -> None:
+    late = step(*LATE, ("c",), {"features": 2.0})
+    metrics = {"val_acc": [(30, 0, 0.5), (60, 1, 0.5)]}
+    assert "no-better-than-chance" not in fired(Signs([START, late], metrics, (0.5, 0.5), 256))
+
+
 def test_a_softmax_at_the_end_shows_in_the_mean_of_the_outputs() -> None:
     def found(mean: float, **metrics: list[float]) -> set[str]:
         return fired(signs(START, step(*LATE, ("c",), {"mean": mean}), **metrics))
