@@ -39,7 +39,11 @@ def _project_row(outcome: Outcome) -> Iterable[str]:
     yield project.title
     yield outcome.version or "-"
     yield f"`{project.callback}({arguments})`"
-    yield outcome.call or "; ".join(outcome.faults) or "as its validation runs them"
+    yield (
+        f"`{outcome.call}`"
+        if outcome.call
+        else "; ".join(outcome.faults) or "as its validation runs them"
+    )
     yield str(outcome.points)
     yield str(len(outcome.layers))
     yield _shorten([str(step) for step in outcome.steps], most=8) or "none"
