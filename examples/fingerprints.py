@@ -11,7 +11,8 @@ Measured over the seeds, in networks with one hidden layer of five units: the sh
 0.1 of the ends of the activation's range, of exact zeros, of points at a corner (all five values
 near an end), and of points on an axis (at most one value that is not zero). And blind, with the
 layer's RDM alone: how often a classifier that has seen all other seeds names the activation. It
-gets six quantiles of the distances, relative to their mean.
+gets six quantiles of the distances, relative to their mean; which ones was chosen after a look at
+smaller trainings of the first three seeds.
 
     python examples/fingerprints.py                  # about three minutes on two cores
 """

@@ -20,16 +20,18 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 GALLERY = HERE / "gallery"
-# In the order of the essay: the script and its file.
-SCRIPTS = {
-    "two_curves": None,
-    "raw_and_hidden": "mnist10k.npz",
-    "directions": "glove50k.npz",
-    "fingerprints": None,
-    "space_of_mnist": "mnist10k.npz",
-    "same_inside": None,
+MNIST = ("--data", "mnist10k.npz")
+GLOVE = ("--data", "glove50k.npz")
+# In the order of the essay: the script and its options; names of files are those in --data.
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    "two_curves": (),
+    "raw_and_hidden": MNIST,
+    "words": (*GLOVE, "--corpus", "debian.jsonl.gz", "--map", "10000"),
+    "directions": GLOVE,
+    "fingerprints": (),
+    "space_of_mnist": MNIST,
+    "same_inside": (),
 }
-NEED_FILE = {"directions"}
 HEAD = """# Examples
 
 The systems of [Visualizing Representations](https://colah.github.io/posts/2015-01-Visualizing-Representations/),
@@ -37,8 +39,9 @@ one script each: a network is trained with RepWatch attached, a page and a pictu
 claim, and a number tests it. `python examples/NAME.py --help` explains the data and the
 measurement; `make examples` runs all of them and writes this table.
 
-The other files here: `layer_correspondence.py` compares distances, and `populations/` trains the
-runs of [How reliable are flags?](../docs/reliability.md).
+The other files here: `packages_atlas.py` and `sentences_atlas.py` are maps of texts,
+`layer_correspondence.py` compares distances, and `populations/` trains the runs of
+[How reliable are flags?](../docs/reliability.md).
 
 | | claim and result |
 |---|---|
@@ -47,15 +50,17 @@ runs of [How reliable are flags?](../docs/reliability.md).
 
 def run(name: str, data: Path, out: Path) -> bool:
     """Run one script, and copy its picture and result; whether it worked."""
-    words = [sys.executable, str(HERE / f"{name}.py"), "--out", str(out)]
-    shown = f"python examples/{name}.py"
-    file = SCRIPTS[name]
-    if file is not None and not (data / file).is_file() and name in NEED_FILE:
-        print(f"{name} is left out: there is no {data / file}.", file=sys.stderr)
+    options = SCRIPTS[name]
+    files = {word: data / word for word in options if word.endswith((".npz", ".gz"))}
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if missing and options != MNIST:
+        print(f"{name} is left out: there is no {', '.join(missing)}.", file=sys.stderr)
         return True
-    if file is not None and (data / file).is_file():
-        words += ["--data", str(data / file)]
-        shown += f" --data {file}"
+    if missing:
+        options = ()
+    words = [sys.executable, str(HERE / f"{name}.py"), "--out", str(out)]
+    words += [str(files.get(word, word)) for word in options]
+    shown = " ".join(["python", f"examples/{name}.py", *options])
     print(f"--- {shown}", flush=True)
     if subprocess.run(words, check=False).returncode != 0:
         print(f"{name} failed: its earlier result is left as it was.", file=sys.stderr)

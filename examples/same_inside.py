@@ -171,7 +171,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axis.plot([min(row[column]), max(row[column])], [line, line], color="#cccccc", zorder=1)
             for place, value in enumerate(row[column]):
                 axis.scatter(value, line, color=COLORS[place], s=45, zorder=2)
-        axis.set(title=title, xlim=(0, 1.02))
+        axis.set(title=title, xlim=(0.5, 1.01))
     axes[0].set_yticks(
         range(len(rows)),
         [f"{row['differs']} ({row['accuracy'][1]:.1%})" for row in rows[::-1]],

@@ -16,7 +16,8 @@ and MDS.
 Measured, for each distance, note 6's near non-linearity and its analogies: the share of the 5
 nearest representations of *other seeds* that have the same activation, depth of the layer, and
 training time, beside its expectation for shuffled values (the mean of 200 permutations); the first
-also among neighbors in the plane, for t-SNE, PCA and MDS. And Mantel's correlation of each map's
+also among neighbors in the plane, for t-SNE, PCA and MDS, and of the trained ones alone, since
+untrained sigmoids and tanhs are nearly the same linear map. And Mantel's correlation of each map's
 distances with the full ones: how much of the space the map preserves.
 
     python examples/space_of_mnist.py --data mnist10k.npz       # about five minutes on two cores
@@ -196,18 +197,22 @@ def main(words: Sequence[str] | None = None) -> Result:
     for name, row in table.items():
         print(f"{name:<14}" + "".join(f"{a:>12.2f} ({b:.2f})" for a, b in row.values()))
     trained = np.flatnonzero(about["time"] != TIMES[0])
-    kinds = measure_neighbors(
-        distances["cosine"][np.ix_(trained, trained)],
-        about["activation"][trained],
-        about["seed"][trained],
-    )
+    kinds = {
+        name: measure_neighbors(
+            distances[name][np.ix_(trained, trained)],
+            about["activation"][trained],
+            about["seed"][trained],
+        )[0]
+        for name in ("cosine", "euclidean")
+    }
     maps, places = measure_maps(snapshots, distances["cosine"], about)
     print("\n".join(f"{name}: {found}" for name, found in maps.items()))
     cosine = table["cosine"]
     shares = ", ".join(f"{name} {a:.2f} ({b:.2f})" for name, (a, b) in cosine.items())
     number = (
         f"{len(snapshots)} representations; among the 5 nearest of other seeds the same "
-        f"(shuffled): {shares}; of the trained ones alone, activation {kinds[0]:.2f} ({kinds[1]:.2f}). "
+        f"(shuffled): {shares}; of the trained ones alone, activation {kinds['cosine']:.2f} "
+        f"(by Euclidean distance {kinds['euclidean']:.2f}). "
         f"Mantel r of the map with the full distances: t-SNE {maps['tsne']['r']:.2f}, PCA "
         f"{maps['pca']['r']:.2f}, MDS {maps['mds']['r']:.2f}."
     )

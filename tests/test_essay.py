@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,6 +59,41 @@ def test_cubes_and_spouts_are_told_apart_by_their_distances(run: Run) -> None:
     assert found["means"]["sigmoid"]["near an end"] > 0.4
     assert found["means"]["sigmoid"]["exactly zero"] == 0
     assert found["means"]["ReLU"]["exactly zero"] > 0.2
+
+
+def write_planted_words(folder: Path) -> tuple[Path, Path]:
+    """Four kinds of twelve words, near each other as vectors, and beside each other in texts."""
+    generator = np.random.default_rng(0)
+    letters = "abcdefghijkl"
+    words = [f"{kind}{letter}" for kind in ("food", "city", "body", "kin") for letter in letters]
+    kinds = np.repeat(np.arange(4), 12)
+    vectors = generator.normal(size=(4, 20))[kinds] * 2 + generator.normal(size=(48, 20))
+    glove, corpus = folder / "planted.npz", folder / "planted.jsonl"
+    members = kinds[:, None] == np.arange(4)
+    names = ["food.n.01", "city.n.01", "body_part.n.01", "relative.n.01"]
+    np.savez(glove, words=words, vectors=vectors, category_names=names, categories=members)
+    lines = []
+    for _ in range(12_000):
+        start = 12 * int(generator.integers(4))
+        chosen = generator.integers(start, start + 12, size=8)
+        lines.append(json.dumps({"text": " ".join(words[k] for k in chosen)}))
+    corpus.write_text("\n".join(lines), encoding="utf-8")
+    return glove, corpus
+
+
+def test_categories_of_words_cluster_and_form_while_a_skip_gram_learns(
+    run: Run, tmp_path: Path
+) -> None:
+    glove, corpus = write_planted_words(tmp_path)
+    found = run("words", "--data", str(glove), "--corpus", str(corpus), "--epochs", "30")
+    assert found["held"]
+    assert sorted(found["ratios"]) == sorted(
+        ["food.n.01", "city.n.01", "body_part.n.01", "relative.n.01"]
+    )
+    first, last = found["learned"][0][0], found["learned"][-1][0]
+    assert first < 0.5 < 0.8 < last
+    page = (tmp_path / "words.html").read_text(encoding="utf-8")
+    assert "<title>48 words</title>" in page
 
 
 def test_directions_lead_to_the_lists_of_the_essay(

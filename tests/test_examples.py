@@ -308,24 +308,6 @@ def test_what_a_population_needs_is_reported_before_anything_is_trained(
     assert not path.exists()
 
 
-def test_words_atlas_writes_a_page_of_words_and_categories(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float16)
-    categories = np.zeros((30, 1), dtype=bool)
-    categories[::3] = True
-    source = tmp_path / "words.npz"
-    np.savez(
-        source,
-        words=np.array([f"word{i}" for i in range(30)]),
-        vectors=vectors,
-        category_names=np.array(["food.n.01"]),
-        categories=categories,
-    )
-    out = tmp_path / "words.html"
-    load("words_atlas").main([str(source), "-o", str(out)])
-    assert "<title>30 words</title>" in out.read_text(encoding="utf-8")
-    assert (tmp_path / "words.atlas.npz").is_file()
-
-
 def test_packages_atlas_writes_a_page_of_what_descriptions_say(tmp_path: Path) -> None:
     kinds = ("game of strategy", "network server daemon", "mail reader client")
     lines = [
