@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 from repwatch._deprecated import RenamedAttributes
+from repwatch.drift.advice import SettingChange
 from repwatch.drift.explain import OddPoint
 
 __all__ = ["Assessment", "LandmarkNeighbor"]
@@ -60,7 +61,8 @@ class Assessment(RenamedAttributes):
         nearest: The landmarks nearest at the same checkpoint.
         novelty: Distance to the nearest landmark of any kind.
         is_novel: Whether that is farther than 95 % of the landmarks are from their nearest.
-        advice: What to change, where a hyperparameter is out of the good landmarks' range.
+        change: A setting to change: one that belongs to the cause and is out of the good landmarks'
+            range; None where there is none.
         layers_missing: Layers of the landmarks that the run does not have.
         points: Probe points whose distances differ most from the good landmarks', in that layer.
         matched: For each layer of the landmarks the run's own at the same relative depth, where it
@@ -89,7 +91,7 @@ class Assessment(RenamedAttributes):
     nearest: Sequence[LandmarkNeighbor] = ()
     novelty: float = 0.0
     is_novel: bool = False
-    advice: str | None = None
+    change: SettingChange | None = None
     layers_missing: Sequence[str] = ()
     points: Sequence[OddPoint] = ()
     matched: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +104,11 @@ class Assessment(RenamedAttributes):
         "unlike": "is_novel",
         "matching": "matched_text",
     }
+
+    @property
+    def advice(self) -> str | None:
+        """The change in words; None without one."""
+        return None if self.change is None else self.change.text
 
     @property
     def message(self) -> str:
@@ -145,7 +152,7 @@ class Assessment(RenamedAttributes):
             {name: value for name, value in point.items() if value is not None}
             for point in values["points"]
         ]
-        optional = {"points": points, "matched": values["matched"]}
+        optional = {"points": points, "matched": values["matched"], "change": values["change"]}
         return {
             **{name: values[name] for name in ("score", "causes", "nearest", "novelty")},
             **{name: value for name, value in optional.items() if value},
