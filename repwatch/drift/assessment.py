@@ -65,8 +65,8 @@ class Assessment(RenamedAttributes):
             range; None where there is none.
         layers_missing: Layers of the landmarks that the run does not have.
         points: Probe points whose distances differ most from the good landmarks', in that layer.
-        matched: For each layer of the landmarks the run's own at the same relative depth, where it
-            has other layers than they have.
+        matched: For each layer of the landmarks the run's own of that name, or else at that
+            relative depth, where it has other layers than they have.
 
     Examples:
         >>> from repwatch.drift import Assessment
@@ -133,8 +133,11 @@ class Assessment(RenamedAttributes):
     @property
     def matched_text(self) -> str:
         """How the layers of another architecture were compared; "" where they are the same."""
-        pairs = ", ".join(f"{own} with {known}" for known, own in self.matched.items())
-        return f"layers matched by relative depth: {pairs}" if pairs else ""
+        same = [own for known, own in self.matched.items() if own == known]
+        other = [f"{own} with {known}" for known, own in self.matched.items() if own != known]
+        parts = [f"by name: {', '.join(same)}"] if same else []
+        parts += [f"by relative depth: {', '.join(other)}"] if other else []
+        return f"layers matched {'; '.join(parts)}" if parts else ""
 
     def _finding(self) -> str:
         if self.by_loss:

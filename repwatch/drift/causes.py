@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from repwatch.analysis.hyperparameters import can_be_cause
-from repwatch.drift.forests import mean_probabilities
+from repwatch.drift.forests import fit_causes, mean_probabilities
 from repwatch.drift.hparams import HParams, as_category, as_number
 from repwatch.rdm import Float64
 
@@ -73,7 +73,7 @@ class HyperparameterCauseModel:
             _N_TREES, max_features=None, class_weight="balanced", random_state=self._seed
         )
         y = [*causes, *[""] * len(good)]
-        self._forest = forest.fit(self._transform([*bad, *good]), y)
+        self._forest = fit_causes(forest, self._transform([*bad, *good]), y)
         return self
 
     def predict_proba(self, hparams: HParams) -> dict[str, float]:
