@@ -1,6 +1,6 @@
 """Hyperparameters that can explain an outcome, and how far a value is outside the good runs' range.
 
-    can_be_cause(name)              not a seed, not a description of the data, not ignored
+    can_be_cause(name)              no seed, path or version, no description of the data
     find_varying(runs, good)        the hyperparameters in which runs differ
     GoodRange(...).excess(value)    how far outside the range, in widths of the range
 
@@ -13,6 +13,7 @@ from the median in robust spreads.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = [
     "can_be_cause",
     "find_varying",
     "is_number",
+    "is_run_length",
     "is_same",
 ]
 
@@ -41,6 +43,14 @@ IGNORED_HPARAMS: tuple[str, ...] = ("truth.", f"{PREFIX}data.", f"{PREFIX}logger
 _RECORDED_PREFIXES = ("optimizer", "scheduler", "trainer", "model")
 _LEARNING_RATES = ("lr", "learning_rate")
 _SEEDS = ("seed", "random_state")
+# What describes the machine, the output or the files, and so cannot make a training go wrong.
+_BOOKKEEPING = re.compile(
+    r"(^|\.)versions?(\.|$)"
+    r"|(^|[._])(num_workers|n_workers|workers|pin_memory|prefetch_factor|persistent_workers"
+    r"|devices?|num_nodes|hostname|verbose|log_every_n_steps|progress_bar"
+    r"|dir|directory|folder|file|filename|(?<!drop_)path)$"
+)
+_RUN_LENGTH = re.compile(r"(max_|num_|n_)?(train_)?(epochs|steps|iterations|iters)")
 _MAX_CATEGORY_LENGTH = 80
 # A positive number is on a log scale where its largest value is more than this times its smallest.
 _LOG_SPAN = 10.0
@@ -173,14 +183,26 @@ def find_varying(
 
 
 def can_be_cause(name: str, ignore_hparams: Sequence[str] = IGNORED_HPARAMS) -> bool:
-    """Whether a hyperparameter can be a cause: not ignored, and not a seed.
+    """Whether a hyperparameter can be a cause: not ignored, no seed, path, version or machine.
 
     Examples:
         >>> can_be_cause("model.dropout"), can_be_cause("data_seed"), can_be_cause("truth.fault")
         (True, False, False)
+        >>> can_be_cause("data.num_workers"), can_be_cause("output_dir"), can_be_cause("drop_path")
+        (False, False, True)
     """
-    ignored = name.startswith(tuple(ignore_hparams))
+    ignored = name.startswith(tuple(ignore_hparams)) or _BOOKKEEPING.search(name.lower())
     return not ignored and not _last_part(name).lower().endswith(_SEEDS)
+
+
+def is_run_length(name: str) -> bool:
+    """Whether a hyperparameter is how long the training is planned to be.
+
+    Examples:
+        >>> is_run_length("trainer.max_epochs"), is_run_length("warmup_steps")
+        (True, False)
+    """
+    return _RUN_LENGTH.fullmatch(_last_part(name).lower()) is not None
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -13,7 +13,7 @@ from repwatch.cli.terminal import as_text, console
 if TYPE_CHECKING:
     from repwatch.drift import Backtest, Calibration, MethodResult, SubsetResult
 
-__all__ = ["backtest_json", "format_checkpoint", "json_dict", "print_backtest"]
+__all__ = ["backtest_json", "format_checkpoint", "json_dict", "print_backtest", "verdict"]
 
 _HELD_OUT = {
     "run": "the run itself",
@@ -75,6 +75,28 @@ def print_backtest(found: Backtest, false_alarms: float, restricted: bool) -> No
     console.print(_legend(found, false_alarms, restricted))
     if not restricted and found.calibration_overall is not None:
         console.print(_calibration_text(found.calibration_overall))
+    if not restricted:
+        console.print(as_text(verdict(found), style="bold"))
+
+
+def verdict(found: Backtest) -> str:
+    """What representations add on these runs, and what to do next."""
+    own, curves = found.methods[0], next(m for m in found.methods if m.name == "curves")
+    last = max(min(epoch for epoch, _ in found.checkpoints), 1)
+    early = max(k for k, (epoch, _) in enumerate(found.checkpoints) if epoch <= last)
+    more = round((own.found[early] - curves.found[early]) * found.bad)
+    count = f"{more:d} more" if more > 0 else f"{-more:d} fewer" if more < 0 else "no more"
+    text = (
+        f"On your runs, representations find {count} of {found.bad} by the end of epoch "
+        f"{found.checkpoints[early][0]} than curves alone; {own.false_alarms[-1]:.0%} of good runs "
+        "are flagged by the end."
+    )
+    if more > 0:
+        return f"{text} Next: train with RepWatch(on_flag='stop') to end such runs there."
+    return (
+        f"{text} Next: label more runs (`repwatch label`), or take more snapshots in the first "
+        "epoch, where representations show most."
+    )
 
 
 def _shown_checkpoints(found: Backtest) -> list[int]:
@@ -170,6 +192,7 @@ def _legend(found: Backtest, false_alarms: float, restricted: bool) -> str:
         "found: share of bad runs flagged by then; false: share of good runs flagged by then, at "
         f"most {false_alarms:.0%} by guarantee"
     )
+    text += _checkpoint_text(found)
     if restricted:
         text += (
             "; unlike and loss: share of bad runs that RepWatch flagged as unlike any landmark, "
@@ -182,6 +205,13 @@ def _legend(found: Backtest, false_alarms: float, restricted: bool) -> str:
         "does, over bad runs that both find. cause: named first, or among the first three, by "
         "training alone and with the hyperparameters read."
     )
+
+
+def _checkpoint_text(found: Backtest) -> str:
+    """What the tables call the end of the first epoch, where it has several snapshots."""
+    last = found.checkpoints[_shown_checkpoints(found)[0]]
+    ordinal = "the first epoch" if last[0] == 0 else f"epoch {last[0]}"
+    return f'; "{format_checkpoint(last)}": the end of {ordinal}' if last[1] else ""
 
 
 def _spread_text(method: MethodResult) -> str:

@@ -83,7 +83,14 @@ def check(
     assessments = detector.replay(found)
     if as_json:
         print_json(
-            [{**json_dict(assessment), "message": assessment.message} for assessment in assessments]
+            [
+                {
+                    **json_dict(assessment),
+                    "advice": assessment.advice,
+                    "message": assessment.message,
+                }
+                for assessment in assessments
+            ]
         )
         return
     _print_assessments(assessments)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 from repwatch._deprecated import RenamedAttributes
+from repwatch.drift.advice import SettingChange
 from repwatch.drift.explain import OddPoint
 
 __all__ = ["Assessment", "LandmarkNeighbor"]
@@ -60,11 +61,12 @@ class Assessment(RenamedAttributes):
         nearest: The landmarks nearest at the same checkpoint.
         novelty: Distance to the nearest landmark of any kind.
         is_novel: Whether that is farther than 95 % of the landmarks are from their nearest.
-        advice: What to change, where a hyperparameter is out of the good landmarks' range.
+        change: A setting to change: one that belongs to the cause and is out of the good landmarks'
+            range; None where there is none.
         layers_missing: Layers of the landmarks that the run does not have.
         points: Probe points whose distances differ most from the good landmarks', in that layer.
-        matched: For each layer of the landmarks the run's own at the same relative depth, where it
-            has other layers than they have.
+        matched: For each layer of the landmarks the run's own of that name, or else at that
+            relative depth, where it has other layers than they have.
 
     Examples:
         >>> from repwatch.drift import Assessment
@@ -89,7 +91,7 @@ class Assessment(RenamedAttributes):
     nearest: Sequence[LandmarkNeighbor] = ()
     novelty: float = 0.0
     is_novel: bool = False
-    advice: str | None = None
+    change: SettingChange | None = None
     layers_missing: Sequence[str] = ()
     points: Sequence[OddPoint] = ()
     matched: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +104,11 @@ class Assessment(RenamedAttributes):
         "unlike": "is_novel",
         "matching": "matched_text",
     }
+
+    @property
+    def advice(self) -> str | None:
+        """The change in words; None without one."""
+        return None if self.change is None else self.change.text
 
     @property
     def message(self) -> str:
@@ -126,8 +133,11 @@ class Assessment(RenamedAttributes):
     @property
     def matched_text(self) -> str:
         """How the layers of another architecture were compared; "" where they are the same."""
-        pairs = ", ".join(f"{own} with {known}" for known, own in self.matched.items())
-        return f"layers matched by relative depth: {pairs}" if pairs else ""
+        same = [own for known, own in self.matched.items() if own == known]
+        other = [f"{own} with {known}" for known, own in self.matched.items() if own != known]
+        parts = [f"by name: {', '.join(same)}"] if same else []
+        parts += [f"by relative depth: {', '.join(other)}"] if other else []
+        return f"layers matched {'; '.join(parts)}" if parts else ""
 
     def _finding(self) -> str:
         if self.by_loss:
@@ -145,7 +155,7 @@ class Assessment(RenamedAttributes):
             {name: value for name, value in point.items() if value is not None}
             for point in values["points"]
         ]
-        optional = {"points": points, "matched": values["matched"]}
+        optional = {"points": points, "matched": values["matched"], "change": values["change"]}
         return {
             **{name: values[name] for name in ("score", "causes", "nearest", "novelty")},
             **{name: value for name, value in optional.items() if value},

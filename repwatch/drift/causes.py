@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from repwatch.analysis.hyperparameters import can_be_cause
-from repwatch.drift.forests import mean_probabilities
-from repwatch.drift.hparams import HParams, as_number
+from repwatch.drift.forests import fit_causes, mean_probabilities
+from repwatch.drift.hparams import HParams, as_category, as_number
 from repwatch.rdm import Float64
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class HyperparameterCauseModel:
             _N_TREES, max_features=None, class_weight="balanced", random_state=self._seed
         )
         y = [*causes, *[""] * len(good)]
-        self._forest = forest.fit(self._transform([*bad, *good]), y)
+        self._forest = fit_causes(forest, self._transform([*bad, *good]), y)
         return self
 
     def predict_proba(self, hparams: HParams) -> dict[str, float]:
@@ -133,7 +133,7 @@ class _Number:
         value = as_number(hparams.get(self.name))
         if value is None:
             return 0.0
-        category = None if self.context is None else _as_category(hparams.get(self.context))
+        category = None if self.context is None else as_category(hparams.get(self.context))
         center, spread = self.ranges.get(category) or self.ranges[None]
         return float(np.arcsinh((_to_scale(value, self.floor) - center) / spread))
 
@@ -147,7 +147,7 @@ class _Category:
     share: float
 
     def position(self, hparams: HParams) -> float:
-        category = _as_category(hparams.get(self.name))
+        category = as_category(hparams.get(self.name))
         return self.share if category is None else float(category == self.category)
 
 
@@ -158,7 +158,7 @@ def find_features(good: Sequence[HParams], bad: Sequence[HParams]) -> list[Hyper
     """The hyperparameters in which landmarks differ; of several that agree, the first by name."""
     every = [*good, *bad]
     names = sorted({name for run in every for name in run if can_be_cause(name)})
-    categories = {name: [_as_category(run.get(name)) for run in every] for name in names}
+    categories = {name: [as_category(run.get(name)) for run in every] for name in names}
     features: list[HyperparameterFeature] = []
     seen: set[tuple[float | str | None, ...]] = set()
     for name in names:
@@ -249,7 +249,3 @@ def _center_and_spread(values: Float64, min_spread: float) -> tuple[float, float
 
 def _to_scale(value: float, floor: float | None) -> float:
     return value if floor is None else math.log(max(value, floor))
-
-
-def _as_category(value: object) -> str | None:
-    return str(value) if isinstance(value, (str, bool)) else None

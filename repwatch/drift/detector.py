@@ -21,11 +21,12 @@ from typing import ClassVar
 import numpy as np
 
 from repwatch._deprecated import RenamedAttributes
+from repwatch.drift.advice import SettingAdvisor
 from repwatch.drift.assessment import Assessment, LandmarkNeighbor
 from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
 from repwatch.drift.checkpoint_model import SIGNALS, CheckpointModel, Signal
 from repwatch.drift.conformal import Limits, conformal_limit, guaranteed_share
-from repwatch.drift.explain import OddPoint, current_hparams, find_odd_points, suggest_change
+from repwatch.drift.explain import OddPoint, current_hparams, find_odd_points
 from repwatch.drift.history import (
     Checkpoint,
     History,
@@ -279,7 +280,7 @@ class DriftDetector(RenamedAttributes):
             ),
             novelty=neighbors[0][1],
             is_novel=neighbors[0][1] > model.novelty_limit,
-            advice=suggest_change(current, [landmark.hparams for landmark in self._good]),
+            change=self._advisor.suggest(current, next(iter(causes), None)),
             layers_missing=model.missing_layers(history),
         )
 
@@ -327,11 +328,13 @@ class DriftDetector(RenamedAttributes):
 
     def _learn(self) -> None:
         bad = [landmark for landmark in self.landmarks if landmark.is_bad and landmark.run.cause]
-        self._causes = HyperparameterCauseModel(self._seed).fit(
+        known = (
             [landmark.hparams for landmark in self._good],
             [landmark.hparams for landmark in bad],
             [str(landmark.run.cause) for landmark in bad],
         )
+        self._causes = HyperparameterCauseModel(self._seed).fit(*known)
+        self._advisor = SettingAdvisor(*known)
         y = np.array([landmark.is_bad for landmark in self.landmarks], dtype=np.bool_)
         watched = shared_checkpoints(self._good, max(MIN_GOOD, self.good // 2))
         self._models = {

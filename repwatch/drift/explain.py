@@ -1,4 +1,4 @@
-"""What explains an alarm beside its cause: a setting to change, and the odd probe points."""
+"""What explains an alarm beside its cause: the learning rate of now, and the odd probe points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 
 from repwatch._deprecated import RenamedAttributes
-from repwatch.analysis.hyperparameters import GoodRange, can_be_cause
 from repwatch.drift.history import Checkpoint, History
 from repwatch.drift.hparams import LEARNING_RATES, HParams, as_number
 from repwatch.rdm import Float32, Float64, count_points
@@ -18,13 +17,11 @@ from repwatch.rdm.condensed import sum_by_point
 from repwatch.registry import ProbePoint, Run, Snapshot
 from repwatch.registry.records import Source
 
-__all__ = ["OddPoint", "current_hparams", "find_odd_points", "suggest_change"]
+__all__ = ["OddPoint", "current_hparams", "find_odd_points"]
 
 _MIN_LANDMARKS = 3
 _MAX_LANDMARKS = 60
 _MAX_POINTS = 5
-# The least width of a range that distances from it are divided by.
-_MIN_RANGE_WIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -141,38 +138,3 @@ def current_hparams(history: History, checkpoint: Checkpoint, good: Sequence[His
     initial = {name: as_number(hparams.get(name)) for name in LEARNING_RATES}
     rates = {name: rate * change for name, rate in initial.items() if rate}
     return {**hparams, **rates}
-
-
-def suggest_change(hparams: HParams, good: Sequence[HParams]) -> str | None:
-    """The hyperparameter that is farthest outside the good landmarks' range, and what to do.
-
-    Args:
-        hparams: Those of the run, by plain names.
-        good: Those of each good landmark.
-    """
-    largest = 0.0
-    suggestion: str | None = None
-    seen: set[tuple[float, float, float]] = set()
-    for name in sorted(hparams, key=lambda key: ("." in key, key)):
-        value = as_number(hparams[name])
-        known = [as_number(landmark.get(name)) for landmark in good]
-        values = [number for number in known if number is not None]
-        if not _can_be_changed(name) or value is None or len(values) < max(len(good) // 2, 3):
-            continue
-        low, high = min(values), max(values)
-        if low <= value <= high or (value, low, high) in seen:
-            continue
-        seen.add((value, low, high))
-        log = min(value, low) > 0
-        excess = abs(GoodRange(low, high, log, _MIN_RANGE_WIDTH).excess(value))
-        if suggestion is None or excess > largest:
-            change = "lower" if value > high else "raise"
-            span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-            largest = excess
-            suggestion = f"its {name} is {value:.3g}, good runs here had {span}: {change} it"
-    return suggestion
-
-
-def _can_be_changed(name: str) -> bool:
-    """Whether it was chosen, and is not a count that follows from other hyperparameters."""
-    return can_be_cause(name) and name not in ("model", "model.parameters")

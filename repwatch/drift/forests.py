@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from repwatch.rdm import Float64
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesClassifier
 
-__all__ = ["MIN_BAD", "N_TREES", "OutcomeForest", "mean_probabilities"]
+__all__ = ["MIN_BAD", "N_TREES", "OutcomeForest", "fit_causes", "mean_probabilities"]
 
 N_TREES = 200
 # Bad landmarks from which on a forest of good against bad can be trained.
@@ -70,7 +71,20 @@ class OutcomeForest:
 
         if len(set(self._bad_causes)) < 2:
             return None
-        return ExtraTreesClassifier(**self._options).fit(self._bad_rows, self._bad_causes)
+        forest = ExtraTreesClassifier(**self._options)
+        return fit_causes(forest, self._bad_rows, self._bad_causes)
+
+
+def fit_causes(
+    forest: ExtraTreesClassifier, X: Float64, causes: Sequence[str]
+) -> ExtraTreesClassifier:
+    """Fit a forest of causes, of which each may have one landmark or two.
+
+    For classes that are so small scikit-learn asks, once for each tree, whether they are numbers.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")
+        return forest.fit(X, causes)
 
 
 def mean_probabilities(forest: ExtraTreesClassifier, X: Float64) -> Float64:

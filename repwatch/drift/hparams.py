@@ -14,6 +14,7 @@ from repwatch.registry.hparams import hparam_title, is_own
 __all__ = [
     "LEARNING_RATES",
     "HParams",
+    "as_category",
     "as_number",
     "initial_learning_rate",
     "plain_hparams",
@@ -42,6 +43,11 @@ def plain_hparams(hparams: HParams) -> dict[str, object]:
 def as_number(value: object) -> float | None:
     """The value as a finite number; None where it is none."""
     return float(value) if isinstance(value, (int, float)) and is_number(value) else None
+
+
+def as_category(value: object) -> str | None:
+    """The value as text where it is a category: text or a boolean; None where it is none."""
+    return str(value) if isinstance(value, (str, bool)) else None
 
 
 def initial_learning_rate(hparams: HParams) -> float | None:

@@ -1,4 +1,4 @@
-"""A run of another architecture than the landmarks': its layers by relative depth."""
+"""A run of another architecture than the landmarks': its layers by name, then by relative depth."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _MIN_LAYERS = 2
 
 
 def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict[str, str]:
-    """For each layer that most landmarks have, the one of a run at the nearest relative depth.
+    """For each layer that most landmarks have, the run's own of that name, else by relative depth.
 
-    The first layer has relative depth 0 and the last one 1. Empty where the names match: some
-    landmarks have the run's layers, or the run has theirs and others.
+    Where they have layers of equal names, these are matched with each other, and the others by
+    depth among the others. The first layer has relative depth 0 and the last one 1. Empty
+    where the names match: some landmarks have the run's layers, or the run has theirs and others.
 
     Args:
         own: The run's layers, by depth.
@@ -30,14 +31,23 @@ def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict
     Examples:
         >>> match_layers(["a", "b", "c", "d", "out"], [["fc1", "fc2", "out"]])
         {'fc1': 'a', 'fc2': 'c', 'out': 'out'}
+        >>> match_layers(["stem", "stage1", "stage2"], [["stage1", "stage2", "neck"]])
+        {'stage1': 'stage1', 'stage2': 'stage2', 'neck': 'stem'}
     """
     counts = Counter(map(tuple, landmarks))
     known = max(counts, key=lambda layers: (counts[layers], layers), default=())
     same_names = any(set(own) <= set(layers) for layers in counts) or set(known) <= set(own)
     if not own or not known or same_names:
         return {}
-    pairs = match_by_depth(_relative_depths(len(known)), _relative_depths(len(own)))
-    return {known[place]: own[own_place] for place, own_place in sorted(pairs)}
+    unmatched = [place for place, layer in enumerate(known) if layer not in own]
+    depths, own_depths = _relative_depths(len(known)), _relative_depths(len(own))
+    # Layers of the run that no landmark names; all of them where each one is taken.
+    free = [place for place, layer in enumerate(own) if layer not in known] or range(len(own))
+    pairs = match_by_depth(
+        [depths[place] for place in unmatched], [own_depths[place] for place in free]
+    )
+    by_depth = {known[unmatched[place]]: own[free[near]] for place, near in pairs}
+    return {layer: by_depth.get(layer, layer) for layer in known}
 
 
 def _relative_depths(count: int) -> list[float]:

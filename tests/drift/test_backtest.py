@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from repwatch import Registry, cli
+from repwatch.cli.backtest_tables import verdict
 from repwatch.drift import (
     Backtest,
     DriftDetector,
@@ -218,15 +219,45 @@ def test_bad_runs_whose_last_loss_is_that_of_good_ones_have_a_row(
     for history in changed[-5:]:
         history.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
     healthy = subset(evaluate(changed, folds=2), "bad with a healthy loss")
-    largest = max(history.curves[1, 0][FeatureKey("val_loss")] for history in changed[:30])
+    usual = np.quantile(
+        [history.curves[1, 0][FeatureKey("val_loss")] for history in changed[:30]], 0.9
+    )
     fine = [
-        history
-        for history in changed[30:]
-        if history.curves[1, 0][FeatureKey("val_loss")] <= largest
+        history for history in changed[30:] if history.curves[1, 0][FeatureKey("val_loss")] <= usual
     ]
     assert healthy.good == 0
     assert healthy.bad == len(fine) <= 13
     assert healthy.methods[0].found[-1] > healthy.methods[2].found[-1]
+
+
+def test_one_good_run_with_an_odd_loss_does_not_make_all_losses_healthy(
+    population: list[History],
+) -> None:
+    changed = [dataclasses.replace(history, curves=dict(history.curves)) for history in population]
+    for history in [changed[0], *changed[30:]]:
+        history.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
+    healthy = subset(evaluate(changed, folds=2), "bad with a healthy loss")
+    assert healthy.bad == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "step"),
+    [(0.75, "find 9 more of 18 by the end of epoch 1", "on_flag='stop'"),
+     (0.25, "find no more of 18 by the end of epoch 1", "label more runs")],
+)  # fmt: skip
+def test_the_verdict_counts_the_runs_that_only_representations_find(
+    population: list[History], found: float, text: str, step: str
+) -> None:
+    tested = evaluate(population, folds=2)
+    shares = {"RepWatch": found, "curves": 0.25}
+    methods = [
+        dataclasses.replace(method, found=[0.0, shares.get(method.name, 0.0)])
+        for method in tested.methods
+    ]
+    subsets = [dataclasses.replace(tested.subsets[0], methods=methods)]
+    words = verdict(dataclasses.replace(tested, subsets=subsets))
+    assert f"On your runs, representations {text}" in words
+    assert step in words
 
 
 def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_round(

@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist
 from sklearn.ensemble import ExtraTreesClassifier
 
 from repwatch import Registry
-from repwatch.drift import DriftDetector, History
+from repwatch.drift import Assessment, DriftDetector, History
 from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
 from repwatch.drift.evaluate.statistics import calibration_of
 from repwatch.drift.explain import find_odd_points
@@ -32,6 +32,23 @@ def test_the_mean_over_trees_is_what_scikit_learn_predicts() -> None:
     np.testing.assert_allclose(
         mean_probabilities(forest, new), forest.predict_proba(new), atol=1e-12
     )
+
+
+def test_causes_of_one_landmark_each_are_learned_without_warnings(
+    template: Run, recwarn: pytest.WarningsRecorder
+) -> None:
+    runs = population(template, 6, 4)
+    names = iter("abcd")
+    runs = [
+        dataclasses.replace(run, run=dataclasses.replace(run.run, cause=next(names)))
+        if run.is_bad
+        else run
+        for run in runs
+    ]
+    new = history(template, "new", None, np.random.default_rng(9), fault="too high")
+    found = DriftDetector(runs).assess_checkpoint(new, (1, 0), explain=True)
+    assert set(found.causes) == set("abcd")
+    assert not [warning for warning in recwarn if "unique classes" in str(warning.message)]
 
 
 # The configuration
@@ -210,6 +227,21 @@ def test_layers_of_another_architecture_are_matched_by_relative_depth() -> None:
     deeper = match_layers(["fc1", "fc2", "fc3", "fc4", "out"], landmarks)
     assert deeper == {"a": "fc1", "b": "fc3", "c": "out"}
     assert match_layers(["fc1", "out"], landmarks) == {"a": "fc1", "b": "fc1", "c": "out"}
+
+
+def test_layers_of_equal_names_are_matched_before_depth() -> None:
+    landmarks = [("stage1", "stage2", "stage3", "neck")] * 3
+    own = ["stem", "stage1", "stage2", "stage3"]
+    assert match_layers(own, landmarks) == {
+        "stage1": "stage1",
+        "stage2": "stage2",
+        "stage3": "stage3",
+        "neck": "stem",
+    }
+    assessment = Assessment("run", (1, 0), 9, "", matched={"stage1": "stage1", "neck": "stem"})
+    assert assessment.matched_text == (
+        "layers matched by name: stage1; by relative depth: stem with neck"
+    )
 
 
 def test_a_run_of_another_architecture_is_compared_and_reported_as_such(template: Run) -> None:

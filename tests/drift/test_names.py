@@ -9,8 +9,9 @@ import pytest
 
 from repwatch import drift
 from repwatch.drift import DriftDetector, History
+from repwatch.drift.advice import SettingAdvisor
 from repwatch.drift.evaluate.splits import select_by_hparam
-from repwatch.drift.explain import current_hparams, suggest_change
+from repwatch.drift.explain import current_hparams
 from repwatch.drift.features import is_curve
 from repwatch.registry import Run
 from tests.drift.helpers import history, population
@@ -65,8 +66,10 @@ def test_advice_reads_the_learning_rate_with_and_without_the_prefix_and_names_it
     run = dataclasses.replace(run, rates={(1, 0): 0.2})
     current = current_hparams(run, (1, 0), good)
     assert current["optimizer.lr"] == pytest.approx(0.2)
-    advice = suggest_change(current, [history.hparams for history in good])
-    assert advice == "its optimizer.lr is 0.2, good runs here had 0.01 to 0.03: lower it"
+    advisor = SettingAdvisor([history.hparams for history in good], [], [])
+    advice = advisor.suggest(current, None)
+    assert advice is not None
+    assert advice.text == "its optimizer.lr is 0.2, good runs here had 0.01 to 0.03: lower it"
 
 
 def test_runs_are_selected_and_grouped_by_either_name(template: Run) -> None:

@@ -52,6 +52,8 @@ _DETECTORS: Mapping[str, tuple[Signal, ...]] = {
     LOSS: ("loss",),
 }
 _MEDIAN_RULE = "median rule"
+# A loss is healthy up to this quantile of the good runs' last ones: one of them may be odd.
+_HEALTHY_QUANTILE = 0.9
 
 
 def backtest(
@@ -264,7 +266,7 @@ def _subsets(
 
 
 def _has_healthy_loss(landmarks: Sequence[History], bad: Mask, group: str | None) -> Mask:
-    """Runs whose last loss is not above the largest of the good runs (of their group)."""
+    """Runs whose last loss is no higher than that of most good runs (of their group)."""
     key = loss_key(features for landmark in landmarks for features in landmark.curves.values())
     last = np.array([_last_value(landmark, key) for landmark in landmarks])
     groups = np.array([landmark.group(group) for landmark in landmarks])
@@ -273,7 +275,7 @@ def _has_healthy_loss(landmarks: Sequence[History], bad: Mask, group: str | None
         own = groups == name
         good = last[own & ~bad & np.isfinite(last)]
         if len(good):
-            healthy[own] = last[own] <= good.max()
+            healthy[own] = last[own] <= np.quantile(good, _HEALTHY_QUANTILE)
     return healthy
 
 
