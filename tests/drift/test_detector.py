@@ -341,13 +341,9 @@ def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> No
         put_label(registry, watched(registry, f"calm-{k}", 1.05), None)
         put_label(registry, watched(registry, f"wild-{k}", 3.0), "weights explode")
     model = network(seed=3)
-<<<<<<< HEAD
-    with Watcher(model, PROBE, registry=registry, run_name="live", draw_map=False, vitals=False) as watcher:
-=======
     with Watcher(
         model, PROBE, registry=registry, run_name="live", draw_map=False, vitals=False
     ) as watcher:
->>>>>>> drift
         for step in range(4):
             watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})
             watcher.snapshot(step, epoch=step)
