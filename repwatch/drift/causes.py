@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repwatch.analysis.hyperparameters import can_be_cause
 from repwatch.drift.forests import fit_causes, mean_probabilities
@@ -26,13 +27,12 @@ from repwatch.rdm import Float64
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesClassifier
 
-__all__ = ["HyperparameterCauseModel", "combine_causes"]
+__all__ = ["HyperparameterCauseModel"]
 
 _N_TREES = 200
 _MIN_GOOD = 3
 _LOG_SPAN = 10.0
-# No single model rules a cause out.
-_MIN_PROBABILITY = 0.5 / _N_TREES
+_N_FOLDS = 4
 # Share of a number's variance among good runs that a category has to explain to be its context,
 # and share of the good runs that have one of its common values then.
 _MIN_EXPLAINED = 0.5
@@ -46,10 +46,16 @@ class HyperparameterCauseModel:
 
     Where the hyperparameters are no help (there are none, or the landmarks' do not differ), or
     there are fewer than two causes, it predicts nothing.
+
+    Attributes:
+        held_out: The prediction of each bad landmark by those of other folds, in their order.
     """
+
+    held_out: list[dict[str, float]]
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
+        self.held_out = []
         self._features: list[HyperparameterFeature] = []
         self._forest: ExtraTreesClassifier | None = None
 
@@ -65,16 +71,29 @@ class HyperparameterCauseModel:
         """
         self._features = find_features(good, bad)
         self._forest = None
+        self.held_out = [{} for _ in bad]
         if len(set(causes)) < 2 or not self._features or len(good) < _MIN_GOOD:
             return self
+        X, y = self._transform([*bad, *good]), np.array([*causes, *[""] * len(good)])
+        self._forest = self._train(X, y)
+        # The k-th landmark of each cause is in the k-th fold.
+        folds = np.zeros(len(y), dtype=np.intp)
+        for name in np.unique(y):
+            folds[y == name] = np.arange((y == name).sum()) % _N_FOLDS
+        for fold in np.unique(folds[: len(bad)]).tolist():
+            forest = self._train(X[folds != fold], y[folds != fold])
+            rows = np.flatnonzero(folds[: len(bad)] == fold)
+            for row, shares in zip(rows.tolist(), _cause_shares(forest, X[rows]), strict=True):
+                self.held_out[row] = shares
+        return self
+
+    def _train(self, X: Float64, y: NDArray[np.str_]) -> ExtraTreesClassifier:
         from sklearn.ensemble import ExtraTreesClassifier
 
         forest = ExtraTreesClassifier(
             _N_TREES, max_features=None, class_weight="balanced", random_state=self._seed
         )
-        y = [*causes, *[""] * len(good)]
-        self._forest = fit_causes(forest, self._transform([*bad, *good]), y)
-        return self
+        return fit_causes(forest, X, y.tolist())
 
     def predict_proba(self, hparams: HParams) -> dict[str, float]:
         """The probability of each cause; empty where the hyperparameters are no help.
@@ -83,34 +102,22 @@ class HyperparameterCauseModel:
         """
         if self._forest is None:
             return {}
-        shares = mean_probabilities(self._forest, self._transform([hparams]))[0].tolist()
-        probability = dict(zip(map(str, self._forest.classes_), shares, strict=True))
-        good = probability.pop("")
-        return {cause: share + good / len(probability) for cause, share in probability.items()}
+        return _cause_shares(self._forest, self._transform([hparams]))[0]
 
     def _transform(self, hparams: Sequence[HParams]) -> Float64:
         rows = [[feature.position(run) for feature in self._features] for run in hparams]
         return np.array(rows, dtype=np.float64)
 
 
-def combine_causes(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
-    """Two predictions of the cause as one, largest first: their product, normalized to sum to 1.
-
-    Where one of them is empty it is the other. A cause that one of them lacks has a small
-    probability in it.
-    """
-    if not first or not second:
-        shares = dict(first or second)
-    else:
-        shares = {
-            cause: max(first.get(cause, 0.0), _MIN_PROBABILITY)
-            * max(second.get(cause, 0.0), _MIN_PROBABILITY)
-            for cause in {**first, **second}
-        }
-    total = sum(shares.values()) or 1.0
-    return dict(
-        sorted(((cause, share / total) for cause, share in shares.items()), key=lambda c: -c[1])
-    )
+def _cause_shares(forest: ExtraTreesClassifier, X: Float64) -> list[dict[str, float]]:
+    """The probability of each cause; the good runs' share is spread evenly over the causes."""
+    names = list(map(str, forest.classes_))
+    found: list[dict[str, float]] = []
+    for row in mean_probabilities(forest, X).tolist():
+        shares = dict(zip(names, row, strict=True))
+        good = shares.pop("", 0.0)
+        found.append({cause: share + good / len(shares) for cause, share in shares.items()})
+    return found
 
 
 @dataclass(frozen=True)

@@ -203,13 +203,22 @@ class CheckpointModel:
 
     def predict_causes(self, history: History) -> dict[str, float]:
         """The probability of each cause, largest first, in the mean over the forests."""
-        found: dict[str, list[float]] = {}
-        for source, forest in self._forests.items():
-            rows = self._transform([history], source)
-            for cause, share in forest.cause_probabilities(rows)[0].items():
-                found.setdefault(cause, []).append(share)
-        shares = {cause: float(np.mean(values)) for cause, values in found.items() if cause}
-        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        return _mean_shares(
+            [
+                forest.cause_probabilities(self._transform([history], source))[0]
+                for source, forest in self._forests.items()
+            ]
+        )
+
+    def held_out_causes(self) -> dict[str, dict[str, float]]:
+        """What `predict_causes` would give for each bad landmark as if it were none, by run id."""
+        by_forest = [forest.held_out_causes() for forest in self._forests.values()]
+        bad = [run for run, is_bad in zip(self.run_ids, self._is_bad, strict=True) if is_bad]
+        return {
+            run: _mean_shares(shares)
+            for run, *shares in zip(bad, *by_forest, strict=True)
+            if by_forest
+        }
 
     def neighbors(self, history: History) -> list[tuple[History, float]]:
         """The nearest landmarks by the features of their layers, with their distances."""
@@ -245,6 +254,16 @@ class CheckpointModel:
 
     def _groups_of(self, X: Sequence[History]) -> list[str]:
         return [history.group(self._group) for history in X]
+
+
+def _mean_shares(by_forest: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean share of each cause, largest first; bad landmarks without a cause do not count."""
+    found: dict[str, list[float]] = {}
+    for shares in by_forest:
+        for cause, share in shares.items():
+            found.setdefault(cause, []).append(share)
+    means = {cause: float(np.mean(values)) for cause, values in found.items() if cause}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 
 def _compress(scores: Float64) -> Float64:

@@ -23,7 +23,8 @@ import numpy as np
 from repwatch._deprecated import RenamedAttributes
 from repwatch.drift.advice import SettingAdvisor
 from repwatch.drift.assessment import Assessment, LandmarkNeighbor
-from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
+from repwatch.drift.cause_combination import CauseCombination
+from repwatch.drift.causes import HyperparameterCauseModel
 from repwatch.drift.checkpoint_model import SIGNALS, CheckpointModel, Signal
 from repwatch.drift.conformal import Limits, conformal_limit, guaranteed_share
 from repwatch.drift.explain import OddPoint, current_hparams, find_odd_points
@@ -150,6 +151,7 @@ class DriftDetector(RenamedAttributes):
         """A detector that goes by some of the signals alone, from what this one has learned."""
         restricted = copy(self)
         restricted._signals = tuple(signals)
+        restricted._combinations = {}
         restricted._models = {
             checkpoint: model.restrict_to(signals) for checkpoint, model in self._models.items()
         }
@@ -261,8 +263,7 @@ class DriftDetector(RenamedAttributes):
         by_loss = loss > (forest if probability is None else max(forest, 1.0))
         score = loss if by_loss else forest
         by_training = model.predict_causes(history) if score > 1 or explain else {}
-        by_hparams = self._causes.predict_proba(history.hparams) if by_training else {}
-        causes = combine_causes(by_training, by_hparams)
+        causes = self._read_hparams(by_training, model, history)
         neighbors = model.neighbors(history)
         current = current_hparams(history, model.checkpoint, self._good)
         return replace(
@@ -283,6 +284,25 @@ class DriftDetector(RenamedAttributes):
             change=self._advisor.suggest(current, next(iter(causes), None)),
             layers_missing=model.missing_layers(history),
         )
+
+    def _read_hparams(
+        self, by_training: Mapping[str, float], model: CheckpointModel, history: History
+    ) -> dict[str, float]:
+        """The causes by training and hyperparameters."""
+        by_hparams = self._causes.predict_proba(history.hparams) if by_training else {}
+        if not by_hparams:
+            return dict(by_training)
+        combination = self._combinations.get(model.checkpoint)
+        if combination is None:
+            shares = model.held_out_causes()
+            known = [
+                (shares[landmark.run.id], own, str(landmark.run.cause))
+                for landmark, own in zip(self._bad_with_cause, self._causes.held_out, strict=True)
+                if landmark.run.id in shares
+            ]
+            combination = CauseCombination(*map(list, zip(*known, strict=True)))
+            self._combinations[model.checkpoint] = combination
+        return combination.combine(by_training, by_hparams)
 
     def find_odd_points(
         self, history: History, assessment: Assessment, own: Mapping[str, Float32] | None = None
@@ -328,6 +348,8 @@ class DriftDetector(RenamedAttributes):
 
     def _learn(self) -> None:
         bad = [landmark for landmark in self.landmarks if landmark.is_bad and landmark.run.cause]
+        self._bad_with_cause = bad
+        self._combinations: dict[Checkpoint, CauseCombination] = {}
         known = (
             [landmark.hparams for landmark in self._good],
             [landmark.hparams for landmark in bad],

@@ -64,6 +64,14 @@ class OutcomeForest:
         rows = mean_probabilities(self._cause, X).tolist()
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def held_out_causes(self) -> list[dict[str, float]]:
+        """For each bad landmark the share for each cause of the trees trained without it."""
+        if self._cause is None:
+            return [dict.fromkeys(self._bad_causes, 1.0) for _ in self._bad_causes]
+        names = list(map(str, self._cause.classes_))
+        rows = self._cause.oob_decision_function_.tolist()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     @cached_property
     def _cause(self) -> ExtraTreesClassifier | None:
         """The forest of causes, trained when first needed; None where there is only one."""
@@ -71,7 +79,7 @@ class OutcomeForest:
 
         if len(set(self._bad_causes)) < 2:
             return None
-        forest = ExtraTreesClassifier(**self._options)
+        forest = ExtraTreesClassifier(oob_score=True, **self._options)
         return fit_causes(forest, self._bad_rows, self._bad_causes)
 
 

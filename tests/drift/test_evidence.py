@@ -13,7 +13,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from repwatch import Registry
 from repwatch.drift import Assessment, DriftDetector, History
-from repwatch.drift.causes import HyperparameterCauseModel, combine_causes
+from repwatch.drift.cause_combination import CauseCombination
+from repwatch.drift.causes import HyperparameterCauseModel
 from repwatch.drift.evaluate.statistics import calibration_of
 from repwatch.drift.explain import find_odd_points
 from repwatch.drift.forests import mean_probabilities
@@ -144,14 +145,43 @@ def test_the_truth_the_seed_and_the_data_are_not_read() -> None:
     assert HyperparameterCauseModel().fit(good, hidden, CAUSES).predict_proba(hidden[0]) == {}
 
 
-def test_two_opinions_are_multiplied_and_none_rules_a_cause_out() -> None:
-    both = combine_causes({"a": 0.6, "b": 0.4, "c": 0.0}, {"a": 0.1, "b": 0.8, "c": 0.1})
-    assert list(both) == ["b", "a", "c"]
-    assert both["b"] / both["a"] == pytest.approx(0.32 / 0.06)
-    assert sum(both.values()) == pytest.approx(1)
-    assert both["c"] > 0
-    assert combine_causes({"a": 0.2, "b": 0.8}, {}) == {"b": 0.8, "a": 0.2}
-    assert combine_causes({}, {}) == {}
+def held_out_says(rng: np.random.Generator, cause: str, accuracy: float) -> dict[str, float]:
+    """An opinion of a landmark that is right with this probability."""
+    said = cause if rng.uniform() < accuracy else str(rng.choice(CAUSES))
+    return {name: 0.7 if name == said else 0.1 for name in CAUSES}
+
+
+@pytest.mark.parametrize(("training", "hparams"), [(0.8, 0.0), (0.3, 1.0), (0.8, 0.8)])
+def test_the_combination_names_no_fewer_causes_than_the_better_of_both(
+    training: float, hparams: float
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> tuple[list[dict[str, float]], list[dict[str, float]], list[str]]:
+        causes = [cause for cause in CAUSES for _ in range(count)]
+        return (
+            [held_out_says(rng, cause, training) for cause in causes],
+            [held_out_says(rng, cause, hparams) for cause in causes],
+            causes,
+        )
+
+    combination = CauseCombination(*draw(6))
+    shown, read, causes = draw(100)
+    both = [combination.combine(a, b) for a, b in zip(shown, read, strict=True)]
+    right = {
+        name: np.mean([max(p, key=lambda c: p[c]) == c for p, c in zip(found, causes, strict=True)])
+        for name, found in (("training", shown), ("hparams", read), ("both", both))
+    }
+    assert right["both"] >= max(right["training"], right["hparams"]) - 0.02
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in both)
+    if not hparams:
+        assert combination.weights[1] == 0
+
+
+def test_without_landmarks_or_hyperparameters_training_decides() -> None:
+    nothing = CauseCombination([], [], [])
+    assert nothing.combine({"a": 0.2, "b": 0.8}, {"a": 1.0}) == {"b": 0.8, "a": 0.2}
+    assert nothing.combine({}, {"a": 1.0}) == {}
 
 
 def test_the_configuration_changes_the_cause_and_never_the_score(template: Run) -> None:
