@@ -68,6 +68,11 @@ def group_labels(values: Sequence[object]) -> rdm.Int | None:
     """The labels of points as whole numbers, shape (n,); None where they are no grouping.
 
     See `label_codes`.
+
+    Examples:
+        >>> from repwatch.analysis.knn_accuracy import group_labels
+        >>> group_labels(["cat", "dog", "cat", "dog"])
+        array([0, 1, 0, 1])
     """
     if any(value is None for value in values):
         return None

@@ -114,7 +114,7 @@ def test_a_writer_of_tensorboard_gets_scalars_flags_and_the_name(
     events = EventAccumulator(str(tmp_path / "log"))
     events.Reload()
     assert {"repwatch/flag", "repwatch/effective_dimension/input"} <= set(events.Tags()["scalars"])
-    assert {"repwatch/map", "repwatch/flag/text_summary"} <= set(events.Tags()["tensors"])
+    assert "repwatch/flag/text_summary" in events.Tags()["tensors"]
     (text,) = events.Tensors("repwatch/run/text_summary")
     assert b"named" in text.tensor_proto.string_val[0]
     (run,) = registry.runs()
