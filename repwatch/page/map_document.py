@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
+from repwatch.analysis.hyperparameters import IGNORED_HPARAMS
 from repwatch.errors import ConfigurationError
 from repwatch.page.json_values import finite_or_none, int_or_none, text_or_none
 from repwatch.page.rows import (
@@ -345,7 +346,8 @@ def _settings(rows: Sequence[RunRow], most: int = 6) -> list[str]:
     Of several that vary together ("lr", "repwatch.optimizer.lr") the user's own and plainest is
     taken.
     """
-    names = dict.fromkeys(name for row in rows for name in row["hparams"])
+    named = dict.fromkeys(name for row in rows for name in row["hparams"])
+    names = [name for name in named if not name.startswith(IGNORED_HPARAMS)]
     values = {name: tuple(str(row["hparams"].get(name)) for row in rows) for name in names}
     plain_first = sorted(names, key=lambda name: name_order(name)[:2])
     distinct: dict[tuple[str, ...], str] = {}

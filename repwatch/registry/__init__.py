@@ -1,7 +1,7 @@
 """The run registry: the one home of runs, snapshots, landmarks, flags and probe sets.
 
 records.py    what goes in and comes out: frozen dataclasses
-registry.py   Registry: all reads and writes, over _db/
+registry.py   Registry: all reads (reading.py) and writes, over _db/
 recorder.py   RunRecorder: records one run while the training continues, over
   worker.py     Worker: a thread that does tasks with a registry
   entries.py    what is recorded, as data that can wait
