@@ -37,5 +37,5 @@ def test_the_table_replaces_what_stands_between_its_marks(tmp_path: Path) -> Non
     assert "old" not in text
     assert text.startswith("# Title")
     assert text.endswith("The end.")
-    assert text.count("| Lightning: its GAN example | 1.2 | `RepWatch()` | model(x) |") == 1
+    assert text.count("| Lightning: its GAN example | 1.2 | `RepWatch()` | `model(x)` |") == 1
     assert text.count("`a`, `b`") == 1
