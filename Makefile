@@ -10,7 +10,7 @@ DOCS := .venv-docs
 RELEASE := .venv-release
 WHEEL := .venv-wheel
 
-.PHONY: demo examples install test check coverage lint bench integration browser docs trace release clean
+.PHONY: demo examples install test check check-core check-rest coverage lint bench integration browser docs trace release clean
 
 demo: $(STAMP)
 	$(BIN)/repwatch demo
@@ -24,9 +24,18 @@ install: $(STAMP)
 
 test: lint browser check
 
-# The tests alone.
+# The tests alone, in two processes at a time that share nothing.
+CORE := $(addprefix tests/,analysis capture drift maps probe registry situations vitals)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --durations=12
+
 check: $(STAMP)
-	$(BIN)/python -m pytest --durations=12
+	$(MAKE) --no-print-directory --jobs 2 --output-sync check-core check-rest
+
+check-core: $(STAMP)
+	$(PYTEST) $(CORE)
+
+check-rest: $(STAMP)
+	$(PYTEST) $(CORE:%=--ignore=%) tests
 
 # Apart from the tests, which take half as long again with it.
 coverage: $(STAMP)
