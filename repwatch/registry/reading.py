@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, Connection, select
 
 from repwatch._deprecated import renamed_argument
+from repwatch.errors import RegistryUnavailableError, RegistryUnwritableError
 from repwatch.registry import checks
 from repwatch.registry._db import queries, writes
 from repwatch.registry._db.engine import Database
@@ -74,6 +75,10 @@ class RegistryReader(RegistryTable):
     def read_only(self) -> bool:
         """Whether nothing is ever created, migrated or written."""
         return self._database.read_only
+
+    def may_wait(self, error: RegistryUnavailableError) -> bool:
+        """Whether a training may start although the registry failed, and record into the spool."""
+        return not self.strict and not isinstance(error, RegistryUnwritableError)
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""

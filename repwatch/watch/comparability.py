@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from repwatch._names import name_some
-from repwatch.errors import ProbeError, RegistryUnavailableError, RegistryUnwritableError
+from repwatch.errors import ProbeError, RegistryUnavailableError
 from repwatch.probe import ProbeSet
 from repwatch.probe._storage import StoredProbe
 from repwatch.registry import ProbeInfo, Registry, Run
@@ -52,7 +52,7 @@ def read_earlier_probes(registry: Registry) -> Iterator[StoredProbe]:
         for info in _used(registry)[:MOST_LOOKED_AT]:
             yield registry.stored_probe(info.fingerprint)
     except RegistryUnavailableError as error:
-        if registry.strict or isinstance(error, RegistryUnwritableError):
+        if not registry.may_wait(error):
             raise
 
 

@@ -14,7 +14,6 @@ from repwatch.analysis.monitors import Monitor
 from repwatch.errors import (
     ConfigurationError,
     RegistryUnavailableError,
-    RegistryUnwritableError,
 )
 from repwatch.maps.landmark_map import MapSettings
 from repwatch.registry import Flag, Registry, Run
@@ -230,6 +229,6 @@ def find_continued_run(options: WatchOptions, registry: Registry, run_id: str | 
     try:
         return registry.find_run(name)
     except RegistryUnavailableError as error:
-        if registry.strict or isinstance(error, RegistryUnwritableError):
+        if not registry.may_wait(error):
             raise
         return None

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 from repwatch.analysis.monitors import customary_mode
-from repwatch.errors import ProbeError, RegistryUnavailableError, RegistryUnwritableError
+from repwatch.errors import ProbeError, RegistryUnavailableError
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
 from repwatch.probe._storage import StoredProbe
@@ -98,7 +98,7 @@ def rename_if_taken(name: str | None, registry: Registry) -> str | None:
     try:
         taken = {run.name: run.id for run in registry.runs()}
     except RegistryUnavailableError as error:
-        if registry.strict or isinstance(error, RegistryUnwritableError):
+        if not registry.may_wait(error):
             raise
         # A name that is taken gets its number when the run is stored.
         return name
@@ -183,7 +183,7 @@ def open_run(
     try:
         run = registry.start_run(options.run_name, on_exists=options.on_exists, **given)
     except RegistryUnavailableError as error:
-        if registry.strict or isinstance(error, RegistryUnwritableError):
+        if not registry.may_wait(error):
             raise
         return plan_run(registry, options.run_name, **given)
     return run, None
