@@ -2,7 +2,7 @@
 
 RepWatchError
 ├── ConfigurationError (ValueError)   an argument that cannot work
-│   └── UnknownLayerError             no layer of the model has that name
+│   └── UnknownLayerError             no layer of the model, or run, has that name
 ├── MissingPackageError (ImportError) an optional package is not installed
 ├── ProbeError                        no probe set can be made, or read
 │   └── ProbeMismatchError            snapshots of two probe sets were to be compared
@@ -59,7 +59,7 @@ class ConfigurationError(RepWatchError, ValueError):
 
 
 class UnknownLayerError(ConfigurationError):
-    """No layer of the model matches; the message names the nearest."""
+    """No layer of the model, or of the run, matches; the message names the nearest."""
 
 
 class MissingPackageError(RepWatchError, ImportError):

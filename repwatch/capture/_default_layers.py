@@ -85,7 +85,7 @@ def choose_layers(
     if closed:
         return _take(ends, len(ends), most, "block outputs", reason)
     keys = ends if most is None else spread(ends, most)
-    return Choice(tuple(keys), _describe(keys, len(ends), "layers of weights", reason))
+    return Choice(tuple(keys), _describe(keys, len(ends), "layers with weights", reason))
 
 
 def list_ends(modules: Modules) -> list[str]:

@@ -88,12 +88,7 @@ def _snapshot(run: Run, layer: str | None, step: int | None) -> Snapshot:
     if not layers:
         raise ConfigurationError(f"Run {run.name!r} has no snapshots to look into.")
     chosen = layers[-1] if layer is None else layer
-    if chosen not in layers:
-        known = ", ".join(layers)
-        raise ConfigurationError(f"Run {run.name!r} has no layer {layer!r}. It has {known}.")
-    usable = [
-        snapshot for snapshot in run.snapshots(chosen) if step is None or snapshot.step == step
-    ]
+    usable = run.snapshots(chosen, step=step)
     if not usable:
         steps = ", ".join(str(snapshot.step) for snapshot in run.snapshots(chosen))
         raise ConfigurationError(

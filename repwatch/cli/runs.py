@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["runs", "summarize"]
 
+_WIDE = 100
+
 
 def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """List the runs of the registry, oldest first; by probe set where there are several.
@@ -45,17 +47,29 @@ def runs(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
 
 
 def _list_runs(found: Sequence[Run], title: str | None) -> Table:
-    headings = ("run", "status", "label", "cause", "last step", "metrics", "started (UTC)")
-    table = Table(*headings, title=None if title is None else as_text(title), title_justify="left")
+    metrics = {_key_metric(run) for run in found} - {None}
+    shared = metrics.pop() if len(metrics) == 1 else None
+    table = Table(title=None if title is None else as_text(title), title_justify="left")
+    # Other commands take the name, so it is folded where the terminal is narrow and never cut.
+    table.add_column("run", overflow="fold", min_width=min(24, max(len(run.name) for run in found)))
+    table.add_column("status")
+    table.add_column("outcome")
+    table.add_column("step", justify="right")
+    table.add_column(as_text(shared or "metric"), justify="right" if shared else "left")
+    # The runs are listed as they started, so a narrow terminal can do without the time.
+    wide = console.width >= _WIDE
+    if wide:
+        table.add_column("started (UTC)")
     for run in found:
+        metric = _key_metric(run)
+        value = "" if metric is None else number(run.metrics[metric])
         row = (
             run.name,
             run.status,
-            f"{run.label or ''}{' (automatic)' * run.automatic}",
-            run.cause or "",
+            _outcome(run),
             str(run.last_step),
-            _short(run.metrics),
-            f"{run.started_at:%Y-%m-%d %H:%M}",
+            value if shared or metric is None else f"{metric} {value}",
+            *([f"{run.started_at:%Y-%m-%d %H:%M}"] if wide else []),
         )
         table.add_row(*map(as_text, row))
     return table
@@ -78,6 +92,12 @@ def summarize(run: Run) -> dict[str, object]:
     }
 
 
-def _short(metrics: dict[str, float], most: int = 3) -> str:
-    chosen: Sequence[str] = sorted(metrics, key=lambda name: (not name.startswith("val"), name))
-    return "  ".join(f"{name} {number(metrics[name])}" for name in chosen[:most])
+def _outcome(run: Run) -> str:
+    return f"{run.cause or run.label or ''}{' (automatic)' * run.automatic}"
+
+
+def _key_metric(run: Run) -> str | None:
+    """The metric that decides how good the run is; else the first one, of validation if any is."""
+    if run.monitor in run.metrics:
+        return run.monitor
+    return min(run.metrics, key=lambda name: (not name.startswith("val"), name), default=None)

@@ -102,10 +102,10 @@ def _label(point: ProbePoint) -> str | None:
 
 def _read_rdm(run: Run, step: int, layer: str) -> Float32 | None:
     """The run's stored RDM, or None where it has none there."""
-    for snapshot in run.registry.snapshots(run=run, layer=layer):
-        if snapshot.step == step and not snapshot.diverged:
-            return snapshot.rdm
-    return None
+    if layer not in run.layers:
+        return None
+    found = [snapshot for snapshot in run.snapshots(layer, step=step) if not snapshot.diverged]
+    return found[0].rdm if found else None
 
 
 def _deviations(registry: Source, own: Float32, known: list[Snapshot]) -> Float64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
 
@@ -130,12 +130,22 @@ class RegistryReader(RegistryTable):
         layer: str | None = None,
         probe: str | None = None,
         labeled: bool | None = None,
+        step: int | Literal["last"] | None = None,
         labelled: bool | None = None,
     ) -> list[Snapshot]:
         """Snapshots by run start, step and depth; their RDMs are read only when asked for.
 
-        `run` is a Run, a name or an id; `labeled` selects those of landmarks (True), or of all
-        other runs (False). `labelled` is its former name, which is deprecated.
+        Args:
+            run: A Run, a name or an id.
+            layer: A layer's name, as in `run.layers`.
+            probe: The fingerprint of a probe set.
+            labeled: Whether they are those of landmarks (True), or of all other runs (False).
+            step: A step; "last" for the last one of each run.
+            labelled: The former name of `labeled`, which is deprecated.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            UnknownLayerError: The run has snapshots, and none of this layer.
         """
         labeled = renamed_argument(labeled, labelled, "labeled", "labelled", "Registry.snapshots")
 
@@ -149,7 +159,13 @@ class RegistryReader(RegistryTable):
                 where.append(RunRow.probe == probe)
             if labeled is not None:
                 where.append(LabelRow.label.is_not(None) == labeled)
-            return queries.read_snapshots(connection, self, *where)
+            if step is not None:
+                at = queries.last_step() if step == "last" else step
+                where.append(SnapshotRow.step == at)
+            found = queries.read_snapshots(connection, self, *where)
+            if not found and run is not None and layer is not None:
+                queries.check_layer(connection, self._find(connection, run), layer)
+            return found
 
         return self._database.read(read)
 

@@ -60,6 +60,7 @@ class Source(Protocol):
         layer: str | None = None,
         probe: str | None = None,
         labeled: bool | None = None,
+        step: int | Literal["last"] | None = None,
     ) -> list[Snapshot]:
         """Snapshots by run start, step and depth."""
 
@@ -270,9 +271,15 @@ class Run:
         """(step, epoch, value) of a metric in step order; empty when it was never stored."""
         return self.registry.history(self.id, name)
 
-    def snapshots(self, layer: str | None = None) -> list[Snapshot]:
-        """The run's snapshots by step, then depth; of one layer, its trajectory."""
-        return self.registry.snapshots(run=self, layer=layer)
+    def snapshots(
+        self, layer: str | None = None, *, step: int | Literal["last"] | None = None
+    ) -> list[Snapshot]:
+        """The run's snapshots by step, then depth; of one layer, its trajectory.
+
+        `step` selects those of a step, or of the last one. Raises UnknownLayerError where the run
+        has snapshots, and none of this layer.
+        """
+        return self.registry.snapshots(run=self, layer=layer, step=step)
 
     @property
     def layers(self) -> list[str]:

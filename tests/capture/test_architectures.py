@@ -444,7 +444,7 @@ def test_one_line_says_how_many_of_how_many() -> None:
     _, note = layers_of(networks.Residual(), x_of(12, 3, 16, 16))
     assert note == "watches 8 of 11 block outputs, from maxpool to fc"
     _, note = layers_of(mlp(), x_of())
-    assert note == "watches 3 of 3 layers of weights, from 1 to 5"
+    assert note == "watches 3 of 3 layers with weights, from 1 to 5"
 
 
 @pytest.mark.parametrize("kind", [networks.Detached, networks.Refuses, networks.Opaque])

@@ -60,6 +60,19 @@ def test_runs_lists_them_with_outcome_and_metrics(registry: Registry) -> None:
     assert "good-0" in call(registry, "runs").output
 
 
+def test_runs_fits_a_narrow_terminal_and_cuts_no_name(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for width, has_time in ((80, False), (120, True)):
+        monkeypatch.setattr("repwatch.cli.runs.console.width", width)
+        output = call(registry, "runs").output
+        assert all(run.name in output for run in registry.runs() if "evil" not in run.name)
+        assert "…" not in output
+        assert ("started" in output) == has_time
+        assert "learning rate too high" in output
+        assert max(map(len, output.splitlines())) <= width
+
+
 def test_untrusted_names_are_shown_as_they_are_written(registry: Registry) -> None:
     output = call(registry, "runs").output
     assert "\x1b[31m" not in output

@@ -18,6 +18,7 @@ from repwatch.errors import (
     ProbeMismatchError,
     RDMError,
     RunNotFoundError,
+    UnknownLayerError,
 )
 from repwatch.probe import ProbeSet
 from repwatch.registry import NewSnapshot
@@ -79,6 +80,24 @@ class TestSnapshots:
         assert {s.cause for s in registry.snapshots(run="other")} == {"noise"}
         assert len(registry.snapshots(layer="a", run=run)) == 1
         assert registry.snapshots(probe="another") == []
+
+    def test_snapshots_are_selected_by_step(self, registry, probe, run):
+        other = registry.start_run("other", probe=probe)
+        registry.add_snapshots(run.id, [snapshot_of("a", step) for step in (0, 3, 7)])
+        registry.add_snapshots(other.id, [snapshot_of("a", step) for step in (0, 3)])
+        assert {s.run for s in registry.snapshots(step=3)} == {"first", "other"}
+        assert [(s.run, s.step) for s in registry.snapshots(step="last")] == [
+            ("first", 7),
+            ("other", 3),
+        ]
+        assert [s.step for s in run.snapshots("a", step="last")] == [7]
+        assert run.snapshots(step=4) == []
+
+    def test_a_layer_that_the_run_does_not_have_is_refused(self, registry, run):
+        assert run.snapshots("encodr") == [], "no layer is known yet"
+        registry.add_snapshots(run.id, [snapshot_of("encoder"), snapshot_of("head")])
+        with pytest.raises(UnknownLayerError, match="Got 'encodr'; the nearest: 'encoder'"):
+            run.snapshots("encodr")
 
     def test_the_same_run_layer_and_step_is_replaced(self, registry, run):
         registry.add_snapshots(run.id, [snapshot_of(rdm=rdm_of(1))])

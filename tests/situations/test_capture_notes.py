@@ -57,7 +57,7 @@ def test_modules_that_fabric_wraps_have_their_own_names_and_no_aliases(namespace
     model = fabric.setup(mlp())
     capture = Capturer(model, ProbeSet(x_of())).run()
     assert list(capture.layers) == ["input", "1", "4", "5"]
-    assert capture.notes == ("watches 3 of 3 layers of weights, from 1 to 5",)
+    assert capture.notes == ("watches 3 of 3 layers with weights, from 1 to 5",)
 
 
 def test_a_wrapper_that_needs_all_processes_is_not_called_by_one_of_them() -> None:
@@ -74,4 +74,4 @@ def test_a_wrapper_that_needs_all_processes_is_not_called_by_one_of_them() -> No
 
     capture = Capturer(Fabric(mlp()), ProbeSet(x_of())).run()
     assert list(capture.layers) == ["input", "1", "4", "5"]
-    assert capture.notes == ("watches 3 of 3 layers of weights, from 1 to 5",)
+    assert capture.notes == ("watches 3 of 3 layers with weights, from 1 to 5",)

@@ -39,7 +39,7 @@ def test_an_input_with_missing_values_that_the_model_fills_in_is_left_out_with_a
     assert not capture.layers["fc"].diverged
     assert capture.bad_points == ()
     assert capture.notes == (
-        "watches 1 of 1 layers of weights",
+        "watches 1 of 1 layers with weights",
         "left out: the input (3 of 12 points have missing values)",
     )
 

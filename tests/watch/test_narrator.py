@@ -28,7 +28,9 @@ def test_a_line_at_the_start_and_a_summary_at_the_end(
 ) -> None:
     train(registry)
     start, end = capsys.readouterr().err.splitlines()
-    assert start.startswith("RepWatch: watches 2 of 2 layers of weights, from 1 to 2; 24 points; ")
+    assert start.startswith(
+        "RepWatch: watches 2 of 2 layers with weights, from 1 to 2; 24 points; "
+    )
     assert start.endswith("repwatch.db; no runs to compare with yet")
     assert "'own': snapshots at 1 steps; 1.2 % of the time; no flags; no label yet." in end
     assert f"Next: repwatch show own -r {registry.path}" in end

@@ -6,9 +6,10 @@ from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, select
+from sqlalchemy.orm import aliased
 
-from repwatch.errors import ProbeError, RegistryError, RunNotFoundError
+from repwatch.errors import ProbeError, RegistryError, RunNotFoundError, UnknownLayerError
 from repwatch.registry._db.migrations import column, place_of
 from repwatch.registry._db.tables import (
     FlagRow,
@@ -144,6 +145,24 @@ def read_snapshots(
     )
     rows: Iterable[Any] = connection.execute(query)
     return [Snapshot(*(*row, source)) for row in rows]
+
+
+def last_step() -> ScalarSelect[int]:
+    """The last step that the run of a snapshot has snapshots of."""
+    other = aliased(SnapshotRow)
+    query = select(func.max(other.step)).where(other.run_id == SnapshotRow.run_id)
+    return query.correlate(SnapshotRow).scalar_subquery()
+
+
+def check_layer(connection: Connection, run_id: str, layer: str) -> None:
+    """Raise UnknownLayerError where the run has snapshots, and none of this layer."""
+    layers = read_layers(connection, run_id)
+    if layers and layer not in layers:
+        near = nearest_names(layer, layers) or layers
+        raise UnknownLayerError(
+            f"Expected a layer of run {run_id}. Got {layer!r}; the nearest: "
+            f"{', '.join(map(repr, near))}."
+        )
 
 
 def read_layers(connection: Connection, run_id: str) -> list[str]:
