@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -54,10 +55,35 @@ class Snapshot(Protocol):
         """Condensed RDM, (n(n-1)/2,) for n probe points."""
 
 
+@dataclass(frozen=True, eq=False)
+class PlainSnapshot:
+    """An RDM without a run: its id is its place among those that it came with."""
+
+    id: int
+    rdm: Array
+    layer: str = ""
+
+
 # RDMs of 256 points at a time: 256 of them, and their vectors, are some 100 MB.
 _BLOCK = 256
 
 AnySnapshot = TypeVar("AnySnapshot", bound=Snapshot)
+
+
+def as_snapshots(given: Sequence[AnySnapshot] | Array) -> Sequence[AnySnapshot | PlainSnapshot]:
+    """The snapshots; plain condensed RDMs (k, m) become snapshots with the ids 0 to k-1.
+
+    Raises:
+        SpaceError: an array of another shape.
+    """
+    if not isinstance(given, np.ndarray):
+        return given
+    if given.ndim != 2:
+        raise SpaceError(
+            "Expected snapshots, or condensed RDMs of n points as an array (k, n(n-1)/2). "
+            f"Got shape {given.shape}."
+        )
+    return [PlainSnapshot(index, row) for index, row in enumerate(given)]
 
 
 def select(

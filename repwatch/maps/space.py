@@ -17,7 +17,7 @@ from repwatch.maps.exact import ExactDistances
 from repwatch.maps.methods import Fitted, check_method, fit_map, make_placer
 from repwatch.maps.nearest import farthest_points, nearest
 from repwatch.maps.placement import LandmarkNeighbor, Placed, Placement
-from repwatch.maps.snapshots import common_probe, owners, read_vectors, select
+from repwatch.maps.snapshots import as_snapshots, common_probe, owners, read_vectors, select
 from repwatch.similarity import DISTANCES
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class RepresentationSpace:
         >>> placed = space.place(registry.snapshots(run="current", layer="head"))[-1]
         >>> registry.snapshots(layer="head")[space.snapshot_ids.index(placed.nearest[0].id)].label
         'bad'
+
+        RDMs that come from elsewhere do as well:
+
+        >>> RepresentationSpace.fit(registry.rdms(landmarks), method="pca").snapshot_ids[:3]
+        (0, 1, 2)
     """
 
     def __init__(self, vectors: Float32, fitted: Fitted, header: Mapping[str, Any]) -> None:
@@ -86,7 +91,7 @@ class RepresentationSpace:
     @classmethod
     def fit(
         cls,
-        snapshots: Sequence[Snapshot],
+        snapshots: Sequence[Snapshot] | Array,
         distance: str = "cosine",
         method: str = "tsne",
         seed: int = 0,
@@ -103,7 +108,8 @@ class RepresentationSpace:
         """Fit a map of landmarks, at least 3.
 
         Args:
-            snapshots: anything with `id`, `layer` and `rdm`; see `repwatch.maps.Snapshot`.
+            snapshots: anything with `id`, `layer` and `rdm`; see `repwatch.maps.Snapshot`. Or
+                condensed RDMs, shape (k, n(n-1)/2), whose ids are then 0 to k-1.
             distance: one of `similarity.DISTANCES`.
             method: "tsne", "pca" or "mds".
             seed: the same seed gives the same map.
@@ -128,7 +134,7 @@ class RepresentationSpace:
         _check_arguments(distance, method, perplexity, max_landmarks)
         if rows is not None and (layers is not None or depths is not None):
             raise ConfigurationError("Expected rows without layers and depths: select first.")
-        chosen = select(snapshots, layers=layers, depths=depths)
+        chosen = select(as_snapshots(snapshots), layers=layers, depths=depths)
         probe = common_probe(chosen)
         read = read_vectors(chosen, distance, exact, rows)
         if len(read.snapshots) < _MIN_SNAPSHOTS:
@@ -196,12 +202,12 @@ class RepresentationSpace:
         return self
 
     def place(
-        self, snapshots: Sequence[Snapshot], *, k: int = 10, rows: Array | None = None
+        self, snapshots: Sequence[Snapshot] | Array, *, k: int = 10, rows: Array | None = None
     ) -> Placement:
         """Place snapshots among the landmarks, each as if it were alone.
 
         Args:
-            snapshots: of the same probe set as the landmarks.
+            snapshots: of the same probe set as the landmarks; or condensed RDMs, as in `fit`.
             k: how many nearest landmarks to return; with 0 no RDM of a landmark is read.
             rows: as in `fit`.
 
@@ -212,6 +218,7 @@ class RepresentationSpace:
             ProbeMismatchError: a snapshot of another probe set.
             SpaceError: RDMs of another number of points.
         """
+        snapshots = as_snapshots(snapshots)
         common_probe(snapshots, self.probe)
         read = read_vectors(snapshots, self.distance, self.exact, rows)
         if not read.snapshots:
