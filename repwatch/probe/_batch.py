@@ -198,9 +198,7 @@ def to_storable(
     return None
 
 
-def _to_storable_sequence(
-    values: tuple[Any, ...] | list[Any], dropped: list[Dropped], path: str, objects: bool
-) -> Tree:
+def _to_storable_sequence(values: Tree, dropped: list[Dropped], path: str, objects: bool) -> Tree:
     objects = objects and sum(fields_of(value) is not None for value in values) < 2
     stored = [
         to_storable(value, dropped, f"{path}[{i}]", objects=objects)
