@@ -21,6 +21,7 @@ LAYERS = (
     "_deprecated",
     "_tsne",
     "_preserve",
+    "_files",
     "rdm",
     "similarity",
     "probe",

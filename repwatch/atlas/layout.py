@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from repwatch._files import write_atomically
 from repwatch.errors import ConfigurationError
-from repwatch.web import write_atomically
 
 if TYPE_CHECKING:
     from repwatch.maps.snapshots import Array

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from repwatch._files import write_atomically
 from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading
 from repwatch.atlas.layout import LayoutSettings, Progress, cached_layout, check_vectors, layout
 from repwatch.atlas.table import (
@@ -31,7 +32,7 @@ from repwatch.atlas.table import (
     read_table,
 )
 from repwatch.errors import ConfigurationError
-from repwatch.web import bundle, fill, free_target, write_atomically
+from repwatch.web import bundle, fill, free_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -90,13 +90,17 @@ def find_cut_points(
     paths = [paths for leaf in observer.leaves if (paths := _Paths(leaf, end)).total]
     if not paths:
         return "no gradient passes from its input to its output"
+    return _make_graph(observer, paths)
+
+
+def _make_graph(observer: _Observer, paths: Sequence[_Paths]) -> Graph:
     numbers: dict[_Vertex, int] = {}
     tensor, cut, passed = {}, set(), set()
     for key, vertices in observer.outputs.items():
         tensor[key] = numbers.setdefault(vertices[0], len(numbers))
-        if any(one.passes(vertex) for one in paths for vertex in vertices):
+        if any(path.passes(vertex) for path in paths for vertex in vertices):
             passed.add(key)
-        if any(one.is_cut(vertices) for one in paths):
+        if any(path.is_cut(vertices) for path in paths):
             cut.add(key)
     return Graph(tuple(observer.outputs), tensor, frozenset(cut), frozenset(passed))
 

@@ -71,16 +71,21 @@ def make_plan(
     if silent:
         notes.append(f"left out, because the model did not call them: {list_names(silent)}")
     if not keys and chosen != frozenset({INPUT}):
-        if not fired:
-            notes.append("none of its modules fired")
-        if modules.compiled:
-            notes.append("code made by torch.compile ignores hooks that came after it")
-        raise CaptureError(
-            f"The model ran, but no layer could be captured: {'; '.join(notes)}. Name other "
-            "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
-        )
+        raise _no_layer(notes, any_fired=bool(fired), compiled=bool(modules.compiled))
     called = tuple(dict.fromkeys(map(base, fired)))
     return Plan(strategy, tuple(keys), tuple(notes), called, len(odd))
+
+
+def _no_layer(notes: Sequence[str], *, any_fired: bool, compiled: bool) -> CaptureError:
+    reasons = [*notes]
+    if not any_fired:
+        reasons.append("none of its modules fired")
+    if compiled:
+        reasons.append("code made by torch.compile ignores hooks that came after it")
+    return CaptureError(
+        f"The model ran, but no layer could be captured: {'; '.join(reasons)}. Name other "
+        "layers, or pass reduce=(layer, module, output) -> one row for each probe point."
+    )
 
 
 def note_scripted(modules: Modules) -> str:

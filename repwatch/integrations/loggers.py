@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from repwatch._files import write_atomically
 from repwatch.errors import LoggerError
 from repwatch.integrations import plotly_figures as figures
 from repwatch.integrations.logger_adapters import adapt
 from repwatch.integrations.logger_names import identify, introduce
 from repwatch.page import MapScene
-from repwatch.web import write_atomically
 
 if TYPE_CHECKING:
     from repwatch.registry import Flag, Run

@@ -240,15 +240,23 @@ class RepresentationSpace:
                 found, away = self._landmarks.rank(read.snapshots, found, away <= limit)
             positions = waiting.result().astype(np.float32)
         novelty = _ratio(distances[:, 0], self._usual)
-        placed = []
-        for row, snapshot in enumerate(read.snapshots):
-            near = tuple(
-                LandmarkNeighbor(self.snapshot_ids[int(index)], float(value))
-                for index, value in zip(found[row, :k], away[row, :k], strict=True)
+        placed = tuple(
+            Placed(
+                snapshot.id,
+                positions[row],
+                self._neighbors(found[row, :k], away[row, :k]),
+                float(novelty[row]),
+                bool(novelty[row] > _NOVEL_RATIO),
             )
-            ratio = float(novelty[row])
-            placed.append(Placed(snapshot.id, positions[row], near, ratio, ratio > _NOVEL_RATIO))
-        return Placement(tuple(placed), exact, read.left_out)
+            for row, snapshot in enumerate(read.snapshots)
+        )
+        return Placement(placed, exact, read.left_out)
+
+    def _neighbors(self, indices: Array, distances: Array) -> tuple[LandmarkNeighbor, ...]:
+        return tuple(
+            LandmarkNeighbor(self.snapshot_ids[int(index)], float(distance))
+            for index, distance in zip(indices, distances, strict=True)
+        )
 
     @cached_property
     def _placer(self) -> Placer:

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repwatch.web import fill, free_target, write_atomically
+from repwatch._files import write_atomically
+from repwatch.web import fill, free_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

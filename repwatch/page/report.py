@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
 from repwatch import similarity
+from repwatch._files import write_atomically
 from repwatch.errors import SpaceError
 from repwatch.maps import MIN_SNAPSHOTS, MapSettings, sketch_rows
 from repwatch.maps.snapshots import select
@@ -30,7 +31,7 @@ from repwatch.page.points import PointsScene
 from repwatch.page.reader import make_page, read_points
 from repwatch.page.views import make_views, pack_views
 from repwatch.registry import Registry
-from repwatch.web import PAGE_STYLES, bundle, fill, free_target, write_atomically
+from repwatch.web import PAGE_STYLES, bundle, fill, free_target
 
 if TYPE_CHECKING:
     import numpy as np

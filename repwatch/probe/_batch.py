@@ -37,7 +37,7 @@ TEXT_KEYS = ("text", "texts", "sentence", "sentences", "caption", "prompt", "que
 
 
 @dataclass
-class Gathered:
+class ProbeContents:
     """The arguments of a ProbeSet, as a batch of `size` points gives them."""
 
     inputs: Tree
@@ -64,7 +64,7 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathered:
+def convert_batch(batch: Tree, n: int | None = None, dataset: object = None) -> ProbeContents:
     """What a probe set of this batch holds: inputs, target, texts, images, class names.
 
     n: the number of items that the batch was made of; by default it is read from the tensors. Where
@@ -73,31 +73,31 @@ def gather(batch: Tree, n: int | None = None, dataset: object = None) -> Gathere
     dropped: list[Dropped] = []
     whole = fields_of(batch)
     # Of an object inside of a batch, only who knows the number of points can tell which they are.
-    inputs = sift(batch, dropped, objects=whole is not None or n is not None)
+    inputs = to_storable(batch, dropped, objects=whole is not None or n is not None)
     origin = _origin_of(inputs, batch, dropped)
     graphs, nodes = count_graphs(inputs), count_nodes(inputs)
     if graphs in (None, 1) and nodes is not None and nodes >= MIN_POINTS:
-        return _gather_nodes(inputs, nodes, POINTS if n is None else n, origin)
+        return _convert_nodes(inputs, nodes, POINTS if n is None else n, origin)
     size = _count_points(inputs, n) if graphs is None else graphs
     if size is None or _lacks_inputs(inputs, dropped):
         raise ProbeError(_odd_batch(batch, dropped))
     leads = all(len(tensor) == size for _, tensor in tensors(inputs) if tensor.dim())
-    gathered = Gathered(inputs, size, points=None if leads else size, origin=origin)
+    contents = ProbeContents(inputs, size, points=None if leads else size, origin=origin)
     if dropped:
-        gathered.notes = (f"not stored in the probe set: {_names(dropped)}",)
+        contents.notes = (f"not stored in the probe set: {_names(dropped)}",)
     labels, note = find_target(inputs, size)
     if note is not None:
-        gathered.notes += (note,)
+        contents.notes += (note,)
     if labels is not None:
-        gathered.columns["label"] = plain_values(labels)
-        names = _class_names(dataset, gathered.columns["label"])
+        contents.columns["label"] = plain_values(labels)
+        names = _class_names(dataset, contents.columns["label"])
         if names is not None:
-            gathered.columns["class"] = names
-    gathered.texts = _texts(inputs, size, gathered.columns)
+            contents.columns["class"] = names
+    contents.texts = _texts(inputs, size, contents.columns)
     image = main_tensor(inputs)
     if image is not None and image.dim() and len(image) == size:
-        gathered.images = to_images(image)
-    return gathered
+        contents.images = to_images(image)
+    return contents
 
 
 def _origin_of(inputs: Tree, batch: Tree, dropped: Sequence[Dropped]) -> Tree | None:
@@ -116,17 +116,17 @@ def _has_objects(tree: Tree) -> bool:
     return fields_of(tree) is not None
 
 
-def _gather_nodes(inputs: Tree, nodes: int, most: int, origin: Tree | None) -> Gathered:
+def _convert_nodes(inputs: Tree, nodes: int, most: int, origin: Tree | None) -> ProbeContents:
     """Of one graph, up to `most` evenly spaced nodes are the points."""
     rows = spread_indices(nodes, most)
-    gathered = Gathered(inputs, len(rows), points=len(rows), row_count=nodes, origin=origin)
-    gathered.columns["row"] = list(rows)
+    contents = ProbeContents(inputs, len(rows), points=len(rows), row_count=nodes, origin=origin)
+    contents.columns["row"] = list(rows)
     labels, _ = find_target(inputs, nodes)
     if labels is not None:
         values = plain_values(labels)
-        gathered.columns["label"] = [values[row] for row in rows]
-    gathered.notes = (f"{len(rows)} of {nodes} nodes of one graph are the points",)
-    return gathered
+        contents.columns["label"] = [values[row] for row in rows]
+    contents.notes = (f"{len(rows)} of {nodes} nodes of one graph are the points",)
+    return contents
 
 
 def _count_points(inputs: Tree, n: int | None) -> int | None:
@@ -157,7 +157,7 @@ class Dropped:
     has_tensors: bool
 
 
-def sift(
+def to_storable(
     tree: Tree,
     dropped: list[Dropped] | None = None,
     path: str = "batch",
@@ -179,28 +179,35 @@ def sift(
         return tree
     if isinstance(tree, np.ndarray):
         numbers = tree.dtype.kind in "biufc"
-        return torch.from_numpy(tree) if numbers else sift(tree.tolist(), dropped, path)
+        return torch.from_numpy(tree) if numbers else to_storable(tree.tolist(), dropped, path)
     if isinstance(tree, np.generic):
-        return sift(tree.item(), dropped, path)
+        return to_storable(tree.item(), dropped, path)
     if isinstance(tree, Mapping):
         return {
-            str(key): sift(value, dropped, f"{path}[{key!r}]", objects=objects)
+            str(key): to_storable(value, dropped, f"{path}[{key!r}]", objects=objects)
             for key, value in tree.items()
         }
     if isinstance(tree, (tuple, list)):
-        objects = objects and sum(fields_of(value) is not None for value in tree) < 2
-        values = [
-            sift(value, dropped, f"{path}[{i}]", objects=objects) for i, value in enumerate(tree)
-        ]
-        if hasattr(tree, "_fields"):
-            return type(tree)(*values)
-        strings = all(isinstance(value, str) for value in values)
-        return tuple(values) if isinstance(tree, tuple) and not strings else values
+        return _to_storable_sequence(tree, dropped, path, objects)
     fields = fields_of(tree) if objects else None
     if fields is not None:
-        return {name: sift(value, dropped, f"{path}.{name}") for name, value in fields.items()}
+        return {
+            name: to_storable(value, dropped, f"{path}.{name}") for name, value in fields.items()
+        }
     dropped.append(Dropped(path, type(tree).__name__, _has_tensors(tree)))
     return None
+
+
+def _to_storable_sequence(values: Tree, dropped: list[Dropped], path: str, objects: bool) -> Tree:
+    objects = objects and sum(fields_of(value) is not None for value in values) < 2
+    stored = [
+        to_storable(value, dropped, f"{path}[{i}]", objects=objects)
+        for i, value in enumerate(values)
+    ]
+    if hasattr(values, "_fields"):
+        return type(values)(*stored)
+    strings = all(isinstance(value, str) for value in stored)
+    return tuple(stored) if isinstance(values, tuple) and not strings else stored
 
 
 def _has_tensors(found: object, depth: int = 4) -> bool:

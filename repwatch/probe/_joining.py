@@ -8,7 +8,7 @@ import torch
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._batch import gather
+from repwatch.probe._batch import convert_batch
 from repwatch.probe._padding import marks_padding
 from repwatch.probe._trees import (
     PLAIN,
@@ -54,8 +54,8 @@ class BatchJoiner:
         """
         if self.full:
             return False
-        gathered = gather(batch)
-        inputs, size = gathered.inputs, gathered.size
+        contents = convert_batch(batch)
+        inputs, size = contents.inputs, contents.size
         if not is_divisible(inputs, size):
             shapes = ", ".join(f"{path} {tuple(t.shape)}" for path, t in tensors(batch))
             raise ProbeError(

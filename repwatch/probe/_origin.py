@@ -8,6 +8,7 @@ tensors in them, and what cannot be stored is handed over as it is.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,13 +17,15 @@ from repwatch.probe._trees import PLAIN, Tree
 
 __all__ = ["can_restore", "restore"]
 
+log = logging.getLogger("repwatch")
+
 
 def restore(tree: Tree, origin: Tree) -> Tree:
     """The tree with the objects of `origin` in it; the batch itself as `Fields` that know theirs.
 
     Args:
         tree: Some points of a probe set's inputs.
-        origin: The batch that the inputs were sifted from.
+        origin: The batch that the inputs were taken from.
     """
     if isinstance(tree, dict) and fields_of(origin) is not None:
         return Fields(_restore_parts(tree, origin), origin)
@@ -33,7 +36,8 @@ def can_restore(tree: Tree, origin: Tree) -> bool:
     """Whether that can be done: some objects cannot be copied."""
     try:
         as_object(restore(tree, origin))
-    except Exception:
+    except Exception as error:
+        log.debug("The objects of a batch cannot be made again: %r", error)
         return False
     return True
 

@@ -94,16 +94,22 @@ def find_padding(
     # Masks are more exact than lengths: a batch may pad at the left.
     if marks:
         return Padding(tuple(marks))
-    found = dict(tensors(inputs))
-    proven = [path for path in lengths if _are_lengths(found[path], inputs)]
-    named = [path for path in lengths if is_lengths_name(names_of[path])]
-    named = [path for path in named if path.endswith("']") or int(found[path].min()) > 0]
-    if proven or named:
-        return Padding((((proven or named)[0], "lengths"),))
+    length = _choose_lengths({path: names_of[path] for path in lengths}, inputs)
+    if length is not None:
+        return Padding(((length, "lengths"),))
     path, ids = _find_ids(inputs)
     if ids is not None and pad_id is not None:
         return Padding(((path, "ids"),), pad_id)
     return Padding(unmarked=ids is not None or _ends_in_zeros(inputs, n))
+
+
+def _choose_lengths(names_of: Mapping[str, str], inputs: Tree) -> str | None:
+    """The path, among those that may be lengths, of the one that is."""
+    found = dict(tensors(inputs))
+    proven = [path for path in names_of if _are_lengths(found[path], inputs)]
+    named = [path for path, name in names_of.items() if is_lengths_name(name)]
+    named = [path for path in named if path.endswith("']") or int(found[path].min()) > 0]
+    return next(iter(proven or named), None)
 
 
 def trim(row: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """From a data set to one batch: evenly spaced items, within a time and a size, under fixed seeds.
 
-indices --workers, or this process--> items --collate function--> batch --gather--> Gathered
+indices --workers, or this process--> items --collate function--> batch
+batch --convert_batch--> ProbeContents
 
 The items are read in worker processes, as the user's own loader reads them, so that this process's
 data set stays as it was: handles that it opens, caches that it fills, arrays that it changes. Where
@@ -23,7 +24,7 @@ from torch.utils.data import IterableDataset, default_collate
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._batch import Gathered, first_line, gather, sift
+from repwatch.probe._batch import ProbeContents, convert_batch, first_line, to_storable
 from repwatch.probe._items import Item, ReadOptions, read_items, reading_progress
 from repwatch.probe._joining import BatchJoiner
 from repwatch.probe._limits import spread_indices
@@ -43,7 +44,7 @@ def read_dataset(
     collate_fn: Collate | None,
     options: ReadOptions,
     places: Sequence[int] | None = None,
-) -> Gathered:
+) -> ProbeContents:
     """Up to n evenly spaced items, or those at `places`, as one batch. Raises ProbeError."""
     # A single item may be a graph, whose nodes are the points.
     chosen = _choose(dataset, n, places, least=1)
@@ -54,21 +55,21 @@ def read_dataset(
         reader = _PointReader(chosen.dataset, chosen.indices, collation, how, bounded)
         reader.read()
         batch = reader.collate()
-    gathered = gather(batch, n if len(reader.items) == 1 else len(reader.items), dataset)
-    gathered.source = chosen.source
-    if gathered.row_count is not None:
-        gathered.notes += reader.notes
-        return gathered
+    contents = convert_batch(batch, n if len(reader.items) == 1 else len(reader.items), dataset)
+    contents.source = chosen.source
+    if contents.row_count is not None:
+        contents.notes += reader.notes
+        return contents
     check_length(dataset)
-    gathered.places = tuple(chosen.places[position] for position in reader.positions)
-    gathered.notes += reader.notes
-    if gathered.size != len(reader.items):
-        gathered.notes += (
-            f"the collate function made {gathered.size} points of {len(reader.items)} items",
+    contents.places = tuple(chosen.places[position] for position in reader.positions)
+    contents.notes += reader.notes
+    if contents.size != len(reader.items):
+        contents.notes += (
+            f"the collate function made {contents.size} points of {len(reader.items)} items",
         )
-    elif collation.keeps_order(reader.items, gathered.inputs):
-        gathered.columns["index"] = list(gathered.places)
-    return gathered
+    elif collation.keeps_order(reader.items, contents.inputs):
+        contents.columns["index"] = list(contents.places)
+    return contents
 
 
 def read_batches(
@@ -77,7 +78,7 @@ def read_batches(
     convert: Collate | None,
     options: ReadOptions,
     places: Sequence[int] | None = None,
-) -> Gathered:
+) -> ProbeContents:
     """The first n points of evenly spaced items, each of which is a batch already."""
     chosen = _choose(dataset, n, places)
     indices, bounded = chosen.indices, places is None
@@ -96,11 +97,11 @@ def read_batches(
     for _, batch in in_order:
         joiner.add(batch)
     joined, more = joiner.join()
-    gathered = gather(joined)
-    gathered.places = tuple(chosen.seeds[index] for index, _ in in_order)
-    gathered.source = chosen.source
-    gathered.notes += (*notes, *more)
-    return gathered
+    contents = convert_batch(joined)
+    contents.places = tuple(chosen.seeds[index] for index, _ in in_order)
+    contents.source = chosen.source
+    contents.notes += (*notes, *more)
+    return contents
 
 
 def _read_until_full(
@@ -118,7 +119,7 @@ def _read_until_full(
             if seconds is not None and deadline == math.inf:
                 deadline = time.monotonic() + seconds
             batches.append(collation(item.load()))
-            points += gather(batches[-1]).size
+            points += convert_batch(batches[-1]).size
             held += nbytes(batches[-1])
             show(min(points, n))
             if points >= n or (points >= limits.MIN_POINTS and held > limits.MAX_BYTES):
@@ -200,12 +201,12 @@ class _Collation:
         step = math.ceil(sum(item.nbytes for item in items) / limits.MAX_STORED_BYTES)
         if step > 1:
             items = items[:: min(step, len(items) // limits.MIN_POINTS)]
-            inputs = sift(self([item.load() for item in items]))
+            inputs = to_storable(self([item.load() for item in items]))
         n = len(items)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
         order = order if order != list(range(n)) else order[::-1]
         try:
-            other = sift(self([items[position].load() for position in order]))
+            other = to_storable(self([items[position].load() for position in order]))
         except Exception as error:
             _log.debug("the collate function failed on reordered items: %s", first_line(error))
             return False
@@ -245,13 +246,14 @@ class _PointReader:
             closing(self._open(wanted)) as stream,
             reading_progress(len(wanted), self._options.progress) as show,
         ):
-            began = math.nan
+            began, size = math.nan, 0
             try:
                 for item in stream:
                     began = time.monotonic() if math.isnan(began) else began
                     read.append(item)
+                    size += item.nbytes
                     show(len(read))
-                    if self._bounded and self._is_enough(read, time.monotonic() - began):
+                    if self._bounded and self._is_enough(read, size, time.monotonic() - began):
                         break
             except Exception as error:
                 if not self._bounded or len(read) < self._counts[0]:
@@ -279,14 +281,14 @@ class _PointReader:
             batch = self._collation([item.load() for item in self.items])
         return batch
 
-    def _is_enough(self, read: Sequence[Item], seconds: float) -> bool:
+    def _is_enough(self, read: Sequence[Item], size: int, seconds: float) -> bool:
         """Whether reading ends here; it continues at least to the end of the first level."""
         wanted, first = len(self._indices), self._counts[0]
         if len(read) < first or len(read) == wanted:
             return False
         if len(read) == first:
             self._most = self._count_fitting(read)
-        if len(read) >= self._most or sum(item.nbytes for item in read) > limits.MAX_BYTES:
+        if len(read) >= self._most or size > limits.MAX_BYTES:
             self.notes = (limits.too_large_note(self._complete(len(read)), wanted),)
             return True
         limit = self._options.seconds

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from repwatch.errors import ProbeError
 from repwatch.probe import _limits as limits
-from repwatch.probe._batch import Gathered, gather, plain_values, to_images
+from repwatch.probe._batch import ProbeContents, convert_batch, plain_values, to_images
 from repwatch.probe._items import ReadOptions
 from repwatch.probe._limits import spread_indices
 from repwatch.probe._origin import restore
@@ -376,7 +376,7 @@ class ProbeSet:
             ProbeError: The items cannot be read, collated or stored.
         """
         how = ReadOptions(workers=num_workers, seconds=seconds, progress=progress)
-        return cls._from_gathered(read_dataset(dataset, n, collate_fn, how, places), **options)
+        return cls._from_contents(read_dataset(dataset, n, collate_fn, how, places), **options)
 
     @classmethod
     def from_loader(
@@ -407,12 +407,12 @@ class ProbeSet:
         batched = getattr(loader, "batch_size", 1) is not None
         batched = batched or getattr(loader, "batch_sampler", None) is not None
         read = read_dataset if batched else read_batches
-        return cls._from_gathered(read(loader.dataset, n, collate, how, places), **options)
+        return cls._from_contents(read(loader.dataset, n, collate, how, places), **options)
 
     @classmethod
     def from_batch(cls, batch: Tree, **options: Any) -> ProbeSet:
         """The points of one batch: a tensor, (x, y, ...), a mapping."""
-        return cls._from_gathered(gather(batch), **options)
+        return cls._from_contents(convert_batch(batch), **options)
 
     @classmethod
     def coerce(cls, value: object) -> ProbeSet:
@@ -433,16 +433,16 @@ class ProbeSet:
         )
 
     @classmethod
-    def _from_gathered(cls, gathered: Gathered, **options: Any) -> ProbeSet:
-        columns = {**gathered.columns, **(options.pop("columns", None) or {})}
-        notes = [*gathered.notes, *options.pop("notes", ())]
+    def _from_contents(cls, contents: ProbeContents, **options: Any) -> ProbeSet:
+        columns = {**contents.columns, **(options.pop("columns", None) or {})}
+        notes = [*contents.notes, *options.pop("notes", ())]
         defaults = {
-            "texts": gathered.texts,
-            "images": gathered.images,
-            "points": gathered.points,
-            "places": gathered.places,
-            "source": gathered.source,
-            "row_count": gathered.row_count,
-            "origin": gathered.origin,
+            "texts": contents.texts,
+            "images": contents.images,
+            "points": contents.points,
+            "places": contents.places,
+            "source": contents.source,
+            "row_count": contents.row_count,
+            "origin": contents.origin,
         }
-        return cls(gathered.inputs, columns=columns, notes=notes, **{**defaults, **options})
+        return cls(contents.inputs, columns=columns, notes=notes, **{**defaults, **options})

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from repwatch._files import write_atomically
 from repwatch.errors import RegistryError
 from repwatch.registry.entries import Entry
 
@@ -85,14 +85,14 @@ class Spool:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             about = {"run_id": self.run_id, "registry": self.place}
-            _write(self.folder / _ABOUT, json.dumps(about).encode())
+            write_atomically(self.folder / _ABOUT, json.dumps(about).encode())
         files = self.files
         if entry.kind == "snapshots":
             used = sum(file.stat().st_size for file in files)
             if used + entry.nbytes > self._max_bytes:
                 raise OSError(f"the spool {self.folder} holds {used / 1e6:.0f} MB already")
         number = int(files[-1].name.partition("-")[0]) + 1 if files else 1
-        _write(self.folder / f"{number:08d}-{entry.kind}.npz", entry.to_bytes())
+        write_atomically(self.folder / f"{number:08d}-{entry.kind}.npz", entry.to_bytes())
 
     def replay(self, registry: Registry) -> int:
         """Store the entries in order, and delete the file of each once it is stored; how many.
@@ -234,17 +234,3 @@ def _flush_if_of(folder: Path, registry: Registry) -> Flushed | None:
         return flush_spool(folder, registry)
     except RegistryError as error:
         return Flushed(folder.name, 0, 0, str(error))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -76,6 +76,10 @@ def mantel(
     first, second = _pair(D1, D2, method, "none")
     r = float(np.clip(first @ second, -1.0, 1.0))
     null = _permuted_correlations(first, second, permutations, seed)
+    return Mantel(r, _p_value(r, null, alternative))
+
+
+def _p_value(r: float, null: NDArray[np.float64], alternative: str) -> float:
     # sums in another order differ in their last digits: a permutation that changes nothing counts
     margin = 1e-12
     if alternative == "two-sided":
@@ -84,7 +88,7 @@ def mantel(
         extreme = null >= r - margin
     else:
         extreme = null <= r + margin
-    return Mantel(r, (1 + int(extreme.sum())) / (1 + permutations))
+    return float((1 + int(extreme.sum())) / (1 + len(null)))
 
 
 def _permuted_correlations(

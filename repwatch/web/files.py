@@ -1,14 +1,13 @@
-"""Where a page is written to, and how: whole, or not at all."""
+"""Where a page may be written to."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from repwatch.errors import ConfigurationError
 
-__all__ = ["free_target", "write_atomically"]
+__all__ = ["free_target"]
 
 
 def free_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -23,19 +22,3 @@ def free_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
             f"{target} exists already. Pass overwrite=True to replace it, or another path."
         )
     return target
-
-
-def write_atomically(target: Path, content: str | bytes) -> None:
-    """Write the whole content, text in UTF-8, or, where that fails, leave what was there."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        # mkstemp makes private files; this one is as readable as any other file of its maker.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

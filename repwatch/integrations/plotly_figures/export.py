@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from repwatch._files import write_atomically
 from repwatch.integrations.plotly_figures.map import map_figure
-from repwatch.web import free_target, write_atomically
+from repwatch.web import free_target
 
 if TYPE_CHECKING:
     from repwatch.page import MapScene

@@ -188,7 +188,7 @@ class LabelRow(Base):
     label: Mapped[str] = mapped_column(Words)
     cause: Mapped[str | None] = mapped_column(Words)
     automatic: Mapped[bool]
-    labelled_at: Mapped[datetime] = mapped_column(UtcTime)
+    labeled_at: Mapped[datetime] = mapped_column("labelled_at", UtcTime)
 
 
 class FlagRow(Base):

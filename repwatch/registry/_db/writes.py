@@ -202,17 +202,22 @@ def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSn
         SnapshotRow.step.in_({step for _, step in by_key}),
     )
     ids = {(row.layer, row.step): row.id for row in connection.execute(query)}
-    diverged = [ids[key] for key, snapshot in by_key.items() if snapshot.rdm is None]
+    _store_rdms(connection, {ids[key]: snapshot for key, snapshot in by_key.items()})
+
+
+def _store_rdms(connection: Connection, by_id: Mapping[int, EncodedSnapshot]) -> None:
+    """Upsert the RDMs of stored snapshots; of those that diverged, delete earlier ones."""
+    diverged = [number for number, snapshot in by_id.items() if snapshot.rdm is None]
     if diverged:
         connection.execute(delete(RdmRow).where(RdmRow.snapshot_id.in_(diverged)))
-    rows = [
+    rows: list[dict[str, object]] = [
         {
-            "snapshot_id": ids[key],
+            "snapshot_id": number,
             "scale": snapshot.scale,
             "sketch": snapshot.sketch,
             "rdm": snapshot.rdm,
         }
-        for key, snapshot in by_key.items()
+        for number, snapshot in by_id.items()
         if snapshot.rdm is not None
     ]
     upsert(connection, RdmRow, ("snapshot_id",), rows)
