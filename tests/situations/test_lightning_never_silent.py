@@ -25,13 +25,50 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "repwatch"]
 
 
-def test_a_stream_that_is_never_validated(
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"limit_val_batches": 0}, {1, 6, 8}),
+        ({"check_val_every_n_epoch": 9, "num_sanity_val_steps": 1}, {6, 8}),
+    ],
+)
+def test_a_stream_that_is_never_validated_has_a_run_on_points_of_the_training(
+    pl: ModuleType, tmp_path: Path, options: dict[str, Any], expected: set[int]
+) -> None:
+    trainer(pl, tmp_path, RepWatch(), max_steps=8, **options).fit(
+        module(pl), DataLoader(Stream(), 10), DataLoader(Stream(), 10)
+    )
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert run.status == "finished"
+    assert {snapshot.step for snapshot in run.snapshots()} == expected
+    assert "train_loss" in run.metrics
+    assert any("there is no snapshot before" in note for note in run.notes)
+
+
+def test_a_stream_without_tensors_that_is_never_validated(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    class OfWords(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def training_step(self, batch: list[object], batch_idx: int) -> torch.Tensor:
+            return self.layer(torch.ones(len(batch), 1)).mean()
+
+        def validation_step(self, batch: list[object], batch_idx: int) -> None:
+            """Called before the training alone."""
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def words(items: list[Any]) -> list[object]:
+        return [object() for _ in items]
+
     with caplog.at_level(logging.WARNING, logger="repwatch"):
-        trainer(pl, tmp_path, RepWatch(), limit_val_batches=0, max_steps=1).fit(
-            module(pl), DataLoader(Stream(), 10), DataLoader(Stream(), 10)
-        )
+        loader = DataLoader(Stream(), 10, collate_fn=words)
+        options = {"check_val_every_n_epoch": 9, "num_sanity_val_steps": 1, "max_steps": 1}
+        trainer(pl, tmp_path, RepWatch(), **options).fit(OfWords(), loader, loader)
     (found,) = messages(caplog)
     assert "no snapshot" in found
     assert "Stream" in found
