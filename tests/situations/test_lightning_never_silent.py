@@ -45,36 +45,6 @@ def test_a_stream_that_is_never_validated_has_a_run_on_points_of_the_training(
     assert any("there is no snapshot before" in note for note in run.notes)
 
 
-def test_a_stream_without_tensors_that_is_never_validated(
-    pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    class OfWords(pl.LightningModule):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(1, 1)
-
-        def training_step(self, batch: list[object], batch_idx: int) -> torch.Tensor:
-            return self.layer(torch.ones(len(batch), 1)).mean()
-
-        def validation_step(self, batch: list[object], batch_idx: int) -> None:
-            """Called before the training alone."""
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def words(items: list[Any]) -> list[object]:
-        return [object() for _ in items]
-
-    with caplog.at_level(logging.WARNING, logger="repwatch"):
-        loader = DataLoader(Stream(), 10, collate_fn=words)
-        options = {"check_val_every_n_epoch": 9, "num_sanity_val_steps": 1, "max_steps": 1}
-        trainer(pl, tmp_path, RepWatch(), **options).fit(OfWords(), loader, loader)
-    (found,) = messages(caplog)
-    assert "no snapshot" in found
-    assert "Stream" in found
-    assert "probe=" in found
-
-
 def test_a_module_that_nothing_can_call_and_that_is_never_validated(
     pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
