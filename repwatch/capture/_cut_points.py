@@ -19,7 +19,7 @@ from torch.autograd.graph import Node
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
-from repwatch.capture._layers import Modules, is_candidate
+from repwatch.capture._layers import Modules, base, is_candidate
 from repwatch.capture._rows import walk_tensors
 from repwatch.probe._trees import Tree, map_tensors
 
@@ -140,10 +140,17 @@ class _Observer:
         return copy
 
     def find_end(self, output: object) -> _Vertex | None:
-        """The network's output in the graph; where `call` gave none, the last layer's."""
+        """The network's output in the graph; where `call` gave none, the last layer's.
+
+        Of several passes that do not depend on each other, as of the two texts of a pair, that of
+        the first.
+        """
         found = _vertices(_in_order(output, self.points))
-        last = [vertices[0] for vertices in self.outputs.values()][-1:]
-        return next(iter([*found, *last]), None)
+        if found or not self.outputs:
+            return next(iter(found), None)
+        key = list(self.outputs)[-1]
+        first, last = self.outputs.get(base(key), self.outputs[key])[0], self.outputs[key][0]
+        return last if first[0] in _sorted_nodes(last[0]) else first
 
     def _hook(self, name: str) -> Callable[..., object]:
         def hook(
@@ -250,7 +257,7 @@ def _inputs(node: Node) -> Iterator[_Vertex]:
             yield before, number
 
 
-def _sorted_nodes(end: Node, leaf: Node) -> Iterator[Node]:
+def _sorted_nodes(end: Node, leaf: Node | None = None) -> Iterator[Node]:
     """The operations from which the end comes, each after those that it comes from."""
     seen = {end}
     stack = [(end, iter([] if end is leaf else _inputs(end)))]

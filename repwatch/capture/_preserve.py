@@ -70,20 +70,13 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
     """
     named = _reachable_modules(model)
     modules = [module for _, module in named]
-    sharded, wrapped = is_sharded(modules), any(map(is_wrapper, modules))
-    with torch.inference_mode(False):
-        saved = [_ModuleState(m, sharded, wrapped) for m in modules if not is_wrapper(m)]
+    saved = _save(modules)
     with ExitStack() as stack:
         stack.enter_context(preserved_rng())
         stack.enter_context(torch.inference_mode(False))
-        if sharded:
+        if is_sharded(modules):
             stack.enter_context(preserved_sharding(modules))
-        held = [value for state in saved for value in state.held()]
-        stack.enter_context(
-            preserved(held, stop=OUTSIDE, reseed=True, largest_array=_LARGEST_ARRAY)
-        )
-        for state in saved:
-            stack.callback(state.restore)
+        stack.enter_context(_restored(saved))
         set_aside = stack.enter_context(hooks_set_aside(named))
         for state in saved:
             state.set_evaluating()
@@ -93,6 +86,40 @@ def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
         stack.enter_context(_uncached_autocast())
         stack.enter_context(run_eagerly())
         yield set_aside
+
+
+@contextmanager
+def preserve_beside(model: nn.Module, others: Sequence[nn.Module]) -> Iterator[None]:
+    """The same for modules that run besides the model, such as a loss; the model is left out.
+
+    To be entered inside `preserve_state(model)`, whose seed and hooks stay as they are.
+    """
+    own = {id(module) for _, module in _reachable_modules(model)}
+    found = {id(m): m for other in others for _, m in _reachable_modules(other)}
+    saved = _save([module for key, module in found.items() if key not in own])
+    with _restored(saved):
+        for state in saved:
+            state.set_evaluating()
+        yield
+
+
+def _save(modules: Sequence[nn.Module]) -> list[_ModuleState]:
+    sharded, wrapped = is_sharded(modules), any(map(is_wrapper, modules))
+    with torch.inference_mode(False):
+        return [_ModuleState(m, sharded, wrapped) for m in modules if not is_wrapper(m)]
+
+
+@contextmanager
+def _restored(saved: Sequence[_ModuleState]) -> Iterator[None]:
+    """What the modules hold, and what can be reached from it, as it was on leaving."""
+    held = [value for state in saved for value in state.held()]
+    with ExitStack() as stack:
+        stack.enter_context(
+            preserved(held, stop=OUTSIDE, reseed=True, largest_array=_LARGEST_ARRAY)
+        )
+        for state in saved:
+            stack.callback(state.restore)
+        yield
 
 
 def _reachable_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:

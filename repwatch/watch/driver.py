@@ -52,6 +52,8 @@ class Driver:
     Attributes:
         pace: When snapshots are taken, and the time that RepWatch has taken.
         asleep: Whether nothing is watched any more; the run is still closed at the end.
+        passive: Whether the probe set cannot be run: only metrics are stored, and what a subclass
+            sees in the library's own passes.
         status: How the training ended, once it has.
     """
 
@@ -66,6 +68,7 @@ class Driver:
     ) -> None:
         self.pace = Pace(options.schedule, options.max_overhead, step)
         self.asleep = False
+        self.passive = False
         self.status: EndStatus | None = None
         self._options = options
         self._state = state
@@ -98,7 +101,15 @@ class Driver:
                 self._watcher = None
 
     def sleep(self, step: int, error: Exception) -> None:
-        """Report the cause once, and watch nothing more; the training continues."""
+        """Report the cause once, and watch nothing more; the training continues.
+
+        Where the probe set alone cannot be run, the run goes on with its metrics.
+        """
+        if isinstance(error, CaptureError) and self._watcher is not None and self._is_open:
+            if not self.asleep:
+                self.passive = True
+                self._watcher.report(f"{error} Metrics are still stored.")
+            return
         if self.asleep:
             log.error("RepWatch: the run was not closed: %s: %s", type(error).__name__, error)
             return

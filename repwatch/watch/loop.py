@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from repwatch.errors import CaptureError
 from repwatch.registry import Flag, Run
 from repwatch.registry.records import EndStatus
 from repwatch.watch.outcome import end_status
@@ -31,6 +32,9 @@ class Loop(ABC):
     publisher: Publisher
     _sharded: bool
     _follows: bool
+    # How many RDMs there are, and whether the probe set can still be run.
+    _captured: int
+    _can_run: bool = True
 
     @abstractmethod
     def start(self) -> Run | None:
@@ -92,7 +96,8 @@ class Loop(ABC):
             The flags that were raised since the last call.
 
         Raises:
-            CaptureError: The probe set cannot be run through the model.
+            CaptureError: The probe set cannot be run through the model. Where it could before, that
+                is reported, and only metrics are stored from now on.
             RegistryError: An earlier snapshot could not be written.
         """
         due = self.pace.due_after_step(step, epoch)
@@ -127,11 +132,21 @@ class Loop(ABC):
     ) -> list[Flag]:
         with self.pace.counted():
             self.metrics(step, epoch, metrics or {})
-            if due and self._has_time():
-                return self.snapshot(step, epoch, log_step=log_step)
+            if due and self._can_run and self._has_time():
+                try:
+                    return self.snapshot(step, epoch, log_step=log_step)
+                except CaptureError as error:
+                    self._go_on_without(error)
             if self.publisher.sinks:
                 self.updates()
             return self.flags()
+
+    def _go_on_without(self, error: CaptureError) -> None:
+        """Store metrics alone, where the probe set could be run before."""
+        if not self._captured:
+            raise error
+        self._can_run = False
+        self.report(f"{error} Metrics are still stored.")
 
     def _has_time(self) -> bool:
         """Whether there is time for one more snapshot; says so once if there is not."""

@@ -25,17 +25,24 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "repwatch"]
 
 
-def test_a_stream_that_is_never_validated(
-    pl: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"limit_val_batches": 0}, {1, 6, 8}),
+        ({"check_val_every_n_epoch": 9, "num_sanity_val_steps": 1}, {6, 8}),
+    ],
+)
+def test_a_stream_that_is_never_validated_has_a_run_on_points_of_the_training(
+    pl: ModuleType, tmp_path: Path, options: dict[str, Any], expected: set[int]
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="repwatch"):
-        trainer(pl, tmp_path, RepWatch(), limit_val_batches=0, max_steps=1).fit(
-            module(pl), DataLoader(Stream(), 10), DataLoader(Stream(), 10)
-        )
-    (found,) = messages(caplog)
-    assert "no snapshot" in found
-    assert "Stream" in found
-    assert "probe=" in found
+    trainer(pl, tmp_path, RepWatch(), max_steps=8, **options).fit(
+        module(pl), DataLoader(Stream(), 10), DataLoader(Stream(), 10)
+    )
+    (run,) = Registry(tmp_path / "repwatch.db").runs()
+    assert run.status == "finished"
+    assert {snapshot.step for snapshot in run.snapshots()} == expected
+    assert "train_loss" in run.metrics
+    assert any("there is no snapshot before" in note for note in run.notes)
 
 
 def test_a_module_that_nothing_can_call_and_that_is_never_validated(

@@ -169,6 +169,46 @@ def test_a_run_of_mlflow_and_the_repwatch_run_know_each_other(
     assert {(run, step) for run, _, step in values} == {("m1", 3)}
 
 
+def test_an_experiment_of_comet_and_the_repwatch_run_know_each_other(registry: Registry) -> None:
+    others: dict[str, str] = {}
+    rows: list[tuple[dict[str, float], int]] = []
+    pages: list[tuple[str, int]] = []
+    experiment = stand_in(
+        "comet_ml",
+        "CometExperiment",
+        get_key=lambda: "c1",
+        url="https://comet.example/c1",
+        log_other=lambda key, value: others.update({key: value}),
+        log_metrics=lambda metrics, step: rows.append((metrics, step)),
+        log_asset_data=lambda data, name, step=None, **_: pages.append((name, step)),
+    )
+    with watcher(registry, loggers=[experiment], draw_map=True) as watch:
+        for step in range(3):
+            watch.snapshot(step, epoch=0)
+    (own,) = registry.runs()
+    assert own.hparams["repwatch.logger.comet.id"] == "c1"
+    assert own.hparams["repwatch.logger.comet.url"] == "https://comet.example/c1"
+    assert others == {"repwatch/run": own.name, "repwatch/run_id": own.id}
+    assert {step for _, step in rows} == {0, 1, 2}
+    assert any(name.startswith("repwatch/mean_distance/") for name in rows[0][0])
+
+
+def test_metrics_go_on_where_the_probe_set_can_no_longer_be_run(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watcher(registry, schedule=Schedule(every_n_steps=1)) as watch:
+        watch.step_ended(1, 0, {"loss": 1.0})
+        watch.capturer.model.forward = lambda x: x + torch.ones(3, 5, 7)
+        with caplog.at_level(logging.WARNING, logger="repwatch"):
+            for step in (2, 3):
+                watch.step_ended(step, 0, {"loss": 1.0 / step})
+    (run,) = registry.runs()
+    assert (steps(registry), run.status) == ([1], "finished")
+    assert [step for step, _, _ in run.history("loss")] == [1, 2, 3]
+    assert caplog.text.count("Metrics are still stored.") == 1
+    assert any("Metrics are still stored." in note for note in run.notes)
+
+
 def test_what_is_no_logger_is_refused(registry: Registry) -> None:
     with pytest.raises(ConfigurationError, match="SummaryWriter"):
         watcher(registry, loggers=["tensorboard"])

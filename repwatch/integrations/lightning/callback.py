@@ -346,12 +346,12 @@ class RepWatch(metaclass=Bindable):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         """Take a snapshot if one is due after this epoch, and log what is ready."""
-        self._epoch_ended(trainer, self._read_metrics(trainer))
+        self._epoch_ended(trainer, pl_module, self._read_metrics(trainer))
         self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: HostModule) -> None:
         """Take the last snapshot, and store how the training ended."""
-        self._train_ended(trainer, self._read_metrics(trainer))
+        self._train_ended(trainer, pl_module, self._read_metrics(trainer))
 
     # The run ends here and not in `on_train_end`, where other callbacks still change the weights:
     # averages of weights are handed back there.
@@ -384,12 +384,12 @@ class RepWatch(metaclass=Bindable):
         self._live.validation_ended(trainer, module, metrics)
 
     @_guarded
-    def _epoch_ended(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-        self._live.epoch_ended(trainer, metrics)
+    def _epoch_ended(self, trainer: Trainer, module: HostModule, metrics: dict[str, float]) -> None:
+        self._live.epoch_ended(trainer, module, metrics)
 
     @_guarded
-    def _train_ended(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-        self._live.train_ended(trainer, metrics)
+    def _train_ended(self, trainer: Trainer, module: HostModule, metrics: dict[str, float]) -> None:
+        self._live.train_ended(trainer, module, metrics)
 
     @_guarded
     def _close(self, trainer: Trainer) -> None:

@@ -10,6 +10,7 @@ together or none does. All ranks agree on whatever decides that, the sleeping on
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -32,10 +33,13 @@ from repwatch.registry import Registry
 from repwatch.watch import Watcher
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.options import WatchOptions
+from repwatch.watch.preparation import SMALLEST_PROBE
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import find_probe, find_registry, with_places
 
 __all__ = ["Session"]
+
+log = logging.getLogger("repwatch")
 
 # Of a stream of training batches, so many points are enough to begin with.
 _ENOUGH_POINTS = 16
@@ -60,8 +64,9 @@ class Session(Driver):
         self._sharded = is_sharded(trainer)
         self._registry: Registry | None = None
         self._collector: ProbeCollector | None = None
+        # Points of the training, for where no validation gives any.
+        self._spare = ProbeCollector(_ENOUGH_POINTS, augmented=True)
         self._passive_capture: PassiveCapture | None = None
-        self._passive = False
         self._epoch_ended = False
 
     def begin(self, trainer: Trainer, module: HostModule, *, renumber: bool = False) -> None:
@@ -109,6 +114,11 @@ class Session(Driver):
         """Collect probe points from the training, where there is no validation set."""
         if self._collector is not None and trainer.val_dataloaders is None:
             self._collect(trainer, module, batch)
+        elif self._collector is not None:
+            try:
+                self._spare.add(batch)
+            except ProbeError as error:
+                log.debug("RepWatch: a training batch gives no points: %s", error)
 
     def train_batch_ended(self, trainer: Trainer) -> None:
         """Take a snapshot if a step of the schedule was crossed."""
@@ -124,7 +134,7 @@ class Session(Driver):
     def validation_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         """Collect probe points, or set the hooks that watch those in this batch."""
         self._collect(trainer, module, batch)
-        if self._passive and self._watcher is not None and not self.asleep:
+        if self.passive and self._watcher is not None and not self.asleep:
             self._passive_capture = self._passive_capture or self._watcher.capturer.passive()
             self._passive_capture.open(batch)
 
@@ -137,24 +147,31 @@ class Session(Driver):
         self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
     ) -> None:
         """Open the run on the collected points, and store metrics and what passed by."""
-        if self._collector is not None and len(self._collector) >= 3:
+        if self._collector is not None and len(self._collector) >= SMALLEST_PROBE:
             self._open_collected(trainer, module)
         self._add_metrics(trainer, metrics)
         passive, self._passive_capture = self._passive_capture, None
         if passive is not None and self._watcher is not None:
             self._record_capture(trainer, self._watcher.passive_capture(passive))
 
-    def epoch_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+    def epoch_ended(
+        self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
+    ) -> None:
         """Take a snapshot if one is due after this epoch, and store its metrics."""
         self._epoch_ended = True
+        self._open_unvalidated(trainer, module)
         self._add_metrics(trainer, metrics)
-        if self.pace.due_after_epoch(trainer.current_epoch):
+        due = self.pace.due_after_epoch(trainer.current_epoch)
+        if due and self._last_snapshot < trainer.global_step:
             self._snapshot(trainer)
         self._store()
         self._publish()
 
-    def train_ended(self, trainer: Trainer, metrics: Mapping[str, float]) -> None:
+    def train_ended(
+        self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
+    ) -> None:
         """The last snapshot, and how the training ended; other callbacks may still do something."""
+        self._open_unvalidated(trainer, module)
         self.status = "finished" if ran_its_course(trainer, self.stop) else "stopped"
         self._add_metrics(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
@@ -177,13 +194,10 @@ class Session(Driver):
         self.finish(self.status or "stopped")
 
     def sleep(self, step: int, error: Exception) -> None:
-        """Report the cause; where metrics can still be stored, only snapshots end."""
-        if isinstance(error, CaptureError) and self._watcher is not None and self._is_open:
-            self._passive = True
-            self._watcher.report(f"{error} Metrics are still stored.")
-            return
-        self._collector = None
+        """Report the cause, and watch nothing more; see `Driver`."""
         super().sleep(step, error)
+        if self.asleep:
+            self._collector = None
 
     def _why_no_snapshot(self) -> tuple[str, str]:
         """The reason, and the advice."""
@@ -191,7 +205,7 @@ class Session(Driver):
             reason = f"no probe set could be made ({self._no_probe_reason}), and too few batches "
             reason += "passed by to copy points from"
             return reason, "Give RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
-        if self._passive:
+        if self.passive:
             reason = "the model could not be called with the probe set, and no validation gave it"
             advice = "Give RepWatch(forward=...) a function (module, inputs) that runs them"
             return reason, advice
@@ -215,6 +229,15 @@ class Session(Driver):
             return
         training = trainer.val_dataloaders is None
         if collector.full or (training and len(collector) >= _ENOUGH_POINTS):
+            self._open_collected(trainer, module)
+
+    def _open_unvalidated(self, trainer: Trainer, module: HostModule) -> None:
+        """Open the run with what there is, where no validation has given points by now."""
+        if self._collector is None or self.asleep:
+            return
+        if len(self._collector) < SMALLEST_PROBE:
+            self._collector = self._spare
+        if len(self._collector) >= SMALLEST_PROBE:
             self._open_collected(trainer, module)
 
     def _open_collected(self, trainer: Trainer, module: HostModule) -> None:
@@ -279,7 +302,7 @@ class Session(Driver):
             self._snapshot(trainer)
 
     def _watch_passively(self, watcher: Watcher, error: CaptureError, trainer: Trainer) -> None:
-        self._passive = True
+        self.passive = True
         means = "snapshots are taken from your validation batches, as your own step runs them"
         means += " (by itself it is not run in several processes)" * (trainer.world_size > 1)
         if trainer.val_dataloaders is None:
@@ -287,7 +310,7 @@ class Session(Driver):
         watcher.report(f"{error} Without it, {means}.")
 
     def _snapshot(self, trainer: Trainer) -> None:
-        ready = self._watcher is not None and not (self._passive or self.asleep)
+        ready = self._watcher is not None and not (self.passive or self.asleep)
         if not self._agree(trainer, ready and self._has_time(trainer)):
             return
         assert self._watcher is not None

@@ -24,6 +24,7 @@ from repwatch.integrations.hyperparameters import (
 )
 from repwatch.integrations.transformers.arguments import read_arguments
 from repwatch.integrations.transformers.host import probe_from_trainer, training_note
+from repwatch.integrations.transformers.host_step import host_strategies
 from repwatch.registry.records import EndStatus
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.metrics import numbers
@@ -32,6 +33,12 @@ from repwatch.watch.start import find_probe, find_registry, with_places
 from repwatch.watch.watcher import Watcher
 
 __all__ = ["TrainerDriver"]
+
+
+_NOT_CALLED = (
+    "the model could not be called with the probe set",
+    "Give RepWatchCallback(forward=...) a function (model, inputs) that runs them",
+)
 
 
 class TrainerDriver(Driver):
@@ -88,6 +95,7 @@ class TrainerDriver(Driver):
             hparams=_read_hyperparameters(arguments, parts, source),
             versions=read_versions(("transformers", "accelerate")),
             host_batch_size=int(arguments.train_batch_size),
+            host=host_strategies(trainer),
             optimizers=lambda: [] if optimizer is None else [optimizer],
             loggers=loggers,
             state=self._state,
@@ -95,7 +103,15 @@ class TrainerDriver(Driver):
         overlap = training_note(probe, trainer)
         found = None if monitor is None else monitor.note
         watcher.add_notes([note for note in (overlap, found) if note is not None])
-        watcher.start()
+        try:
+            watcher.prepare()
+        except CaptureError as error:
+            if self.is_user_error(error):
+                raise
+            self.passive = True
+            without = "the run has metrics and hyperparameters, but no snapshots"
+            watcher.report(f"{error} Without it, {without}.")
+        watcher.start(prepare=False)
         if self.pace.due_at_start():
             self.snapshot(self._metrics_at[0])
 
@@ -133,7 +149,9 @@ class TrainerDriver(Driver):
 
     def snapshot(self, step: int) -> None:
         """Take a snapshot, if there is time for it."""
-        if self._watcher is not None and not self.asleep and self._affords_snapshot():
+        ready = self._watcher is not None and not (self.passive or self.asleep)
+        if ready and self._affords_snapshot():
+            assert self._watcher is not None
             self._record(self._watcher.capture(), step)
 
     def end(self, step: int, status: EndStatus, *, last: bool) -> None:
@@ -143,7 +161,7 @@ class TrainerDriver(Driver):
         try:
             self.take_due(step)
             if self._last_snapshot < 0 and self._is_open and not self.asleep:
-                self._report_no_snapshot(*NO_TIME)
+                self._report_no_snapshot(*(_NOT_CALLED if self.passive else NO_TIME))
         finally:
             self.finish(status)
 

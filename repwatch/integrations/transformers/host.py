@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch.utils.data import DataLoader
-
-from repwatch.errors import ProbeError
+from repwatch.integrations.transformers.host_step import sandbox
 from repwatch.probe import ProbeSet
 from repwatch.probe._limits import SECONDS
 from repwatch.probe._storage import StoredProbe
@@ -59,12 +57,16 @@ def probe_from_trainer(
         points are from, or why there are none.
     """
     reasons = []
-    for stage, loader in _loaders(trainer, train_loader):
-        read = partial(ProbeSet.from_loader, loader, points, seconds=seconds)
+    for stage in ("evaluation", "training"):
         try:
+            loader = _loader(trainer, train_loader, stage)
+            if loader is None:
+                continue
+            read = partial(ProbeSet.from_loader, loader, points, seconds=seconds)
             again = read_again(read, loader.dataset, points, earlier) if places is None else None
             probe = again or read(places=places)
-        except ProbeError as error:
+        except Exception as error:
+            # A subclass of Trainer makes its loaders with code of its own.
             reasons.append(f"{stage} set: {error}")
             continue
         where = f"{len(probe)} fixed points of the {stage} set"
@@ -76,33 +78,27 @@ def probe_from_trainer(
 
 def training_note(probe: ProbeSet, trainer: Any | None) -> str | None:
     """How many of the probe points the training set contains; None where that is not known."""
-    loaders = dict(_loaders(trainer, None))
-    if len(loaders) < 2:
+    held, trained = _evaluation_set(trainer), getattr(trainer, "train_dataset", None)
+    if held is None or trained is None:
         return None
-    return describe_overlap(probe, [loaders["evaluation"].dataset], [loaders["training"].dataset])
+    return describe_overlap(probe, [held], [trained])
 
 
-def _loaders(trainer: Any | None, train_loader: Any | None) -> list[tuple[str, Any]]:
-    """Loaders that are never iterated: they name a data set and how its items become a batch."""
+def _evaluation_set(trainer: Any | None) -> Any | None:
+    held = getattr(trainer, "eval_dataset", None)
+    return next(iter(held.values()), None) if isinstance(held, Mapping) else held
+
+
+def _loader(trainer: Any | None, train_loader: Any | None, stage: str) -> Any | None:
+    """A loader that is never iterated: it names a data set and how its items become a batch.
+
+    It is the Trainer's own, for subclasses have columns and collators of their own; None where
+    there is no data set.
+    """
     if trainer is None:
-        return [] if train_loader is None else [("training", train_loader)]
-    evaluation = trainer.eval_dataset
-    if isinstance(evaluation, Mapping):
-        evaluation = next(iter(evaluation.values()), None)
-    stages = (("evaluation", evaluation), ("training", trainer.train_dataset))
-    return [
-        (stage, _loader(trainer, dataset, stage))
-        for stage, dataset in stages
-        if dataset is not None
-    ]
-
-
-def _loader(trainer: Any, dataset: Any, stage: str) -> Any:
-    """A loader with the columns and the collator that the Trainer's own would have."""
-    collator = trainer.data_collator
-    if type(dataset).__module__.split(".")[0] == "datasets":
-        dataset = trainer._remove_unused_columns(dataset, description=stage)
-    else:
-        collator = trainer._get_collator_with_removed_columns(collator, description=stage)
-    workers = trainer.args.dataloader_num_workers
-    return DataLoader(dataset, batch_size=8, collate_fn=collator, num_workers=workers)
+        return train_loader if stage == "training" else None
+    with sandbox(trainer) as copied:
+        if stage == "training":
+            return None if trainer.train_dataset is None else copied.get_train_dataloader()
+        held = _evaluation_set(trainer)
+        return None if held is None else copied.get_eval_dataloader(held)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,18 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 from torch.utils.data import IterableDataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers import (
+    BertForSequenceClassification,
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+)
 
 from repwatch.errors import ConfigurationError, RunExistsError, UnknownLayerError
 from repwatch.registry import Flag
 from tests.integrations.transformers.training import (
     Texts,
+    bert,
     registry,
     steps,
     train,
@@ -269,6 +277,79 @@ def test_a_fault_of_repwatch_s_own_never_ends_the_training(
     assert fit.state.global_step == 10
     assert caplog.text.count("no space left on device") >= 1
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+def test_metrics_are_stored_where_the_probe_set_cannot_be_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OnlyInTraining(BertForSequenceClassification):
+        refused = True
+
+        def forward(self, *args: Any, **options: Any) -> Any:
+            if self.refused and not self.training:
+                raise RuntimeError("not now")
+            return super().forward(*args, **options)
+
+    class Refuses(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+            parts["model"].refused = state.global_step > 3
+
+    def fit(name: str, refused: bool) -> Any:
+        model = OnlyInTraining(bert().config)
+        model.refused = refused
+        callback = watch(tmp_path, run_name=name, schedule=[2, 4])
+        options = {"parts": {"model": model}, "eval_strategy": "no", "remove_unused_columns": False}
+        train(trainer(tmp_path, callback, Refuses(), **options))
+        return registry(tmp_path).run(name)
+
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        never, later = fit("never", True), fit("later", False)
+    assert (never.status, later.status) == ("finished", "finished")
+    assert (steps(tmp_path, "never"), steps(tmp_path, "later")) == ([], [0, 2])
+    for run in (never, later):
+        assert [step for step, _, _ in run.history("loss")] == [2, 4, 6, 8, 10]
+        assert run.hparams["learning_rate"] == 1e-3
+    assert "RepWatchCallback(forward=...)" in " ".join(never.notes)
+    assert any("Metrics are still stored." in note for note in later.notes)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from transformers import TrainerCallback
+from tests.integrations.transformers.training import train, trainer, watch
+
+class Breaks(TrainerCallback):
+    def on_step_end(self, args, state, control, **parts):
+        if state.global_step == 3:
+            raise {error}
+
+folder = Path(sys.argv[1])
+fit = trainer(folder, watch(folder), Breaks())
+try:
+    train(fit)
+except {caught}:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "caught", "status"),
+    [
+        ("RuntimeError", "()", "failed"),
+        ("KeyboardInterrupt", "()", "stopped"),
+        ("RuntimeError", "RuntimeError", "stopped"),
+    ],
+)
+def test_an_exception_s_run_is_closed_when_the_process_ends(
+    tmp_path: Path, error: str, caught: str, status: str
+) -> None:
+    script = SCRIPT.format(error=error, caught=caught)
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False, timeout=300
+    )
+    (run,) = registry(tmp_path).runs()
+    assert run.status == status
 
 
 def test_only_the_first_process_writes(tmp_path: Path) -> None:
