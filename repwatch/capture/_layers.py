@@ -182,7 +182,7 @@ def select(modules: Modules, layers: Layers) -> frozenset[str] | None:
     chosen = set()
     known = [INPUT, *modules.named, *modules.aliases]
     for pattern in layers:
-        matched = [name for name in known if name == pattern or _fits(name, pattern)]
+        matched = [name for name in known if name == pattern or fnmatchcase(name, pattern)]
         if not matched:
             raise UnknownLayerError(_unknown(pattern, known, modules))
         chosen |= {modules.aliases.get(name, name) for name in matched}
@@ -192,24 +192,11 @@ def select(modules: Modules, layers: Layers) -> frozenset[str] | None:
 
 
 def _unknown(pattern: str, known: list[str], modules: Modules) -> str:
-    if any(_fits(name, pattern) for name in modules.scripted):
+    if any(fnmatchcase(name, pattern) for name in modules.scripted):
         return f"Layer {pattern!r} is a ScriptModule, which takes no hooks. Name another layer."
     near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.4)
     hint = f"The nearest: {', '.join(near)}" if near else f"There are: {name_some(known, 12)}"
     return f"No layer of the model is called {pattern!r}. {hint}. Globs such as 'encoder.*' work."
-
-
-def _fits(name: str, pattern: str) -> bool:
-    """Whether a glob matches, part by part: `*` within one, `**` any number of them."""
-    return _fit_parts(name.split("."), pattern.split("."))
-
-
-def _fit_parts(name: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not name or not pattern:
-        return all(part == "**" for part in pattern) and not name
-    if pattern[0] == "**":
-        return _fit_parts(name, pattern[1:]) or _fit_parts(name[1:], pattern)
-    return fnmatchcase(name[0], pattern[0]) and _fit_parts(name[1:], pattern[1:])
 
 
 def base(key: str) -> str:

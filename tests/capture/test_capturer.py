@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from repwatch.capture import Capturer
-from repwatch.capture._layers import find_modules, select
 from repwatch.errors import CaptureError, ConfigurationError, UnknownLayerError
 from repwatch.probe import ProbeSet
 from tests.capture.helpers import MLP_LAYERS, assert_rdm, mlp, x_of
@@ -226,16 +225,3 @@ def test_token_inputs_have_no_input_layer() -> None:
     capture = Capturer(model, ProbeSet(torch.randint(0, 10, (6, 5)))).run()
     assert list(capture.layers) == ["0", "1"]
     assert any("the input (int64 tokens" in note for note in capture.notes)
-
-
-def test_a_star_in_a_glob_stands_for_one_part_of_a_name() -> None:
-    block = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
-    model = nn.ModuleDict({"hidden0": block, "hidden1": nn.Linear(6, 6), "out": nn.Linear(6, 2)})
-    found = find_modules(model)
-    assert select(found, ["hidden*"]) == {"hidden0", "hidden1"}
-    assert select(found, ["*.[0-9]"]) == {"hidden0.0", "hidden0.1"}
-    assert select(found, ["hidden0.**"]) == {"hidden0", "hidden0.0", "hidden0.1"}
-    assert select(found, ["**.1"]) == {"hidden0.1"}
-    assert select(found, ["**"]) == {"input", *found.named}
-    with pytest.raises(UnknownLayerError, match="encoder"):
-        select(found, ["out.*"])
