@@ -261,9 +261,11 @@ def test_without_landmarks_drift_is_not_set_up(registry: Registry) -> None:
     first = run_with(registry, _Sink("nothing"))
     assert first._background is not None
     assert first._background._drift._monitor is None
-    for index in range(5):
-        watch(registry, f"run-{index}", steps=1)
-        registry.label(f"run-{index}", "good")
+    for _ in range(4):
+        run_with(registry, _Sink("nothing"))
+    for run in registry.runs():
+        registry.label(run.id, "good")
     second = run_with(registry, _Sink("nothing"))
     assert second._background is not None
     assert second._background._drift._monitor is not None
+    assert [near.label for near in second._background.nearest] == ["good", "good"]
