@@ -151,6 +151,20 @@ def test_repwatch_never_imports_a_lightning_that_the_user_has_not() -> None:
     assert process.stdout.strip().endswith("False")
 
 
+def test_a_callback_loads_nothing_that_a_first_run_does_not_need() -> None:
+    pytest.importorskip("lightning.pytorch")
+    heavy = ["alembic", "pandas", "plotly", "openTSNE", "sklearn.ensemble"]
+    own = ["repwatch.drift", "repwatch.page", "repwatch.watch.map_tracker"]
+    code = (
+        "import sys, lightning.pytorch; before = set(sys.modules); import repwatch; "
+        f"repwatch.RepWatch(); print(sorted((set(sys.modules) - before) & {{*{heavy + own}}}))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip().endswith("[]")
+
+
 def test_every_public_name_has_a_docstring() -> None:
     assert sizes.undocumented(sizes.parse_package()) == []
 

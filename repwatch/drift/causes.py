@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -41,23 +42,22 @@ _MIN_COVERED = 0.8
 _MIN_SPREAD = 0.05
 
 
+_Given: TypeAlias = tuple[Sequence[HParams], Sequence[HParams], Sequence[str]]
+
+
 class HyperparameterCauseModel:
     """A classifier of the causes of bad landmarks by their hyperparameters.
 
     Where the hyperparameters are no help (there are none, or the landmarks' do not differ), or
     there are fewer than two causes, it predicts nothing.
 
-    Attributes:
-        held_out: The prediction of each bad landmark by those of other folds, in their order.
+    Its forests are trained when first needed: most runs are never flagged.
     """
-
-    held_out: list[dict[str, float]]
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self.held_out = []
         self._features: list[HyperparameterFeature] = []
-        self._forest: ExtraTreesClassifier | None = None
+        self._given: _Given = ((), (), ())
 
     def fit(
         self, good: Sequence[HParams], bad: Sequence[HParams], causes: Sequence[str]
@@ -70,12 +70,19 @@ class HyperparameterCauseModel:
             causes: The cause of each of these.
         """
         self._features = find_features(good, bad)
-        self._forest = None
-        self.held_out = [{} for _ in bad]
-        if len(set(causes)) < 2 or not self._features or len(good) < _MIN_GOOD:
-            return self
-        X, y = self._transform([*bad, *good]), np.array([*causes, *[""] * len(good)])
-        self._forest = self._train(X, y)
+        self._given = good, bad, causes
+        for forests in ("held_out", "_forest", "_rows"):
+            vars(self).pop(forests, None)
+        return self
+
+    @cached_property
+    def held_out(self) -> list[dict[str, float]]:
+        """The prediction of each bad landmark by those of other folds, in their order."""
+        bad = self._given[1]
+        found: list[dict[str, float]] = [{} for _ in bad]
+        if self._rows is None:
+            return found
+        X, y = self._rows
         # The k-th landmark of each cause is in the k-th fold.
         folds = np.zeros(len(y), dtype=np.intp)
         for name in np.unique(y):
@@ -84,8 +91,20 @@ class HyperparameterCauseModel:
             forest = self._train(X[folds != fold], y[folds != fold])
             rows = np.flatnonzero(folds[: len(bad)] == fold)
             for row, shares in zip(rows.tolist(), _cause_shares(forest, X[rows]), strict=True):
-                self.held_out[row] = shares
-        return self
+                found[row] = shares
+        return found
+
+    @cached_property
+    def _rows(self) -> tuple[Float64, NDArray[np.str_]] | None:
+        """The landmarks' features and causes, "" of good ones; None where they are no help."""
+        good, bad, causes = self._given
+        if len(set(causes)) < 2 or not self._features or len(good) < _MIN_GOOD:
+            return None
+        return self._transform([*bad, *good]), np.array([*causes, *[""] * len(good)])
+
+    @cached_property
+    def _forest(self) -> ExtraTreesClassifier | None:
+        return None if self._rows is None else self._train(*self._rows)
 
     def _train(self, X: Float64, y: NDArray[np.str_]) -> ExtraTreesClassifier:
         from sklearn.ensemble import ExtraTreesClassifier

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from repwatch._files import write_atomically
 from repwatch.errors import LoggerError
-from repwatch.integrations import plotly_figures as figures
 from repwatch.integrations.logger_adapters import adapt
 from repwatch.integrations.logger_names import identify, introduce
-from repwatch.page import MapScene
+from repwatch.watch.publisher import Taken
 
 if TYPE_CHECKING:
+    from repwatch.page import MapScene
     from repwatch.registry import Flag, Run
 
 __all__ = ["Logger", "Loggers"]
@@ -89,6 +89,12 @@ class Loggers:
         self._maps = 0
         self._waiting: tuple[MapScene, int] | None = None
 
+    @property
+    def takes(self) -> Taken:
+        """What they show of the map: maps and scalars, or scalars alone."""
+        kinds = {_kind(logger) for logger in self._loggers}
+        return "maps" if kinds & {*_FIGURE_WRITERS, *_FILE_WRITERS} else "scalars"
+
     def identify(self) -> dict[str, object]:
         """Hyperparameters of a run that name each logger's own run: its id, name, URL or folder."""
         found: dict[str, object] = {}
@@ -145,6 +151,8 @@ class Loggers:
         scene, step = waiting
         if not any(_kind(logger) in _FILE_WRITERS for logger in self._loggers):
             return
+        from repwatch.integrations import plotly_figures as figures
+
         strips = [] if scene["strip"] is None else [figures.strip_figure(scene["strip"])]
         page = figures.render_html(*strips, scene)
 
@@ -186,6 +194,8 @@ def _kind(logger: Logger) -> str:
 
 def _map_to_wandb(logger: Logger, scene: MapScene, step: int) -> None:
     import wandb
+
+    from repwatch.integrations import plotly_figures as figures
 
     shown = {TAG: wandb.Plotly(figures.map_figure(scene))}
     if scene["strip"] is not None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from repwatch._deprecated import deprecated_attribute
 from repwatch.maps import MapSettings
 from repwatch.watch.budget import Throttle
-from repwatch.watch.map_tracker import MapTracker, MapUpdate
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.schedule import Schedule
 from repwatch.watch.updates import Update
@@ -36,9 +35,16 @@ __all__ = [
     "Watcher",
 ]
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from repwatch.watch.map_tracker import MapTracker, MapUpdate
+else:
 
     def __getattr__(name: str) -> object:
+        # Imported on first use: many trainings draw no map.
+        if name in ("MapTracker", "MapUpdate"):
+            from repwatch.watch import map_tracker
+
+            return getattr(map_tracker, name)
         return deprecated_attribute(
             sys.modules[__name__], {"Tracker": "MapTracker"}, name, __name__
         )

@@ -12,14 +12,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder, Snapshot
 from repwatch.vitals import VitalMonitor, choose_rules
 from repwatch.watch.captured import CapturedStep
+from repwatch.watch.comparability import Comparison
 from repwatch.watch.options import WatchOptions
+from repwatch.watch.publisher import Taken
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
+
+if TYPE_CHECKING:
+    from repwatch.drift import LandmarkNeighbor
 
 __all__ = ["Background"]
 
@@ -35,6 +41,8 @@ class Background:
         probe: Its probe set.
         recorder: Records the run.
         options: How to watch.
+        comparison: What the run is compared with; None where that is not known.
+        takes: What of the map anybody takes: maps and scalars, scalars alone, or nothing.
     """
 
     def __init__(
@@ -44,6 +52,8 @@ class Background:
         probe: ProbeSet,
         recorder: RunRecorder,
         options: WatchOptions,
+        comparison: Comparison | None = None,
+        takes: Taken = "maps",
     ) -> None:
         self._updates = UpdateQueue()
         self._flags = FlagQueue(recorder)
@@ -53,15 +63,21 @@ class Background:
         self._vitals = VitalMonitor(run, at_once, with_rdms=False)
         self._vitals.start(registry)
         vitals = VitalMonitor(run, later, labels=probe.columns.get("label", ()))
-        self._drift = DriftWorker(registry, run, options, vitals, self._updates, self._flags)
+        has_landmarks = comparison is None or comparison.landmarks > 0
+        self._drift = DriftWorker(
+            registry, run, options, vitals, self._updates, self._flags, has_landmarks=has_landmarks
+        )
         self._map: MapWorker | None = None
-        if options.draw_map:
-            self._map = MapWorker(registry, run, recorder, self._drift, options, self._updates)
+        if options.draw_map and takes != "nothing":
+            draws = takes == "maps"
+            self._map = MapWorker(
+                registry, run, recorder, self._drift, options, self._updates, draws=draws
+            )
 
     @property
-    def nearest(self) -> Sequence[Snapshot]:
-        """A snapshot of each of the landmark runs that are nearest at the last step."""
-        return () if self._map is None else self._map.nearest
+    def nearest(self) -> Sequence[Snapshot | LandmarkNeighbor]:
+        """The landmark runs that are nearest at the last step."""
+        return self._drift.nearest[:2] if self._map is None else self._map.nearest
 
     def check_step(self, captured: CapturedStep) -> None:
         """Have a step looked at."""

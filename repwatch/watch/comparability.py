@@ -32,10 +32,12 @@ class Comparison:
     Attributes:
         runs: The number of other runs with its probe set.
         good: How many of them are good landmarks; of its own kind, where there is a `group`.
+        landmarks: How many of them are landmarks.
     """
 
     runs: int
     good: int
+    landmarks: int
 
 
 def read_earlier_probes(registry: Registry) -> Iterator[StoredProbe]:
@@ -65,7 +67,8 @@ def find_comparison(registry: Registry, run: Run, group: str | None = None) -> C
         for other in others
         if other.label == "good" and (group is None or look_up(other.hparams, group) == kind)
     ]
-    return Comparison(len(others), len(good))
+    labeled = sum(other.label is not None for other in others)
+    return Comparison(len(others), len(good), labeled)
 
 
 def explain_incomparable(registry: Registry, run: Run, probe: ProbeSet) -> str | None:

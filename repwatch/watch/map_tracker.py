@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class MapTracker:
     Args:
         run: The run to place.
         settings: Distance, method and seed of the map.
+        draws: Whether to draw maps: without, there are scalars alone.
 
     Attributes:
         nearest: A snapshot of each of the landmark runs that are nearest at the last step.
@@ -76,9 +77,14 @@ class MapTracker:
         1.0
     """
 
-    def __init__(self, run: Run, settings: MapSettings | None = None) -> None:
+    def __init__(
+        self, run: Run, settings: MapSettings | None = None, *, draws: bool = True
+    ) -> None:
         self._run = run
-        self._settings = settings or MapSettings()
+        self._draws = draws
+        # Scalars come from distances, so that the cheapest method does where nothing is drawn.
+        settings = settings or MapSettings()
+        self._settings = settings if draws else replace(settings, method="pca")
         self._map: LandmarkMap | None = None
         self._alone: dict[int, Sequence[float]] | None = None
         self._own: dict[tuple[int, str], Snapshot] = {}
@@ -95,6 +101,8 @@ class MapTracker:
         landmarks = find_landmarks(registry, self._run.probe, without=self._run.id)
         if _count_usable(landmarks) >= MIN_SNAPSHOTS:
             self._map = LandmarkMap.fit(registry, landmarks, self._settings)
+        if not self._draws:
+            return
         self._sketch([landmark for landmark in landmarks if landmark.label == "good"])
         stored = registry.snapshots(run=self._run.id)
         self._sketch(stored)
@@ -120,14 +128,16 @@ class MapTracker:
             only_last: Whether to draw the map of the last of the steps alone.
         """
         newest = [snapshot for snapshots in steps for snapshot in snapshots]
-        self._sketch(newest)
         numbers = [snapshots[0].step for snapshots in steps]
         scalars = self._measure(newest)
         if self._map is not None:
             placement = self._map.place(newest)
             _compare(self._map, placement, newest, scalars)
             self.nearest = _nearest_runs(self._map, placement, newest)
-        else:
+        if not self._draws:
+            return [MapUpdate(None, scalars[step]) for step in numbers]
+        self._sketch(newest)
+        if self._map is None:
             self._keep_rows(newest)
         self._own.update({(snapshot.step, snapshot.layer): snapshot for snapshot in newest})
         last = max(numbers)

@@ -11,13 +11,16 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from repwatch.analysis.monitors import Monitor, find_monitor
-from repwatch.drift import MIN_GOOD
 from repwatch.errors import RegistryUnavailableError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.watch.comparability import Comparison, explain_incomparable, find_comparison
+
+if TYPE_CHECKING:
+    from repwatch.drift import LandmarkNeighbor
 
 __all__ = ["Narrator", "say"]
 
@@ -44,6 +47,9 @@ class Narrator:
         registry: Where the run goes.
         verbose: Whether anything is said; what is found out is noted with the run all the same.
         group: A hyperparameter that separates kinds of training.
+
+    Attributes:
+        comparison: What the run is compared with; None where the registry did not answer.
     """
 
     def __init__(self, registry: Registry, verbose: bool, group: str | None = None) -> None:
@@ -52,6 +58,7 @@ class Narrator:
         self._group = group
         self._steps = 0
         self._monitored = False
+        self.comparison: Comparison | None = None
 
     def start(self, run: Run, probe: ProbeSet, notes: Sequence[str]) -> list[str]:
         """Say what is watched and what it is compared with.
@@ -68,7 +75,7 @@ class Narrator:
         layers = next((note for note in notes if note.startswith("watches ")), "watches this run")
         reason = None
         try:
-            found = find_comparison(self._registry, run, self._group)
+            self.comparison = found = find_comparison(self._registry, run, self._group)
             reason = explain_incomparable(self._registry, run, probe) if not found.runs else None
             comparison = _describe(found)
         except RegistryUnavailableError:
@@ -93,13 +100,15 @@ class Narrator:
         self._monitored = self._monitored or found is not None
         return found
 
-    def finish(self, run: Run, share: float | None, nearest: Sequence[Snapshot]) -> None:
+    def finish(
+        self, run: Run, share: float | None, nearest: Sequence[Snapshot | LandmarkNeighbor]
+    ) -> None:
         """Say what came of the run, and what to type next.
 
         Args:
             run: The run; what is stored of it now is read.
             share: The share of the training time that RepWatch took; None where it is unknown.
-            nearest: A snapshot of each of the landmark runs that are nearest.
+            nearest: The landmark runs that are nearest.
         """
         if not self._verbose:
             return
@@ -117,6 +126,8 @@ class Narrator:
 def _describe(found: Comparison) -> str:
     if not found.runs:
         return "no runs to compare with yet"
+    from repwatch.drift import MIN_GOOD
+
     runs = f"{found.runs} run{'s' * (found.runs > 1)} to compare with, {found.good} good"
     if found.good >= MIN_GOOD:
         return f"{runs}: flags are on"
@@ -131,7 +142,7 @@ def _describe_flags(run: Run) -> str:
     return f"{count} flag{'s' * (count > 1)} (step {steps}{', ...' * (count > 3)})"
 
 
-def _describe_landmark(run: Snapshot) -> str:
+def _describe_landmark(run: Snapshot | LandmarkNeighbor) -> str:
     return f"{run.run} ({run.label}{f': {run.cause}' if run.cause else ''})"
 
 

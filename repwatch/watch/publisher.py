@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from repwatch.page import MapScene
 from repwatch.registry import Flag
 from repwatch.watch.run_state import RunState
 from repwatch.watch.updates import Update
+
+if TYPE_CHECKING:
+    from repwatch.page import MapScene
 
 __all__ = ["P_BAD", "Publisher", "Sink"]
 
@@ -17,9 +19,15 @@ log = logging.getLogger("repwatch")
 
 P_BAD = "repwatch/p_bad"
 
+Taken = Literal["maps", "scalars", "nothing"]
+
 
 class Sink(Protocol):
     """Where results are shown: the loggers of a training (`repwatch.integrations.loggers`)."""
+
+    @property
+    def takes(self) -> Taken:
+        """What it shows of the map: maps and scalars, scalars alone, or nothing."""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Show numbers by name at a step."""
@@ -43,6 +51,7 @@ class Publisher:
 
     Attributes:
         sinks: Where results are shown.
+        is_read: Whether the caller reads `Watcher.updates`, so that maps are drawn for it.
         stop: Whether a flag asks for the training to end.
         muted: Whether nothing is published any more.
     """
@@ -51,11 +60,20 @@ class Publisher:
         self, on_flag: Literal["warn", "stop"] | Callable[[Flag], None], state: RunState
     ) -> None:
         self.sinks: list[Sink] = []
+        self.is_read = True
         self.stop = False
         self.muted = False
         self._on_flag = on_flag
         self._state = state
         self._log_steps: dict[int, int] = {}
+
+    @property
+    def takes(self) -> Taken:
+        """The most that anybody shows of the map."""
+        taken = {sink.takes for sink in self.sinks}
+        if "maps" in taken or (self.is_read and not self.sinks):
+            return "maps"
+        return "scalars" if "scalars" in taken else "nothing"
 
     def note_step(self, step: int, log_step: int) -> None:
         """Remember where a step's snapshot is on the loggers' step axis, for its flags."""

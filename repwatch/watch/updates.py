@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from repwatch.page import MapScene
 from repwatch.registry import Flag, RunRecorder
+
+if TYPE_CHECKING:
+    from repwatch.page import MapScene
 
 __all__ = ["FlagQueue", "Update", "UpdateQueue"]
 

@@ -2,14 +2,12 @@
 
 What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
 has a thread of its own, and so have drift detection and the map: one that is slow, or fails, holds
-no snapshot back.
-What is ready to show waits in `updates()` for the training thread, since loggers are not made for
-two threads.
+no snapshot back. What is ready to show waits in `updates()` for the training thread, since loggers
+are not made for two threads.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -47,8 +45,6 @@ if TYPE_CHECKING:
     from repwatch.integrations.loggers import Loggers
 
 __all__ = ["Update", "Watcher"]
-
-log = logging.getLogger("repwatch")
 
 
 class Watcher(Loop):
@@ -247,7 +243,10 @@ class Watcher(Loop):
         self._recorder.flush_earlier_runs()
         notes = self._reporter.open(self._recorder)
         self.add_notes(self._narrator.start(self.run, self.probe, notes))
-        self._background = Background(self.registry, self.run, self.probe, self._recorder, options)
+        others, takes = self._narrator.comparison, self.publisher.takes
+        self._background = Background(
+            self.registry, self.run, self.probe, self._recorder, options, others, takes
+        )
         return self.run
 
     def capture(self) -> Capture:
@@ -302,9 +301,8 @@ class Watcher(Loop):
         assert self._background is not None
         log_step = step if log_step is None else log_step
         self.publisher.note_step(step, log_step)
-        captured = CapturedStep(self.run, new, log_step, first_id=-1 - self._captured)
+        self._background.check_step(CapturedStep(self.run, new, log_step, -1 - self._captured))
         self._captured += len(new)
-        self._background.check_step(captured)
         if self.publisher.sinks:
             self.updates()
         return self.flags()

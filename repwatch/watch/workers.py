@@ -8,16 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from repwatch.errors import RegistryUnavailableError
 from repwatch.registry import Flag, Registry, Run, RunRecorder, Snapshot, Worker
 from repwatch.vitals import VitalMonitor
 from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
-from repwatch.watch.drift_monitor import DriftMonitor, join_flags
-from repwatch.watch.map_tracker import MapTracker
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
+
+if TYPE_CHECKING:
+    from repwatch.drift import LandmarkNeighbor
+    from repwatch.watch.drift_monitor import DriftMonitor
 
 __all__ = ["DriftWorker", "MapWorker"]
 
@@ -40,6 +43,11 @@ class DriftWorker(Worker):
         vitals: Checks the vital signs.
         updates: Where p_bad goes.
         flags: Where the flags of the run go.
+        has_landmarks: Whether there are any to assess it by: without, only its vital signs are
+            checked.
+
+    Attributes:
+        nearest: The landmarks nearest at the last step that could be compared.
     """
 
     def __init__(
@@ -50,9 +58,17 @@ class DriftWorker(Worker):
         vitals: VitalMonitor,
         updates: UpdateQueue,
         flags: FlagQueue,
+        *,
+        has_landmarks: bool = True,
     ) -> None:
         super().__init__(registry)
-        self._monitor = DriftMonitor(run, options.false_alarms, options.group)
+        self.nearest: Sequence[LandmarkNeighbor] = ()
+        self._monitor: DriftMonitor | None = None
+        if has_landmarks:
+            # Imported by the thread that makes this, not by that of the tasks: see `Worker`.
+            from repwatch.watch.drift_monitor import DriftMonitor
+
+            self._monitor = DriftMonitor(run, options.false_alarms, options.group)
         self._vitals = vitals
         self._updates = updates
         self._flags = flags
@@ -65,7 +81,7 @@ class DriftWorker(Worker):
     @property
     def unavailable_reason(self) -> str | None:
         """Why there are no assessments although there are landmarks, or None."""
-        return self._monitor.unavailable_reason
+        return None if self._monitor is None else self._monitor.unavailable_reason
 
     def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Hand over metrics, which are read with the next step."""
@@ -79,21 +95,33 @@ class DriftWorker(Worker):
             self._fit(registry)
             for step, epoch, values in metrics:
                 self._vitals.add_metrics(step, epoch, values)
-                self._monitor.add_metrics(step, epoch, values)
+                if self._monitor is not None:
+                    self._monitor.add_metrics(step, epoch, values)
             self._vitals.note(raised)
             vitals = self._vitals.check_step(captured.snapshots())
-            assessment, flag = self._monitor.check_step(captured.snapshots())
-            if assessment is not None and assessment.p_bad is not None:
-                scalars = {"p_bad": assessment.p_bad}
-                self._updates.put(Update(captured.step, captured.log_step, None, scalars))
-            for raised_now in vitals if flag is None else [join_flags(flag, vitals)]:
-                self._flags.put(raised_now)
+            for flag in vitals if self._monitor is None else self._assess(captured, vitals):
+                self._flags.put(flag)
 
         self.call(check)
 
+    def _assess(self, captured: CapturedStep, vitals: Sequence[Flag]) -> Sequence[Flag]:
+        """The flags of a step: its vital signs, and what the landmarks say of it."""
+        from repwatch.watch.drift_monitor import join_flags
+
+        assert self._monitor is not None
+        assessment, flag = self._monitor.check_step(captured.snapshots())
+        if assessment is not None:
+            self.nearest = assessment.nearest or self.nearest
+            if assessment.p_bad is not None:
+                scalars = {"p_bad": assessment.p_bad}
+                self._updates.put(Update(captured.step, captured.log_step, None, scalars))
+        return vitals if flag is None else [join_flags(flag, vitals)]
+
     def _fit(self, registry: Registry) -> None:
         """Learn from the landmarks, once the registry answers."""
-        if not self._fitted and time.monotonic() >= self._next_fit:
+        if self._monitor is None or self._fitted:
+            return
+        if time.monotonic() >= self._next_fit:
             try:
                 self._monitor.fit(registry)
                 self._fitted = True
@@ -112,6 +140,7 @@ class MapWorker(Worker):
         drift: Assesses the steps before: the flag of a step is on the map of that step.
         options: How the map is made, and its share of the time: half of `max_overhead`.
         updates: Where maps and scalars go.
+        draws: Whether anybody takes the maps: without, there are scalars alone.
     """
 
     def __init__(
@@ -122,9 +151,13 @@ class MapWorker(Worker):
         drift: DriftWorker,
         options: WatchOptions,
         updates: UpdateQueue,
+        *,
+        draws: bool = True,
     ) -> None:
         super().__init__(registry)
-        self._tracker = MapTracker(run, options.map_settings)
+        from repwatch.watch.map_tracker import MapTracker
+
+        self._tracker = MapTracker(run, options.map_settings, draws=draws)
         self._recorder = recorder
         self._drift = drift
         self._updates = updates

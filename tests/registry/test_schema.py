@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, event, inspect
 
 from repwatch.registry import Registry
 from repwatch.registry._db.migrations import HEAD, VERSION_TABLE, _alembic_config
@@ -17,12 +20,65 @@ def test_head_is_the_newest_revision():
     assert ScriptDirectory.from_config(_alembic_config()).get_heads() == [HEAD]
 
 
-def test_revisions_make_the_tables_of_the_mappings(registry):
-    registry.runs()
-    with registry._database.engine.connect() as connection:
+def test_revisions_make_the_tables_of_the_mappings(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path / 'upgraded.db'}")
+    with engine.begin() as connection:
+        _upgrade_by_revisions(connection)
+    with engine.connect() as connection:
         options = {"compare_type": True, "version_table": VERSION_TABLE}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_a_new_registry_is_made_as_the_revisions_make_it(registry, tmp_path):
+    registry.runs()
+    if registry.path is None:
+        pytest.skip("compared on SQLite; every other test uses both")
+    with registry._database.engine.connect() as connection:
+        made = _describe(connection)
+    engine = create_engine(f"sqlite:///{tmp_path / 'upgraded.db'}")
+    with engine.begin() as connection:
+        _upgrade_by_revisions(connection)
+        assert made == _describe(connection)
+    engine.dispose()
+
+
+def test_a_new_registry_is_made_without_alembic(tmp_path):
+    code = (
+        "import sys; from repwatch import Registry; "
+        f"Registry({str(tmp_path / 'a.db')!r}).runs(); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def _upgrade_by_revisions(connection):
+    from alembic import command
+
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
+
+
+def _describe(connection):
+    """All of a schema that its creation decides, and the revision."""
+    found = inspect(connection)
+    tables = {
+        name: (
+            [{**column, "type": str(column["type"])} for column in found.get_columns(name)],
+            found.get_pk_constraint(name),
+            sorted(map(str, found.get_foreign_keys(name))),
+            sorted(map(str, found.get_unique_constraints(name))),
+            sorted(map(str, found.get_indexes(name))),
+        )
+        for name in found.get_table_names()
+    }
+    counted = connection.exec_driver_sql(
+        "SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%' ORDER BY name"
+    ).all()
+    revision = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
+    return tables, counted, revision
 
 
 def test_every_table_goes_when_downgraded(registry):
@@ -38,21 +94,18 @@ def test_every_table_goes_when_downgraded(registry):
     assert registry.runs() == []
 
 
-def test_a_failed_creation_leaves_nothing_half_made(tmp_path, monkeypatch):
-    from alembic import op
+def test_a_failed_creation_leaves_nothing_half_made(tmp_path):
+    def fail(table, connection, **options):
+        made.extend(inspect(connection).get_table_names())
+        raise RuntimeError("power cut")
 
-    real, made = op.create_table, []
-
-    def fail_late(name, *arguments, **options):
-        made.append(name)
-        if name == "metrics":
-            raise RuntimeError("power cut")
-        return real(name, *arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(op, "create_table", fail_late)
+    made, table = [], Base.metadata.tables["metrics"]
+    event.listen(table, "before_create", fail)
+    try:
         with pytest.raises(RuntimeError, match="power cut"):
             Registry(tmp_path / "a.db").runs()
+    finally:
+        event.remove(table, "before_create", fail)
     assert "snapshots" in made
     engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}")
     assert inspect(engine).get_table_names() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from repwatch import Registry, Watcher, rdm
 from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryError, SpaceError
 from repwatch.maps import LandmarkMap, MapSettings
 from repwatch.maps.landmark_map import find_landmarks
-from repwatch.page import map_registry
+from repwatch.page import MapScene, map_registry
+from repwatch.registry import Flag
 from repwatch.watch import MapTracker, Schedule, Throttle
+from repwatch.watch.publisher import Taken
 from tests.watch.helpers import PROBE, captured_steps, landmark_registry, network, watch
 
 
@@ -205,3 +208,64 @@ def test_the_throttle_lets_short_runs_through_and_holds_long_ones_to_their_share
     throttle.spent = 30.0
     assert not throttle.allows(elapsed=100.0)
     assert throttle.allows(elapsed=1000.0)
+
+
+class _Sink:
+    """Shows scalars, or nothing, and no map."""
+
+    def __init__(self, takes: Taken) -> None:
+        self.takes = takes
+        self.names: set[str] = set()
+        self.maps = 0
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self.names |= set(values)
+
+    def flag(self, flag: Flag, step: int) -> None:
+        pass
+
+    def figure(self, scene: MapScene, step: int) -> None:
+        self.maps += 1
+
+    def finish(self) -> None:
+        pass
+
+
+def run_with(registry: Registry, sink: _Sink) -> Watcher:
+    watcher = Watcher(network(0), PROBE, registry=registry, max_overhead=1.0, verbose=False)
+    watcher.publisher.sinks.append(sink)
+    with watcher:
+        for step in range(3):
+            watcher.snapshot(step, 0)
+            watcher.flush()
+    return watcher
+
+
+def test_scalars_alone_draw_no_map(registry: Registry) -> None:
+    watch(registry, "before", steps=2)
+    sink, both = _Sink("scalars"), _Sink("maps")
+    run_with(registry, sink)
+    assert sink.maps == 0
+    run_with(registry, both)
+    assert both.maps
+    assert {"repwatch/effective_dimension/1", "repwatch/change/1"} <= sink.names & both.names
+
+
+def test_where_nobody_takes_anything_of_the_map_none_is_placed(registry: Registry) -> None:
+    watcher = run_with(registry, _Sink("nothing"))
+    assert watcher._background is not None
+    assert watcher._background._map is None
+
+
+def test_without_landmarks_drift_is_not_set_up(registry: Registry) -> None:
+    first = run_with(registry, _Sink("nothing"))
+    assert first._background is not None
+    assert first._background._drift._monitor is None
+    for _ in range(4):
+        run_with(registry, _Sink("nothing"))
+    for run in registry.runs():
+        registry.label(run.id, "good")
+    second = run_with(registry, _Sink("nothing"))
+    assert second._background is not None
+    assert second._background._drift._monitor is not None
+    assert [near.label for near in second._background.nearest] == ["good", "good"]

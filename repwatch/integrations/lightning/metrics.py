@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
 from repwatch.integrations.lightning.protocols import Trainer
-from repwatch.page import MapScene
 from repwatch.registry import Flag
 from repwatch.watch.metrics import numbers
-from repwatch.watch.publisher import P_BAD
+from repwatch.watch.publisher import P_BAD, Taken
+
+if TYPE_CHECKING:
+    from repwatch.page import MapScene
 
 __all__ = ["CallbackMetrics", "read_metrics"]
 
@@ -29,6 +32,11 @@ class CallbackMetrics:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._flags = 0
+
+    @property
+    def takes(self) -> Taken:
+        """The map's own scalars are for loggers."""
+        return "nothing"
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Show the newest p_bad."""

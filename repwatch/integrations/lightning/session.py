@@ -279,6 +279,7 @@ class Session(Driver):
             loggers=trainer.loggers,
             state=self._state,
         )
+        watcher.publisher.is_read = False
         watcher.publisher.sinks.append(CallbackMetrics(trainer))
         note = training_note(probe, trainer)
         watcher.add_notes([] if note is None else [note])

@@ -100,6 +100,7 @@ class TrainerDriver(Driver):
             loggers=loggers,
             state=self._state,
         )
+        watcher.publisher.is_read = False
         overlap = training_note(probe, trainer)
         found = None if monitor is None else monitor.note
         watcher.add_notes([note for note in (overlap, found) if note is not None])

@@ -1,8 +1,9 @@
-"""The schema's revision: read, checked, and brought up to date by alembic under a lock.
+"""The schema's revision: read, checked, and brought up to date under a lock.
 
-An up-to-date registry costs one small query here; alembic is imported only where something has to
-be made. SQLite registries are made under a file lock beside them, PostgreSQL ones under an
-advisory lock, each in one transaction: a process that dies on the way leaves nothing half made.
+An up-to-date registry costs one small query here, and a new one is made of the tables themselves;
+alembic is imported only where an older one has to be brought up to date. SQLite registries are made
+under a file lock beside them, PostgreSQL ones under an advisory lock, each in one transaction: a
+process that dies on the way leaves nothing half made.
 
 A registry that is opened read-only is never changed: one of an older revision is read as it is,
 and `column` replaces what it lacks.
@@ -17,7 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, literal, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    inspect,
+    literal,
+    text,
+)
 
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.registry._db.journal import choose_journal, set_journal
@@ -158,12 +170,28 @@ def _upgrade(connection: Connection, place: str) -> None:
         return
     if found is not None and not _is_known(found):
         raise _newer(place, found)
+    if found is None:
+        _create(connection)
+        return
     from alembic import command
 
     with _alembic_lock:
         config = _alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
+
+
+def _create(connection: Connection) -> None:
+    """Make the tables of HEAD at once: alembic's revisions would give the same, more slowly."""
+    Base.metadata.create_all(connection)
+    version = Table(
+        VERSION_TABLE,
+        MetaData(),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    )
+    version.create(connection, checkfirst=True)
+    connection.execute(version.insert(), {"version_num": HEAD})
 
 
 def _is_known(revision: str) -> bool:
