@@ -121,12 +121,7 @@ def run_demo(
     Raises:
         FileExistsError: The folder has something in it.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(
-            f"Expected {folder} to be empty or absent, so that nothing of yours is overwritten, "
-            "but it has files in it. Choose another folder, or remove it."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     registry = Registry(folder / "repwatch.db")
     digits = Digits.load()
     landmarks, current = population(size), watched()
@@ -145,6 +140,15 @@ def run_demo(
     write_report(registry, page, distances=("euclidean",), methods=("tsne",))
     registry.close()
     return Result(folder, folder / "repwatch.db", page, folder / "logs", results)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"Expected {folder} to be empty or absent, so that nothing of yours is overwritten, "
+            "but it has files in it. Choose another folder, or remove it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True)

@@ -104,22 +104,26 @@ class CheckpointModel:
             for source in _SOURCES
         }
         self._loss = LossDetector(self._landmarks, is_good, self.checkpoint, self._group)
-        self._forests: dict[_Source, OutcomeForest] = {}
-        if self._is_bad.sum() >= MIN_BAD:
-            causes = [
-                landmark.run.cause or ""
-                for landmark, bad in zip(self._landmarks, self._is_bad, strict=True)
-                if bad
-            ]
-            self._forests = {
-                source: OutcomeForest(features.rows, self._is_bad, causes, self._seed)
-                for source, features in self._features.items()
-                if features.keys
-            }
+        self._forests = self._fit_forests()
         distances = self._features["representations"].nearest_distances()
         self.novelty_limit = float(np.quantile(distances, _NOVELTY_QUANTILE))
         self._calibrate(SIGNALS)
         return self
+
+    def _fit_forests(self) -> dict[_Source, OutcomeForest]:
+        """A forest for each source of features; none with too few bad landmarks."""
+        if self._is_bad.sum() < MIN_BAD:
+            return {}
+        causes = [
+            landmark.run.cause or ""
+            for landmark, bad in zip(self._landmarks, self._is_bad, strict=True)
+            if bad
+        ]
+        return {
+            source: OutcomeForest(features.rows, self._is_bad, causes, self._seed)
+            for source, features in self._features.items()
+            if features.keys
+        }
 
     @property
     def has_forests(self) -> bool:

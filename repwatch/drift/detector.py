@@ -254,9 +254,8 @@ class DriftDetector(RenamedAttributes):
         """The assessment of a run that has the landmarks' layers."""
         scores = model.decision_function([history])
         probability = model.to_probability(scores)
-        median = model.good_median
         forest, loss = (
-            (float(score[0]) - median) / max(limit - median, _MIN_LIMIT)
+            _relative(float(score[0]), limit, model.good_median)
             for score, limit in zip(scores, limits, strict=True)
         )
         # Odds of the forests rank runs best: beside them the loss counts only where it flags.
@@ -393,6 +392,11 @@ class DriftDetector(RenamedAttributes):
         if self._signals == ("loss",):
             return 0.0, self.false_alarms
         return _REPRESENTATIONS_SHARE * self.false_alarms, _LOSS_SHARE * self.false_alarms
+
+
+def _relative(score: float, limit: float, median: float) -> float:
+    """The score with the good landmarks' median at 0 and the limit at 1."""
+    return (score - median) / max(limit - median, _MIN_LIMIT)
 
 
 def _describe(landmark: History, checkpoint: Checkpoint, distance: float) -> LandmarkNeighbor:

@@ -147,22 +147,24 @@ class MapTracker:
         )
         runs = registry.runs(probe=self._run.probe)
         drawn_steps = [last] if only_last else numbers
-        maps = dict(zip(drawn_steps, self._draw(own, drawn_steps), strict=True))
-        return [
-            MapUpdate(
-                None
-                if drawn is None
-                else draw_map(
-                    drawn,
-                    runs,
-                    [snapshot for snapshot in own if snapshot.step <= step],
-                    current=[self._run.name],
-                    strip=self._strip(runs, step),
-                ),
-                scalars[step],
-            )
-            for step, drawn in ((step, maps.get(step)) for step in numbers)
-        ]
+        scenes = {
+            step: self._make_scene(drawn, runs, own, step)
+            for step, drawn in zip(drawn_steps, self._draw(own, drawn_steps), strict=True)
+        }
+        return [MapUpdate(scenes.get(step), scalars[step]) for step in numbers]
+
+    def _make_scene(
+        self, drawn: LandmarkMap | None, runs: Sequence[Run], own: Sequence[Snapshot], step: int
+    ) -> MapScene | None:
+        if drawn is None:
+            return None
+        return draw_map(
+            drawn,
+            runs,
+            [snapshot for snapshot in own if snapshot.step <= step],
+            current=[self._run.name],
+            strip=self._strip(runs, step),
+        )
 
     def _sketch(self, snapshots: Sequence[Snapshot]) -> None:
         """Read the vectors of snapshots for the strip."""

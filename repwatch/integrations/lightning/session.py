@@ -260,6 +260,28 @@ class Session(Driver):
 
         What the user gave and cannot work shows before there is a run that would hold its name.
         """
+        watcher = self._make_watcher(trainer, module, probe, source)
+        failure: Exception | None = None
+        try:
+            watcher.prepare()
+        except CaptureError as error:
+            if self.is_user_error(error):
+                failure = error
+            else:
+                self._watch_passively(watcher, error, trainer)
+        if failure is None and trainer.is_global_zero:
+            try:
+                watcher.start(prepare=False)
+            except Exception as error:
+                failure = error
+        self._agree_on_start(trainer, failure)
+        self._watcher = watcher
+        if self.pace.due_at_start():
+            self._snapshot(trainer)
+
+    def _make_watcher(
+        self, trainer: Trainer, module: HostModule, probe: ProbeSet, source: str
+    ) -> Watcher:
         plugin = trainer.precision_plugin
         assert self._registry is not None
         monitor = read_monitor(trainer) if self._options.monitor is None else None
@@ -284,23 +306,7 @@ class Session(Driver):
         note = training_note(probe, trainer)
         watcher.add_notes([] if note is None else [note])
         watcher.add_notes([] if monitor is None else [monitor.note])
-        failure: Exception | None = None
-        try:
-            watcher.prepare()
-        except CaptureError as error:
-            if self.is_user_error(error):
-                failure = error
-            else:
-                self._watch_passively(watcher, error, trainer)
-        if failure is None and trainer.is_global_zero:
-            try:
-                watcher.start(prepare=False)
-            except Exception as error:
-                failure = error
-        self._agree_on_start(trainer, failure)
-        self._watcher = watcher
-        if self.pace.due_at_start():
-            self._snapshot(trainer)
+        return watcher
 
     def _watch_passively(self, watcher: Watcher, error: CaptureError, trainer: Trainer) -> None:
         self.passive = True

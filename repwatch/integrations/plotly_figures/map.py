@@ -124,29 +124,33 @@ def _current(scene: MapScene, run: RunRow, number: int, step: int | None) -> lis
             "legend": f"legend{number + 2}",
         }
         meta = {"run": run["name"], "number": number, "layer": index}
-        for shade, color in enumerate(shades):
-            # A segment takes the shade of the point that it leads to.
-            ends = [end for end in range(1, len(mine)) if level[end] == shade]
-            if not ends:
-                continue
-            part = mine[ends[0] - 1 : ends[-1] + 1]
-            lines.append(
-                base
-                | {
-                    "mode": "lines",
-                    "showlegend": False,
-                    "hoverinfo": "skip",
-                    "meta": meta | {"role": "line"},
-                    "customdata": _steps(part),
-                    "line": {"color": color, "width": 0.9 + 0.2 * shade},
-                }
-                | _points(part)
-            )
+        lines += [
+            base | {"meta": meta | {"role": "line"}} | line for line in _lines(mine, level, shades)
+        ]
         if mine:
             colors = [shades[shade] for shade in level]
             trace = base | {"meta": meta | {"role": "current"}} | _marks(scene, mine, colors, index)
             marks.append(trace | hovers(scene, mine, {run["name"]: run}))
     return [*lines, *marks]
+
+
+def _lines(rows: Sequence[SnapshotRow], level: list[int], shades: Sequence[str]) -> list[Trace]:
+    """A line for each shade; a segment takes the shade of the point that it leads to."""
+    lines: list[Trace] = []
+    for shade, color in enumerate(shades):
+        ends = [end for end in range(1, len(rows)) if level[end] == shade]
+        if not ends:
+            continue
+        part = rows[ends[0] - 1 : ends[-1] + 1]
+        style: Trace = {
+            "mode": "lines",
+            "showlegend": False,
+            "hoverinfo": "skip",
+            "customdata": _steps(part),
+            "line": {"color": color, "width": 0.9 + 0.2 * shade},
+        }
+        lines.append(style | _points(part))
+    return lines
 
 
 def _marks(scene: MapScene, rows: Sequence[SnapshotRow], colors: list[str], layer: int) -> Trace:
