@@ -19,6 +19,7 @@ LAYERS = (
     "errors",
     "_names",
     "_deprecated",
+    "_scratch",
     "_tsne",
     "_preserve",
     "rdm",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
+from repwatch._scratch import scratch_folder
 from repwatch.errors import ConfigurationError
 
 __all__ = ["free_target", "write_atomically"]
@@ -27,15 +27,7 @@ def free_target(path: str | os.PathLike[str], overwrite: bool) -> Path:
 
 def write_atomically(target: Path, content: str | bytes) -> None:
     """Write the whole content, text in UTF-8, or, where that fails, leave what was there."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        # mkstemp makes private files; this one is as readable as any other file of its maker.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with scratch_folder(target.parent) as folder:
+        made = folder / target.name
+        made.write_bytes(content.encode() if isinstance(content, str) else content)
+        made.replace(target)
