@@ -20,6 +20,7 @@ LAYERS = (
     "_names",
     "_deprecated",
     "_scratch",
+    "_archives",
     "_tsne",
     "_preserve",
     "rdm",

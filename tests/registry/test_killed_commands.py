@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from repwatch import cli
 from repwatch._scratch import scratch_folder
+from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
 
-from .helpers import LightProbe, script_environment, snapshot_of
+from .helpers import script_environment, snapshot_of
 
 RUNS, STEPS, KILLS = 6, 40, 2
 COMMAND = """
@@ -33,10 +34,10 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKI
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Registry:
+def source(tmp_path: Path, probe: ProbeSet) -> Registry:
     made = Registry(tmp_path / "source.db")
     for number in range(RUNS):
-        run = made.start_run(f"run-{number}", probe=LightProbe())  # type: ignore[arg-type]
+        run = made.start_run(f"run-{number}", probe=probe)
         made.add_snapshots(run.id, [snapshot_of(step=step) for step in range(STEPS)])
         made.finish_run(run.id, "failed")
         made.label(run, "good")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, literal, text
 
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
+from repwatch.registry._db.file_check import check_tables
 from repwatch.registry._db.journal import choose_journal, set_journal
 from repwatch.registry._db.tables import Base
 
@@ -138,6 +139,8 @@ def _revision(connection: Connection, place: str) -> str | None:
     if VERSION_TABLE in tables:
         found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         if found is not None:
+            if connection.dialect.name == "sqlite" and (found == HEAD or found in _LACKING):
+                check_tables(connection, place, _LACKING.get(found, {}))
             return str(found)
     foreign = tables - {VERSION_TABLE, "sqlite_sequence"}
     if connection.dialect.name != "sqlite":
