@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
+
+from repwatch._scratch import scratch_folder
 
 __all__ = ["write_atomically"]
 
@@ -13,15 +14,12 @@ def write_atomically(target: Path, content: str | bytes) -> None:
     """Write the whole content, text in UTF-8, or, where that fails, leave what was there.
 
     The content is on the disk before the file has its name, so that a crash of the machine leaves
-    no empty one. Until then it is in a file beside it whose name ends in `.part`.
+    no empty one. What a killed process leaves beside it, the next call deletes.
     """
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
+    with scratch_folder(target.parent) as folder:
+        made = folder / target.name
+        with made.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        made.replace(target)

@@ -19,6 +19,8 @@ LAYERS = (
     "errors",
     "_names",
     "_deprecated",
+    "_scratch",
+    "_archives",
     "_tsne",
     "_preserve",
     "_files",

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from repwatch._archives import read_arrays
 from repwatch._files import write_atomically
 from repwatch.errors import ConfigurationError
 
@@ -152,10 +152,10 @@ def cached_layout(
 
 def _read(path: Path) -> tuple[str, Float32]:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            if str(content["kind"]) == _KIND:
-                return str(content["key"]), content["positions"].astype(np.float32)
-    except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile):
+        content = read_arrays(path)
+        if str(content["kind"]) == _KIND:
+            return str(content["key"]), content["positions"].astype(np.float32)
+    except (ValueError, KeyError):
         pass  # Not an archive of ours, as the error below states.
     raise ConfigurationError(
         f"Expected a layout that RepWatch wrote, or no file, at {path}. Got another file, which is "

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from repwatch._archives import read_array
 from repwatch._files import write_atomically
 from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading
 from repwatch.atlas.layout import LayoutSettings, Progress, cached_layout, check_vectors, layout
@@ -119,11 +120,9 @@ def _vectors(source: Array | str | os.PathLike[str]) -> tuple[Float32, Path | No
     if not path.is_file():
         raise ConfigurationError(f"Expected a .npy file of vectors. There is no {path}.")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ConfigurationError(f"Expected a .npy file of numbers. {path}: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise ConfigurationError(f"Expected one array (.npy). {path} is an archive of several.")
+        array = read_array(path)
+    except ValueError as error:
+        raise ConfigurationError(f"Expected one array of numbers (.npy). {path}: {error}") from None
     return check_vectors(array), path.with_suffix(".atlas.npz")
 
 

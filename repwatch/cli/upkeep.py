@@ -80,8 +80,14 @@ def import_runs(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take in all runs of another registry file; those that are here already stay as they are."""
+    """Take in all runs of another registry file; those that are here already stay as they are.
+
+    A file that is damaged, or that RepWatch would not have written, is refused whole.
+    """
+    from repwatch.registry.admission import admit
+
     source = open_registry(str(file))
+    admit(source)
     done = _copy(source, open_registry(registry, read_only=False), source.runs())
     if as_json:
         print_json(done.to_dict())

@@ -10,6 +10,7 @@ need nothing that comes after it, so that a finished run can be replayed.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,8 @@ from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.hparams import hparam_title
 from repwatch.registry.records import Source
+
+log = logging.getLogger("repwatch")
 
 __all__ = [
     "Checkpoint",
@@ -156,8 +159,16 @@ def _cache_history(registry: Registry, history: History) -> None:
 
 
 def _cached_history(registry: Registry, run: Run) -> History | None:
+    """What is cached of a run; None where there is nothing, or nothing that can be read."""
     blob = registry.cached_history(run)
-    content = {} if blob is None else json.loads(blob)
+    try:
+        return None if blob is None else _read_cached(run, json.loads(blob))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        log.debug("what is cached of run %s is computed again: %s", run.name, error)
+        return None
+
+
+def _read_cached(run: Run, content: dict[str, Any]) -> History | None:
     if content.get("format") != _CACHE_FORMAT:
         return None
     checkpoints = [(int(epoch), int(place)) for epoch, place in content["checkpoints"]]

@@ -7,10 +7,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from repwatch._archives import read_arrays, read_header
 from repwatch._tsne import PERPLEXITY
 from repwatch.errors import ConfigurationError, SpaceError
 from repwatch.maps.exact import ExactDistances
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from repwatch.rdm import Float32, Float64, Int
 
 _FORMAT = 1
+# What damaged bytes raise on their way into a space.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 _MIN_SNAPSHOTS = 3
 _NOVEL_RATIO = 2.0
 # Candidates by sketch for each of the nearest landmarks by exact distance. A sketched distance is
@@ -279,25 +281,46 @@ class RepresentationSpace:
         Raises:
             SpaceError: the bytes are no space, or one of a newer RepWatch.
         """
-        try:
-            with np.load(io.BytesIO(blob), allow_pickle=False) as file:
-                header = json.loads(file["header"].tobytes())
-                arrays = {name: file[name] for name in file.files if name != "header"}
-        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-            raise SpaceError(
-                f"Expected the bytes of a RepresentationSpace. Got {len(blob)} others."
-            ) from error
-        if header.get("format") != _FORMAT:
-            raise SpaceError(
-                f"Expected a space of format {_FORMAT}. Got {header.get('format')}, "
-                "which another version of RepWatch wrote: fit it again."
-            )
         prefix = "fitted_"
-        extra = {
-            name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)
-        }
-        fitted = Fitted(arrays["positions"], header.pop("perplexity"), extra)
-        return cls(arrays["vectors"], fitted, header)
+        try:
+            arrays = read_arrays(blob)
+            header = read_header(arrays.pop("header"))
+            if header.get("format") != _FORMAT:
+                raise SpaceError(
+                    f"Expected a space of format {_FORMAT}. Got {header.get('format')}, "
+                    "which another version of RepWatch wrote: fit it again."
+                )
+            extra = {
+                name.removeprefix(prefix): value
+                for name, value in arrays.items()
+                if name.startswith(prefix)
+            }
+            fitted = Fitted(arrays["positions"], header.pop("perplexity"), extra)
+            space = cls(arrays["vectors"], fitted, header)
+            space._check()
+        except _UNREADABLE as error:
+            raise SpaceError(
+                f"Expected the bytes of a RepresentationSpace. Got {len(blob)} others ({error})."
+            ) from error
+        return space
+
+    def _check(self) -> None:
+        """Raises ValueError where its parts do not belong together."""
+        check_method(self.method)
+        n = len(self.snapshot_ids)
+        shapes = (self._vectors.shape[:1], self.positions.shape)
+        if self._vectors.ndim != 2 or shapes != ((n,), (n, 2)) or len(self.layers) != n:
+            raise ValueError(f"{n} snapshots with arrays of shapes {shapes}")
+        if {self._vectors.dtype.kind, self.positions.dtype.kind} != {"f"}:
+            raise ValueError("positions that are no numbers")
+        if self.distance not in DISTANCES or not all(map(_is_id, self.snapshot_ids)):
+            raise ValueError("an unknown distance, or snapshots without ids")
+        self._placer  # noqa: B018 - made once, from the arrays of its method
+
+
+def _is_id(value: object) -> bool:
+    """Whether it can be the id of a snapshot."""
+    return isinstance(value, str | int)
 
 
 def _check_arguments(distance: str, method: str, perplexity: float, max_landmarks: int) -> None:

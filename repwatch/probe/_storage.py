@@ -9,9 +9,9 @@ import hashlib
 import io
 import json
 import math
-import zipfile
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
+from repwatch._archives import read_arrays, read_header
 from repwatch.errors import ProbeError
 from repwatch.probe._trees import (
     PLAIN,
@@ -205,30 +206,70 @@ def unpack(
     blob: bytes, with_inputs: bool = True
 ) -> tuple[Tree, NDArray[np.uint8] | None, dict[str, Any]]:
     """What `pack` was given. Raises ProbeError for anything else, and where inputs are left out."""
-    try:
-        with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
-            names = archive.files if with_inputs else {"header", "images"} & set(archive.files)
-            arrays = {name: archive[name] for name in names}
-        header = json.loads(arrays["header"].tobytes())
-        version = header["format"]
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ProbeError(
-            f"Expected the bytes of a stored probe set, but they cannot be read ({error}). "
-            "Make the probe set again from its data set."
-        ) from error
+    with refusing_damage():
+        arrays = read_arrays(blob, lambda name: with_inputs or name in ("header", "images"))
+        header = read_header(arrays["header"])
+        version = int(header["format"])
     if version > FORMAT:
         raise ProbeError(
             f"Expected a stored probe set of format {FORMAT} or older, but got format {version}. "
             "It was written by a newer RepWatch: upgrade this one."
         )
+    with refusing_damage():
+        _check_header(header)
     if with_inputs and header["tree"] is None:
         raise ProbeError(
             f"Expected a stored probe set with its inputs, but those of {header['fingerprint']} "
             "were too large to be stored. Read them again from their data set: "
             "ProbeSet.from_loader(loader, places=...) with the places of this probe set."
         )
-    inputs = _rebuild(header["tree"], arrays) if with_inputs else None
+    with refusing_damage():
+        inputs = _rebuild(header["tree"], arrays) if with_inputs else None
     return inputs, arrays.get("images"), header
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    """Raises ValueError, KeyError or TypeError where it is none that `pack` wrote."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "fingerprint": str,
+        "tree": (dict, type(None)),
+        "columns": (dict, type(None)),
+        "texts": (list, type(None)),
+        "links": (list, type(None)),
+        "name": (str, type(None)),
+        "notes": (list, type(None)),
+        "places": (list, type(None)),
+        "source": (dict, type(None)),
+        "points": (int, type(None)),
+        "row_count": (int, type(None)),
+    }
+    for name, kind in kinds.items():
+        value = header[name] if name in ("fingerprint", "tree") else header.get(name)
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} is {type(value).__name__}")
+    columns = (header.get("columns") or {}).values()
+    listed = [header.get(name) or [] for name in ("texts", "links", "notes", "places")]
+    if not all(isinstance(column, list) for column in columns):
+        raise ValueError("columns that are no lists")
+    if not all(isinstance(value, PLAIN) for values in (*columns, *listed) for value in values):
+        raise ValueError("columns that hold more than plain values")
+    if not all(isinstance(place, int) for place in listed[3]):
+        raise ValueError("places that are no whole numbers")
+
+
+@contextmanager
+def refusing_damage() -> Iterator[None]:
+    """What damaged bytes raise on their way into a probe set, as a ProbeError."""
+    try:
+        yield
+    except ProbeError:
+        raise
+    # RuntimeError is torch's, and RecursionError one.
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as e:
+        raise ProbeError(
+            f"Expected the bytes of a stored probe set, but they cannot be read ({e}). "
+            "Make the probe set again from its data set."
+        ) from e
 
 
 def to_array(tensor: torch.Tensor) -> NDArray[np.generic]:
@@ -261,7 +302,9 @@ def _describe(tree: Tree, arrays: dict[str, NDArray[np.generic]]) -> dict[str, A
 def _rebuild(node: dict[str, Any], arrays: dict[str, NDArray[np.generic]]) -> Tree:
     if "tensor" in node:
         tensor = torch.from_numpy(arrays[node["tensor"]].copy())
-        dtype: torch.dtype = getattr(torch, node["dtype"])
+        dtype = getattr(torch, node["dtype"])
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"{node['dtype']!r} is no dtype")
         return tensor if tensor.dtype == dtype else tensor.view(dtype)
     if "dict" in node:
         return {key: _rebuild(value, arrays) for key, value in node["dict"]}

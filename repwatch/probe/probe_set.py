@@ -25,6 +25,7 @@ from repwatch.probe._storage import (
     describe_points,
     hash_inputs,
     pack,
+    refusing_damage,
     unpack,
 )
 from repwatch.probe._trees import Tree, find_target, is_divisible, main_tensor, nbytes, select, take
@@ -310,7 +311,8 @@ class ProbeSet:
         inputs, images, header = unpack(blob)
         expected = header.pop("fingerprint", None)
         keys = set(ProbeSet.__init__.__kwdefaults__ or ()) - {"images"}
-        probe = cls(inputs, images=images, **{key: header[key] for key in keys if key in header})
+        with refusing_damage():
+            probe = cls(inputs, images=images, **{k: header[k] for k in keys if k in header})
         if probe.fingerprint != expected:
             raise ProbeError(
                 f"Expected a stored probe set of fingerprint {expected}, but its inputs have "

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.errors import RegistryError, RunExistsError
+from repwatch._archives import read_arrays, read_header
+from repwatch.errors import RegistryError, RepWatchError, RunExistsError
 from repwatch.registry._db.incoming import NewProbe, NewRun, new_probe, new_run
 from repwatch.registry.names import free_name, make_name
 from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot, Run
@@ -70,9 +70,18 @@ class Entry:
         """Store it in a registry.
 
         Raises:
-            RegistryError: The registry cannot be read or written, or has no such run.
+            RegistryError: The registry cannot be read or written, has no such run, or the entry
+                holds what none of its kind does.
         """
-        _APPLIERS[self.kind](registry, run_id, self)
+        try:
+            _APPLIERS[self.kind](registry, run_id, self)
+        except RepWatchError:
+            raise
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise RegistryError(
+                f"Expected an entry of kind {self.kind!r} as RepWatch records it, but it holds "
+                f"other values: {error}. Delete its file if it was spooled."
+            ) from error
 
     def to_bytes(self) -> bytes:
         """The content of a file that `from_bytes` reads."""
@@ -91,17 +100,13 @@ class Entry:
             RegistryError: It is something else, or damaged.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                header = json.loads(archive[_HEADER].tobytes())
-                arrays = {
-                    name.removeprefix("array-"): archive[name]
-                    for name in archive.files
-                    if name != _HEADER
-                }
-            if not isinstance(header, dict) or header["kind"] not in _APPLIERS:
+            arrays = read_arrays(content)
+            header = read_header(arrays.pop(_HEADER))
+            if header["kind"] not in _APPLIERS or not isinstance(header["values"], dict):
                 raise ValueError("unknown kind of entry")
-            return cls(header["kind"], header["values"], arrays)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            named = {name.removeprefix("array-"): array for name, array in arrays.items()}
+            return cls(header["kind"], header["values"], named)
+        except (ValueError, KeyError, TypeError) as error:
             raise RegistryError(
                 f"Expected an entry that RepWatch has spooled, but it cannot be read: {error}. "
                 "Delete the file if it is damaged; the others can still be flushed."

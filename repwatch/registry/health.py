@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from repwatch.registry.registry import Registry
 
 Level = Literal["fine", "hint", "problem"]
+FILE = "the file"
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,27 @@ def examine(registry: Registry, fewest_good: int = 0) -> list[Finding]:
     Args:
         fewest_good: How many good landmarks each probe set should have.
     """
+    findings = examine_data(registry)
+    if any(finding.level == "problem" and finding.subject == FILE for finding in findings):
+        return findings  # what else it holds cannot be trusted
+    runs, stored = registry.runs(), registry._database.read(_count_snapshots)
+    findings += _examine_runs(runs, stored)
+    findings += _examine_probe_sets(runs, stored)
+    return findings + _examine_landmarks(runs, stored, fewest_good)
+
+
+def examine_data(registry: Registry) -> list[Finding]:
+    """Whether the data are sound: the file, and each snapshot's RDM and sketch."""
     database = registry._database
     findings: list[Finding] = []
     if database.path is not None:
         try:
             findings += database.read(_examine_file)
         except RegistryError as error:
-            findings.append(Finding("problem", "the file", str(error)))
+            findings.append(Finding("problem", FILE, str(error)))
         if any(finding.level == "problem" for finding in findings):
-            return findings  # what else it holds cannot be trusted
-    findings += database.read(_examine_rows)
-    runs, stored = registry.runs(), database.read(_count_snapshots)
-    findings += _examine_runs(runs, stored)
-    findings += _examine_probe_sets(runs, stored)
-    return findings + _examine_landmarks(runs, stored, fewest_good)
+            return findings
+    return findings + database.read(_examine_rows)
 
 
 def _examine_file(connection: Connection) -> list[Finding]:
@@ -71,7 +79,7 @@ def _examine_file(connection: Connection) -> list[Finding]:
         return [
             Finding(
                 "problem",
-                "the file",
+                FILE,
                 f"SQLite finds it damaged: {problems}. Restore it from a copy, or save what can be "
                 "read by `repwatch export`.",
             )
@@ -80,16 +88,16 @@ def _examine_file(connection: Connection) -> list[Finding]:
     if loose:
         tables = ", ".join(sorted({str(row[0]) for row in loose}))
         message = f"{len(loose)} rows of {tables} belong to nothing. Restore it from a copy."
-        return [Finding("problem", "the file", message)]
+        return [Finding("problem", FILE, message)]
     pages, free, size, journal = (
         connection.execute(text(f"PRAGMA {name}")).scalar_one()
         for name in ("page_count", "freelist_count", "page_size", "journal_mode")
     )
     megabytes = pages * size / 1e6
-    findings = [Finding("fine", "the file", f"{megabytes:,.1f} MB, journal {journal}, sound.")]
+    findings = [Finding("fine", FILE, f"{megabytes:,.1f} MB, journal {journal}, sound.")]
     if free > pages / 4 and free * size > 1e7:
         message = f"{free * size / 1e6:,.0f} MB of it are empty; `repwatch prune` frees them."
-        findings.append(Finding("hint", "the file", message))
+        findings.append(Finding("hint", FILE, message))
     return findings
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from repwatch._files import write_atomically
-from repwatch.errors import RegistryError
+from repwatch.errors import RegistryError, RepWatchError
 from repwatch.registry.entries import Entry
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Spool:
         try:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             return cls(folder, str(about["run_id"]), str(about["registry"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RegistryError(
                 f"Expected {folder} to be a folder of spooled entries with a {_ABOUT}, but it "
                 f"cannot be read: {error}. Give the folder that the message of the run named."
@@ -210,7 +210,7 @@ def flush_spool(folder: Path, registry: Registry) -> Flushed:
     waiting = len(spool.files)
     try:
         stored = spool.replay(registry)
-    except RegistryError as error:
+    except RepWatchError as error:
         left = len(spool.files)
         return Flushed(spool.run_id, waiting - left, left, str(error))
     else:
@@ -232,5 +232,5 @@ def _flush_if_of(folder: Path, registry: Registry) -> Flushed | None:
         if Spool.open(folder).place != registry.place:
             return None
         return flush_spool(folder, registry)
-    except RegistryError as error:
+    except RepWatchError as error:
         return Flushed(folder.name, 0, 0, str(error))

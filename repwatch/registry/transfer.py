@@ -7,13 +7,12 @@ is there as a whole, or not at all. Maps and histories are left behind; they are
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, insert, select
 
+from repwatch._scratch import scratch_folder
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.migrations import column
@@ -34,6 +33,7 @@ from repwatch.registry.records import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from repwatch.registry._db.engine import Database
     from repwatch.registry.registry import Registry
@@ -109,8 +109,8 @@ def write_new(path: Path, write: Callable[[Path], Transfer]) -> Transfer:
     if path.exists():
         raise FileExistsError(f"{path} is there already, and is left as it is. Give another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".repwatch-", dir=path.parent) as folder:
-        made = Path(folder) / path.name
+    with scratch_folder(path.parent) as folder:
+        made = folder / path.name
         result = write(made)
         try:
             os.link(made, path)  # unlike a move, this fails where `path` has come up meanwhile

@@ -277,6 +277,9 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, record: object) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
+        # Somebody else may have made the file: its schema may call no function with effects.
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cell_size_check=ON")
         # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
             connection.execute("PRAGMA synchronous=NORMAL")

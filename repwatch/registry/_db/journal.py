@@ -10,10 +10,11 @@ import logging
 import os
 import sqlite3
 import sys
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+
+from repwatch._scratch import scratch_folder
 
 log = logging.getLogger("repwatch")
 
@@ -81,8 +82,8 @@ def file_system(folder: Path) -> str | None:
 
 def _try_wal(folder: Path) -> str | None:
     """None when two connections write and read a scratch file in WAL mode, else what failed."""
-    with tempfile.TemporaryDirectory(prefix=".repwatch-wal-", dir=folder) as scratch:
-        path = Path(scratch) / "trial.db"
+    with scratch_folder(folder) as scratch:
+        path = scratch / "trial.db"
         try:
             with (
                 closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as first,

@@ -11,8 +11,10 @@ and `column` replaces what it lacks.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +32,10 @@ from sqlalchemy import (
     literal,
     text,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
+from repwatch.registry._db.file_check import check_tables
 from repwatch.registry._db.journal import choose_journal, set_journal
 from repwatch.registry._db.tables import Base
 
@@ -123,13 +127,14 @@ def _is_ready(engine: Engine, place: str, *, read_only: bool) -> bool:
     """Whether the schema can be used as it is; raises where it is newer, foreign, or missing."""
     with engine.connect() as connection:
         found = _revision(connection, place)
+        version = _last_version(connection) if found is not None and found != HEAD else None
     if found == HEAD:
         return True
     if read_only and found in _LACKING:
         engine.update_execution_options(**{REVISION: found})
         return True
     if found is not None and not _is_known(found):
-        raise _newer(place, found)
+        raise _newer(place, found, version)
     if read_only and found is None:
         raise RegistryError(
             f"{place} holds no RepWatch registry yet. Train with RepWatch() once, or give "
@@ -150,6 +155,8 @@ def _revision(connection: Connection, place: str) -> str | None:
     if VERSION_TABLE in tables:
         found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         if found is not None:
+            if connection.dialect.name == "sqlite" and (found == HEAD or found in _LACKING):
+                check_tables(connection, place, _LACKING.get(found, {}))
             return str(found)
     foreign = tables - {VERSION_TABLE, "sqlite_sequence"}
     if connection.dialect.name != "sqlite":
@@ -169,7 +176,7 @@ def _upgrade(connection: Connection, place: str) -> None:
     if found == HEAD:
         return
     if found is not None and not _is_known(found):
-        raise _newer(place, found)
+        raise _newer(place, found, _last_version(connection))
     if found is None:
         _create(connection)
         return
@@ -179,6 +186,9 @@ def _upgrade(connection: Connection, place: str) -> None:
         config = _alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
+    if connection.dialect.name == "sqlite":
+        # What is not as it should be is rolled back: the old file stays until this is certain.
+        check_tables(connection, place, {})
 
 
 def _create(connection: Connection) -> None:
@@ -213,12 +223,24 @@ def _alembic_config() -> Config:
     return config
 
 
-def _newer(place: str, found: str) -> RegistrySchemaError:
+def _newer(place: str, found: str, version: str | None) -> RegistrySchemaError:
+    package = "repwatch" if version is None else f"'repwatch>={version}'"
     return RegistrySchemaError(
         f"The registry {place} has schema revision {found}, newer than revision {HEAD} of this "
-        "RepWatch; nothing was changed. Update RepWatch (pip install -U repwatch), or use another "
-        "registry."
+        f"RepWatch; nothing was changed. Update RepWatch (pip install -U {package}), or use "
+        "another registry."
     )
+
+
+def _last_version(connection: Connection) -> str | None:
+    """The version of the RepWatch that wrote a run last; None where that cannot be read."""
+    query = "SELECT versions FROM runs ORDER BY heartbeat_at DESC LIMIT 1"
+    try:
+        version = json.loads(connection.execute(text(query)).scalar() or "{}")["repwatch"]
+    except (SQLAlchemyError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.debug("which RepWatch wrote the registry cannot be read: %s", error)
+        return None
+    return version if re.fullmatch(r"\d+(\.\w{1,8}){1,4}", str(version)) else None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repwatch.errors import ProbeMismatchError
+from repwatch.errors import ProbeMismatchError, RegistryError
 from repwatch.registry._db import queries
 
 if TYPE_CHECKING:
@@ -63,15 +63,24 @@ def _stack(
     for row, snapshot in enumerate(snapshots):
         if not snapshot.diverged:
             rows.setdefault(snapshot.id, []).append(row)
-    stack = np.full((len(snapshots), length), np.nan, dtype=np.float32)
+    stack = np.empty((0, length), dtype=np.float32)
+    width = 4 if sketches else 2
 
     def read(connection: Connection) -> None:
+        nonlocal stack
         blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
         found = 0
         for snapshot_id, blob, scale in blobs:
+            if len(blob) != length * width:
+                raise RegistryError(
+                    f"Snapshot {snapshot_id} is damaged: expected {length * width} bytes, got "
+                    f"{len(blob)}. `repwatch doctor` looks through the whole registry."
+                )
+            if not found:  # room is taken once a blob has the size that the registry claims
+                stack = np.full((len(snapshots), length), np.nan, dtype=np.float32)
             stack[rows[snapshot_id]] = decode(blob, scale)
             found += 1
         queries.require_all(connection, found, len(rows))
 
     database.read(read)
-    return stack
+    return stack if len(stack) else np.full((len(snapshots), length), np.nan, dtype=np.float32)

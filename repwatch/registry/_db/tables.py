@@ -12,65 +12,22 @@ diverged snapshot has no row there. A change here needs a revision in `versions/
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 
-from sqlalchemy import (
-    BigInteger,
-    DateTime,
-    Dialect,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
 
-from repwatch.registry.values import dumps, loads, plain_text
-
-
-class Words(TypeDecorator[str]):
-    """Any text; what no database takes is written as escapes."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else plain_text(value)
-
-
-class Json(TypeDecorator[object]):
-    """Strict JSON text, the same on every database; NaN and infinities survive."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
-        return None if value is None else dumps(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> object:
-        return None if value is None else loads(value)
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A moment: stored in UTC, read back with its time zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(timezone.utc)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            return value.replace(tzinfo=timezone.utc)
-        return value.astimezone(timezone.utc)
+from repwatch.registry._db.columns import (
+    Blob,
+    Count,
+    Json,
+    Number,
+    Small,
+    Truth,
+    UtcTime,
+    Whole,
+    Words,
+)
 
 
 class Base(DeclarativeBase):
@@ -96,11 +53,11 @@ class ProbeSetRow(Base):
     __tablename__ = "probe_sets"
 
     fingerprint: Mapped[str] = mapped_column(Words, primary_key=True)
-    name: Mapped[str | None] = mapped_column(Words)
-    points: Mapped[int]
+    name: Mapped[str | None] = mapped_column(Words(optional=True))
+    points: Mapped[int] = mapped_column(Count)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     used_at: Mapped[datetime] = mapped_column(UtcTime)
-    content: Mapped[bytes] = mapped_column(LargeBinary)
+    content: Mapped[bytes] = mapped_column(Blob)
 
 
 class ProbePointRow(Base):
@@ -113,8 +70,8 @@ class ProbePointRow(Base):
     )
     point: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     columns: Mapped[dict[str, object]] = mapped_column(Json)
-    text: Mapped[str | None] = mapped_column(Words)
-    link: Mapped[str | None] = mapped_column(Words)
+    text: Mapped[str | None] = mapped_column(Words(optional=True))
+    link: Mapped[str | None] = mapped_column(Words(optional=True))
 
 
 class RunRow(Base):
@@ -126,14 +83,14 @@ class RunRow(Base):
     probe: Mapped[str] = mapped_column(Words, ForeignKey("probe_sets.fingerprint"))
     status: Mapped[str] = mapped_column(Words)
     hparams: Mapped[dict[str, object]] = mapped_column(Json)
-    versions: Mapped[dict[str, str]] = mapped_column(Json)
-    monitor: Mapped[str | None] = mapped_column(Words)
+    versions: Mapped[dict[str, str]] = mapped_column(Json(dict, str))
+    monitor: Mapped[str | None] = mapped_column(Words(optional=True))
     mode: Mapped[str] = mapped_column(Words)
     started_at: Mapped[datetime] = mapped_column(UtcTime)
-    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime(optional=True))
     heartbeat_at: Mapped[datetime] = mapped_column(UtcTime)
-    last_step: Mapped[int] = mapped_column(BigInteger)
-    notes: Mapped[list[str]] = mapped_column(Json, server_default="[]")
+    last_step: Mapped[int] = mapped_column(Whole)
+    notes: Mapped[list[str]] = mapped_column(Json(list, str), server_default="[]")
 
 
 class SnapshotRow(Base):
@@ -147,11 +104,11 @@ class SnapshotRow(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     run_id: Mapped[str] = _run_key()
     layer: Mapped[str] = mapped_column(Words)
-    step: Mapped[int] = mapped_column(BigInteger)
-    epoch: Mapped[int] = mapped_column(BigInteger)
-    depth: Mapped[int]
-    diverged: Mapped[bool]
-    scalars: Mapped[dict[str, float]] = mapped_column(Json)
+    step: Mapped[int] = mapped_column(Whole)
+    epoch: Mapped[int] = mapped_column(Whole)
+    depth: Mapped[int] = mapped_column(Small)
+    diverged: Mapped[bool] = mapped_column(Truth)
+    scalars: Mapped[dict[str, float]] = mapped_column(Json(dict, float))
 
 
 class RdmRow(Base):
@@ -162,10 +119,10 @@ class RdmRow(Base):
     snapshot_id: Mapped[int] = mapped_column(
         RowId, ForeignKey("snapshots.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    scale: Mapped[float] = mapped_column(Double)
+    scale: Mapped[float] = mapped_column(Number)
     # The sketch comes before the RDM: SQLite then reads it without walking through the RDM.
-    sketch: Mapped[bytes] = mapped_column(LargeBinary)
-    rdm: Mapped[bytes] = mapped_column(LargeBinary)
+    sketch: Mapped[bytes] = mapped_column(Blob)
+    rdm: Mapped[bytes] = mapped_column(Blob)
 
 
 class MetricRow(Base):
@@ -175,19 +132,19 @@ class MetricRow(Base):
 
     run_id: Mapped[str] = _run_key(primary=True)
     name: Mapped[str] = mapped_column(Words, primary_key=True)
-    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    epoch: Mapped[int] = mapped_column(BigInteger)
-    value: Mapped[float | None] = mapped_column(Double)
-    special: Mapped[str | None] = mapped_column(Words)
+    step: Mapped[int] = mapped_column(Whole, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(Whole)
+    value: Mapped[float | None] = mapped_column(Number(optional=True))
+    special: Mapped[str | None] = mapped_column(Words(optional=True))
 
 
 class LabelRow(Base):
     __tablename__ = "labels"
 
     run_id: Mapped[str] = _run_key(primary=True)
-    label: Mapped[str] = mapped_column(Words)
-    cause: Mapped[str | None] = mapped_column(Words)
-    automatic: Mapped[bool]
+    label: Mapped[str] = mapped_column(Words(optional=True))
+    cause: Mapped[str | None] = mapped_column(Words(optional=True))
+    automatic: Mapped[bool] = mapped_column(Truth(optional=True))
     labeled_at: Mapped[datetime] = mapped_column("labelled_at", UtcTime)
 
 
@@ -198,12 +155,12 @@ class FlagRow(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     run_id: Mapped[str] = _run_key()
     kind: Mapped[str] = mapped_column(Words)
-    step: Mapped[int] = mapped_column(BigInteger)
-    epoch: Mapped[int] = mapped_column(BigInteger)
-    layer: Mapped[str | None] = mapped_column(Words)
+    step: Mapped[int] = mapped_column(Whole)
+    epoch: Mapped[int] = mapped_column(Whole)
+    layer: Mapped[str | None] = mapped_column(Words(optional=True))
     message: Mapped[str] = mapped_column(Words)
-    cause: Mapped[str | None] = mapped_column(Words)
-    probability: Mapped[float | None] = mapped_column(Double)
+    cause: Mapped[str | None] = mapped_column(Words(optional=True))
+    probability: Mapped[float | None] = mapped_column(Number(optional=True))
     evidence: Mapped[dict[str, object]] = mapped_column(Json)
     raised_at: Mapped[datetime] = mapped_column(UtcTime)
 
@@ -213,4 +170,4 @@ class SpaceRow(Base):
 
     key: Mapped[str] = mapped_column(Words, primary_key=True)
     saved_at: Mapped[datetime] = mapped_column(UtcTime)
-    content: Mapped[bytes] = mapped_column(LargeBinary)
+    content: Mapped[bytes] = mapped_column(Blob)

@@ -319,8 +319,10 @@ def store_monitor(connection: Connection, run_id: str, metric: str, mode: str) -
 
 
 def end_run(connection: Connection, run_id: str, status: str, ended_at: datetime | None) -> None:
-    """Set how the run ended, and when; None means now."""
-    _update_run(connection, run_id, status=status, ended_at=ended_at or now(), heartbeat_at=now())
+    """Set how the run ended, and when; None means now. A clock may have been set back since."""
+    end = ended_at or now()
+    at = case((RunRow.started_at > end, RunRow.started_at), else_=end)
+    _update_run(connection, run_id, status=status, ended_at=at, heartbeat_at=now())
 
 
 def beat(connection: Connection, run_id: str) -> None:
