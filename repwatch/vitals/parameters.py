@@ -9,14 +9,14 @@ from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import LayerSigns, Signs
 
-__all__ = ["PARAMETER_RULES", "SIZE_RULES"]
+__all__ = ["PARAMETER_RULES", "SIZE_RULES", "find_trained"]
 
 # A forgotten temperature is no flag: the layers must hold this share of what is to be trained, or
 # be the first ones.
 _LARGE = 0.1
 
 
-def _trained(signs: Signs) -> list[LayerSigns]:
+def find_trained(signs: Signs) -> list[LayerSigns]:
     """The layers with parameters that are to be trained."""
     return [layer for layer in signs.now.layers if layer.get("trainable") > 0]
 
@@ -29,7 +29,7 @@ def _find(
     signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *, some_move: bool
 ) -> Finding | None:
     """The layers that are ill, if they are a good part of what is to be trained."""
-    trained = _trained(signs)
+    trained = find_trained(signs)
     found = [layer for layer in trained if is_ill(layer)]
     if not found or signs.now.step == 0:
         return None
@@ -77,7 +77,7 @@ def check_movement(signs: Signs) -> Finding | None:
 
 def check_any_movement(signs: Signs) -> Finding | None:
     """Networks that are those of the start after an epoch: no layer moves."""
-    trained = _trained(signs)
+    trained = find_trained(signs)
     if not signs.is_trained or not trained or signs.now.step == 0:
         return None
     weights = max(layer.get("weight_change_start", float("inf")) for layer in trained)
@@ -98,7 +98,7 @@ def check_vanishing(signs: Signs) -> Finding | None:
     before = signs.before
     if before is None or before.step == 0:
         return None
-    ill = vanished(_trained(signs)) & vanished(list(before.layers))
+    ill = vanished(find_trained(signs)) & vanished(list(before.layers))
     text = "have gradients of less than a millionth of those of other layers"
     return _find(signs, lambda layer: layer.layer in ill, text, some_move=True)
 
@@ -125,7 +125,7 @@ def check_decay(signs: Signs) -> Finding | None:
     """Weights of which less than a tenth is left, in half of the layers or more."""
     text = "have weights that have shrunk to less than a tenth"
     found = _find(signs, lambda layer: _growth(signs, layer) < 0.1, text, some_move=False)
-    many = found is not None and 2 * len(found.layers) >= len(_trained(signs))
+    many = found is not None and 2 * len(found.layers) >= len(find_trained(signs))
     return found if many else None
 
 
