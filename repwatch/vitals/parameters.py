@@ -133,11 +133,39 @@ def check_statistics(signs: Signs) -> Finding | None:
     """Normalizations without statistics, among weights that have been trained."""
     if not signs.is_trained:
         return None
+
+    def is_ill(layer: LayerSigns) -> bool:
+        first = None if signs.start is None else signs.start.layer(layer.layer)
+        began = first is not None and first.get("unset") == 1
+        # The share of the statistics that is still that of the start.
+        rest = (1 - layer.get("momentum")) ** signs.now.step
+        unset = layer.get("unset") == 1 or (began and rest > 0.5)
+        return unset and layer.get("weight_change_start") > 0.01
+
     return _find(
         signs,
-        lambda layer: layer.get("unset") == 1 and layer.get("weight_change_start") > 0.01,
-        "normalize by running statistics that no training batch has set (mean 0, variance 1)",
+        is_ill,
+        "normalize by running statistics that training batches have hardly set, if at all (they "
+        "start at mean 0 and variance 1)",
         some_move=False,
+    )
+
+
+def check_clipping(signs: Signs) -> Finding | None:
+    """Gradients that have the same small norm at each snapshot."""
+    norms = []
+    for step in signs.steps[-2:]:
+        layers = [layer for layer in step.layers if layer.get("gradient") >= 0]
+        squares = [layer.get("gradient") ** 2 * _size(layer) for layer in layers]
+        norms.append(math.sqrt(sum(squares)) if step.step > 0 else 0.0)
+    if len(norms) < 2 or not 0 < norms[-1] < 0.02:
+        return None
+    if abs(norms[0] - norms[1]) > 1e-3 * norms[1]:
+        return None
+    return Finding(
+        f"the norm of all gradients is {norms[1]:.2g} at two snapshots: they are clipped to it",
+        (),
+        {"norm": norms[1]},
     )
 
 
@@ -216,11 +244,23 @@ PARAMETER_RULES = (
         check=check_statistics,
         reads="running statistics of BatchNorm and the like",
         when="after an epoch all of a layer are still those of the start, mean 0 and variance 1, "
-        "and its weights have changed; together a tenth or more of what is to be trained",
-        causes=("a network that is trained in evaluation mode", "a momentum of 0"),
-        advice="Call model.train() before the training; what is validated is another network now.",
+        "or the momentum is so small that half of them is, and its weights have changed; together "
+        "a tenth or more of what is to be trained",
+        causes=("a network that is trained in evaluation mode", "a momentum that is too small"),
+        advice="Call model.train() before the training, and look at the momentum: in PyTorch it is "
+        "the share of the new batch, .1 by default.",
         unseen="statistics that are set but differ from those of the batches",
         source="Ioffe and Szegedy 2015, Batch normalization",
+    ),
+    Rule(
+        name="gradients-clipped",
+        check=check_clipping,
+        reads="norm of all gradients",
+        when="it is the same, to a thousandth, at two snapshots in a row, and below .02",
+        causes=("a limit of gradient clipping that is far too small",),
+        advice="Raise gradient_clip_val to the size that gradients have, or do without.",
+        unseen="a limit that clips most steps but not all",
+        source="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
     ),
 )
 
