@@ -45,6 +45,7 @@ class VitalMonitor:
         self._labels = labels
         self._reader = SignReader(None, run.monitor, run.mode, run.hparams)
         self._raised: set[tuple[str, str]] = set()
+        self._silent: set[str] = set()
         self._continued: Source | None = None
 
     def start(self, registry: Source, *, anew: bool = False) -> None:
@@ -56,8 +57,7 @@ class VitalMonitor:
         run = self._run
         codes = None
         if self._with_rdms and not anew:
-            silent = _rules_of_good_landmarks(registry, run)
-            self._rules = tuple(rule for rule in self._rules if rule.name not in silent)
+            self._silent = _rules_of_good_landmarks(registry, run)
         if self._with_rdms and self._labels is None:
             codes = label_codes(registry, run.probe)
         elif self._with_rdms and self._labels is not None:
@@ -110,6 +110,9 @@ class VitalMonitor:
             return None
         finding = rule.check(self._reader.signs)
         if finding is None or not self._add(rule.name, finding.layers):
+            return None
+        # What it would say, no other rule says in its place.
+        if rule.name in self._silent:
             return None
         now = self._reader.signs.now
         return _flag(self._run, rule, finding, now.step, now.epoch)
