@@ -1,6 +1,7 @@
 """On what a layer's output depends: on tokens that come later, on other points of the batch.
 
     the same points beside others     --> does their output stay the same?
+    the same batch once more          --> it does, or the model has a memory, which is no dependence
     the same tokens before others     --> do the outputs of the earlier ones stay the same?
 
 A few points are enough, and once: it is a property of the code.
@@ -32,7 +33,7 @@ _log = logging.getLogger("repwatch")
 _FIRST, _SECOND, _SAME = (0, 1, 2, 3), (4, 1, 5, 6), 1
 _POINTS = 7
 # Rounding moves outputs by less than this share of their size.
-CHANGED = 1e-3
+_CHANGED = 1e-3
 
 
 def find_dependence(capturer: Capturer) -> dict[str, dict[str, float]]:
@@ -59,8 +60,9 @@ def find_dependence(capturer: Capturer) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {key: {} for key in plan.keys}
     with preserve_state(capturer.model):
         try:
-            batches = [select(inputs, points, _POINTS) for points in (_FIRST, _SECOND)]
-            first, second = (observe_outputs(call, x, watched, keys) for x in batches)
+            batches = [select(inputs, points, _POINTS) for points in (_FIRST, _SECOND, _FIRST)]
+            first, second, again = (observe_outputs(call, x, watched, keys) for x in batches)
+            first = _stable(first, again)
             for key, change in _compare_points(first, second).items():
                 found[key]["mixes_points"] = change
             exchanged = _exchange_later(capturer, batches[0])
@@ -82,10 +84,10 @@ def describe_dependence(found: dict[str, dict[str, float]]) -> list[str]:
     notes = []
     later = [key for key, values in found.items() if "sees_later" in values]
     if later:
-        seeing = [key for key in later if found[key]["sees_later"] > CHANGED]
+        seeing = [key for key in later if found[key]["sees_later"] > _CHANGED]
         does = "changes" if seeing else "does not change"
         notes.append(f"The representation of a token {does} with tokens after it.")
-    if any(values.get("mixes_points", 0.0) > CHANGED for values in found.values()):
+    if any(values.get("mixes_points", 0.0) > _CHANGED for values in found.values()):
         notes.append(
             "The representation of a point changes with the other points of its batch, in "
             "evaluation mode."
@@ -113,6 +115,18 @@ def is_declared_causal(model: nn.Module) -> bool:
 def _mixes(module: nn.Module) -> bool:
     """Whether a module normalizes by the batch on purpose, in evaluation mode too."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is None
+
+
+def _stable(first: dict[str, object], again: dict[str, object]) -> dict[str, object]:
+    """The layers that give the same for the same batch, whatever came between."""
+    found = {}
+    for key in first.keys() & again.keys():
+        a, b = (find_rows(out, len(_FIRST)) for out in (first[key], again[key]))
+        if isinstance(a, str) or isinstance(b, str) or a.tensor.shape != b.tensor.shape:
+            continue
+        if torch.allclose(a.tensor, b.tensor, rtol=1e-4, atol=1e-6):
+            found[key] = first[key]
+    return found
 
 
 def _compare_points(first: dict[str, object], second: dict[str, object]) -> dict[str, float]:

@@ -56,7 +56,7 @@ def check_input_scale(signs: Signs) -> Finding | None:
 def check_rare_labels(signs: Signs) -> Finding | None:
     """A trained classifier that knows the most frequent label, and hardly any other."""
     layers, share, count = signs.now.layers, signs.chance, len(signs.label_shares)
-    if not _can_judge(signs):
+    if not _can_judge(signs) or signs.now.epoch < 1:
         return None
     known = layers[-1].get("rare_hits")
     if count >= 3 and share >= max(0.3, 2.5 / count) and known < 0.2:
@@ -66,7 +66,7 @@ def check_rare_labels(signs: Signs) -> Finding | None:
         )
         return Finding(text, (), {"share": share, "accuracy": known})
     seen = max(layer.get("accuracy", 1.0) for layer in layers)
-    if signs.now.epoch < 1 or not share >= 0.9 or not seen <= share:
+    if not share >= 0.9 or not seen <= share:
         return None
     text = (
         f"{share:.0%} of the probe points have the same label, and no layer puts the others among "
@@ -152,10 +152,10 @@ LABEL_RULES = (
         name="class-imbalance",
         check=check_rare_labels,
         reads="the probe points' labels, the outputs, and the neighbors' accuracy by layer",
-        when="after an epoch of a classifier of 3 labels or more fewer than a fifth of the points "
-        "without the most frequent label are classified correctly (mean over labels), which has .3 "
-        "of the points and 2.5 times its share or more; or 9 of 10 have the same label, and no "
-        "layer is better than to guess it",
+        when="from the second epoch of a classifier of 3 labels or more on, the most frequent "
+        "label has .3 of the points and 2.5 times an even share or more, and fewer than a fifth of "
+        "the others are classified correctly (mean over labels); or 9 of 10 have the same label, "
+        "and no layer is better than to guess it",
         causes=("classes that are out of balance",),
         advice="Weight the classes in the loss, or sample the rare ones more often.",
         unseen="rare labels of which no point is in the probe set",

@@ -205,7 +205,16 @@ PARAMETER_RULES = (
         unseen="gradients that are small in all layers alike",
         source="Hochreiter 1991; Glorot and Bengio 2010",
         counterparts=("VanishingGradient",),
-        unless=("no-gradient", "not-in-optimizer", "dead-units", "constant-layer", "collapse"),
+        unless=(
+            "no-gradient",
+            "not-in-optimizer",
+            "dead-units",
+            "constant-layer",
+            "collapse",
+            "exploding-weights",
+            "vanishing-weights",
+            "saturated-units",
+        ),
     ),
     Rule(
         name="nothing-moves",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from repwatch.capture.dependence import CHANGED
 from repwatch.vitals.activations import VITALS_STUDY, name_layers
 from repwatch.vitals.curves import find_curve
 from repwatch.vitals.parameters import find_trained
@@ -11,6 +10,8 @@ from repwatch.vitals.signs import LayerSigns, Signs
 
 __all__ = ["SETUP_RULES"]
 
+# Shares of an output's norm; what does not depend on anything else changes by 0 or by rounding.
+_BY_TOKENS, _BY_POINTS = 1e-3, 1e-2
 _REPEATED = 0.25
 _HEAVY = 0.75
 
@@ -24,7 +25,9 @@ def check_later_tokens(signs: Signs) -> Finding | None:
     """Layers of a causal network in which a token's representation changes with later tokens."""
     layers = _first_snapshot(signs)
     ill = [
-        layer for layer in layers if layer.get("causal") == 1 and layer.get("sees_later") > CHANGED
+        layer
+        for layer in layers
+        if layer.get("causal") == 1 and layer.get("sees_later") > _BY_TOKENS
     ]
     if not ill:
         return None
@@ -39,7 +42,7 @@ def check_later_tokens(signs: Signs) -> Finding | None:
 def check_mixed_points(signs: Signs) -> Finding | None:
     """Layers in which a point's output changes with the other points of its batch."""
     layers = _first_snapshot(signs)
-    ill = [layer for layer in layers if layer.get("mixes_points") > 10 * CHANGED]
+    ill = [layer for layer in layers if layer.get("mixes_points") > _BY_POINTS]
     if not ill:
         return None
     names = tuple(layer.layer for layer in ill)

@@ -130,3 +130,19 @@ def test_a_model_is_causal_where_it_says_so(
 
 def test_too_few_points_give_no_answer() -> None:
     assert found(OverBatch(), ProbeSet.from_tensor(torch.randn(5, 6))) == {}
+
+
+def test_a_model_that_remembers_the_batch_before_gives_no_answer() -> None:
+    class Remembering(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+            self.memory = torch.zeros(8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = self.body(x) + self.memory
+            self.memory = hidden.mean(0)
+            out: torch.Tensor = self.head(hidden)
+            return out
+
+    assert "head" not in found(Remembering(), ProbeSet.from_tensor(torch.randn(12, 6)))
