@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["scratch_folder"]
+__all__ = ["delete_abandoned", "scratch_folder"]
 
 _PREFIX = ".repwatch-tmp-"
 _LOCK = "in-use.lock"
@@ -25,7 +25,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     Those that killed processes have left in `parent` are deleted, too: a folder is in use as long
     as its process lives and holds the lock in it.
     """
-    _delete_abandoned(parent)
+    delete_abandoned(parent)
     folder, lock = _make(parent)
     try:
         yield folder
@@ -51,7 +51,8 @@ def _make(parent: Path) -> tuple[Path, BaseFileLock | None]:
         return folder, lock
 
 
-def _delete_abandoned(parent: Path) -> None:
+def delete_abandoned(parent: Path) -> None:
+    """Delete the temporary folders in `parent` whose process is gone."""
     from filelock import FileLock, Timeout
 
     for folder in parent.glob(f"{_PREFIX}*"):

@@ -2,8 +2,8 @@
 
 A run is an MLP, a CNN with BatchNorm, a small ResNet, a GRU, a tiny GPT, or an encoder trained by
 SimCLR, on scikit-learn's digits or on generated waves and sentences, for 4 epochs of 30 or 45
-steps under Lightning with `RepWatch(registry=..., run_name=...)` and nothing more: a first run,
-with no landmark to compare it with. Half of the runs have one fault each, mild or strong, from a
+steps under Lightning with `RepWatch(registry=..., run_name=..., draw_map=False)`: a first run, with
+no landmark to compare it with. Half of the runs have one fault each, mild or strong, from a
 learning rate that is too high to a causal mask that is missing. The others are healthy in many
 ways: wide, deep, warmed up, with dropout, with parts that start at zero, fine-tuned, frozen on
 purpose, with adapters, with noisy labels, with one output, an autoencoder, a GAN.

@@ -35,7 +35,7 @@ FADES = frozenset(
     }
 )
 UNTRAINED = frozenset({"not-in-optimizer", "no-gradient", "layer-does-not-move"})
-FEW_DATA = frozenset({"overfit"})
+FEW_DATA = frozenset({"overfit", "repeated-points"})
 
 ACCEPTED: dict[str, frozenset[str]] = {
     "learning rate too high": TOO_FAST,
@@ -52,8 +52,8 @@ ACCEPTED: dict[str, frozenset[str]] = {
             *STUCK,
         }
     ),
-    "gradients clipped to nothing": TOO_SLOW,
-    "gradients never zeroed": TOO_FAST,
+    "gradients clipped to nothing": TOO_SLOW | {"gradients-clipped"},
+    "gradients never zeroed": TOO_FAST | {"gradients-not-zeroed"},
     "wrong sign of the loss": frozenset({"negative-loss"}),
     "parameters missing from the optimizer": UNTRAINED,
     "gradient cut by detach": UNTRAINED,
@@ -64,23 +64,31 @@ ACCEPTED: dict[str, frozenset[str]] = {
             "exploding-activations",
             "labels-lost",
             "dead-units",
+            "first-loss",
         }
     ),
     "initialization too small": FADES,
     "weights initialized to zero": FADES | {"dead-units"},
-    "constant initialization": FADES | {"dead-units", "exploding-activations", "labels-lost"},
+    "constant initialization": FADES
+    | {"dead-units", "exploding-activations", "labels-lost", "constant-weights"},
     "dead ReLUs": frozenset({"dead-units"}),
     "saturated units": frozenset(
-        {"saturated-units", "labels-lost", "vanishing-gradient", "poor-initialization"}
+        {
+            "saturated-units",
+            "labels-lost",
+            "vanishing-gradient",
+            "poor-initialization",
+            "first-loss",
+        }
     ),
-    "dropout too heavy": frozenset(STUCK),
+    "dropout too heavy": frozenset({"heavy-dropout", *STUCK}),
     "softmax twice": frozenset({"softmax-twice"}),
-    "softmax over the batch": frozenset(STUCK),
+    "softmax over the batch": frozenset({"softmax-over-batch", *STUCK}),
     "never in training mode": frozenset({"unset-statistics", "train-eval-mismatch"}),
     "BatchNorm statistics not updated": frozenset({"unset-statistics", "train-eval-mismatch"}),
     "labels shuffled": frozenset({"labels-unrelated", *STUCK}),
     "labels leak into the inputs": frozenset({"validation-too-good", "overfit"}),
-    "inputs not scaled": TOO_FAST | {"input-scale"},
+    "inputs not scaled": TOO_FAST | {"input-scale", "first-loss"},
     "validation prepared differently": frozenset({"train-eval-mismatch", "overfit"}),
     "all inputs equal": frozenset({"equal-probe-points", "constant-layer", "collapse"}),
     "one batch again and again": FEW_DATA,
@@ -92,7 +100,7 @@ ACCEPTED: dict[str, frozenset[str]] = {
     "padding in the loss": frozenset({"padding"}),
     "batch and time confused": frozenset({"points-mix"}),
     "read at the first time": frozenset(STUCK),
-    "no negatives": frozenset({"collapse", "constant-layer"}),
+    "no negatives": frozenset({"collapse", "constant-layer", "dimensional-collapse"}),
     "temperature wrong": frozenset(STUCK),
     "augmentation missing": frozenset({"validation-too-good"}),
     "wrong pairs": frozenset(STUCK),

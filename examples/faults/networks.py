@@ -91,6 +91,9 @@ class Embedding(nn.Module):
 class Attention(nn.Module):
     """Attention in four heads to the tokens up to `ahead` after one's own."""
 
+    # As the attention of transformers' causal language models says of itself.
+    is_causal = True
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.project, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)

@@ -165,8 +165,8 @@ def fit(
     registry: Registry,
     setting: Setting,
 ) -> None:
-    """Train the module as the run `name`, watched as it is by default."""
-    watch = RepWatch(registry=registry, run_name=name)
+    """Train the module as the run `name`, watched as it is by default, but without a map."""
+    watch = RepWatch(registry=registry, run_name=name, draw_map=False)
     trainer = pl.Trainer(
         max_epochs=setting.epochs,
         accelerator="cpu",

@@ -7,7 +7,8 @@ Five runs that all failed are alike, and none of them is good. So one of these m
     any metric                  is clearly worse in another run, or has improved in this one
 
 And a run that is far better than all others is not called good either: that is how it looks when
-the labels leak into the inputs, or the validation set into the training set.
+the labels leak into the inputs, or the validation set into the training set. Nor is one that a
+vital sign has flagged: a good metric does not explain a fault away.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from repwatch.registry.records import Mode, Run
 
-__all__ = ["find_suspicious", "find_unproven"]
+__all__ = ["find_flagged", "find_suspicious", "find_unproven"]
 
 # The share of what a guess gets wrong that a good run gets right.
 _LEAST_GAIN = 0.1
@@ -112,3 +113,15 @@ def _has_improved(run: Run, metric: str, mode: Mode, limit: float) -> bool:
     if mode == "min" and last > 0:
         return math.log(first / last) > limit if first > 0 else False
     return first - last > limit
+
+
+def find_flagged(runs: Sequence[Run]) -> dict[str, str]:
+    """Why the runs that vital signs have flagged are not called good, by their names."""
+    found = {}
+    for run in runs:
+        evidence = [flag.evidence for flag in run.flags]
+        evidence += [vital for flag in run.flags for vital in flag.evidence.get("vitals", ())]
+        rules = dict.fromkeys(str(values["rule"]) for values in evidence if "rule" in values)
+        if rules:
+            found[run.name] = f"vital signs have flagged it ({', '.join(rules)})"
+    return found

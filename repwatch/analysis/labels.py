@@ -14,7 +14,7 @@ is NaN or infinite. A metric in which less is better is compared on a log scale 
 Where a person called 5 runs or more good, these define what good is instead of the better half.
 
 A run that is not bad is good if that can be told, see `repwatch.analysis.grounds`; else it is left
-out, with a note.
+out, with a note. So is one that vital signs have flagged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 from repwatch._names import name_some
 from repwatch.analysis.causes import find_cause
-from repwatch.analysis.grounds import find_suspicious, find_unproven
+from repwatch.analysis.grounds import find_flagged, find_suspicious, find_unproven
 from repwatch.analysis.hyperparameters import IGNORED_HPARAMS, find_varying
 from repwatch.analysis.monitors import customary_mode, find_monitor
 from repwatch.errors import ConfigurationError
@@ -188,6 +188,12 @@ def suggest_labels(
         "it looks when labels leak into the inputs, or the validation set into the training set"
         for run, value, far in zip(measured, values, ahead, strict=True)
         if far and run not in known
+    }
+    flagged = find_flagged(measured)
+    unlabeled |= {
+        run.name: flagged[run.name]
+        for run, bad in zip(measured, is_bad, strict=True)
+        if run.name in flagged and not bad and run not in known and run.name not in unlabeled
     }
     good = known or [run for run, bad in zip(measured, is_bad, strict=True) if not bad]
     varying = find_varying(measured, good, ignore_hparams)

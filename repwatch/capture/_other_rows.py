@@ -18,7 +18,7 @@ from repwatch.capture._preserve import fix_seed
 from repwatch.capture._rows import Fold, first_with_rows, unfold, walk_tensors
 from repwatch.probe._trees import Tree, select
 
-__all__ = ["count_rows", "find_folds"]
+__all__ = ["count_rows", "find_folds", "observe_outputs"]
 
 Call = Callable[[Tree], object]
 
@@ -37,7 +37,7 @@ def find_folds(
     """
     backwards = select(inputs, range(points - 1, -1, -1), points)
     first, second = (
-        _outputs(call, batch, modules, keys)
+        observe_outputs(call, batch, modules, keys)
         for batch in (select(inputs, range(points), points), backwards)
     )
     folds = {}
@@ -67,9 +67,10 @@ def count_rows(
     return max(counts, key=lambda size: counts[size]) if counts else None
 
 
-def _outputs(
+def observe_outputs(
     call: Call, inputs: Tree, modules: Mapping[str, nn.Module], keys: frozenset[str]
 ) -> dict[str, object]:
+    """Copies of the tensors in the outputs of these layers, of a pass under a fixed seed."""
     found: dict[str, object] = {}
 
     def note(key: str, output: object) -> None:

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from repwatch import rdm
 from repwatch.capture._layers import Modules
+from repwatch.capture._outputs import measure_outputs
 from repwatch.capture._rows import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -128,14 +129,17 @@ class Result(NamedTuple):
     nonfinite: tuple[int, ...]
 
 
-def to_result(rows: torch.Tensor, center: float | None = None) -> Result:
+def to_result(
+    rows: torch.Tensor, center: float | None = None, targets: torch.Tensor | None = None
+) -> Result:
     """RDM and scalars of rows (n, features); the RDM is None where they diverged.
 
-    `center` is that of the range of bounded units.
+    `center` is that of the range of bounded units, `targets` the points' labels.
     """
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         try:
-            return Result(rdm.from_activations(rows), measure(rows, center), ())
+            scalars = {**measure(rows, center), **measure_outputs(rows, targets)}
+            return Result(rdm.from_activations(rows), scalars, ())
         except DivergedRDMError:
             return Result(None, measure(rows, center), nonfinite_points(rows))
 
@@ -170,6 +174,7 @@ class Recorder:
         in_order: The rows come in the order of the probe's points. The RDM is then computed, and
             the rows are freed, inside the hook that gets the last ones.
         watched: The modules to hook by name; None for all.
+        targets: The points' labels, in the order in which the results are.
     """
 
     def __init__(
@@ -181,7 +186,9 @@ class Recorder:
         points: int,
         in_order: bool,
         watched: Mapping[str, nn.Module] | None = None,
+        targets: torch.Tensor | None = None,
     ) -> None:
+        self._targets = targets
         self._fired: dict[str, None] = {}
         self.left_out: dict[str, str] = {}
         self.manifold: set[str] = set()
@@ -363,4 +370,4 @@ class Recorder:
             self._store(key, held.held)
 
     def _store(self, key: str, rows: torch.Tensor) -> None:
-        self._results[key] = to_result(rows, self._centers[key])
+        self._results[key] = to_result(rows, self._centers[key], self._targets)

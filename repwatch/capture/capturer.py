@@ -36,13 +36,11 @@ from repwatch.capture._layers import (
     without_data_parallel,
 )
 from repwatch.capture._other_rows import count_rows, find_folds
+from repwatch.capture._outputs import class_targets
 from repwatch.capture._padding import note_padding, padding_of
 from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction
-from repwatch.capture._rows import (
-    MAX_FEATURES,
-    Token,
-)
+from repwatch.capture._rows import MAX_FEATURES, Token
 from repwatch.capture._sharded import is_sharded, reset_sharding
 from repwatch.capture.passive import PassiveCapture
 from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted
@@ -235,10 +233,11 @@ class Capturer:
             points=len(self.probe),
             in_order=True,
             watched=watched,
+            targets=class_targets(self.probe),
         )
         assert plan.strategy is not None
         fix_seed()
-        for points, inputs in self._batches(self.batch_size):
+        for points, inputs in self.batches(self.batch_size):
             error = self._call(plan.strategy, recorder, points, inputs)
             if error is not None:
                 raise CaptureError(
@@ -277,7 +276,7 @@ class Capturer:
         refusal: str | None = None
         size = self.batch_size
         for most in dict.fromkeys((min(TRIAL_POINTS, size), size)):
-            points, inputs = next(self._batches(most))
+            points, inputs = next(self.batches(most))
             refusal = None if self._forward else describe_refusal(self.model, inputs, points)
             own = call_strategies(self.model, inputs, points, self._forward)
             for strategy in (*own, *self._host):
@@ -325,7 +324,7 @@ class Capturer:
 
         fix_seed()
         batch = take(inputs, 0, points, points)
-        call = partial(self._observe, strategy)
+        call = partial(self.observe, strategy)
         return find_cut_points(call, batch, points, modules, usable, inner)
 
     def _find_folds(
@@ -348,25 +347,26 @@ class Capturer:
         elif self.chosen is not None:
             keys = frozenset(key for key in keys if base(key) in (self.chosen or ()))
         if keys and self.probe.divisible and not is_sharded(list(self.model.modules())):
-            call = partial(self._observe, strategy)
+            call = partial(self.observe, strategy)
             folds = find_folds(call, inputs, points, modules.named, keys)
             self.reduction.folds.update(folds)
             for key in folds:
                 del recorder.left_out[key]
 
-    def _observe(self, strategy: CallStrategy, batch: Tree) -> object:
+    def observe(self, strategy: CallStrategy, batch: Tree) -> object:
+        """Call the model with a batch, as captures do."""
         with self._context():
             return strategy.call(self.model, batch)
 
     def count_rows(self) -> int | None:
         """The number of rows that layers give where these are no points; None where it varies."""
         named, known = find_modules(self.model).named, self.plan and self.plan.strategy
-        points, inputs = next(self._batches(len(self.probe)))
+        points, inputs = next(self.batches(len(self.probe)))
         with preserve_state(self.model):
             own = call_strategies(self.model, inputs, points, self._forward)
             for strategy in (known,) if known else (*own, *self._host):
                 try:
-                    count = count_rows(partial(self._observe, strategy), inputs, points, named)
+                    count = count_rows(partial(self.observe, strategy), inputs, points, named)
                 except Exception as error:
                     _log.debug("RepWatch: %s failed with %s", strategy.how, describe_error(error))
                     continue
@@ -435,7 +435,7 @@ class Capturer:
             most = min(_BATCH_ON_CPU if on_cpu else _BATCH, self._host_batch_size or points)
         return math.ceil(points / math.ceil(points / most))
 
-    def _batches(self, size: int) -> Iterator[tuple[int, Tree]]:
+    def batches(self, size: int) -> Iterator[tuple[int, Tree]]:
         """Fresh batches on the model's device, with their number of points."""
         device = model_device(self.model)
         start = 0

@@ -5,8 +5,10 @@
 
 `RepWatchPruningCallback` is for a Lightning Trainer with a RepWatch in it. `RepWatchPruner` is the
 same as the pruner of a study, for training loops that ask `trial.should_prune()` themselves.
-Both go by flags, whose rate of false alarms is set by `RepWatch(false_alarms=...)`; it takes 5 good
-landmarks of the probe set, which all trials must share, for any but diverged layers.
+Both go by flags: those of drift detection, whose rate of false alarms `RepWatch(false_alarms=...)`
+sets, and which take 5 good landmarks of the probe set, which all trials must share; and vital
+signs, since a trial with dead units or diverged layers is not worth its time either.
+`RepWatch(vitals=...)` chooses among these.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 
 from repwatch.probe._trees import TARGET_KEYS, Tree, main_tensor, tensors
 
-__all__ = ["Padding", "find_padding", "is_lengths_name", "marks_padding", "trim"]
+__all__ = ["Padding", "find_ids", "find_padding", "is_lengths_name", "marks_padding", "trim"]
 
 Kind = Literal["mask", "inverted mask", "lengths", "ids"]
 
@@ -97,7 +97,7 @@ def find_padding(
     length = _choose_lengths({path: names_of[path] for path in lengths}, inputs)
     if length is not None:
         return Padding(((length, "lengths"),))
-    path, ids = _find_ids(inputs)
+    path, ids = find_ids(inputs)
     if ids is not None and pad_id is not None:
         return Padding(((path, "ids"),), pad_id)
     return Padding(unmarked=ids is not None or _ends_in_zeros(inputs, n))
@@ -189,7 +189,7 @@ def _count_steps(batch: Tree, n: int) -> int | None:
     return None if found is None else found.shape[1]
 
 
-def _find_ids(inputs: Tree) -> tuple[str, torch.Tensor | None]:
+def find_ids(inputs: Tree) -> tuple[str, torch.Tensor | None]:
     """The tokens (n, time) that the model sees first, with their path."""
     first = main_tensor(inputs)
     if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), torch.Tensor):

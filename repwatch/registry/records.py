@@ -73,6 +73,9 @@ class Source(Protocol):
     def points(self, fingerprint: str) -> list[ProbePoint]:
         """What a person sees of each point of a probe set."""
 
+    def landmarks(self, probe: str) -> list[Run]:
+        """The labeled runs of a probe set, oldest first."""
+
 
 NO_LABEL = "A person took the label away; it gets none by its outcome."
 """The note on a run that is not labeled by its outcome."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from repwatch._files import write_atomically
+from repwatch._scratch import delete_abandoned
 from repwatch.errors import RegistryError, RepWatchError
 from repwatch.registry.entries import Entry
 
@@ -110,8 +111,8 @@ class Spool:
     def remove(self) -> None:
         """Delete the folder, where no entry waits in it."""
         if self.folder.is_dir() and not self.files:
-            for left in (*self.folder.glob("*.part"), self.folder / _ABOUT):
-                left.unlink(missing_ok=True)
+            delete_abandoned(self.folder)
+            (self.folder / _ABOUT).unlink(missing_ok=True)
             self.release()
             (self.folder / _LOCK).unlink(missing_ok=True)
             self.folder.rmdir()

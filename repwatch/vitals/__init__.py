@@ -3,7 +3,7 @@
     snapshots, metrics --SignReader--> Signs --Rule.check--> Finding --VitalMonitor--> Flag
 
 - `catalog`: RULES, all of them. They are in `activations`, `parameters`, `labels`,
-  `classifiers` and `curves`.
+  `classifiers`, `curves` and `setup`.
 - `rule`: what a rule is. `signs`: what it reads.
 - `monitor`: VitalMonitor for a run that is watched, `check_run` for one that is stored.
 

@@ -98,6 +98,25 @@ def check_collapse(signs: Signs) -> Finding | None:
     return found if found is not None and len(found.layers) >= 2 else None
 
 
+def check_dimension(signs: Signs) -> Finding | None:
+    """Embeddings that have come down to a line while the loss improves."""
+    layers, start = signs.now.layers, signs.start
+    if start is None or len(layers) < 3 or not signs.is_trained or not signs.loss_has_fallen:
+        return None
+    # What predicts few numbers, or one of many tokens, may need no more.
+    if signs.is_classifier or signs.now.input is None or layers[-1].get("features") < 8:
+        return None
+
+    def is_ill(layer: LayerSigns) -> bool:
+        first = start.layer(layer.layer)
+        before = math.nan if first is None else first.get("dimension")
+        return layer.get("dimension") < min(1.5, 0.5 * before)
+
+    if not all(is_ill(layer) for layer in layers[-2:]):
+        return None
+    return _find(signs, is_ill, "have come down to a line, while the loss improves", "dimension")
+
+
 def check_saturation(signs: Signs) -> Finding | None:
     """Hidden layers of bounded units nearly all of whose outputs are at the ends."""
     hidden = {layer.layer for layer in signs.now.layers[:-1]}
@@ -210,6 +229,18 @@ ACTIVATION_RULES = (
         unseen="a collapse to a line or a plane, which healthy networks have too",
         source=VITALS_STUDY,
         unless=("dead-units", "constant-layer", "equal-probe-points", "exploding-weights"),
+    ),
+    Rule(
+        name="dimensional-collapse",
+        check=check_dimension,
+        reads="effective dimension (participation ratio) of the last two layers, and losses",
+        when="after an epoch it is below 1.5 and below half of that of the start in both, while a "
+        "loss has fallen, in networks of 8 outputs or more that are no classifiers",
+        causes=("a collapse of self-supervised training (no negatives, no decorrelation)",),
+        advice="Look at what keeps embeddings apart in the loss, and at the stop-gradient.",
+        unseen="a collapse to a few dimensions, and that of networks that read tokens",
+        source="Jing et al. 2022, Understanding dimensional collapse in contrastive learning",
+        unless=("dead-units", "constant-layer", "collapse", "exploding-weights"),
     ),
     Rule(
         name="saturated-units",

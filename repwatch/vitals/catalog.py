@@ -12,12 +12,14 @@ from repwatch.vitals.curves import CURVE_RULES
 from repwatch.vitals.labels import LABEL_RULES, POINT_RULES
 from repwatch.vitals.parameters import PARAMETER_RULES, SIZE_RULES
 from repwatch.vitals.rule import Rule
+from repwatch.vitals.setup import SETUP_RULES
 
 __all__ = ["RULES", "choose_rules"]
 
 # What points and layers show comes first: it explains what weights and labels show.
 RULES: tuple[Rule, ...] = (
     *POINT_RULES,
+    *SETUP_RULES,
     *SIZE_RULES,
     *ACTIVATION_RULES,
     *PARAMETER_RULES,

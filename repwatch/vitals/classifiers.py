@@ -52,19 +52,82 @@ def check_probabilities(signs: Signs) -> Finding | None:
     last, classes = signs.now.layers[-1], len(signs.label_shares)
     sums_to_one = abs(last.get("mean") * classes - 1) < 1e-4
     losses, scores = find_curve(signs, "val", "loss"), find_curve(signs, "val", "acc")
-    if not losses or not scores or not (sums_to_one or "saturated" in last.values):
+    if not losses or not (sums_to_one or "saturated" in last.values):
         return None
+    again, once = last.get("cross_entropy"), last.get("log_loss")
+    is_again = abs(losses[-1] - again) < 0.05 * again and abs(losses[-1] - once) > 0.15 * once
     # The softmax of outputs in [0, 1] gives the right label at most e / (e + classes - 1).
     least = math.log(math.e + classes - 1) - 1
     good = max(0.5, 1.5 * signs.chance)
-    if not (losses[-1] >= 0.95 * least and good <= scores[-1] <= 1):
+    is_bounded = bool(scores) and losses[-1] >= 0.95 * least and good <= scores[-1] <= 1
+    if not is_again and not is_bounded:
         return None
     text = (
-        f"the outputs are between 0 and 1, and the validation loss is {losses[-1]:.3g} where "
-        f"{scores[-1]:.0%} of the points are right: such outputs cannot get below {least:.3g} "
-        "when another softmax follows"
+        f"the outputs are between 0 and 1, and the validation loss is {losses[-1]:.3g}, as it is "
+        f"when another softmax follows: such a loss cannot get below {least:.3g}"
     )
     return Finding(text, (last.layer,), {"loss": losses[-1], "least": least})
+
+
+def check_softmax_dimension(signs: Signs) -> Finding | None:
+    """Losses that are those of a softmax over the points of a batch, at two snapshots."""
+    if not signs.is_classifier or len(signs.steps) < 3:
+        return None
+    size = signs.hparams.get("repwatch.data.batch_size")
+    training = _losses_by_softmax(signs, "train")
+    if isinstance(size, (int, float)) and len(training) == 2:
+        expected = [over_points + math.log(size) for _, _, over_points in training]
+        if all(
+            abs(loss - value) < 0.08 * value and abs(loss - over_outputs) > 0.15 * value
+            for value, (loss, over_outputs, _) in zip(expected, training, strict=True)
+        ):
+            return _over_points(signs, "training", training[-1])
+    validation = _losses_by_softmax(signs, "val")
+    if len(validation) < 2:
+        return None
+    # What remains is the logarithm of the number of validation points.
+    first, last = (loss - over_points for loss, _, over_points in validation)
+    moved = abs(validation[0][2] - validation[1][2]) > 0.1
+    is_other = all(loss > 1.5 * over_outputs for loss, over_outputs, _ in validation)
+    if not (moved and is_other and abs(first - last) < 0.03):
+        return None
+    return _over_points(signs, "validation", validation[-1])
+
+
+def _losses_by_softmax(signs: Signs, part: str) -> list[tuple[float, float, float]]:
+    """The losses logged at the last two snapshots, and those of both softmaxes of the outputs."""
+    names = [name for name in signs.metrics if part in name.lower() and "loss" in name.lower()]
+    found = []
+    for step in signs.steps[-2:]:
+        logged = {at: value for name in names for at, _, value in signs.metrics[name]}
+        last = step.layers[-1]
+        values = logged.get(step.step), last.get("cross_entropy"), last.get("batch_entropy")
+        if len(names) == 1 and step.step > 0 and values[0] is not None:
+            found.append((values[0], values[1], values[2]))
+    return found
+
+
+def _over_points(signs: Signs, part: str, losses: tuple[float, float, float]) -> Finding:
+    text = (
+        f"the {part} loss is {losses[0]:.3g}, as it is when the softmax goes over the points of a "
+        f"batch; over the outputs it would be {losses[1]:.3g}"
+    )
+    return Finding(text, (signs.now.layers[-1].layer,), {"loss": losses[0]})
+
+
+def check_first_loss(signs: Signs) -> Finding | None:
+    """Outputs that are sure of wrong labels before the first step."""
+    if not signs.is_classifier or signs.now.step != 0:
+        return None
+    last, guess = signs.now.layers[-1], math.log(len(signs.label_shares))
+    loss = last.get("cross_entropy")
+    if not loss > 3 * guess:
+        return None
+    text = (
+        f"before the first step the cross-entropy of the outputs is {loss:.3g}, where guessing "
+        f"gives {guess:.3g}"
+    )
+    return Finding(text, (last.layer,), {"loss": loss, "guess": guess})
 
 
 CLASSIFIER_RULES = (
@@ -113,11 +176,36 @@ CLASSIFIER_RULES = (
         name="softmax-twice",
         check=check_probabilities,
         reads="the outputs' range, validation loss and validation accuracy of a classifier",
-        when="the outputs are bounded or sum to 1, and the loss is at or above the least that a "
-        "softmax of such outputs can reach, with an accuracy of .5 or more and 1.5 times chance",
+        when="the outputs are bounded or sum to 1, and the loss is within 5 % of the cross-entropy "
+        "of their softmax on the probe points, and not of their own; or at or above the least that "
+        "a softmax of such outputs can reach, with an accuracy of .5 or more and 1.5 times chance",
         causes=("a softmax or sigmoid in the network before a loss that has its own",),
         advice="Give CrossEntropyLoss the logits: take the softmax at the end out of the network.",
         unseen="a second softmax that is not a module at the end of the network",
         source="PyTorch, documentation of CrossEntropyLoss",
+    ),
+    Rule(
+        name="softmax-over-batch",
+        check=check_softmax_dimension,
+        reads="losses, batch size, and the outputs and labels of the probe points",
+        when="at two snapshots in a row the training loss is within 8 % of that of a softmax over "
+        "the points of a batch, and 15 % off that of a softmax over the outputs; or the validation "
+        "loss is 1.5 times the latter, and as much above the former at both",
+        causes=("a softmax over the wrong dimension (0 in place of 1)",),
+        advice="Look at the dimension of softmax or log_softmax before the loss.",
+        unseen="losses other than cross-entropy",
+        source="PyTorch, documentation of Softmax",
+    ),
+    Rule(
+        name="first-loss",
+        check=check_first_loss,
+        reads="outputs and labels of the probe points, before the first step",
+        when="their cross-entropy is 3 times what guessing gives (healthy: 1.1 times)",
+        causes=("initial weights that are too large", "inputs that are not normalized"),
+        advice="Look at the scale of the inputs, and start the last layer with small weights.",
+        unseen="networks that normalize, and outputs that are no logits",
+        source="Karpathy 2019, A recipe for training neural networks",
+        counterparts=("PoorWeightInitialization",),
+        unless=("input-scale", "poor-initialization", "constant-weights", "equal-probe-points"),
     ),
 )

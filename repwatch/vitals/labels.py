@@ -54,12 +54,19 @@ def check_input_scale(signs: Signs) -> Finding | None:
 
 
 def check_rare_labels(signs: Signs) -> Finding | None:
-    """A trained classifier in no layer of which rare labels are among their own."""
-    layers, share = signs.now.layers, signs.chance
-    if not _can_judge(signs) or signs.now.epoch < 1 or not share >= 0.9:
+    """A trained classifier that knows the most frequent label, and hardly any other."""
+    layers, share, count = signs.now.layers, signs.chance, len(signs.label_shares)
+    if not _can_judge(signs) or signs.now.epoch < 1:
         return None
+    known = layers[-1].get("rare_hits")
+    if count >= 3 and share >= max(0.3, 2.5 / count) and known < 0.2:
+        text = (
+            f"{share:.0%} of the probe points have the same label, and {known:.0%} of the others "
+            "are classified correctly"
+        )
+        return Finding(text, (), {"share": share, "accuracy": known})
     seen = max(layer.get("accuracy", 1.0) for layer in layers)
-    if not seen <= share:
+    if not share >= 0.9 or not seen <= share:
         return None
     text = (
         f"{share:.0%} of the probe points have the same label, and no layer puts the others among "
@@ -101,7 +108,8 @@ def check_labels(signs: Signs) -> Finding | None:
         return None
     limit = chance + 3 * (chance * (1 - chance) / signs.points) ** 0.5
     best = max(layer.get("accuracy", 1.0) for layer in (given, *layers))
-    if not best <= limit:
+    # The outputs may know what no neighbor shows, in many dimensions.
+    if not best <= limit or layers[-1].get("hits") > limit:
         return None
     text = (
         "the labels have nothing to do with the inputs: in the input and in all layers the "
@@ -143,9 +151,11 @@ LABEL_RULES = (
     Rule(
         name="class-imbalance",
         check=check_rare_labels,
-        reads="the probe points' labels, and the neighbors' accuracy by layer",
-        when="9 of 10 have the same label, and after an epoch of a classifier no layer is better "
-        "than to guess it",
+        reads="the probe points' labels, the outputs, and the neighbors' accuracy by layer",
+        when="from the second epoch of a classifier of 3 labels or more on, the most frequent "
+        "label has .3 of the points and 2.5 times an even share or more, and fewer than a fifth of "
+        "the others are classified correctly (mean over labels); or 9 of 10 have the same label, "
+        "and no layer is better than to guess it",
         causes=("classes that are out of balance",),
         advice="Weight the classes in the loss, or sample the rare ones more often.",
         unseen="rare labels of which no point is in the probe set",
@@ -184,7 +194,7 @@ LABEL_RULES = (
         check=check_labels,
         reads="share of probe points whose label the 5 nearest neighbors have, by layer",
         when="after an epoch of a classifier it is within 3 standard deviations of chance in "
-        "the input and in all layers, for 3 classes or more",
+        "the input and in all layers, and so are the outputs, for 3 classes or more",
         causes=("labels that were shuffled against the inputs", "a label column of another table"),
         advice="Look at some items of the data set: does the label belong to the input?",
         unseen="labels of which a part is wrong",

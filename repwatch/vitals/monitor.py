@@ -20,7 +20,8 @@ __all__ = ["VitalMonitor", "check_run", "newest_signs"]
 class VitalMonitor:
     """Checks the snapshots of one run as they come; each rule flags a group of layers once.
 
-    A group is what lies below one child of the model: an encoder and a decoder are two.
+    A group is what lies below one child of the model: an encoder and a decoder are two. A rule that
+    has flagged a good landmark of the probe set is silent: there it is no sign of a fault.
 
     Args:
         run: The run.
@@ -42,8 +43,9 @@ class VitalMonitor:
         self._rules = tuple(rules)
         self._with_rdms = with_rdms
         self._labels = labels
-        self._reader = SignReader(None, run.monitor, run.mode)
+        self._reader = SignReader(None, run.monitor, run.mode, run.hparams)
         self._raised: set[tuple[str, str]] = set()
+        self._silent: set[str] = set()
         self._continued: Source | None = None
 
     def start(self, registry: Source, *, anew: bool = False) -> None:
@@ -54,11 +56,13 @@ class VitalMonitor:
         """
         run = self._run
         codes = None
+        if self._with_rdms and not anew:
+            self._silent = _rules_of_good_landmarks(registry, run)
         if self._with_rdms and self._labels is None:
             codes = label_codes(registry, run.probe)
         elif self._with_rdms and self._labels is not None:
             codes = group_labels(self._labels)
-        self._reader = SignReader(codes, run.monitor, run.mode)
+        self._reader = SignReader(codes, run.monitor, run.mode, run.hparams)
         self._continued = registry if run.last_step > 0 and not anew else None
 
     def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
@@ -107,6 +111,9 @@ class VitalMonitor:
         finding = rule.check(self._reader.signs)
         if finding is None or not self._add(rule.name, finding.layers):
             return None
+        # What it would say, no other rule says in its place.
+        if rule.name in self._silent:
+            return None
         now = self._reader.signs.now
         return _flag(self._run, rule, finding, now.step, now.epoch)
 
@@ -118,7 +125,9 @@ class VitalMonitor:
         return bool(new)
 
 
-def check_run(run: Run, rules: Collection[Rule] = RULES) -> list[Flag]:
+def check_run(
+    run: Run, rules: Collection[Rule] = RULES, *, labels: Sequence[object] | None = None
+) -> list[Flag]:
     """The flags that vital signs raise in a stored run, in order of its snapshots.
 
     It is what a run that is watched is flagged for, by the same code: nothing that came after a
@@ -127,8 +136,10 @@ def check_run(run: Run, rules: Collection[Rule] = RULES) -> list[Flag]:
     Args:
         run: A run of a registry.
         rules: The rules to check.
+        labels: The label of each probe point in this run; None for those that are stored with the
+            probe set, which are those of the first run with the same inputs.
     """
-    monitor = VitalMonitor(run, tuple(rules))
+    monitor = VitalMonitor(run, tuple(rules), labels=labels)
     monitor.start(run.registry, anew=True)
     stored = run.registry.run(run.id)
     metrics = sorted(
@@ -145,6 +156,18 @@ def check_run(run: Run, rules: Collection[Rule] = RULES) -> list[Flag]:
     return found
 
 
+def _rules_of_good_landmarks(registry: Source, run: Run) -> set[str]:
+    """The rules that have flagged landmarks of the run's probe set which are called good."""
+    return {
+        str(evidence["rule"])
+        for landmark in registry.landmarks(run.probe)
+        if landmark.label == "good" and landmark.id != run.id
+        for flag in landmark.flags
+        for evidence in (flag.evidence, *flag.evidence.get("vitals", ()))
+        if "rule" in evidence
+    }
+
+
 def newest_signs(run: Run) -> list[LayerSigns]:
     """What the rules read of each layer at the newest snapshot of a stored run, by depth.
 
@@ -153,7 +176,7 @@ def newest_signs(run: Run) -> list[LayerSigns]:
     steps = list(by_step(run.snapshots()).values())
     if not steps:
         return []
-    reader = SignReader(label_codes(run.registry, run.probe), run.monitor, run.mode)
+    reader = SignReader(label_codes(run.registry, run.probe))
     for snapshots in steps if len(steps) == 1 else (steps[0], steps[-1]):
         reader.add_step(snapshots)
     return list(reader.signs.now.layers)

@@ -9,14 +9,14 @@ from repwatch.vitals.activations import DEBUGGER, VITALS_STUDY, name_layers
 from repwatch.vitals.rule import Finding, Rule
 from repwatch.vitals.signs import LayerSigns, Signs
 
-__all__ = ["PARAMETER_RULES", "SIZE_RULES"]
+__all__ = ["PARAMETER_RULES", "SIZE_RULES", "find_trained"]
 
 # A forgotten temperature is no flag: the layers must hold this share of what is to be trained, or
 # be the first ones.
 _LARGE = 0.1
 
 
-def _trained(signs: Signs) -> list[LayerSigns]:
+def find_trained(signs: Signs) -> list[LayerSigns]:
     """The layers with parameters that are to be trained."""
     return [layer for layer in signs.now.layers if layer.get("trainable") > 0]
 
@@ -29,7 +29,7 @@ def _find(
     signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *, some_move: bool
 ) -> Finding | None:
     """The layers that are ill, if they are a good part of what is to be trained."""
-    trained = _trained(signs)
+    trained = find_trained(signs)
     found = [layer for layer in trained if is_ill(layer)]
     if not found or signs.now.step == 0:
         return None
@@ -77,7 +77,7 @@ def check_movement(signs: Signs) -> Finding | None:
 
 def check_any_movement(signs: Signs) -> Finding | None:
     """Networks that are those of the start after an epoch: no layer moves."""
-    trained = _trained(signs)
+    trained = find_trained(signs)
     if not signs.is_trained or not trained or signs.now.step == 0:
         return None
     weights = max(layer.get("weight_change_start", float("inf")) for layer in trained)
@@ -98,7 +98,7 @@ def check_vanishing(signs: Signs) -> Finding | None:
     before = signs.before
     if before is None or before.step == 0:
         return None
-    ill = vanished(_trained(signs)) & vanished(list(before.layers))
+    ill = vanished(find_trained(signs)) & vanished(list(before.layers))
     text = "have gradients of less than a millionth of those of other layers"
     return _find(signs, lambda layer: layer.layer in ill, text, some_move=True)
 
@@ -125,7 +125,7 @@ def check_decay(signs: Signs) -> Finding | None:
     """Weights of which less than a tenth is left, in half of the layers or more."""
     text = "have weights that have shrunk to less than a tenth"
     found = _find(signs, lambda layer: _growth(signs, layer) < 0.1, text, some_move=False)
-    many = found is not None and 2 * len(found.layers) >= len(_trained(signs))
+    many = found is not None and 2 * len(found.layers) >= len(find_trained(signs))
     return found if many else None
 
 
@@ -133,11 +133,39 @@ def check_statistics(signs: Signs) -> Finding | None:
     """Normalizations without statistics, among weights that have been trained."""
     if not signs.is_trained:
         return None
+
+    def is_ill(layer: LayerSigns) -> bool:
+        first = None if signs.start is None else signs.start.layer(layer.layer)
+        began = first is not None and first.get("unset") == 1
+        # The share of the statistics that is still that of the start.
+        rest = (1 - layer.get("momentum")) ** signs.now.step
+        unset = layer.get("unset") == 1 or (began and rest > 0.5)
+        return unset and layer.get("weight_change_start") > 0.01
+
     return _find(
         signs,
-        lambda layer: layer.get("unset") == 1 and layer.get("weight_change_start") > 0.01,
-        "normalize by running statistics that no training batch has set (mean 0, variance 1)",
+        is_ill,
+        "normalize by running statistics that training batches have hardly set, if at all (they "
+        "start at mean 0 and variance 1)",
         some_move=False,
+    )
+
+
+def check_clipping(signs: Signs) -> Finding | None:
+    """Gradients that have the same small norm at each snapshot."""
+    norms = []
+    for step in signs.steps[-2:]:
+        layers = [layer for layer in step.layers if layer.get("gradient") >= 0]
+        squares = [layer.get("gradient") ** 2 * _size(layer) for layer in layers]
+        norms.append(math.sqrt(sum(squares)) if step.step > 0 else 0.0)
+    if len(norms) < 2 or not 0 < norms[-1] < 0.02:
+        return None
+    if abs(norms[0] - norms[1]) > 1e-3 * norms[1]:
+        return None
+    return Finding(
+        f"the norm of all gradients is {norms[1]:.2g} at two snapshots: they are clipped to it",
+        (),
+        {"norm": norms[1]},
     )
 
 
@@ -177,7 +205,16 @@ PARAMETER_RULES = (
         unseen="gradients that are small in all layers alike",
         source="Hochreiter 1991; Glorot and Bengio 2010",
         counterparts=("VanishingGradient",),
-        unless=("no-gradient", "not-in-optimizer", "dead-units", "constant-layer", "collapse"),
+        unless=(
+            "no-gradient",
+            "not-in-optimizer",
+            "dead-units",
+            "constant-layer",
+            "collapse",
+            "exploding-weights",
+            "vanishing-weights",
+            "saturated-units",
+        ),
     ),
     Rule(
         name="nothing-moves",
@@ -216,11 +253,23 @@ PARAMETER_RULES = (
         check=check_statistics,
         reads="running statistics of BatchNorm and the like",
         when="after an epoch all of a layer are still those of the start, mean 0 and variance 1, "
-        "and its weights have changed; together a tenth or more of what is to be trained",
-        causes=("a network that is trained in evaluation mode", "a momentum of 0"),
-        advice="Call model.train() before the training; what is validated is another network now.",
+        "or the momentum is so small that half of them is, and its weights have changed; together "
+        "a tenth or more of what is to be trained",
+        causes=("a network that is trained in evaluation mode", "a momentum that is too small"),
+        advice="Call model.train() before the training, and look at the momentum: in PyTorch it is "
+        "the share of the new batch, .1 by default.",
         unseen="statistics that are set but differ from those of the batches",
         source="Ioffe and Szegedy 2015, Batch normalization",
+    ),
+    Rule(
+        name="gradients-clipped",
+        check=check_clipping,
+        reads="norm of all gradients",
+        when="it is the same, to a thousandth, at two snapshots in a row, and below .02",
+        causes=("a limit of gradient clipping that is far too small",),
+        advice="Raise gradient_clip_val to the size that gradients have, or do without.",
+        unseen="a limit that clips most steps but not all",
+        source="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
     ),
 )
 

@@ -93,6 +93,7 @@ class Signs:
         points: The number of probe points.
         monitor: The metric that measures how good the run is.
         mode: Whether a small or a large value of it is good.
+        hparams: The run's hyperparameters, what RepWatch read of the training included.
     """
 
     steps: list[StepSigns] = field(default_factory=list)
@@ -101,6 +102,7 @@ class Signs:
     points: int = 0
     monitor: str | None = None
     mode: Mode = "min"
+    hparams: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def now(self) -> StepSigns:
@@ -156,14 +158,21 @@ class SignReader:
         codes: The label of each probe point, or None where they have none that groups them.
         monitor: The metric that measures how good the run is.
         mode: Whether a small or a large value of it is good.
+        hparams: The run's hyperparameters.
     """
 
     def __init__(
-        self, codes: rdm.Int | None = None, monitor: str | None = None, mode: Mode = "min"
+        self,
+        codes: rdm.Int | None = None,
+        monitor: str | None = None,
+        mode: Mode = "min",
+        hparams: Mapping[str, object] | None = None,
     ) -> None:
         shares = () if codes is None else tuple(np.bincount(codes) / len(codes))
         self._codes = codes
-        self.signs = Signs(label_shares=shares, monitor=monitor, mode=mode)
+        self.signs = Signs(
+            label_shares=shares, monitor=monitor, mode=mode, hparams=dict(hparams or {})
+        )
         self._first: dict[str, rdm.Float32] = {}
         self._last: dict[str, rdm.Float32] = {}
 

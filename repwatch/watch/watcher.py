@@ -18,7 +18,6 @@ import torch
 from repwatch.capture import CallStrategy, Capture, PassiveCapture
 from repwatch.capture._sharded import is_sharded
 from repwatch.capture._weights import weights_checksum
-from repwatch.capture.parameters import ParameterWatch
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder
@@ -28,6 +27,7 @@ from repwatch.registry.values import flatten
 from repwatch.watch.background import Background
 from repwatch.watch.captured import CapturedStep, describe_divergence, new_snapshots
 from repwatch.watch.loop import NOT_ASKED, Loop
+from repwatch.watch.measures import VitalMeasures
 from repwatch.watch.metrics import numbers
 from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
@@ -78,6 +78,7 @@ class Watcher(Loop):
             out of it before the run is opened.
         run: The run, once it is open.
         publisher: Gives flags, maps and scalars to `on_flag` and the loggers.
+        measures: What vital signs read besides the outputs of layers.
         pace: When `step_ended` and `epoch_ended` take snapshots, and the time that was taken.
         no_snapshot_reason: What `finish` says where no snapshot was taken.
 
@@ -143,8 +144,7 @@ class Watcher(Loop):
         self._recorder: RunRecorder | None = None
         self._background: Background | None = None
         self._reporter = Reporter()
-        self._parameters = ParameterWatch(self.capturer.model)
-        self._optimizers = optimizers
+        self.measures = VitalMeasures(self.capturer.model, optimizers, enabled=bool(options.vitals))
         self._unread: list[Flag] = []
         self._captured = 0
         self._narrator = Narrator(self.registry, options.verbose, options.group)
@@ -163,6 +163,7 @@ class Watcher(Loop):
         self.capturer, self.probe, capture = found.capturer, found.capturer.probe, found.capture
         self.add_notes(found.notes)
         self.add_notes([f"The probe set is run by {capture.how}.", *capture.notes])
+        self.add_notes(self.measures.prepare(self.capturer))
         self._first = weights_checksum(self.capturer.model), capture
         return capture
 
@@ -294,7 +295,7 @@ class Watcher(Loop):
         self.add_notes(capture.notes)
         if step == 0:
             self.add_notes(describe_divergence(capture))
-        new = new_snapshots(capture, step, epoch, self._measure_parameters())
+        new = new_snapshots(capture, step, epoch, self.measures.measure(self.capturer))
         recorder.snapshots(new)
         self._narrator.add_step()
         assert self.run is not None
@@ -306,12 +307,6 @@ class Watcher(Loop):
         if self.publisher.sinks:
             self.updates()
         return self.flags()
-
-    def _measure_parameters(self) -> dict[str, dict[str, float]]:
-        plan = self.capturer.plan
-        if plan is None or not self.options.vitals:
-            return {}
-        return self._parameters.measure(plan, self._optimizers())
 
     def add_notes(self, notes: Sequence[str]) -> None:
         """Store notes on how the run was watched with the run; each note once."""

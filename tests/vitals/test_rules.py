@@ -65,6 +65,30 @@ def ill(layers: tuple[str, ...], **values: float) -> Signs:
     return signs(START, step(*LATE, layers, values))
 
 
+def embedding(collapsed: tuple[str, ...], loss: float) -> Signs:
+    """A network of 16 outputs, some layers of which have come down to a line."""
+    layers = []
+    for at, ill in ((0, ()), (60, collapsed)):
+        values = {name: {"dimension": 1.1 if name in ill else 4.0} for name in ALL}
+        found = (LayerSigns(n, {**HEALTHY, "features": 16.0, **values[n]}) for n in ALL)
+        layers.append(StepSigns(at, at // 60, tuple(found), LayerSigns("input", HEALTHY)))
+    metrics = {"train_loss": [(10, 0, 2.0), (50, 1, loss)]}
+    return Signs(layers, metrics, (0.1,) * 10, 256)
+
+
+def over_batch(*losses: float) -> Signs:
+    """A classifier of 10 labels at two snapshots, trained with 64 points in each batch."""
+    outputs = ((2.31, 0.0), (2.2, -0.1))
+    steps = [
+        step(at, 0, ("c",), {"cross_entropy": own, "batch_entropy": over})
+        for at, (own, over) in zip((10, 30), outputs, strict=True)
+    ]
+    logged = [(at, 0, loss) for at, loss in zip((10, 30), losses, strict=True)]
+    metrics = {"train_loss": logged}
+    hparams = {"repwatch.data.batch_size": 64}
+    return Signs([START, *steps], metrics, (0.1,) * 10, 256, hparams=hparams)
+
+
 CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
     "dead-units": (lambda: ill(("a",), dead=0.95), lambda: ill(("c",), dead=0.95)),
     "constant-layer": (
@@ -96,6 +120,22 @@ CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
         lambda: ill(("b",), unchanged=1, parameters=1),
     ),
     "unset-statistics": (lambda: ill(("a",), unset=1), lambda: ill(("a",), unset=0.5)),
+    "gradients-clipped": (
+        lambda: signs(START, *(step(at, 0, ALL, {"gradient": 1e-5}) for at in (10, 30))),
+        lambda: signs(START, *(step(at, 0, ALL, {"gradient": 1e-5 * at}) for at in (10, 30))),
+    ),
+    "dimensional-collapse": (
+        lambda: embedding(("b", "c"), loss=1.0),
+        lambda: embedding(("c",), loss=1.0),
+    ),
+    "first-loss": (
+        lambda: signs(step(0, 0, ("c",), {"cross_entropy": 12.0})),
+        lambda: signs(step(0, 0, ("c",), {"cross_entropy": 3.0})),
+    ),
+    "softmax-over-batch": (
+        lambda: over_batch(4.05, 3.95),
+        lambda: over_batch(2.31, 2.2),
+    ),
     "labels-lost": (
         lambda: signs(*(step(at, 1, ("b", "c"), {"accuracy": 0.2}) for at in (30, 60))),
         lambda: ill(("b", "c"), accuracy=0.2),
@@ -256,7 +296,54 @@ def test_labels_that_nothing_knows_are_unrelated_or_rare() -> None:
     assert "labels-unrelated" not in fired(found)
     unknown = StepSigns(60, 1, found.now.layers, LayerSigns("input", {**HEALTHY, **nothing}))
     assert "labels-unrelated" in fired(signs(START, unknown))
+    knows = tuple(LayerSigns(n.layer, {**n.values, "hits": 0.5}) for n in found.now.layers)
+    given = LayerSigns("input", {**HEALTHY, **nothing})
+    assert "labels-unrelated" not in fired(signs(START, StepSigns(60, 1, knows, given)))
     late = step(*LATE, ALL, {"accuracy": 0.95, "features": 2.0})
     assert "class-imbalance" in fired(Signs([START, late], {}, (0.95, 0.05), 256))
     known = step(*LATE, ALL, {"accuracy": 0.98, "features": 2.0})
     assert "class-imbalance" not in fired(Signs([START, known], {}, (0.95, 0.05), 256))
+
+
+def test_a_softmax_over_the_batch_shows_in_validation_losses_that_are_as_far_above_it() -> None:
+    def found(*losses: float) -> set[str]:
+        outputs = ((2.1, -0.2), (1.2, -0.9))
+        steps = [
+            step(at, epoch, ("c",), {"cross_entropy": own, "batch_entropy": over})
+            for epoch, (at, (own, over)) in enumerate(zip((50, 100), outputs, strict=True))
+        ]
+        metrics = {"val_loss": [(50, 0, losses[0]), (100, 1, losses[1])]}
+        return fired(Signs([START, *steps], metrics, (0.1,) * 10, 256))
+
+    assert "softmax-over-batch" in found(5.678, 4.978)
+    assert "softmax-over-batch" not in found(5.678, 3.0)
+    assert "softmax-over-batch" not in found(2.1, 1.2)
+
+
+def test_a_second_softmax_is_known_by_its_loss_on_the_probe_points() -> None:
+    def found(loss: float) -> set[str]:
+        outputs = {"mean": 0.1, "cross_entropy": 2.0, "log_loss": 1.2}
+        return fired(signs(START, step(*LATE, ("c",), outputs), val_loss=[loss], val_acc=[0.3]))
+
+    assert "softmax-twice" in found(2.02)
+    assert "softmax-twice" not in found(1.25)
+
+
+def test_statistics_that_are_hardly_moved_are_those_of_the_start() -> None:
+    def found(momentum: float, first: float) -> set[str]:
+        began = step(0, 0, ("a",), {"unset": first})
+        return fired(signs(began, step(*LATE, ("a",), {"unset": 0.0, "momentum": momentum})))
+
+    assert "unset-statistics" in found(0.001, 1.0)
+    assert "unset-statistics" not in found(0.1, 1.0)
+    # Those of a pretrained network are good from the start.
+    assert "unset-statistics" not in found(0.001, 0.0)
+
+
+def test_rare_labels_that_are_never_right_show_the_imbalance() -> None:
+    def found(rare: float) -> set[str]:
+        late = step(*LATE, ("c",), {"rare_hits": rare})
+        return fired(Signs([START, late], {}, (0.55, *(0.05,) * 9), 256))
+
+    assert "class-imbalance" in found(0.05)
+    assert "class-imbalance" not in found(0.5)

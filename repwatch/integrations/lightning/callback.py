@@ -305,6 +305,11 @@ class RepWatch(metaclass=Bindable):
         """Collect probe points, where there is no validation set to take them from."""
         self._live.train_batch_starts(trainer, pl_module, batch)
 
+    @_guarded
+    def on_before_backward(self, trainer: Trainer, pl_module: HostModule, loss: object) -> None:
+        """Look in the first steps whether gradients are zeroed."""
+        self._live.backward_starts(trainer)
+
     def on_train_batch_end(
         self,
         trainer: Trainer,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from repwatch.analysis.monitors import Monitor, customary_mode
+from repwatch.analysis.monitors import Monitor, customary_mode, read_direction
 from repwatch.integrations.lightning.protocols import Trainer
+from repwatch.registry.records import Mode
 
 __all__ = ["read_monitor"]
 
 # In this order: what ends a training says more than what is saved.
-_CALLBACKS = ("EarlyStopping", "ModelCheckpoint")
+_CALLBACKS = ("EarlyStopping", "PyTorchLightningPruningCallback", "ModelCheckpoint")
 
 
 def read_monitor(trainer: Trainer) -> Monitor | None:
-    """The metric that EarlyStopping, ModelCheckpoint or a scheduler of the Trainer goes by.
+    """The metric that EarlyStopping, a checkpoint, Optuna or a scheduler of the Trainer goes by.
 
     A metric of the training set is not taken: it does not show how good a run is. None where none
     of them has a metric, or its mode is unknown.
@@ -38,6 +39,13 @@ def _monitor(holder: object, metric: object, kind: str) -> Iterator[Monitor]:
     if not isinstance(metric, str) or metric.startswith("train"):
         return
     mode = getattr(holder, "mode", None)
-    mode = mode if mode in ("min", "max") else customary_mode(metric)
+    mode = mode if mode in ("min", "max") else _direction(holder) or customary_mode(metric)
     if mode is not None:
         yield Monitor(metric, mode, kind)
+
+
+def _direction(holder: object) -> Mode | None:
+    """The direction of the Optuna study whose trial a callback holds; None of several."""
+    study = getattr(getattr(holder, "_trial", None), "study", None)
+    directions = list(getattr(study, "directions", ()))
+    return read_direction(directions[0]) if len(directions) == 1 else None

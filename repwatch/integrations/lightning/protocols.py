@@ -96,6 +96,10 @@ class Trainer(Protocol):
         """Whether only a few batches run, to try the code; it is not watched."""
 
     @property
+    def is_last_batch(self) -> bool:
+        """Whether this batch is the last one of the epoch."""
+
+    @property
     def global_step(self) -> int:
         """Optimizer steps so far, of all optimizers together."""
 

@@ -24,6 +24,7 @@ from repwatch.integrations.lightning.monitor import read_monitor
 from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.sources import probe_from_trainer, training_note
 from repwatch.integrations.lightning.trainer_state import (
+    draws_again,
     is_sharded,
     log_step_of,
     ran_its_course,
@@ -119,6 +120,16 @@ class Session(Driver):
                 self._spare.add(batch)
             except ProbeError as error:
                 log.debug("RepWatch: a training batch gives no points: %s", error)
+        if self._watcher is None or not self._watcher.measures.enabled:
+            return
+        repeats = self._watcher.measures.repeats
+        if repeats.wants_more and not draws_again(trainer):
+            repeats.add(batch, trainer.current_epoch)
+
+    def backward_starts(self, trainer: Trainer) -> None:
+        """Look in the first steps whether gradients are zeroed."""
+        if self._watcher is not None and self._watcher.measures.enabled:
+            self._watcher.measures.gradients.before_backward(trainer.global_step)
 
     def train_batch_ended(self, trainer: Trainer) -> None:
         """Take a snapshot if a step of the schedule was crossed."""
@@ -128,8 +139,18 @@ class Session(Driver):
             # What was logged for this batch; nothing is reduced across ranks within an epoch.
             self._add_metrics(trainer, read_metrics(trainer))
             self._snapshot(trainer)
+        self._look_at_gradients(trainer)
         self._store()
         self._publish()
+
+    def _look_at_gradients(self, trainer: Trainer) -> None:
+        """Before a validation the Trainer clears the gradients that the snapshot after it reads."""
+        if self._watcher is None or not self._watcher.measures.enabled:
+            return
+        gradients = self._watcher.measures.gradients
+        gradients.batch_ended()
+        if trainer.is_last_batch and self.pace.due_after_epoch(trainer.current_epoch):
+            gradients.save()
 
     def validation_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         """Collect probe points, or set the hooks that watch those in this batch."""

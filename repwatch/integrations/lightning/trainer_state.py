@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from repwatch.integrations.lightning.protocols import Trainer
 
-__all__ = ["is_sharded", "log_step_of", "ran_its_course"]
+__all__ = ["draws_again", "is_sharded", "log_step_of", "ran_its_course"]
+
+
+def draws_again(trainer: Trainer) -> bool:
+    """Whether the training set is sampled with replacement, so that points repeat on purpose."""
+    sampler = getattr(trainer.train_dataloader, "sampler", None)
+    return bool(getattr(sampler, "replacement", False))
 
 
 def is_sharded(trainer: Trainer) -> bool:

@@ -1,0 +1,175 @@
+"""Rules on how network, data and training loop are put together: most show in the first steps."""
+
+from __future__ import annotations
+
+from repwatch.vitals.activations import VITALS_STUDY, name_layers
+from repwatch.vitals.curves import find_curve
+from repwatch.vitals.parameters import find_trained
+from repwatch.vitals.rule import Finding, Rule
+from repwatch.vitals.signs import LayerSigns, Signs
+
+__all__ = ["SETUP_RULES"]
+
+# Shares of an output's norm; what does not depend on anything else changes by 0 or by rounding.
+_BY_TOKENS, _BY_POINTS = 1e-3, 1e-2
+_REPEATED = 0.25
+_HEAVY = 0.75
+
+
+def _first_snapshot(signs: Signs) -> tuple[LayerSigns, ...]:
+    """The layers of the first snapshot, while it is the newest one."""
+    return signs.now.layers if len(signs.steps) == 1 else ()
+
+
+def check_later_tokens(signs: Signs) -> Finding | None:
+    """Layers of a causal network in which a token's representation changes with later tokens."""
+    layers = _first_snapshot(signs)
+    ill = [
+        layer
+        for layer in layers
+        if layer.get("causal") == 1 and layer.get("sees_later") > _BY_TOKENS
+    ]
+    if not ill:
+        return None
+    names = tuple(layer.layer for layer in ill)
+    text = (
+        f"the model says that it is causal, but in {name_layers(names, len(layers))} the "
+        "representation of a token changes with tokens after it"
+    )
+    return Finding(text, names, {"change": max(layer.get("sees_later") for layer in ill)})
+
+
+def check_mixed_points(signs: Signs) -> Finding | None:
+    """Layers in which a point's output changes with the other points of its batch."""
+    layers = _first_snapshot(signs)
+    ill = [layer for layer in layers if layer.get("mixes_points") > _BY_POINTS]
+    if not ill:
+        return None
+    names = tuple(layer.layer for layer in ill)
+    text = (
+        f"in {name_layers(names, len(layers))} the output of a point changes with the other points "
+        "of its batch, in evaluation mode"
+    )
+    return Finding(text, names, {"change": max(layer.get("mixes_points") for layer in ill)})
+
+
+def check_constant_weights(signs: Signs) -> Finding | None:
+    """Weights that start with the same value, so that all units of a layer stay alike."""
+    if signs.now.step != 0:
+        return None
+    trained = [layer for layer in find_trained(signs) if "constant" in layer.values]
+    ill = tuple(layer.layer for layer in trained if layer.get("constant") == 1)
+    if not ill or 2 * len(ill) < len(trained):
+        return None
+    text = f"all weights of {name_layers(ill, len(signs.now.layers))} start with the same value"
+    return Finding(text, ill)
+
+
+def check_zeroing(signs: Signs) -> Finding | None:
+    """Gradients that are added up from step to step."""
+    if not any(layer.get("unzeroed") == 1 for layer in signs.now.layers):
+        return None
+    return Finding("the gradients of a step are still there in the next one, and add up")
+
+
+def check_repeated_points(signs: Signs) -> Finding | None:
+    """Training batches of an epoch that hold the same points several times."""
+    share = max((layer.get("repeated", 0.0) for layer in signs.now.layers), default=0.0)
+    given = signs.now.input
+    # Data in which many points are equal shows that in the probe set too.
+    if share < _REPEATED or (given is not None and given.get("doubles") >= 0.1):
+        return None
+    text = f"{share:.0%} of the points in the first training batches are there more than once"
+    return Finding(text, (), {"share": share})
+
+
+def check_dropout(signs: Signs) -> Finding | None:
+    """A network that drops most of its units, and whose training loss has hardly fallen."""
+    ill = tuple(layer.layer for layer in signs.now.layers if layer.get("dropout") >= _HEAVY)
+    losses = find_curve(signs, "train", "loss")
+    if not ill or not signs.is_trained or len(losses) < 2:
+        return None
+    if not losses[-1] > 0.5 * losses[0]:
+        return None
+    most = max(layer.get("dropout", 0.0) for layer in signs.now.layers)
+    text = (
+        f"{name_layers(ill, len(signs.now.layers))} drop {most:.0%} of their units, and the "
+        f"training loss is {losses[-1]:.3g} after an epoch, {losses[0]:.3g} at first"
+    )
+    return Finding(text, ill, {"dropout": most, "loss": losses[-1]})
+
+
+SETUP_RULES = (
+    Rule(
+        name="sees-later-tokens",
+        check=check_later_tokens,
+        reads="outputs of the first half of the tokens, when those after them are exchanged; what "
+        "the model says of itself (`is_causal` of its modules, `config.is_decoder`)",
+        when="at the first snapshot they change by more than a thousandth (healthy: 0) in a layer "
+        "of a model that is causal",
+        causes=("a causal mask that is missing or wrong", "a softmax over the wrong dimension"),
+        advice="Look at the mask, and at the dimension of the softmax, in the first such layer.",
+        unseen="models that do not say that they are causal: `repwatch show` has the fact alone",
+        source=VITALS_STUDY,
+    ),
+    Rule(
+        name="points-mix",
+        check=check_mixed_points,
+        reads="outputs of a probe point, when the others of its batch are exchanged",
+        when="at the first snapshot they change by more than a hundredth (healthy: 0) in a layer, "
+        "in evaluation mode",
+        causes=(
+            "the batch taken for another dimension, such as time (batch_first)",
+            "a softmax, attention or normalization over the batch",
+        ),
+        advice="Look at the dimensions of the first such layer: which of them is the batch?",
+        unseen="a loss that mixes points, and networks with BatchNorm without running statistics",
+        source=VITALS_STUDY,
+    ),
+    Rule(
+        name="constant-weights",
+        check=check_constant_weights,
+        reads="parameters of 2 dimensions or more, before the first step",
+        when="all are the same, and not 0, in half of the layers or more",
+        causes=("weights that are initialized with a constant",),
+        advice="Draw initial weights at random: equal units get equal gradients and stay equal.",
+        unseen="weights that start at 0, which other rules see where they do harm",
+        source="Goodfellow et al. 2016, Deep Learning, section 8.4",
+        counterparts=("PoorWeightInitialization",),
+        unless=("equal-probe-points",),
+    ),
+    Rule(
+        name="gradients-not-zeroed",
+        check=check_zeroing,
+        reads="gradients at the beginning of the backward pass after a step, in the first steps",
+        when="all of them are still there, three times in a row",
+        causes=("a missing optimizer.zero_grad()", "a zero_grad() that is called too seldom"),
+        advice="Call optimizer.zero_grad() after each step, or before each backward pass.",
+        unseen="training loops of one's own, and parts of a network",
+        source="PyTorch, documentation of Optimizer.zero_grad",
+    ),
+    Rule(
+        name="repeated-points",
+        check=check_repeated_points,
+        reads="the points of the first three training batches of an epoch",
+        when="a quarter of them are there more than once, of more than 16 values each, while fewer "
+        "than a tenth of the probe points are equal; not where the sampler draws with replacement",
+        causes=("a data set of far fewer points than its length", "one batch again and again"),
+        advice="Look at the data set's __getitem__: do different indices give different points?",
+        unseen="points that are augmented before they come to the training step",
+        source=VITALS_STUDY,
+        unless=("equal-probe-points",),
+    ),
+    Rule(
+        name="heavy-dropout",
+        check=check_dropout,
+        reads="the rate of dropout modules, and the training loss",
+        when="after an epoch the loss is above half of what it was first, where a layer drops .75 "
+        "or more",
+        causes=("a dropout rate that is too high, or meant as the share to keep",),
+        advice="Lower the rate: in PyTorch it is the share that is dropped, usually .1 to .5.",
+        unseen="dropout by functions instead of modules",
+        source="PyTorch, documentation of Dropout",
+        unless=("dead-units", "constant-layer", "nothing-moves"),
+    ),
+)
