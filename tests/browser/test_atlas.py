@@ -355,3 +355,22 @@ def test_names_of_clusters_are_read_from_afar_and_give_way_from_nearby(
     reader.wait("document.querySelector('.plot').dataset.names === '0'")
     assert int(reader.find(".plot").get_attribute("data-labels") or 0) > 0
     assert reader.complaints() == []
+
+
+def test_what_is_near_a_word_is_a_search_and_enter(atlas: Reader, page: Path) -> None:
+    search = atlas.find("input[type='search']")
+    search.send_keys("point 7")
+    hits = "[...document.querySelectorAll('[aria-label=\"Search results\"] .entry')]"
+    atlas.wait(f"{hits}.length > 1")
+    assert atlas.driver.execute_script(f"return {hits}[0].textContent") == "point 7"
+    search.send_keys(Keys.ENTER)
+    atlas.wait("document.querySelector('.point').dataset.index === '7'")
+    near = "[aria-label='Nearest by vector'] .entry"
+    shown = [entry.text for entry in atlas.driver.find_elements(By.CSS_SELECTOR, near)]
+    generator = np.random.default_rng(0)
+    middles = generator.normal(size=(3, 8)) * 8
+    vectors = middles[np.arange(COUNT) % 3] + generator.normal(size=(COUNT, 8))
+    distances = np.linalg.norm(vectors - vectors[7], axis=1)
+    assert shown == [f"point {i}" for i in distances.argsort()[1:11]]
+    atlas.driver.find_elements(By.CSS_SELECTOR, near)[0].click()
+    atlas.wait("document.querySelector('.point h2').textContent === arguments[0]", shown[0])
