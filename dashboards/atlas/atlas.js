@@ -173,7 +173,7 @@ class Atlas {
     const index = this.described;
     this.point.dataset.index = index;
     this.point.replaceChildren(...describe(this.atlas, this.byName, index));
-    this.near.replaceChildren(...nearList(this.atlas, this.label, index, (other) => this.goTo(other)));
+    this.near.replaceChildren(...nearList(this.atlas, this.label, this.state.point, (other) => this.goTo(other)));
     this.showHits();
   }
 

@@ -3,7 +3,7 @@
 import { element } from "../core/dom.js";
 import { cell } from "./data.js";
 
-const MOST_HITS = 12;
+const MOST_HITS = 8;
 
 /**
  * The chosen points that match a search best: those whose label is the words, then those whose label begins with

@@ -374,3 +374,26 @@ def test_what_is_near_a_word_is_a_search_and_enter(atlas: Reader, page: Path) ->
     assert shown == [f"point {i}" for i in distances.argsort()[1:11]]
     atlas.driver.find_elements(By.CSS_SELECTOR, near)[0].click()
     atlas.wait("document.querySelector('.point h2').textContent === arguments[0]", shown[0])
+
+
+def test_labels_stand_above_their_points_and_names_of_clusters_do_not_repeat(
+    atlas: Reader,
+) -> None:
+    drawn = atlas.driver.execute_script(
+        "const a = window.repwatchAtlas; const texts = [];"
+        "const fill = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {"
+        "  if (this.canvas === a.over) texts.push([text, x, y]);"
+        "  return fill.call(this, text, x, y);"
+        "};"
+        "a.draw();"
+        "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>"
+        "  done(texts.map(([text, x, y]) => [text, x, y, a.label.texts.indexOf(text)])"
+        "    .map(([text, x, y, i]) => [text, y,"
+        "      i < 0 ? null : a.view.toScreen(a.atlas.x[i], a.atlas.y[i])[1]])))))"
+    )
+    labels = [(y, dot) for _, y, dot in drawn if dot is not None]
+    names = [text for text, _, dot in drawn if dot is None and text.startswith("group")]
+    assert labels
+    assert all(y < dot - 8 for y, dot in labels)
+    assert len(names) == len(set(names))
