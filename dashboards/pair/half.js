@@ -21,7 +21,9 @@ export class Half {
       node.querySelector("select").setAttribute("aria-label", `${words} of ${name}`);
     }
     const sign = element("span", { className: "letter" }, name);
-    const head = element("div", { className: "head" }, sign, this.run.node, this.layer.node, this.step.node, this.picture.save);
+    // The lists say the same to the eye.
+    this.picture.title.classList.add("hidden-words");
+    const head = element("div", { className: "head" }, this.picture.title, sign, this.run.node, this.layer.node, this.step.node, this.picture.save);
     this.node = element("div", { className: "half" }, head, this.picture.stage);
   }
 

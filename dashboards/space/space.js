@@ -39,6 +39,7 @@ export class Space {
     this.method = choice("Map", (method) => bench.set({ method }));
     this.distance = choice("Distance", (distance) => bench.set({ distance }));
     this.color = choice("Color", (color) => bench.set({ color }));
+    this.making = element("details", { className: "menu making" }, element("summary", { title: "How the map is made" }, "Map"), element("div", {}, this.method.node, this.distance.node));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colors of the map" });
     this.marks = element("div", { className: "legend", role: "group", "aria-label": "Layers" });
     this.state = element("p", { className: "nothing", role: "status" });
@@ -51,8 +52,9 @@ export class Space {
         { className: "head" },
         element("h2", {}, "Space of representations"),
         saver(() => "repwatch-map", this.scatter, () => shades(bench.dark).paper),
+        this.making,
       ),
-      element("div", { className: "controls" }, this.layer.node, this.color.node, this.last, this.method.node, this.distance.node),
+      element("div", { className: "controls" }, this.layer.node, this.color.node, this.last),
       element("div", { className: "stage" }, this.scatter.node, this.state),
       element("div", { className: "foot" }, this.legend, this.marks, this.caption),
     );
@@ -65,6 +67,7 @@ export class Space {
     this.method.show((live ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
     const distances = live ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
     this.distance.show(distances.map((name) => [name, name]), state.distance);
+    this.making.hidden = this.method.node.hidden && this.distance.node.hidden;
     this.color.show(mapColors(scene), state.color);
     this.scale = mapScale(scene, state.color, this.bench.selected, dark);
     this.filters = readFilters(state.off).map((filter) => {

@@ -115,6 +115,7 @@ def test_another_map_and_measures_are_asked_for_when_they_are_wanted(
 ) -> None:
     reader.open(f"{beside}data/plugin_entry.html?name=repwatch")
     reader.wait_state("drawn")
+    reader.find(".making summary").click()
     Select(reader.find("select[aria-label='Map']")).select_by_value("pca")
     reader.wait("document.querySelector('.space .plot').dataset.map === 'pca euclidean'")
     reader.press("body", "p")
@@ -132,6 +133,7 @@ def test_any_distance_and_any_choice_of_layers_make_a_map(
     layers = Registry(trained.registry).run(trained.current).layers
     reader.open(f"{beside}data/plugin_entry.html?name=repwatch#layers=")
     reader.wait_state("drawn")
+    reader.find(".making summary").click()
     picker = Select(reader.find("select[aria-label='Distance']"))
     offered = [option.get_attribute("value") for option in picker.options]
     assert offered == ["euclidean", "cosine", "pearson", "spearman", "cka"]
