@@ -10,6 +10,7 @@ import { Grid, pointsInside, View } from "./view.js";
 import { makeShade } from "./clusters.js";
 import { makePoints, SHOWN } from "./points.js";
 import { drawLabels, drawMarked, drawGround } from "./overlay.js";
+import { hitList, nearList, rankHits } from "./hits.js";
 import { describe, legendOf } from "./panel.js";
 import { shades } from "../core/palette.js";
 
@@ -56,15 +57,18 @@ class Atlas {
       "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, O goes to the other end of a point's line, Enter opens the link, L draws a lasso, slash searches." },
       this.ground, this.canvas, this.over, this.top, this.note);
     this.point = element("section", { className: "point", "aria-live": "polite" });
+    this.hits = element("section", { className: "hits", "aria-label": "Search results" });
+    this.near = element("section", { className: "hits", "aria-label": "Nearest by vector" });
     this.legend = element("section", { className: "legend", "aria-label": "Legend" });
     root.replaceChildren(
       element("header", {}, element("h1", {}, atlas.title), this.search,
         element("label", {}, "Color", this.select), this.lassoButton, this.clear, this.csv, home, this.status),
-      element("main", {}, this.plot, element("aside", {}, this.point, this.legend)));
+      element("main", {}, this.plot, element("aside", {}, this.hits, this.point, this.near, this.legend)));
   }
 
   listen() {
     this.search.oninput = () => { this.state.q = this.search.value; this.choose(); };
+    this.search.onkeydown = (event) => { if (event.key === "Enter" && this.found.length) this.goTo(this.found[0]); };
     this.select.onchange = () => { this.state.color = this.select.value; this.state.only.clear(); this.recolor(); };
     this.lassoButton.onclick = () => this.setLasso(!this.state.lasso);
     this.clear.onclick = () => this.clearAll();
@@ -169,6 +173,12 @@ class Atlas {
     const index = this.described;
     this.point.dataset.index = index;
     this.point.replaceChildren(...describe(this.atlas, this.byName, index));
+    this.near.replaceChildren(...nearList(this.atlas, this.label, this.state.point, (other) => this.goTo(other)));
+    this.showHits();
+  }
+
+  showHits() {
+    this.hits.replaceChildren(...hitList(this.found ?? [], this.label, this.state.point, (index) => this.goTo(index)));
   }
 
   key(event) {
@@ -273,6 +283,8 @@ class Atlas {
     this.filtered = filtered;
     this.csv.disabled = !this.chosen.length;
     this.clear.disabled = !filtered && state.point < 0;
+    this.found = words ? rankHits(atlas, this.label, this.chosen, words) : [];
+    this.showHits();
     const amount = (value) => value.toLocaleString("en");
     this.status.textContent = !filtered ? `${amount(atlas.count)} points`
       : this.chosen.length ? `${amount(this.chosen.length)} of ${amount(atlas.count)} points`

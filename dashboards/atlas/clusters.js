@@ -10,7 +10,6 @@ const DARKEST = 0.09; // of the ink, in the densest place
 const FONTS = ["650 15px system-ui, sans-serif", "600 12.5px system-ui, sans-serif"];
 // Room around a name: that of a smaller region is written where nothing else is near.
 const AROUND = [[6, 10], [18, 19]];
-const APART = 190; // pixels between two places of one name
 
 /** The shading of an atlas as a small picture, or null where there are too few points for one. */
 export function makeShade({ shade }, ink) {
@@ -37,7 +36,7 @@ export function drawShade(context, view, picture) {
   context.drawImage(picture, left, top, right - left, bottom - top);
 }
 
-/** Names that have room, large regions first: [[x, y, name, level], …]. */
+/** Names that have room, large regions first and each name once: [[x, y, name, level], …]. */
 export function chooseNames({ clusters }, view, context, room) {
   if (view.zoom > FAREST_IN) return [];
   const chosen = [];
@@ -47,7 +46,7 @@ export function chooseNames({ clusters }, view, context, room) {
     const [across, along] = AROUND[level];
     const half = context.measureText(name).width / 2;
     const box = [px - half - across, py - along, px + half + across, py + along];
-    const again = chosen.some(([ox, oy, other]) => other === name && Math.hypot(ox - px, oy - py) < APART);
+    const again = chosen.some(([, , other]) => other === name);
     if (again || !room.free(box)) continue;
     room.take([px - half - 6, py - 10, px + half + 6, py + 10]);
     chosen.push([px, py, name, level]);

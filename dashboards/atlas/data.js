@@ -2,10 +2,10 @@
 
 import { csvLine } from "../core/csv.js";
 
-const ATLAS_VERSION = 1;
+const ATLAS_VERSION = 2;
 const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
 
-/** The atlas ({title, count, x, y, order, shade, clusters, columns, roles}) out of base64 text. */
+/** The atlas ({title, count, x, y, order, shade, near, neighbors, clusters, columns, roles}) out of base64 text. */
 export async function readAtlas(base64) {
   if (typeof DecompressionStream === "undefined") {
     throw new Error("This browser is too old to open the page. Use one of 2023 or newer.");
@@ -24,7 +24,8 @@ export async function readAtlas(base64) {
     codes: column.codes ? array(column.codes) : null,
     values: column.values ? array(column.values) : null,
   }));
-  return { ...header, x: array(header.x), y: array(header.y), order: array(header.order), shade: array(header.shade), columns };
+  const arrays = ["x", "y", "order", "shade", "neighbors"].map((name) => [name, array(header[name])]);
+  return { ...header, ...Object.fromEntries(arrays), columns };
 }
 
 /** What a person reads of one point in one column; empty where it is missing. */

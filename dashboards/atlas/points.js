@@ -17,6 +17,8 @@ void main() {
   gl_FragColor = vec4(shade.rgb * alpha, alpha);
 }`;
 
+const LABEL_GAP = 8; // pixels from a point's edge to the middle of its label
+
 /** How a point stands out: dimmed, as usual, or chosen. */
 export const SHOWN = { dim: 0, usual: 180, chosen: 255 };
 
@@ -124,22 +126,24 @@ export function makePoints(canvas, x, y) {
   }
 }
 
-/** Labels by interest, as many as have room: [[x, y, text], …]; none covers what was there before. */
+/** Labels by interest, as many as have room, above their points: [[x, y, text], …]; none covers what was there before. */
 export function chooseLabels({ atlas, view, text, passes, context, room }) {
   const most = Math.round((view.width * view.height) / 5200);
   const chosen = [];
   let tried = 0;
+  const above = pointSize(view, atlas.count) / 2 + LABEL_GAP;
   for (const i of atlas.order) {
     if (chosen.length >= most || tried > 9000) break;
     if (!passes(i)) continue;
-    const [px, py] = view.toScreen(atlas.x[i], atlas.y[i]);
+    const [px, dot] = view.toScreen(atlas.x[i], atlas.y[i]);
+    const py = dot - above;
     const inside = px > 4 && py > 10 && px < view.width - 4 && py < view.height - 8;
     if (!inside || room.near(px, py, 8)) continue;
     tried += 1;
     const words = text(i);
     if (!words) continue;
     const half = context.measureText(words).width / 2 + 5;
-    const box = [px - half, py - 11, px + half, py + 11];
+    const box = [px - half, py - 11, px + half, dot + 3];
     if (!room.free(box)) continue;
     room.take(box);
     chosen.push([px, py, words]);

@@ -3,7 +3,7 @@
 
 const PARAMETER = "repwatch";
 
-const LISTS = new Set(["off", "layers", "values", "chosen"]);
+const LISTS = new Set(["off", "layers", "values", "chosen", "ranges", "picked"]);
 const NUMBERS = new Set(["step", "point"]);
 
 let host = null;
@@ -25,6 +25,11 @@ function writeText(text) {
   else if (text) address.searchParams.set(PARAMETER, text);
   else address.searchParams.delete(PARAMETER);
   (host ?? window).history.replaceState((host ?? window).history.state, "", address);
+}
+
+/** The address that the user sees, to be copied. */
+export function currentLink() {
+  return (host ?? window).location.href;
 }
 
 /** Reads the state from the address; what is missing there is as in `defaults`. */

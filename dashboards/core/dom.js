@@ -29,11 +29,11 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
-/** Replaces the children of a node; where one of them has the focus, the new one in its place gets it. */
+/** Replaces the children of a node; where a button in it has the focus, the new one in its place gets it. */
 export function replaceKeepingFocus(node, children) {
-  const place = [...node.children].indexOf(document.activeElement);
+  const place = [...node.querySelectorAll("button")].indexOf(document.activeElement);
   node.replaceChildren(...children);
-  if (place >= 0) node.children[place]?.focus();
+  if (place >= 0) node.querySelectorAll("button")[place]?.focus();
 }
 
 /** The outline of a layer's mark, around the origin, about 5 units in radius. */

@@ -102,16 +102,50 @@ export class Scene {
   }
 
   /** The labeled runs' snapshots of the same layer at the same step that are nearest: {row, distance}. */
-  nearestLandmarks(row, most) {
+  nearestLandmarks(row, most, shown = () => true) {
     const [layer, step] = [this.layerOf(row), this.snapshots.step[row]];
     const distances = this.distancesTo(row);
     return this.runs
-      .filter((run) => run.label !== null && run.name !== this.runOf(row))
+      .filter((run, index) => run.label !== null && run.name !== this.runOf(row) && shown(index))
       .map((run) => this.rowAt(run.name, step, layer))
       .filter((other) => other >= 0 && distances[other] !== null)
       .map((other) => ({ row: other, distance: distances[other] }))
       .sort((a, b) => a.distance - b.distance)
       .slice(0, most);
+  }
+
+  /** Whether a snapshot is the last of its trajectory. */
+  isLast(row) {
+    const [index, place] = this.trajectoryOf.get(row) ?? [-1, 0];
+    return index >= 0 && place === this.page.trajectories[index].snapshots.length - 1;
+  }
+
+  /** Layers that are equal in all snapshots, such as the input: {rows, shown} by layer, `shown` is the followed run's. */
+  get repeated() {
+    this.repeats ??= new Map(
+      [...groupRows(this.snapshots.layer)]
+        .map(([layer, rows]) => [layer, rows.filter((row) => !this.snapshots.diverged[row])])
+        .filter(([, rows]) => rows.length > 1 && rows.every((row) => this.sameComponents(row, rows[0])))
+        .map(([layer, rows]) => [layer, { count: rows.length, shown: rows.findLast((row) => this.runOf(row) === this.page.current[0]) ?? rows.at(-1) }]),
+    );
+    return this.repeats;
+  }
+
+  /** Whether a snapshot is one of many equal ones, of which another is shown. */
+  isRepeated(row) {
+    const equal = this.repeated.get(this.snapshots.layer[row]);
+    return equal !== undefined && equal.shown !== row;
+  }
+
+  /** How many snapshots the mark of this one stands for. */
+  standsFor(row) {
+    return this.repeated.get(this.snapshots.layer[row])?.count ?? 1;
+  }
+
+  sameComponents(row, other) {
+    const { width } = this.page.distances;
+    for (let at = 0; at < width; at += 1) if (this.components[row * width + at] !== this.components[other * width + at]) return false;
+    return true;
   }
 
   /** The snapshot before this one in its trajectory, or -1. */
@@ -248,8 +282,7 @@ export class Scene {
 
   /** Distance of every snapshot to a given one, from the leading components of their sketches; NaN where none. */
   distancesTo(row) {
-    const { width, scale, rows } = this.page.distances;
-    this.components ??= new Int16Array(bytesOf(rows).buffer);
+    const { width, scale } = this.page.distances;
     return Array.from({ length: this.count }, (_, other) => {
       if (this.snapshots.diverged[other] || this.snapshots.diverged[row]) return null;
       let sum = 0;
@@ -258,6 +291,11 @@ export class Scene {
       }
       return Math.sqrt(sum) * scale;
     });
+  }
+
+  get components() {
+    this.unpacked ??= new Int16Array(bytesOf(this.page.distances.rows).buffer);
+    return this.unpacked;
   }
 
   /** Share of the k nearest neighbors that two pictures have in common, over all points. */

@@ -41,7 +41,7 @@ export class Gallery {
   rows() {
     const { scene, state } = this.bench;
     if (state.across === "steps") return scene.trajectory(state.follow, state.layer).slice(0, MOST);
-    const order = [...scene.runs].sort((a, b) => Number(b.name === state.follow) - Number(a.name === state.follow));
+    const order = scene.runs.filter((run, index) => this.bench.runShown(index) || run.name === state.follow).sort((a, b) => Number(b.name === state.follow) - Number(a.name === state.follow));
     return order.map((run) => scene.trajectory(run.name, state.layer).at(-1)).filter((row) => row !== undefined).slice(0, MOST);
   }
 

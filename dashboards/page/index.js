@@ -9,7 +9,7 @@ import { Live } from "./live.js";
 const ROUTES = new URL("../", import.meta.url);
 const PAUSE = 15000;
 const LONGEST_PAUSE = 120000;
-const STYLES = ["core/tokens.css", "core/base.css", "page/panels.css", "strip/strip.css", "page/workbench.css"];
+const STYLES = ["core/tokens.css", "core/base.css", "page/panels.css", "strip/strip.css", "table/table.css", "page/workbench.css"];
 const MISSING =
   "RepWatch shows a registry: the file repwatch.db that RepWatch() writes. None lies in, below or beside the log " +
   "directory. Add RepWatch() to the callbacks of a Trainer and train, or start TensorBoard with " +

@@ -10,6 +10,7 @@ import { saver } from "./widgets.js";
 
 const MAX_CACHED = 60;
 const EDGES = 3;
+const ARROW_HEAD = 8;
 const SMALLEST_THUMBNAIL = 14;
 const LARGEST_THUMBNAIL = 32;
 // Share of a thumbnail's side: ink seldom reaches the edges, so thumbnails may touch.
@@ -34,9 +35,13 @@ export class Layouts {
 
 /** One picture. The one that `leads` chooses the turn at which all are seen, so that they can be compared. */
 export class Picture {
-  constructor(bench, name, leads = false) {
+  /** `before(row)` gives the snapshot that new neighbors are new against: the one before, or the other half. */
+  constructor(bench, name, leads = false, { before = (row) => bench.scene.before(row) } = {}) {
     this.bench = bench;
     this.leads = leads;
+    this.before = before;
+    this.onto = null;
+    this.arrows = [];
     this.row = -1;
     this.view = null;
     this.asked = 0;
@@ -48,6 +53,7 @@ export class Picture {
       onPoint: (point) => bench.previewPoint(point),
       onPick: (point) => bench.holdPoint(point),
       onLasso: (points) => bench.choose(points),
+      onZoom: (zoom) => bench.keepZoom("pictureZoom", zoom),
     });
     this.title = element("h2", { className: "title" });
     this.state = element("p", { className: "nothing", role: "status" });
@@ -61,7 +67,8 @@ export class Picture {
     const { scene, state } = this.bench;
     this.title.textContent = row < 0 ? "" : this.bench.nameOf(row);
     this.title.title = this.title.textContent;
-    const key = `${row} ${state.view} ${scene.stamp} ${this.leads ? "" : this.bench.turn}`;
+    this.scatter.showZoom(state.pictureZoom);
+    const key = `${row} ${state.view} ${scene.stamp} ${this.leads ? "" : this.bench.turn} ${this.onto?.row ?? ""}`;
     if (key === this.key) return this.scatter.draw();
     if (row < 0) return undefined;
     try {
@@ -90,7 +97,7 @@ export class Picture {
     if (scatter.size[0] < 20) scatter.resize();
     const fits = (view) => view && view.x.length === made.x.length;
     const glide = Boolean(fits(this.view));
-    const reference = [this.view, bench.reference].find(fits);
+    const reference = [this.onto?.view, this.view, bench.reference].find(fits);
     this.view = reference ? turnOnto(made, reference) : made;
     scatter.setPositions(this.view, { glide, turn: this.leads ? null : bench.turn });
     if (!this.leads && bench.turn !== null) return;
@@ -144,8 +151,28 @@ export class Picture {
       renderer.circle(...place(index), radius, { fill: scale.color(index), alpha: marked && !marked[index] ? 0.14 : 1 });
     }
     for (const index of pictured) this.bench.sprites.draw(renderer, index, scale.color(index), ...place(index), side, 1);
+    if (this.onto?.view) this.paintArrows(renderer, place, theme);
     this.paintPointed(renderer, place, theme, pictured.has(point) ? side * 0.62 : radius + 3.5);
     Object.assign(this.scatter.node.dataset, { marks: side ? "thumbnails" : "dots", pictures: pictured.size });
+  }
+
+  /** From where a point lies in the picture that this one is turned onto, to where it lies here. */
+  paintArrows(renderer, place, theme) {
+    const from = this.onto.view;
+    if (from.x.length !== this.view.x.length) return;
+    for (const point of this.arrows.filter((index) => !this.bench.hiddenPoint(index))) {
+      const [start, end] = [place.at(from.x[point], from.y[point]), place(point)];
+      const long = Math.hypot(end[0] - start[0], end[1] - start[1]);
+      if (long < ARROW_HEAD) continue;
+      const [dx, dy] = [(end[0] - start[0]) / long, (end[1] - start[1]) / long];
+      const side = (turn) => [end[0] - ARROW_HEAD * dx + turn * ARROW_HEAD * 0.5 * dy, end[1] - ARROW_HEAD * dy - turn * ARROW_HEAD * 0.5 * dx];
+      for (const style of [{ stroke: theme.paper, width: 4 }, { stroke: theme.fresh, width: 1.5 }]) {
+        renderer.line([start, end], style);
+        renderer.line([side(1), end, side(-1)], style);
+      }
+      renderer.circle(...start, 2.4, { fill: theme.paper, stroke: theme.fresh, width: 1.4 });
+    }
+    this.scatter.node.dataset.arrows = String(this.arrows.length);
   }
 
   paintPointed(renderer, place, theme, reach) {
@@ -168,7 +195,7 @@ export class Picture {
   /** Lines to the nearest neighbors; those that were none in the representation before stand out. */
   paintNeighbors(renderer, place, theme, point) {
     const { scene } = this.bench;
-    const fresh = this.bench.newNeighbors(this.row, point);
+    const fresh = this.bench.newNeighbors(this.row, point, this.before(this.row));
     for (const other of this.view.near.subarray(point * scene.k, (point + 1) * scene.k)) {
       const isNew = fresh.has(other);
       renderer.line([place(point), place(other)], { stroke: isNew ? theme.fresh : theme.muted, width: isNew ? 1.8 : 1.2, alpha: 0.85 });

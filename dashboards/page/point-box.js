@@ -36,9 +36,23 @@ export class PointBox {
       rows.length ? element("dl", {}, ...rows) : null,
       links?.[point] ? linkOrText(links[point], "words") : null,
     ];
-    const picture = selected < 0 ? null : scene.viewNow(selected);
-    if (picture) parts.push(...this.neighbors(picture, selected, point));
+    for (const half of this.halves(selected)) {
+      const picture = half.row < 0 ? null : scene.viewNow(half.row);
+      if (picture) parts.push(...this.neighbors(picture, half, point));
+    }
     this.body.replaceChildren(...parts.filter((part) => part !== null));
+  }
+
+  /** The representations that are described: the one that is shown, or both halves against each other. */
+  halves(selected) {
+    const { scene, state, pins } = this.bench;
+    const before = scene.before(selected);
+    const since = before < 0 ? "" : `at step ${brief(scene.snapshots.step[before])}`;
+    if (state.mode !== "pair") return [{ row: selected, before, title: "Nearest in this representation", since }];
+    return [
+      { row: pins.a, before: pins.b, title: "Nearest in A", since: "in B" },
+      { row: pins.b, before: pins.a, title: "Nearest in B", since: "in A" },
+    ];
   }
 
   /** What is shown before a point is selected. */
@@ -52,10 +66,10 @@ export class PointBox {
     ];
   }
 
-  neighbors(picture, row, point) {
+  neighbors(picture, { row, before, title, since }, point) {
     const { scene } = this.bench;
     const near = [...picture.near.subarray(point * scene.k, (point + 1) * scene.k)];
-    const fresh = this.bench.newNeighbors(row, point);
+    const fresh = this.bench.newNeighbors(row, point, before);
     const items = near.map((other) => {
       const isNew = fresh.has(other);
       const name = `${this.bench.pointName(other)}${isNew ? ", new" : ""}`;
@@ -65,14 +79,13 @@ export class PointBox {
       button.append(element("span", {}, this.bench.pointName(other)));
       return button;
     });
-    const before = scene.before(row);
     const change =
       before < 0
         ? "This is the first representation of its trajectory."
-        : `${fresh.size} of ${near.length} were not among them at step ${brief(scene.snapshots.step[before])}.`;
+        : `${fresh.size} of ${near.length} are not among them ${since}.`;
     return [
-      element("h3", {}, "Nearest in this representation"),
-      element("div", { className: "nears", role: "group", "aria-label": "Nearest neighbors" }, ...items),
+      element("h3", { title: this.bench.nameOf(row) }, title),
+      element("div", { className: "nears", role: "group", "aria-label": title }, ...items),
       element("p", { className: "detail" }, change),
       pressable("Select these points", () => this.bench.choose([point, ...near]), { className: "plain" }),
     ];

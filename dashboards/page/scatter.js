@@ -13,7 +13,7 @@ const NEAREST_ZOOM = 40;
 
 /**
  * options: label, paint(renderer, place, size), onPoint(index or -1), onPick(index or -1),
- * onLasso(indices), margin. `place(index)` gives [x, y] in pixels, `place.at(x, y)` those of any
+ * onLasso(indices), onZoom(text), margin. `place(index)` gives [x, y] in pixels, `place.at(x, y)` those of any
  * position, `place.scale` the pixels for each unit.
  */
 export class Scatter {
@@ -115,8 +115,8 @@ export class Scatter {
     const [left, right, low, high] = box;
     const scale = scaleInto(box, this.room()) * this.zoom.scale;
     const [cos, sin] = [Math.cos(angle) * scale, Math.sin(angle) * scale];
-    const across = this.size[0] / 2 + this.zoom.x - ((left + right) / 2) * scale;
-    const along = this.size[1] / 2 + this.zoom.y + ((low + high) / 2) * scale;
+    const across = this.size[0] * (0.5 + this.zoom.x) - ((left + right) / 2) * scale;
+    const along = this.size[1] * (0.5 + this.zoom.y) + ((low + high) / 2) * scale;
     const at = (px, py) => [across + cos * px - sin * py, along - sin * px - cos * py];
     return Object.assign((index) => at(x[index], y[index]), { at, scale });
   }
@@ -151,7 +151,7 @@ export class Scatter {
       },
       drag: (here, moved) => {
         if (this.lasso) this.lasso.push(here);
-        else this.zoom = { ...this.zoom, x: this.zoom.x + moved[0], y: this.zoom.y + moved[1] };
+        else this.moveBy(moved);
         this.draw();
       },
       drop: () => this.drop(),
@@ -160,7 +160,7 @@ export class Scatter {
         else if (this.box) this.options.onPick?.(this.hit(...here));
       },
       pinch: (factor, here, moved) => {
-        this.zoom = { ...this.zoom, x: this.zoom.x + moved[0], y: this.zoom.y + moved[1] };
+        this.moveBy(moved);
         this.zoomAt(factor, here);
       },
       cancel: () => {
@@ -187,25 +187,40 @@ export class Scatter {
     this.zoomAt(Math.exp(-event.deltaY / 400), this.gestures.at(event));
   }
 
+  moveBy([dx, dy]) {
+    this.setZoom({ ...this.zoom, x: this.zoom.x + dx / this.size[0], y: this.zoom.y + dy / this.size[1] });
+  }
+
   /** Zooms so that what is under (x, y) stays there. */
   zoomAt(factor, [x, y]) {
     const scale = Math.min(Math.max(this.zoom.scale * factor, 1), NEAREST_ZOOM);
     if (scale === 1) return this.resetZoom();
     const ratio = scale / this.zoom.scale;
-    const keep = (at, middle, shift) => at - middle - (at - middle - shift) * ratio;
-    this.zoom = {
-      scale,
-      x: keep(x, this.size[0] / 2, this.zoom.x),
-      y: keep(y, this.size[1] / 2, this.zoom.y),
-    };
-    // A finger scrolls the page until the plot is zoomed.
-    this.canvas.style.touchAction = "none";
+    const keep = (at, shift) => at - 0.5 - (at - 0.5 - shift) * ratio;
+    this.setZoom({ scale, x: keep(x / this.size[0], this.zoom.x), y: keep(y / this.size[1], this.zoom.y) });
     return this.draw();
   }
 
   resetZoom() {
-    this.zoom = { scale: 1, x: 0, y: 0 };
-    this.canvas.style.touchAction = "";
+    this.setZoom({ scale: 1, x: 0, y: 0 });
+    this.draw();
+  }
+
+  /** Zoom and shift, as shares of the panel's size, so that they mean the same in a window of another size. */
+  setZoom(zoom) {
+    this.zoom = zoom;
+    // A finger scrolls the page until the plot is zoomed.
+    this.canvas.style.touchAction = zoom.scale === 1 ? "" : "none";
+    this.options.onZoom?.(zoomText(zoom));
+  }
+
+  /** Takes a zoom out of the address, "" for none. */
+  showZoom(text) {
+    if (text === zoomText(this.zoom)) return;
+    const [scale, x, y] = text.split(" ").map(Number);
+    const known = [scale, x, y].every(Number.isFinite) && scale >= 1 && scale <= NEAREST_ZOOM;
+    this.zoom = known ? { scale, x, y } : { scale: 1, x: 0, y: 0 };
+    this.canvas.style.touchAction = this.zoom.scale === 1 ? "" : "none";
     this.draw();
   }
 
@@ -260,6 +275,10 @@ export class Scatter {
     this.options.paint(renderer, this.placer(this.current()), this.size);
     return new Blob([renderer.finish()], { type: "image/svg+xml" });
   }
+}
+
+function zoomText({ scale, x, y }) {
+  return scale === 1 && x === 0 && y === 0 ? "" : [scale, x, y].map((value) => Number(value.toFixed(4))).join(" ");
 }
 
 function calm() {

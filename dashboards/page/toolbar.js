@@ -12,6 +12,7 @@ const KEYS = [
   ["Space", "play the steps"],
   ["[ and ]", "change the step"],
   ["P", "pin a representation"],
+  ["R", "open the table of runs"],
   ["/", "go to the search"],
 ];
 
@@ -19,7 +20,7 @@ export class Toolbar {
   constructor(bench) {
     this.bench = bench;
     this.modes = buttonRow("View", [["space", "Space"], ["pair", "Side by side"], ["gallery", "Gallery"]], (mode) => bench.set({ mode }));
-    this.follow = choice("Run", (follow) => bench.followRun(follow));
+    this.link = pressable("Copy link", () => this.copyLink(), { className: "plain", title: "Copy a link to exactly this view" });
     this.search = element("input", { type: "search", placeholder: "Find points: text, label:3", "aria-label": "Find probe points by text or column" });
     this.search.addEventListener("input", () => bench.set({ query: this.search.value }));
     this.found = element("output", { className: "detail" });
@@ -30,7 +31,7 @@ export class Toolbar {
     const tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
     const rows = KEYS.flatMap(([name, act]) => [element("dt", {}, name), element("dd", {}, act)]);
     const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("dl", {}, ...rows));
-    this.node = element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, this.follow.node, tools, keys, this.status);
+    this.node = element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, bench.runTable.opener, tools, this.link, keys, this.status);
     this.buildControls();
   }
 
@@ -48,15 +49,12 @@ export class Toolbar {
   refresh(panel) {
     const { scene, state, marked } = this.bench;
     this.modes.show(state.mode);
-    const runs = [...new Set([...scene.page.current, ...scene.runs.map((run) => run.name).reverse()])];
-    this.follow.show(runs.map((name) => [name, name]), state.follow);
     this.layout.show(state.view);
     this.column.show(Object.keys(scene.points.columns).map((name) => [name, name]), state.by);
     this.marks.show(scene.points.sprite && state.mode !== "gallery" ? [["thumbnails", "thumbnails"], ["dots", "dots"]] : [], state.marks);
     if (this.search.value !== state.query) this.search.value = state.query;
     this.found.textContent = marked ? `${marked.filter(Boolean).length} of ${scene.n}` : "";
     this.csv.disabled = this.clear.disabled = !marked;
-    this.pin.textContent = state.pinning ? `Pin as ${state.pinning.toUpperCase()}` : "Pin";
     replaceKeepingFocus(
       this.legend,
       legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
@@ -64,6 +62,19 @@ export class Toolbar {
     if (this.layout.node.parentNode === panel.controls) return;
     panel.controls.append(this.layout.node, this.column.node, this.marks.node);
     (panel.foot ?? panel.controls).append(this.legend);
+  }
+
+  /** Copies the address; where the browser refuses, it is shown to be copied by hand. */
+  async copyLink() {
+    const link = this.bench.link();
+    try {
+      await navigator.clipboard.writeText(link);
+      this.status.textContent = "The link is copied: it opens exactly this view.";
+    } catch {
+      const field = element("input", { value: link, readOnly: true, className: "link", "aria-label": "Link to this view" });
+      this.status.replaceChildren("Copy this link: ", field);
+      field.select();
+    }
   }
 
   saveCsv() {

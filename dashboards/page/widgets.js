@@ -39,8 +39,11 @@ export function pressable(words, onClick, properties = {}) {
   return node;
 }
 
-/** What colors mean. `hidden` are names that are filtered away; a click changes that. */
-export function legend(scale, hidden, onToggle, words = (name) => name) {
+/**
+ * What colors mean. `hidden` are names that are filtered away; a press changes that, and `only`, where there
+ * is such an act, filters all others away.
+ */
+export function legend(scale, hidden, onToggle, { only = null } = {}) {
   if (scale.kind === "number") {
     const bar = element("span", { className: "ramp" });
     bar.style.background = `linear-gradient(to right, ${scale.stops.join(", ")})`;
@@ -51,21 +54,23 @@ export function legend(scale, hidden, onToggle, words = (name) => name) {
   const items = scale.items.slice(0, most).map(({ name, color, count }) => {
     const sign = element("span", { className: "dot" });
     sign.style.background = color;
-    return toggle(sign, words(name), !hidden.has(name), () => onToggle(name), `${count}`);
+    return chip(sign, name, !hidden.has(name), () => onToggle(name), only && (() => only(name)), `${count}`);
   });
   const rest = scale.items.length - most;
   return rest > 0 ? [...items, element("span", { className: "detail" }, `and ${rest} more`)] : items;
 }
 
-/** The marks of layers; a click takes a layer off the map. */
-export function layerLegend(layers, symbolOf, hidden, onToggle) {
-  return layers.map((layer, index) => toggle(mark(symbolOf(index)), layer, !hidden.has(layer), () => onToggle(layer), ""));
+/** The marks of layers; a press takes a layer off the map. */
+export function layerLegend(layers, symbolOf, hidden, onToggle, { only = null } = {}) {
+  return layers.map((layer, index) => chip(mark(symbolOf(index)), layer, !hidden.has(layer), () => onToggle(layer), only && (() => only(layer)), ""));
 }
 
-function toggle(sign, name, shown, onClick, title) {
-  const node = pressable("", onClick, { className: "chip", title: title ? `${name}: ${title}` : name, "aria-pressed": String(shown) });
+function chip(sign, name, shown, onToggle, onOnly, title) {
+  const node = pressable("", onToggle, { className: "chip", title: title ? `${name}: ${title}` : name, "aria-pressed": String(shown) });
   node.append(sign, element("span", { className: "name" }, name));
-  return node;
+  if (!onOnly) return node;
+  const only = pressable("only", onOnly, { className: "only", "aria-label": `Only ${name}`, title: `Show only ${name}` });
+  return element("span", { className: "chip-group" }, node, only);
 }
 
 /** A menu that saves what a panel shows. */

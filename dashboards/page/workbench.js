@@ -1,16 +1,19 @@
 // The page: three linked boxes, side by side, gallery; and the selection that links them.
 // Both shells (the TensorBoard tab and the report) use it; neither is known here.
 
-import { readAddress, writeAddress } from "../core/address.js";
+import { currentLink, readAddress, writeAddress } from "../core/address.js";
 import { searchPoints } from "./search.js";
 import { Gallery } from "./gallery.js";
 import { element } from "../core/dom.js";
-import { Pair } from "./pair.js";
+import { Pair } from "../pair/pair.js";
+import { firstPair, pinName } from "../pair/pairs.js";
 import { columnScale, Layouts, Middle } from "./picture.js";
 import { PointBox } from "./point-box.js";
 import { Sprites } from "./sprites.js";
-import { Space } from "./space.js";
+import { Space } from "../space/space.js";
+import { RunTable } from "../table/table.js";
 import { Strip } from "../strip/strip.js";
+import { startingState } from "./state.js";
 import { StepBar } from "./step-bar.js";
 import { closeMenus, Toolbar } from "./toolbar.js";
 import { brief } from "./widgets.js";
@@ -34,8 +37,9 @@ export class Workbench {
     this.sprites = null;
     this.hovered = -1;
     this.hoveredPoint = -1;
-    this.defaults = this.startingState();
-    this.state = readAddress(this.defaults);
+    this.pointedRun = -1;
+    this.defaults = startingState(this.scene);
+    this.state = this.readState();
     this.build(root);
     this.settle();
     this.listening = new AbortController();
@@ -62,39 +66,8 @@ export class Workbench {
     requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("repwatch-drawn")));
   }
 
-  startingState() {
-    const { scene } = this;
-    const follow = scene.page.current[0] ?? scene.runs.at(-1)?.name ?? "";
-    const layers = scene.page.trajectories.filter(({ run }) => run === follow).map(({ layer: name }) => name);
-    const layer = layers.at(-1) ?? scene.layers.at(-1) ?? "";
-    const columns = Object.keys(scene.points.columns);
-    const method = scene.usualMethod();
-    return {
-      mode: "space",
-      follow,
-      run: follow,
-      layer,
-      step: scene.stepsOf(follow).at(-1) ?? 0,
-      method,
-      distance: scene.page.maps.find((map) => map.method === method)?.distance ?? "euclidean",
-      color: "outcome",
-      view: "pca",
-      by: columns.find((name) => name === "class") ?? columns.find((name) => name === "label") ?? columns[0] ?? "",
-      marks: "thumbnails",
-      point: -1,
-      held: "",
-      a: "",
-      b: "",
-      across: "runs",
-      query: "",
-      off: [],
-      layers: [],
-      values: [],
-      chosen: [],
-    };
-  }
-
   build(root) {
+    this.runTable = new RunTable(this);
     this.toolbar = new Toolbar(this);
     this.status = this.toolbar.status;
     this.space = new Space(this);
@@ -106,7 +79,7 @@ export class Workbench {
     this.strip = new Strip(this);
     this.main = element("main", {}, this.space.node, this.pair.node, this.gallery.node, this.middle.node, this.point_.node);
     this.sentence = element("section", { className: "sentence", "aria-label": "How to read this view" });
-    root.replaceChildren(this.toolbar.node, this.strip.node, this.sentence, this.main, this.steps.node);
+    root.replaceChildren(this.toolbar.node, this.runTable.node, this.strip.node, this.sentence, this.main, this.steps.node);
   }
 
   /** Stops timers and listeners before another page replaces this one. */
@@ -120,15 +93,23 @@ export class Workbench {
     const following = this.state.step === this.defaults.step && this.state.run === this.state.follow;
     scene.inherit(this.scene);
     this.scene = scene;
-    this.defaults = this.startingState();
+    this.defaults = startingState(this.scene);
     if (following) this.state.step = scene.stepsOf(this.state.follow).at(-1) ?? 0;
     this.layouts = new Layouts();
     this.settle();
     return this.refresh();
   }
 
+  /** The state of the address; a map of one layer that it names selects that layer. */
+  readState() {
+    const state = readAddress(this.defaults);
+    const shown = this.scene.layers.filter((name) => !state.layers.includes(name));
+    if (shown.length === 1 && state.layer === this.defaults.layer) [state.layer] = shown;
+    return state;
+  }
+
   restore() {
-    this.state = readAddress(this.defaults);
+    this.state = this.readState();
     this.settle();
     this.refresh();
   }
@@ -148,6 +129,7 @@ export class Workbench {
     if (row < 0) row = scene.find(defaults.run, defaults.layer, defaults.step);
     this.current = row;
     this.hovered = -1;
+    if (row >= 0) this.showLayerOf(row);
     if (state.mode === "pair") this.offerPair();
     this.pins = { a: this.readPin(state.a), b: this.readPin(state.b) };
     if (!Object.hasOwn(scene.points.columns, state.by)) state.by = defaults.by;
@@ -157,10 +139,17 @@ export class Workbench {
   offerPair() {
     const { scene, state, selected } = this;
     if (state.a || state.b || !(selected >= 0)) return;
-    const good = scene.nearestLandmarks(selected, scene.runs.length).find(({ row }) => scene.outcomes[scene.snapshots.run[row]] === "good");
-    if (!good) return;
-    const name = (row) => JSON.stringify([scene.runOf(row), scene.layerOf(row), scene.snapshots.step[row]]);
-    Object.assign(state, { a: name(selected), b: name(good.row) });
+    const [a, b] = firstPair(this, selected) ?? [];
+    if (a !== undefined) Object.assign(state, { a: pinName(scene, a), b: pinName(scene, b) });
+  }
+
+  comparePins(chosen) {
+    const known = Object.entries(chosen).filter(([, row]) => row >= 0);
+    return this.set({ mode: "pair", ...Object.fromEntries(known.map(([letter, row]) => [letter, pinName(this.scene, row)])) });
+  }
+
+  compareRows(pair) {
+    return pair && this.comparePins({ a: pair[0], b: pair[1] });
   }
 
   readPin(text) {
@@ -204,6 +193,15 @@ export class Workbench {
     return this.set({ [list]: known.includes(name) ? known.filter((other) => other !== name) : [...known, name] });
   }
 
+  /** Adds all of `names` but one to a list; where they are in it already, takes them away. */
+  solo(list, name, names) {
+    const known = new Set(this.state[list]);
+    const others = names.filter((other) => other !== name);
+    const alone = !known.has(name) && others.every((other) => known.has(other));
+    const beside = this.state[list].filter((other) => !names.includes(other));
+    return this.set({ [list]: alone ? beside : [...beside, ...others] });
+  }
+
   /** Pointing at a snapshot shows it; unless one is held, it stays when the pointer leaves. */
   preview(row) {
     if (row >= 0 && !this.held) this.keep(row);
@@ -215,13 +213,52 @@ export class Workbench {
     if (row >= 0) this.keep(row);
     this.state.held = row >= 0 ? "yes" : "";
     this.hovered = -1;
-    if (row >= 0 && this.state.pinning) this.pinNow();
     this.refresh();
   }
 
   keep(row) {
     this.current = row;
+    this.showLayerOf(row);
     Object.assign(this.state, { run: this.scene.runOf(row), layer: this.scene.layerOf(row), step: this.scene.snapshots.step[row] });
+  }
+
+  /** A map of one layer goes along to the layer that is selected. */
+  showLayerOf(row) {
+    const { scene, state } = this;
+    const layer = scene.layerOf(row);
+    const shown = scene.layers.filter((name) => !state.layers.includes(name));
+    if (shown.length === 1 && shown[0] !== layer) state.layers = scene.layers.filter((name) => name !== layer);
+  }
+
+  /** Shows these layers on the map, and the selected run's snapshot of one of them. */
+  showLayers(names) {
+    const layer = names.includes(this.state.layer) ? this.state.layer : names[0];
+    return this.set({ layers: this.scene.layers.filter((name) => !names.includes(name)), layer });
+  }
+
+  /** Whether the filter of the table shows a run. */
+  runShown(run) {
+    const { mask } = this.runTable;
+    return !mask || Boolean(mask[run]);
+  }
+
+  pointRun(run) {
+    if (run === this.pointedRun) return;
+    this.pointedRun = run;
+    this.space.scatter.draw();
+  }
+
+  keepZoom(name, text) {
+    this.state[name] = text;
+    if (name === "pictureZoom") for (const { scatter } of Object.values(this.pair.pictures)) scatter.showZoom(text);
+    this.remember();
+  }
+
+  /** The address of what is shown now. */
+  link() {
+    clearTimeout(this.remembering);
+    writeAddress(this.state, this.defaults);
+    return currentLink();
   }
 
   /** The quick part of refresh, for pointing. */
@@ -274,14 +311,11 @@ export class Workbench {
   }
 
   pinNow() {
-    const letter = this.state.pinning || (this.pins.a < 0 || (this.pins.b >= 0 && this.lastPin === "b") ? "a" : "b");
-    const { scene, selected } = this;
-    if (selected < 0) return;
+    const letter = this.pins.a < 0 || (this.pins.b >= 0 && this.lastPin === "b") ? "a" : "b";
+    if (this.selected < 0) return;
     this.lastPin = letter;
-    this.pins[letter] = selected;
-    const changes = { pinning: "", [letter]: JSON.stringify([scene.runOf(selected), scene.layerOf(selected), scene.snapshots.step[selected]]) };
-    if (this.state.pinning) changes.mode = "pair";
-    this.set(changes);
+    this.pins[letter] = this.selected;
+    this.set({ [letter]: pinName(this.scene, this.selected) });
   }
 
   toggleLasso() {
@@ -298,6 +332,9 @@ export class Workbench {
 
   async refresh() {
     const { scene, state } = this;
+    this.runTable.filter();
+    this.filterKey = this.runTable.mask ? this.runTable.filtered : "";
+    this.runTable.refresh();
     this.marked = searchPoints(scene, state.query, state.chosen);
     this.pointScale = columnScale(scene, state.by, this.dark);
     this.main.dataset.mode = state.mode;
@@ -307,6 +344,8 @@ export class Workbench {
     this.pair.node.hidden = state.mode !== "pair";
     this.gallery.node.hidden = state.mode !== "gallery";
     this.strip.node.hidden = state.mode !== "space";
+    // Each half has a step of its own.
+    this.steps.node.hidden = state.mode === "pair";
     this.strip.refresh();
     this.steps.refresh();
     this.remember();
@@ -336,9 +375,9 @@ export class Workbench {
     };
   }
 
-  newNeighbors(row, point) {
+  /** Neighbors of a point in a snapshot that are none in the one before, or in another. */
+  newNeighbors(row, point, before) {
     const { scene } = this;
-    const before = scene.before(row);
     const [now, then] = [scene.viewNow(row), before < 0 ? null : scene.viewNow(before)];
     if (!now || !then) return new Set();
     const known = new Set(then.near.subarray(point * scene.k, (point + 1) * scene.k));
@@ -373,6 +412,7 @@ export class Workbench {
   }
 
   key(event) {
+    const { state } = this;
     const typing = event.target instanceof HTMLElement && event.target.matches("select, input, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (typing) {
@@ -384,6 +424,7 @@ export class Workbench {
       "[": () => this.steps.move(-1),
       "]": () => this.steps.move(1),
       p: () => this.pinNow(),
+      r: () => this.set({ table: state.table ? "" : "open" }),
       "/": () => this.toolbar.search.focus(),
       Escape: () => {
         if (!closeMenus(null)) this.set({ held: "", point: -1, chosen: [] });

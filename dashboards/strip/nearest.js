@@ -23,7 +23,7 @@ export class Nearest {
     // A landmark that is shown stays in the list that it was chosen from.
     if (this.bench.current >= 0 && scene.runOf(this.bench.current) === state.follow) this.subject = this.bench.current;
     const current = this.subject ?? this.bench.current;
-    const key = `${current} ${scene.stamp} ${dark}`;
+    const key = `${current} ${scene.stamp} ${dark} ${this.bench.filterKey}`;
     if (key !== this.key) this.build(current);
     this.key = key;
     for (const [row, button] of this.buttons) button.setAttribute("aria-current", String(row === this.bench.current));
@@ -31,10 +31,10 @@ export class Nearest {
 
   build(current) {
     const { scene, dark } = this.bench;
-    const found = current < 0 ? [] : scene.nearestLandmarks(current, LISTED);
+    const found = current < 0 ? [] : scene.nearestLandmarks(current, LISTED, (run) => this.bench.runShown(run));
     const spread = current < 0 ? null : scene.page.strip.spreads[current];
     const name = current < 0 ? "" : `${scene.layerOf(current)}, step ${brief(scene.snapshots.step[current])}`;
-    this.title.textContent = found.length ? `Nearest landmarks to ${name}` : "No landmarks here yet: label finished runs.";
+    this.title.textContent = found.length ? `Nearest landmarks to ${name}` : this.bench.filterKey ? "No landmarks among the runs that are shown." : "No landmarks here yet: label finished runs.";
     this.node.dataset.of = name;
     const colors = outcomeScale(scene.outcomes, dark);
     this.buttons = new Map();

@@ -23,6 +23,7 @@ from repwatch._archives import read_array
 from repwatch._files import write_atomically
 from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading
 from repwatch.atlas.layout import LayoutSettings, Progress, cached_layout, check_vectors, layout
+from repwatch.atlas.neighbors import nearest_rows
 from repwatch.atlas.table import (
     Roles,
     categories,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 # Appends an array to the data and returns where it is.
 Put: TypeAlias = "Callable[[Array], dict[str, object]]"
-VERSION = 1
+VERSION = 2
 _INTEREST_BLUR = 1.5
 
 
@@ -108,6 +109,7 @@ def write_atlas(
         folder=folder,
         title=title,
         metric=settings.metric,
+        neighbors=nearest_rows(rows, settings.metric),
     )
     write_atomically(target, _page(packed, title))
     return Written(target, len(rows), reused)
@@ -179,8 +181,10 @@ def pack(
     folder: Path,
     title: str,
     metric: str,
+    neighbors: NDArray[np.uint32],
 ) -> bytes:
-    """The data of the page as gzip. The same input gives the same bytes."""
+    """The data of the page as gzip, with the nearest points (n, k) of each. The same input gives
+    the same bytes."""
     arrays: list[bytes] = []
 
     def put(array: Array) -> dict[str, object]:
@@ -202,6 +206,8 @@ def pack(
         "y": put(points[:, 1]),
         "order": put(label_order(points, rank)),
         "shade": put(shading(points)),
+        "near": neighbors.shape[1],
+        "neighbors": put(neighbors),
         "clusters": [list(vars(cluster).values()) for cluster in _clusters(points, columns, roles)],
     }
     header["columns"] = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
     from repwatch.maps.snapshots import Array
 
-__all__ = ["Comparisons", "PackedDistances", "compare_last"]
+__all__ = ["COMPARISON_STEPS", "Comparisons", "PackedDistances", "compare_last"]
 
 # How many last snapshots are compared with each other, and in how many pairs Mantel's test is made
 # (about 25 ms each).
 _COMPARED = 256
 _TESTED = 100
 _FINEST = 65534
+# How often `compare_last` reports progress: for each measure, then for the tests.
+COMPARISON_STEPS = len(similarity.DISTANCES) + 1
 
 
 class PackedDistances(TypedDict):
@@ -61,6 +63,7 @@ def compare_last(
     watched: set[str],
     last: Sequence[NDArray[np.float32]],
     points: list[int],
+    progress: Callable[[], None] = lambda: None,
 ) -> Comparisons:
     """The last snapshots of the trajectories against each other, those of watched runs first.
 
@@ -69,6 +72,7 @@ def compare_last(
         watched: Names of the watched runs.
         last: the RDM of each trajectory's last snapshot.
         points: the probe points of excerpts.
+        progress: called after each of `COMPARISON_STEPS`.
 
     Returns:
         Similarities of all pairs, tests of some, and the errors of estimates.
@@ -76,14 +80,19 @@ def compare_last(
     names = [(row["run"], row["layer"]) for row in trajectories]
     order = sorted(range(len(names)), key=lambda at: names[at][0] not in watched)[:_COMPARED]
     stack = np.stack([last[at] for at in order])
-    exact = {name: _pairs(stack, name) for name in similarity.DISTANCES}
+    exact = {}
+    for name in similarity.DISTANCES:
+        exact[name] = _pairs(stack, name)
+        progress()
+    tested = _test(stack, [names[at] for at in order], watched)
+    progress()
     excerpts = unpack_excerpts(pack_excerpts(take_excerpts(stack, points)), len(stack))
     largest = float(np.nanmax(exact["euclidean"], initial=0.0)) or 1.0
     return {
         "snapshots": [trajectories[at]["snapshots"][-1] for at in order],
         "measures": {name: _pack((exact[name] + 1) / 2) for name in similarity.SIMILARITIES},
         "euclidean": {"scale": largest, "rows": _pack(exact["euclidean"] / largest)},
-        "mantel": _test(stack, [names[at] for at in order], watched),
+        "mantel": tested,
         "permutations": PERMUTATIONS,
         "errors": {name: _error(name, exact[name], excerpts, stack) for name in exact},
     }

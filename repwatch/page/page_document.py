@@ -110,7 +110,7 @@ class Distances(TypedDict):
 class PageScene(TypedDict):
     """The document. `snapshots` has columns `run` and `layer` (places in `runs` and `layers`),
     `step`, `epoch`, `diverged` (0 or 1) and `id`; `values` has a column for each metric and scalar,
-    with None where there is none yet."""
+    with None where there is none yet. `layer` is the one that the page begins with."""
 
     version: int
     kind: str
@@ -121,6 +121,7 @@ class PageScene(TypedDict):
     runs: list[RunRow]
     current: list[str]
     layers: list[str]
+    layer: str
     settings: list[str]
     metric: str | None
     snapshots: dict[str, list[int | None]]
@@ -173,6 +174,7 @@ def build_page(
         runs=[run_row(run.name, run) for run in runs],
         current=list(current),
         layers=layers,
+        layer=_leading_layer(snapshots, runs, current, strip),
         settings=known["settings"] if known else [],
         metric=known["metric"] if known else None,
         snapshots={
@@ -191,6 +193,28 @@ def build_page(
         strip=strip,
         notes=[*(known["notes"] if known else []), *notes],
     )
+
+
+def _leading_layer(
+    snapshots: Sequence[Snapshot], runs: Sequence[Run], current: Sequence[str], strip: StripRow
+) -> str:
+    """The layer of the first flag on the leading run, else the last one before its output."""
+    leading = current[0] if current else (runs[-1].name if runs else "")
+    members = [snapshot for snapshot in snapshots if snapshot.run == leading]
+    layers = layer_order(members)
+    for run in runs:
+        if run.name == leading:
+            flagged = [flag.layer for flag in run.flags if flag.layer in layers]
+            if flagged:
+                return str(flagged[0])
+    # A layer without any value is the same in all runs, such as the input.
+    varying = {
+        snapshot.layer
+        for snapshot, value in zip(snapshots, strip["values"], strict=True)
+        if value is not None
+    }
+    inner = [layer for layer in layers if layer in varying] or layers
+    return next(iter(inner[-2:]), "")
 
 
 def map_row(

@@ -75,7 +75,8 @@ class PageReader:
         self._making = Lock()
 
     def overview(self) -> PageScene:
-        """The document, without views, with the t-SNE map of euclidean distances if there is one.
+        """The document, without views, with t-SNE maps of euclidean distances if there are any:
+        of all layers, and of the one that the page begins with.
 
         Raises RunNotFoundError where one of the requested runs does not exist.
         """
@@ -89,8 +90,17 @@ class PageReader:
             except SpaceError as error:
                 notes.append(str(error))
             page = make_page(self._registry, contents, maps, notes=notes)
+            if maps and len(page["layers"]) > 1:
+                page["maps"].extend(self._map_of(contents, page["layer"]))
             self._overview = (contents.stamp, page)
         return page
+
+    def _map_of(self, contents: PageContents, layer: str) -> list[MapRow]:
+        """The map of one layer; none where it has too few snapshots for one."""
+        try:
+            return [self._maps.draw(contents, MapSettings(layers=(layer,))).row]
+        except SpaceError:
+            return []
 
     def map(self, method: str, distance: str, layers: Sequence[str] = ()) -> MapRow:
         """Positions by one of METHODS and DISTANCES, on a map of these layers, or of all.

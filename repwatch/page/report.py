@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from repwatch._files import write_atomically
 from repwatch.errors import SpaceError
 from repwatch.maps import MIN_SNAPSHOTS, MapSettings, sketch_rows
 from repwatch.maps.snapshots import select
-from repwatch.page.comparisons import Comparisons, compare_last
+from repwatch.page.comparisons import COMPARISON_STEPS, Comparisons, compare_last
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.excerpts import choose_points, pack_excerpts, take_excerpts
 from repwatch.page.map_cache import (
@@ -133,7 +134,7 @@ def write_report(
         layers: the layers that it shows; none: all.
         title: the page's title.
         overwrite: False refuses to replace an existing file.
-        progress: called with how many trajectories and maps are done, and of how many.
+        progress: called with how many trajectories, maps and comparisons are done, and of how many.
 
     Raises:
         SpaceError: the registry has too few snapshots for a map.
@@ -205,7 +206,7 @@ class _Reading:
     def read(self) -> ReportDocument:
         trajectories = group_trajectories(self._contents.snapshots)
         points = choose_points(self._contents.snapshots[0].points)
-        total = len(trajectories) + len(self._settings)
+        total = len(trajectories) + len(self._settings) + COMPARISON_STEPS
         last = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             filled = pool.map(self._fill, trajectories, [points] * len(trajectories))
@@ -213,13 +214,21 @@ class _Reading:
                 self._progress(done, total)
                 last.append(rdm)
         maps = self._draw(len(last), total)
+        steps = itertools.count(total - COMPARISON_STEPS + 1)
+        comparisons = compare_last(
+            trajectories,
+            set(self._contents.current),
+            last,
+            points,
+            lambda: self._progress(next(steps), total),
+        )
         page = make_page(self._registry, self._contents, maps, read=self._rows)
         page["trajectories"] = trajectories
         return ReportDocument(
             page=page,
             points=read_points(self._registry, page["probe"]),
             excerpted=points,
-            comparisons=compare_last(trajectories, set(page["current"]), last, points),
+            comparisons=comparisons,
             made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         )
 
@@ -244,5 +253,4 @@ class _Reading:
             except SpaceError:
                 if settings.layers is None:
                     raise
-        self._progress(total, total)
         return maps

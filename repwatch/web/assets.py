@@ -9,7 +9,7 @@ from repwatch.errors import ConfigurationError, MissingPackageError
 __all__ = ["PAGE_STYLES", "asset"]
 
 # Of the page of a registry, besides those of all pages.
-PAGE_STYLES = ("page/panels.css", "strip/strip.css", "page/workbench.css")
+PAGE_STYLES = ("page/panels.css", "strip/strip.css", "table/table.css", "page/workbench.css")
 
 
 def asset(name: str) -> bytes:

@@ -18,6 +18,7 @@ from repwatch import Registry
 from repwatch.page import write_report
 from tests.browser.reader import SHOWN, Reader, find_browser
 from tests.integrations.lightning import training
+from tests.watch.helpers import landmark_registry, watch
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,25 @@ def trained(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory)
             registry.label(name, "bad", cause="learning rate too high")
     registry.close()
     return Trained(folder / "logs", folder / "repwatch.db", current)
+
+
+@pytest.fixture(name="registry", scope="session")
+def make_registry(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Good and bad landmarks, and a run that is off and flagged."""
+    registry = landmark_registry(tmp_path_factory.mktemp("landmarks") / "repwatch.db")
+    watch(registry, "current", scale=1.6)
+    run = registry.run("current")
+    registry.add_flag(
+        run.id, kind="drift", step=2, epoch=2, message="It drifts.", layer="2", probability=0.9
+    )
+    return registry
+
+
+@pytest.fixture(name="landmarks_file", scope="session")
+def write_landmarks(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("landmarks") / "report.html"
+    write_report(registry, target, distances=("euclidean",), methods=("pca",))
+    return target
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +171,8 @@ def write(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="page")
 def open_page(reader: Reader, file: Path) -> Reader:
     reader.resize(1400, 900)
-    reader.open(file)
+    # With all layers on the map.
+    reader.open(f"{file.as_uri()}#layers=")
     reader.wait_state("drawn")
     reader.wait(f"{SHOWN} !== undefined")
     return reader

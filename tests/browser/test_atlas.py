@@ -355,3 +355,45 @@ def test_names_of_clusters_are_read_from_afar_and_give_way_from_nearby(
     reader.wait("document.querySelector('.plot').dataset.names === '0'")
     assert int(reader.find(".plot").get_attribute("data-labels") or 0) > 0
     assert reader.complaints() == []
+
+
+def test_what_is_near_a_word_is_a_search_and_enter(atlas: Reader, page: Path) -> None:
+    search = atlas.find("input[type='search']")
+    search.send_keys("point 7")
+    hits = "[...document.querySelectorAll('[aria-label=\"Search results\"] .entry')]"
+    atlas.wait(f"{hits}.length > 1")
+    assert atlas.driver.execute_script(f"return {hits}[0].textContent") == "point 7"
+    search.send_keys(Keys.ENTER)
+    atlas.wait("document.querySelector('.point').dataset.index === '7'")
+    near = "[aria-label='Nearest by vector'] .entry"
+    shown = [entry.text for entry in atlas.driver.find_elements(By.CSS_SELECTOR, near)]
+    generator = np.random.default_rng(0)
+    middles = generator.normal(size=(3, 8)) * 8
+    vectors = middles[np.arange(COUNT) % 3] + generator.normal(size=(COUNT, 8))
+    distances = np.linalg.norm(vectors - vectors[7], axis=1)
+    assert shown == [f"point {i}" for i in distances.argsort()[1:11]]
+    atlas.driver.find_elements(By.CSS_SELECTOR, near)[0].click()
+    atlas.wait("document.querySelector('.point h2').textContent === arguments[0]", shown[0])
+
+
+def test_labels_stand_above_their_points_and_names_of_clusters_do_not_repeat(
+    atlas: Reader,
+) -> None:
+    drawn = atlas.driver.execute_script(
+        "const a = window.repwatchAtlas; const texts = [];"
+        "const fill = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {"
+        "  if (this.canvas === a.over) texts.push([text, x, y]);"
+        "  return fill.call(this, text, x, y);"
+        "};"
+        "a.draw();"
+        "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>"
+        "  done(texts.map(([text, x, y]) => [text, x, y, a.label.texts.indexOf(text)])"
+        "    .map(([text, x, y, i]) => [text, y,"
+        "      i < 0 ? null : a.view.toScreen(a.atlas.x[i], a.atlas.y[i])[1]])))))"
+    )
+    labels = [(y, dot) for _, y, dot in drawn if dot is not None]
+    names = [text for text, _, dot in drawn if dot is None and text.startswith("group")]
+    assert labels
+    assert all(y < dot - 8 for y, dot in labels)
+    assert len(names) == len(set(names))

@@ -73,7 +73,7 @@ def write(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(name="page")
 def open_page(reader: Reader, file: Path) -> Reader:
     reader.resize(1400, 900)
-    reader.open(file)
+    reader.open(f"{file.as_uri()}#layers=")
     reader.wait_state("drawn")
     return reader
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
 
 from repwatch import Registry, rdm, similarity
 from repwatch.page import choose_points, take_excerpts
@@ -48,11 +49,13 @@ def test_a_comparison_begins_with_the_nearest_good_landmark_and_ranks_what_moved
 ) -> None:
     page.find("header .row button[value='pair']").click()
     page.wait("document.querySelectorAll('.lost .near').length === 10")
-    titles = [title.text for title in page.driver.find_elements(By.CSS_SELECTOR, ".half .title")]
-    assert titles[0].startswith(trained.current)
-    assert titles[1].startswith("calm"), "the only good landmark"
+    runs = [
+        Select(page.find(f"select[aria-label='Run of {half}']")).first_selected_option.text
+        for half in "AB"
+    ]
+    assert runs == [f"{trained.current} · unlabeled", "calm · good"], "the only good landmark"
     registry = Registry(trained.registry)
-    layer = registry.run(trained.current).layers[-1]
+    layer = page.driver.execute_script("return window.repwatch.state().layer")
     first, second = (registry.snapshots(run=n, layer=layer)[-1] for n in (trained.current, "calm"))
     near = [rdm.neighbors(snapshot.rdm, 10) for snapshot in (first, second)]
     lost = [10 - len({*a} & {*b}) for a, b in zip(*map(np.ndarray.tolist, near), strict=True)]
@@ -61,6 +64,49 @@ def test_a_comparison_begins_with_the_nearest_good_landmark_and_ranks_what_moved
     assert shown == sorted(lost, reverse=True)[:10]
     items[0].click()
     page.wait(f"{POINT} === arguments[0]", str(int(np.argmax(lost))))
+
+
+def test_the_right_box_describes_both_halves_and_new_is_against_the_other_one(
+    page: Reader, trained: Trained
+) -> None:
+    page.driver.execute_script("window.location.hash = 'mode=pair&point=3'")
+    page.wait("document.querySelectorAll('.point .nears').length === 2")
+    registry = Registry(trained.registry)
+    layer = page.driver.execute_script("return window.repwatch.state().layer")
+    near = [
+        rdm.neighbors(registry.snapshots(run=name, layer=layer)[-1].rdm, 10)[3].tolist()
+        for name in (trained.current, "calm")
+    ]
+    apart = len({*near[0]} - {*near[1]})
+    words = page.text(".point")
+    for half, other in (("A", "B"), ("B", "A")):
+        assert f"Nearest in {half}" in words
+        assert f"{apart} of 10 are not among them in {other}." in words
+        fresh = f".point [aria-label='Nearest in {half}'] .near.new"
+        assert len(page.driver.find_elements(By.CSS_SELECTOR, fresh)) == apart
+
+
+def test_both_halves_zoom_together_and_take_their_layer_together(
+    page: Reader, trained: Trained
+) -> None:
+    page.find("header .row button[value='pair']").click()
+    page.wait("document.querySelectorAll('.lost .near').length === 10")
+    places = (
+        "['first', 'last'].map((place) => window.repwatch"
+        ".whereIs(`.half:${place}-child canvas`, 3))"
+    )
+    before = page.driver.execute_script(f"return {places}")
+    page.driver.execute_script(
+        "document.querySelector('.half canvas').dispatchEvent(new WheelEvent('wheel',"
+        "{ deltaY: -300, ctrlKey: true, clientX: 200, clientY: 300, cancelable: true }))"
+    )
+    moved = f"{places}.every((place, half) => place[0] !== arguments[0][half][0])"
+    page.wait(moved, before)
+    registry = Registry(trained.registry)
+    layers = registry.run(trained.current).layers
+    Select(page.find("select[aria-label='Layer of A']")).select_by_value(layers[1])
+    shown = "document.querySelector('.half:last-child .plot').dataset.shown"
+    page.wait(f"{shown}.startsWith(`calm · ${{arguments[0]}} · `)", layers[1])
 
 
 def pin(page: Reader, **chosen: tuple[str, str, int]) -> None:

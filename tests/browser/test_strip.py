@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from repwatch import Registry
 from repwatch.page import PageReader, write_report
 from tests.browser.reader import SHOWN, Reader
-from tests.watch.helpers import landmark_registry, watch
+from tests.watch.helpers import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -19,23 +19,10 @@ CELLS = ".cell-of-strip"
 NEAREST = ".nearest .landmark"
 
 
-@pytest.fixture(name="registry", scope="module")
-def make_registry(chromium: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    registry = landmark_registry(tmp_path_factory.mktemp("strip") / "repwatch.db")
-    watch(registry, "current", scale=1.6)
-    run = registry.run("current")
-    registry.add_flag(
-        run.id, kind="drift", step=2, epoch=2, message="It drifts.", layer="2", probability=0.9
-    )
-    return registry
-
-
 @pytest.fixture(name="page")
-def open_page(reader: Reader, registry: Registry, tmp_path: Path) -> Reader:
-    target = tmp_path / "report.html"
-    write_report(registry, target, distances=("euclidean",), methods=("pca",), each_layer=False)
+def open_page(reader: Reader, landmarks_file: Path) -> Reader:
     reader.resize(1400, 900)
-    reader.open(target)
+    reader.open(landmarks_file)
     reader.wait_state("drawn")
     reader.wait(f"{SHOWN} !== undefined")
     return reader

@@ -68,9 +68,9 @@ def test_where_there_is_a_registry_the_tab_is_the_page_with_three_boxes(
     reader.open(f"{beside}#repwatch")
     reader.enter_tab()
     reader.wait_state("drawn")
-    placed = [
-        snapshot for snapshot in Registry(trained.registry).snapshots() if not snapshot.diverged
-    ]
+    layer = reader.find(".space select[aria-label='Layer']").get_attribute("value")
+    snapshots = Registry(trained.registry).snapshots(layer=layer)
+    placed = [snapshot for snapshot in snapshots if not snapshot.diverged]
     reader.wait(
         "document.querySelector('.space .plot').dataset.points === arguments[0]", str(len(placed))
     )
@@ -115,6 +115,7 @@ def test_another_map_and_measures_are_asked_for_when_they_are_wanted(
 ) -> None:
     reader.open(f"{beside}data/plugin_entry.html?name=repwatch")
     reader.wait_state("drawn")
+    reader.find(".making summary").click()
     Select(reader.find("select[aria-label='Map']")).select_by_value("pca")
     reader.wait("document.querySelector('.space .plot').dataset.map === 'pca euclidean'")
     reader.press("body", "p")
@@ -130,8 +131,9 @@ def test_any_distance_and_any_choice_of_layers_make_a_map(
     reader: Reader, beside: str, trained: Trained
 ) -> None:
     layers = Registry(trained.registry).run(trained.current).layers
-    reader.open(f"{beside}data/plugin_entry.html?name=repwatch")
+    reader.open(f"{beside}data/plugin_entry.html?name=repwatch#layers=")
     reader.wait_state("drawn")
+    reader.find(".making summary").click()
     picker = Select(reader.find("select[aria-label='Distance']"))
     offered = [option.get_attribute("value") for option in picker.options]
     assert offered == ["euclidean", "cosine", "pearson", "spearman", "cka"]
@@ -167,14 +169,14 @@ def test_a_registry_on_postgresql_is_shown_where_the_flag_names_it(
     with closing(Registry(postgresql_schema)) as registry:
         fill_with_landmarks(registry)
         watch(registry, "current")
-        placed = len(registry.snapshots())
+        placed = len(registry.snapshots(layer="1"))
     address = board(tmp_path, f"--repwatch_registry={postgresql_schema}")
     reader.open(f"{address}data/plugin_entry.html?name=repwatch")
     reader.wait_state("drawn")
     reader.wait(
         "document.querySelector('.space .plot').dataset.points === arguments[0]", str(placed)
     )
-    assert reader.text(".middle .title") == "current · 2 · step 3"
+    assert reader.text(".middle .title") == "current · 1 · step 3", "the last one before the output"
     assert "postgres" not in reader.driver.page_source
     assert reader.complaints() == []
 
@@ -189,7 +191,7 @@ def test_the_page_follows_a_run_while_it_trains_and_retains_what_was_chosen(
     reader.wait("document.querySelector('.step').textContent === 'step 3 · 4 of 4'")
     reader.find(".row button[value='tsne']").click()
     run = registry.run("current")
-    last = run.snapshots()[-1]
+    layer = reader.find(".space select[aria-label='Layer']").get_attribute("value")
     new = [
         NewSnapshot(snapshot.layer, 9, 9, snapshot.depth, snapshot.rdm)
         for snapshot in run.snapshots()
@@ -197,7 +199,7 @@ def test_the_page_follows_a_run_while_it_trains_and_retains_what_was_chosen(
     ]
     registry.add_snapshots(run.id, new)
     reader.wait("document.querySelector('.step').textContent === 'step 9 · 5 of 5'", seconds=40)
-    reader.wait(f"{SHOWN} === arguments[0]", f"current · {last.layer} · step 9")
+    reader.wait(f"{SHOWN} === arguments[0]", f"current · {layer} · step 9")
     assert reader.find(".row button[value='tsne']").get_attribute("aria-pressed") == "true"
     assert reader.complaints() == []
     registry.close()

@@ -135,7 +135,7 @@ def test_a_broken_installation_is_reported_in_the_answer(
     monkeypatch: pytest.MonkeyPatch, board: Client
 ) -> None:
     monkeypatch.setattr("repwatch.integrations.tensorboard.plugin.asset", _missing)
-    reply = get(board, f"{ROUTE}/page/space.js")
+    reply = get(board, f"{ROUTE}/space/space.js")
     assert reply.status_code == 500
     assert "Reinstall it" in reply.text
 

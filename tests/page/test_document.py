@@ -30,6 +30,7 @@ from repwatch.page import (
     unpack_views,
     write_report,
 )
+from repwatch.page.comparisons import COMPARISON_STEPS
 from repwatch.page.page_document import Distances, PageFlag
 from tests.page.conftest import numbers
 from tests.watch.helpers import PROBE, landmark_registry, watch
@@ -325,7 +326,10 @@ def test_a_report_is_one_file_that_asks_for_nothing_and_replaces_nothing(
     assert "<title>&lt;/title&gt;" in text
     assert "default-src 'none'" in text
     assert "src=" not in text.split("<script")[0]
-    assert seen[-1][0] == seen[-1][1] > 0
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen}), "it never stalls"
+    total = seen[-1][1]
+    steps = list(range(total - COMPARISON_STEPS + 1, total + 1))
+    assert [done for done, _ in seen][-COMPARISON_STEPS:] == steps
     with pytest.raises(ConfigurationError, match="exists already"):
         write_report(registry, target)
     assert target.read_text(encoding="utf-8") == text

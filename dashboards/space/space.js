@@ -1,20 +1,22 @@
 // The left box: the map of snapshots.
 
-import { outcomeScale, readable, scaleOf, stepColor } from "../core/colors.js";
+import { readable, stepColor } from "../core/colors.js";
 import { element, replaceKeepingFocus } from "../core/dom.js";
 import { shades } from "../core/palette.js";
 import { LabelGrid } from "../core/label-grid.js";
-import { bestTurn } from "./layout.js";
-import { Scatter } from "./scatter.js";
-import { choice, layerLegend, legend, saver } from "./widgets.js";
+import { bestTurn } from "../page/layout.js";
+import { Scatter } from "../page/scatter.js";
+import { choice, layerLegend, legend, pressable, saver } from "../page/widgets.js";
+import { filterName, mapColors, mapScale, readFilters } from "./colors.js";
+import { piecesOf } from "./paths.js";
 
 // The marks of layers by their place in the order; twelve of them, then again.
 const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
 const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
 const FOLDED = 0.16;
 const PATIENCE = 350;
-// A step that goes further than this share of the map is a jump between islands, not a way.
-const JUMP = 0.2;
+const ALL = "all layers";
+const SEVERAL = "some layers";
 // Maps are turned once, for a frame of this shape: a window of another size does not turn them.
 const FRAME = [1.25, 1];
 // From a newest point to its name, outside of the ring of a selection.
@@ -30,10 +32,14 @@ export class Space {
       start: () => this.bench.selected,
       onPoint: (row) => bench.preview(row),
       onPick: (row) => bench.hold(row),
+      onZoom: (zoom) => bench.keepZoom("mapZoom", zoom),
     });
+    this.layer = choice("Layer", (layer) => bench.showLayers(layer === ALL ? bench.scene.layers : [layer]));
+    this.last = pressable("Last step only", () => bench.set({ last: bench.state.last ? "" : "yes" }), { className: "plain", title: "Show of each run its last snapshot alone" });
     this.method = choice("Map", (method) => bench.set({ method }));
     this.distance = choice("Distance", (distance) => bench.set({ distance }));
-    this.color = choice("Color", (color) => bench.set({ color, off: [] }));
+    this.color = choice("Color", (color) => bench.set({ color }));
+    this.making = element("details", { className: "menu making" }, element("summary", { title: "How the map is made" }, "Map"), element("div", {}, this.method.node, this.distance.node));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colors of the map" });
     this.marks = element("div", { className: "legend", role: "group", "aria-label": "Layers" });
     this.state = element("p", { className: "nothing", role: "status" });
@@ -46,8 +52,9 @@ export class Space {
         { className: "head" },
         element("h2", {}, "Space of representations"),
         saver(() => "repwatch-map", this.scatter, () => shades(bench.dark).paper),
+        this.making,
       ),
-      element("div", { className: "controls" }, this.method.node, this.distance.node, this.color.node),
+      element("div", { className: "controls" }, this.layer.node, this.color.node, this.last),
       element("div", { className: "stage" }, this.scatter.node, this.state),
       element("div", { className: "foot" }, this.legend, this.marks, this.caption),
     );
@@ -60,17 +67,50 @@ export class Space {
     this.method.show((live ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
     const distances = live ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
     this.distance.show(distances.map((name) => [name, name]), state.distance);
-    this.color.show(this.colors(), state.color);
-    this.scale = this.makeScale(state.color, dark);
-    const off = new Set(state.off);
-    replaceKeepingFocus(this.legend, legend(this.scale, off, (name) => this.bench.toggle("off", name)));
-    replaceKeepingFocus(
-      this.marks,
-      layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) =>
-        this.bench.toggle("layers", name),
-      ),
-    );
+    this.making.hidden = this.method.node.hidden && this.distance.node.hidden;
+    this.color.show(mapColors(scene), state.color);
+    this.scale = mapScale(scene, state.color, this.bench.selected, dark);
+    this.filters = readFilters(state.off).map((filter) => {
+      const { items, codes } = mapScale(scene, filter.color, this.bench.selected, dark);
+      return { ...filter, codes, off: new Set((items ?? []).flatMap(({ name }, code) => (filter.hidden.has(name) ? [code] : []))) };
+    });
+    this.showLegend();
+    this.showLayers();
+    this.last.setAttribute("aria-pressed", String(Boolean(state.last)));
+    this.scatter.showZoom(state.mapZoom);
     await this.place();
+  }
+
+  /** The values of the color that some shown run has; what other colors filter away is said beside them. */
+  showLegend() {
+    const { scene, state } = this.bench;
+    const shown = new Set();
+    this.scale.codes?.forEach((code, row) => this.bench.runShown(scene.snapshots.run[row]) && shown.add(code));
+    const items = this.scale.items?.filter((_, code) => shown.has(code));
+    this.named = new Set(items?.map(({ name }) => name));
+    const off = new Set(this.filters.find(({ color }) => color === state.color)?.hidden);
+    const all = items?.map(({ name }) => filterName(state.color, name)) ?? [];
+    const nodes = legend({ ...this.scale, items }, off, (name) => this.bench.toggle("off", filterName(state.color, name)), {
+      only: (name) => this.bench.solo("off", filterName(state.color, name), all),
+    });
+    const others = state.off.length - all.filter((name) => state.off.includes(name)).length;
+    const more = others > 0 ? [pressable(`${others} hidden by other colors: show`, () => this.bench.set({ off: state.off.filter((name) => all.includes(name)) }), { className: "chip" })] : [];
+    replaceKeepingFocus(this.legend, [...nodes, ...more]);
+  }
+
+  /** One layer is chosen from a list; several have chips, which say what the marks mean. */
+  showLayers() {
+    const { scene, state } = this.bench;
+    const shown = scene.layers.filter((layer) => !state.layers.includes(layer));
+    const several = shown.length > 1 && shown.length < scene.layers.length;
+    const chosen = shown.length === 1 ? shown[0] : several ? SEVERAL : ALL;
+    const names = [...scene.layers, ALL, ...(several ? [SEVERAL] : [])];
+    this.layer.show(names.map((name) => [name, name]), chosen);
+    this.marks.hidden = shown.length === 1;
+    const chips = layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) => this.bench.toggle("layers", name), {
+      only: (name) => this.bench.showLayers([name]),
+    });
+    replaceKeepingFocus(this.marks, chips);
   }
 
   async place() {
@@ -109,51 +149,14 @@ export class Space {
     return this.map.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
   }
 
-  colors() {
-    const { scene } = this.bench;
-    const runs = scene.runs;
-    const varying = (name) => new Set(runs.map((run) => String(run.hparams[name]))).size > 1;
-    const settings = [...new Set(runs.flatMap((run) => Object.keys(run.hparams)))].filter(varying);
-    return [
-      ["outcome", "cause"],
-      ["label", "label"],
-      ["run", "run"],
-      ["layer", "layer"],
-      ["step", "step"],
-      ["epoch", "epoch"],
-      ["distance", `distance to the selected (${scene.page.distances.name})`],
-      ...settings.map((name) => [`setting ${name}`, name]),
-      ...Object.keys(scene.page.values).map((name) => [`value ${name}`, name]),
-    ];
-  }
-
-  makeScale(color, dark) {
-    const { scene } = this.bench;
-    const { snapshots, runs, layers } = scene;
-    const rows = (pick) => Array.from({ length: scene.count }, (_, row) => pick(row));
-    const [kind, ...rest] = color.split(" ");
-    const name = rest.join(" ");
-    if (kind === "label") return outcomeScale(rows((row) => runs[snapshots.run[row]].label ?? "unlabeled"), dark);
-    if (kind === "run") return scaleOf(rows((row) => scene.runOf(row)), dark, { order: runs.map((run) => run.name) });
-    if (kind === "layer") return scaleOf(rows((row) => scene.layerOf(row)), dark, { order: layers });
-    if (kind === "step" || kind === "epoch") return scaleOf(snapshots[kind], dark, { numbers: true });
-    if (kind === "distance") return scaleOf(scene.distancesTo(this.bench.selected), dark, { numbers: true });
-    if (kind === "setting") return scaleOf(rows((row) => runs[snapshots.run[row]].hparams[name] ?? null), dark);
-    if (kind === "value") {
-      const numbers = (scene.page.values[name] ?? []).map((value) => (typeof value === "number" ? value : null));
-      return scaleOf(numbers, dark, { numbers: true });
-    }
-    return outcomeScale(rows((row) => scene.outcomes[snapshots.run[row]]), dark);
-  }
-
   hidden(row) {
     const { scene, state } = this.bench;
     if (!this.map || !Number.isFinite(this.map.x[row]) || state.layers.includes(scene.layerOf(row))) return true;
-    if (state.off.length === 0 || !this.scale?.codes) return false;
-    const code = this.scale.codes[row];
-    // The followed run stays: the filter is for the landmarks around it.
-    if (state.color === "outcome" && scene.runOf(row) === state.follow) return false;
-    return code >= 0 && state.off.includes(this.scale.items[code].name);
+    if (scene.isRepeated(row)) return true;
+    const followed = scene.runOf(row) === state.follow;
+    if (!followed && !this.bench.runShown(scene.snapshots.run[row])) return true;
+    if (state.last && !scene.isLast(row)) return true;
+    return this.filters.some(({ codes, off, ofRuns }) => codes !== null && off.has(codes[row]) && !(followed && ofRuns));
   }
 
   symbol(row) {
@@ -164,52 +167,70 @@ export class Space {
     const { scene, state, dark } = this.bench;
     if (!this.map || this.map.x.length !== scene.count) return;
     const theme = shades(dark);
-    let drawn = 0;
     const followed = scene.runs.findIndex((run) => run.name === state.follow);
+    this.paintWays(renderer, place, followed);
+    let drawn = 0;
+    // A map of one layer has room for larger marks.
+    const larger = this.map.layers?.length === 1 ? 1.3 : 1;
     for (let row = 0; row < scene.count; row += 1) {
       if (scene.snapshots.run[row] === followed || this.hidden(row)) continue;
-      drawn += 1;
-      const last = scene.page.trajectories[scene.trajectoryOf.get(row)[0]].snapshots.at(-1) === row;
+      drawn += scene.standsFor(row);
       // Calm by its pale fill, seen by its outline.
       const color = this.scale.color(row);
-      renderer.mark(this.symbol(row), ...place(row), last ? 3.1 : 2.1, { fill: color, faint: last ? 0.6 : 0.28, stroke: color, width: 0.9 });
+      const last = scene.isLast(row);
+      renderer.mark(this.symbol(row), ...place(row), (last ? 3.1 : 2.1) * larger, { fill: color, faint: last ? 0.6 : 0.28, stroke: color, width: 0.9 });
     }
     drawn += this.paintFollowed(renderer, place, theme);
     this.paintFlags(renderer, place, theme);
     this.paintNames(renderer, place, size, theme);
     this.paintChosen(renderer, place, theme);
-    this.scatter.node.dataset.points = String(drawn);
-    this.scatter.node.dataset.map = `${this.map.method} ${this.map.distance}`;
-    this.scatter.node.dataset.layers = (this.map.layers ?? []).join(" ");
+    const shown = { points: drawn, map: `${this.map.method} ${this.map.distance}`, layers: (this.map.layers ?? []).join(" ") };
+    Object.assign(this.scatter.node.dataset, shown);
   }
 
-  /** The followed run: a line that grows darker with the steps, its newest point the largest. */
+  /** The ways of all runs as faint lines; those that are pointed at in the table stand out. */
+  paintWays(renderer, place, followed) {
+    const { scene, state, pointedRun } = this.bench;
+    for (const { run, snapshots } of scene.page.trajectories) {
+      const index = scene.snapshots.run[snapshots[0]];
+      if (run === state.follow || index === followed || snapshots.length < 2) continue;
+      const rows = snapshots.filter((row) => !this.hidden(row));
+      const strong = index === pointedRun;
+      const stroke = rows.length ? this.scale.color(rows.at(-1)) : "";
+      for (const { points, jump, at } of piecesOf(rows.map(place), place.scale)) {
+        const alpha = strong ? 0.95 : (jump ? 0.1 : 0.15 + (0.3 * at) / rows.length);
+        renderer.line(points, { stroke, width: strong ? 1.8 : 0.8, alpha, dash: jump ? [1.5, 4] : null });
+      }
+    }
+  }
+
+  /** The followed run: a line that grows stronger with the steps, its newest point the largest. */
   paintFollowed(renderer, place, theme) {
     const { scene, state, dark } = this.bench;
     const steps = scene.stepsOf(state.follow);
-    const shade = (row) => stepColor(steps.length > 1 ? steps.indexOf(scene.snapshots.step[row]) / (steps.length - 1) : 1, dark);
+    const share = (row) => (steps.length > 1 ? steps.indexOf(scene.snapshots.step[row]) / (steps.length - 1) : 1);
+    const shade = (row) => stepColor(share(row), dark);
     const until = this.bench.step();
     let drawn = 0;
     this.newest = [];
     for (const layer of scene.layers) {
       const rows = scene.trajectory(state.follow, layer).filter((row) => !this.hidden(row));
       const passed = rows.filter((row) => scene.snapshots.step[row] <= until);
-      rows.slice(1).forEach((row, index) => {
-        const ahead = scene.snapshots.step[row] > until;
-        const [from, to] = [place(rows[index]), place(row)];
-        const jump = Math.hypot(to[0] - from[0], to[1] - from[1]) > JUMP * place.scale;
-        const alpha = ahead ? FOLDED : jump ? 0.55 : 0.95;
-        renderer.line([from, to], { stroke: shade(row), width: jump ? 1.1 : 1.6, alpha, dash: jump ? [2, 4] : null });
-      });
+      for (const { points, jump, at } of piecesOf(rows.map(place), place.scale)) {
+        const row = rows[at];
+        const alpha = scene.snapshots.step[row] > until ? FOLDED : (jump ? 0.5 : 0.95) * (0.35 + 0.65 * share(row));
+        renderer.line(points, { stroke: shade(row), width: jump ? 1 : 1.4, alpha, dash: jump ? [1.5, 4] : null });
+      }
       for (const row of rows) {
-        drawn += 1;
+        drawn += scene.standsFor(row);
         const newest = row === passed.at(-1);
         const ahead = scene.snapshots.step[row] > until;
         const fill = state.color === "outcome" ? shade(row) : this.scale.color(row);
-        renderer.mark(this.symbol(row), ...place(row), newest ? 7.4 : 3.6, {
+        renderer.mark(this.symbol(row), ...place(row), newest ? 7.4 : 3.2, {
           fill, stroke: newest ? theme.paper : null, width: 1.5, alpha: ahead ? FOLDED : 1,
         });
-        if (newest) this.newest.push([place(row), layer]);
+        const count = scene.standsFor(row);
+        if (newest) this.newest.push([place(row), count > 1 ? `${layer} × ${count}` : layer]);
       }
     }
     return drawn;
@@ -244,7 +265,7 @@ export class Space {
 
   paintCauses(renderer, place, [width], theme, room) {
     for (const cause of this.map.causes) {
-      if (this.bench.state.off.includes(cause.name) || cause.name === "unlabeled") continue;
+      if (cause.name === "unlabeled" || !this.named.has(cause.name) || this.bench.state.off.includes(filterName("outcome", cause.name))) continue;
       const wide = renderer.measure(cause.name, 12.5, 650) / 2 + 4;
       const [x, y] = place.at(cause.x, cause.y);
       const inner = Math.min(Math.max(x, wide + 4), width - wide - 4);

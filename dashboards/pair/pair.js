@@ -1,8 +1,9 @@
-// Side by side: two representations that are pinned, the same points in both, and how similar they are.
+// Side by side: two representations, the same points in both, which of them moved, and how similar they are.
 
 import { element } from "../core/dom.js";
-import { Picture } from "./picture.js";
-import { brief, pressable } from "./widgets.js";
+import { brief, pressable } from "../page/widgets.js";
+import { Half } from "./half.js";
+import { PAIRS } from "./pairs.js";
 
 const RANKED = 10;
 const CONFUSED = 5;
@@ -19,37 +20,50 @@ const NAMES = {
 export class Pair {
   constructor(bench) {
     this.bench = bench;
-    this.pictures = { a: new Picture(bench, "Representation A"), b: new Picture(bench, "Representation B") };
+    this.halves = { a: new Half(this, "a"), b: new Half(this, "b") };
+    this.pictures = { a: this.halves.a.picture, b: this.halves.b.picture };
+    this.offers = PAIRS.map(([words, title, find]) => {
+      const button = pressable(words, () => bench.compareRows(find(bench, this.base())), { className: "plain", title });
+      return { button, find };
+    });
+    const swap = pressable("Swap", () => bench.comparePins({ a: bench.pins.b, b: bench.pins.a }), { className: "plain", title: "Exchange A and B" });
+    const offers = element("div", { className: "offers", role: "group", "aria-label": "Compare" }, element("span", { className: "detail" }, "Compare"), ...this.offers.map(({ button }) => button), swap);
     this.numbers = element("dl", { className: "numbers" });
     this.caption = element("p", { className: "detail" });
     this.lost = element("div", { className: "lost", role: "group", "aria-label": "Points that lost most neighbors" });
-    const half = (letter) => {
-      const { title, stage, save } = this.pictures[letter];
-      const change = pressable("Change", () => bench.set({ mode: "space", pinning: letter }), { className: "plain" });
-      change.title = `Choose another representation as ${letter.toUpperCase()} on the map`;
-      const sign = element("span", { className: "letter" }, letter.toUpperCase());
-      return element("div", { className: "half" }, element("div", { className: "head" }, sign, title, change, save), stage);
-    };
     this.node = element(
       "section",
       { className: "panel pair", "aria-label": "Two representations side by side" },
-      (this.controls = element("div", { className: "controls" })),
-      element("div", { className: "halves" }, half("a"), half("b")),
+      (this.controls = element("div", { className: "controls" }, offers)),
+      element("div", { className: "halves" }, this.halves.a.node, this.halves.b.node),
       element("div", { className: "foot" }, this.lost, this.numbers, this.caption),
     );
   }
 
+  /** The snapshot from which pairs are offered. */
+  base() {
+    const { pins, current } = this.bench;
+    return pins.a >= 0 ? pins.a : current;
+  }
+
   async refresh() {
-    const { pins } = this.bench;
-    await Promise.all(Object.entries(this.pictures).map(([letter, picture]) => picture.show(pins[letter])));
-    const key = `${pins.a} ${pins.b} ${this.bench.scene.stamp}`;
+    const { pins, scene } = this.bench;
+    const { a, b } = this.pictures;
+    for (const half of Object.values(this.halves)) half.refresh();
+    for (const { button, find } of this.offers) button.disabled = this.base() < 0 || find(this.bench, this.base()) === null;
+    await a.show(pins.a);
+    // Turned onto A, so that what is elsewhere in B has moved.
+    b.onto = pins.a < 0 ? null : { row: pins.a, view: a.view };
+    await b.show(pins.b);
+    const key = `${pins.a} ${pins.b} ${scene.stamp} ${this.bench.state.by}`;
     for (const [letter, picture] of Object.entries(this.pictures)) {
-      if (pins[letter] < 0) picture.state.textContent = `Nothing is pinned as ${letter.toUpperCase()}. Press Change to choose it on the map.`;
+      if (pins[letter] < 0) picture.state.textContent = `Choose the run of ${letter.toUpperCase()} above.`;
     }
     if (pins.a < 0 || pins.b < 0) {
       this.lost.replaceChildren();
       this.numbers.replaceChildren();
-      this.caption.textContent = "Pin two representations: click one on the map, then press Pin (or the P key).";
+      b.arrows = [];
+      this.caption.textContent = "";
     } else if (key !== this.key) await this.measure(key, pins.a, pins.b);
   }
 
@@ -78,6 +92,8 @@ export class Pair {
   listLost(first, second) {
     const { bench } = this;
     const ranked = lostNeighbors(first, second, bench.scene).slice(0, RANKED);
+    this.pictures.b.arrows = ranked.filter(({ lost }) => lost > 0).map(({ point }) => point);
+    this.pictures.b.scatter.draw();
     const items = ranked.map(({ point, lost }) => {
       const name = `Probe point ${point}, ${bench.pointName(point)}: ${lost} of ${bench.scene.k} neighbors differ`;
       const button = pressable("", () => bench.holdPoint(point), { className: "near", title: name, "aria-label": name });
@@ -86,7 +102,7 @@ export class Pair {
       return button;
     });
     this.lost.replaceChildren(
-      element("div", {}, element("h3", {}, "Points that lost most neighbors from A to B"), element("div", { className: "nears" }, ...items)),
+      element("div", {}, element("h3", {}, "Points that lost most neighbors from A to B (arrows in B start where they lay in A)"), element("div", { className: "nears" }, ...items)),
       element("div", {}, ...this.confusions(first, second)),
     );
   }
