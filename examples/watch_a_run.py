@@ -10,7 +10,7 @@ Data: scikit-learn's digits, or with --data an .npz of `images` (n, height, widt
 Three commands tell the story; without a command they run one after the other:
 
     python examples/watch_a_run.py sweep            # 18 learning rates; the runs become landmarks
-    python examples/watch_a_run.py veer --lr 0.1    # watched by them: flagged, stopped, advised
+    python examples/watch_a_run.py veer --lr 0.2    # watched by them: flagged, stopped, advised
     python examples/watch_a_run.py again            # the same network with the advised rate
 
 Measured of both watched runs: the step of the flag, how far each hidden layer is from the good
@@ -263,9 +263,9 @@ def main(words: Sequence[str] | None = None) -> Result | None:
     parser = make_parser(__doc__, "watch_a_run")
     parser.add_argument("command", nargs="?", choices=("sweep", "veer", "again"))
     parser.add_argument("--data", type=Path, help="an .npz; scikit-learn's digits without it")
-    parser.add_argument("--lr", type=float, default=0.1, help="of the run that veers off")
+    parser.add_argument("--lr", type=float, default=0.2, help="of the run that veers off")
     parser.add_argument("--runs", type=int, default=18, help="of the sweep")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--points", type=int, default=256, help="probe points")
     chosen = parse(parser, words)
     if chosen.command in (None, "sweep"):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["admit"]
 
-LONGEST_NAME = 1000
+LONGEST_NAME = 10_000
 LONGEST_TEXT = 2**24
 _ROWS = 64
 _TABLES: tuple[type[Base], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from repwatch.errors import ConfigurationError, LabelError
-from repwatch.registry.values import plain_text
+from repwatch.registry.values import plain_name
 
 
 def check_label(label: str, cause: str | None) -> None:
@@ -32,14 +32,14 @@ def check_name(name: str | None) -> str | None:
         raise ConfigurationError(
             f"run_name must be some text, got {name!r}. Leave it out to get a readable one."
         )
-    return plain_text(name)
+    return plain_name(name)
 
 
 def check_run(run: str) -> str:
     """The name or id of a run as it is stored."""
     if not isinstance(run, str):
         raise ConfigurationError(f"A run is a Run, its name or its id, got {type(run).__name__}.")
-    return plain_text(run)
+    return plain_name(run)
 
 
 def check_id(run_id: str | None) -> str:
@@ -48,7 +48,7 @@ def check_id(run_id: str | None) -> str:
         return uuid.uuid4().hex[:16]
     if not isinstance(run_id, str) or not run_id.strip():
         raise ConfigurationError(f"run_id must be the id of a run, got {run_id!r}.")
-    return plain_text(run_id)
+    return plain_name(run_id)
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> str:

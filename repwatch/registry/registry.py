@@ -24,7 +24,7 @@ from repwatch.registry.records import (
     NewSnapshot,
     Run,
 )
-from repwatch.registry.values import plain_int, plain_text
+from repwatch.registry.values import plain_int, plain_name, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,7 +189,7 @@ class Registry(RegistryReader):
 
     def set_monitor(self, run_id: str, metric: str, mode: Mode) -> None:
         """Store which metric decides how good the run is, where that shows after its start."""
-        metric = plain_text(metric)
+        metric = plain_name(metric)
         checks.check_choice("mode", mode, ("min", "max"))
         self._database.write(lambda c: writes.store_monitor(c, run_id, metric, mode))
 

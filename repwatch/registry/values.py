@@ -13,6 +13,7 @@ import math
 import operator
 import os
 import re
+import unicodedata
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -52,6 +53,15 @@ def plain_text(value: str) -> str:
     """The text with what no database or file takes (NUL, lone surrogates) written as escapes."""
     value = str.__str__(value).replace("\x00", "\\x00")
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain_name(value: str) -> str:
+    """The plain text of a name, with control characters (line ends, those of terminals) as escapes.
+
+    So that every registry's names can be imported elsewhere, where these are refused.
+    """
+    text = plain_text(value)
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 def plain_int(value: Any, what: str) -> int:

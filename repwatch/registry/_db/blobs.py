@@ -9,7 +9,7 @@ import numpy as np
 
 from repwatch import rdm, similarity
 from repwatch.errors import RDMError
-from repwatch.registry.values import plain_float, plain_int, plain_text
+from repwatch.registry.values import plain_float, plain_int, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _encode(new: NewSnapshot, D: NDArray[np.float32] | None, sketch: bytes) -> E
     where = f"of the snapshot of layer {new.layer!r}"
     blob, scale = rdm.encode(D) if D is not None and sketch else (None, 0.0)
     return EncodedSnapshot(
-        layer=plain_text(new.layer),
+        layer=plain_name(new.layer),
         step=plain_int(new.step, f"step {where}"),
         epoch=plain_int(new.epoch, f"epoch {where}"),
         depth=plain_int(new.depth, f"depth {where}"),

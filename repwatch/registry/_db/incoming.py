@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from repwatch.registry import checks
 from repwatch.registry.secrets import mask_secrets
-from repwatch.registry.values import flatten, plain, plain_float, plain_int, plain_text
+from repwatch.registry.values import flatten, plain, plain_float, plain_int, plain_name, plain_text
 
 if TYPE_CHECKING:
     from repwatch.probe import ProbeSet
@@ -82,7 +82,7 @@ def new_run(
             plain_text(str(library)): plain_text(str(version))
             for library, version in (versions or {}).items()
         },
-        monitor=None if monitor is None else plain_text(monitor),
+        monitor=None if monitor is None else plain_name(monitor),
         mode=checks.check_choice("mode", mode, ("min", "max")),
         notes=(f"Hyperparameters with secrets are stored masked: {', '.join(secret)}.",)
         if secret
@@ -93,7 +93,7 @@ def new_run(
 def metric_values(values: Mapping[str, float]) -> dict[str, float]:
     """The metrics by their names. Raises ConfigurationError where one is no number."""
     return {
-        plain_text(str(name)): plain_float(value, f"metric {name!r}")
+        plain_name(str(name)): plain_float(value, f"metric {name!r}")
         for name, value in values.items()
     }
 

@@ -29,7 +29,7 @@ from repwatch.registry._db.tables import (
 )
 from repwatch.registry.hparams import with_prefix
 from repwatch.registry.names import free_name, make_name
-from repwatch.registry.values import split_float
+from repwatch.registry.values import plain_name, split_float
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -300,7 +300,7 @@ def store_label(
     row: dict[str, object] = {
         "run_id": run_id,
         "label": label,
-        "cause": cause,
+        "cause": None if cause is None else plain_name(cause),
         "automatic": automatic,
         "labelled_at": now(),
     }
