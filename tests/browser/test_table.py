@@ -144,6 +144,7 @@ def test_brushing_a_histogram_filters_and_a_second_press_clears(
     page.wait(f"{NAMES}.length === arguments[0]", len(bad))
     assert sorted(names(page)) == sorted(bad)
     assert outcomes.get_attribute("aria-valuetext") == "bad"
+    page.wait("window.location.hash.includes('ranges')")
     page.driver.refresh()
     page.wait_state("drawn")
     page.wait(f"{NAMES}.length === arguments[0]", len(bad))
