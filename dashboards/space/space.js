@@ -136,6 +136,7 @@ export class Space {
       this.map = map;
       this.placed = key;
       this.caption.textContent = madeOf(map, layers);
+      this.isPartial = Boolean(layers) && !map.layers;
       this.state.textContent = this.empty();
       map.turn ??= bestTurn(map, FRAME);
       this.scatter.setPositions(map, { glide: this.scatter.x.length > 0, turn: map.turn });
@@ -252,7 +253,8 @@ export class Space {
     const { state } = this.bench;
     const room = new LabelGrid(size);
     for (const [[x, y]] of this.newest) room.take([x - 12, y - 12, x + 12, y + 12]);
-    if (state.color === "outcome") this.paintCauses(renderer, place, size, theme, room);
+    // On a map of all layers the names stand where the hidden ones may be, too.
+    if (state.color === "outcome" && !this.isPartial) this.paintCauses(renderer, place, size, theme, room);
     for (const [[x, y], layer] of this.newest) {
       const wide = renderer.measure(layer, 11) + 4;
       const areas = { left: [x + GAP, y - 8, x + GAP + wide, y + 8], right: [x - GAP - wide, y - 8, x - GAP, y + 8] };

@@ -51,7 +51,10 @@ def draw_map(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the page of the registry with one map as one self-contained HTML file."""
+    """Write the page of the registry, with maps by one method, as one self-contained HTML file.
+
+    There is one map of all layers and one of each.
+    """
     opened = open_registry(registry)
     if as_json:
         from repwatch.maps import MapSettings
@@ -66,7 +69,6 @@ def draw_map(
         runs=[run] if run else (),
         distances=[distance],
         methods=(method,),
-        each_layer=False,
         layers=tuple(layer or ()),
         overwrite=overwrite,
     )
