@@ -30,6 +30,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "directions": GLOVE,
     "fingerprints": (),
     "space_of_mnist": MNIST,
+    "watch_a_run": (),
     "same_inside": (),
 }
 HEAD = """# Examples

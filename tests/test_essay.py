@@ -140,3 +140,14 @@ def test_the_gallery_has_a_row_for_every_result(monkeypatch: pytest.MonkeyPatch)
     for name in gallery.SCRIPTS:
         assert f"gallery/{name}.png" in readme, f"{name} is not in the gallery: make examples"
         assert (EXAMPLES / "gallery" / f"{name}.png").is_file()
+
+
+def test_a_run_that_veers_off_is_flagged_and_its_advice_helps(run: Run) -> None:
+    pytest.importorskip("lightning")
+    found = run("watch_a_run", "--runs", "16", "--epochs", "4", "--points", "120")
+    first, second = found["first"], found["second"]
+    assert "lower it" in first["message"]
+    assert second["flag"] is None
+    assert second["lr"] < first["lr"] / 5
+    assert second["good neighbors"] > first["good neighbors"]
+    assert max(second["deviation"].values()) < min(first["deviation"].values())

@@ -21,6 +21,7 @@ from repwatch.drift.forests import MIN_BAD, OutcomeForest
 from repwatch.drift.history import Checkpoint, History
 from repwatch.drift.loss_detector import LossDetector
 from repwatch.drift.scaler import StandardizedFeatures, row_norms
+from repwatch.drift.trees import TreeStore
 from repwatch.errors import DriftError
 from repwatch.rdm import Float64
 
@@ -61,6 +62,7 @@ class CheckpointModel:
         group: A hyperparameter that names kinds of training: each is standardized by its own good
             landmarks.
         seed: The same seed gives the same model.
+        store: Trains the trees, or has them.
 
     Attributes:
         run_ids: The landmarks that have the checkpoint.
@@ -74,10 +76,17 @@ class CheckpointModel:
     good_median: float
     novelty_limit: float
 
-    def __init__(self, checkpoint: Checkpoint, group: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        group: str | None = None,
+        seed: int = 0,
+        store: TreeStore | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self._group = group
         self._seed = seed
+        self._store = store or TreeStore()
 
     def fit(self, X: Sequence[History], y: NDArray[np.bool_]) -> CheckpointModel:
         """Learn from landmarks.
@@ -120,7 +129,7 @@ class CheckpointModel:
             if bad
         ]
         return {
-            source: OutcomeForest(features.rows, self._is_bad, causes, self._seed)
+            source: OutcomeForest(features.rows, self._is_bad, causes, self._seed, self._store)
             for source, features in self._features.items()
             if features.keys
         }

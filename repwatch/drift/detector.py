@@ -36,6 +36,7 @@ from repwatch.drift.history import (
     shared_checkpoints,
 )
 from repwatch.drift.layers import match_layers, rename_layers, why_incomparable
+from repwatch.drift.trees import TreeStore
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.rdm import Float32
 from repwatch.registry import Registry, Run
@@ -85,6 +86,7 @@ class DriftDetector(RenamedAttributes):
         false_alarms: float = 0.05,
         group: str | None = None,
         seed: int = 0,
+        store: TreeStore | None = None,
     ) -> None:
         if not 0 < false_alarms < 1:
             raise ConfigurationError(
@@ -104,6 +106,7 @@ class DriftDetector(RenamedAttributes):
         self.good, self.bad = len(self._good), len(self.landmarks) - len(self._good)
         self._group = group
         self._seed = seed
+        self._store = store
         self._signals: tuple[Signal, ...] = SIGNALS
         self._models: dict[Checkpoint, CheckpointModel] = {}
         self.limits: Limits | None = None
@@ -124,7 +127,8 @@ class DriftDetector(RenamedAttributes):
         """Learn from a registry's landmarks.
 
         Args:
-            registry: Read; the history of each landmark is cached in it unless it is read-only.
+            registry: Read; the history of each landmark, and what is learned from all of them, are
+                cached in it unless it is read-only.
             probe: Fingerprint of the probe set; None for that of the newest run.
             without: Id of a run to leave out: the one that is watched.
             false_alarms: The share of good runs that may be flagged over their whole length.
@@ -145,7 +149,11 @@ class DriftDetector(RenamedAttributes):
             probe = runs[-1].probe
         landmarks = [run for run in registry.landmarks(probe) if run.id != without]
         found = read_histories(registry, landmarks)
-        return cls(found, false_alarms=false_alarms, group=group, seed=seed)
+        key = f"trees:{probe}:{group or ''}"
+        store = TreeStore.load(registry, key)
+        detector = cls(found, false_alarms=false_alarms, group=group, seed=seed, store=store)
+        store.save(registry, key)
+        return detector
 
     def restrict_to(self, signals: Sequence[Signal]) -> DriftDetector:
         """A detector that goes by some of the signals alone, from what this one has learned."""
@@ -359,8 +367,8 @@ class DriftDetector(RenamedAttributes):
         y = np.array([landmark.is_bad for landmark in self.landmarks], dtype=np.bool_)
         watched = shared_checkpoints(self._good, max(MIN_GOOD, self.good // 2))
         self._models = {
-            checkpoint: CheckpointModel(checkpoint, self._group, self._seed).fit(self.landmarks, y)
-            for checkpoint in watched[:_MAX_CHECKPOINTS]
+            at: CheckpointModel(at, self._group, self._seed, self._store).fit(self.landmarks, y)
+            for at in watched[:_MAX_CHECKPOINTS]
         }
         self.limits = self._find_limits()
 

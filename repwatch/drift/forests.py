@@ -10,74 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch.drift.trees import N_TREES, BaggedTrees, TreeStore
 from repwatch.rdm import Float64
 
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesClassifier
-    from sklearn.tree import ExtraTreeClassifier
 
-__all__ = ["MIN_BAD", "N_TREES", "BaggedTrees", "OutcomeForest", "fit_causes", "mean_probabilities"]
+__all__ = ["MIN_BAD", "OutcomeForest", "fit_causes", "mean_probabilities"]
 
-N_TREES = 200
 # Bad landmarks from which on a forest of good against bad can be trained.
 MIN_BAD = 3
-
-
-class BaggedTrees:
-    """Extremely randomized trees (Geurts et al. 2006) on bootstrap samples, classes balanced.
-
-    The trees, and all that comes of them, are those of scikit-learn's `ExtraTreesClassifier` with
-    `bootstrap=True, class_weight="balanced_subsample"`. With as few rows as there are landmarks
-    its checks and weights take as long again as the trees do, and there are two such forests or
-    more for each checkpoint.
-
-    Args:
-        X: (rows, features), finite.
-        y: (rows,) classes, of any type that sorts.
-        seed: The same seed gives the same trees.
-
-    Attributes:
-        classes: (classes,) sorted.
-        out_of_bag: (rows, classes) mean probabilities by the trees that were trained without the
-            row; zeros where there are none.
-    """
-
-    def __init__(self, X: Float64, y: NDArray[np.generic], seed: int) -> None:
-        from sklearn import config_context
-        from sklearn.tree import ExtraTreeClassifier
-
-        rows = np.ascontiguousarray(X, dtype=np.float32)
-        self.classes, codes = np.unique(y, return_inverse=True)
-        count, targets = len(rows), codes.astype(np.float64)
-        votes, asked = np.zeros((count, len(self.classes))), np.zeros(count)
-        self._trees: list[ExtraTreeClassifier] = []
-        seeds = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=N_TREES)
-        with config_context(skip_parameter_validation=True):
-            for tree_seed in seeds.tolist():
-                drawn = np.random.RandomState(tree_seed).randint(0, count, count)
-                times = np.bincount(drawn, minlength=count)
-                weights = times * _balanced_weights(codes[drawn], len(self.classes))[codes]
-                tree = ExtraTreeClassifier(max_features="sqrt", random_state=tree_seed)
-                tree.fit(rows, targets, sample_weight=weights, check_input=False)
-                self._trees.append(tree)
-                out = times == 0
-                if out.any():
-                    votes[out] += tree.predict_proba(rows[out], check_input=False)
-                    asked[out] += 1
-        self.out_of_bag: Float64 = votes / np.maximum(asked, 1)[:, None]
-
-    def predict_proba(self, X: Float64) -> Float64:
-        """(rows, classes) mean over the trees, for rows (rows, features)."""
-        return _mean_over(self._trees, X)
-
-
-def _balanced_weights(codes: NDArray[np.intp], classes: int) -> Float64:
-    """(classes,) weights that make all classes that are there equally heavy; 0 for others."""
-    counts = np.bincount(codes, minlength=classes)
-    present = counts > 0
-    weights = np.zeros(classes)
-    weights[present] = len(codes) / (present.sum() * counts[present])
-    return weights
 
 
 class OutcomeForest:
@@ -88,16 +30,22 @@ class OutcomeForest:
         is_bad: (landmarks,)
         causes: The cause of each bad one, "" where it has none.
         seed: The same seed gives the same forest.
+        store: Trains the trees, or has them.
 
     Attributes:
         out_of_bag: (landmarks,) the score of each by the trees that were trained without it.
     """
 
     def __init__(
-        self, X: Float64, is_bad: NDArray[np.bool_], causes: Sequence[str], seed: int
+        self,
+        X: Float64,
+        is_bad: NDArray[np.bool_],
+        causes: Sequence[str],
+        seed: int,
+        store: TreeStore,
     ) -> None:
         self._seed = seed
-        self._outcome = BaggedTrees(X, is_bad, seed)
+        self._outcome = store.train(X, is_bad, seed)
         self.out_of_bag = _logit(self._outcome.out_of_bag[:, 1])
         self._bad_rows, self._bad_causes = X[is_bad], list(map(str, causes))
 
@@ -122,7 +70,7 @@ class OutcomeForest:
         """The trees of causes, trained when first needed; None where there is only one cause."""
         if len(set(self._bad_causes)) < 2:
             return None
-        return BaggedTrees(self._bad_rows, np.array(self._bad_causes), self._seed)
+        return BaggedTrees.train(self._bad_rows, np.array(self._bad_causes), self._seed)
 
 
 def _by_class(trees: BaggedTrees, shares: Float64) -> list[dict[str, float]]:
@@ -147,14 +95,9 @@ def mean_probabilities(forest: ExtraTreesClassifier, X: Float64) -> Float64:
 
     For one run these take longer than the trees do: 8 ms against 2 ms of 200 trees.
     """
-    return _mean_over(forest.estimators_, X)
-
-
-def _mean_over(trees: Sequence[ExtraTreeClassifier], X: Float64) -> Float64:
     rows = np.ascontiguousarray(X, dtype=np.float32)
-    means: Float64 = np.mean(
-        [tree.predict_proba(rows, check_input=False) for tree in trees], axis=0
-    )
+    trees = [tree.predict_proba(rows, check_input=False) for tree in forest.estimators_]
+    means: Float64 = np.mean(trees, axis=0)
     return means
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from repwatch.drift.cause_combination import CauseCombination
 from repwatch.drift.causes import HyperparameterCauseModel
 from repwatch.drift.evaluate.statistics import calibration_of
 from repwatch.drift.explain import find_odd_points
-from repwatch.drift.forests import N_TREES, BaggedTrees, mean_probabilities
+from repwatch.drift.forests import mean_probabilities
 from repwatch.drift.hparams import plain_hparams
 from repwatch.drift.layers import match_layers
 from repwatch.registry import NewSnapshot, Run
@@ -34,23 +33,6 @@ def test_the_mean_over_trees_is_what_scikit_learn_predicts() -> None:
     np.testing.assert_allclose(
         mean_probabilities(forest, new), forest.predict_proba(new), atol=1e-12
     )
-
-
-@pytest.mark.parametrize("classes", [2, 3, 15])
-def test_bagged_trees_are_those_of_scikit_learn(classes: int) -> None:
-    rng = np.random.default_rng(1)
-    codes = np.arange(15) % classes
-    rows, names = rng.normal(size=(15, 40)), np.array([f"cause {code}" for code in codes])
-    forest = ExtraTreesClassifier(
-        N_TREES, bootstrap=True, class_weight="balanced_subsample", oob_score=True, random_state=5
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        forest.fit(rows, names)
-    trees, new = BaggedTrees(rows, names, seed=5), rng.normal(size=(4, 40))
-    assert trees.classes.tolist() == forest.classes_.tolist()
-    np.testing.assert_array_equal(trees.out_of_bag, forest.oob_decision_function_)
-    np.testing.assert_array_equal(trees.predict_proba(new), forest.predict_proba(new))
 
 
 def test_causes_of_one_landmark_each_are_learned_without_warnings(

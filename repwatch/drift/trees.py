@@ -1,0 +1,203 @@
+"""Bagged trees as plain arrays, and a store that trains each forest once for all processes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repwatch._archives import read_arrays
+from repwatch.rdm import Float64, Int
+
+if TYPE_CHECKING:
+    from sklearn.tree import ExtraTreeClassifier
+
+    from repwatch.registry import Registry
+
+__all__ = ["N_TREES", "BaggedTrees", "TreeStore"]
+
+log = logging.getLogger("repwatch")
+
+N_TREES = 200
+# Trees that are trained in another way have another format.
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, eq=False)
+class BaggedTrees:
+    """Extremely randomized trees (Geurts et al. 2006) on bootstrap samples, classes balanced.
+
+    The trees, and all that comes of them, are those of scikit-learn's `ExtraTreesClassifier` with
+    `bootstrap=True, class_weight="balanced_subsample"`. With as few rows as there are landmarks
+    its checks and weights take as long again as the trees do, and there are two such forests or
+    more for each checkpoint.
+
+    Attributes:
+        classes: (classes,) sorted.
+        feature: (trees, nodes) the feature that a node asks for; -1 for leaves.
+        threshold: (trees, nodes) values up to it go left.
+        left, right: (trees, nodes) the next node; it has a larger number.
+        values: (trees, nodes, classes) the share of each class.
+        out_of_bag: (rows, classes) mean probabilities by the trees that were trained without the
+            row; zeros where there are none.
+    """
+
+    classes: NDArray[Any]
+    feature: Int
+    threshold: Float64
+    left: Int
+    right: Int
+    values: Float64
+    out_of_bag: Float64
+
+    @classmethod
+    def train(cls, X: Float64, y: NDArray[Any], seed: int) -> BaggedTrees:
+        """Train on rows X (rows, features), finite, of classes y (rows,)."""
+        from sklearn import config_context
+        from sklearn.tree import ExtraTreeClassifier
+
+        rows = np.ascontiguousarray(X, dtype=np.float32)
+        classes, codes = np.unique(y, return_inverse=True)
+        count, targets = len(rows), codes.astype(np.float64)
+        votes, asked = np.zeros((count, len(classes))), np.zeros(count)
+        trees: list[ExtraTreeClassifier] = []
+        seeds = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=N_TREES)
+        with config_context(skip_parameter_validation=True):
+            for tree_seed in seeds.tolist():
+                drawn = np.random.RandomState(tree_seed).randint(0, count, count)
+                times = np.bincount(drawn, minlength=count)
+                weights = times * _balanced_weights(codes[drawn], len(classes))[codes]
+                tree = ExtraTreeClassifier(max_features="sqrt", random_state=tree_seed)
+                tree.fit(rows, targets, sample_weight=weights, check_input=False)
+                trees.append(tree)
+                out = times == 0
+                if out.any():
+                    votes[out] += tree.predict_proba(rows[out], check_input=False)
+                    asked[out] += 1
+        return _pack(trees, classes, votes / np.maximum(asked, 1)[:, None])
+
+    def predict_proba(self, X: Float64) -> Float64:
+        """(rows, classes) mean over the trees, for rows (rows, features)."""
+        rows = np.ascontiguousarray(X, dtype=np.float32)
+        row, tree = np.arange(len(rows))[:, None], np.arange(len(self.feature))
+        at = np.zeros((len(rows), len(self.feature)), dtype=np.intp)
+        while (inner := self.feature[tree, at] >= 0).any():
+            goes_left = rows[row, self.feature[tree, at]] <= self.threshold[tree, at]
+            after = np.where(goes_left, self.left[tree, at], self.right[tree, at])
+            at = np.where(inner, after, at)
+        means: Float64 = self.values[tree, at].mean(axis=1)
+        return means
+
+    def check(self, rows: int, features: int) -> None:
+        """Raises ValueError where these cannot be trees on so many rows and features."""
+        trees, nodes = shape = self.feature.shape
+        classes = len(self.classes)
+        shapes = [a.shape for a in (self.threshold, self.left, self.right)]
+        if shapes != [shape] * 3 or self.values.shape != (trees, nodes, classes):
+            raise ValueError(f"arrays of trees with shapes {shapes} and {self.values.shape}")
+        if self.out_of_bag.shape != (rows, classes) or self.feature.max() >= features:
+            raise ValueError(f"trees that were not trained on {rows} rows of {features} features")
+        inner = self.feature >= 0
+        numbers = np.broadcast_to(np.arange(nodes), shape)
+        for after in (self.left, self.right):
+            if (after[inner] <= numbers[inner]).any() or (after[inner] >= nodes).any():
+                raise ValueError("trees whose nodes are not in order")
+
+
+def _pack(
+    trees: list[ExtraTreeClassifier], classes: NDArray[Any], out_of_bag: Float64
+) -> BaggedTrees:
+    nodes = max(tree.tree_.node_count for tree in trees)
+    feature, left, right = (np.full((len(trees), nodes), -1, dtype=np.int32) for _ in range(3))
+    threshold = np.zeros((len(trees), nodes))
+    values = np.zeros((len(trees), nodes, len(classes)))
+    for number, tree in enumerate(trees):
+        made = tree.tree_
+        own = slice(made.node_count)
+        inner = made.children_left >= 0
+        feature[number, own] = np.where(inner, made.feature, -1)
+        threshold[number, own] = made.threshold
+        left[number, own], right[number, own] = made.children_left, made.children_right
+        values[number, own] = made.value[:, 0, :]
+    return BaggedTrees(classes, feature, threshold, left, right, values, out_of_bag)
+
+
+def _balanced_weights(codes: NDArray[np.intp], classes: int) -> Float64:
+    """(classes,) weights that make all classes that are there equally heavy; 0 for others."""
+    counts = np.bincount(codes, minlength=classes)
+    present = counts > 0
+    weights = np.zeros(classes)
+    weights[present] = len(codes) / (present.sum() * counts[present])
+    return weights
+
+
+class TreeStore:
+    """Trees by what they were trained on: what is asked for again is not trained again.
+
+    Args:
+        blob: What `to_bytes` gave. Bytes that are none are an empty store.
+    """
+
+    def __init__(self, blob: bytes | None = None) -> None:
+        self._known: dict[str, BaggedTrees] = {}
+        self._used: dict[str, BaggedTrees] = {}
+        if blob is not None:
+            try:
+                self._known = _unpack(read_arrays(blob))
+            except (ValueError, KeyError) as error:
+                log.debug("RepWatch: stored trees cannot be read, and are trained again: %s", error)
+
+    @classmethod
+    def load(cls, registry: Registry, key: str) -> TreeStore:
+        """The store that `save` left in the registry under the key; else an empty one."""
+        return cls(registry.load_space(key))
+
+    def save(self, registry: Registry, key: str) -> None:
+        """Put the trees that were asked for into the registry, where they are not there yet."""
+        if self._used.keys() != self._known.keys() and not registry.read_only:
+            registry.save_space(key, self.to_bytes())
+            self._known = dict(self._used)
+
+    def train(self, X: Float64, y: NDArray[Any], seed: int) -> BaggedTrees:
+        """What `BaggedTrees.train` gives."""
+        key = _digest(X, y, seed)
+        found = self._known.get(key)
+        if found is not None:
+            try:
+                found.check(*X.shape)
+            except ValueError as error:
+                log.debug("RepWatch: stored trees are of no use, and trained again: %s", error)
+                found = None
+        self._used[key] = BaggedTrees.train(X, y, seed) if found is None else found
+        return self._used[key]
+
+    def to_bytes(self) -> bytes:
+        """The trees that were asked for, as an npz without pickle."""
+        arrays = {
+            f"{key}.{field.name}": getattr(trees, field.name)
+            for key, trees in self._used.items()
+            for field in fields(trees)
+        }
+        file = io.BytesIO()
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+
+
+def _unpack(arrays: dict[str, NDArray[Any]]) -> dict[str, BaggedTrees]:
+    names = [field.name for field in fields(BaggedTrees)]
+    keys = {name.partition(".")[0] for name in arrays}
+    return {key: BaggedTrees(*(arrays[f"{key}.{name}"] for name in names)) for key in sorted(keys)}
+
+
+def _digest(X: Float64, y: NDArray[Any], seed: int) -> str:
+    import sklearn
+
+    made = hashlib.sha256(f"{_FORMAT} {sklearn.__version__} {N_TREES} {seed} {X.shape}".encode())
+    made.update(np.ascontiguousarray(X).tobytes())
+    made.update("\0".join(map(str, y.tolist())).encode())
+    return made.hexdigest()[:32]
