@@ -58,7 +58,7 @@ FIRST, SECOND = "veers off", "takes the advice"
 OUTCOMES = {
     "good": COLORS[4],
     "learning rate too high": COLORS[2],
-    "learning rate too low": COLORS[1],
+    "learning rate too low": COLORS[0],
 }
 
 
@@ -203,7 +203,7 @@ def draw(registry: Registry, path: Path) -> None:
         chosen = [s for s in landmarks if (s.cause or s.label) == outcome and not s.diverged]
         places = np.array([fitted.positions[s.id] for s in chosen if s.id in fitted.positions])
         if len(places):
-            axes["map"].scatter(*places.T, s=14, color=color, alpha=0.5, lw=0, label=outcome)
+            axes["map"].scatter(*places.T, s=16, color=color, alpha=0.8, lw=0, label=outcome)
     for run, style in zip(runs, ("-", "--"), strict=True):
         own = run.snapshots(layer)
         fitted.place(own)
