@@ -10,7 +10,7 @@ import numpy as np
 
 from repwatch import similarity
 from repwatch.drift import MIN_GOOD
-from repwatch.errors import ConfigurationError, RDMError, RunNotFoundError, SpaceError
+from repwatch.errors import ConfigurationError, RDMError, SpaceError, UnknownLayerError
 from repwatch.maps import MapSettings, read_rows
 from repwatch.page.contents import PageContents, read_contents
 from repwatch.page.map_cache import MapCache, check_settings
@@ -125,14 +125,14 @@ class PageReader:
         return read_points(self._registry, probe)
 
     def views(self, run: str, layer: str) -> TrajectoryViews:
-        """The packed views of a trajectory. Raises RunNotFoundError."""
+        """The packed views of a trajectory. Raises RunNotFoundError, UnknownLayerError."""
         members = [
             snapshot
             for snapshot in self._registry.snapshots(run=run, layer=layer)
             if not snapshot.diverged
         ]
         if not members:
-            raise RunNotFoundError(f"Run {run!r} has no snapshots of a layer {layer!r}.")
+            raise UnknownLayerError(f"Run {run!r} has no snapshots to show of layer {layer!r}.")
         packed = pack_views(make_views(self._registry.rdms(members)))
         return TrajectoryViews(steps=[member.step for member in members], views=packed)
 

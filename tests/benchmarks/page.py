@@ -23,17 +23,18 @@ _AT_ONCE = 100.0
 _OPENED = "performance.getEntriesByName('repwatch-drawn')[0]?.startTime"
 # Points at snapshots one after another; each is drawn when the frame after next has begun.
 _HOVER = """
-const [count, kind, done] = arguments;
-const canvas = document.querySelector(kind === "map" ? ".space canvas" : ".middle canvas");
+const [count, kind, total, done] = arguments;
+const selector = kind === "map" ? ".space canvas" : ".middle canvas";
+const canvas = document.querySelector(selector);
 const plot = document.querySelector(".middle .plot");
 const box = canvas.getBoundingClientRect();
-const total = kind === "map" ? Number(document.querySelector(".space .plot").dataset.points) : 250;
+const places = Array.from({ length: total }, (_, row) => window.repwatch.whereIs(selector, row));
+const shownPlaces = places.filter((place) => place.every(Number.isFinite));
 const times = [];
 const wait = (ms) => new Promise((go) => setTimeout(go, ms));
 (async () => {
   for (let index = 1; index <= count; index += 1) {
-    const selector = kind === "map" ? ".space canvas" : ".middle canvas";
-    const [x, y] = window.repwatch.whereIs(selector, Math.floor((index * total) / (count + 1)));
+    const [x, y] = shownPlaces[Math.floor((index * shownPlaces.length) / (count + 1))];
     const [shown, drawn] = [plot.dataset.shown, Number(plot.dataset.drawn)];
     const began = performance.now();
     const at = { clientX: box.left + x, clientY: box.top + y, bubbles: true };
@@ -78,10 +79,11 @@ def _measure(folder: Path, size: int, browser: tuple[str, str], hovers: int) -> 
         opened = [_open(reader, target) for _ in range(3)]
         reader.driver.set_script_timeout(300)
         map_times, point_times = (
-            reader.driver.execute_async_script(_HOVER, hovers, kind) for kind in ("map", "point")
+            reader.driver.execute_async_script(_HOVER, hovers, kind, total)
+            for kind, total in (("map", count), ("point", 250))
         )
         reader.find(".row button[value='tsne']").click()
-        laid_out = reader.driver.execute_async_script(_HOVER, hovers, "map")
+        laid_out = reader.driver.execute_async_script(_HOVER, hovers, "map", count)
     finally:
         reader.close()
     maps = len(METHODS) * len(DISTANCES)

@@ -99,7 +99,7 @@ def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
     [
         (("0", "1000000"), "number of a probe point"),
         (("0", "nothing=1"), "no column 'nothing'"),
-        (("0", "1", "--layer", "absent"), "no layer 'absent'. It has"),
+        (("0", "1", "--layer", "absent"), "no layer 'absent'. The nearest"),
         (("0", "1", "--step", "12345"), "no snapshot at step 12345"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from scipy.spatial.distance import squareform
 
 from repwatch import ProbeSet, Registry, rdm, similarity
-from repwatch.errors import ConfigurationError, RunNotFoundError
+from repwatch.errors import ConfigurationError, RunNotFoundError, UnknownLayerError
 from repwatch.page import (
     DISTANCES,
     MapRow,
@@ -160,7 +160,7 @@ def test_equal_representations_in_a_row_cost_almost_nothing() -> None:
 
 
 def test_views_of_a_layer_that_is_not_there_are_refused(registry: Registry) -> None:
-    with pytest.raises(RunNotFoundError, match="'none'"):
+    with pytest.raises(UnknownLayerError, match="'none'"):
         PageReader(registry).views("current", "none")
 
 

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from werkzeug import Request, Response
 
-from repwatch.errors import ConfigurationError, ProbeError, RepWatchError, RunNotFoundError
+from repwatch.errors import (
+    ConfigurationError,
+    ProbeError,
+    RepWatchError,
+    RunNotFoundError,
+    UnknownLayerError,
+)
 from repwatch.integrations.tensorboard.answers import JSON, Serve, answer, refuse
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ _NAME = "repwatch.db"
 _DEEPEST = 6
 _MOST_FOLDERS = 20_000
 _LOOK_AGAIN = 60.0
-_NOT_FOUND = (RunNotFoundError, ProbeError)
+_NOT_FOUND = (RunNotFoundError, UnknownLayerError, ProbeError)
 
 
 class _Known(NamedTuple):

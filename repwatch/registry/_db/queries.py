@@ -158,10 +158,10 @@ def check_layer(connection: Connection, run_id: str, layer: str) -> None:
     """Raise UnknownLayerError where the run has snapshots, and none of this layer."""
     layers = read_layers(connection, run_id)
     if layers and layer not in layers:
+        name = connection.scalar(select(RunRow.name).where(RunRow.id == run_id))
         near = nearest_names(layer, layers) or layers
         raise UnknownLayerError(
-            f"Expected a layer of run {run_id}. Got {layer!r}; the nearest: "
-            f"{', '.join(map(repr, near))}."
+            f"Run {name!r} has no layer {layer!r}. The nearest: {', '.join(map(repr, near))}."
         )
 
 
