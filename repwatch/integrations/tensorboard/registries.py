@@ -109,10 +109,10 @@ class RegistryRoutes:
                         known.reader.append(_open(known.location))
                 # Others are answered while a map is being made.
                 content = read(known.reader[0], request)
-            except ConfigurationError as error:
-                return refuse(str(error), 400)
             except _NOT_FOUND as error:
                 return refuse(str(error), 404)
+            except ConfigurationError as error:
+                return refuse(str(error), 400)
             except RepWatchError as error:
                 return refuse(str(error), 409)
             text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
