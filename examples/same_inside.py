@@ -212,7 +212,7 @@ def main(words: Sequence[str] | None = None) -> Result:
     alike = sum(verdicts.values())
     number = (
         f"{len(near)} of {len(rows)} pairs are within 3 points of accuracy; of these "
-        f"{alike} are alike in every layer and {len(near) - alike} are not. "
+        f"{alike} are alike in every layer, {len(near) - alike} not. "
         f"Lowest CKA of a layer: {lowest['seed']:.2f} where only the seed differs, "
         f"{lowest[worst]:.2f} for {worst}."
     )

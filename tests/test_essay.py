@@ -144,7 +144,7 @@ def test_the_gallery_has_a_row_for_every_result(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_run_that_veers_off_is_flagged_and_its_advice_helps(run: Run) -> None:
     pytest.importorskip("lightning")
-    found = run("watch_a_run", "--runs", "16", "--epochs", "4", "--points", "120")
+    found = run("watch_a_run", "--runs", "12", "--epochs", "3", "--points", "120")
     first, second = found["first"], found["second"]
     assert "lower it" in first["message"]
     assert second["flag"] is None
