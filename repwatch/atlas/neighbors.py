@@ -29,7 +29,7 @@ def nearest_rows(vectors: Float32, metric: str, k: int = NEIGHBORS) -> NDArray[n
     rows = vectors
     if metric == "cosine":
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.where(lengths > 0, lengths, np.float32(1))
+        rows = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
     count = len(rows)
     k = min(k, count - 1)
     near = np.empty((count, k), dtype=np.uint32)
