@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -61,9 +61,7 @@ class GradientWatch:
         self._step = step
         remaining = {
             id(parameter)
-            for optimizer in self._optimizers()
-            for group in optimizer.param_groups
-            for parameter in group["params"]
+            for parameter in self._owned()
             if parameter.grad is not None and bool(local_values(parameter.grad).any())
         }
         self._seen += 1
@@ -75,17 +73,18 @@ class GradientWatch:
     def batch_ended(self) -> None:
         """Note what has a gradient after a batch, while that is of use."""
         if self.never_zeroed is None:
-            owned = {
-                id(parameter)
-                for optimizer in self._optimizers()
-                for group in optimizer.param_groups
-                for parameter in group["params"]
-            }
+            owned = set(map(id, self._owned()))
             self._graded |= {
                 id(parameter)
                 for parameter in self._model.parameters()
                 if parameter.grad is not None and id(parameter) in owned
             }
+
+    def _owned(self) -> Iterator[nn.Parameter]:
+        """The parameters of the optimizers."""
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                yield from group["params"]
 
 
 def norm_of(tensor: torch.Tensor | None) -> float:

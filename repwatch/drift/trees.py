@@ -172,6 +172,7 @@ class TreeStore:
                 found.check(*X.shape)
             except ValueError as error:
                 log.debug("RepWatch: stored trees are of no use, and trained again: %s", error)
+                del self._known[key]
                 found = None
         self._used[key] = BaggedTrees.train(X, y, seed) if found is None else found
         return self._used[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from repwatch.vitals.activations import VITALS_STUDY, name_layers
 from repwatch.vitals.curves import find_curve
 from repwatch.vitals.parameters import find_trained
@@ -23,34 +25,36 @@ def _first_snapshot(signs: Signs) -> tuple[LayerSigns, ...]:
 
 def check_later_tokens(signs: Signs) -> Finding | None:
     """Layers of a causal network in which a token's representation changes with later tokens."""
-    layers = _first_snapshot(signs)
-    ill = [
-        layer
-        for layer in layers
-        if layer.get("causal") == 1 and layer.get("sees_later") > _BY_TOKENS
-    ]
-    if not ill:
-        return None
-    names = tuple(layer.layer for layer in ill)
-    text = (
-        f"the model says that it is causal, but in {name_layers(names, len(layers))} the "
-        "representation of a token changes with tokens after it"
+    return _find_dependent(
+        _first_snapshot(signs),
+        lambda layer: layer.get("causal") == 1 and layer.get("sees_later") > _BY_TOKENS,
+        "sees_later",
+        "the model says that it is causal, but in {} the representation of a token changes with "
+        "tokens after it",
     )
-    return Finding(text, names, {"change": max(layer.get("sees_later") for layer in ill)})
 
 
 def check_mixed_points(signs: Signs) -> Finding | None:
     """Layers in which a point's output changes with the other points of its batch."""
-    layers = _first_snapshot(signs)
-    ill = [layer for layer in layers if layer.get("mixes_points") > _BY_POINTS]
+    return _find_dependent(
+        _first_snapshot(signs),
+        lambda layer: layer.get("mixes_points") > _BY_POINTS,
+        "mixes_points",
+        "in {} the output of a point changes with the other points of its batch, in evaluation "
+        "mode",
+    )
+
+
+def _find_dependent(
+    layers: Sequence[LayerSigns], is_ill: Callable[[LayerSigns], bool], scalar: str, text: str
+) -> Finding | None:
+    """The layers that change with inputs that should not matter, and by how much at most."""
+    ill = [layer for layer in layers if is_ill(layer)]
     if not ill:
         return None
     names = tuple(layer.layer for layer in ill)
-    text = (
-        f"in {name_layers(names, len(layers))} the output of a point changes with the other points "
-        "of its batch, in evaluation mode"
-    )
-    return Finding(text, names, {"change": max(layer.get("mixes_points") for layer in ill)})
+    changes = {"change": max(layer.get(scalar) for layer in ill)}
+    return Finding(text.format(name_layers(names, len(layers))), names, changes)
 
 
 def check_constant_weights(signs: Signs) -> Finding | None:

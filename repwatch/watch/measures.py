@@ -24,8 +24,8 @@ class VitalMeasures:
         enabled: Whether any rule reads what is measured.
 
     Attributes:
-        gradients: Told of batches and backward passes by those who know of them.
-        repeats: Told of the first training batches.
+        gradients: A driver passes on to it when batches end and backward passes begin.
+        repeats: A driver passes on to it the first training batches.
     """
 
     def __init__(

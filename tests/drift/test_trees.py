@@ -91,6 +91,24 @@ def test_trees_that_somebody_has_changed_are_refused(
         wrong[fault].check(*X.shape)
 
 
+def test_stored_trees_that_are_of_no_use_are_replaced(
+    rows: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    X, y = rows
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    store = TreeStore()
+    whole = store.train(X, y, 0)
+    store._used = {key: replace(trees, left=trees.left * 0) for key, trees in store._used.items()}
+    store.save(registry, "trees")
+    again = TreeStore.load(registry, "trees")
+    np.testing.assert_array_equal(again.train(X, y, 0).left, whole.left)
+    again.save(registry, "trees")
+    mended = TreeStore.load(registry, "trees")
+    with pytest.MonkeyPatch.context() as patch:
+        forbid_training(patch)
+        np.testing.assert_array_equal(mended.train(X, y, 0).left, whole.left)
+
+
 def test_a_second_run_by_the_same_landmarks_learns_nothing_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
