@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from repwatch import Registry
-from repwatch.drift import forests
+from repwatch.drift import trees
 from repwatch.registry import Run
 from tests.watch.helpers import PROBE
 
@@ -97,4 +97,4 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drift detection with fewer trees than it has, which is faster."""
-    monkeypatch.setattr(forests, "N_TREES", 60)
+    monkeypatch.setattr(trees, "N_TREES", 60)

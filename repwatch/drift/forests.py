@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.trees import N_TREES, BaggedTrees, TreeStore
+from repwatch.drift.trees import BaggedTrees, TreeStore
 from repwatch.rdm import Float64
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class OutcomeForest:
     ) -> None:
         self._seed = seed
         self._outcome = store.train(X, is_bad, seed)
-        self.out_of_bag = _logit(self._outcome.out_of_bag[:, 1])
+        self.out_of_bag = self._logit(self._outcome.out_of_bag)
         self._bad_rows, self._bad_causes = X[is_bad], list(map(str, causes))
 
     def decision_function(self, X: Float64) -> Float64:
         """(runs,) logit of the share of trees that vote bad, for runs (runs, features)."""
-        return _logit(self._outcome.predict_proba(X)[:, 1])
+        return self._logit(self._outcome.predict_proba(X))
 
     def cause_probabilities(self, X: Float64) -> list[dict[str, float]]:
         """For each run the share of trees for each cause."""
@@ -64,6 +64,13 @@ class OutcomeForest:
         if self._cause is None:
             return [dict.fromkeys(self._bad_causes, 1.0) for _ in self._bad_causes]
         return _by_class(self._cause, self._cause.out_of_bag)
+
+    def _logit(self, shares: Float64) -> Float64:
+        """Shares of 0 and 1 count as half a tree, which keeps the logit finite."""
+        floor = 0.5 / len(self._outcome.feature)
+        clipped = np.clip(shares[:, 1], floor, 1 - floor)
+        logit: Float64 = np.log(clipped / (1 - clipped))
+        return logit
 
     @cached_property
     def _cause(self) -> BaggedTrees | None:
@@ -99,10 +106,3 @@ def mean_probabilities(forest: ExtraTreesClassifier, X: Float64) -> Float64:
     trees = [tree.predict_proba(rows, check_input=False) for tree in forest.estimators_]
     means: Float64 = np.mean(trees, axis=0)
     return means
-
-
-def _logit(share: Float64) -> Float64:
-    floor = 0.5 / N_TREES
-    clipped = np.clip(share, floor, 1 - floor)
-    logit: Float64 = np.log(clipped / (1 - clipped))
-    return logit

@@ -22,7 +22,7 @@ from repwatch.drift import (
     History,
     SubsetResult,
     backtest,
-    forests,
+    trees,
 )
 from repwatch.drift.evaluate import run as evaluation
 from repwatch.errors import DriftError
@@ -36,7 +36,7 @@ FAULTS = {"too high": ("late", 4.0), "too low": ("late", -4.0), "noisy": ("early
 
 @pytest.fixture(autouse=True)
 def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forests, "N_TREES", 12)
+    monkeypatch.setattr(trees, "N_TREES", 12)
 
 
 def history(

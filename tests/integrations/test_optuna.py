@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from repwatch import Registry, RepWatch
 from repwatch.cli.demo import Digits, Setting
-from repwatch.drift import forests
+from repwatch.drift import trees
 from repwatch.errors import ConfigurationError
 from tests.integrations.lightning.training import diverging, loaders, module, trainer
 from tests.watch.helpers import PROBE
@@ -101,7 +101,7 @@ def root(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_study_prunes_its_bad_trial_and_completes_its_good_one(
     digits: Digits, root: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr(forests, "N_TREES", 60)
+    monkeypatch.setattr(trees, "N_TREES", 60)
 
     def objective(trial: Any) -> float:
         lr = trial.suggest_float("lr", 1e-4, 1.0, log=True)
