@@ -8,7 +8,7 @@ import numpy as np
 
 from repwatch._tsne import PERPLEXITY, descend, effective_perplexity, start_from
 from repwatch.errors import ConfigurationError, RDMError
-from repwatch.rdm.condensed import check, condense, pairs, square, sum_by_point
+from repwatch.rdm.condensed import check, condense, dot, pairs, square, sum_by_point
 from repwatch.rdm.procrustes import align
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def effective_dimension(D: Array) -> float:
     n, total = len(sums), float(sums.sum())
     # Trace and squared Frobenius norm of the centered Gram matrix, without making the matrix.
     trace = total / (2 * n)
-    norm = float(2 * squared @ squared - 2 * sums @ sums / n + (total / n) ** 2) / 4
+    norm = (2 * dot(squared, squared) - 2 * dot(sums, sums) / n + (total / n) ** 2) / 4
     return trace**2 / norm if norm > 0 else 0.0
 
 

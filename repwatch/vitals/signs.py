@@ -20,6 +20,7 @@ import numpy as np
 from repwatch import rdm
 from repwatch._names import INPUT
 from repwatch.analysis.knn_accuracy import NEIGHBORS
+from repwatch.rdm.condensed import dot
 from repwatch.registry import Snapshot
 from repwatch.registry.records import Mode
 
@@ -248,7 +249,8 @@ def _cosine_distance(D: rdm.Float32, other: rdm.Float32) -> float:
         return float(D.any() != other.any())
     # Squares of large distances are beyond float32.
     a, b = D.astype(np.float64) / D.max(), other.astype(np.float64) / other.max()
-    return max(1.0 - float(a @ b) / math.sqrt(float(a @ a) * float(b @ b)), 0.0)
+    cosine = dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
+    return max(1.0 - cosine, 0.0)
 
 
 def by_step(snapshots: Sequence[Snapshot]) -> dict[int, list[Snapshot]]:

@@ -214,7 +214,7 @@ class RepWatch(metaclass=Bindable):
         """The newest calibrated probability of a bad end; None where none is known."""
         return self.state.p_bad
 
-    @property
+    @functools.cached_property
     def state_key(self) -> str:
         """One key for both namespaces, different for each instance on a Trainer."""
         layers = self.options.layers
