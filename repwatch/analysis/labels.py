@@ -183,12 +183,7 @@ def suggest_labels(
         rule = make_rule([value for value, far in zip(values, ahead, strict=True) if not far])
         is_bad = rule.find_bad(values)
     unlabeled = find_unproven(measured, values, is_bad, metric, mode, rule.floor, codes)
-    unlabeled |= {
-        run.name: f"its {metric} {value:.4g} is far better than that of all others, which is how "
-        "it looks when labels leak into the inputs, or the validation set into the training set"
-        for run, value, far in zip(measured, values, ahead, strict=True)
-        if far and run not in known
-    }
+    unlabeled |= _too_good(measured, values, ahead, known, metric)
     flagged = find_flagged(measured)
     unlabeled |= {
         run.name: flagged[run.name]
@@ -225,6 +220,22 @@ def _known_good(measured: Sequence[Run], metric: str) -> list[Run]:
         if run.label == "good" and not run.automatic and math.isfinite(run.metrics[metric])
     ]
     return good if len(good) >= FEWEST_BESIDE else []
+
+
+def _too_good(
+    measured: Sequence[Run],
+    values: Sequence[float],
+    ahead: Sequence[bool],
+    known: Sequence[Run],
+    metric: str,
+) -> dict[str, str]:
+    """Why the runs that are far ahead of all others get no label, by name."""
+    return {
+        run.name: f"its {metric} {value:.4g} is far better than that of all others, which is how "
+        "it looks when labels leak into the inputs, or the validation set into the training set"
+        for run, value, far in zip(measured, values, ahead, strict=True)
+        if far and run not in known
+    }
 
 
 def _of_probe(runs: Sequence[Run], probe: str | None) -> tuple[str, list[Run]]:

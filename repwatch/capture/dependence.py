@@ -10,6 +10,7 @@ A few points are enough, and once: it is a property of the code.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -63,20 +64,22 @@ def find_dependence(capturer: Capturer) -> dict[str, dict[str, float]]:
             batches = [select(inputs, points, _POINTS) for points in (_FIRST, _SECOND, _FIRST)]
             first, second, again = (observe_outputs(call, x, watched, keys) for x in batches)
             first = _stable(first, again)
-            for key, change in _compare_points(first, second).items():
-                found[key]["mixes_points"] = change
+            _add(found, "mixes_points", _compare_points(first, second))
             exchanged = _exchange_later(capturer, batches[0])
             if exchanged is not None:
                 changed, heads = exchanged
                 second = observe_outputs(call, changed, watched, keys)
-                for key, change in _compare_tokens(first, second, heads).items():
-                    found[key]["sees_later"] = change
+                _add(found, "sees_later", _compare_tokens(first, second, heads))
         except Exception as error:
             _log.debug("RepWatch: dependence was not tried, since %s", describe_error(error))
     if is_declared_causal(capturer.model):
-        for values in found.values():
-            values["causal"] = 1.0
+        _add(found, "causal", dict.fromkeys(found, 1.0))
     return {key: values for key, values in found.items() if values}
+
+
+def _add(found: dict[str, dict[str, float]], name: str, by_layer: Mapping[str, float]) -> None:
+    for layer, value in by_layer.items():
+        found[layer][name] = value
 
 
 def describe_dependence(found: dict[str, dict[str, float]]) -> list[str]:

@@ -78,12 +78,7 @@ class ParameterWatch:
             gradients: Norms of gradients that are gone by now, by the id of the parameter.
         """
         self._assign(plan)
-        owned = {
-            id(parameter)
-            for optimizer in optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
+        owned = _ids_in(optimizers)
         trainable = [p for p in self._model.parameters() if p.requires_grad]
         known = any(id(parameter) in owned for parameter in trainable)
         with torch.no_grad():
@@ -118,6 +113,12 @@ class ParameterWatch:
             if place is not None and isinstance(module, _DropoutNd):
                 found[_find_layer(place, layers, places)].dropouts.append(module)
         self._layers = found
+
+
+def _ids_in(optimizers: Iterable[torch.optim.Optimizer]) -> set[int]:
+    """The ids of all parameters that the optimizers have."""
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    return {id(parameter) for group in groups for parameter in group["params"]}
 
 
 def _find_place(name: str, places: Mapping[str, int]) -> int | None:

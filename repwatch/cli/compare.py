@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.table import Table
@@ -16,6 +16,9 @@ from repwatch.cli.terminal import (
     open_registry,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from repwatch.analysis.compare import Comparison
 
 __all__ = ["compare"]
 
@@ -56,6 +59,12 @@ def compare(
     if as_json:
         print_json(found.to_dict())
         return
+    _print_comparison(found)
+    if out is not None:
+        console.print(f"The heatmap: {out}", soft_wrap=True, highlight=False)
+
+
+def _print_comparison(found: Comparison) -> None:
     name, other = found.runs
     table = Table()
     for heading in (name, other, found.similarity, "Mantel r", "p", "alike", "nearest"):
@@ -72,5 +81,3 @@ def compare(
     console.print(as_text(f"at step {steps}; {limit}"))
     for note in found.notes:
         console.print(as_text(note))
-    if out is not None:
-        console.print(f"The heatmap: {out}", soft_wrap=True, highlight=False)

@@ -20,6 +20,7 @@ from repwatch.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from repwatch.rdm import Float64
     from repwatch.registry import ProbePoint, Run, Snapshot
 
 __all__ = ["directions"]
@@ -74,12 +75,18 @@ def directions(
     where = f"{found.name}, layer {snapshot.layer}, step {snapshot.step:,}"
     console.print(as_text(where, style="bold"))
     for title, chosen in ((f"furthest towards {end}", towards), (f"towards {start}", back)):
-        table = Table()
-        for heading in (title, "point", "place"):
-            table.add_column(as_text(heading))
-        for i in chosen:
-            table.add_row(as_text(_words(points[i])), str(i), f"{places[i]:+.2f}")
-        console.print(table)
+        console.print(_table(title, chosen, points, places))
+
+
+def _table(
+    title: str, chosen: Sequence[int], points: Sequence[ProbePoint], places: Float64
+) -> Table:
+    table = Table()
+    for heading in (title, "point", "place"):
+        table.add_column(as_text(heading))
+    for i in chosen:
+        table.add_row(as_text(_words(points[i])), str(i), f"{places[i]:+.2f}")
+    return table
 
 
 def _snapshot(run: Run, layer: str | None, step: int | None) -> Snapshot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from enum import Enum
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.table import Table
@@ -18,6 +18,12 @@ from repwatch.cli.terminal import (
     open_registry,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from repwatch.analysis.labels import LabelSuggestions
+    from repwatch.registry import Run
 
 __all__ = ["Outcome", "label", "suggest_labels"]
 
@@ -93,6 +99,21 @@ def suggest_labels(
         labels = {suggestion.run: present[suggestion.run].label for suggestion in found}
         print_json({**found.to_dict(), "present": labels, "applied": len(free) if apply else 0})
         return
+    _print_suggestions(found, present)
+    if apply:
+        skipped = f"; {len(found) - len(free)} already labeled by a person" * (
+            len(free) < len(found)
+        )
+        console.print(f"Labeled {len(free)} of {len(found)} runs{skipped}.", highlight=False)
+        return
+    words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]
+    for option, given in (("--probe", probe), ("--tolerance", tolerance), ("-r", registry)):
+        words += [option, str(given)] if given is not None else []
+    line = f"Nothing is changed. To label these runs: {shlex.join([*words, '--apply'])}"
+    console.print(as_text(line), soft_wrap=True)
+
+
+def _print_suggestions(found: LabelSuggestions, present: Mapping[str, Run]) -> None:
     table = Table()
     for heading in ("run", found.metric, "suggested", "cause", "reason", "present label"):
         table.add_column(as_text(heading))
@@ -111,14 +132,3 @@ def suggest_labels(
     console.print(table)
     for note in found.notes:
         console.print(as_text(note))
-    if apply:
-        skipped = f"; {len(found) - len(free)} already labeled by a person" * (
-            len(free) < len(found)
-        )
-        console.print(f"Labeled {len(free)} of {len(found)} runs{skipped}.", highlight=False)
-        return
-    words = ["repwatch", "suggest-labels", "--metric", found.metric, "--mode", found.mode]
-    for option, given in (("--probe", probe), ("--tolerance", tolerance), ("-r", registry)):
-        words += [option, str(given)] if given is not None else []
-    line = f"Nothing is changed. To label these runs: {shlex.join([*words, '--apply'])}"
-    console.print(as_text(line), soft_wrap=True)

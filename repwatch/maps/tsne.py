@@ -64,12 +64,9 @@ def fit_tsne(
     effective = effective_perplexity(perplexity, n)
     report(0.0, "finding neighbors")
     reduced = reduce_dimensions(vectors)
+    k = min(n - 1, max(2, int(3 * effective)))
     neighbors, distances = nearest(
-        reduced,
-        reduced,
-        min(n - 1, max(2, int(3 * effective))),
-        itself=True,
-        progress=lambda share: report(0.4 * share, "finding neighbors"),
+        reduced, reduced, k, itself=True, progress=lambda s: report(0.4 * s, "finding neighbors")
     )
     embedding = descend(
         start_from(principal_axes(reduced)[1], seed) if start is None else start,

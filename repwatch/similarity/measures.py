@@ -153,6 +153,10 @@ def vectors(stack: Array, name: str = "cosine", *, transform: str = "none") -> N
     stack = np.asarray(stack)
     if stack.ndim != 2:
         raise RDMError(f"Expected a stack of RDMs, of shape (k, m). Got shape {stack.shape}.")
+    return _map_rows(stack, name, transform)
+
+
+def _map_rows(stack: Array, name: str, transform: str) -> NDArray[Any]:
     dtype = np.float32 if stack.dtype in (np.float16, np.float32) else np.float64
     m = stack.shape[1]
     n = rdm.count_points(np.empty(m, dtype=np.bool_))
