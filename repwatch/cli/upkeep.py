@@ -17,10 +17,9 @@ from repwatch.cli.terminal import (
     RegistryOption,
     as_text,
     console,
-    counted,
-    errors,
     open_registry,
     print_json,
+    progress_bar,
 )
 
 if TYPE_CHECKING:
@@ -129,11 +128,13 @@ def prune(
     if runs:
         chosen = [opened.run(run) for run in runs]
     else:
-        chosen, resumable = _idle(opened, {status.value for status in ended or ()}, older_than)
+        chosen, resumable = find_idle(opened, {status.value for status in ended or ()}, older_than)
     if apply:
-        for run in chosen:
-            opened.delete_run(run)
-        opened.compact()
+        with progress_bar("Deleting runs") as progress:
+            for done, run in enumerate(chosen):
+                progress(done, len(chosen))
+                opened.delete_run(run)
+            opened.compact()
     if as_json:
         left = [run.name for run in resumable]
         print_json({"runs": [run.name for run in chosen], "deleted": apply, "resumable": left})
@@ -171,7 +172,8 @@ def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None
     from repwatch.drift import MIN_GOOD
     from repwatch.registry.health import examine
 
-    findings = examine(open_registry(registry), MIN_GOOD)
+    with progress_bar("Checking snapshots") as progress:
+        findings = examine(open_registry(registry), MIN_GOOD, progress=progress)
     sound = all(finding.level != "problem" for finding in findings)
     if as_json:
         print_json({"sound": sound, "findings": [finding.to_dict() for finding in findings]})
@@ -191,17 +193,11 @@ def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None
 def _copy(source: Registry, target: Registry, runs: list[Run]) -> Transfer:
     from repwatch.registry.transfer import copy_runs
 
-    with counted(errors, transient=True) as bar:
-        task = bar.add_task("Copying runs", total=len(runs))
-        return copy_runs(
-            source,
-            target,
-            runs,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("Copying runs") as progress:
+        return copy_runs(source, target, runs, progress=progress)
 
 
-def _idle(
+def find_idle(
     registry: Registry, ended: set[str], older_than: float | None
 ) -> tuple[list[Run], list[Run]]:
     """(runs that can go, stopped runs that are left since they can be resumed).
@@ -217,10 +213,12 @@ def _idle(
     ]
     if ended:
         return [run for run in old if run.status in ended], []
-    stopped = [run for run in old if run.status == "stopped" and run.layers]
+    empty = registry.empty_runs()
+    stopped = [run for run in old if run.status == "stopped" and run.id not in empty]
     if older_than is not None:
-        return [run for run in old if run not in stopped], stopped
-    idle = [run for run in old if run.status in ("dead", "failed") or not run.layers]
+        resumable = {run.id for run in stopped}
+        return [run for run in old if run.id not in resumable], stopped
+    idle = [run for run in old if run.status in ("dead", "failed") or run.id in empty]
     return idle, stopped
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from repwatch._archives import read_arrays, read_header
 from repwatch.errors import RegistryError, RepWatchError, RunExistsError
 from repwatch.registry._db.incoming import NewProbe, NewRun, new_probe, new_run
-from repwatch.registry.names import free_name, make_name
+from repwatch.registry.names import made_names
 from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot, Run
 from repwatch.registry.values import plain
 
@@ -196,7 +196,7 @@ def plan_run(
     The arguments are those of `Registry.start_run`. Raises ConfigurationError.
     """
     now = datetime.now(timezone.utc)
-    new = new_run(run_id, name or make_name([]), probe, hparams, versions, monitor, mode)
+    new = new_run(run_id, name or next(made_names()), probe, hparams, versions, monitor, mode)
     new = replace(new, started_at=now)
     run = Run(
         id=new.id,
@@ -233,8 +233,7 @@ def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
     try:
         registry.open_run(run, probe)
     except RunExistsError:
-        taken = [known.name for known in registry.runs()]
-        registry.open_run(replace(run, name=free_name(str(run.name), taken)), probe)
+        registry.open_run(replace(run, name=registry.free_name(str(run.name))), probe)
 
 
 def _apply_snapshots(registry: Registry, run_id: str, entry: Entry) -> None:

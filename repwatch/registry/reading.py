@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from repwatch._deprecated import renamed_argument
 from repwatch.errors import RegistryUnavailableError, RegistryUnwritableError
 from repwatch.registry import checks
-from repwatch.registry._db import queries, writes
+from repwatch.registry._db import lookup, queries, writes
 from repwatch.registry._db.engine import Database
 from repwatch.registry._db.stacks import stack_rdms, stack_sketches
 from repwatch.registry._db.tables import LabelRow, RunRow, SnapshotRow, SpaceRow
@@ -113,10 +113,23 @@ class RegistryReader(RegistryTable):
         """The run of exactly this name or id, such as one to continue; None where there is none."""
 
         def read(connection: Connection) -> Run | None:
-            found = queries.find_exact_id(connection, checks.check_run(name_or_id))
+            found = lookup.find_exact_id(connection, checks.check_run(name_or_id))
             return None if found is None else self._read_run(connection, found)
 
         return self._database.read(read)
+
+    def free_name(self, name: str) -> str:
+        """The name, if no run has it; else with the next free number: name-2, name-3, ..."""
+        return self._database.read(lambda c: lookup.free_run_name(c, name))
+
+    def count_runs(self, probe: str) -> dict[Label | None, int]:
+        """How many runs of a probe set have each label; None counts those without one."""
+        counts = self._database.read(lambda c: queries.count_runs(c, probe))
+        return {label: counts.get(label, 0) for label in ("good", "bad", None)}
+
+    def empty_runs(self) -> set[str]:
+        """The ids of the runs without snapshots."""
+        return self._database.read(queries.find_empty_runs)
 
     def landmarks(self, probe: str) -> list[Run]:
         """The labeled runs of a probe set, oldest first."""
@@ -230,7 +243,7 @@ class RegistryReader(RegistryTable):
 
     def _find(self, connection: Connection, run: Run | str) -> str:
         name_or_id = run.id if isinstance(run, Run) else checks.check_run(run)
-        return queries.find_run_id(connection, name_or_id)
+        return lookup.find_run_id(connection, name_or_id)
 
     def _read_run(self, connection: Connection, run_id: str) -> Run:
         return queries.read_runs(connection, self, RunRow.id == run_id)[0]

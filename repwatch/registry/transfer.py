@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select
 from repwatch._scratch import scratch_folder
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.lookup import free_run_name
 from repwatch.registry._db.migrations import column
 from repwatch.registry._db.tables import (
     Base,
@@ -28,7 +29,6 @@ from repwatch.registry._db.tables import (
     SnapshotRow,
 )
 from repwatch.registry._db.writes import serialize
-from repwatch.registry.names import free_name
 from repwatch.registry.records import Run
 
 if TYPE_CHECKING:
@@ -133,9 +133,7 @@ def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
         serialize(connection)
         if connection.scalar(select(RunRow.id).where(RunRow.id == run_id)) is not None:
             return None
-        taken = set(connection.scalars(select(RunRow.name)))
-        name = str(run["name"])
-        name = free_name(name, taken) if name in taken else name
+        name = free_run_name(connection, str(run["name"]))
         _copy_probe(source, connection, run["probe"])
         connection.execute(insert(RunRow), [{**run, "name": name}])
         for start in range(0, len(ids), _CHUNK):

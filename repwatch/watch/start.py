@@ -17,7 +17,6 @@ from repwatch.probe._storage import StoredProbe
 from repwatch.registry import Registry, Run
 from repwatch.registry.entries import Entry, plan_run
 from repwatch.registry.location import spool_folder
-from repwatch.registry.names import free_name
 from repwatch.watch.comparability import read_earlier_probes
 from repwatch.watch.options import WatchOptions, find_continued_run
 
@@ -96,13 +95,12 @@ def rename_if_taken(name: str | None, registry: Registry) -> str | None:
     if name is None:
         return None
     try:
-        taken = {run.name: run.id for run in registry.runs()}
+        return registry.free_name(name)
     except RegistryUnavailableError as error:
         if not registry.may_wait(error):
             raise
         # A name that is taken gets its number when the run is stored.
         return name
-    return free_name(name, taken) if name in taken else name
 
 
 def find_probe(

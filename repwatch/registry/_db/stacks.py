@@ -68,12 +68,13 @@ def _stack(
 
     def read(connection: Connection) -> None:
         nonlocal stack
-        blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
+        size = length * width
+        blobs = queries.read_blobs(connection, list(rows), sketches=sketches, size=size)
         found = 0
         for snapshot_id, blob, scale in blobs:
-            if len(blob) != length * width:
+            if len(blob) != size:
                 raise RegistryError(
-                    f"Snapshot {snapshot_id} is damaged: expected {length * width} bytes, got "
+                    f"Snapshot {snapshot_id} is damaged: expected {size} bytes, got "
                     f"{len(blob)}. `repwatch doctor` looks through the whole registry."
                 )
             if not found:  # room is taken once a blob has the size that the registry claims

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Executable, case, delete, insert, select, tex
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
+from repwatch.registry._db.lookup import free_run_name, run_not_found
 from repwatch.registry._db.migrations import ADVISORY_LOCK, place_of
-from repwatch.registry._db.queries import run_not_found
 from repwatch.registry._db.tables import (
     Base,
     FlagRow,
@@ -28,7 +28,6 @@ from repwatch.registry._db.tables import (
     SpaceRow,
 )
 from repwatch.registry.hparams import with_prefix
-from repwatch.registry.names import free_name, make_name
 from repwatch.registry.values import plain_name, split_float
 
 if TYPE_CHECKING:
@@ -98,17 +97,15 @@ def store_probe(connection: Connection, new: NewProbe) -> None:
 def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     """Create the run, or continue the one with its id (or its name, when asked to); its id."""
     serialize(connection)
-    rows = connection.execute(select(RunRow.name, RunRow.id))
-    taken: dict[str, str] = {row.name: row.id for row in rows}
-    owner = taken.get(new.name) if new.name is not None else None
-    if new.id in taken.values():
-        run_id: str | None = new.id
-    else:
-        run_id = owner if resume_name else None
+    owner = None
+    if new.name is not None:
+        owner = connection.scalar(select(RunRow.id).where(RunRow.name == new.name))
+    known = connection.scalar(select(RunRow.id).where(RunRow.id == new.id))
+    run_id = known or (owner if resume_name else None)
     if owner is not None and owner != run_id:
         raise RunExistsError(
             f"The registry {place_of(connection)} already has a run named {new.name!r}. Take a "
-            f"free name such as {free_name(str(new.name), taken)!r}, leave the name out "
+            f"free name such as {free_run_name(connection, new.name)!r}, leave the name out "
             'to get one, or continue the run with on_exists="resume".'
         )
     if run_id is not None:
@@ -118,7 +115,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     connection.execute(
         insert(RunRow).values(
             id=new.id,
-            name=new.name if new.name is not None else make_name(taken),
+            name=free_run_name(connection, new.name),
             probe=new.probe,
             status="running",
             hparams=new.hparams,
