@@ -29,6 +29,7 @@ from repwatch.registry.values import plain
 
 if TYPE_CHECKING:
     from repwatch.probe import ProbeSet
+    from repwatch.registry._db.blobs import Encoding
     from repwatch.registry.registry import Registry
 
 __all__ = [
@@ -55,11 +56,13 @@ class Entry:
         kind: "start", "snapshots", "metrics", "monitor", "flag", "notes" or "finish".
         values: What JSON can hold of it.
         arrays: Its arrays by name.
+        encoding: Its snapshots, as long as it has not been stored in a file.
     """
 
     kind: str
     values: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, hash=False, compare=False)
+    encoding: Encoding | None = field(default=None, hash=False, compare=False, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -126,8 +129,11 @@ def start(run: NewRun, probe: NewProbe) -> Entry:
     return Entry("start", {"run": values, "probe": described}, {_CONTENT: content})
 
 
-def snapshots(new: Sequence[NewSnapshot]) -> Entry:
-    """All layers at a step. Their arrays must not change afterwards."""
+def snapshots(new: Sequence[NewSnapshot], encoding: Encoding | None = None) -> Entry:
+    """All layers at a step. Their arrays must not change afterwards.
+
+    `encoding` is that of the same snapshots, where others use it too.
+    """
     values = [
         {
             "layer": snapshot.layer,
@@ -139,7 +145,7 @@ def snapshots(new: Sequence[NewSnapshot]) -> Entry:
         for snapshot in new
     ]
     rdms = {str(i): snapshot.rdm for i, snapshot in enumerate(new) if snapshot.rdm is not None}
-    return Entry("snapshots", {"snapshots": values}, rdms)
+    return Entry("snapshots", {"snapshots": values}, rdms, encoding)
 
 
 def metrics(step: int, epoch: int, values: Mapping[str, float]) -> Entry:
@@ -237,6 +243,9 @@ def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
 
 
 def _apply_snapshots(registry: Registry, run_id: str, entry: Entry) -> None:
+    if entry.encoding is not None:
+        registry.add_encoded(run_id, entry.encoding.result())
+        return
     rdms = entry.arrays
     given = enumerate(entry.values["snapshots"])
     registry.add_snapshots(run_id, [NewSnapshot(**one, rdm=rdms.get(str(i))) for i, one in given])

@@ -26,6 +26,7 @@ from repwatch.registry.spool import Backlog, Spool, flush_waiting
 from repwatch.registry.worker import Worker
 
 if TYPE_CHECKING:
+    from repwatch.registry._db.blobs import Encoding
     from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot
     from repwatch.registry.registry import Registry
 
@@ -101,9 +102,12 @@ class RunRecorder(Worker):
         """How many entries wait for a registry that does not answer."""
         return len(self._backlog)
 
-    def snapshots(self, new: Sequence[NewSnapshot]) -> None:
-        """Record snapshots in one transaction. Their arrays must not change afterwards."""
-        self._record(entries.snapshots(new))
+    def snapshots(self, new: Sequence[NewSnapshot], encoding: Encoding | None = None) -> None:
+        """Record snapshots in one transaction. Their arrays must not change afterwards.
+
+        `encoding` is that of the same snapshots, where others use it too.
+        """
+        self._record(entries.snapshots(new, encoding))
 
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Record the metrics of a step."""

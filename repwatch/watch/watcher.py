@@ -296,13 +296,14 @@ class Watcher(Loop):
         if step == 0:
             self.add_notes(describe_divergence(capture))
         new = new_snapshots(capture, step, epoch, self.measures.measure(self.capturer))
-        recorder.snapshots(new)
-        self._narrator.add_step()
         assert self.run is not None
         assert self._background is not None
         log_step = step if log_step is None else log_step
+        captured = CapturedStep(self.run, new, log_step, -1 - self._captured)
+        recorder.snapshots(new, captured.encoding)
+        self._narrator.add_step()
         self.publisher.note_step(step, log_step)
-        self._background.check_step(CapturedStep(self.run, new, log_step, -1 - self._captured))
+        self._background.check_step(captured)
         self._captured += len(new)
         if self.publisher.sinks:
             self.updates()

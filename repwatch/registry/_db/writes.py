@@ -22,7 +22,6 @@ from repwatch.registry._db.tables import (
     MetricRow,
     ProbePointRow,
     ProbeSetRow,
-    RdmRow,
     RunRow,
     SnapshotRow,
     SpaceRow,
@@ -33,7 +32,6 @@ from repwatch.registry.values import plain_name, split_float
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from repwatch.registry._db.blobs import EncodedSnapshot
     from repwatch.registry._db.incoming import NewProbe, NewRun
 
 
@@ -165,74 +163,6 @@ def replace_probe(connection: Connection, run_id: str, probe: str) -> None:
             f"Expected a run without snapshots, but run {run_id} has some, or is not there. "
             "Its probe set cannot change any more."
         )
-
-
-def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
-    """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
-    # An upsert takes each key once; the last of several is the newest.
-    by_key = {(snapshot.layer, snapshot.step): snapshot for snapshot in new}
-    if not by_key:
-        return
-    _beat(connection, run_id, max(step for _, step in by_key))
-    forget_history(connection, run_id)
-    _check_points(connection, run_id, list(by_key.values()))
-    upsert(
-        connection,
-        SnapshotRow,
-        ("run_id", "layer", "step"),
-        [
-            {
-                "run_id": run_id,
-                "layer": snapshot.layer,
-                "step": snapshot.step,
-                "epoch": snapshot.epoch,
-                "depth": snapshot.depth,
-                "diverged": snapshot.rdm is None,
-                "scalars": snapshot.scalars,
-            }
-            for snapshot in by_key.values()
-        ],
-    )
-    query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
-        SnapshotRow.run_id == run_id,
-        SnapshotRow.layer.in_({layer for layer, _ in by_key}),
-        SnapshotRow.step.in_({step for _, step in by_key}),
-    )
-    ids = {(row.layer, row.step): row.id for row in connection.execute(query)}
-    _store_rdms(connection, {ids[key]: snapshot for key, snapshot in by_key.items()})
-
-
-def _store_rdms(connection: Connection, by_id: Mapping[int, EncodedSnapshot]) -> None:
-    """Upsert the RDMs of stored snapshots; of those that diverged, delete earlier ones."""
-    diverged = [number for number, snapshot in by_id.items() if snapshot.rdm is None]
-    if diverged:
-        connection.execute(delete(RdmRow).where(RdmRow.snapshot_id.in_(diverged)))
-    rows: list[dict[str, object]] = [
-        {
-            "snapshot_id": number,
-            "scale": snapshot.scale,
-            "sketch": snapshot.sketch,
-            "rdm": snapshot.rdm,
-        }
-        for number, snapshot in by_id.items()
-        if snapshot.rdm is not None
-    ]
-    upsert(connection, RdmRow, ("snapshot_id",), rows)
-
-
-def _check_points(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
-    query = (
-        select(ProbeSetRow.points, ProbeSetRow.fingerprint)
-        .join(RunRow, RunRow.probe == ProbeSetRow.fingerprint)
-        .where(RunRow.id == run_id)
-    )
-    points, fingerprint = connection.execute(query).one()
-    for snapshot in new:
-        if snapshot.points is not None and snapshot.points != points:
-            raise ProbeMismatchError(
-                f"The RDM of layer {snapshot.layer!r} has {snapshot.points} points, the run's "
-                f"probe set {fingerprint} has {points}. Store RDMs over its points only."
-            )
 
 
 def store_metrics(
