@@ -26,6 +26,7 @@ __all__ = [
     "find_registry",
     "local_folder",
     "open_run",
+    "plan_again",
     "rename_if_taken",
     "with_places",
 ]
@@ -185,3 +186,16 @@ def open_run(
             raise
         return plan_run(registry, options.run_name, **given)
     return run, None
+
+
+def plan_again(registry: Registry, run: Run, probe: ProbeSet) -> Entry:
+    """The first entry of an open run, for a registry that has lost it."""
+    given: dict[str, Any] = {
+        "probe": probe,
+        "hparams": run.hparams,
+        "versions": run.versions,
+        "monitor": run.monitor,
+        "mode": run.mode,
+        "run_id": run.id,
+    }
+    return plan_run(registry, run.name, **given)[1]

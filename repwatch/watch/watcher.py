@@ -38,7 +38,7 @@ from repwatch.watch.publisher import Publisher
 from repwatch.watch.ranks import is_first_rank
 from repwatch.watch.reporter import Reporter
 from repwatch.watch.run_state import RunState
-from repwatch.watch.start import open_run
+from repwatch.watch.start import open_run, plan_again
 from repwatch.watch.updates import Update
 
 if TYPE_CHECKING:
@@ -239,7 +239,11 @@ class Watcher(Loop):
         if self._loggers is not None:
             self._loggers.introduce(self.run)
         self._recorder = RunRecorder(
-            self.registry, self.run.id, spool=spool_folder(options.spool), start=unopened
+            self.registry,
+            self.run.id,
+            spool=spool_folder(options.spool),
+            start=unopened,
+            reopen=partial(plan_again, self.registry, self.run, self.probe),
         )
         self._recorder.flush_earlier_runs()
         notes = self._reporter.open(self._recorder)

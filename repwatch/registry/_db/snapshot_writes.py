@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from repwatch.errors import ProbeMismatchError
-from repwatch.registry._db.writes import history_key, now
+from repwatch.registry._db import writes
 from repwatch.registry.values import plain_text
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot])
     found = list(driver.execute(_POINTS, (owner,)))
     if not found:
         return False
-    _check_points(*found[0], by_key.values())
+    points, fingerprint = found[0]
+    _check_points(points, fingerprint, by_key.values())
     # SQLite has no type for times; this is how SQLAlchemy writes them.
-    at = f"{now():%Y-%m-%d %H:%M:%S.%f}" if driver.dialect == "sqlite" else now()
+    at = f"{writes.now():%Y-%m-%d %H:%M:%S.%f}" if driver.dialect == "sqlite" else writes.now()
     driver.execute(_BEAT, (at, last, last, owner))
-    driver.execute(_FORGET, (history_key(owner),))
+    driver.execute(_FORGET, (writes.history_key(owner),))
     rows = [
         (owner, one.layer, one.step, one.epoch, one.depth, one.rdm is None, one.scalars_json)
         for one in by_key.values()
