@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.table import Table
 
+from repwatch.cli.reduction import reduce_runs
 from repwatch.cli.terminal import (
     JsonOption,
     RegistryOption,
@@ -36,6 +37,13 @@ class Ended(str, Enum):
     failed = "failed"
     stopped = "stopped"
     finished = "finished"
+
+
+class Others(str, Enum):
+    """How RDMs are stored that need not stay whole."""
+
+    int8 = "int8"
+    coordinates = "coordinates"
 
 
 def export(
@@ -111,9 +119,21 @@ def prune(
         Optional[float],  # noqa: UP045
         typer.Option(min=0, metavar="DAYS", help="Only runs without a sign of life for so long."),
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Delete them, and shrink the file.")] = (
-        False
-    ),
+    keep: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Delete no run, but store RDMs smaller: all but those of landmarks and of each "
+            "other run's first, last, best and every K-th step.",
+        ),
+    ] = None,
+    others: Annotated[
+        Others, typer.Option(help="With --keep: how the other RDMs are stored.")
+    ] = Others.int8,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Delete (or with --keep reduce), and shrink the file.")
+    ] = False,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,6 +145,14 @@ def prune(
     """
     opened = open_registry(registry, read_only=not apply)
     resumable: list[Run] = []
+    if keep is not None:
+        from repwatch.registry import Retention
+
+        ends = {status.value for status in ended or ()}
+        kept = [opened.run(run) for run in runs] if runs else find_old(opened, ends, older_than)
+        retention = Retention(keep, others.value)
+        reduce_runs(opened, kept, retention, apply=apply, as_json=as_json)
+        return
     if runs:
         chosen = [opened.run(run) for run in runs]
     else:
@@ -197,6 +225,19 @@ def _copy(source: Registry, target: Registry, runs: list[Run]) -> Transfer:
         return copy_runs(source, target, runs, progress=progress)
 
 
+def find_old(registry: Registry, ended: set[str], older_than: float | None) -> list[Run]:
+    """The runs without a label that ended in one of these ways, or in any, and long enough ago."""
+    last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)
+    return [
+        run
+        for run in registry.runs()
+        if not run.label
+        and run.status != "running"
+        and run.heartbeat_at <= last
+        and (not ended or run.status in ended)
+    ]
+
+
 def find_idle(
     registry: Registry, ended: set[str], older_than: float | None
 ) -> tuple[list[Run], list[Run]]:
@@ -205,14 +246,9 @@ def find_idle(
     None of them is labeled. Without further wishes those can go that ended badly, or left nothing
     behind.
     """
-    last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)
-    old = [
-        run
-        for run in registry.runs()
-        if not run.label and run.status != "running" and run.heartbeat_at <= last
-    ]
+    old = find_old(registry, ended, older_than)
     if ended:
-        return [run for run in old if run.status in ended], []
+        return old, []
     empty = registry.empty_runs()
     stopped = [run for run in old if run.status == "stopped" and run.id not in empty]
     if older_than is not None:

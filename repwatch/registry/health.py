@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, or_, select, text
 from repwatch._names import name_some
 from repwatch.errors import RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.reduction import is_rdm_length
 from repwatch.registry._db.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _examine_rows(connection: Connection, progress: Progress) -> list[Finding]:
         .outerjoin(RdmRow, RdmRow.snapshot_id == SnapshotRow.id)
         .where(
             or_(
-                func.length(RdmRow.rdm) != n * (n - 1),
+                ~is_rdm_length(func.length(RdmRow.rdm), n),
                 func.length(RdmRow.sketch) != 4 * SKETCH_LENGTH,
                 RdmRow.snapshot_id.is_(None) & ~SnapshotRow.diverged,
             )

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select
 
 from repwatch._scratch import scratch_folder
 from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.rdm.compact import form_lengths
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.lookup import free_run_name
 from repwatch.registry._db.migrations import column
@@ -179,10 +180,11 @@ def _copy_snapshots(
     blobs = _read(source, RdmRow, RdmRow.snapshot_id.in_(ids))
     for row in blobs:
         layer, step = keys[row["snapshot_id"]]
-        if len(row["rdm"]) != points * (points - 1) or len(row["sketch"]) != 4 * SKETCH_LENGTH:
+        sizes = form_lengths(points).values()
+        if len(row["rdm"]) not in sizes or len(row["sketch"]) != 4 * SKETCH_LENGTH:
             raise RegistryError(
                 f"{source.place}: the snapshot of layer {layer!r} at step {step} of run {run_id} "
-                f"is damaged: expected an RDM of {points * (points - 1)} bytes and a sketch of "
+                f"is damaged: expected an RDM of {max(sizes)} bytes and a sketch of "
                 f"{4 * SKETCH_LENGTH}, got {len(row['rdm'])} and {len(row['sketch'])}. "
                 "`repwatch doctor` looks through the whole registry."
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch import rdm
 from repwatch._names import name_some
 from repwatch.capture import Capture
 from repwatch.registry import NewSnapshot, Run, Snapshot
@@ -16,7 +17,6 @@ from repwatch.registry._db.blobs import (
     SKETCH_LENGTH,
     EncodedSnapshot,
     Encoding,
-    decode_rdm,
     decode_sketch,
 )
 
@@ -94,7 +94,7 @@ class CapturedStep:
         for index, encoded in enumerate(self.encoding.result()):
             if encoded.rdm is not None:
                 snapshot_id = self._first_id - index
-                self._rdms[snapshot_id] = decode_rdm(encoded.rdm, encoded.scale)
+                self._rdms[snapshot_id] = rdm.decode(encoded.rdm, encoded.scale)
                 self._sketches[snapshot_id] = decode_sketch(encoded.sketch)
             points = None if encoded.rdm is None else encoded.points
             found.append(self._snapshot(index, encoded, encoded.scalars, points))

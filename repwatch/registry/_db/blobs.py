@@ -10,6 +10,7 @@ import numpy as np
 
 from repwatch import rdm, similarity
 from repwatch.errors import RDMError
+from repwatch.rdm.compact import decode_form
 from repwatch.registry.values import dumps, plain_float, plain_int, plain_name
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def _encode(new: NewSnapshot, D: NDArray[np.float32] | None, sketch: bytes) -> E
     )
 
 
-def decode_rdm(blob: bytes, scale: float) -> NDArray[np.float32]:
-    """The condensed RDM, float32."""
-    return rdm.decode(blob, scale)
+def decode_rdm(blob: bytes, scale: float, points: int) -> NDArray[np.float32]:
+    """The condensed RDM, float32. Raises RDMError where the length is none of its forms."""
+    return decode_form(blob, scale, points)
 
 
 def decode_sketch(blob: bytes) -> NDArray[np.float32]:
