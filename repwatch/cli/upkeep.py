@@ -68,7 +68,7 @@ def export(
         )
 
     def write(path: Path) -> Transfer:
-        made = Registry(path)
+        made = Registry(path, project="")  # whoever takes the file in has projects of their own
         try:
             return _copy(opened, made, chosen)
         finally:
@@ -93,7 +93,7 @@ def import_runs(
     """
     from repwatch.registry.admission import admit
 
-    source = open_registry(str(file))
+    source = open_registry(str(file)).in_project("")
     admit(source)
     done = _copy(source, open_registry(registry, read_only=False), source.runs())
     if as_json:

@@ -49,7 +49,9 @@ _TABLES: tuple[type[Base], ...] = (
     LabelRow,
     FlagRow,
 )
-_NAMES = frozenset({"id", "run_id", "name", "layer", "probe", "fingerprint", "monitor", "cause"})
+_NAMES = frozenset(
+    {"id", "run_id", "name", "layer", "probe", "fingerprint", "monitor", "cause", "project"}
+)
 _CHOICES: dict[str, set[Any]] = {
     "status": {"running", "finished", "stopped", "failed"},
     "mode": {"min", "max"},

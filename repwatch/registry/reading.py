@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
@@ -13,7 +14,7 @@ from repwatch.registry._db import lookup, queries, writes
 from repwatch.registry._db.engine import Database
 from repwatch.registry._db.stacks import stack_rdms, stack_sketches
 from repwatch.registry._db.tables import LabelRow, RunRow, SnapshotRow, SpaceRow
-from repwatch.registry.location import Location, resolve
+from repwatch.registry.location import PROJECT_VARIABLE, Location, resolve
 from repwatch.registry.notebook import RegistryTable
 from repwatch.registry.records import (
     Label,
@@ -23,6 +24,7 @@ from repwatch.registry.records import (
     Snapshot,
     Status,
 )
+from repwatch.registry.values import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from repwatch.probe import ProbeSet
     from repwatch.probe._storage import StoredProbe
@@ -47,11 +50,13 @@ class RegistryReader(RegistryTable):
         read_only: bool = False,
         strict: bool = False,
         dead_after: float = DEAD_AFTER,
+        project: str | None = None,
     ) -> None:
         url, path = resolve(location)
         self.dead_after = dead_after
         self.strict = strict
-        self._database = Database(url, path, read_only=read_only)
+        name = os.environ.get(PROJECT_VARIABLE, "") if project is None else project
+        self._database = Database(url, path, read_only=read_only, project=plain_name(name))
 
     def __repr__(self) -> str:
         return f"Registry({self.place!r}{', read_only=True' * self.read_only})"
@@ -70,6 +75,23 @@ class RegistryReader(RegistryTable):
     def place(self) -> str:
         """The path, or the URL without its password."""
         return self._database.place
+
+    @property
+    def project(self) -> str:
+        """The project whose runs are read and written; "" where there is only one."""
+        return self._database.project
+
+    def in_project(self, project: str) -> Self:
+        """The same registry, with the runs of another project; itself for its own."""
+        if project == self.project:
+            return self
+        return type(self)(
+            self.url,
+            read_only=self.read_only,
+            strict=self.strict,
+            dead_after=self.dead_after,
+            project=project,
+        )
 
     @property
     def read_only(self) -> bool:
@@ -171,7 +193,8 @@ class RegistryReader(RegistryTable):
             if probe is not None:
                 where.append(RunRow.probe == probe)
             if labeled is not None:
-                where.append(LabelRow.label.is_not(None) == labeled)
+                label = LabelRow.label
+                where.append(label.is_not(None) if labeled else label.is_(None))
             if step is not None:
                 at = queries.last_step() if step == "last" else step
                 where.append(SnapshotRow.step == at)

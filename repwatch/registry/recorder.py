@@ -84,7 +84,7 @@ class RunRecorder(Worker):
         self.messages: list[str] = []
         self._root = spool
         self._reopen = reopen
-        self._place = registry.place
+        self._place, self._project = registry.place, registry.project
         self._finished = False
         self._pid = os.getpid()
         self._away_since = 0.0
@@ -241,5 +241,6 @@ class RunRecorder(Worker):
     def _make_backlog(self) -> Backlog:
         spool = None
         if self._root is not None:
-            spool = Spool(self._root / self.run_id, self.run_id, self._place)
+            folder = self._root / self.run_id
+            spool = Spool(folder, self.run_id, self._place, self._project)
         return Backlog(self.run_id, spool)

@@ -44,7 +44,9 @@ class Registry(RegistryReader):
     `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
     created, migrated or written. With `strict` a training does not start while the server does not
     answer; otherwise what it records waits in a spool until it does. A running run without a sign
-    of life for `dead_after` seconds is read as "dead".
+    of life for `dead_after` seconds is read as "dead". Several projects can share a registry: of
+    `project` (None: $REPWATCH_PROJECT, else "") are the runs that are read and written, and names
+    are unique within it; probe sets are shared.
 
     Examples:
         >>> from repwatch import Registry

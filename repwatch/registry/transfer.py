@@ -17,7 +17,7 @@ from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.rdm.compact import form_lengths
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.lookup import free_run_name
-from repwatch.registry._db.migrations import column
+from repwatch.registry._db.migrations import column, project_of
 from repwatch.registry._db.tables import (
     Base,
     FlagRow,
@@ -136,7 +136,8 @@ def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
             return None
         name = free_run_name(connection, str(run["name"]))
         _copy_probe(source, connection, run["probe"])
-        connection.execute(insert(RunRow), [{**run, "name": name}])
+        own = {"name": name, "project": project_of(connection)}
+        connection.execute(insert(RunRow), [{**run, **own}])
         for start in range(0, len(ids), _CHUNK):
             _copy_snapshots(source, connection, run_id, ids[start : start + _CHUNK], points)
         for table in (MetricRow, LabelRow, FlagRow):

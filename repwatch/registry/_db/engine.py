@@ -33,7 +33,13 @@ from repwatch.errors import (
     RegistryUnwritableError,
 )
 from repwatch.registry._db.forks import ForkGate
-from repwatch.registry._db.migrations import PLACE, WRITES, prepare_postgresql, prepare_sqlite
+from repwatch.registry._db.migrations import (
+    PLACE,
+    PROJECT,
+    WRITES,
+    prepare_postgresql,
+    prepare_sqlite,
+)
 
 T = TypeVar("T")
 
@@ -92,8 +98,11 @@ class Driver:
 class Database:
     """Transactions on one SQLite file or PostgreSQL database."""
 
-    def __init__(self, url: URL, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, url: URL, path: Path | None, *, read_only: bool = False, project: str = ""
+    ) -> None:
         self.url = url
+        self.project = project
         self.path = path
         self.read_only = read_only
         self._engine: Engine | None = None
@@ -102,10 +111,11 @@ class Database:
         _databases.add(self)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"url": self.url, "path": self.path, "read_only": self.read_only}
+        names = ("url", "path", "read_only", "project")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(state["url"], state["path"], read_only=state["read_only"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def place(self) -> str:
@@ -216,7 +226,7 @@ class Database:
         """An engine on a registry that is ready; tried again while another process makes it."""
         for attempt in range(_TRIES):
             engine = self._make_engine()
-            engine.update_execution_options(**{PLACE: self.place})
+            engine.update_execution_options(**{PLACE: self.place, PROJECT: self.project})
             try:
                 if self.path is not None:
                     prepare_sqlite(self.path, engine, read_only=self.read_only)

@@ -6,11 +6,11 @@ from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
-from repwatch.registry._db.migrations import column, place_of
+from repwatch.registry._db.migrations import column, in_project, place_of
 from repwatch.registry._db.tables import (
     FlagRow,
     LabelRow,
@@ -42,11 +42,11 @@ def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool
     query = (
         select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
-        .where(*where)
+        .where(in_project(connection), *where)
         .order_by(RunRow.started_at, RunRow.id)
     )
     rows = connection.execute(query).all()
-    ids = _ids(*where)
+    ids = _ids(in_project(connection), *where)
     metrics = _last_metrics(connection, ids) if rows else {}
     flags = _flags(connection, ids) if rows else {}
     now = datetime.now(timezone.utc)
@@ -82,7 +82,7 @@ def count_runs(connection: Connection, probe: str) -> dict[str | None, int]:
         select(LabelRow.label, func.count())
         .select_from(RunRow)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
-        .where(RunRow.probe == probe)
+        .where(in_project(connection), RunRow.probe == probe)
         .group_by(LabelRow.label)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
@@ -91,7 +91,8 @@ def count_runs(connection: Connection, probe: str) -> dict[str | None, int]:
 def find_empty_runs(connection: Connection) -> set[str]:
     """The ids of the runs without snapshots."""
     snapshots = select(SnapshotRow.id).where(SnapshotRow.run_id == RunRow.id)
-    return set(connection.scalars(select(RunRow.id).where(~snapshots.exists())))
+    query = select(RunRow.id).where(in_project(connection), ~snapshots.exists())
+    return set(connection.scalars(query))
 
 
 def read_snapshots(
@@ -117,7 +118,7 @@ def read_snapshots(
         .join(RunRow, RunRow.id == SnapshotRow.run_id)
         .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
-        .where(*where)
+        .where(in_project(connection), *where)
         .order_by(
             RunRow.started_at, RunRow.id, SnapshotRow.step, SnapshotRow.depth, SnapshotRow.layer
         )
@@ -188,7 +189,8 @@ def read_blobs(
 
 def read_probes(connection: Connection) -> list[ProbeInfo]:
     """The stored probe sets, oldest first."""
-    runs = select(RunRow.probe, func.count().label("runs")).group_by(RunRow.probe).subquery()
+    ours = select(RunRow.probe, func.count().label("runs")).where(in_project(connection))
+    runs = ours.group_by(RunRow.probe).subquery()
     query = (
         select(
             ProbeSetRow.fingerprint,
@@ -208,7 +210,11 @@ def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes
     """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
     query: Select[bytes] = select(ProbeSetRow.content)
     if fingerprint is None:
-        query = query.order_by(ProbeSetRow.used_at.desc()).limit(1)
+        runs = select(RunRow.id).where(
+            RunRow.probe == ProbeSetRow.fingerprint, in_project(connection)
+        )
+        ours_first = case((runs.exists(), 0), else_=1)
+        query = query.order_by(ours_first, ProbeSetRow.used_at.desc()).limit(1)
     else:
         query = query.where(ProbeSetRow.fingerprint == fingerprint)
     content = connection.scalar(query)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
 from repwatch.registry._db.lookup import free_run_name, run_not_found
-from repwatch.registry._db.migrations import ADVISORY_LOCK, place_of
+from repwatch.registry._db.migrations import ADVISORY_LOCK, in_project, place_of, project_of
 from repwatch.registry._db.tables import (
     Base,
     FlagRow,
@@ -97,8 +97,10 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     serialize(connection)
     owner = None
     if new.name is not None:
-        owner = connection.scalar(select(RunRow.id).where(RunRow.name == new.name))
-    known = connection.scalar(select(RunRow.id).where(RunRow.id == new.id))
+        named = select(RunRow.id).where(RunRow.name == new.name, in_project(connection))
+        owner = connection.scalar(named)
+    same = select(RunRow.id).where(RunRow.id == new.id, in_project(connection))
+    known = connection.scalar(same)
     run_id = known or (owner if resume_name else None)
     if owner is not None and owner != run_id:
         raise RunExistsError(
@@ -124,6 +126,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
             heartbeat_at=moment,
             last_step=0,
             notes=list(new.notes),
+            project=project_of(connection),
         )
     )
     return new.id
