@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -26,6 +28,7 @@ __all__ = [
     "open_registry",
     "print_json",
     "printable",
+    "progress_bar",
 ]
 
 console = Console()
@@ -56,6 +59,17 @@ def counted(where: Console, *, transient: bool = False, width: int = 0) -> Progr
         console=where,
         transient=transient,
     )
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that goes when it is done; call it with how many are done, and of how many.
+
+    Until the first call it only moves.
+    """
+    with counted(errors, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def open_registry(location: str | None, *, read_only: bool = True) -> Registry:

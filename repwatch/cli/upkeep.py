@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.table import Table
 
+from repwatch.cli.reduction import reduce_runs
 from repwatch.cli.terminal import (
     JsonOption,
     RegistryOption,
     as_text,
     console,
-    counted,
-    errors,
     open_registry,
     print_json,
+    progress_bar,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ class Ended(str, Enum):
     failed = "failed"
     stopped = "stopped"
     finished = "finished"
+
+
+class Others(str, Enum):
+    """How RDMs are stored that need not stay whole."""
+
+    int8 = "int8"
+    coordinates = "coordinates"
 
 
 def export(
@@ -61,7 +68,7 @@ def export(
         )
 
     def write(path: Path) -> Transfer:
-        made = Registry(path)
+        made = Registry(path, project="")  # whoever takes the file in has projects of their own
         try:
             return _copy(opened, made, chosen)
         finally:
@@ -86,7 +93,7 @@ def import_runs(
     """
     from repwatch.registry.admission import admit
 
-    source = open_registry(str(file))
+    source = open_registry(str(file)).in_project("")
     admit(source)
     done = _copy(source, open_registry(registry, read_only=False), source.runs())
     if as_json:
@@ -112,9 +119,21 @@ def prune(
         Optional[float],  # noqa: UP045
         typer.Option(min=0, metavar="DAYS", help="Only runs without a sign of life for so long."),
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Delete them, and shrink the file.")] = (
-        False
-    ),
+    keep: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Delete no run, but store RDMs smaller: all but those of landmarks and of each "
+            "other run's first, last, best and every K-th step.",
+        ),
+    ] = None,
+    others: Annotated[
+        Others, typer.Option(help="With --keep: how the other RDMs are stored.")
+    ] = Others.int8,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Delete (or with --keep reduce), and shrink the file.")
+    ] = False,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -126,14 +145,24 @@ def prune(
     """
     opened = open_registry(registry, read_only=not apply)
     resumable: list[Run] = []
+    if keep is not None:
+        from repwatch.registry import Retention
+
+        ends = {status.value for status in ended or ()}
+        kept = [opened.run(run) for run in runs] if runs else find_old(opened, ends, older_than)
+        retention = Retention(keep, others.value)
+        reduce_runs(opened, kept, retention, apply=apply, as_json=as_json)
+        return
     if runs:
         chosen = [opened.run(run) for run in runs]
     else:
-        chosen, resumable = _idle(opened, {status.value for status in ended or ()}, older_than)
+        chosen, resumable = find_idle(opened, {status.value for status in ended or ()}, older_than)
     if apply:
-        for run in chosen:
-            opened.delete_run(run)
-        opened.compact()
+        with progress_bar("Deleting runs") as progress:
+            for done, run in enumerate(chosen):
+                progress(done, len(chosen))
+                opened.delete_run(run)
+            opened.compact()
     if as_json:
         left = [run.name for run in resumable]
         print_json({"runs": [run.name for run in chosen], "deleted": apply, "resumable": left})
@@ -171,7 +200,8 @@ def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None
     from repwatch.drift import MIN_GOOD
     from repwatch.registry.health import examine
 
-    findings = examine(open_registry(registry), MIN_GOOD)
+    with progress_bar("Checking snapshots") as progress:
+        findings = examine(open_registry(registry), MIN_GOOD, progress=progress)
     sound = all(finding.level != "problem" for finding in findings)
     if as_json:
         print_json({"sound": sound, "findings": [finding.to_dict() for finding in findings]})
@@ -191,17 +221,24 @@ def doctor(registry: RegistryOption = None, as_json: JsonOption = False) -> None
 def _copy(source: Registry, target: Registry, runs: list[Run]) -> Transfer:
     from repwatch.registry.transfer import copy_runs
 
-    with counted(errors, transient=True) as bar:
-        task = bar.add_task("Copying runs", total=len(runs))
-        return copy_runs(
-            source,
-            target,
-            runs,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("Copying runs") as progress:
+        return copy_runs(source, target, runs, progress=progress)
 
 
-def _idle(
+def find_old(registry: Registry, ended: set[str], older_than: float | None) -> list[Run]:
+    """The runs without a label that ended in one of these ways, or in any, and long enough ago."""
+    last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)
+    return [
+        run
+        for run in registry.runs()
+        if not run.label
+        and run.status != "running"
+        and run.heartbeat_at <= last
+        and (not ended or run.status in ended)
+    ]
+
+
+def find_idle(
     registry: Registry, ended: set[str], older_than: float | None
 ) -> tuple[list[Run], list[Run]]:
     """(runs that can go, stopped runs that are left since they can be resumed).
@@ -209,18 +246,15 @@ def _idle(
     None of them is labeled. Without further wishes those can go that ended badly, or left nothing
     behind.
     """
-    last = datetime.now(timezone.utc) - timedelta(days=older_than or 0)
-    old = [
-        run
-        for run in registry.runs()
-        if not run.label and run.status != "running" and run.heartbeat_at <= last
-    ]
+    old = find_old(registry, ended, older_than)
     if ended:
-        return [run for run in old if run.status in ended], []
-    stopped = [run for run in old if run.status == "stopped" and run.layers]
+        return old, []
+    empty = registry.empty_runs()
+    stopped = [run for run in old if run.status == "stopped" and run.id not in empty]
     if older_than is not None:
-        return [run for run in old if run not in stopped], stopped
-    idle = [run for run in old if run.status in ("dead", "failed") or not run.layers]
+        resumable = {run.id for run in stopped}
+        return [run for run in old if run.id not in resumable], stopped
+    idle = [run for run in old if run.status in ("dead", "failed") or run.id in empty]
     return idle, stopped
 
 

@@ -149,7 +149,8 @@ class DriftDetector(RenamedAttributes):
             probe = runs[-1].probe
         landmarks = [run for run in registry.landmarks(probe) if run.id != without]
         found = read_histories(registry, landmarks)
-        key = f"trees:{probe}:{group or ''}"
+        project = f":{registry.project}" if registry.project else ""
+        key = f"trees:{probe}:{group or ''}{project}"
         store = TreeStore.load(registry, key)
         detector = cls(found, false_alarms=false_alarms, group=group, seed=seed, store=store)
         store.save(registry, key)

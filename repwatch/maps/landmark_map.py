@@ -146,9 +146,12 @@ def find_landmarks(registry: Registry, probe: str, without: str | None = None) -
         >>> len(landmarks), sorted({snapshot.label for snapshot in landmarks})
         (128, ['bad', 'good'])
     """
-    found = registry.snapshots(probe=probe)
-    others = [snapshot for snapshot in found if snapshot.run_id != without]
-    return [snapshot for snapshot in others if snapshot.label is not None] or others
+    for labeled in (True, None):
+        found = registry.snapshots(probe=probe, labeled=labeled)
+        others = [snapshot for snapshot in found if snapshot.run_id != without]
+        if others:
+            return others
+    return []
 
 
 def _key(snapshots: Sequence[Snapshot], settings: MapSettings) -> str:

@@ -7,6 +7,7 @@ recorder.py   RunRecorder: records one run while the training continues, over
   entries.py    what is recorded, as data that can wait
   spool.py      where it waits while the registry does not answer
 transfer.py   runs from one registry into another
+retention.py  which RDMs stay whole
 health.py     what is wrong with one
 values.py     plain values and clean text    hparams.py    names of hyperparameters
 location.py   paths and URLs                 names.py      names of runs      checks.py    arguments
@@ -24,6 +25,7 @@ from repwatch.registry.records import (
     Snapshot,
 )
 from repwatch.registry.registry import Registry
+from repwatch.registry.retention import Retention
 from repwatch.registry.worker import Worker
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "ProbeInfo",
     "ProbePoint",
     "Registry",
+    "Retention",
     "Run",
     "RunRecorder",
     "Snapshot",

@@ -49,7 +49,9 @@ _TABLES: tuple[type[Base], ...] = (
     LabelRow,
     FlagRow,
 )
-_NAMES = frozenset({"id", "run_id", "name", "layer", "probe", "fingerprint", "monitor", "cause"})
+_NAMES = frozenset(
+    {"id", "run_id", "name", "layer", "probe", "fingerprint", "monitor", "cause", "project"}
+)
 _CHOICES: dict[str, set[Any]] = {
     "status": {"running", "finished", "stopped", "failed"},
     "mode": {"min", "max"},
@@ -95,8 +97,15 @@ def _find_fault(connection: Connection, table: type[Base]) -> str | None:
 def _check_table(connection: Connection, table: type[Base]) -> None:
     """Raises ValueError or ProbeError at the first value that cannot be one of RepWatch's."""
     check = _CHECKS.get(table)
-    columns = [column(connection, stored) for stored in table.__table__.columns]
-    rows = connection.execution_options(yield_per=_ROWS).execute(select(*columns))
+    query = select(*(column(connection, stored) for stored in table.__table__.columns))
+    if table is RdmRow:
+        query = (
+            query.add_columns(ProbeSetRow.points)
+            .join(SnapshotRow, SnapshotRow.id == RdmRow.snapshot_id)
+            .join(RunRow, RunRow.id == SnapshotRow.run_id)
+            .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
+        )
+    rows = connection.execution_options(yield_per=_ROWS).execute(query)
     for row in rows.mappings():
         for name, value in row.items():
             _check_value(str(name), value)
@@ -130,7 +139,8 @@ def _check_probe(row: Mapping[Any, Any]) -> None:
 
 
 def _check_blobs(row: Mapping[Any, Any]) -> None:
-    values = decode_sketch(row["sketch"]), decode_rdm(row["rdm"], row["scale"])
+    D = decode_rdm(row["rdm"], row["scale"], row["points"])
+    values = decode_sketch(row["sketch"]), D
     if row["scale"] < 0 or not all(np.isfinite(part).all() for part in values):
         raise ValueError(f"distances that are no numbers, in snapshot {row['snapshot_id']}.")
 

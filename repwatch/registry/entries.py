@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from repwatch._archives import read_arrays, read_header
 from repwatch.errors import RegistryError, RepWatchError, RunExistsError
 from repwatch.registry._db.incoming import NewProbe, NewRun, new_probe, new_run
-from repwatch.registry.names import free_name, make_name
+from repwatch.registry.names import made_names
 from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot, Run
 from repwatch.registry.values import plain
 
 if TYPE_CHECKING:
     from repwatch.probe import ProbeSet
+    from repwatch.registry._db.blobs import Encoding
     from repwatch.registry.registry import Registry
 
 __all__ = [
@@ -55,11 +56,13 @@ class Entry:
         kind: "start", "snapshots", "metrics", "monitor", "flag", "notes" or "finish".
         values: What JSON can hold of it.
         arrays: Its arrays by name.
+        encoding: Its snapshots, as long as it has not been stored in a file.
     """
 
     kind: str
     values: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, hash=False, compare=False)
+    encoding: Encoding | None = field(default=None, hash=False, compare=False, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -126,8 +129,11 @@ def start(run: NewRun, probe: NewProbe) -> Entry:
     return Entry("start", {"run": values, "probe": described}, {_CONTENT: content})
 
 
-def snapshots(new: Sequence[NewSnapshot]) -> Entry:
-    """All layers at a step. Their arrays must not change afterwards."""
+def snapshots(new: Sequence[NewSnapshot], encoding: Encoding | None = None) -> Entry:
+    """All layers at a step. Their arrays must not change afterwards.
+
+    `encoding` is that of the same snapshots, where others use it too.
+    """
     values = [
         {
             "layer": snapshot.layer,
@@ -139,7 +145,7 @@ def snapshots(new: Sequence[NewSnapshot]) -> Entry:
         for snapshot in new
     ]
     rdms = {str(i): snapshot.rdm for i, snapshot in enumerate(new) if snapshot.rdm is not None}
-    return Entry("snapshots", {"snapshots": values}, rdms)
+    return Entry("snapshots", {"snapshots": values}, rdms, encoding)
 
 
 def metrics(step: int, epoch: int, values: Mapping[str, float]) -> Entry:
@@ -196,7 +202,7 @@ def plan_run(
     The arguments are those of `Registry.start_run`. Raises ConfigurationError.
     """
     now = datetime.now(timezone.utc)
-    new = new_run(run_id, name or make_name([]), probe, hparams, versions, monitor, mode)
+    new = new_run(run_id, name or next(made_names()), probe, hparams, versions, monitor, mode)
     new = replace(new, started_at=now)
     run = Run(
         id=new.id,
@@ -233,11 +239,13 @@ def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
     try:
         registry.open_run(run, probe)
     except RunExistsError:
-        taken = [known.name for known in registry.runs()]
-        registry.open_run(replace(run, name=free_name(str(run.name), taken)), probe)
+        registry.open_run(replace(run, name=registry.free_name(str(run.name))), probe)
 
 
 def _apply_snapshots(registry: Registry, run_id: str, entry: Entry) -> None:
+    if entry.encoding is not None:
+        registry.add_encoded(run_id, entry.encoding.result())
+        return
     rdms = entry.arrays
     given = enumerate(entry.values["snapshots"])
     registry.add_snapshots(run_id, [NewSnapshot(**one, rdm=rdms.get(str(i))) for i, one in given])

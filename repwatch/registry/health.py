@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, func, or_, select, text
 from repwatch._names import name_some
 from repwatch.errors import RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.reduction import is_rdm_length
 from repwatch.registry._db.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 Level = Literal["fine", "hint", "problem"]
 FILE = "the file"
+Progress = Callable[[int, int], None]
+# Snapshots at a time.
+_SNAPSHOTS = 5000
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,25 @@ class Finding:
         return asdict(self)
 
 
-def examine(registry: Registry, fewest_good: int = 0) -> list[Finding]:
+def examine(
+    registry: Registry, fewest_good: int = 0, *, progress: Progress | None = None
+) -> list[Finding]:
     """Look through the whole registry; nothing is changed.
 
     Args:
         fewest_good: How many good landmarks each probe set should have.
+        progress: Called with how many snapshots have been looked at, and of how many.
     """
-    findings = examine_data(registry)
+    findings = examine_data(registry, progress)
     if any(finding.level == "problem" and finding.subject == FILE for finding in findings):
         return findings  # what else it holds cannot be trusted
-    runs, stored = registry.runs(), registry._database.read(_count_snapshots)
-    findings += _examine_runs(runs, stored)
-    findings += _examine_probe_sets(runs, stored)
-    return findings + _examine_landmarks(runs, stored, fewest_good)
+    runs, empty = registry.runs(), registry.empty_runs()
+    findings += _examine_runs(runs, empty)
+    findings += _examine_probe_sets(runs, empty)
+    return findings + _examine_landmarks(runs, empty, fewest_good)
 
 
-def examine_data(registry: Registry) -> list[Finding]:
+def examine_data(registry: Registry, progress: Progress | None = None) -> list[Finding]:
     """Whether the data are sound: the file, and each snapshot's RDM and sketch."""
     database = registry._database
     findings: list[Finding] = []
@@ -68,7 +76,7 @@ def examine_data(registry: Registry) -> list[Finding]:
             findings.append(Finding("problem", FILE, str(error)))
         if any(finding.level == "problem" for finding in findings):
             return findings
-    return findings + database.read(_examine_rows)
+    return findings + database.read(lambda c: _examine_rows(c, progress or _no_progress))
 
 
 def _examine_file(connection: Connection) -> list[Finding]:
@@ -101,7 +109,7 @@ def _examine_file(connection: Connection) -> list[Finding]:
     return findings
 
 
-def _examine_rows(connection: Connection) -> list[Finding]:
+def _examine_rows(connection: Connection, progress: Progress) -> list[Finding]:
     """RDMs and sketches of the wrong length, and snapshots that lack them."""
     n = ProbeSetRow.points
     joined = (
@@ -110,41 +118,47 @@ def _examine_rows(connection: Connection) -> list[Finding]:
         .join(RunRow, RunRow.id == SnapshotRow.run_id)
         .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
         .outerjoin(RdmRow, RdmRow.snapshot_id == SnapshotRow.id)
-    )
-    total = connection.scalar(joined) or 0
-    odd = connection.scalar(
-        joined.where(
+        .where(
             or_(
-                func.length(RdmRow.rdm) != n * (n - 1),
+                ~is_rdm_length(func.length(RdmRow.rdm), n),
                 func.length(RdmRow.sketch) != 4 * SKETCH_LENGTH,
                 RdmRow.snapshot_id.is_(None) & ~SnapshotRow.diverged,
             )
         )
     )
+    total = connection.scalar(select(func.count()).select_from(SnapshotRow)) or 0
+    first, last = connection.execute(
+        select(func.min(SnapshotRow.id), func.max(SnapshotRow.id))
+    ).one()
+    odd = 0
+    for start in range(first or 0, (last or -1) + 1, _SNAPSHOTS):
+        progress(min(start - (first or 0), total), total)
+        some = SnapshotRow.id.between(start, start + _SNAPSHOTS - 1)
+        odd += connection.scalar(joined.where(some)) or 0
+    progress(total, total)
     if odd:
         message = f"{odd} of {total:,} have no RDM, or one of a wrong length: delete those runs."
         return [Finding("problem", "snapshots", message)]
     return [Finding("fine", "snapshots", f"{total:,}, each with what belongs to it.")]
 
 
-def _count_snapshots(connection: Connection) -> dict[str, int]:
-    query = select(SnapshotRow.run_id, func.count()).group_by(SnapshotRow.run_id)
-    return {row[0]: row[1] for row in connection.execute(query)}
+def _no_progress(done: int, total: int) -> None:
+    """Show nothing."""
 
 
-def _examine_runs(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
+def _examine_runs(runs: Sequence[Run], empty: set[str]) -> list[Finding]:
     findings = [Finding("fine", "runs", f"{len(runs):,}.")]
     dead = [run.name for run in runs if run.status == "dead"]
     if dead:
         names = name_some(dead, 5)
         message = f"{names} ended without a word: the process was killed, or the machine."
         findings.append(Finding("hint", "dead runs", message))
-    empty = [run for run in runs if not stored.get(run.id) and run.status != "running"]
-    if empty:
-        names = name_some([run.name for run in empty], 5)
+    idle = [run for run in runs if run.id in empty and run.status != "running"]
+    if idle:
+        names = name_some([run.name for run in idle], 5)
         message = f"{names}: `repwatch prune` lists what can go."
         findings.append(Finding("hint", "runs without snapshots", message))
-    labeled = [run.name for run in empty if run.label]
+    labeled = [run.name for run in idle if run.label]
     if labeled:
         names = name_some(labeled, 5)
         message = f"{names} are no landmarks, for there is nothing to compare with."
@@ -152,10 +166,10 @@ def _examine_runs(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
     return findings
 
 
-def _examine_probe_sets(runs: Sequence[Run], stored: dict[str, int]) -> list[Finding]:
+def _examine_probe_sets(runs: Sequence[Run], empty: set[str]) -> list[Finding]:
     """Runs that are compared with no other run, for each has a probe set of its own."""
-    by_probe = Counter(run.probe for run in runs if stored.get(run.id))
-    alone = [run for run in runs if stored.get(run.id) and by_probe[run.probe] == 1]
+    by_probe = Counter(run.probe for run in runs if run.id not in empty)
+    alone = [run for run in runs if run.id not in empty and by_probe[run.probe] == 1]
     if len(by_probe) < 2 or not alone:
         return []
     names = name_some([run.name for run in alone], 3)
@@ -169,12 +183,10 @@ def _examine_probe_sets(runs: Sequence[Run], stored: dict[str, int]) -> list[Fin
     return [Finding("hint", "probe sets", message)]
 
 
-def _examine_landmarks(
-    runs: Sequence[Run], stored: dict[str, int], fewest_good: int
-) -> list[Finding]:
+def _examine_landmarks(runs: Sequence[Run], empty: set[str], fewest_good: int) -> list[Finding]:
     findings = []
     for probe in dict.fromkeys(run.probe for run in runs):
-        usable = [run for run in runs if run.probe == probe and stored.get(run.id)]
+        usable = [run for run in runs if run.probe == probe and run.id not in empty]
         good, bad = (sum(run.label == label for run in usable) for label in ("good", "bad"))
         subject = f"probe set {probe}"
         message = f"{len(usable)} runs, {good} good landmarks and {bad} bad ones."

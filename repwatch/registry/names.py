@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
 _ADJECTIVES = """
 amber bold brisk calm clear cosy deft eager early fair fleet fresh gentle glad golden grand
@@ -25,23 +25,27 @@ reef ridge river robin sparrow spruce summit thistle tundra valley willow wren
 """
 
 
-def make_name(taken: Collection[str]) -> str:
-    """A readable name that is not taken, such as 'calm-otter-17'.
+def made_names() -> Iterator[str]:
+    """Readable names such as 'calm-otter-17', without end.
 
     From the system's randomness: the state of Python's `random` is the user's.
     """
     while True:
         words = secrets.choice(_ADJECTIVES.split()), secrets.choice(_NOUNS.split())
-        name = f"{'-'.join(words)}-{secrets.randbelow(90) + 10}"
-        if name not in taken:
-            return name
+        yield f"{'-'.join(words)}-{secrets.randbelow(90) + 10}"
+
+
+def numbered_names(name: str) -> Iterator[str]:
+    """The name, name-2, name-3, ... ('net-2' is followed by 'net-3')."""
+    match = re.fullmatch(r"(.+)-([1-9]\d{0,5})", name, re.DOTALL)
+    stem, number = (match[1], int(match[2])) if match else (name, 1)
+    yield name
+    yield from (f"{stem}-{i}" for i in count(number + 1))
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The first free one of name-2, name-3, ... ('net-2' is followed by 'net-3')."""
-    match = re.fullmatch(r"(.+)-([1-9]\d{0,5})", name, re.DOTALL)
-    stem, number = (match[1], int(match[2])) if match else (name, 1)
-    return next(candidate for i in count(number + 1) if (candidate := f"{stem}-{i}") not in taken)
+    """The first of `numbered_names` that is not taken."""
+    return next(candidate for candidate in numbered_names(name) if candidate not in taken)
 
 
 def nearest_names(name: str, names: Iterable[str], most: int = 3) -> list[str]:

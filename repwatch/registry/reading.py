@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, select
@@ -9,11 +10,11 @@ from sqlalchemy import ColumnElement, Connection, select
 from repwatch._deprecated import renamed_argument
 from repwatch.errors import RegistryUnavailableError, RegistryUnwritableError
 from repwatch.registry import checks
-from repwatch.registry._db import queries, writes
+from repwatch.registry._db import lookup, queries, writes
 from repwatch.registry._db.engine import Database
 from repwatch.registry._db.stacks import stack_rdms, stack_sketches
 from repwatch.registry._db.tables import LabelRow, RunRow, SnapshotRow, SpaceRow
-from repwatch.registry.location import Location, resolve
+from repwatch.registry.location import PROJECT_VARIABLE, Location, resolve
 from repwatch.registry.notebook import RegistryTable
 from repwatch.registry.records import (
     Label,
@@ -23,6 +24,7 @@ from repwatch.registry.records import (
     Snapshot,
     Status,
 )
+from repwatch.registry.values import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from repwatch.probe import ProbeSet
     from repwatch.probe._storage import StoredProbe
@@ -47,11 +50,13 @@ class RegistryReader(RegistryTable):
         read_only: bool = False,
         strict: bool = False,
         dead_after: float = DEAD_AFTER,
+        project: str | None = None,
     ) -> None:
         url, path = resolve(location)
         self.dead_after = dead_after
         self.strict = strict
-        self._database = Database(url, path, read_only=read_only)
+        name = os.environ.get(PROJECT_VARIABLE, "") if project is None else project
+        self._database = Database(url, path, read_only=read_only, project=plain_name(name))
 
     def __repr__(self) -> str:
         return f"Registry({self.place!r}{', read_only=True' * self.read_only})"
@@ -70,6 +75,23 @@ class RegistryReader(RegistryTable):
     def place(self) -> str:
         """The path, or the URL without its password."""
         return self._database.place
+
+    @property
+    def project(self) -> str:
+        """The project whose runs are read and written; "" where there is only one."""
+        return self._database.project
+
+    def in_project(self, project: str) -> Self:
+        """The same registry, with the runs of another project; itself for its own."""
+        if project == self.project:
+            return self
+        return type(self)(
+            self.url,
+            read_only=self.read_only,
+            strict=self.strict,
+            dead_after=self.dead_after,
+            project=project,
+        )
 
     @property
     def read_only(self) -> bool:
@@ -113,10 +135,23 @@ class RegistryReader(RegistryTable):
         """The run of exactly this name or id, such as one to continue; None where there is none."""
 
         def read(connection: Connection) -> Run | None:
-            found = queries.find_exact_id(connection, checks.check_run(name_or_id))
+            found = lookup.find_exact_id(connection, checks.check_run(name_or_id))
             return None if found is None else self._read_run(connection, found)
 
         return self._database.read(read)
+
+    def free_name(self, name: str) -> str:
+        """The name, if no run has it; else with the next free number: name-2, name-3, ..."""
+        return self._database.read(lambda c: lookup.free_run_name(c, name))
+
+    def count_runs(self, probe: str) -> dict[Label | None, int]:
+        """How many runs of a probe set have each label; None counts those without one."""
+        counts = self._database.read(lambda c: queries.count_runs(c, probe))
+        return {label: counts.get(label, 0) for label in ("good", "bad", None)}
+
+    def empty_runs(self) -> set[str]:
+        """The ids of the runs without snapshots."""
+        return self._database.read(queries.find_empty_runs)
 
     def landmarks(self, probe: str) -> list[Run]:
         """The labeled runs of a probe set, oldest first."""
@@ -158,7 +193,8 @@ class RegistryReader(RegistryTable):
             if probe is not None:
                 where.append(RunRow.probe == probe)
             if labeled is not None:
-                where.append(LabelRow.label.is_not(None) == labeled)
+                label = LabelRow.label
+                where.append(label.is_not(None) if labeled else label.is_(None))
             if step is not None:
                 at = queries.last_step() if step == "last" else step
                 where.append(SnapshotRow.step == at)
@@ -230,7 +266,7 @@ class RegistryReader(RegistryTable):
 
     def _find(self, connection: Connection, run: Run | str) -> str:
         name_or_id = run.id if isinstance(run, Run) else checks.check_run(run)
-        return queries.find_run_id(connection, name_or_id)
+        return lookup.find_run_id(connection, name_or_id)
 
     def _read_run(self, connection: Connection, run_id: str) -> Run:
         return queries.read_runs(connection, self, RunRow.id == run_id)[0]

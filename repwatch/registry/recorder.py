@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from repwatch.errors import RegistryUnavailableError
+from repwatch.errors import RegistryUnavailableError, RunNotFoundError
 from repwatch.registry import entries
 from repwatch.registry.entries import Entry
 from repwatch.registry.spool import Backlog, Spool, flush_waiting
 from repwatch.registry.worker import Worker
 
 if TYPE_CHECKING:
+    from repwatch.registry._db.blobs import Encoding
     from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot
     from repwatch.registry.registry import Registry
+
+T = TypeVar("T")
 
 RETRY_SECONDS = 5.0
 
@@ -45,6 +48,8 @@ class RunRecorder(Worker):
         spool: The folder for runs whose registry does not answer; None to hold what waits in
             memory alone.
         start: The beginning of a run that could not be opened, because the registry did not answer.
+        reopen: Gives the beginning of the run again, for a registry whose file is deleted or
+            replaced while the run goes on; None to end recording then.
 
     Attributes:
         messages: What a person should know of a registry that does not answer, oldest first; who
@@ -73,11 +78,13 @@ class RunRecorder(Worker):
         heartbeat: float = 30.0,
         spool: Path | None = None,
         start: Entry | None = None,
+        reopen: Callable[[], Entry] | None = None,
     ) -> None:
         self.run_id = run_id
         self.messages: list[str] = []
         self._root = spool
-        self._place = registry.place
+        self._reopen = reopen
+        self._place, self._project = registry.place, registry.project
         self._finished = False
         self._pid = os.getpid()
         self._away_since = 0.0
@@ -90,6 +97,7 @@ class RunRecorder(Worker):
     def __getstate__(self) -> dict[str, object]:
         state = super().__getstate__()
         del state["_backlog"]
+        state["_reopen"] = None
         return state
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -101,9 +109,12 @@ class RunRecorder(Worker):
         """How many entries wait for a registry that does not answer."""
         return len(self._backlog)
 
-    def snapshots(self, new: Sequence[NewSnapshot]) -> None:
-        """Record snapshots in one transaction. Their arrays must not change afterwards."""
-        self._record(entries.snapshots(new))
+    def snapshots(self, new: Sequence[NewSnapshot], encoding: Encoding | None = None) -> None:
+        """Record snapshots in one transaction. Their arrays must not change afterwards.
+
+        `encoding` is that of the same snapshots, where others use it too.
+        """
+        self._record(entries.snapshots(new, encoding))
 
     def metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Record the metrics of a step."""
@@ -140,7 +151,7 @@ class RunRecorder(Worker):
             return
         try:
             self._replay(registry)
-            registry.heartbeat(self.run_id)
+            self._with_run(registry, partial(registry.heartbeat, self.run_id))
         except RegistryUnavailableError as error:
             self._report_away(error)
 
@@ -156,7 +167,7 @@ class RunRecorder(Worker):
         if not self._away_since or self._finished or time.monotonic() >= self._next_try:
             try:
                 self._replay(registry)
-                entry.apply(registry, self.run_id)
+                self._with_run(registry, partial(entry.apply, registry, self.run_id))
                 return
             except RegistryUnavailableError as error:
                 self._report_away(error)
@@ -166,7 +177,7 @@ class RunRecorder(Worker):
 
     def _replay(self, registry: Registry) -> None:
         """Store what waits; the registry may fail again at any entry."""
-        stored = self._backlog.replay(registry)
+        stored = self._with_run(registry, partial(self._backlog.replay, registry))
         if self._away_since:
             registry.heartbeat(self.run_id)
             away = time.monotonic() - self._away_since
@@ -175,6 +186,20 @@ class RunRecorder(Worker):
                 f"The registry {self._place} answers again after {away:.0f} s; {stored} entries "
                 "that waited are stored."
             )
+
+    def _with_run(self, registry: Registry, store: Callable[[], T]) -> T:
+        """What storing gives; where the registry has lost the run, it is opened there again."""
+        try:
+            return store()
+        except RunNotFoundError:
+            if self._reopen is None:
+                raise
+        self._reopen().apply(registry, self.run_id)
+        self.messages.append(
+            f"The registry {self._place} no longer has this run: its file was deleted or replaced, "
+            "or the run was. It is opened there again; what it had recorded before is gone."
+        )
+        return store()
 
     def _report_away(self, error: RegistryUnavailableError) -> None:
         self._next_try = time.monotonic() + RETRY_SECONDS
@@ -216,5 +241,6 @@ class RunRecorder(Worker):
     def _make_backlog(self) -> Backlog:
         spool = None
         if self._root is not None:
-            spool = Spool(self._root / self.run_id, self.run_id, self._place)
+            folder = self._root / self.run_id
+            spool = Spool(folder, self.run_id, self._place, self._project)
         return Backlog(self.run_id, spool)

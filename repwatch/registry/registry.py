@@ -12,6 +12,8 @@ from sqlalchemy import Connection, select
 
 from repwatch.registry import checks
 from repwatch.registry._db import incoming, writes
+from repwatch.registry._db.lookup import run_not_found
+from repwatch.registry._db.snapshot_writes import store_snapshots
 from repwatch.registry._db.tables import ProbeSetRow
 from repwatch.registry.location import Location, resolve
 from repwatch.registry.reading import RegistryReader
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from repwatch.analysis.labels import LabelSuggestions
     from repwatch.probe import ProbeSet
+    from repwatch.registry._db.blobs import EncodedSnapshot
 
 
 class Registry(RegistryReader):
@@ -41,7 +44,9 @@ class Registry(RegistryReader):
     `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
     created, migrated or written. With `strict` a training does not start while the server does not
     answer; otherwise what it records waits in a spool until it does. A running run without a sign
-    of life for `dead_after` seconds is read as "dead".
+    of life for `dead_after` seconds is read as "dead". Several projects can share a registry: of
+    `project` (None: $REPWATCH_PROJECT, else "") are the runs that are read and written, and names
+    are unique within it; probe sets are shared.
 
     Examples:
         >>> from repwatch import Registry
@@ -207,8 +212,12 @@ class Registry(RegistryReader):
         """Store snapshots in one transaction; those of the same layer and step are replaced."""
         from repwatch.registry._db.blobs import encode_snapshots
 
-        encoded = encode_snapshots(new)
-        self._database.write(lambda c: writes.store_snapshots(c, run_id, encoded))
+        self.add_encoded(run_id, encode_snapshots(new))
+
+    def add_encoded(self, run_id: str, encoded: Sequence[EncodedSnapshot]) -> None:
+        """What `add_snapshots` does with snapshots that are encoded already."""
+        if not self._database.write_rows(lambda driver: store_snapshots(driver, run_id, encoded)):
+            raise self._database.read(lambda c: run_not_found(c, run_id))
 
     def add_metrics(self, run_id: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Store the metrics of a step; NaN and infinities come back as they are."""

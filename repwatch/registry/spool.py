@@ -43,15 +43,22 @@ class Spool:
         folder: The run's own folder; made with the first entry.
         run_id: The run.
         place: Where its registry is, without a password.
+        project: The run's project.
         max_bytes: How large the files may become together; beyond it, snapshots are refused.
     """
 
     def __init__(
-        self, folder: Path, run_id: str, place: str, max_bytes: int = MAX_SPOOL_BYTES
+        self,
+        folder: Path,
+        run_id: str,
+        place: str,
+        project: str = "",
+        max_bytes: int = MAX_SPOOL_BYTES,
     ) -> None:
         self.folder = folder
         self.run_id = run_id
         self.place = place
+        self.project = project
         self._max_bytes = max_bytes
         self._lock = FileLock(folder / _LOCK, timeout=0)
 
@@ -64,7 +71,8 @@ class Spool:
         """
         try:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-            return cls(folder, str(about["run_id"]), str(about["registry"]))
+            project = str(about.get("project", ""))
+            return cls(folder, str(about["run_id"]), str(about["registry"]), project)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RegistryError(
                 f"Expected {folder} to be a folder of spooled entries with a {_ABOUT}, but it "
@@ -85,7 +93,7 @@ class Spool:
         if not self._lock.is_locked:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            about = {"run_id": self.run_id, "registry": self.place}
+            about = {"run_id": self.run_id, "registry": self.place, "project": self.project}
             write_atomically(self.folder / _ABOUT, json.dumps(about).encode())
         files = self.files
         if entry.kind == "snapshots":
@@ -210,7 +218,7 @@ def flush_spool(folder: Path, registry: Registry) -> Flushed:
         return Flushed(spool.run_id, 0, len(spool.files), "another process still writes it")
     waiting = len(spool.files)
     try:
-        stored = spool.replay(registry)
+        stored = _replay_in_project(spool, registry)
     except RepWatchError as error:
         left = len(spool.files)
         return Flushed(spool.run_id, waiting - left, left, str(error))
@@ -219,6 +227,15 @@ def flush_spool(folder: Path, registry: Registry) -> Flushed:
         return Flushed(spool.run_id, stored, 0, None)
     finally:
         spool.release()
+
+
+def _replay_in_project(spool: Spool, registry: Registry) -> int:
+    owner = registry.in_project(spool.project)
+    try:
+        return spool.replay(owner)
+    finally:
+        if owner is not registry:
+            owner.close()
 
 
 def flush_waiting(root: Path, registry: Registry) -> list[Flushed]:
@@ -230,7 +247,8 @@ def flush_waiting(root: Path, registry: Registry) -> list[Flushed]:
 def _flush_if_of(folder: Path, registry: Registry) -> Flushed | None:
     """What came of flushing a spool; None where it belongs to another registry."""
     try:
-        if Spool.open(folder).place != registry.place:
+        spool = Spool.open(folder)
+        if (spool.place, spool.project) != (registry.place, registry.project):
             return None
         return flush_spool(folder, registry)
     except RepWatchError as error:

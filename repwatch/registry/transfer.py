@@ -14,8 +14,10 @@ from sqlalchemy import ColumnElement, Connection, insert, select
 
 from repwatch._scratch import scratch_folder
 from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.rdm.compact import form_lengths
 from repwatch.registry._db.blobs import SKETCH_LENGTH
-from repwatch.registry._db.migrations import column
+from repwatch.registry._db.lookup import free_run_name
+from repwatch.registry._db.migrations import column, project_of
 from repwatch.registry._db.tables import (
     Base,
     FlagRow,
@@ -28,7 +30,6 @@ from repwatch.registry._db.tables import (
     SnapshotRow,
 )
 from repwatch.registry._db.writes import serialize
-from repwatch.registry.names import free_name
 from repwatch.registry.records import Run
 
 if TYPE_CHECKING:
@@ -133,11 +134,10 @@ def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
         serialize(connection)
         if connection.scalar(select(RunRow.id).where(RunRow.id == run_id)) is not None:
             return None
-        taken = set(connection.scalars(select(RunRow.name)))
-        name = str(run["name"])
-        name = free_name(name, taken) if name in taken else name
+        name = free_run_name(connection, str(run["name"]))
         _copy_probe(source, connection, run["probe"])
-        connection.execute(insert(RunRow), [{**run, "name": name}])
+        own = {"name": name, "project": project_of(connection)}
+        connection.execute(insert(RunRow), [{**run, **own}])
         for start in range(0, len(ids), _CHUNK):
             _copy_snapshots(source, connection, run_id, ids[start : start + _CHUNK], points)
         for table in (MetricRow, LabelRow, FlagRow):
@@ -181,10 +181,11 @@ def _copy_snapshots(
     blobs = _read(source, RdmRow, RdmRow.snapshot_id.in_(ids))
     for row in blobs:
         layer, step = keys[row["snapshot_id"]]
-        if len(row["rdm"]) != points * (points - 1) or len(row["sketch"]) != 4 * SKETCH_LENGTH:
+        sizes = form_lengths(points).values()
+        if len(row["rdm"]) not in sizes or len(row["sketch"]) != 4 * SKETCH_LENGTH:
             raise RegistryError(
                 f"{source.place}: the snapshot of layer {layer!r} at step {step} of run {run_id} "
-                f"is damaged: expected an RDM of {points * (points - 1)} bytes and a sketch of "
+                f"is damaged: expected an RDM of {max(sizes)} bytes and a sketch of "
                 f"{4 * SKETCH_LENGTH}, got {len(row['rdm'])} and {len(row['sketch'])}. "
                 "`repwatch doctor` looks through the whole registry."
             )

@@ -100,7 +100,7 @@ def flatten(values: object) -> dict[str, object]:
     flat: dict[str, object] = {}
     for path, value in _leaves(values, (), ()):
         name = ".".join(path)
-        flat[free_name(name, flat) if name in flat else name] = value
+        flat[free_name(name, flat)] = value
     return flat
 
 

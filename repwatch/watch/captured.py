@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch import rdm
 from repwatch._names import name_some
 from repwatch.capture import Capture
 from repwatch.registry import NewSnapshot, Run, Snapshot
 from repwatch.registry._db.blobs import (
     SKETCH_LENGTH,
     EncodedSnapshot,
-    decode_rdm,
+    Encoding,
     decode_sketch,
-    encode_snapshots,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ __all__ = ["CapturedStep", "describe_divergence", "new_snapshots"]
 class CapturedStep:
     """The snapshots of a step in memory, with the values that are stored: float16 precision.
 
-    It is what its snapshots read their RDMs and sketches from, in place of a registry. Encoding is
-    done once, by the first thread that asks for the snapshots.
+    It is what its snapshots read their RDMs and sketches from, in place of a registry.
 
     Args:
         run: Their run.
@@ -38,12 +37,16 @@ class CapturedStep:
         log_step: The place of the step on the loggers' axis.
         first_id: The id of the first snapshot, negative, since the registry has not given it one;
             the ids of the others follow downwards.
+
+    Attributes:
+        encoding: The snapshots as they are stored.
     """
 
     def __init__(self, run: Run, new: Sequence[NewSnapshot], log_step: int, first_id: int) -> None:
         self.log_step = log_step
         self._run = run
         self._new = list(new)
+        self.encoding = Encoding(new)
         self._first_id = first_id
         self._lock = threading.Lock()
         self._snapshots: list[Snapshot] | None = None
@@ -60,7 +63,7 @@ class CapturedStep:
         with self._lock:
             if self._snapshots is None:
                 self._snapshots = self._encode()
-                self._new = []
+                self._new, self.encoding = [], Encoding([])  # the recorder has its own reference
             return self._snapshots
 
     def scalars(self) -> list[Snapshot]:
@@ -88,10 +91,10 @@ class CapturedStep:
 
     def _encode(self) -> list[Snapshot]:
         found = []
-        for index, encoded in enumerate(encode_snapshots(self._new)):
+        for index, encoded in enumerate(self.encoding.result()):
             if encoded.rdm is not None:
                 snapshot_id = self._first_id - index
-                self._rdms[snapshot_id] = decode_rdm(encoded.rdm, encoded.scale)
+                self._rdms[snapshot_id] = rdm.decode(encoded.rdm, encoded.scale)
                 self._sketches[snapshot_id] = decode_sketch(encoded.sketch)
             points = None if encoded.rdm is None else encoded.points
             found.append(self._snapshot(index, encoded, encoded.scalars, points))

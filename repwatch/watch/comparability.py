@@ -60,15 +60,18 @@ def read_earlier_probes(registry: Registry) -> Iterator[StoredProbe]:
 
 def find_comparison(registry: Registry, run: Run, group: str | None = None) -> Comparison:
     """Count the runs that a run is compared with."""
-    others = [other for other in registry.runs(probe=run.probe) if other.id != run.id]
-    kind = None if group is None else look_up(run.hparams, group)
-    good = [
-        other
-        for other in others
-        if other.label == "good" and (group is None or look_up(other.hparams, group) == kind)
-    ]
-    labeled = sum(other.label is not None for other in others)
-    return Comparison(len(others), len(good), labeled)
+    counts = registry.count_runs(run.probe)
+    counts[run.label] -= 1
+    good = counts["good"]
+    if group is not None:
+        kind = look_up(run.hparams, group)
+        alike = [
+            other
+            for other in registry.runs(probe=run.probe, label="good")
+            if other.id != run.id and look_up(other.hparams, group) == kind
+        ]
+        good = len(alike)
+    return Comparison(sum(counts.values()), good, counts["good"] + counts["bad"])
 
 
 def explain_incomparable(registry: Registry, run: Run, probe: ProbeSet) -> str | None:

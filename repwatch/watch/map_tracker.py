@@ -145,13 +145,21 @@ class MapTracker:
             (snapshot for snapshot in self._own.values() if snapshot.step <= last),
             key=lambda snapshot: (snapshot.step, snapshot.depth),
         )
-        runs = registry.runs(probe=self._run.probe)
+        runs = self._shown_runs(registry)
         drawn_steps = [last] if only_last else numbers
         scenes = {
             step: self._make_scene(drawn, runs, own, step)
             for step, drawn in zip(drawn_steps, self._draw(own, drawn_steps), strict=True)
         }
         return [MapUpdate(scenes.get(step), scalars[step]) for step in numbers]
+
+    def _shown_runs(self, registry: Registry) -> list[Run]:
+        """The runs that may be on the map, as they are now."""
+        if self._map is None or any(landmark.label for landmark in self._map.landmarks):
+            landmarks = [] if self._map is None else registry.landmarks(self._run.probe)
+            others = [run for run in landmarks if run.id != self._run.id]
+            return [*others, registry.run(self._run.id)]
+        return registry.runs(probe=self._run.probe)
 
     def _make_scene(
         self, drawn: LandmarkMap | None, runs: Sequence[Run], own: Sequence[Snapshot], step: int

@@ -19,6 +19,7 @@ from repwatch.maps.landmark_map import MapSettings
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
+from repwatch.registry.retention import Retention
 from repwatch.vitals import choose_rules
 from repwatch.watch.budget import Throttle
 from repwatch.watch.schedule import Schedule
@@ -78,6 +79,9 @@ class WatchOptions:
             rule of `repwatch suggest-labels`: from 6 finished runs of the probe set on. Such
             labels are marked as automatic, are made anew with each run, and never replace one that
             a person gave.
+        keep: Which RDMs of the run stay whole once it has ended without a label: None for all; a
+            number k for those of the first, last, best and every k-th step; a `Retention` says also
+            what stays of the others.
         verbose: Whether to print a line at the start and a summary at the end.
 
     Raises:
@@ -115,10 +119,12 @@ class WatchOptions:
     map_settings: MapSettings | None = None
     group: str | None = None
     auto_label: bool = True
+    keep: Retention | int | None = None
     verbose: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", Schedule.coerce(self.schedule))
+        object.__setattr__(self, "keep", Retention.coerce(self.keep))
         self._check_choices()
         self._check_numbers()
         self._check_token()

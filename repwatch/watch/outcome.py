@@ -1,4 +1,4 @@
-"""Labels by outcome: of the run that has ended, and of those before it."""
+"""What becomes of runs once they end: labels by outcome, and RDMs that need not stay whole."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from repwatch.errors import ConfigurationError, RegistryUnavailableError
 from repwatch.registry import Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.records import NO_LABEL, EndStatus
+from repwatch.registry.retention import Retention, reduce_run
 
-__all__ = ["end_status", "label_outcomes", "label_run"]
+__all__ = ["end_status", "label_outcomes", "label_run", "reduce_ended"]
 
 log = logging.getLogger("repwatch")
 
@@ -81,6 +82,22 @@ def _apply(registry: Registry, runs: Sequence[Run], found: LabelSuggestions) -> 
             registry.unlabel(run, automatic=True)
         elif new is not None and (new.label, new.cause) != (run.label, run.cause):
             registry.label(run, new.label, new.cause, automatic=True)
+
+
+def reduce_ended(run_id: str, keep: Retention, registry: Registry) -> None:
+    """Reduce the RDMs of a run that has ended; drift detection's view of it is cached before."""
+    from repwatch.drift import read_histories
+
+    try:
+        run = registry.run(run_id)
+        read_histories(registry, [run])
+        reduce_run(registry, run, keep)
+    except Exception as error:
+        log.warning(
+            "RepWatch: RDMs could not be reduced (%s: %s); `repwatch prune --keep` does it later.",
+            type(error).__name__,
+            error,
+        )
 
 
 def label_run(run_id: str, group: str | None, registry: Registry) -> None:

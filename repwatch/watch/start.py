@@ -17,7 +17,6 @@ from repwatch.probe._storage import StoredProbe
 from repwatch.registry import Registry, Run
 from repwatch.registry.entries import Entry, plan_run
 from repwatch.registry.location import spool_folder
-from repwatch.registry.names import free_name
 from repwatch.watch.comparability import read_earlier_probes
 from repwatch.watch.options import WatchOptions, find_continued_run
 
@@ -27,6 +26,7 @@ __all__ = [
     "find_registry",
     "local_folder",
     "open_run",
+    "plan_again",
     "rename_if_taken",
     "with_places",
 ]
@@ -96,13 +96,12 @@ def rename_if_taken(name: str | None, registry: Registry) -> str | None:
     if name is None:
         return None
     try:
-        taken = {run.name: run.id for run in registry.runs()}
+        return registry.free_name(name)
     except RegistryUnavailableError as error:
         if not registry.may_wait(error):
             raise
         # A name that is taken gets its number when the run is stored.
         return name
-    return free_name(name, taken) if name in taken else name
 
 
 def find_probe(
@@ -187,3 +186,16 @@ def open_run(
             raise
         return plan_run(registry, options.run_name, **given)
     return run, None
+
+
+def plan_again(registry: Registry, run: Run, probe: ProbeSet) -> Entry:
+    """The first entry of an open run, for a registry that has lost it."""
+    given: dict[str, Any] = {
+        "probe": probe,
+        "hparams": run.hparams,
+        "versions": run.versions,
+        "monitor": run.monitor,
+        "mode": run.mode,
+        "run_id": run.id,
+    }
+    return plan_run(registry, run.name, **given)[1]

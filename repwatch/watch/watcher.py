@@ -23,6 +23,7 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder
 from repwatch.registry.location import spool_folder
 from repwatch.registry.records import EndStatus
+from repwatch.registry.retention import Retention
 from repwatch.registry.values import flatten
 from repwatch.watch.background import Background
 from repwatch.watch.captured import CapturedStep, describe_divergence, new_snapshots
@@ -31,14 +32,14 @@ from repwatch.watch.measures import VitalMeasures
 from repwatch.watch.metrics import numbers
 from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
-from repwatch.watch.outcome import label_run
+from repwatch.watch.outcome import label_run, reduce_ended
 from repwatch.watch.pace import Pace
 from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, make_capturer, prepare
 from repwatch.watch.publisher import Publisher
 from repwatch.watch.ranks import is_first_rank
 from repwatch.watch.reporter import Reporter
 from repwatch.watch.run_state import RunState
-from repwatch.watch.start import open_run
+from repwatch.watch.start import open_run, plan_again
 from repwatch.watch.updates import Update
 
 if TYPE_CHECKING:
@@ -239,7 +240,11 @@ class Watcher(Loop):
         if self._loggers is not None:
             self._loggers.introduce(self.run)
         self._recorder = RunRecorder(
-            self.registry, self.run.id, spool=spool_folder(options.spool), start=unopened
+            self.registry,
+            self.run.id,
+            spool=spool_folder(options.spool),
+            start=unopened,
+            reopen=partial(plan_again, self.registry, self.run, self.probe),
         )
         self._recorder.flush_earlier_runs()
         notes = self._reporter.open(self._recorder)
@@ -296,13 +301,14 @@ class Watcher(Loop):
         if step == 0:
             self.add_notes(describe_divergence(capture))
         new = new_snapshots(capture, step, epoch, self.measures.measure(self.capturer))
-        recorder.snapshots(new)
-        self._narrator.add_step()
         assert self.run is not None
         assert self._background is not None
         log_step = step if log_step is None else log_step
+        captured = CapturedStep(self.run, new, log_step, -1 - self._captured)
+        recorder.snapshots(new, captured.encoding)
+        self._narrator.add_step()
         self.publisher.note_step(step, log_step)
-        self._background.check_step(CapturedStep(self.run, new, log_step, -1 - self._captured))
+        self._background.check_step(captured)
         self._captured += len(new)
         if self.publisher.sinks:
             self.updates()
@@ -396,6 +402,8 @@ class Watcher(Loop):
         recorder.finish(status)
         if self.options.auto_label and status == "finished":
             recorder.call(partial(label_run, self.run_id, self.options.group))
+        if isinstance(self.options.keep, Retention):
+            recorder.call(partial(reduce_ended, self.run_id, self.options.keep))
         self._recorder = None
         self._reporter.close()
         recorder.close(timeout)

@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from repwatch.registry import NewSnapshot, Registry
 from repwatch.registry._db.blobs import EncodedSnapshot, encode_snapshots
-from repwatch.registry._db.writes import store_snapshots
+from repwatch.registry._db.snapshot_writes import store_snapshots
 from tests.benchmarks.measure import Line, in_turn, milliseconds, ratio
 from tests.conftest import POSTGRESQL
 from tests.registry.helpers import LightProbe
@@ -68,7 +68,7 @@ def writer(registry: Registry, batch: Batches) -> Callable[[], object]:
 
     def write() -> None:
         rows = batch()
-        registry._database.write(lambda connection: store_snapshots(connection, run.id, rows))
+        registry._database.write_rows(lambda driver: store_snapshots(driver, run.id, rows))
 
     return write
 

@@ -48,7 +48,7 @@ def check_content(registry: Registry) -> None:
 
 
 def test_there_is_a_copy_of_each_released_schema() -> None:
-    assert [path.stem for path in SCHEMAS] == ["0001"]
+    assert [path.stem for path in SCHEMAS] == ["0001", "0002"]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
@@ -64,6 +64,7 @@ def test_a_registry_of_a_released_version_is_read_and_brought_up_to_date(
     check_content(registry)
     registry.add_snapshots(registry.run("old").id, [snapshot_of(step=2)])
     registry.add_notes(registry.run("old").id, ["new"])
+    assert [run.name for run in registry.in_project("other").runs()] == []
     registry.close()
     assert stored_revision(path) == HEAD
     assert [left.name for left in tmp_path.iterdir()] == ["repwatch.db"]

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from repwatch import Registry, Watcher
-from repwatch.errors import RegistryError
 from repwatch.registry import recorder as recording
 from repwatch.registry._db import writes
 from repwatch.registry.spool import flush_waiting
@@ -147,19 +146,41 @@ def replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [delete, replace])
-def test_a_registry_that_is_gone_is_reported_and_the_new_one_is_sound(
-    harm: Callable[[Path], None], tmp_path: Path
+def test_recording_goes_on_in_a_new_file_where_the_registry_is_gone(
+    harm: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "repwatch.db"
     watcher = start(Registry(path), tmp_path / "spool")
     assert take(watcher, range(2))
     harm(path)
-    watcher.snapshot(2, 2)
-    assert not watcher.flush(60)
-    with pytest.raises(RegistryError, match="could be stored: No run"):
-        watcher.finish()
+    assert take(watcher, range(2, 5))
+    watcher.finish()
+    assert caplog.text.count("no longer has this run") == 1
+    run = Registry(path).run("run")
+    assert [snapshot.step for snapshot in run.snapshots("1")] == [2, 3, 4]
+    assert run.status == "finished"
     check_sound(path)
-    assert "run" not in [run.name for run in Registry(path).runs()]
+
+
+def test_what_a_registry_that_is_made_read_only_does_not_take_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def allow_writes(registry: Registry, allowed: bool) -> None:
+        pragma = f"PRAGMA query_only={'OFF' if allowed else 'ON'}"
+        registry._database.read(lambda connection: connection.exec_driver_sql(pragma))
+
+    registry = Registry(tmp_path / "repwatch.db")
+    watcher = start(registry, tmp_path / "spool")
+    assert take(watcher, range(2))
+    watcher._running().call(lambda own: allow_writes(own, False))
+    assert not take(watcher, range(2, 5))
+    watcher.updates()
+    assert caplog.text.count("does not answer") == 1
+    assert len(list((tmp_path / "spool").rglob("*-snapshots.npz"))) == 3
+    watcher._running().call(lambda own: allow_writes(own, True))
+    assert take(watcher, range(5, 6))
+    watcher.finish()
+    assert [snapshot.step for snapshot in registry.run("run").snapshots("1")] == list(range(6))
 
 
 def test_a_clock_that_is_set_back_makes_no_run_end_before_it_began(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryErro
 from repwatch.maps import LandmarkMap, MapSettings
 from repwatch.maps.landmark_map import find_landmarks
 from repwatch.page import MapScene, map_registry
-from repwatch.registry import Flag
+from repwatch.registry import Flag, NewSnapshot
+from repwatch.registry._db import blobs
 from repwatch.watch import MapTracker, Schedule, Throttle
 from repwatch.watch.publisher import Taken
 from tests.watch.helpers import PROBE, captured_steps, landmark_registry, network, watch
@@ -269,3 +270,21 @@ def test_without_landmarks_drift_is_not_set_up(registry: Registry) -> None:
     assert second._background is not None
     assert second._background._drift._monitor is not None
     assert [near.label for near in second._background.nearest] == ["good", "good"]
+
+
+def test_the_snapshots_of_a_step_are_encoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    real = blobs.encode_snapshots
+
+    def count(new: Sequence[NewSnapshot]) -> list[blobs.EncodedSnapshot]:
+        encoded.extend(snapshot.step for snapshot in new)
+        return real(new)
+
+    monkeypatch.setattr(blobs, "encode_snapshots", count)
+    registry = Registry(tmp_path / "repwatch.db")
+    with Watcher(network(0), PROBE, registry=registry, layers=["0"], verbose=False) as watcher:
+        for step in range(3):
+            watcher.snapshot(step, 0)
+    assert sorted(encoded) == [0, 1, 2]

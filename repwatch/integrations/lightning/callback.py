@@ -23,7 +23,7 @@ from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.session import Session
 from repwatch.integrations.lightning.trainer_state import is_sharded
 from repwatch.probe import ProbeSet
-from repwatch.registry import Flag, Registry
+from repwatch.registry import Flag, Registry, Retention
 from repwatch.watch import Schedule
 from repwatch.watch.options import WatchOptions, check_probe_name
 from repwatch.watch.outcome import end_status
@@ -107,6 +107,9 @@ class RepWatch(metaclass=Bindable):
             rule of `repwatch suggest-labels`: from 6 finished runs of the probe set on. Such
             labels are marked as automatic, are made anew with each run, and never replace one that
             a person gave.
+        keep: Which RDMs of the run stay whole once it has ended without a label: None for all; a
+            number k for those of the first, last, best and every k-th step; a `Retention` says also
+            what stays of the others.
         verbose: Whether to print a line at the start and a summary at the end.
 
     Raises:
@@ -158,6 +161,7 @@ class RepWatch(metaclass=Bindable):
         draw_map: bool = True,
         group: str | None = None,
         auto_label: bool = True,
+        keep: Retention | int | None = None,
         verbose: bool = True,
     ) -> None:
         check_probe_name(probe)
@@ -182,6 +186,7 @@ class RepWatch(metaclass=Bindable):
             draw_map=draw_map,
             group=group,
             auto_label=auto_label,
+            keep=keep,
             verbose=verbose,
         )
         self.probe = probe if probe is None or isinstance(probe, str) else ProbeSet.coerce(probe)

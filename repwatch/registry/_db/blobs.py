@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from repwatch import rdm, similarity
 from repwatch.errors import RDMError
-from repwatch.registry.values import plain_float, plain_int, plain_name
+from repwatch.rdm.compact import decode_form
+from repwatch.registry.values import dumps, plain_float, plain_int, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ class EncodedSnapshot:
     epoch: int
     depth: int
     scalars: dict[str, float]
+    scalars_json: str
     points: int | None
     rdm: bytes | None
     scale: float
@@ -48,6 +51,27 @@ def encode_snapshots(new: Sequence[NewSnapshot]) -> list[EncodedSnapshot]:
         _encode(snapshot, D, vector)
         for snapshot, D, vector in zip(new, stored, sketches, strict=True)
     ]
+
+
+class Encoding:
+    """Snapshots of a step as their columns: made once, by the first thread that asks.
+
+    Args:
+        new: The snapshots, whose arrays must not change.
+    """
+
+    def __init__(self, new: Sequence[NewSnapshot]) -> None:
+        self._lock = Lock()
+        self._new = list(new)
+        self._encoded: list[EncodedSnapshot] | None = None
+
+    def result(self) -> list[EncodedSnapshot]:
+        """The snapshots' columns. Raises what `encode_snapshots` raises."""
+        with self._lock:
+            if self._encoded is None:
+                self._encoded = encode_snapshots(self._new)
+                self._new = []
+            return self._encoded
 
 
 def _readable(new: NewSnapshot) -> NDArray[np.float32] | None:
@@ -79,15 +103,16 @@ def _sketch(stored: Sequence[NDArray[np.float32] | None]) -> list[bytes]:
 def _encode(new: NewSnapshot, D: NDArray[np.float32] | None, sketch: bytes) -> EncodedSnapshot:
     where = f"of the snapshot of layer {new.layer!r}"
     blob, scale = rdm.encode(D) if D is not None and sketch else (None, 0.0)
+    scalars = {
+        name: plain_float(value, f"scalar {name!r} {where}") for name, value in new.scalars.items()
+    }
     return EncodedSnapshot(
         layer=plain_name(new.layer),
         step=plain_int(new.step, f"step {where}"),
         epoch=plain_int(new.epoch, f"epoch {where}"),
         depth=plain_int(new.depth, f"depth {where}"),
-        scalars={
-            name: plain_float(value, f"scalar {name!r} {where}")
-            for name, value in new.scalars.items()
-        },
+        scalars=scalars,
+        scalars_json=dumps(scalars),
         points=None if D is None else rdm.count_points(D),
         rdm=blob,
         scale=float(scale),
@@ -95,9 +120,9 @@ def _encode(new: NewSnapshot, D: NDArray[np.float32] | None, sketch: bytes) -> E
     )
 
 
-def decode_rdm(blob: bytes, scale: float) -> NDArray[np.float32]:
-    """The condensed RDM, float32."""
-    return rdm.decode(blob, scale)
+def decode_rdm(blob: bytes, scale: float, points: int) -> NDArray[np.float32]:
+    """The condensed RDM, float32. Raises RDMError where the length is none of its forms."""
+    return decode_form(blob, scale, points)
 
 
 def decode_sketch(blob: bytes) -> NDArray[np.float32]:

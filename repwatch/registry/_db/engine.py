@@ -1,7 +1,8 @@
 """The one way to the database: an engine made on first use, and transactions.
 
-read(task)    a transaction that only reads
-write(task)   BEGIN IMMEDIATE on SQLite, tried again where another writer was in the way
+read(task)         a transaction that only reads
+write(task)        BEGIN IMMEDIATE on SQLite, tried again where another writer was in the way
+write_rows(task)   the same, with the driver alone
 
 Nothing is opened at construction. The engine is dropped when the object is pickled or copied, and
 made anew after a fork, so that no two processes share a connection. SQLAlchemy's errors leave here
@@ -15,9 +16,11 @@ import random
 import sqlite3
 import time
 import weakref
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -30,10 +33,13 @@ from repwatch.errors import (
     RegistryUnwritableError,
 )
 from repwatch.registry._db.forks import ForkGate
-from repwatch.registry._db.migrations import PLACE, WRITES, prepare_postgresql, prepare_sqlite
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from repwatch.registry._db.migrations import (
+    PLACE,
+    PROJECT,
+    WRITES,
+    prepare_postgresql,
+    prepare_sqlite,
+)
 
 T = TypeVar("T")
 
@@ -71,11 +77,32 @@ def _forget_all() -> None:
 _gate = ForkGate(_close_all, _forget_all)
 
 
+@dataclass(frozen=True)
+class Driver:
+    """Executes text with "?" for each value, once or for many rows, in an open transaction."""
+
+    dialect: str
+    execute: Callable[[str, Sequence[Any]], Iterable[Any]]
+    execute_many: Callable[[str, Sequence[Sequence[Any]]], object]
+
+    @classmethod
+    def of(cls, connection: Connection) -> Driver:
+        """That of a connection to PostgreSQL."""
+
+        def execute(statement: str, rows: Any) -> Any:
+            return connection.exec_driver_sql(statement.replace("?", "%s"), rows)
+
+        return cls(connection.dialect.name, execute, execute)
+
+
 class Database:
     """Transactions on one SQLite file or PostgreSQL database."""
 
-    def __init__(self, url: URL, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, url: URL, path: Path | None, *, read_only: bool = False, project: str = ""
+    ) -> None:
         self.url = url
+        self.project = project
         self.path = path
         self.read_only = read_only
         self._engine: Engine | None = None
@@ -84,10 +111,11 @@ class Database:
         _databases.add(self)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"url": self.url, "path": self.path, "read_only": self.read_only}
+        names = ("url", "path", "read_only", "project")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(state["url"], state["path"], read_only=state["read_only"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def place(self) -> str:
@@ -106,6 +134,30 @@ class Database:
                 "Registry(..., read_only=False) to change it."
             )
         return self._transact(task, self.engine.execution_options(**{WRITES: True}))
+
+    def write_rows(self, task: Callable[[Driver], T]) -> T:
+        """What `write` gives, of a task that executes text: for what is written all the time.
+
+        On SQLite the transaction is the driver's own: SQLAlchemy's takes as long as all the rows of
+        a step.
+        """
+        if self.path is None or self.read_only:
+            return self.write(lambda connection: task(Driver.of(connection)))
+        engine = self.engine
+
+        def attempt() -> T:
+            with closing(engine.raw_connection()) as pooled:
+                driver: Any = pooled.dbapi_connection
+                driver.execute("BEGIN IMMEDIATE")
+                try:
+                    result = task(Driver("sqlite", driver.execute, driver.executemany))
+                    driver.execute("COMMIT")
+                except BaseException:
+                    driver.rollback()
+                    raise
+                return result
+
+        return self._try(attempt)
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
@@ -174,7 +226,7 @@ class Database:
         """An engine on a registry that is ready; tried again while another process makes it."""
         for attempt in range(_TRIES):
             engine = self._make_engine()
-            engine.update_execution_options(**{PLACE: self.place})
+            engine.update_execution_options(**{PLACE: self.place, PROJECT: self.project})
             try:
                 if self.path is not None:
                     prepare_sqlite(self.path, engine, read_only=self.read_only)
@@ -212,18 +264,26 @@ class Database:
         return engine
 
     def _transact(self, task: Callable[[Connection], T], engine: Engine) -> T:
-        for attempt in range(_TRIES):
+        def attempt() -> T:
+            with engine.connect() as connection:
+                try:
+                    with connection.begin():
+                        return task(connection)
+                finally:
+                    _close_if_immutable(connection)
+
+        return self._try(attempt)
+
+    def _try(self, attempt: Callable[[], T]) -> T:
+        """The result of a transaction, which is tried again where another was in the way."""
+        for number in range(_TRIES):
             try:
-                with _gate.guard(), engine.connect() as connection:
-                    try:
-                        with connection.begin():
-                            return task(connection)
-                    finally:
-                        _close_if_immutable(connection)
+                with _gate.guard():
+                    return attempt()
             except (SQLAlchemyError, sqlite3.Error) as error:
-                if attempt == _TRIES - 1 or not _passes_with_time(error):
+                if number == _TRIES - 1 or not _passes_with_time(error):
                     raise self._explain(error) from error
-            time.sleep(_pause(attempt))
+            time.sleep(_pause(number))
         raise AssertionError("unreachable")
 
     def _explain(self, error: Exception) -> RegistryError:
@@ -287,7 +347,8 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

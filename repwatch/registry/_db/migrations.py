@@ -18,7 +18,7 @@ import re
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Column,
@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.registry._db.file_check import check_tables
 from repwatch.registry._db.journal import choose_journal, set_journal
-from repwatch.registry._db.tables import Base
+from repwatch.registry._db.tables import Base, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,15 +47,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("repwatch")
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "repwatch_revision"
 LOCK_SECONDS = 120.0
-# Execution options of an engine: its registry's place and revision, and that a transaction writes.
+# Execution options of an engine: its registry's place, project and revision, and that a transaction
+# writes.
 PLACE = "repwatch_place"
+PROJECT = "repwatch_project"
 REVISION = "repwatch_revision"
 WRITES = "repwatch_writes"
 # What older revisions lack: columns, with the value that they have where nothing was stored.
-_LACKING: dict[str, dict[str, object]] = {"0001": {"runs.notes": []}}
+_LACKING: dict[str, dict[str, object]] = {
+    "0001": {"runs.notes": [], "runs.project": ""},
+    "0002": {"runs.project": ""},
+}
 
 ADVISORY_LOCK = 0x52657057  # "RepW"
 
@@ -76,8 +81,15 @@ def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
     with _file_lock(path):
         if not check_file(path):
             set_journal(path, choose_journal(path))
-        with engine.execution_options(**{WRITES: True}).begin() as connection:
-            _upgrade(connection, str(path))
+        with engine.execution_options(**{WRITES: True}).connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            # A table that is made anew is deleted before: what refers to its rows must stay.
+            driver.execute("PRAGMA foreign_keys=OFF")
+            try:
+                with connection.begin():
+                    _upgrade(connection, str(path))
+            finally:
+                driver.execute("PRAGMA foreign_keys=ON")
         _remove_lock(path)
 
 
@@ -113,6 +125,16 @@ def check_file(path: Path) -> bool:
 def place_of(connection: Connection) -> str:
     """Path or URL of the connection's registry, for error messages; `Database` sets it."""
     return str(connection.get_execution_options()[PLACE])
+
+
+def project_of(connection: Connection) -> str:
+    """The project of the connection's registry; `Database` sets it."""
+    return str(connection.get_execution_options()[PROJECT])
+
+
+def in_project(connection: Connection) -> ColumnElement[bool]:
+    """Whether a run is of the connection's project."""
+    return column(connection, RunRow.__table__.c.project) == project_of(connection)
 
 
 def column(connection: Connection, stored: ColumnElement[object]) -> ColumnElement[object]:
@@ -182,13 +204,26 @@ def _upgrade(connection: Connection, place: str) -> None:
         return
     from alembic import command
 
+    on_sqlite = connection.dialect.name == "sqlite"
+    loose = _loose_rows(connection) if on_sqlite else set()
     with _alembic_lock:
         config = _alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
-    if connection.dialect.name == "sqlite":
+    if on_sqlite:
         # What is not as it should be is rolled back: the old file stays until this is certain.
         check_tables(connection, place, {})
+        if _loose_rows(connection) - loose:
+            raise RegistryError(
+                f"The registry {place} could not be brought up to date: rows would belong to "
+                "nothing. It is left as it is; please report this."
+            )
+
+
+def _loose_rows(connection: Connection) -> set[tuple[object, ...]]:
+    """(table, row, referred table) of rows that refer to nothing."""
+    rows = connection.exec_driver_sql("PRAGMA foreign_key_check")
+    return {(row[0], row[1], row[2]) for row in rows}
 
 
 def _create(connection: Connection) -> None:

@@ -6,11 +6,11 @@ from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
-from repwatch.errors import ProbeError, RegistryError, RunNotFoundError, UnknownLayerError
-from repwatch.registry._db.migrations import column, place_of
+from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
+from repwatch.registry._db.migrations import column, in_project, place_of
 from repwatch.registry._db.tables import (
     FlagRow,
     LabelRow,
@@ -31,48 +31,9 @@ if TYPE_CHECKING:
 
     from repwatch.registry.records import Source, Status
 
-_SHORTEST_PREFIX = 4
 # SQLite before 3.32 takes 999 parameters in a statement.
 _CHUNK = 500
-
-
-def find_exact_id(connection: Connection, name_or_id: str) -> str | None:
-    """The id of the run with exactly this id or name; None where there is none."""
-    exact = select(RunRow.id).where((RunRow.id == name_or_id) | (RunRow.name == name_or_id))
-    found = connection.scalars(exact).all()
-    if len(found) > 1:  # one run's name is another's id: the id wins, as it cannot be changed
-        return name_or_id
-    return found[0] if found else None
-
-
-def find_run_id(connection: Connection, name_or_id: str) -> str:
-    """The id of the run with this id, name, or unique id prefix. Raises RunNotFoundError."""
-    exact = find_exact_id(connection, name_or_id)
-    found: Sequence[str] = [] if exact is None else [exact]
-    if not found and len(name_or_id) >= _SHORTEST_PREFIX:
-        by_prefix = RunRow.id.startswith(name_or_id, autoescape=True)
-        found = connection.scalars(select(RunRow.id).where(by_prefix)).all()
-        if len(found) > 1:
-            raise RunNotFoundError(
-                f"{name_or_id!r} begins the ids of {len(found)} runs "
-                f"({', '.join(found[:4])}); give more of the id, or the name."
-            )
-    if not found:
-        raise run_not_found(connection, name_or_id)
-    return found[0]
-
-
-def run_not_found(connection: Connection, name_or_id: str) -> RunNotFoundError:
-    """The error for a run that is not there; it names the nearest, or reports that none exist."""
-    names = connection.scalars(select(RunRow.name).order_by(RunRow.started_at.desc())).all()
-    if not names:
-        hint = "It holds no runs yet: train with RepWatch() first."
-    elif near := nearest_names(name_or_id, names):
-        hint = f"The nearest: {', '.join(map(repr, near))}."
-    else:
-        hint = f"Its newest runs: {', '.join(map(repr, names[:3]))}."
-    place = place_of(connection)
-    return RunNotFoundError(f"No run {name_or_id!r} in the registry {place}. {hint}")
+_CHUNK_BYTES = 2**25
 
 
 def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool]) -> list[Run]:
@@ -81,13 +42,13 @@ def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool
     query = (
         select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
-        .where(*where)
+        .where(in_project(connection), *where)
         .order_by(RunRow.started_at, RunRow.id)
     )
     rows = connection.execute(query).all()
-    only = rows[0].id if len(rows) == 1 else None
-    metrics = _last_metrics(connection, only) if rows else {}
-    flags = _flags(connection, only) if rows else {}
+    ids = _ids(in_project(connection), *where)
+    metrics = _last_metrics(connection, ids) if rows else {}
+    flags = _flags(connection, ids) if rows else {}
     now = datetime.now(timezone.utc)
     return [
         Run(
@@ -115,6 +76,25 @@ def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool
     ]
 
 
+def count_runs(connection: Connection, probe: str) -> dict[str | None, int]:
+    """How many runs of a probe set have each label; None counts those without one."""
+    query = (
+        select(LabelRow.label, func.count())
+        .select_from(RunRow)
+        .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+        .where(in_project(connection), RunRow.probe == probe)
+        .group_by(LabelRow.label)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def find_empty_runs(connection: Connection) -> set[str]:
+    """The ids of the runs without snapshots."""
+    snapshots = select(SnapshotRow.id).where(SnapshotRow.run_id == RunRow.id)
+    query = select(RunRow.id).where(in_project(connection), ~snapshots.exists())
+    return set(connection.scalars(query))
+
+
 def read_snapshots(
     connection: Connection, source: Source, *where: ColumnElement[bool]
 ) -> list[Snapshot]:
@@ -138,7 +118,7 @@ def read_snapshots(
         .join(RunRow, RunRow.id == SnapshotRow.run_id)
         .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
         .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
-        .where(*where)
+        .where(in_project(connection), *where)
         .order_by(
             RunRow.started_at, RunRow.id, SnapshotRow.step, SnapshotRow.depth, SnapshotRow.layer
         )
@@ -191,13 +171,17 @@ def read_history(connection: Connection, run_id: str, name: str) -> list[tuple[i
 
 
 def read_blobs(
-    connection: Connection, ids: Sequence[int], *, sketches: bool
+    connection: Connection, ids: Sequence[int], *, sketches: bool, size: int
 ) -> Iterator[tuple[int, bytes, float]]:
-    """(snapshot id, blob, scale) of the RDMs, or of the sketches, in no order."""
+    """(snapshot id, blob, scale) of the RDMs, or of the sketches, in no order.
+
+    They are read some at a time; `size` is how many bytes each of them has.
+    """
     blob = RdmRow.sketch if sketches else RdmRow.rdm
-    for start in range(0, len(ids), _CHUNK):
+    chunk = max(1, min(_CHUNK, _CHUNK_BYTES // max(size, 1)))
+    for start in range(0, len(ids), chunk):
         query = select(RdmRow.snapshot_id, blob, RdmRow.scale).where(
-            RdmRow.snapshot_id.in_(ids[start : start + _CHUNK])
+            RdmRow.snapshot_id.in_(ids[start : start + chunk])
         )
         for row in connection.execute(query):
             yield row[0], row[1], row[2]
@@ -205,7 +189,8 @@ def read_blobs(
 
 def read_probes(connection: Connection) -> list[ProbeInfo]:
     """The stored probe sets, oldest first."""
-    runs = select(RunRow.probe, func.count().label("runs")).group_by(RunRow.probe).subquery()
+    ours = select(RunRow.probe, func.count().label("runs")).where(in_project(connection))
+    runs = ours.group_by(RunRow.probe).subquery()
     query = (
         select(
             ProbeSetRow.fingerprint,
@@ -225,7 +210,11 @@ def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes
     """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
     query: Select[bytes] = select(ProbeSetRow.content)
     if fingerprint is None:
-        query = query.order_by(ProbeSetRow.used_at.desc()).limit(1)
+        runs = select(RunRow.id).where(
+            RunRow.probe == ProbeSetRow.fingerprint, in_project(connection)
+        )
+        ours_first = case((runs.exists(), 0), else_=1)
+        query = query.order_by(ours_first, ProbeSetRow.used_at.desc()).limit(1)
     else:
         query = query.where(ProbeSetRow.fingerprint == fingerprint)
     content = connection.scalar(query)
@@ -276,19 +265,35 @@ def _status(row: Any, now: datetime, dead_after: float) -> Status:
     return "dead" if status == "running" and silent else status
 
 
-def _last_metrics(connection: Connection, run_id: str | None) -> dict[str, dict[str, float]]:
-    """{run id: {name: last value}} of one run, or of all."""
-    last = select(MetricRow.run_id, MetricRow.name, func.max(MetricRow.step).label("step"))
-    if run_id is not None:
-        last = last.where(MetricRow.run_id == run_id)
-    newest = last.group_by(MetricRow.run_id, MetricRow.name).subquery()
-    query = select(MetricRow.run_id, MetricRow.name, MetricRow.value, MetricRow.special).join(
-        newest,
-        and_(
-            MetricRow.run_id == newest.c.run_id,
-            MetricRow.name == newest.c.name,
-            MetricRow.step == newest.c.step,
-        ),
+def _ids(*where: ColumnElement[bool]) -> Select[str]:
+    """The ids of the runs that `read_runs` gives."""
+    joined = select(RunRow.id).outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+    return joined.where(*where)
+
+
+def _last_metrics(connection: Connection, ids: Select[str]) -> dict[str, dict[str, float]]:
+    """{run id: {name: last value}} of the runs.
+
+    From name to name, and to the last step of each, by the key: a run has few names and may have
+    very many steps, which are not read.
+    """
+    runs = ids.subquery()
+    first = select(func.min(MetricRow.name)).where(MetricRow.run_id == runs.c.id)
+    names = select(runs.c.id, first.scalar_subquery().label("name")).cte("names", recursive=True)
+    following = select(func.min(MetricRow.name)).where(
+        MetricRow.run_id == names.c.id, MetricRow.name > names.c.name
+    )
+    more = select(names.c.id, following.scalar_subquery()).where(names.c.name.is_not(None))
+    names = names.union_all(more)
+    own = (MetricRow.run_id == names.c.id, MetricRow.name == names.c.name)
+    other = aliased(MetricRow)
+    last = select(func.max(other.step)).where(
+        other.run_id == names.c.id, other.name == names.c.name
+    )
+    query = (
+        select(MetricRow.run_id, MetricRow.name, MetricRow.value, MetricRow.special)
+        .select_from(names)
+        .join(MetricRow, and_(*own, MetricRow.step == last.scalar_subquery()))
     )
     metrics: dict[str, dict[str, float]] = defaultdict(dict)
     for owner, name, value, special in connection.execute(query):
@@ -296,11 +301,9 @@ def _last_metrics(connection: Connection, run_id: str | None) -> dict[str, dict[
     return metrics
 
 
-def _flags(connection: Connection, run_id: str | None) -> dict[str, list[Flag]]:
-    """{run id: flags in the order they were raised} of one run, or of all."""
-    query = select(*FlagRow.__table__.columns).order_by(FlagRow.id)
-    if run_id is not None:
-        query = query.where(FlagRow.run_id == run_id)
+def _flags(connection: Connection, ids: Select[str]) -> dict[str, list[Flag]]:
+    """{run id: flags in the order they were raised} of the runs."""
+    query = select(*FlagRow.__table__.columns).where(FlagRow.run_id.in_(ids)).order_by(FlagRow.id)
     flags: dict[str, list[Flag]] = defaultdict(list)
     for row in connection.execute(query):
         flags[row.run_id].append(Flag(**row._mapping))

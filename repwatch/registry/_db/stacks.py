@@ -10,7 +10,7 @@ from repwatch.errors import ProbeMismatchError, RegistryError
 from repwatch.registry._db import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection
@@ -24,6 +24,7 @@ def stack_rdms(database: Database, snapshots: Sequence[Snapshot]) -> NDArray[np.
 
     Raises ProbeMismatchError where the snapshots differ in their number of points.
     """
+    from repwatch.rdm.compact import form_lengths
     from repwatch.registry._db.blobs import decode_rdm
 
     sizes = {snapshot.points for snapshot in snapshots}
@@ -37,7 +38,12 @@ def stack_rdms(database: Database, snapshots: Sequence[Snapshot]) -> NDArray[np.
         )
     points = sizes.pop() if sizes else 0
     length = points * (points - 1) // 2
-    return _stack(database, snapshots, decode_rdm, sketches=False, length=length)
+
+    def decode(blob: bytes, scale: float) -> NDArray[np.float32]:
+        return decode_rdm(blob, scale, points)
+
+    sizes_in_bytes = form_lengths(points).values()
+    return _stack(database, snapshots, decode, sizes_in_bytes, sketches=False, length=length)
 
 
 def stack_sketches(database: Database, snapshots: Sequence[Snapshot]) -> NDArray[np.float32]:
@@ -47,13 +53,15 @@ def stack_sketches(database: Database, snapshots: Sequence[Snapshot]) -> NDArray
     def decode(blob: bytes, scale: float) -> NDArray[np.float32]:
         return decode_sketch(blob)
 
-    return _stack(database, snapshots, decode, sketches=True, length=SKETCH_LENGTH)
+    sizes = [4 * SKETCH_LENGTH]
+    return _stack(database, snapshots, decode, sizes, sketches=True, length=SKETCH_LENGTH)
 
 
 def _stack(
     database: Database,
     snapshots: Sequence[Snapshot],
     decode: Callable[[bytes, float], NDArray[np.float32]],
+    sizes: Collection[int],
     *,
     sketches: bool,
     length: int,
@@ -64,16 +72,16 @@ def _stack(
         if not snapshot.diverged:
             rows.setdefault(snapshot.id, []).append(row)
     stack = np.empty((0, length), dtype=np.float32)
-    width = 4 if sketches else 2
 
     def read(connection: Connection) -> None:
         nonlocal stack
-        blobs = queries.read_blobs(connection, list(rows), sketches=sketches)
+        blobs = queries.read_blobs(connection, list(rows), sketches=sketches, size=max(sizes))
         found = 0
         for snapshot_id, blob, scale in blobs:
-            if len(blob) != length * width:
+            if len(blob) not in sizes:
                 raise RegistryError(
-                    f"Snapshot {snapshot_id} is damaged: expected {length * width} bytes, got "
+                    f"Snapshot {snapshot_id} is damaged: expected "
+                    f"{' or '.join(map(str, sizes))} bytes, got "
                     f"{len(blob)}. `repwatch doctor` looks through the whole registry."
                 )
             if not found:  # room is taken once a blob has the size that the registry claims

@@ -76,7 +76,7 @@ class ProbePointRow(Base):
 
 class RunRow(Base):
     __tablename__ = "runs"
-    __table_args__ = (UniqueConstraint("name"), Index(None, "probe"))
+    __table_args__ = (UniqueConstraint("project", "name"), Index(None, "probe", "project"))
 
     id: Mapped[str] = mapped_column(Words, primary_key=True)
     name: Mapped[str] = mapped_column(Words)
@@ -91,6 +91,7 @@ class RunRow(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(UtcTime)
     last_step: Mapped[int] = mapped_column(Whole)
     notes: Mapped[list[str]] = mapped_column(Json(list, str), server_default="[]")
+    project: Mapped[str] = mapped_column(Words, server_default="")
 
 
 class SnapshotRow(Base):

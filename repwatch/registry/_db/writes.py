@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Executable, case, delete, insert, select, tex
 from sqlalchemy.dialects import postgresql, sqlite
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
-from repwatch.registry._db.migrations import ADVISORY_LOCK, place_of
-from repwatch.registry._db.queries import run_not_found
+from repwatch.registry._db.lookup import free_run_name, run_not_found
+from repwatch.registry._db.migrations import ADVISORY_LOCK, in_project, place_of, project_of
 from repwatch.registry._db.tables import (
     Base,
     FlagRow,
@@ -22,19 +22,16 @@ from repwatch.registry._db.tables import (
     MetricRow,
     ProbePointRow,
     ProbeSetRow,
-    RdmRow,
     RunRow,
     SnapshotRow,
     SpaceRow,
 )
 from repwatch.registry.hparams import with_prefix
-from repwatch.registry.names import free_name, make_name
 from repwatch.registry.values import plain_name, split_float
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from repwatch.registry._db.blobs import EncodedSnapshot
     from repwatch.registry._db.incoming import NewProbe, NewRun
 
 
@@ -98,17 +95,17 @@ def store_probe(connection: Connection, new: NewProbe) -> None:
 def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     """Create the run, or continue the one with its id (or its name, when asked to); its id."""
     serialize(connection)
-    rows = connection.execute(select(RunRow.name, RunRow.id))
-    taken: dict[str, str] = {row.name: row.id for row in rows}
-    owner = taken.get(new.name) if new.name is not None else None
-    if new.id in taken.values():
-        run_id: str | None = new.id
-    else:
-        run_id = owner if resume_name else None
+    owner = None
+    if new.name is not None:
+        named = select(RunRow.id).where(RunRow.name == new.name, in_project(connection))
+        owner = connection.scalar(named)
+    same = select(RunRow.id).where(RunRow.id == new.id, in_project(connection))
+    known = connection.scalar(same)
+    run_id = known or (owner if resume_name else None)
     if owner is not None and owner != run_id:
         raise RunExistsError(
             f"The registry {place_of(connection)} already has a run named {new.name!r}. Take a "
-            f"free name such as {free_name(str(new.name), taken)!r}, leave the name out "
+            f"free name such as {free_run_name(connection, new.name)!r}, leave the name out "
             'to get one, or continue the run with on_exists="resume".'
         )
     if run_id is not None:
@@ -118,7 +115,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     connection.execute(
         insert(RunRow).values(
             id=new.id,
-            name=new.name if new.name is not None else make_name(taken),
+            name=free_run_name(connection, new.name),
             probe=new.probe,
             status="running",
             hparams=new.hparams,
@@ -129,6 +126,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
             heartbeat_at=moment,
             last_step=0,
             notes=list(new.notes),
+            project=project_of(connection),
         )
     )
     return new.id
@@ -168,74 +166,6 @@ def replace_probe(connection: Connection, run_id: str, probe: str) -> None:
             f"Expected a run without snapshots, but run {run_id} has some, or is not there. "
             "Its probe set cannot change any more."
         )
-
-
-def store_snapshots(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
-    """Upsert snapshots by (run, layer, step), each with its RDM and sketch."""
-    # An upsert takes each key once; the last of several is the newest.
-    by_key = {(snapshot.layer, snapshot.step): snapshot for snapshot in new}
-    if not by_key:
-        return
-    _beat(connection, run_id, max(step for _, step in by_key))
-    forget_history(connection, run_id)
-    _check_points(connection, run_id, list(by_key.values()))
-    upsert(
-        connection,
-        SnapshotRow,
-        ("run_id", "layer", "step"),
-        [
-            {
-                "run_id": run_id,
-                "layer": snapshot.layer,
-                "step": snapshot.step,
-                "epoch": snapshot.epoch,
-                "depth": snapshot.depth,
-                "diverged": snapshot.rdm is None,
-                "scalars": snapshot.scalars,
-            }
-            for snapshot in by_key.values()
-        ],
-    )
-    query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
-        SnapshotRow.run_id == run_id,
-        SnapshotRow.layer.in_({layer for layer, _ in by_key}),
-        SnapshotRow.step.in_({step for _, step in by_key}),
-    )
-    ids = {(row.layer, row.step): row.id for row in connection.execute(query)}
-    _store_rdms(connection, {ids[key]: snapshot for key, snapshot in by_key.items()})
-
-
-def _store_rdms(connection: Connection, by_id: Mapping[int, EncodedSnapshot]) -> None:
-    """Upsert the RDMs of stored snapshots; of those that diverged, delete earlier ones."""
-    diverged = [number for number, snapshot in by_id.items() if snapshot.rdm is None]
-    if diverged:
-        connection.execute(delete(RdmRow).where(RdmRow.snapshot_id.in_(diverged)))
-    rows: list[dict[str, object]] = [
-        {
-            "snapshot_id": number,
-            "scale": snapshot.scale,
-            "sketch": snapshot.sketch,
-            "rdm": snapshot.rdm,
-        }
-        for number, snapshot in by_id.items()
-        if snapshot.rdm is not None
-    ]
-    upsert(connection, RdmRow, ("snapshot_id",), rows)
-
-
-def _check_points(connection: Connection, run_id: str, new: Sequence[EncodedSnapshot]) -> None:
-    query = (
-        select(ProbeSetRow.points, ProbeSetRow.fingerprint)
-        .join(RunRow, RunRow.probe == ProbeSetRow.fingerprint)
-        .where(RunRow.id == run_id)
-    )
-    points, fingerprint = connection.execute(query).one()
-    for snapshot in new:
-        if snapshot.points is not None and snapshot.points != points:
-            raise ProbeMismatchError(
-                f"The RDM of layer {snapshot.layer!r} has {snapshot.points} points, the run's "
-                f"probe set {fingerprint} has {points}. Store RDMs over its points only."
-            )
 
 
 def store_metrics(
