@@ -15,10 +15,10 @@ from torch import nn
 
 from repwatch.capture._cut_points import Graph
 from repwatch.capture._layers import (
-    FOLLOWERS,
     NONLINEARITIES,
     Modules,
     base,
+    belongs_to_previous,
     blocks,
     innermost,
     is_candidate,
@@ -64,6 +64,8 @@ def choose_layers(
     """
     tree = ModuleTree(fired, modules)
     inner = [key for key in innermost(fired) if is_candidate(modules.named[base(key)])]
+    layers = tree.layers_by_structure(usable)
+    inner = list(dict.fromkeys(_block_key(key, layers) for key in inner))
     if isinstance(graph, Graph) and not usable.intersection(inner, graph.passed) <= graph.cut:
         ends, others = _Blocks(tree, inner, usable, graph).find()
         order = list(fired).index
@@ -94,7 +96,8 @@ def list_ends(modules: Modules) -> list[str]:
     # The projection inside an attention module never fires; the module itself does.
     attention = tuple(f"{n}." for n, m in named.items() if isinstance(m, nn.MultiheadAttention))
     names = [n for n, m in named.items() if not n.startswith(attention) and type(m) not in LISTS]
-    closed = ModuleTree(names, modules).blocks_by_structure()
+    tree = ModuleTree(names, modules)
+    closed = tree.blocks_by_structure() | tree.layers_by_structure(frozenset(names))
     leaves = {*innermost(names)}
     inside = {name: find_holder(name, closed) for name in names}
     return [
@@ -129,20 +132,27 @@ def _ends_of_layers(
     after_block = False
     for key in dict.fromkeys(_block_key(key, closed) for key in inner):
         name = base(key)
-        kinds = NONLINEARITIES if after_block else FOLLOWERS
-        if parts and isinstance(modules.named[name], kinds):
+        module = modules.named[name]
+        if parts and _follows(module, after_block=after_block):
             parts[-1].append(key)
         else:
             parts.append([key])
             after_block = name in closed
-    norms = FOLLOWERS if closed else ()
     kept = len(parts) - 2
     parts = [
         [key for key in part if key in usable]
         for place, part in enumerate(parts)
-        if place >= kept or not place or not isinstance(modules.named[base(part[0])], norms)
+        if place >= kept
+        or not place
+        or not closed
+        or not belongs_to_previous(modules.named[base(part[0])])
     ]
     return [part[-1] for part in parts if part]
+
+
+def _follows(module: nn.Module, *, after_block: bool) -> bool:
+    """Whether this belongs to what is before it; after a block only a non-linearity does."""
+    return isinstance(module, NONLINEARITIES) if after_block else belongs_to_previous(module)
 
 
 def _block_key(key: str, closed: Mapping[str, object]) -> str:
@@ -224,7 +234,7 @@ class _Blocks:
         """What is watched of the two: positions after words, without a sum, say nothing more."""
         if isinstance(self._named[base(cut.deepest)], nn.Embedding):
             return before
-        alone = isinstance(self._named[base(before.deepest)], FOLLOWERS) and not before.follows
+        alone = belongs_to_previous(self._named[base(before.deepest)]) and not before.follows
         return _Cut(cut.tensor, cut.keys, follows=not alone)
 
     def _is_between(self, cut: _Cut) -> bool:
@@ -232,7 +242,7 @@ class _Blocks:
         name = base(cut.deepest)
         if any(base(key) in self._tree.below for key in cut.keys):
             return False
-        if isinstance(self._named[name], FOLLOWERS) and not cut.follows:
+        if belongs_to_previous(self._named[name]) and not cut.follows:
             return True
         stages = [p for p in parents_of(name) if "." in p and self._tree.is_repeated(p)]
         return bool(stages) and find_holder(name, self._closed) is None
@@ -255,9 +265,8 @@ class _Blocks:
             return isinstance(self._named[last], nn.Embedding)
         # A normalization after a block is the network's last, or belongs to what comes next.
         block = any(map(self._tree.is_repeated, [*parents_of(last), last]))
-        kinds = NONLINEARITIES if block else FOLLOWERS
         leaf = last not in self._tree.below or find_holder(last, self._closed) is not None
-        return leaf and isinstance(module, kinds) and self._is_next(cut, [before])
+        return leaf and _follows(module, after_block=block) and self._is_next(cut, [before])
 
     def _unit(self, key: str) -> str:
         """The module whose end counts for this layer: its block, or the largest without blocks."""
@@ -304,6 +313,9 @@ class _Blocks:
         """Stages and top-level modules that are no cut points: towers, the middle of a U-Net."""
         tree, graph = self._tree, self._graph
         stages = tree.blocks_by_structure()
+        aliases = tree.modules.aliases
+        # What a module has under a name of its own is a part of it, wherever it was defined.
+        parts = {aliases[other] for other in aliases if self._holders(other)}
         layers = {
             key: block[-1]
             for block in blocks(self._inner, tree.modules)
@@ -314,8 +326,7 @@ class _Blocks:
         for key in graph.fired:
             name = base(key)
             module, end = self._named[name], layers.get(key, key)
-            holders = [p for p in parents_of(name) if p not in tree.wrappers | self._bodies]
-            top = all(isinstance(self._named.get(p), LISTS) for p in holders)
+            top = not self._holders(name) and name not in parts
             if (
                 end in self._usable
                 and end in graph.passed
@@ -325,8 +336,15 @@ class _Blocks:
                 and (top or name in stages)
                 and find_holder(name, self._closed) is None
                 and is_candidate(module)
-                and not isinstance(module, FOLLOWERS)
+                and not belongs_to_previous(module)
                 and next(module.parameters(), None) is not None
             ):
                 found[graph.tensor[end]] = end
         return list(found.values())
+
+    def _holders(self, name: str) -> list[str]:
+        """The modules around this one that are more than lists, and not around most of the rest."""
+        opened = self._tree.wrappers | self._bodies
+        aliases = self._tree.modules.aliases
+        around = {aliases.get(parent, parent) for parent in parents_of(name)} - opened
+        return [parent for parent in around if not isinstance(self._named.get(parent), LISTS)]

@@ -37,6 +37,7 @@ NORMALIZATIONS = (
     nn.LayerNorm,
     nn.LocalResponseNorm,
     nn.CrossMapLRN2d,
+    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
 )
 POOLINGS = (
     nn.modules.pooling._MaxPoolNd,
@@ -210,6 +211,23 @@ def is_candidate(module: nn.Module) -> bool:
     return not isinstance(module, TRANSPARENT) and not hasattr(module, "_update_count")
 
 
+def belongs_to_previous(module: nn.Module) -> bool:
+    """Whether what the module does belongs to the layer of weights before it.
+
+    So do normalizations, poolings and non-linearities. One of the user's own class has neither
+    parts nor matrices: at most a scale and a shift for each feature.
+    """
+    if isinstance(module, FOLLOWERS):
+        return True
+    own = not type(module).__module__.startswith("torch.nn.")
+    tensors = (*module.parameters(), *module.buffers())
+    return own and not module._modules and all(map(_is_vector, tensors))
+
+
+def _is_vector(tensor: torch.Tensor) -> bool:
+    return sum(size > 1 for size in tensor.shape) <= 1
+
+
 def innermost(fired: Sequence[str]) -> list[str]:
     """The layers none of whose own submodules fired, in the order given."""
     names = {base(key) for key in fired}
@@ -226,11 +244,11 @@ def blocks(keys: Sequence[str], modules: Modules) -> list[list[str]]:
     """The keys, in execution order, by depth: a layer of weights and what belongs to it.
 
     A convolution, its normalization, non-linearity and pooling are one block, whose last output is
-    what the next one sees. Modules of the user's own start a block each.
+    what the next one sees.
     """
     found: list[list[str]] = []
     for key in keys:
-        if found and isinstance(modules.named[base(key)], FOLLOWERS):
+        if found and belongs_to_previous(modules.named[base(key)]):
             found[-1].append(key)
         else:
             found.append([key])

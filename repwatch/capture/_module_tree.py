@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from repwatch.capture._layers import FOLLOWERS, Modules, base
+from repwatch.capture._layers import FOLLOWERS, TRANSPARENT, Modules, base, belongs_to_previous
 
 __all__ = ["LISTS", "ModuleTree", "find_holder", "is_container", "parents_of"]
 
@@ -39,20 +39,29 @@ class ModuleTree:
             name
             for name in self.names
             if name not in self.below
-            and not isinstance(modules.named[name], FOLLOWERS)
+            and not belongs_to_previous(modules.named[name])
             and self._has_weights(name)
         ]
         self._kinds: dict[str, Counter[type]] = {}
         for name, module in modules.named.items():
             kinds = self._kinds.setdefault(name.rpartition(".")[0], Counter())
             kinds[type(module)] += 1
-        # Modules around everything else name nothing: a LightningModule's `self.model`.
-        everything = [n for n in self.below if len(self.below[n]) + 1 >= len(self.names)]
-        self.wrappers = {n for n in everything if set(self.weights) <= set(self.below[n])}
+        self.wrappers = self._find_wrappers()
+
+    def _find_wrappers(self) -> set[str]:
+        """Modules around everything else, which name nothing: a LightningModule's `self.model`."""
+        held = {name: set(below) for name, below in self.below.items()}
+        for alias, name in self.modules.aliases.items():
+            for parent in parents_of(alias) if name in self.names else ():
+                held.setdefault(parent, set()).add(name)
+        everything = [n for n in held if len(held[n] - {n}) + 1 >= len(self.names)]
+        return {n for n in everything if held[n].issuperset(self.weights)}
 
     def is_repeated(self, name: str) -> bool:
         """Whether this is one of several modules of its class in a list, or at the top level."""
         if name not in self.below or name in self.wrappers:
+            return False
+        if isinstance(self.modules.named[name], FOLLOWERS):
             return False
         holder = name.rpartition(".")[0]
         parent, kind = self.modules.named.get(holder), type(self.modules.named[name])
@@ -85,6 +94,32 @@ class ModuleTree:
             ):
                 found[name] = None
         return found
+
+    def layers_by_structure(self, usable: frozenset[str]) -> dict[str, None]:
+        """Modules that do more with one layer of weights than their parts show.
+
+        They have parameters of their own beside it, such as a bias, or parts that no layer of
+        PyTorch's is followed by, such as the aggregation of a graph convolution.
+        """
+        return {
+            name: None
+            for name in self.names
+            if name in self.below
+            and name in usable
+            and name not in self.wrappers
+            and not is_container(type(self.modules.named[name]))
+            and self._is_layer(name)
+            and (self._owns_parameters(name) or any(map(self._is_odd, self.below[name])))
+        }
+
+    def _owns_parameters(self, name: str) -> bool:
+        return next(self.modules.named[name].parameters(recurse=False), None) is not None
+
+    def _is_odd(self, name: str) -> bool:
+        """Whether this is a part without weights that is none of PyTorch's own."""
+        module = self.modules.named[name]
+        known = isinstance(module, (*FOLLOWERS, *TRANSPARENT)) or name in self.below
+        return not known and not self._has_weights(name)
 
     def _is_layer(self, name: str) -> bool:
         """Whether this holds one layer of weights, and what follows it."""

@@ -140,14 +140,14 @@ def check_length(dataset: Any, least: int = limits.MIN_POINTS) -> int:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         raise ProbeError(
             f"Expected a data set with indices, but got {kind}, which can only be iterated. "
-            "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
+            "Give the points of a batch of it: ProbeSet.from_batch(next(iter(loader)))."
         )
     try:
         length = len(dataset)
     except (TypeError, NotImplementedError) as error:
         raise ProbeError(
             f"Expected a data set with a length, but {kind} has none. "
-            "Give a ProbeSet of a few fixed tensors: ProbeSet.from_tensor(x, labels=y)."
+            "Give the points of a batch of it: ProbeSet.from_batch(next(iter(loader)))."
         ) from error
     if length < least:
         raise ProbeError(

@@ -329,3 +329,104 @@ class BlockCNN(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.pool(x).flatten(1))
+
+
+class Aggregation(nn.Module):
+    """The sum over neighbors."""
+
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> Any:
+        return adjacency @ x
+
+
+class GraphConvolution(nn.Module):
+    """A linear layer whose bias is added after the aggregation."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.aggregate, self.lin = Aggregation(), nn.Linear(before, after, bias=False)
+        self.bias = nn.Parameter(torch.ones(after))
+
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> Any:
+        return self.aggregate(self.lin(x), adjacency) + self.bias
+
+
+class ConvolutionalGraphNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = GraphConvolution(5, 8), GraphConvolution(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor) -> Any:
+        x = self.conv1(x, adjacency).relu()
+        return self.head(self.conv2(x, adjacency).relu().mean(1))
+
+
+class NormAndActivation(nn.BatchNorm2d):
+    """A normalization that holds the non-linearity after it, as timm's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.act = Swish()
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.act(super().forward(x))
+
+
+class Swish(nn.Module):
+    """A non-linearity of one's own class."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return x * x.sigmoid()
+
+
+class Scale(nn.Module):
+    """A normalization of one's own class."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.weight * x / x.norm(dim=1, keepdim=True)
+
+
+class OwnClasses(nn.Module):
+    """Blocks between a stem and a last convolution, whose norms and activations are one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_stem, self.bn1 = nn.Conv2d(3, 4, 3), NormAndActivation(4)
+        self.blocks = nn.Sequential(BasicBlock(4), BasicBlock(4))
+        self.scale = Scale(4)
+        self.conv_head, self.bn2 = nn.Conv2d(4, 6, 1), NormAndActivation(6)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.scale(self.blocks(self.bn1(self.conv_stem(x))))
+        return self.fc(self.bn2(self.conv_head(x)).mean((2, 3)))
+
+
+class Selection(nn.Module):
+    """A weighted sum of columns, each of which has a linear layer that it was given."""
+
+    def __init__(self, scalers: nn.ModuleDict) -> None:
+        super().__init__()
+        self.scalers, self.weights = scalers, nn.Linear(len(scalers) * 8, len(scalers))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        columns = [layer(x[:, i : i + 1]) for i, layer in enumerate(self.scalers.values())]
+        weights = self.weights(torch.cat(columns, 1)).softmax(1)
+        return (torch.stack(columns, 1) * weights[:, :, None]).sum(1)
+
+
+class ByColumns(nn.Module):
+    """Two selections of the columns of a table, with the same layers for each column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scalers = nn.ModuleDict({name: nn.Linear(1, 8) for name in ("a", "b", "c")})
+        self.first, self.second = Selection(self.scalers), Selection(self.scalers)
+        self.mix, self.head = nn.Linear(16, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.head(self.mix(torch.cat([self.first(x), self.second(x)], 1)).relu())

@@ -118,7 +118,7 @@ def test_one_number_for_each_point_is_a_row() -> None:
 def test_layers_whose_rows_are_not_the_points_are_left_out_and_named(
     wrap: Any, reason: str
 ) -> None:
-    capture = capture_of(Returns(wrap), x_of(5))
+    capture = capture_of(Returns(wrap), x_of(5), layers=["input", "first", "inner"])
     assert list(capture.layers) == ["input", "first"]
     assert any("inner" in note for note in capture.notes)
     if "shape" not in reason:
@@ -132,7 +132,8 @@ def test_a_user_function_maps_rows_that_are_not_the_points() -> None:
         return output.reshape(-1, 2, 5).mean(1) if layer == "inner" else None
 
     x = x_of(5)
-    capture = capture_of(Returns(lambda y: y.repeat_interleave(2, 0)), x, reduce=reduce)
+    twice = Returns(lambda y: y.repeat_interleave(2, 0))
+    capture = capture_of(twice, x, reduce=reduce, layers=["first", "inner"])
     assert_rows(capture, "inner", x.tanh())
     assert_rows(capture, "first", x.tanh())
     with pytest.raises(CaptureError, match="could not be reduced: ZeroDivisionError"):

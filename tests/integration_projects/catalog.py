@@ -108,6 +108,13 @@ PROJECTS = (
         ("accelerate",),
         "transformers",
     ),
+    Project(
+        "sentence_transformers",
+        "Sentence Transformers: its Trainer, BERT",
+        "sentence-transformers",
+        ("sentence-transformers", "accelerate", "datasets"),
+        "transformers",
+    ),
     Project("metrics_classifier", "TorchMetrics: a CNN with collections", "torchmetrics"),
     Project("gan", "Lightning: its GAN example", "lightning"),
 )

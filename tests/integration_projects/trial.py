@@ -39,13 +39,12 @@ __all__ = ["try_project"]
 _TIMED = 3
 
 
-def try_project(project: Project, root: Path, *, timed: bool = True) -> Outcome:
+def try_project(project: Project, root: Path) -> Outcome:
     """Train the project without and with RepWatch, and compare.
 
     Args:
         project: Its library must be installed.
         root: An empty folder.
-        timed: Whether to measure how long a snapshot takes.
     """
     outcome = Outcome(project.name, version(project.package))
     train = importlib.import_module(f"tests.integration_projects.projects.{project.name}").train
@@ -64,8 +63,7 @@ def try_project(project: Project, root: Path, *, timed: bool = True) -> Outcome:
     plan = capturers[-1].plan if capturers else None
     if plan is not None and plan.strategy is not None:
         outcome.call = plan.strategy.how
-        if timed:
-            outcome.overhead = _measure(capturers[-1], plan.strategy, outcome)
+        outcome.overhead = _measure(capturers[-1], plan.strategy, outcome)
     return outcome
 
 
@@ -190,9 +188,9 @@ def _measure(capturer: Capturer, strategy: CallStrategy, outcome: Outcome) -> fl
     """The time of a snapshot, as a multiple of the bare forward pass of the probe set."""
 
     def forward() -> None:
-        with preserve_state(capturer.model), capturer._context():
-            for _, inputs in capturer._batches(capturer.batch_size):
-                strategy.call(capturer.model, inputs)
+        with preserve_state(capturer.model):
+            for _, inputs in capturer.batches(capturer.batch_size):
+                capturer.observe(strategy, inputs)
 
     try:
         return _seconds(capturer.run) / _seconds(forward)

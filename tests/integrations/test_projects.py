@@ -19,9 +19,10 @@ SMALL = [project for project in PROJECTS if not project.requirements]
 def test_repwatch_without_arguments_watches_it_and_changes_nothing(
     project: Project, tmp_path: Path
 ) -> None:
-    outcome = try_project(project, tmp_path, timed=False)
+    outcome = try_project(project, tmp_path)
     assert outcome.faults == []
     assert outcome.call
+    assert outcome.overhead is not None
 
 
 def test_the_table_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:

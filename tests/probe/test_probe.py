@@ -196,7 +196,7 @@ def test_arguments_that_cannot_work_are_refused(arguments: dict[str, Any], messa
 def test_data_sets_that_cannot_be_indexed_say_what_to_do() -> None:
     loader = DataLoader(Stream(), batch_size=3)
     for make in (lambda: ProbeSet.from_loader(loader), lambda: ProbeSet.coerce(Stream())):
-        with pytest.raises(ProbeError, match=r"only be iterated.*from_tensor"):
+        with pytest.raises(ProbeError, match=r"only be iterated.*from_batch"):
             make()
     with pytest.raises(ProbeError, match="at least 3 items, but TensorDataset has 0"):
         ProbeSet.from_dataset(TensorDataset(torch.rand(0, 2)))

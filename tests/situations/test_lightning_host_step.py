@@ -253,19 +253,21 @@ def test_the_way_of_calling_is_among_the_notes(
     assert f"The probe set is run by {note}." in run.notes
 
 
-def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: Path) -> None:
+def gan(pl: ModuleType, generator: nn.Module, width: int) -> Any:
+    """A GAN with manual optimization, whose `forward` takes noise of this width."""
+
     class Gan(pl.LightningModule):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
             self.automatic_optimization = False
-            self.generator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6))
+            self.generator = generator
             self.discriminator = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
 
         def forward(self, noise: torch.Tensor) -> torch.Tensor:
             return self.generator(noise)
 
         def training_step(self, batch: Any, batch_idx: int) -> None:
-            made = self(torch.randn(len(batch[0]), 4))
+            made = self(torch.randn(len(batch[0]), width))
             loss = self.discriminator(batch[0]).mean() - self.discriminator(made).mean()
             optimizer = self.optimizers()
             optimizer.zero_grad()
@@ -275,12 +277,53 @@ def test_of_a_gan_the_discriminator_alone_is_watched(pl: ModuleType, tmp_path: P
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Gan(), loaders()[0])
+    return Gan()
+
+
+def test_of_a_gan_both_networks_are_watched(pl: ModuleType, tmp_path: Path) -> None:
+    weights = []
+    for callbacks in ((), (RepWatch(draw_map=False),)):
+        torch.manual_seed(0)
+        model = gan(pl, nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6)), 4)
+        trainer(pl, tmp_path, *callbacks, max_epochs=1).fit(model, loaders()[0])
+        weights.append(model.state_dict())
+    assert_bitwise_equal(*weights)
     (run,) = Registry(tmp_path / "repwatch.db").runs()
     assert sorted({snapshot.step for snapshot in run.snapshots()}) == [0, 6]
-    assert {"discriminator.1", "discriminator.2"} <= set(run.layers)
-    assert not any(layer.startswith("generator") for layer in run.layers)
-    assert any("its part discriminator alone" in note for note in run.notes)
+    parts = ["generator.1", "generator.2", "discriminator.1", "discriminator.2"]
+    assert [layer for layer in run.layers if layer != "input"] == parts
+    for snapshot in run.snapshots(layer="generator.1"):
+        assert snapshot.rdm.min() > 0, "each point has noise of its own"
+    assert any("its parts generator and discriminator" in note for note in run.notes)
+
+
+class FromCodes(nn.Module):
+    """A generator that nobody could guess an input for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes, self.last = nn.Embedding(4, 8), nn.Linear(8, 6)
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        if noise.shape[1:] != (3,):
+            raise ValueError("three numbers, please")
+        return self.last(self.codes((noise.abs() * 2).long().clamp(max=3)).mean(1))
+
+
+def test_where_a_part_cannot_be_run_the_argument_that_helps_is_named_and_works(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    def both(model: Any, batch: Any) -> Any:
+        return model.discriminator(model(torch.randn(len(batch[0]), 3))), batch
+
+    for options in ({}, {"forward": both}):
+        watch = RepWatch(draw_map=False, **options)
+        trainer(pl, tmp_path, watch, max_epochs=1).fit(gan(pl, FromCodes(), 3), loaders()[0])
+    alone, together = Registry(tmp_path / "repwatch.db").runs()
+    assert not any(layer.startswith("generator") for layer in alone.layers)
+    named = "its part discriminator alone (RepWatch(forward=...) can run the others, too)"
+    assert any(named in note for note in alone.notes)
+    assert {"generator.last", "discriminator.1"} <= set(together.layers)
 
 
 @dataclass

@@ -6,15 +6,17 @@ Most LightningModules around other libraries' models have no usable `forward`: `
 printing, the loggers, and the Trainer, whose attributes a step may set.
 
 Where no step can be run either, as in a GAN with manual optimization, the parts of the module are
-tried: the discriminator takes the images, though the module's `forward` takes noise.
+run side by side: the discriminator takes the images, and the generator noise.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from repwatch.capture import CallStrategy
@@ -26,6 +28,8 @@ __all__ = ["host_strategies"]
 _STEPS = ("validation_step", "predict_step", "test_step", "training_step")
 # A part with fewer layers of weights shows little; of more parts than these, the small ones.
 _LEAST_LAYERS, _MOST_PARTS = 2, 4
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def host_strategies(trainer: Any, module: nn.Module) -> list[CallStrategy]:
@@ -53,14 +57,22 @@ def host_strategies(trainer: Any, module: nn.Module) -> list[CallStrategy]:
 
 
 def _part_strategies(module: nn.Module) -> list[CallStrategy]:
-    """Calls of the largest parts of the module with the inputs, each alone."""
+    """Calls of the largest parts of the module with the inputs: all of them, else one alone."""
     layers = {name: _count_weighted(child) for name, child in module.named_children()}
     large = [name for name, count in layers.items() if count >= _LEAST_LAYERS]
     large.sort(key=lambda name: -layers[name])
-    return [
-        CallStrategy(f"its part {name} alone", partial(_call_part, name))
+    together = [name for name in layers if name in large[:_MOST_PARTS]]
+    alone = [
+        CallStrategy(
+            f"its part {name} alone (RepWatch(forward=...) can run the others, too)",
+            partial(_call_part, name),
+        )
         for name in large[:_MOST_PARTS]
     ]
+    if len(together) < 2:
+        return alone
+    how = f"its parts {' and '.join(together)}, each alone, on noise where the inputs do not fit"
+    return [CallStrategy(how, partial(_call_parts, together)), *alone]
 
 
 def _count_weighted(module: nn.Module) -> int:
@@ -70,6 +82,43 @@ def _count_weighted(module: nn.Module) -> int:
 
 def _call_part(name: str, module: nn.Module, batch: Any) -> Any:
     return module.get_submodule(name)(main_tensor(batch))
+
+
+def _call_parts(names: Sequence[str], module: nn.Module, batch: Any) -> Any:
+    x = main_tensor(batch)
+    if x is None:
+        raise TypeError("the batch has no tensor that a part could take")
+    parts = [module.get_submodule(name) for name in names]
+    return tuple([part(x if _fits(part, x) else _noise_for(part, x)) for part in parts])
+
+
+def _first_layer(part: nn.Module) -> nn.Module | None:
+    return next((m for m in part.modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))), None)
+
+
+def _fits(part: nn.Module, x: torch.Tensor) -> bool:
+    """Whether the part's first layer takes these points, flattened where it is a linear one."""
+    first = _first_layer(part)
+    if isinstance(first, nn.Linear):
+        return first.in_features == x[0].numel()
+    return isinstance(first, _CONVOLUTIONS) and x.dim() > 2 and x.shape[1] == first.in_channels
+
+
+def _noise_for(part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Noise for as many points, as a generator takes it: one vector for each.
+
+    Raises:
+        TypeError: The part does not begin with a layer that takes a vector.
+    """
+    first = _first_layer(part)
+    if isinstance(first, nn.Linear):
+        shape = [len(x), first.in_features]
+    elif isinstance(first, _TRANSPOSED):
+        shape = [len(x), first.in_channels, *[1] * len(first.kernel_size)]
+    else:
+        raise TypeError("the inputs do not fit, and it does not begin like a generator")
+    # Captures seed the generators, so that the points have the same noise in all of them.
+    return torch.randn(shape, device=first.weight.device, dtype=first.weight.dtype)
 
 
 def _is_own(module: nn.Module, name: str) -> bool:

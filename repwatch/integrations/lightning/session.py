@@ -10,7 +10,6 @@ together or none does. All ranks agree on whatever decides that, the sleeping on
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -29,21 +28,16 @@ from repwatch.integrations.lightning.trainer_state import (
     log_step_of,
     ran_its_course,
 )
-from repwatch.probe import ProbeCollector, ProbeSet
+from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
 from repwatch.watch import Watcher
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.options import WatchOptions
-from repwatch.watch.preparation import SMALLEST_PROBE
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import find_probe, find_registry, with_places
+from repwatch.watch.stream import SOURCE, StreamPoints, stream_note
 
 __all__ = ["Session"]
-
-log = logging.getLogger("repwatch")
-
-# Of a stream of training batches, so many points are enough to begin with.
-_ENOUGH_POINTS = 16
 
 
 class Session(Driver):
@@ -64,9 +58,7 @@ class Session(Driver):
         )
         self._sharded = is_sharded(trainer)
         self._registry: Registry | None = None
-        self._collector: ProbeCollector | None = None
-        # Points of the training, for where no validation gives any.
-        self._spare = ProbeCollector(_ENOUGH_POINTS, augmented=True)
+        self._stream: StreamPoints | None = None
         self._passive_capture: PassiveCapture | None = None
         self._epoch_ended = False
 
@@ -107,19 +99,14 @@ class Session(Driver):
         if found is not None:
             self._open(trainer, module, found, source)
         else:
-            augmented = trainer.val_dataloaders is None
-            self._collector = ProbeCollector(self._options.points, augmented=augmented)
+            validates = trainer.val_dataloaders is not None
+            self._stream = StreamPoints(self._options.points, validates=validates)
             self._no_probe_reason = source
 
     def train_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
-        """Collect probe points from the training, where there is no validation set."""
-        if self._collector is not None and trainer.val_dataloaders is None:
-            self._collect(trainer, module, batch)
-        elif self._collector is not None:
-            try:
-                self._spare.add(batch)
-            except ProbeError as error:
-                log.debug("RepWatch: a training batch gives no points: %s", error)
+        """Collect probe points from the training, where no data set has indices."""
+        if self._stream is not None and self._stream.add_training(batch):
+            self._open_stream(trainer, module)
         if self._watcher is None or not self._watcher.measures.enabled:
             return
         repeats = self._watcher.measures.repeats
@@ -154,7 +141,8 @@ class Session(Driver):
 
     def validation_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         """Collect probe points, or set the hooks that watch those in this batch."""
-        self._collect(trainer, module, batch)
+        if self._stream is not None and self._stream.add_validation(batch):
+            self._open_stream(trainer, module)
         if self.passive and self._watcher is not None and not self.asleep:
             self._passive_capture = self._passive_capture or self._watcher.capturer.passive()
             self._passive_capture.open(batch)
@@ -168,8 +156,7 @@ class Session(Driver):
         self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
     ) -> None:
         """Open the run on the collected points, and store metrics and what passed by."""
-        if self._collector is not None and len(self._collector) >= SMALLEST_PROBE:
-            self._open_collected(trainer, module)
+        self._open_stream(trainer, module, validated=True)
         self._add_metrics(trainer, metrics)
         passive, self._passive_capture = self._passive_capture, None
         if passive is not None and self._watcher is not None:
@@ -180,7 +167,7 @@ class Session(Driver):
     ) -> None:
         """Take a snapshot if one is due after this epoch, and store its metrics."""
         self._epoch_ended = True
-        self._open_unvalidated(trainer, module)
+        self._open_stream(trainer, module)
         self._add_metrics(trainer, metrics)
         due = self.pace.due_after_epoch(trainer.current_epoch)
         if due and self._last_snapshot < trainer.global_step:
@@ -192,7 +179,7 @@ class Session(Driver):
         self, trainer: Trainer, module: HostModule, metrics: Mapping[str, float]
     ) -> None:
         """The last snapshot, and how the training ended; other callbacks may still do something."""
-        self._open_unvalidated(trainer, module)
+        self._open_stream(trainer, module)
         self.status = "finished" if ran_its_course(trainer, self.stop) else "stopped"
         self._add_metrics(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
@@ -218,7 +205,7 @@ class Session(Driver):
         """Report the cause, and watch nothing more; see `Driver`."""
         super().sleep(step, error)
         if self.asleep:
-            self._collector = None
+            self._stream = None
 
     def _why_no_snapshot(self) -> tuple[str, str]:
         """The reason, and the advice."""
@@ -240,41 +227,18 @@ class Session(Driver):
         run_id = self._state.run_id
         return find_probe(read, self._options, self._probe, self._registry, run_id, places)
 
-    def _collect(self, trainer: Trainer, module: HostModule, batch: object) -> None:
-        """Store copies of batches as they pass by, where no data set has indices.
-
-        In training the first ones are enough: waiting for more would cost early snapshots.
-        """
-        collector = self._collector
-        if collector is None or not collector.add(batch):
+    def _open_stream(
+        self, trainer: Trainer, module: HostModule, *, validated: bool = False
+    ) -> None:
+        """Open the run with the points of batches that have passed by, if there are enough."""
+        probe = None if self._stream is None else self._stream.probe(validated=validated)
+        if probe is None or self.asleep:
             return
-        training = trainer.val_dataloaders is None
-        if collector.full or (training and len(collector) >= _ENOUGH_POINTS):
-            self._open_collected(trainer, module)
-
-    def _open_unvalidated(self, trainer: Trainer, module: HostModule) -> None:
-        """Open the run with what there is, where no validation has given points by now."""
-        if self._collector is None or self.asleep:
-            return
-        if len(self._collector) < SMALLEST_PROBE:
-            self._collector = self._spare
-        if len(self._collector) >= SMALLEST_PROBE:
-            self._open_collected(trainer, module)
-
-    def _open_collected(self, trainer: Trainer, module: HostModule) -> None:
-        collector, self._collector = self._collector, None
-        if collector is None:
-            return
-        self._open(trainer, module, collector.probe(), "copies of batches that passed by")
+        self._stream = None
+        self._open(trainer, module, probe, SOURCE)
         step = trainer.global_step
         if self._watcher is not None and step:
-            self._watcher.add_notes(
-                [
-                    "The probe set is made of copies of batches, because the data is a stream: the "
-                    f"first ones had passed by at step {step}, and there is no snapshot before. "
-                    "With RepWatch(probe=...), a ProbeSet or a tensor of inputs, there is."
-                ]
-            )
+            self._watcher.add_notes([stream_note(step, "RepWatch")])
 
     def _open(self, trainer: Trainer, module: HostModule, probe: ProbeSet, source: str) -> None:
         """Run the probe set through the model once, and then open the run.

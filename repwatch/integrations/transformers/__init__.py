@@ -3,6 +3,7 @@
 - `callback`: the hooks of a TrainerCallback, each of which calls the driver. Start reading here.
 - `driver`: one training that is being watched.
 - `host`: finds the Trainer, and reads probe points of its data sets.
+- `batches`: its batches as they pass by, for streams.
 - `arguments`: its TrainingArguments as hyperparameters.
 """
 

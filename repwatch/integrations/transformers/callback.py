@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from transformers import TrainerCallback
@@ -108,15 +109,20 @@ class RepWatchCallback(TrainerCallback):
         with driver.pace.counted():
             try:
                 trainer = find_trainer(self)
-                driver.begin(trainer, args, parts, renumber=renumber, loggers=self._loggers)
+                driver.begin(
+                    trainer,
+                    args,
+                    parts,
+                    renumber=renumber,
+                    loggers=self._loggers,
+                    show=partial(self._batch_starts, state),
+                )
             except Exception as error:
                 if driver.is_user_error(error):
                     self._driver = None
                     raise
                 driver.sleep(state.global_step, error)
-        if self.run_id is not None:
-            # Written with every checkpoint.
-            state.stateful_callbacks[_KEY] = {"run_id": self.run_id}
+        self._note_run(state)
         atexit.register(self._end_interrupted)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
@@ -148,7 +154,7 @@ class RepWatchCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Take the snapshot that has waited for the metrics of this evaluation."""
-        self._guard(state, lambda it: it.take_due(state.global_step))
+        self._guard(state, lambda it: it.evaluated(state.global_step))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Take the last snapshot, and end the run."""
@@ -158,6 +164,15 @@ class RepWatchCallback(TrainerCallback):
         self._guard(state, lambda it: it.end(state.global_step, status, last=not restored))
         self._driver = None
         atexit.unregister(self._end_interrupted)
+
+    def _batch_starts(self, state: Any, batch: Any, training: bool) -> None:
+        """Copy points of the first batches of a stream, and open the run with them."""
+        self._guard(state, lambda it: it.batch_starts(batch, state.global_step, training=training))
+
+    def _note_run(self, state: Any) -> None:
+        """Put the run's id where it is written with every checkpoint."""
+        if self.run_id is not None:
+            state.stateful_callbacks[_KEY] = {"run_id": self.run_id}
 
     def _read_status(self, state: Any, control: Any) -> EndStatus:
         """How the training ended: Optuna's pruning ends it with nobody having asked for a stop."""
@@ -183,6 +198,7 @@ class RepWatchCallback(TrainerCallback):
                 hook(driver)
             except Exception as error:
                 driver.sleep(state.global_step, error)
+        self._note_run(state)
 
     def _end_interrupted(self) -> None:
         """Close the run of a training that never came to its end."""

@@ -7,7 +7,7 @@ that, so that the metrics of its step are stored before it; no weight changes in
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,18 +23,22 @@ from repwatch.integrations.hyperparameters import (
     read_versions,
 )
 from repwatch.integrations.transformers.arguments import read_arguments
+from repwatch.integrations.transformers.batches import PassingBatches, ShowBatch, validates
 from repwatch.integrations.transformers.host import probe_from_trainer, training_note
 from repwatch.integrations.transformers.host_step import host_strategies
+from repwatch.probe import ProbeSet
+from repwatch.registry import Registry
 from repwatch.registry.records import EndStatus
 from repwatch.watch.driver import NO_TIME, Driver
 from repwatch.watch.metrics import numbers
 from repwatch.watch.outcome import end_status
 from repwatch.watch.start import find_probe, find_registry, with_places
+from repwatch.watch.stream import SOURCE, StreamPoints, stream_note
 from repwatch.watch.watcher import Watcher
 
 __all__ = ["TrainerDriver"]
 
-
+_GIVE = "Give RepWatchCallback(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
 _NOT_CALLED = (
     "the model could not be called with the probe set",
     "Give RepWatchCallback(forward=...) a function (model, inputs) that runs them",
@@ -45,6 +49,10 @@ class TrainerDriver(Driver):
     """Watches one training for a RepWatchCallback; see `Driver` for what it is made with."""
 
     _due = False
+    _epoch_over = False
+    _open: Callable[[ProbeSet, str, int], None]
+    _stream: StreamPoints | None = None
+    _batches: PassingBatches | None = None
 
     def begin(
         self,
@@ -54,6 +62,7 @@ class TrainerDriver(Driver):
         *,
         renumber: bool,
         loggers: Sequence[Any],
+        show: ShowBatch,
     ) -> None:
         """Find the probe set, open the run with it, and take the snapshot of the initialization.
 
@@ -63,6 +72,7 @@ class TrainerDriver(Driver):
             parts: What it gives to callbacks: model, optimizer, lr_scheduler, train_dataloader.
             renumber: Whether a run name that is taken gets a number.
             loggers: Where maps, scalars and flags are shown.
+            show: Calls `batch_starts`, where points are copied from the batches of a stream.
         """
         model = parts["model"]
         if is_sharded(list(model.modules())) or getattr(trainer, "is_deepspeed_enabled", False):
@@ -80,18 +90,37 @@ class TrainerDriver(Driver):
         read = partial(probe_from_trainer, trainer, loader, options.points)
         run_id = self._state.run_id
         probe, source = find_probe(read, self._options, self._probe, registry, run_id)
-        if probe is None:
+        self._open = partial(self._open_run, trainer, arguments, parts, registry, loggers)
+        if probe is not None:
+            self._open(probe, source, self._metrics_at[0])
+            return
+        if trainer is None:
             raise ProbeError(
-                f"Expected a data set to take probe points from, but {source}. Give "
-                "RepWatchCallback(probe=...) a ProbeSet, a Dataset or a tensor of inputs."
+                f"Expected a data set to take probe points from, but {source}. {_GIVE}."
             )
-        monitor = read_trainer_arguments(arguments) if options.monitor is None else None
+        self._no_probe_reason = source
+        self._stream = StreamPoints(options.points, validates=validates(trainer))
+        self._batches = PassingBatches(trainer, show)
+
+    def _open_run(
+        self,
+        trainer: Any | None,
+        arguments: Any,
+        parts: Mapping[str, Any],
+        registry: Registry,
+        loggers: Sequence[Any],
+        probe: ProbeSet,
+        source: str,
+        step: int,
+    ) -> None:
+        """Run the probe set through the model once, open the run, and take its first snapshot."""
+        monitor = read_trainer_arguments(arguments) if self._options.monitor is None else None
         optimizer = _unwrap_optimizer(parts.get("optimizer"))
         self._watcher = watcher = Watcher(
-            model,
+            parts["model"],
             probe,
             with_places(self._options.with_monitor(monitor), registry, str(arguments.output_dir)),
-            run_id=run_id,
+            run_id=self._state.run_id,
             hparams=_read_hyperparameters(arguments, parts, source),
             versions=read_versions(("transformers", "accelerate")),
             host_batch_size=int(arguments.train_batch_size),
@@ -114,11 +143,35 @@ class TrainerDriver(Driver):
             watcher.report(f"{error} Without it, {without}.")
         watcher.start(prepare=False)
         if self.pace.due_at_start():
-            self.snapshot(self._metrics_at[0])
+            self.snapshot(step)
+
+    def batch_starts(self, batch: Any, step: int, *, training: bool) -> None:
+        """Copy points of a batch of a stream; open the run where there are enough."""
+        if self._stream is None:
+            return
+        add = self._stream.add_training if training else self._stream.add_validation
+        if add(batch):
+            self._open_stream(step, validated=not training)
+
+    def _open_stream(self, step: int, *, validated: bool) -> None:
+        """Open the run with the points of batches that have passed by, if there are enough."""
+        probe = None if self._stream is None else self._stream.probe(validated=validated)
+        if probe is None or self.asleep:
+            return
+        self._release_batches()
+        self._open(probe, SOURCE, step)
+        if self._watcher is not None and step:
+            self._watcher.add_notes([stream_note(step, "RepWatchCallback")])
+
+    def _release_batches(self) -> None:
+        self._stream = None
+        if self._batches is not None:
+            self._batches.release()
 
     def epoch_begins(self, step: int, epoch: int) -> None:
         """Note which epoch begins."""
         self.take_due(step)
+        self._epoch_over = False
         self._epoch = epoch
 
     def step_ended(self, step: int, *, expects_metrics: bool) -> None:
@@ -130,6 +183,7 @@ class TrainerDriver(Driver):
 
     def epoch_ended(self, step: int, *, expects_metrics: bool, last: bool) -> None:
         """An epoch is over; after the last one there is a snapshot in any case."""
+        self._epoch_over = True
         self._due = self.pace.due_after_epoch(self._epoch) or last or self._due
         if not expects_metrics:
             self.take_due(step)
@@ -142,9 +196,16 @@ class TrainerDriver(Driver):
         self._collect_metrics(found, step)
         self._store()
 
+    def evaluated(self, step: int) -> None:
+        """An evaluation is over."""
+        self._open_stream(step, validated=True)
+        self.take_due(step)
+
     def take_due(self, step: int) -> None:
         """Take the snapshot that is due, if one is."""
         due, self._due = self._due, False
+        if due and self._epoch_over:
+            self._open_stream(step, validated=False)
         if due and self._last_snapshot < step:
             self.snapshot(step)
 
@@ -158,16 +219,31 @@ class TrainerDriver(Driver):
     def end(self, step: int, status: EndStatus, *, last: bool) -> None:
         """End the run; with `last`, after a snapshot of this step."""
         self.status = status
-        self._due = self._due or last
+        self._due, self._epoch_over = self._due or last, True
         try:
             self.take_due(step)
-            if self._last_snapshot < 0 and self._is_open and not self.asleep:
-                self._report_no_snapshot(*(_NOT_CALLED if self.passive else NO_TIME))
+            if self._last_snapshot < 0 and not self.asleep:
+                self._report_no_snapshot(*self._why_no_snapshot())
         finally:
+            self._release_batches()
             self.finish(status)
+
+    def sleep(self, step: int, error: Exception) -> None:
+        """Report the cause, and watch nothing more; see `Driver`."""
+        super().sleep(step, error)
+        if self.asleep:
+            self._release_batches()
+
+    def _why_no_snapshot(self) -> tuple[str, str]:
+        """The reason, and the advice."""
+        if self._watcher is None:
+            reason = f"no probe set could be made ({self._no_probe_reason}), and too few batches "
+            return f"{reason}passed by to copy points from", _GIVE
+        return _NOT_CALLED if self.passive else NO_TIME
 
     def interrupt(self) -> None:
         """End the run of a training that an exception ended: the Trainer has no hook for that."""
+        self._release_batches()
         error = getattr(sys, "last_value", None)
         self.finish("stopped" if error is None else end_status(error), timeout=30.0)
 

@@ -15,7 +15,6 @@ import torch
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from torch.utils.data import IterableDataset
 from transformers import (
     BertForSequenceClassification,
     EarlyStoppingCallback,
@@ -138,22 +137,6 @@ def test_the_probe_is_of_the_training_set_where_there_is_no_other(tmp_path: Path
     train(trainer(tmp_path, watch(tmp_path), parts={"eval_dataset": several}))
     assert registry(tmp_path).runs()[-1].hparams["repwatch.data.probe"].endswith("evaluation set")
     assert "eval_one_loss" in registry(tmp_path).runs()[-1].metrics
-
-
-def test_streams_are_named_as_the_reason_and_the_training_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Stream(IterableDataset):  # type: ignore[type-arg]
-        def __iter__(self) -> Any:
-            return iter(Texts(40)[index] for index in range(40))
-
-    parts = {"train_dataset": Stream(), "eval_dataset": None}
-    fit = trainer(tmp_path, watch(tmp_path), eval_strategy="no", max_steps=3, parts=parts)
-    with caplog.at_level(logging.ERROR, logger="repwatch"):
-        train(fit)
-    assert fit.state.global_step == 3
-    assert "can only be iterated" in caplog.text
-    assert "RepWatchCallback(probe=...)" in caplog.text
 
 
 def test_a_resumed_training_continues_its_run(tmp_path: Path) -> None:

@@ -138,9 +138,7 @@ def test_a_subclass_with_loaders_and_a_loss_of_its_own_is_watched_and_not_change
     assert not [layer for layer in run.layers if ":" in layer], "of a pair, the first text counts"
 
 
-def test_a_loader_that_cannot_be_had_is_the_reason(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_where_the_evaluation_loader_fails_the_probe_is_of_the_training_set(tmp_path: Path) -> None:
     class NoLoader(PairTrainer):
         def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
             raise ValueError("no loader today")
