@@ -10,7 +10,7 @@ DOCS := .venv-docs
 RELEASE := .venv-release
 WHEEL := .venv-wheel
 
-.PHONY: demo examples install test check check-core check-rest coverage lint bench integration browser docs trace release clean
+.PHONY: demo examples install test check check-core check-rest coverage lint web bench integration browser docs trace release clean
 
 demo: $(STAMP)
 	$(BIN)/repwatch demo
@@ -46,6 +46,17 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict repwatch
 	$(BIN)/mypy --strict --python-version 3.13 repwatch
+
+# The pages: types, eslint, unit tests, and the bundles in dashboards/built, which are checked in. It needs
+# node 20.19 or newer; nothing else here does.
+WEB := dashboards/node_modules/.package-lock.json
+
+web: $(WEB)
+	cd dashboards && npm run --silent lint && npm test --silent && npm run --silent build
+
+$(WEB): dashboards/package.json dashboards/package-lock.json
+	cd dashboards && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
@@ -100,4 +111,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DOCS) $(RELEASE) $(WHEEL) .venv-projects site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf dashboards/node_modules $(VENV) $(DOCS) $(RELEASE) $(WHEEL) .venv-projects site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -252,7 +252,7 @@ def page_files(fields: str) -> set[str]:
     return {
         str(path.relative_to(ROOT))
         for path in folder.rglob("*.js")
-        if not str(path.relative_to(folder)).startswith("atlas")
+        if path.relative_to(folder).parts[0] not in ("atlas", "built", "tests", "node_modules")
         and re.search(fields, comment.sub("", path.read_text(encoding="utf-8")))
     }
 

@@ -1,34 +1,86 @@
-// The atlas: one map of very many points. State is in the address; everything else follows from it.
+// The atlas: one map of very many points. Its state is in the store and in the address; the page draws again what an
+// action of the store has changed.
 
-import { element } from "../core/dom.js";
-import { PointerGestures } from "../core/pointer-gestures.js";
-import { download, safeLink } from "../core/links.js";
-import { readView, writeView } from "./view-address.js";
-import { cell, readAtlas, toCsv } from "./data.js";
-import { paint } from "./point-colors.js";
-import { Grid, pointsInside, View } from "./view.js";
+import { readAddress, writeAddress } from "../shared/address.js";
+import { byId, element, messageOf } from "../shared/dom.js";
+import { PointerGestures } from "../shared/pointer-gestures.js";
+import { download, safeLink } from "../shared/links.js";
+import { shades } from "../shared/palette.js";
+import { chosenPoints } from "./choice.js";
 import { makeShade } from "./clusters.js";
-import { makePoints, SHOWN } from "./points.js";
-import { drawLabels, drawMarked, drawGround } from "./overlay.js";
+import { cell, readAtlas, toCsv } from "./data.js";
 import { hitList, nearList, rankHits } from "./hits.js";
+import { drawGround, drawLabels, drawMarked } from "./overlay.js";
 import { describe, legendOf } from "./panel.js";
-import { shades } from "../core/palette.js";
+import { paint } from "./point-colors.js";
+import { PointTable } from "./point-table.js";
+import { makePoints, SHOWN } from "./points.js";
+import { AtlasStore } from "./store.js";
+import { Grid, View } from "./view.js";
 
 const REACH = 12; // pixels
 const TOUCH_REACH = 24;
+const MOST_ENLARGED = 2000;
+
+/** @typedef {import("../types.js").Atlas} AtlasData */
 
 class Atlas {
+  search = element("input", { type: "search", placeholder: "Search", "aria-label": "Search the points" });
+  select = element("select", {});
+  lassoButton = element("button", { type: "button", "aria-pressed": "false", title: "Draw around points (L)" }, "Lasso");
+  csv = element("button", { type: "button", title: "Save the selected points as CSV" }, "CSV");
+  clear = element("button", { type: "button", title: "Clear the selection (Escape)" }, "Clear");
+  opener = element("button", { type: "button", title: "Show or hide the table of points (T)", "aria-expanded": "false", "aria-controls": "point-table" }, "Table");
+  home = element("button", { type: "button", title: "Show all points (0)" }, "Show all");
+  status = element("p", { className: "status", role: "status" });
+  ground = element("canvas", { "aria-hidden": "true" });
+  canvas = element("canvas", { "aria-hidden": "true" });
+  over = element("canvas", { "aria-hidden": "true" });
+  top = element("canvas", { "aria-hidden": "true" });
+  note = element("p", { className: "note" });
+  plot = element("div", { className: "plot", tabIndex: 0, role: "application",
+    "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, O goes to the other end of a point's line, Enter opens the link, L draws a lasso, T opens the table, slash searches." },
+    this.ground, this.canvas, this.over, this.top, this.note);
+  point = element("section", { className: "point", "aria-live": "polite" });
+  hits = element("section", { className: "hits", "aria-label": "Search results" });
+  near = element("section", { className: "hits", "aria-label": "Nearest by vector" });
+  legend = element("section", { className: "legend", "aria-label": "Legend" });
+  /** How each point stands out, and the points that are chosen while something is filtered. */
+  shown = new Uint8Array(0);
+  /** @type {number[]} */
+  chosen = [];
+  /** @type {number[]} what a search has found, the best first */
+  found = [];
+  /** @type {Uint8Array | null} */
+  mask = null;
+  colors = new Uint8Array(0);
+  /** @type {number[][] | null} of a lasso that is being drawn */
+  path = null;
+  pending = 0;
+  /** @type {number | undefined} */
+  saving;
+  /** @type {number | undefined} the point that the lists beside the map are of */
+  pinned;
+
+  /**
+   * @param {HTMLElement} root
+   * @param {AtlasData} atlas
+   */
   constructor(root, atlas) {
     this.atlas = atlas;
     this.byName = new Map(atlas.columns.map((column) => [column.name, column]));
-    this.label = this.byName.get(atlas.roles.label);
+    this.label = this.byName.get(atlas.roles.label ?? "");
     this.view = new View();
     this.grid = new Grid(atlas.x, atlas.y);
     this.theme = window.matchMedia("(prefers-color-scheme: dark)");
-    this.state = { color: "", q: "", only: new Set(), polygon: [], point: -1, lasso: false };
-    this.hovered = -1;
-    this.path = null; // of a lasso that is being drawn
-    this.build(root);
+    this.store = new AtlasStore(atlas, (change) => this.show(change));
+    this.table = new PointTable(atlas, this.store, { goTo: (point) => this.goTo(point), close: () => this.closeTable() });
+    this.listenToControls();
+    root.replaceChildren(
+      element("header", {}, element("h1", {}, atlas.title), this.search,
+        element("label", {}, "Color", this.select), this.lassoButton, this.clear, this.csv, this.opener, this.home, this.status),
+      this.table.node,
+      element("main", {}, this.plot, element("aside", {}, this.hits, this.point, this.near, this.legend)));
     const made = makePoints(this.canvas, atlas.x, atlas.y);
     this.points = made.points;
     this.note.textContent = made.fallback ? "Without WebGL: drawn on a plain canvas, more slowly." : "";
@@ -37,42 +89,25 @@ class Atlas {
     this.resize();
   }
 
-  build(root) {
-    const { atlas } = this;
+  get state() {
+    return this.store.state;
+  }
+
+  listenToControls() {
+    const { atlas, store } = this;
     const colorable = atlas.columns.filter((column) => column.kind !== "text" && column.name !== atlas.roles.partner);
-    this.search = element("input", { type: "search", placeholder: "Search", "aria-label": "Search the points" });
-    this.select = element("select", {}, element("option", { value: "" }, "one color"),
-      ...colorable.map((column) => element("option", { value: column.name }, column.name)));
-    this.lassoButton = element("button", { type: "button", "aria-pressed": "false", title: "Draw around points (L)" }, "Lasso");
-    this.csv = element("button", { type: "button", title: "Save the selected points as CSV" }, "CSV");
-    this.clear = element("button", { type: "button", title: "Clear the selection (Escape)" }, "Clear");
-    const home = element("button", { type: "button", title: "Show all points (0)", onclick: () => this.act(() => this.view.home()) }, "Show all");
-    this.status = element("p", { className: "status", role: "status" });
-    this.ground = element("canvas", { "aria-hidden": "true" });
-    this.canvas = element("canvas", { "aria-hidden": "true" });
-    this.over = element("canvas", { "aria-hidden": "true" });
-    this.top = element("canvas", { "aria-hidden": "true" });
-    this.note = element("p", { className: "note" });
-    this.plot = element("div", { className: "plot", tabIndex: 0, role: "application",
-      "aria-label": "Map of the points. Arrows move, plus and minus zoom, 0 shows everything, N and P walk through the points, O goes to the other end of a point's line, Enter opens the link, L draws a lasso, slash searches." },
-      this.ground, this.canvas, this.over, this.top, this.note);
-    this.point = element("section", { className: "point", "aria-live": "polite" });
-    this.hits = element("section", { className: "hits", "aria-label": "Search results" });
-    this.near = element("section", { className: "hits", "aria-label": "Nearest by vector" });
-    this.legend = element("section", { className: "legend", "aria-label": "Legend" });
-    root.replaceChildren(
-      element("header", {}, element("h1", {}, atlas.title), this.search,
-        element("label", {}, "Color", this.select), this.lassoButton, this.clear, this.csv, home, this.status),
-      element("main", {}, this.plot, element("aside", {}, this.hits, this.point, this.near, this.legend)));
+    this.select.append(element("option", { value: "" }, "one color"), ...colorable.map(({ name }) => element("option", { value: name }, name)));
+    this.search.oninput = () => store.search(this.search.value);
+    this.search.onkeydown = (event) => { if (event.key === "Enter" && this.found.length) this.goTo(this.found[0]); };
+    this.select.onchange = () => store.colorBy(this.select.value);
+    this.lassoButton.onclick = () => store.toggleLasso();
+    this.clear.onclick = () => store.clear();
+    this.csv.onclick = () => this.saveCsv();
+    this.opener.onclick = () => store.toggleTable();
+    this.home.onclick = () => this.act(() => this.view.home());
   }
 
   listen() {
-    this.search.oninput = () => { this.state.q = this.search.value; this.choose(); };
-    this.search.onkeydown = (event) => { if (event.key === "Enter" && this.found.length) this.goTo(this.found[0]); };
-    this.select.onchange = () => { this.state.color = this.select.value; this.state.only.clear(); this.recolor(); };
-    this.lassoButton.onclick = () => this.setLasso(!this.state.lasso);
-    this.clear.onclick = () => this.clearAll();
-    this.csv.onclick = () => this.saveCsv();
     this.theme.onchange = () => this.recolor();
     window.onhashchange = () => { this.readAddress(); this.recolor(); };
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -86,11 +121,23 @@ class Atlas {
     document.onkeydown = (event) => this.key(event);
   }
 
+  /**
+   * Draws again what an action of the store has changed.
+   * @param {import("./store.js").Change} change
+   */
+  show(change) {
+    if (change === "color") this.recolor();
+    else if (change === "choice") this.choose();
+    else if (change === "point") this.showPoint();
+    else if (change === "table") this.showTable();
+    this.saveSoon();
+  }
+
   acts() {
     return {
-      hover: (place) => this.hover(this.under(place, REACH)),
-      leave: () => this.hover(-1),
-      press: (place) => { if (this.state.lasso) this.path = [this.view.toPlane(...place)]; },
+      hover: (place) => this.store.hover(this.under(place, REACH)),
+      leave: () => this.store.hover(-1),
+      press: (place) => { if (this.store.lassoing) this.path = [this.view.toPlane(...place)]; },
       drag: (place, moved) => {
         if (this.path) this.path.push(this.view.toPlane(...place));
         else this.view.pan(...moved);
@@ -115,13 +162,10 @@ class Atlas {
   drop() {
     const { path } = this;
     this.path = null;
-    if (path?.length > 2) {
+    if (path && path.length > 2) {
       const step = Math.max(1, Math.ceil(path.length / 60));
-      this.state.polygon = path.filter((_, i) => i % step === 0).map((p) => p.map(Math.round));
-      this.setLasso(false);
-      this.choose();
-    } else this.saveSoon();
-    this.draw();
+      this.store.chooseInside(path.filter((_, i) => i % step === 0));
+    } else this.moved();
   }
 
   /** A click opens the link of a point. A finger cannot hover: its first tap shows the point. */
@@ -129,17 +173,17 @@ class Atlas {
     this.path = null;
     const index = this.under(place, touched ? TOUCH_REACH : REACH);
     const shown = touched ? this.state.point : index;
-    this.pin(index);
+    this.store.pin(index);
     if (index >= 0 && index === shown) this.openLink(index);
   }
 
   linkOf(index) {
-    return safeLink(cell(this.byName.get(this.atlas.roles.link), index));
+    return safeLink(cell(this.byName.get(this.atlas.roles.link ?? ""), index));
   }
 
   /** The row that a point belongs to, or -1. */
   partnerOf(index) {
-    const row = this.byName.get(this.atlas.roles.partner)?.values[index];
+    const row = this.byName.get(this.atlas.roles.partner ?? "")?.values?.[index] ?? -1;
     return row >= 0 ? row : -1;
   }
 
@@ -148,42 +192,39 @@ class Atlas {
     if (address) element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }).click();
   }
 
-  pin(index) {
-    this.state.point = index;
-    this.showPoint();
-    this.saveSoon();
-    this.draw();
-  }
-
-  hover(index) {
-    if (index === this.hovered) return;
-    this.hovered = index;
-    this.plot.classList.toggle("over", index >= 0);
-    this.plot.classList.toggle("link", index >= 0 && this.linkOf(index) !== null);
-    this.showPoint();
+  showPoint() {
+    const { described, hovered, state } = this.store;
+    this.plot.classList.toggle("over", hovered >= 0);
+    this.plot.classList.toggle("link", hovered >= 0 && this.linkOf(hovered) !== null);
+    this.point.dataset.index = String(described);
+    this.point.replaceChildren(...describe(this.atlas, this.byName, described));
+    this.clear.disabled = !this.mask && state.point < 0;
+    if (state.point !== this.pinned) {
+      this.pinned = state.point;
+      this.near.replaceChildren(...nearList(this.atlas, this.label, state.point, (other) => this.goTo(other)));
+      this.showHits();
+      this.showTable();
+    }
     this.drawMarked();
   }
 
-  /** The point that the panel describes, or -1. */
-  get described() {
-    return this.hovered >= 0 ? this.hovered : this.state.point;
-  }
-
-  showPoint() {
-    const index = this.described;
-    this.point.dataset.index = index;
-    this.point.replaceChildren(...describe(this.atlas, this.byName, index));
-    this.near.replaceChildren(...nearList(this.atlas, this.label, this.state.point, (other) => this.goTo(other)));
-    this.showHits();
-  }
-
   showHits() {
-    this.hits.replaceChildren(...hitList(this.found ?? [], this.label, this.state.point, (index) => this.goTo(index)));
+    this.hits.replaceChildren(...hitList(this.found, this.label, this.state.point, (index) => this.goTo(index)));
+  }
+
+  showTable() {
+    this.opener.setAttribute("aria-expanded", String(Boolean(this.state.table)));
+    this.table.refresh(this.mask, this.colors);
+  }
+
+  closeTable() {
+    this.store.toggleTable();
+    this.opener.focus();
   }
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape") { this.clearAll(); return; }
+    if (event.key === "Escape") { this.store.clear(); return; }
     if (event.target.matches("input, select")) return;
     if (event.key === "/") { event.preventDefault(); this.search.focus(); return; }
     if (event.target !== this.plot && event.target !== document.body) return;
@@ -192,10 +233,10 @@ class Atlas {
       ArrowLeft: () => view.pan(60, 0), ArrowRight: () => view.pan(-60, 0),
       ArrowUp: () => view.pan(0, 60), ArrowDown: () => view.pan(0, -60),
       "+": () => view.zoomAt(1.4), "=": () => view.zoomAt(1.4), "-": () => view.zoomAt(1 / 1.4),
-      0: () => view.home(), l: () => this.setLasso(!this.state.lasso),
+      0: () => view.home(), l: () => this.store.toggleLasso(), t: () => this.store.toggleTable(),
       n: () => this.walk(1), p: () => this.walk(-1),
-      o: () => this.described >= 0 && this.goTo(this.partnerOf(this.described)),
-      Enter: () => this.described >= 0 && this.openLink(this.described),
+      o: () => this.store.described >= 0 && this.goTo(this.partnerOf(this.store.described)),
+      Enter: () => this.store.described >= 0 && this.openLink(this.store.described),
     };
     const action = actions[event.key] ?? actions[event.key.toLowerCase()];
     if (!action) return;
@@ -206,9 +247,9 @@ class Atlas {
   /** To a point, which is brought into sight. */
   goTo(index) {
     if (index < 0) return;
-    this.hovered = -1;
     this.view.reveal(this.atlas.x[index], this.atlas.y[index]);
-    this.pin(index);
+    this.store.pin(index);
+    this.moved();
   }
 
   /** To the next or last of the points that are not dimmed, in order of interest. */
@@ -221,23 +262,13 @@ class Atlas {
 
   act(action) {
     action();
-    this.saveSoon();
+    this.moved();
+  }
+
+  /** Draws the part that is seen now, and remembers it. */
+  moved() {
+    this.store.keepView(this.view.text);
     this.draw();
-  }
-
-  setLasso(on) {
-    this.state.lasso = on;
-    this.lassoButton.setAttribute("aria-pressed", String(on));
-    this.plot.classList.toggle("lasso", on);
-  }
-
-  clearAll() {
-    Object.assign(this.state, { q: "", polygon: [], point: -1 });
-    this.state.only.clear();
-    this.search.value = "";
-    this.setLasso(false);
-    this.recolor();
-    this.showPoint();
   }
 
   recolor() {
@@ -250,52 +281,36 @@ class Atlas {
     this.choose();
   }
 
-  /** Which points are chosen by search, legend and lasso; the others are dimmed. */
+  /** Shows which points are chosen by search, legend, lasso and ranges; the others are dimmed. */
   choose() {
-    const { atlas, state } = this;
-    const passes = new Uint8Array(atlas.count).fill(1);
+    const { atlas, state, store } = this;
+    this.mask = chosenPoints(atlas, state, store.polygon);
+    const chosen = [];
+    this.shown = new Uint8Array(atlas.count).fill(this.mask ? SHOWN.dim : SHOWN.usual);
+    this.mask?.forEach((pass, i) => pass && chosen.push(i));
+    for (const i of chosen) this.shown[i] = chosen.length < MOST_ENLARGED ? SHOWN.chosen : SHOWN.usual;
+    this.chosen = chosen;
     const words = state.q.trim().toLowerCase();
-    if (words) {
-      const found = atlas.columns.filter((column) => column.kind !== "number" && column.name !== atlas.roles.image)
-        .map((column) => [column, column.texts.map((text) => text.toLowerCase().includes(words))]);
-      for (let i = 0; i < atlas.count; i += 1) {
-        passes[i] = Number(found.some(([column, hits]) => (column.kind === "category"
-          ? hits[column.codes[i] - 1] : hits[column.codes ? column.codes[i] : i])));
-      }
-    }
-    const column = this.byName.get(state.color);
-    if (state.only.size && column?.codes) {
-      for (let i = 0; i < atlas.count; i += 1) if (!state.only.has(column.codes[i])) passes[i] = 0;
-    }
-    if (state.polygon.length > 2) {
-      const inside = new Uint8Array(atlas.count);
-      for (const i of pointsInside(state.polygon, atlas.x, atlas.y)) inside[i] = 1;
-      for (let i = 0; i < atlas.count; i += 1) passes[i] &= inside[i];
-    }
-    const filtered = Boolean(words || state.only.size || state.polygon.length);
-    this.chosen = [];
-    this.shown = passes.map((pass, i) => {
-      if (pass && filtered) this.chosen.push(i);
-      if (!filtered) return SHOWN.usual;
-      return pass ? SHOWN.usual : SHOWN.dim;
-    });
-    if (filtered && this.chosen.length < 2000) for (const i of this.chosen) this.shown[i] = SHOWN.chosen;
-    this.filtered = filtered;
-    this.csv.disabled = !this.chosen.length;
-    this.clear.disabled = !filtered && state.point < 0;
-    this.found = words ? rankHits(atlas, this.label, this.chosen, words) : [];
-    this.showHits();
-    const amount = (value) => value.toLocaleString("en");
-    this.status.textContent = !filtered ? `${amount(atlas.count)} points`
-      : this.chosen.length ? `${amount(this.chosen.length)} of ${amount(atlas.count)} points`
-        : "No point matches: change the search, or press Escape";
-    this.legend.replaceChildren(...legendOf(this.legendNow, state.only, (code) => {
-      if (!state.only.delete(code)) state.only.add(code);
-      this.choose();
-    }));
+    this.found = words ? rankHits(atlas, this.label, chosen, words) : [];
     this.points.set(this.colors, this.shown);
-    this.saveSoon();
+    this.pinned = undefined;
+    this.showChoice();
+    this.showPoint();
     this.draw();
+  }
+
+  showChoice() {
+    const { atlas, state, store, chosen, mask } = this;
+    const amount = (value) => value.toLocaleString("en");
+    this.status.textContent = !mask ? `${amount(atlas.count)} points`
+      : chosen.length ? `${amount(chosen.length)} of ${amount(atlas.count)} points`
+        : "No point matches: change the search, or press Escape";
+    this.csv.disabled = !chosen.length;
+    if (this.search.value !== state.q) this.search.value = state.q;
+    this.select.value = state.color;
+    this.lassoButton.setAttribute("aria-pressed", String(store.lassoing));
+    this.plot.classList.toggle("lasso", store.lassoing);
+    this.legend.replaceChildren(...legendOf(this.legendNow, store.only, (code) => store.toggleCode(code)));
   }
 
   saveCsv() {
@@ -311,8 +326,8 @@ class Atlas {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
-    if (this.shown) this.draw();
-    else { this.recolor(); this.showPoint(); }
+    if (this.shown.length) this.draw();
+    else this.recolor();
   }
 
   draw() {
@@ -321,38 +336,37 @@ class Atlas {
       this.pending = 0;
       drawGround(this);
       this.points.draw(this.view, this.ratio);
-      Object.assign(this.plot.dataset, drawLabels(this, this.path ?? this.state.polygon));
+      Object.assign(this.plot.dataset, drawLabels(this, this.path ?? this.store.polygon));
       this.drawMarked();
       document.body.dataset.state = "drawn";
-      document.body.dataset.frames = Number(document.body.dataset.frames ?? 0) + 1;
+      document.body.dataset.frames = String(Number(document.body.dataset.frames ?? 0) + 1);
     });
   }
 
   drawMarked() {
-    this.plot.dataset.lines = drawMarked(this, [...new Set([this.state.point, this.hovered])].filter((i) => i >= 0));
+    const marked = [...new Set([this.state.point, this.store.hovered])].filter((i) => i >= 0);
+    this.plot.dataset.lines = String(drawMarked(this, marked));
   }
 
   saveSoon() {
     clearTimeout(this.saving);
-    this.saving = setTimeout(() => writeView(this.state, this.view, this.atlas.roles.color ?? ""), 150);
+    this.saving = window.setTimeout(() => writeAddress(this.state, this.store.defaults), 150);
   }
 
   readAddress() {
-    readView(this.state, this.view, this.byName, this.atlas);
-    this.search.value = this.state.q;
-    this.select.value = this.state.color;
-    this.showPoint();
+    this.store.restore(readAddress);
+    this.view.read(this.state.view);
   }
 }
 
 async function openAtlas() {
-  const root = document.getElementById("app");
+  const root = byId("app");
   try {
-    const atlas = await readAtlas(document.getElementById("atlas").textContent);
-    window.repwatchAtlas = new Atlas(root, atlas);
+    const atlas = await readAtlas(byId("atlas").textContent ?? "");
+    Object.assign(window, { repwatchAtlas: new Atlas(root, atlas) });
   } catch (error) {
     document.body.dataset.state = "error";
-    root.replaceChildren(element("p", { className: "message", role: "alert" }, `The atlas cannot be shown. ${error.message}`));
+    root.replaceChildren(element("p", { className: "message", role: "alert" }, `The atlas cannot be shown. ${messageOf(error)}`));
   }
 }
 

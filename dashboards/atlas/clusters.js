@@ -1,8 +1,9 @@
 // Density and clusters: a shading under the points, darker where there are more of them, and the
 // names of clusters while the view is zoomed out.
 
+import { contextOf } from "../shared/dom.js";
 import { SIDE } from "./view.js";
-import { channels } from "../core/palette.js";
+import { channels } from "../shared/palette.js";
 
 const MARGIN = (SIDE * 8) / 112; // of the shading, around the square of the points
 const FAREST_IN = 6; // the zoom up to which names are written
@@ -18,7 +19,7 @@ export function makeShade({ shade }, ink) {
   const picture = document.createElement("canvas");
   picture.width = side;
   picture.height = side;
-  const context = picture.getContext("2d");
+  const context = contextOf(picture);
   const pixels = context.createImageData(side, side);
   const most = Math.max(...shade);
   const color = channels(ink);
@@ -39,6 +40,7 @@ export function drawShade(context, view, picture) {
 /** Names that have room, large regions first and each name once: [[x, y, name, level], …]. */
 export function chooseNames({ clusters }, view, context, room) {
   if (view.zoom > FAREST_IN) return [];
+  /** @type {[number, number, string, number][]} */
   const chosen = [];
   for (const [x, y, name, level] of clusters) {
     const [px, py] = view.toScreen(x, y);

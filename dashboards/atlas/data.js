@@ -1,11 +1,18 @@
 // Reads what repwatch.atlas packed: a gzip stream of a JSON header and arrays.
 
-import { csvLine } from "../core/csv.js";
+import { csvLine } from "../shared/csv.js";
+
+/** @typedef {import("../types.js").AtlasColumn} AtlasColumn */
 
 const ATLAS_VERSION = 2;
+/** @type {Record<string, any>} */
 const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
 
-/** The atlas ({title, count, x, y, order, shade, near, neighbors, clusters, columns, roles}) out of base64 text. */
+/**
+ * The atlas ({title, count, x, y, order, shade, near, neighbors, clusters, columns, roles}) out of base64 text.
+ * @param {string} base64
+ * @returns {Promise<import("../types.js").Atlas>}
+ */
 export async function readAtlas(base64) {
   if (typeof DecompressionStream === "undefined") {
     throw new Error("This browser is too old to open the page. Use one of 2023 or newer.");
@@ -18,8 +25,9 @@ export async function readAtlas(base64) {
   if (header.version !== ATLAS_VERSION) {
     throw new Error(`This atlas has version ${header.version}, the page reads ${ATLAS_VERSION}.`);
   }
+  /** @param {{ type: string, at: number, length: number }} place */
   const array = ({ type, at, length: size }) => new ARRAYS[type](buffer, 4 + length + at, size);
-  const columns = header.columns.map((column) => ({
+  const columns = header.columns.map((/** @type {any} */ column) => ({
     ...column,
     codes: column.codes ? array(column.codes) : null,
     values: column.values ? array(column.values) : null,
@@ -28,21 +36,29 @@ export async function readAtlas(base64) {
   return { ...header, ...Object.fromEntries(arrays), columns };
 }
 
-/** What a person reads of one point in one column; empty where it is missing. */
+/**
+ * What a person reads of one point in one column; empty where it is missing.
+ * @param {AtlasColumn | undefined} column
+ * @param {number} index
+ */
 export function cell(column, index) {
   if (!column) return "";
   if (column.kind === "number") {
-    const value = column.values[index];
+    const value = column.values?.[index] ?? NaN;
     return Number.isNaN(value) ? "" : String(Number(value.toPrecision(6)));
   }
   if (column.kind === "category") {
-    const code = column.codes[index];
-    return code ? column.texts[code - 1] : "";
+    const code = column.codes?.[index] ?? 0;
+    return column.texts?.[code - 1] ?? "";
   }
-  return column.texts[column.codes ? column.codes[index] : index];
+  return column.texts?.[column.codes ? column.codes[index] : index] ?? "";
 }
 
-/** The points as CSV, for a spreadsheet. */
+/**
+ * The points as CSV, for a spreadsheet.
+ * @param {AtlasColumn[]} columns
+ * @param {number[]} indices
+ */
 export function toCsv(columns, indices) {
   const rows = [["row", ...columns.map((column) => column.name)]];
   for (const index of indices) rows.push([String(index), ...columns.map((column) => cell(column, index))]);

@@ -1,6 +1,6 @@
 // What a search has found, as a list: the best matches first, each of them a step away.
 
-import { element } from "../core/dom.js";
+import { element } from "../shared/dom.js";
 import { cell } from "./data.js";
 
 const MOST_HITS = 8;
@@ -15,6 +15,7 @@ export function rankHits({ order }, label, chosen, words) {
     return text === words ? 0 : text.startsWith(words) ? 1 : text.includes(words) ? 2 : 3;
   };
   const among = new Set(chosen);
+  /** @type {number[][]} */
   const groups = [[], [], [], []];
   for (const index of order) if (among.has(index)) groups[rank(index)].push(index);
   return groups.flat();

@@ -4,15 +4,16 @@ import { css } from "./point-colors.js";
 import { cell } from "./data.js";
 import { chooseNames, drawNames, drawShade } from "./clusters.js";
 import { chooseLabels, pointSize, SHOWN } from "./points.js";
-import { shades } from "../core/palette.js";
-import { LabelGrid } from "../core/label-grid.js";
+import { shades } from "../shared/palette.js";
+import { contextOf } from "../shared/dom.js";
+import { LabelGrid } from "../shared/label-grid.js";
 
 const LABEL_FONT = "500 12px system-ui, sans-serif";
 const LONGEST_LABEL = 28;
 
 /** An empty layer of the atlas, ready to write on, and its inks. */
 function emptyLayer(page, canvas) {
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.setTransform(page.ratio, 0, 0, page.ratio, 0, 0);
   context.clearRect(0, 0, page.view.width, page.view.height);
   Object.assign(context, { font: LABEL_FONT, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
@@ -56,6 +57,7 @@ export function drawLabels(page, polygon) {
 export function drawMarked(page, points) {
   const { context, ink, paper } = emptyLayer(page, page.top);
   const { view, atlas } = page;
+  /** @returns {[number, number]} */
   const place = (i) => view.toScreen(atlas.x[i], atlas.y[i]);
   const pairs = points.map((i) => [i, page.partnerOf(i)]).filter(([i, other]) => other >= 0 && other !== i);
   for (const pair of pairs) {

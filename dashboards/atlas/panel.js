@@ -1,7 +1,7 @@
 // The panel beside the map: the point that is shown, its columns, the legend.
 
-import { element } from "../core/dom.js";
-import { linkOrText } from "../core/links.js";
+import { element } from "../shared/dom.js";
+import { linkOrText } from "../shared/links.js";
 import { cell } from "./data.js";
 
 const MOST_ENTRIES = 40;
@@ -17,6 +17,7 @@ export function describe(atlas, byName, index) {
   }
   const role = (name) => byName.get(atlas.roles[name]);
   const title = cell(role("label"), index) || `row ${index}`;
+  /** @type {HTMLElement[]} */
   const parts = [element("h2", { className: title.length > LONG_TITLE ? "long" : "" }, title)];
   const image = cell(role("image"), index);
   if (image.startsWith("data:image/")) {

@@ -1,6 +1,6 @@
 // Colors of points: one for each of the most frequent categories, a ramp for numbers.
 
-import { categoryShades, channels, rampShade, rampStops, shades } from "../core/palette.js";
+import { categoryShades, channels, rampShade, rampStops, shades } from "../shared/palette.js";
 
 // Without a column, dense places look darker, and single points stay visible.
 const PLAIN = 200;

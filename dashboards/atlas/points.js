@@ -1,5 +1,7 @@
 // Draws points with WebGL, or on a plain canvas where there is none, and labels over them.
 
+import { contextOf } from "../shared/dom.js";
+
 const VERTEX = `
 attribute vec2 place; attribute vec4 color; attribute float shown;
 uniform vec2 center; uniform vec2 scale; uniform float size;
@@ -36,6 +38,7 @@ class WebGLPoints {
     const program = gl.createProgram();
     for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
       const shader = gl.createShader(kind);
+      if (!shader) throw new Error("no shader");
       gl.shaderSource(shader, source);
       gl.compileShader(shader);
       gl.attachShader(program, shader);
@@ -86,8 +89,11 @@ class WebGLPoints {
 
 class CanvasPoints {
   constructor(canvas, x, y) {
-    this.context = canvas.getContext("2d");
-    Object.assign(this, { x, y });
+    this.context = contextOf(canvas);
+    this.x = x;
+    this.y = y;
+    /** @type {Map<string, number[]>} points by color */
+    this.groups = new Map();
   }
 
   set(colors, shown) {
@@ -95,8 +101,9 @@ class CanvasPoints {
     for (let i = 0; i < this.x.length; i += 1) {
       const alpha = (colors[4 * i + 3] / 255) * (shown[i] === SHOWN.dim ? 0.16 : 1);
       const color = `rgba(${colors[4 * i]},${colors[4 * i + 1]},${colors[4 * i + 2]},${alpha.toFixed(2)})`;
-      if (!this.groups.has(color)) this.groups.set(color, []);
-      this.groups.get(color).push(i);
+      const group = this.groups.get(color);
+      if (group) group.push(i);
+      else this.groups.set(color, [i]);
     }
   }
 

@@ -1,28 +1,39 @@
-// Where points are: the view of the plane, a grid that finds the point under the pointer, the lasso.
-
-import { insidePolygon } from "../core/polygon.js";
+// Where points are: the view of the plane, and a grid that finds the point under the pointer.
 
 export const SIDE = 65536;
 const CELLS = 256;
 
 /** The part of the plane that is seen: its center in steps, and pixels for each step. */
 export class View {
-  constructor() {
-    this.width = 1;
-    this.height = 1;
-    this.home();
-  }
+  width = 1;
+  height = 1;
+  x = SIDE / 2;
+  y = SIDE / 2;
+  zoom = 1;
 
   home() {
-    this.x = SIDE / 2;
-    this.y = SIDE / 2;
-    this.zoom = 1;
+    Object.assign(this, { x: SIDE / 2, y: SIDE / 2, zoom: 1 });
+  }
+
+  /** The part as text, for the address; "" where all is seen. */
+  get text() {
+    const { x, y, zoom } = this;
+    if (zoom === 1 && x === SIDE / 2 && y === SIDE / 2) return "";
+    return [Math.round(x), Math.round(y), zoom.toPrecision(4)].join(" ");
+  }
+
+  /** Shows the part of a text; all where that says nothing. */
+  read(text) {
+    const [x, y, zoom] = text.split(/[ ,]/).map(Number);
+    if ([x, y].every(Number.isFinite) && zoom > 0) Object.assign(this, { x, y, zoom: Math.min(Math.max(zoom, 0.5), 400) });
+    else this.home();
   }
 
   get scale() {
     return (this.zoom * 0.94 * Math.min(this.width, this.height)) / SIDE;
   }
 
+  /** @returns {[number, number]} */
   toScreen(x, y) {
     const { scale } = this;
     return [(x - this.x) * scale + this.width / 2, (this.y - y) * scale + this.height / 2];
@@ -93,11 +104,4 @@ export class Grid {
     }
     return best;
   }
-}
-
-/** Indices of the points inside of a polygon [[x, y], …] of the plane. */
-export function pointsInside(polygon, x, y) {
-  const found = [];
-  for (let i = 0; i < x.length; i += 1) if (insidePolygon(polygon, x[i], y[i])) found.push(i);
-  return found;
 }

@@ -1,22 +1,28 @@
 // The page of a registry inside TensorBoard: read in pieces, and again while a training writes to it.
 
-import { element } from "../core/dom.js";
-import { Scene } from "./document.js";
+import { element, messageOf } from "../shared/dom.js";
+import { Scene } from "../document/scene.js";
 import { Workbench } from "./workbench.js";
-import { choice } from "./widgets.js";
+import { choice } from "../shared/widgets.js";
 
 const DISTANCES = ["euclidean", "cosine", "pearson", "spearman", "cka"];
 
 /** `ask(route, parameters)` gives a promise of {content, tag}. */
 export class Live {
+  /** @type {Workbench | null} */
+  bench = null;
+  /** @type {string | null} of the document that is shown */
+  tag = null;
+  /** @type {import("../types.js").Points | null} */
+  points = null;
+  probe = "";
+
   constructor(root, registries, ask) {
     this.root = root;
     this.registries = registries;
     this.ask = ask;
     this.key = registries[0].key;
     this.dark = false;
-    this.bench = null;
-    this.tag = null;
   }
 
   /** Reads what has changed; returns whether the server responded. */
@@ -35,7 +41,7 @@ export class Live {
       return true;
     } catch (error) {
       if (this.bench) this.setStatus("TensorBoard does not respond; what is shown may be out of date.");
-      else this.say("error", "The registry cannot be read.", `${error.message} This page retries automatically.`);
+      else this.say("error", "The registry cannot be read.", `${messageOf(error)} This page retries automatically.`);
       return false;
     }
   }
@@ -64,17 +70,18 @@ export class Live {
       views: (run, layer) => read("views", { run, layer }),
       map: (method, distance, layers) => read("positions", { method, distance, ...encode(layers) }),
       compare: (a, b) => read("compare", { a, b }),
+      direction: async (id, column, start, end) => (await read("direction", { id, column, start, end })).places,
     };
   }
 
   offerRegistries() {
     const picker = choice("Registry", (key) => {
-      this.bench.leave();
+      this.bench?.leave();
       Object.assign(this, { key, bench: null, points: null, tag: null });
       this.refresh();
     });
     picker.show(this.registries.map(({ key, name }) => [key, name]), this.key);
-    this.bench.status.before(picker.node);
+    this.bench?.toolbar.offer(picker.node);
   }
 
   setTheme(dark) {
@@ -84,7 +91,7 @@ export class Live {
   }
 
   setStatus(text) {
-    if (this.bench) this.bench.status.textContent = text;
+    this.bench?.say(text);
   }
 
   say(state, title, advice) {

@@ -1,6 +1,9 @@
 // The state that the address holds, as a page begins with it.
 
-/** What is shown at first: the watched run, the layer that its flag names, all runs. */
+/**
+ * What is shown at first: the watched run, the layer that its flag names, all runs.
+ * @param {import("../document/scene.js").Scene} scene
+ */
 export function startingState(scene) {
   const follow = scene.page.current[0] ?? scene.runs.at(-1)?.name ?? "";
   const layer = scene.page.layer;
@@ -22,6 +25,8 @@ export function startingState(scene) {
     held: "",
     a: "",
     b: "",
+    from: "",
+    towards: "",
     across: "runs",
     query: "",
     off: [],

@@ -1,16 +1,19 @@
 // The bar below: the steps of the followed run, playback, and its flags.
 
-import { element } from "../core/dom.js";
-import { brief, pressable } from "./widgets.js";
+import { element } from "../shared/dom.js";
+import { brief, pressable } from "../shared/widgets.js";
 
 const SLOWEST = 900;
 const FASTEST = 260;
 const WHOLE = 9000;
 
 export class StepBar {
+  /** @type {number | undefined} */
+  timer;
+
+  /** @param {import("./workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
-    this.timer = null;
     this.play = pressable("", () => this.togglePlay(), { className: "play", "aria-label": "Play the steps" });
     this.play.append(element("span", { className: "sign", "aria-hidden": "true" }));
     this.slider = element("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": "Step" });
@@ -21,7 +24,8 @@ export class StepBar {
     this.output = element("output", { className: "step" });
     this.flags = element("div", { className: "flags", role: "group", "aria-label": "Flags" });
     this.notes = element("p", { className: "detail notes" });
-    this.node = element("footer", {}, element("div", { className: "steps" }, this.play, this.slider, this.output), this.flags, this.notes);
+    this.row = element("div", { className: "steps" }, this.play, this.slider, this.output);
+    this.node = element("footer", {}, this.row, this.flags, this.notes);
   }
 
   values() {
@@ -38,10 +42,10 @@ export class StepBar {
   refresh() {
     const values = this.values();
     const at = this.at();
-    this.node.firstChild.hidden = values.length === 0;
+    this.row.hidden = values.length === 0;
     this.slider.max = String(Math.max(values.length - 1, 0));
     this.slider.value = String(at);
-    this.slider.style.setProperty("--share", values.length > 1 ? at / (values.length - 1) : 1);
+    this.slider.style.setProperty("--share", String(values.length > 1 ? at / (values.length - 1) : 1));
     this.output.textContent = values.length ? `step ${values[at].toLocaleString("en")} · ${at + 1} of ${values.length}` : "";
     this.slider.setAttribute("aria-valuetext", `step ${values[at]}`);
     this.showFlags();
@@ -74,7 +78,7 @@ export class StepBar {
   flag(flag) {
     const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer === null ? "" : `layer ${flag.layer}`];
     const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)} %)`;
-    const button = pressable("", () => this.bench.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
+    const button = pressable("", () => this.bench.store.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
     button.append(
       element("span", { className: "ring", "aria-hidden": "true" }),
       element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
@@ -86,7 +90,7 @@ export class StepBar {
   moveTo(at) {
     const values = this.values();
     const bounded = Math.min(Math.max(at, 0), values.length - 1);
-    if (values.length) this.bench.set({ run: this.bench.state.follow, step: values[bounded] });
+    if (values.length) this.bench.store.showStep(values[bounded]);
   }
 
   move(by) {
@@ -95,10 +99,10 @@ export class StepBar {
   }
 
   togglePlay() {
-    if (this.timer !== null) return this.stop();
+    if (this.timer !== undefined) return this.stop();
     const values = this.values();
     if (this.at() >= values.length - 1) this.moveTo(0);
-    this.timer = setInterval(() => {
+    this.timer = window.setInterval(() => {
       if (this.at() >= this.values().length - 1) this.stop();
       else this.moveTo(this.at() + 1);
     }, Math.min(Math.max(WHOLE / values.length, FASTEST), SLOWEST));
@@ -107,7 +111,7 @@ export class StepBar {
 
   stop() {
     clearInterval(this.timer);
-    this.timer = null;
+    this.timer = undefined;
     this.showPlaying(false);
   }
 

@@ -1,9 +1,9 @@
 // The head of the page: view, run, search and selection of points; and the controls beside the pictures.
 
-import { pointsCsv } from "./search.js";
-import { element, replaceKeepingFocus } from "../core/dom.js";
-import { download } from "../core/links.js";
-import { buttonRow, choice, legend, pressable } from "./widgets.js";
+import { pointsCsv } from "../point/search.js";
+import { element, replaceKeepingFocus } from "../shared/dom.js";
+import { download } from "../shared/links.js";
+import { buttonRow, choice, legend, pressable } from "../shared/widgets.js";
 
 const KEYS = [
   ["Arrows", "move between points"],
@@ -17,33 +17,29 @@ const KEYS = [
 ];
 
 export class Toolbar {
+  /** @param {import("./workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
-    this.modes = buttonRow("View", [["space", "Space"], ["pair", "Side by side"], ["gallery", "Gallery"]], (mode) => bench.set({ mode }));
+    this.modes = buttonRow("View", [["space", "Space"], ["pair", "Side by side"], ["gallery", "Gallery"]], (mode) => bench.store.showMode(mode));
     this.link = pressable("Copy link", () => this.copyLink(), { className: "plain", title: "Copy a link to exactly this view" });
     this.search = element("input", { type: "search", placeholder: "Find points: text, label:3", "aria-label": "Find probe points by text or column" });
-    this.search.addEventListener("input", () => bench.set({ query: this.search.value }));
+    this.search.addEventListener("input", () => bench.store.search(this.search.value));
     this.found = element("output", { className: "detail" });
-    this.lasso = pressable("Lasso", () => bench.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to select them (or drag with Shift)" });
+    this.lasso = pressable("Lasso", () => bench.store.toggleLasso(), { "aria-pressed": "false", title: "Draw around points to select them (or drag with Shift)" });
     this.csv = pressable("CSV", () => this.saveCsv(), { title: "Save the selected or found points as CSV" });
-    this.clear = pressable("Clear", () => bench.set({ query: "", chosen: [] }), { title: "Clear the search and the selection" });
+    this.clear = pressable("Clear", () => bench.store.clearPoints(), { title: "Clear the search and the selection" });
     this.status = element("p", { className: "status", role: "status" });
     const tools = element("div", { className: "tools" }, this.search, this.found, this.lasso, this.csv, this.clear);
     const rows = KEYS.flatMap(([name, act]) => [element("dt", {}, name), element("dd", {}, act)]);
     const keys = element("details", { className: "menu" }, element("summary", {}, "Keys"), element("dl", {}, ...rows));
     this.node = element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, bench.runTable.opener, tools, this.link, keys, this.status);
-    this.buildControls();
-  }
-
-  /** One set of controls, which moves to the pictures that are shown. */
-  buildControls() {
-    const { bench } = this;
-    this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => bench.set({ view }));
+    // One set of controls, which moves to the pictures that are shown.
+    this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => bench.store.showPicture(view));
     this.layout.node.title = "PCA shows the representation's RDM; t-SNE and graph are computed here from each point's nearest neighbors.";
-    this.column = choice("Color", (by) => bench.set({ by, values: [] }));
-    this.marks = choice("Marks", (marks) => bench.set({ marks }));
+    this.column = choice("Color", (by) => bench.store.colorPoints(by));
+    this.marks = choice("Marks", (marks) => bench.store.showMarks(marks));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Values of probe points" });
-    this.pin = pressable("Pin", () => bench.pinNow(), { title: "Pin this representation for Side by side (P)" });
+    this.pin = pressable("Pin", () => bench.store.pinSelected(), { title: "Pin this representation for Side by side (P)" });
   }
 
   refresh(panel) {
@@ -57,7 +53,7 @@ export class Toolbar {
     this.csv.disabled = this.clear.disabled = !marked;
     replaceKeepingFocus(
       this.legend,
-      legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.toggle("values", name)),
+      legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.store.toggleValue(name)),
     );
     if (this.layout.node.parentNode === panel.controls) return;
     panel.controls.append(this.layout.node, this.column.node, this.marks.node);
@@ -69,12 +65,25 @@ export class Toolbar {
     const link = this.bench.link();
     try {
       await navigator.clipboard.writeText(link);
-      this.status.textContent = "The link is copied: it opens exactly this view.";
+      this.say("The link is copied: it opens exactly this view.");
     } catch {
       const field = element("input", { value: link, readOnly: true, className: "link", "aria-label": "Link to this view" });
-      this.status.replaceChildren("Copy this link: ", field);
+      this.say("Copy this link: ", field);
       field.select();
     }
+  }
+
+  say(...words) {
+    this.status.replaceChildren(...words);
+  }
+
+  /** Adds a control before the status. */
+  offer(node) {
+    this.status.before(node);
+  }
+
+  showLasso(lassoing) {
+    this.lasso.setAttribute("aria-pressed", String(lassoing));
   }
 
   saveCsv() {
@@ -84,7 +93,7 @@ export class Toolbar {
 
 /** Closes the menus that are open, but for one with the target in it; returns whether there was one. */
 export function closeMenus(target) {
-  const open = [...document.querySelectorAll("details[open]")].filter((menu) => !menu.contains(target));
+  const open = [.../** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details[open]"))].filter((menu) => !menu.contains(target));
   for (const menu of open) menu.open = false;
   return open.length > 0;
 }

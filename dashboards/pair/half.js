@@ -1,8 +1,8 @@
 // One half of a comparison: its picture, and the run, layer and step that it is of.
 
-import { element } from "../core/dom.js";
-import { Picture } from "../page/picture.js";
-import { choice } from "../page/widgets.js";
+import { element } from "../shared/dom.js";
+import { Picture } from "../representation/picture.js";
+import { choice } from "../shared/widgets.js";
 
 const MOST_LISTED = 300;
 
@@ -14,12 +14,9 @@ export class Half {
     this.other = letter === "a" ? "b" : "a";
     const name = letter.toUpperCase();
     this.picture = new Picture(this.bench, `Representation ${name}`, false, { before: () => this.bench.pins[this.other] });
-    this.run = choice("Run", (run) => this.take({ run }));
-    this.layer = choice("Layer", (layer) => this.take({ layer }));
-    this.step = choice("Step", (step) => this.take({ step: Number(step) }));
-    for (const [words, { node }] of [["Run", this.run], ["Layer", this.layer], ["Step", this.step]]) {
-      node.querySelector("select").setAttribute("aria-label", `${words} of ${name}`);
-    }
+    this.run = choice("Run", (run) => this.take({ run }), `Run of ${name}`);
+    this.layer = choice("Layer", (layer) => this.take({ layer }), `Layer of ${name}`);
+    this.step = choice("Step", (step) => this.take({ step: Number(step) }), `Step of ${name}`);
     const sign = element("span", { className: "letter" }, name);
     // The lists say the same to the eye.
     this.picture.title.classList.add("hidden-words");
@@ -41,7 +38,7 @@ export class Half {
     if (change.layer && beside >= 0 && scene.layerOf(beside) === scene.layerOf(from)) {
       chosen[this.other] = scene.find(scene.runOf(beside), change.layer, scene.snapshots.step[beside]);
     }
-    this.bench.comparePins(chosen);
+    this.bench.store.compare(chosen);
   }
 
   refresh() {

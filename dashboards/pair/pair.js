@@ -1,7 +1,9 @@
 // Side by side: two representations, the same points in both, which of them moved, and how similar they are.
 
-import { element } from "../core/dom.js";
-import { brief, pressable } from "../page/widgets.js";
+import { element, messageOf } from "../shared/dom.js";
+import { brief, pressable } from "../shared/widgets.js";
+import { Axis } from "./axis.js";
+import { usualEnds } from "./direction.js";
 import { Half } from "./half.js";
 import { PAIRS } from "./pairs.js";
 
@@ -18,16 +20,18 @@ const NAMES = {
 };
 
 export class Pair {
+  /** @param {import("../page/workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
     this.halves = { a: new Half(this, "a"), b: new Half(this, "b") };
     this.pictures = { a: this.halves.a.picture, b: this.halves.b.picture };
     this.offers = PAIRS.map(([words, title, find]) => {
-      const button = pressable(words, () => bench.compareRows(find(bench, this.base())), { className: "plain", title });
+      const button = pressable(words, () => this.offer(find), { className: "plain", title });
       return { button, find };
     });
-    const swap = pressable("Swap", () => bench.comparePins({ a: bench.pins.b, b: bench.pins.a }), { className: "plain", title: "Exchange A and B" });
+    const swap = pressable("Swap", () => bench.store.compare({ a: bench.pins.b, b: bench.pins.a }), { className: "plain", title: "Exchange A and B" });
     const offers = element("div", { className: "offers", role: "group", "aria-label": "Compare" }, element("span", { className: "detail" }, "Compare"), ...this.offers.map(({ button }) => button), swap);
+    this.axis = new Axis(bench);
     this.numbers = element("dl", { className: "numbers" });
     this.caption = element("p", { className: "detail" });
     this.lost = element("div", { className: "lost", role: "group", "aria-label": "Points that lost most neighbors" });
@@ -36,8 +40,25 @@ export class Pair {
       { className: "panel pair", "aria-label": "Two representations side by side" },
       (this.controls = element("div", { className: "controls" }, offers)),
       element("div", { className: "halves" }, this.halves.a.node, this.halves.b.node),
+      this.axis.node,
       element("div", { className: "foot" }, this.lost, this.numbers, this.caption),
     );
+  }
+
+  /** The pictures of both halves. */
+  allPictures() {
+    return Object.values(this.pictures);
+  }
+
+  /** Shows another probe point. */
+  drawPoint() {
+    for (const { scatter } of this.allPictures()) scatter.draw();
+    this.axis.draw();
+  }
+
+  offer(find) {
+    const pair = find(this.bench.scene, this.base());
+    if (pair) this.bench.store.compare({ a: pair[0], b: pair[1] });
   }
 
   /** The snapshot from which pairs are offered. */
@@ -50,21 +71,23 @@ export class Pair {
     const { pins, scene } = this.bench;
     const { a, b } = this.pictures;
     for (const half of Object.values(this.halves)) half.refresh();
-    for (const { button, find } of this.offers) button.disabled = this.base() < 0 || find(this.bench, this.base()) === null;
+    for (const { button, find } of this.offers) button.disabled = this.base() < 0 || find(scene, this.base()) === null;
     await a.show(pins.a);
     // Turned onto A, so that what is elsewhere in B has moved.
-    b.onto = pins.a < 0 ? null : { row: pins.a, view: a.view };
-    await b.show(pins.b);
-    const key = `${pins.a} ${pins.b} ${scene.stamp} ${this.bench.state.by}`;
+    await b.show(pins.b, pins.a < 0 ? null : { row: pins.a, view: a.view });
+    const { state } = this.bench;
+    const key = [pins.a, pins.b, scene.stamp, state.by, state.from, state.towards].join(" ");
     for (const [letter, picture] of Object.entries(this.pictures)) {
-      if (pins[letter] < 0) picture.state.textContent = `Choose the run of ${letter.toUpperCase()} above.`;
+      if (pins[letter] < 0) picture.say(`Choose the run of ${letter.toUpperCase()} above.`);
     }
     if (pins.a < 0 || pins.b < 0) {
       this.lost.replaceChildren();
       this.numbers.replaceChildren();
-      b.arrows = [];
+      b.showArrows([]);
+      this.axis.hide();
       this.caption.textContent = "";
     } else if (key !== this.key) await this.measure(key, pins.a, pins.b);
+    else this.axis.draw();
   }
 
   async measure(key, a, b) {
@@ -72,17 +95,21 @@ export class Pair {
     const { scene } = this.bench;
     this.caption.textContent = "Measuring …";
     const [first, second] = await Promise.all([scene.view(a), scene.view(b)]);
-    this.listLost(first, second);
-    const rows = [["nearest neighbors in common", scene.overlap(first, second)]];
+    const moved = this.listLost(first, second);
+    const changes = this.changedPairs(first, second);
+    this.axis.show({ a, b }, usualEnds(changes, this.bench.pointScale.items?.length ?? 0), moved);
+    const common = scene.overlap(first, second);
+    /** @type {import("../types.js").Comparison | null} */
     let found = null;
+    /** @type {string | null} */
     let failure = null;
     try {
       found = a === b ? null : await scene.compare(a, b);
     } catch (error) {
-      failure = error.message;
+      failure = messageOf(error);
     }
     if (key !== this.key) return;
-    const words = rows.map(([name, value]) => [name, value.toFixed(3)]);
+    const words = [["nearest neighbors in common", common.toFixed(3)]];
     if (found) words.push(...measured(found));
     this.numbers.replaceChildren(...words.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
     this.caption.textContent = failure ?? this.source(found, a === b);
@@ -92,11 +119,11 @@ export class Pair {
   listLost(first, second) {
     const { bench } = this;
     const ranked = lostNeighbors(first, second, bench.scene).slice(0, RANKED);
-    this.pictures.b.arrows = ranked.filter(({ lost }) => lost > 0).map(({ point }) => point);
-    this.pictures.b.scatter.draw();
+    const moved = ranked.filter(({ lost }) => lost > 0).map(({ point }) => point);
+    this.pictures.b.showArrows(moved);
     const items = ranked.map(({ point, lost }) => {
       const name = `Probe point ${point}, ${bench.pointName(point)}: ${lost} of ${bench.scene.k} neighbors differ`;
-      const button = pressable("", () => bench.holdPoint(point), { className: "near", title: name, "aria-label": name });
+      const button = pressable("", () => bench.store.holdPoint(point), { className: "near", title: name, "aria-label": name });
       if (bench.sprites) button.append(bench.sprites.canvas(point, THUMBNAIL_SIDE));
       button.append(element("span", {}, `${bench.pointName(point)} −${lost}`));
       return button;
@@ -105,17 +132,24 @@ export class Pair {
       element("div", {}, element("h3", {}, "Points that lost most neighbors from A to B (arrows in B start where they lay in A)"), element("div", { className: "nears" }, ...items)),
       element("div", {}, ...this.confusions(first, second)),
     );
+    return moved;
   }
 
-  /** Pairs of values whose points became each other's neighbors, or ceased to be, most. */
-  confusions(first, second) {
+  /** Pairs of values whose points became each other's neighbors, or ceased to be, most first: {key, a, b}. */
+  changedPairs(first, second) {
     const { scene, pointScale } = this.bench;
     if (pointScale.codes === null) return [];
     const [a, b] = [first, second].map(({ near }) => mixedPairs(near, pointScale.codes, scene.k));
-    const changes = [...new Set([...a.keys(), ...b.keys()])]
+    return [...new Set([...a.keys(), ...b.keys()])]
       .map((key) => ({ key, a: a.get(key) ?? 0, b: b.get(key) ?? 0 }))
-      .sort((x, y) => Math.abs(y.b - y.a) - Math.abs(x.b - x.a))
-      .slice(0, CONFUSED);
+      .sort((x, y) => Math.abs(y.b - y.a) - Math.abs(x.b - x.a));
+  }
+
+  /** Those pairs as bars. */
+  confusions(first, second) {
+    const { pointScale } = this.bench;
+    if (pointScale.codes === null) return [];
+    const changes = this.changedPairs(first, second).slice(0, CONFUSED);
     const most = Math.max(...changes.flatMap((change) => [change.a, change.b]), 1);
     const rows = changes.flatMap(({ key, a: before, b: after }) => {
       const [one, other] = key.split(" ").map((code) => pointScale.items[Number(code)].name);
@@ -141,7 +175,10 @@ export class Pair {
   }
 }
 
-/** [name, words] of each measure; what is estimated says so, and how far it may be off. */
+/**
+ * [name, words] of each measure; what is estimated says so, and how far it may be off.
+ * @param {import("../types.js").Comparison} found
+ */
 function measured({ measures, euclidean, mantel, estimated }) {
   const format = (name, text, share = 1) => {
     if (!estimated) return text;
@@ -152,7 +189,7 @@ function measured({ measures, euclidean, mantel, estimated }) {
     NAMES[name] ?? name,
     value === null ? "not defined" : format(name, value.toFixed(3)),
   ]);
-  rows.push([NAMES.euclidean, format("euclidean", brief(euclidean), euclidean)]);
+  if (euclidean !== null) rows.push([NAMES.euclidean, format("euclidean", brief(euclidean), euclidean)]);
   if (mantel) rows.push(["Mantel p", `${mantel.estimated ? "≈ " : ""}${brief(mantel.p)}`]);
   return rows;
 }

@@ -1,11 +1,14 @@
 // What the map is colored by, and which of its values are filtered away.
 
-import { outcomeScale, scaleOf } from "../core/colors.js";
+import { outcomeScale, scaleOf } from "../shared/colors.js";
 
 // A filter by one of these is for the runs around the followed one, which stays.
 const OF_RUNS = new Set(["outcome", "label", "run", "setting"]);
 
-/** [value, words] of every color that a map can have. */
+/**
+ * [value, words] of every color that a map can have.
+ * @param {import("../document/scene.js").Scene} scene
+ */
 export function mapColors(scene) {
   const { runs, page } = scene;
   const settings = [...new Set(runs.flatMap((run) => Object.keys(run.hparams)))].filter((name) => new Set(runs.map((run) => String(run.hparams[name]))).size > 1);
@@ -22,9 +25,16 @@ export function mapColors(scene) {
   ];
 }
 
-/** The scale of a color, one value for each snapshot. */
+/**
+ * The scale of a color, one value for each snapshot.
+ * @param {import("../document/scene.js").Scene} scene
+ * @param {string} color
+ * @param {number} selected
+ * @param {boolean} dark
+ */
 export function mapScale(scene, color, selected, dark) {
   const { snapshots, runs, layers } = scene;
+  /** @type {<T>(pick: (row: number) => T) => T[]} */
   const rows = (pick) => Array.from({ length: scene.count }, (_, row) => pick(row));
   const [kind, ...rest] = color.split(" ");
   const name = rest.join(" ");
@@ -41,12 +51,19 @@ export function mapScale(scene, color, selected, dark) {
   return outcomeScale(rows((row) => scene.outcomes[snapshots.run[row]]), dark);
 }
 
-/** The name of a filter in the address: a value of a color. */
+/**
+ * The name of a filter in the address: a value of a color.
+ * @param {string} color
+ * @param {string} value
+ */
 export function filterName(color, value) {
   return JSON.stringify([color, value]);
 }
 
-/** Filters out of the address: {color, hidden: names} for each color that has some. */
+/**
+ * Filters out of the address: {color, hidden: names} for each color that has some.
+ * @param {string[]} texts
+ */
 export function readFilters(texts) {
   const groups = new Map();
   for (const text of texts) {
@@ -58,6 +75,7 @@ export function readFilters(texts) {
   return [...groups].map(([color, hidden]) => ({ color, hidden, ofRuns: OF_RUNS.has(color.split(" ")[0]) }));
 }
 
+/** @param {string} text */
 function parsed(text) {
   try {
     const pair = JSON.parse(text);

@@ -4,7 +4,11 @@
 const FURTHEST = 0.2;
 const PIECES = 6;
 
-/** The pieces of a way through places [x, y]: {points, jump, at}, `at` the place that a piece leads to. */
+/**
+ * The pieces of a way through places [x, y]: {points, jump, at}, `at` the place that a piece leads to.
+ * @param {number[][]} places
+ * @param {number} scale
+ */
 export function piecesOf(places, scale) {
   const jumps = places.slice(1).map(([x, y], at) => Math.hypot(x - places[at][0], y - places[at][1]) > FURTHEST * scale);
   return jumps.map((jump, at) => {
@@ -16,7 +20,13 @@ export function piecesOf(places, scale) {
   });
 }
 
-/** A Catmull-Rom curve from b to c. */
+/**
+ * A Catmull-Rom curve from b to c.
+ * @param {number[]} a
+ * @param {number[]} b
+ * @param {number[]} c
+ * @param {number[]} d
+ */
 function bend(a, b, c, d) {
   return Array.from({ length: PIECES + 1 }, (_, at) => {
     const t = at / PIECES;

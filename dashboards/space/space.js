@@ -1,12 +1,12 @@
 // The left box: the map of snapshots.
 
-import { readable, stepColor } from "../core/colors.js";
-import { element, replaceKeepingFocus } from "../core/dom.js";
-import { shades } from "../core/palette.js";
-import { LabelGrid } from "../core/label-grid.js";
-import { bestTurn } from "../page/layout.js";
-import { Scatter } from "../page/scatter.js";
-import { choice, layerLegend, legend, pressable, saver } from "../page/widgets.js";
+import { readable, stepColor } from "../shared/colors.js";
+import { element, messageOf, replaceKeepingFocus } from "../shared/dom.js";
+import { shades } from "../shared/palette.js";
+import { LabelGrid } from "../shared/label-grid.js";
+import { bestTurn } from "../shared/turn.js";
+import { Scatter } from "../shared/scatter.js";
+import { choice, layerLegend, legend, pressable, saver } from "../shared/widgets.js";
 import { filterName, mapColors, mapScale, readFilters } from "./colors.js";
 import { piecesOf } from "./paths.js";
 
@@ -18,27 +18,49 @@ const PATIENCE = 350;
 const ALL = "all layers";
 const SEVERAL = "some layers";
 // Maps are turned once, for a frame of this shape: a window of another size does not turn them.
+/** @type {[number, number]} */
 const FRAME = [1.25, 1];
 // From a newest point to its name, outside of the ring of a selection.
 const GAP = 14;
 
+/**
+ * @typedef {import("../types.js").Scale} Scale
+ * @typedef {import("../types.js").SnapshotMap} SnapshotMap
+ */
+
 export class Space {
+  /** @type {SnapshotMap | null} */
+  map = null;
+  /** @type {WeakMap<SnapshotMap, number>} the angle at which each map is seen */
+  turns = new WeakMap();
+  /** @type {Set<string>} values of the color that some shown run has */
+  named = new Set();
+  /** @type {{ color: string, hidden: Set<string>, ofRuns: boolean, codes: number[] | null, off: Set<number> }[]} */
+  filters = [];
+  /** @type {[number[], string][]} places and layers of the followed run's newest snapshots */
+  newest = [];
+  /** What the map that is drawn, and the one that is waited for, are made of. */
+  placed = "";
+  wanted = "";
+
+  /** @param {import("../page/workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
+    this.scale = mapScale(bench.scene, bench.state.color, -1, bench.dark);
     this.scatter = new Scatter({
       label: "The space of representations. Arrow keys go from snapshot to snapshot, Enter holds one.",
       paint: (renderer, place, size) => this.paint(renderer, place, size),
       skip: (row) => this.hidden(row),
       start: () => this.bench.selected,
-      onPoint: (row) => bench.preview(row),
-      onPick: (row) => bench.hold(row),
-      onZoom: (zoom) => bench.keepZoom("mapZoom", zoom),
+      onPoint: (row) => bench.store.preview(row),
+      onPick: (row) => bench.store.hold(row),
+      onZoom: (zoom) => bench.store.keepZoom("mapZoom", zoom),
     });
-    this.layer = choice("Layer", (layer) => bench.showLayers(layer === ALL ? bench.scene.layers : [layer]));
-    this.last = pressable("Last step only", () => bench.set({ last: bench.state.last ? "" : "yes" }), { className: "plain", title: "Show of each run its last snapshot alone" });
-    this.method = choice("Map", (method) => bench.set({ method }));
-    this.distance = choice("Distance", (distance) => bench.set({ distance }));
-    this.color = choice("Color", (color) => bench.set({ color }));
+    this.layer = choice("Layer", (layer) => bench.store.showLayers(layer === ALL ? bench.scene.layers : [layer]));
+    this.last = pressable("Last step only", () => bench.store.toggleLastOnly(), { className: "plain", title: "Show of each run its last snapshot alone" });
+    this.method = choice("Map", (method) => bench.store.showMap(method));
+    this.distance = choice("Distance", (distance) => bench.store.measureBy(distance));
+    this.color = choice("Color", (color) => bench.store.colorMap(color));
     this.making = element("details", { className: "menu making" }, element("summary", { title: "How the map is made" }, "Map"), element("div", {}, this.method.node, this.distance.node));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Outcomes and other colors of the map" });
     this.marks = element("div", { className: "legend", role: "group", "aria-label": "Layers" });
@@ -63,9 +85,8 @@ export class Space {
   async refresh() {
     const { scene, state, dark } = this.bench;
     const methods = [...new Set([...scene.maps.values()].map((map) => map.method))];
-    const live = scene.source !== null;
-    this.method.show((live ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
-    const distances = live ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
+        this.method.show((scene.source ? ["tsne", "pca", "mds"] : methods).map((name) => [name, METHOD_NAMES[name] ?? name]), state.method);
+    const distances = scene.source ? scene.source.distances : [...new Set([...scene.maps.values()].map((map) => map.distance))];
     this.distance.show(distances.map((name) => [name, name]), state.distance);
     this.making.hidden = this.method.node.hidden && this.distance.node.hidden;
     this.color.show(mapColors(scene), state.color);
@@ -86,15 +107,14 @@ export class Space {
     const { scene, state } = this.bench;
     const shown = new Set();
     this.scale.codes?.forEach((code, row) => this.bench.runShown(scene.snapshots.run[row]) && shown.add(code));
-    const items = this.scale.items?.filter((_, code) => shown.has(code));
+    const { items } = shownItems(this.scale, shown);
     this.named = new Set(items?.map(({ name }) => name));
     const off = new Set(this.filters.find(({ color }) => color === state.color)?.hidden);
     const all = items?.map(({ name }) => filterName(state.color, name)) ?? [];
-    const nodes = legend({ ...this.scale, items }, off, (name) => this.bench.toggle("off", filterName(state.color, name)), {
-      only: (name) => this.bench.solo("off", filterName(state.color, name), all),
-    });
+    const nodes = legend(shownItems(this.scale, shown), off, (name) => this.bench.store.toggleFilter(filterName(state.color, name)), 
+      (name) => this.bench.store.soloFilter(filterName(state.color, name), all));
     const others = state.off.length - all.filter((name) => state.off.includes(name)).length;
-    const more = others > 0 ? [pressable(`${others} hidden by other colors: show`, () => this.bench.set({ off: state.off.filter((name) => all.includes(name)) }), { className: "chip" })] : [];
+    const more = others > 0 ? [pressable(`${others} hidden by other colors: show`, () => this.bench.store.keepFilters(all), { className: "chip" })] : [];
     replaceKeepingFocus(this.legend, [...nodes, ...more]);
   }
 
@@ -107,9 +127,8 @@ export class Space {
     const names = [...scene.layers, ALL, ...(several ? [SEVERAL] : [])];
     this.layer.show(names.map((name) => [name, name]), chosen);
     this.marks.hidden = shown.length === 1;
-    const chips = layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) => this.bench.toggle("layers", name), {
-      only: (name) => this.bench.showLayers([name]),
-    });
+    const chips = layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) => this.bench.store.toggleLayer(name), 
+      (name) => this.bench.store.showLayers([name]));
     replaceKeepingFocus(this.marks, chips);
   }
 
@@ -122,8 +141,7 @@ export class Space {
       this.state.textContent = this.empty();
       return this.scatter.draw();
     }
-    const at = [state.method, state.distance, layers];
-    if (!scene.hasMap(...at)) {
+    if (!scene.hasMap(state.method, state.distance, layers)) {
       this.state.textContent = "Computing the map …";
       this.scatter.draw();
       // Wait until the choice is final: switching three layers off should request one map, not three.
@@ -131,23 +149,23 @@ export class Space {
       if (this.wanted !== key) return undefined;
     }
     try {
-      const map = await scene.map(...at);
+      const map = await scene.map(state.method, state.distance, layers);
       if (this.wanted !== key) return undefined;
       this.map = map;
       this.placed = key;
       this.caption.textContent = madeOf(map, layers);
-      this.isPartial = Boolean(layers) && !map.layers;
       this.state.textContent = this.empty();
-      map.turn ??= bestTurn(map, FRAME);
-      this.scatter.setPositions(map, { glide: this.scatter.x.length > 0, turn: map.turn });
+      const turn = this.turns.get(map) ?? bestTurn(map, FRAME);
+      this.turns.set(map, turn);
+      this.scatter.setPositions(map, { glide: this.scatter.x.length > 0, turn });
     } catch (error) {
-      if (this.wanted === key) this.state.textContent = error.message;
+      if (this.wanted === key) this.state.textContent = messageOf(error);
     }
     return undefined;
   }
 
   empty() {
-    return this.map.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
+    return this.map?.x.some(Number.isFinite) ? "" : "No snapshot has a place on this map yet.";
   }
 
   hidden(row) {
@@ -191,13 +209,15 @@ export class Space {
 
   /** The ways of all runs as faint lines; those that are pointed at in the table stand out. */
   paintWays(renderer, place, followed) {
-    const { scene, state, pointedRun } = this.bench;
+    const { scene, state } = this.bench;
+    const { pointedRun } = this.bench.store;
     for (const { run, snapshots } of scene.page.trajectories) {
       const index = scene.snapshots.run[snapshots[0]];
       if (run === state.follow || index === followed || snapshots.length < 2) continue;
       const rows = snapshots.filter((row) => !this.hidden(row));
       const strong = index === pointedRun;
-      const stroke = rows.length ? this.scale.color(rows.at(-1)) : "";
+      if (rows.length === 0) continue;
+      const stroke = this.scale.color(rows[rows.length - 1]);
       for (const { points, jump, at } of piecesOf(rows.map(place), place.scale)) {
         const alpha = strong ? 0.95 : (jump ? 0.1 : 0.15 + (0.3 * at) / rows.length);
         renderer.line(points, { stroke, width: strong ? 1.8 : 0.8, alpha, dash: jump ? [1.5, 4] : null });
@@ -211,7 +231,7 @@ export class Space {
     const steps = scene.stepsOf(state.follow);
     const share = (row) => (steps.length > 1 ? steps.indexOf(scene.snapshots.step[row]) / (steps.length - 1) : 1);
     const shade = (row) => stepColor(share(row), dark);
-    const until = this.bench.step();
+    const until = this.bench.store.shownStep;
     let drawn = 0;
     this.newest = [];
     for (const layer of scene.layers) {
@@ -250,11 +270,11 @@ export class Space {
 
   /** Each cause once, in the middle of its cluster; each layer beside the newest point. */
   paintNames(renderer, place, size, theme) {
-    const { state } = this.bench;
+    const { scene, state } = this.bench;
     const room = new LabelGrid(size);
     for (const [[x, y]] of this.newest) room.take([x - 12, y - 12, x + 12, y + 12]);
     // On a map of all layers the names stand where the hidden ones may be, too.
-    if (state.color === "outcome" && !this.isPartial) this.paintCauses(renderer, place, size, theme, room);
+    if (state.color === "outcome" && !(this.map?.layers === null && scene.chosenLayers(state.layers))) this.paintCauses(renderer, place, size, theme, room);
     for (const [[x, y], layer] of this.newest) {
       const wide = renderer.measure(layer, 11) + 4;
       const areas = { left: [x + GAP, y - 8, x + GAP + wide, y + 8], right: [x - GAP - wide, y - 8, x - GAP, y + 8] };
@@ -266,7 +286,7 @@ export class Space {
   }
 
   paintCauses(renderer, place, [width], theme, room) {
-    for (const cause of this.map.causes) {
+    for (const cause of this.map?.causes ?? []) {
       if (cause.name === "unlabeled" || !this.named.has(cause.name) || this.bench.state.off.includes(filterName("outcome", cause.name))) continue;
       const wide = renderer.measure(cause.name, 12.5, 650) / 2 + 4;
       const [x, y] = place.at(cause.x, cause.y);
@@ -275,14 +295,14 @@ export class Space {
       const shift = [0, -17, 17, -34, 34, -51, 51].find((by) => room.free(area(by)));
       if (shift === undefined) continue;
       room.take(area(shift));
-      const color = this.scale.items.find((item) => item.name === cause.name)?.color ?? theme.ink;
+      const color = this.scale.items?.find((item) => item.name === cause.name)?.color ?? theme.ink;
       renderer.text(cause.name, inner, y + shift, { fill: readable(color, this.bench.dark), size: 12.5, weight: 650, align: "center", halo: theme.paper });
     }
   }
 
   paintChosen(renderer, place, theme) {
-    const { selected, held, pins } = this.bench;
-    const shown = (row) => row >= 0 && Number.isFinite(this.map.x[row]);
+    const { selected, held, pins } = this.bench.store;
+    const shown = (row) => row >= 0 && Number.isFinite(this.map?.x[row]);
     for (const [letter, row] of Object.entries(pins)) {
       if (!shown(row)) continue;
       const [x, y] = place(row);
@@ -294,6 +314,16 @@ export class Space {
     renderer.circle(x, y, 11.5, { stroke: theme.paper, width: 4 });
     renderer.circle(x, y, 11.5, { stroke: theme.ink, width: held ? 2.4 : 1.4 });
   }
+}
+
+/**
+ * A scale with those of its items alone that are among the codes.
+ * @param {Scale} scale
+ * @param {Set<number>} codes
+ * @returns {Scale}
+ */
+function shownItems(scale, codes) {
+  return scale.kind === "number" ? scale : { ...scale, items: scale.items.filter((_, code) => codes.has(code)) };
 }
 
 /** What the map was fitted on, where that is not simply all that is seen. */

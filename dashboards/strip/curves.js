@@ -1,14 +1,20 @@
 // Small curves above the strip, on its axis: the key metric and the probability of a bad end with the
 // range of the good runs, and how well neighbors predict labels in the selected layer.
 
-import { drawn, element } from "../core/dom.js";
-import { brief } from "../page/widgets.js";
+import { drawn, element } from "../shared/dom.js";
+import { brief } from "../shared/widgets.js";
 
 const HIGH = 100;
 const VOTERS = 5;
 const P_BAD = "repwatch/p_bad";
 
 export class Curves {
+  /** @type {Map<number, number>} how well neighbors predict labels, by step, of what the key names */
+  accuracies = new Map();
+  accuracyKey = "";
+  wanted = "";
+
+  /** @param {import("../page/workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
     this.lines = ["metric", "p_bad", "accuracy"].map((name) => {
@@ -80,7 +86,7 @@ export class Curves {
     const every = [...known, ...curve.band.flatMap((pair) => pair ?? [])];
     const [low, high] = curve.range ?? [Math.min(...every), Math.max(...every)];
     const y = (value) => HIGH - 6 - ((value - low) / (high - low || 1)) * (HIGH - 12);
-    const last = known.at(-1);
+    const last = known[known.length - 1];
     label.replaceChildren(element("span", { className: "name" }, words), element("span", { className: "detail" }, brief(Number(last.toPrecision(2)))));
     label.title = long;
     picture.setAttribute("viewBox", `0 0 ${steps.length} ${HIGH}`);
@@ -109,7 +115,7 @@ export function voteAccuracy(near, codes, k) {
     const votes = new Map();
     for (let at = point * k; at < point * k + voters; at += 1) votes.set(codes[near[at]], (votes.get(codes[near[at]]) ?? 0) + 1);
     const [winner] = [...votes].sort((a, b) => b[1] - a[1] || a[0] - b[0])[0];
-    right += winner === codes[point];
+    right += Number(winner === codes[point]);
   }
   return right / codes.length;
 }

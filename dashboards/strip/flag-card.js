@@ -1,9 +1,9 @@
 // What a person needs to judge a flag: its sentence, the points that differ most, the hyperparameters
 // outside of the good runs' range, and the landmarks that were nearest when it was raised.
 
-import { drawn, element } from "../core/dom.js";
-import { outcomeScale } from "../core/colors.js";
-import { brief, pressable } from "../page/widgets.js";
+import { drawn, element } from "../shared/dom.js";
+import { outcomeScale } from "../shared/colors.js";
+import { brief, pressable } from "../shared/widgets.js";
 
 const THUMB = 36;
 const WIDE = 200;
@@ -40,7 +40,7 @@ function oddPoints(bench, points) {
   if (known.length === 0) return [];
   const items = known.map(({ point }) => {
     const name = `Probe point ${point}: ${bench.pointName(point)}`;
-    const button = pressable("", () => bench.holdPoint(point), { className: "near", title: name, "aria-label": name });
+    const button = pressable("", () => bench.store.holdPoint(point), { className: "near", title: name, "aria-label": name });
     if (bench.sprites) button.append(bench.sprites.canvas(point, THUMB));
     button.append(element("span", {}, bench.pointName(point)));
     return button;
@@ -95,7 +95,7 @@ function nearestThen(bench, nearest) {
     sign.style.background = colors.color(run);
     const far = typeof landmark.distance === "number" ? landmark.distance.toFixed(2) : "";
     const row = scene.rowAt(landmark.run, landmark.step ?? state.step, state.layer);
-    const button = pressable("", () => row >= 0 && bench.hold(row), { className: "landmark", title: `${landmark.run}: ${scene.outcomes[run]}` });
+    const button = pressable("", () => row >= 0 && bench.store.hold(row), { className: "landmark", title: `${landmark.run}: ${scene.outcomes[run]}` });
     button.append(sign, element("span", { className: "name" }, `${landmark.run} · ${scene.outcomes[run]}`), element("span", { className: "detail" }, far));
     return element("li", {}, button);
   });

@@ -1,12 +1,13 @@
 // The ten landmarks nearest to the selected snapshot, of the same layer at the same step.
 
-import { element } from "../core/dom.js";
-import { outcomeScale } from "../core/colors.js";
-import { brief, pressable } from "../page/widgets.js";
+import { element } from "../shared/dom.js";
+import { outcomeScale } from "../shared/colors.js";
+import { brief, pressable } from "../shared/widgets.js";
 
 const LISTED = 10;
 
 export class Nearest {
+  /** @param {import("../page/workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
     this.buttons = new Map();
@@ -47,7 +48,7 @@ export class Nearest {
     const sign = element("span", { className: "dot" });
     sign.style.background = colors.color(run);
     const far = spread === null ? distance.toFixed(2) : `${(distance / spread).toFixed(1)}×`;
-    const button = pressable("", () => this.bench.hold(row), { className: "landmark", title: `${scene.runOf(row)}: ${scene.outcomes[run]}, distance ${far}` });
+    const button = pressable("", () => this.bench.store.hold(row), { className: "landmark", title: `${scene.runOf(row)}: ${scene.outcomes[run]}, distance ${far}` });
     button.append(sign, element("span", { className: "name" }, scene.runOf(row)), element("span", { className: "detail" }, far));
     this.buttons.set(row, button);
     return element("li", {}, button);

@@ -1,10 +1,10 @@
 // The strip: rows are layers, columns are steps, a cell tells how far the run is off there. It is the
 // first thing seen of a run; a cell selects its snapshot everywhere.
 
-import { element } from "../core/dom.js";
-import { luminance } from "../core/colors.js";
-import { mixed, shades } from "../core/palette.js";
-import { brief } from "../page/widgets.js";
+import { element } from "../shared/dom.js";
+import { luminance } from "../shared/colors.js";
+import { mixed, shades } from "../shared/palette.js";
+import { brief } from "../shared/widgets.js";
 import { Curves } from "./curves.js";
 import { Nearest } from "./nearest.js";
 
@@ -14,7 +14,7 @@ const NARROWEST_NUMBER = 30;
 const MOST_TICKS = 12;
 
 export class Strip {
-  /** @param {object} bench the Workbench that holds state and selection */
+  /** @param {import("../page/workbench.js").Workbench} bench */
   constructor(bench) {
     this.bench = bench;
     this.cells = new Map();
@@ -101,7 +101,7 @@ export class Strip {
       cell.style.color = luminance(color) > 0.18 ? "#000" : "#fff";
     }
     cell.append(element("span", { className: "number" }, diverged || value === null ? "" : this.number(value)));
-    cell.addEventListener("click", () => this.bench.hold(snapshot));
+    cell.addEventListener("click", () => this.bench.store.hold(snapshot));
     return cell;
   }
 
@@ -152,7 +152,7 @@ export class Strip {
     event.stopPropagation();
     if (!next) return;
     next[1].cell.focus();
-    this.bench.hold(next[0]);
+    this.bench.store.hold(next[0]);
   }
 }
 

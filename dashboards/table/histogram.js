@@ -1,7 +1,7 @@
 // A small histogram in the head of a column, to brush over: drag, or with the keyboard.
 
-import { drawn, element } from "../core/dom.js";
-import { brief } from "../page/widgets.js";
+import { drawn, element } from "../shared/dom.js";
+import { brief } from "../shared/widgets.js";
 import { binsOf, holds, rangeOf } from "./filter.js";
 
 const BAR_WIDE = 96;
@@ -13,7 +13,10 @@ export class Histogram {
     this.column = column;
     this.bins = binsOf(column);
     this.onRange = onRange;
+    /** @type {[number, number] | null} the first and the last of the chosen bins */
     this.chosen = null;
+    /** @type {number[] | null} how many of the listed rows are in each bin */
+    this.counts = null;
     this.picture = drawn("svg", { viewBox: `0 0 ${BAR_WIDE} ${BAR_HIGH}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     this.node = element("div", {
       className: "histogram", tabIndex: 0, role: "slider", "aria-valuemin": "0", "aria-valuemax": String(this.bins.length), "data-column": column.key,
@@ -63,9 +66,13 @@ export class Histogram {
     this.onRange(chosen && rangeOf(this.column, this.bins.slice(chosen[0], chosen[1] + 1)));
   }
 
-  /** Marks the bins of a range, as it stands in the address; null for none. */
+  /**
+   * Marks the bins of a range, as it stands in the address; null for none.
+   * @param {unknown[] | null} range
+   * @param {Uint8Array | null} shown the rows that are counted; null for all
+   */
   showRange(range, shown = null) {
-    const inside = range ? this.bins.map((bin) => holds(range, bin.value ?? bin.low) && (bin.value !== undefined || bin.high <= range[2])) : [];
+    const inside = range ? this.bins.map((bin) => holds(range, bin.value ?? bin.low) && (bin.value !== undefined || bin.high <= Number(range[2]))) : [];
     const first = inside.indexOf(true);
     this.counts = shown && binCounts(this.column, this.bins, shown);
     this.show(first < 0 ? null : [first, inside.lastIndexOf(true)]);
@@ -96,7 +103,8 @@ export class Histogram {
     const bins = this.bins.slice(first, last + 1);
     if (!this.column.numeric) return bins.map(({ value }) => String(value)).join(", ");
     const round = (value) => brief(Number(value.toPrecision(3)));
-    return bins[0].low === bins.at(-1).high ? round(bins[0].low) : `${round(bins[0].low)} to ${round(bins.at(-1).high)}`;
+    const [low, high] = [bins[0].low, bins[bins.length - 1].high];
+    return low === high ? round(low) : `${round(low)} to ${round(high)}`;
   }
 }
 

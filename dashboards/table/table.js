@@ -1,37 +1,78 @@
-// The table of runs: sorted, filtered by text and by histograms, and the filter of all that is shown.
-// Only the rows that are seen are in the document.
+// A table of many rows: sorted, filtered by text and by a histogram in the head of each column. Only the rows that
+// are seen are in the document. What is filtered, sorted and selected is decided elsewhere; the table shows it.
 
-import { outcomeScale } from "../core/colors.js";
-import { element } from "../core/dom.js";
-import { brief, pressable } from "../page/widgets.js";
-import { columnsOf } from "./columns.js";
-import { listedRuns, orderedRuns, readRange, selectedRuns } from "./filter.js";
+import { element } from "../shared/dom.js";
+import { brief, pressable } from "../shared/widgets.js";
 import { Histogram } from "./histogram.js";
 
 const ROW_HEIGHT = 26;
 const SPARE_ROWS = 6;
 
-export class RunTable {
-  constructor(bench) {
-    this.bench = bench;
-    this.cursor = -1;
-    this.opener = pressable("", () => bench.set({ table: bench.state.table ? "" : "open" }), {
-      className: "opener", title: "Show or hide the table of runs (R)", "aria-controls": "run-table",
-    });
-    this.find = element("input", { type: "search", placeholder: "Filter runs: text, cause:overfitting", "aria-label": "Filter runs by text or column" });
-    this.find.addEventListener("input", () => bench.set({ find: this.find.value }));
+/**
+ * @typedef {import("../types.js").Column} Column
+ * @typedef {object} TableOptions
+ * @property {string} id of the table's node; its rows are `${row}-${index}`
+ * @property {string} label
+ * @property {string} row what one row is
+ * @property {string} hint
+ * @property {string} [find] what the text filter says while it is empty; without it there is none
+ * @property {boolean} [picks] whether rows can be selected
+ * @property {TableActions} act
+ *
+ * @typedef {object} TableActions
+ * @property {(text: string) => void} [find]
+ * @property {(key: string, range: unknown[] | null) => void} range
+ * @property {(sort: string) => void} sort
+ * @property {(row: number) => void} choose
+ * @property {(row: number) => void} point
+ * @property {() => void} close
+ * @property {() => void} showAll
+ * @property {(row: number) => void} [pick]
+ * @property {(rows: number[]) => void} [pickMany]
+ *
+ * @typedef {object} Shown
+ * @property {Uint8Array | null} listed the rows that the filter leaves, as a mask; null for all
+ * @property {number[]} order those rows, in the order in which they are shown
+ * @property {(unknown[] | null)[]} ranges
+ * @property {string} sort KEY, -KEY or ""
+ * @property {string} find
+ * @property {string} found how many there are, in words
+ * @property {boolean} filtered
+ * @property {Set<number>} picked
+ * @property {number} current
+ */
+
+export class Table {
+  /** @type {Column[]} */
+  columns = [];
+  /** @type {{ node: HTMLElement, sorter: HTMLElement, histogram: Histogram | null, column: Column }[]} */
+  heads = [];
+  /** @type {Shown | null} */
+  shown = null;
+  /** @type {Map<number, HTMLElement>} */
+  drawn = new Map();
+  /** @type {(row: number) => string} */
+  colorOf = () => "";
+  /** The place in the order that keys move from. */
+  cursor = -1;
+
+  /** @param {TableOptions} options */
+  constructor(options) {
+    this.options = options;
+    const { act } = options;
+    this.find = element("input", { type: "search", placeholder: options.find ?? "", "aria-label": "Filter by text or column", hidden: !options.find });
+    this.find.addEventListener("input", () => act.find?.(this.find.value));
     this.found = element("output", { className: "detail" });
-    this.clear = pressable("Show all", () => bench.set({ find: "", ranges: [], picked: [] }), { title: "Clear the filter and the selection of runs" });
-    this.close = pressable("Close", () => this.leave(), { className: "table-close" });
+    this.clear = pressable("Show all", () => act.showAll(), { title: "Clear the filter and the selection" });
+    const close = pressable("Close", () => act.close(), { className: "table-close" });
     this.head = element("div", { className: "run-row run-head", role: "row" });
     this.rows = element("div", { className: "run-rows", role: "rowgroup" });
-    this.scroller = element("div", { className: "run-scroller", role: "grid", tabIndex: 0, "aria-label": "Runs", "aria-multiselectable": "true" },
+    this.scroller = element("div", { className: "run-scroller", role: "grid", tabIndex: 0, "aria-label": options.label, "aria-multiselectable": String(Boolean(options.picks)) },
       element("div", { role: "rowgroup", className: "run-heads" }, this.head), this.rows);
     this.node = element(
       "section",
-      { className: "run-table", id: "run-table", "aria-label": "Table of runs" },
-      element("div", { className: "tools" }, this.find, this.found, this.clear,
-        element("span", { className: "detail" }, "Click a run to follow it; check some to see only these everywhere else."), this.close),
+      { className: "run-table", id: options.id, "aria-label": `Table of ${options.label.toLowerCase()}` },
+      element("div", { className: "tools" }, this.find, this.found, this.clear, element("span", { className: "detail" }, options.hint), close),
       this.scroller,
     );
     this.listen();
@@ -41,101 +82,73 @@ export class RunTable {
     this.scroller.addEventListener("scroll", () => this.drawRows());
     this.scroller.addEventListener("keydown", (event) => event.target === this.scroller && this.key(event));
     this.rows.addEventListener("click", (event) => this.click(event));
-    this.rows.addEventListener("pointerover", (event) => this.bench.pointRun(runAt(event)));
-    this.rows.addEventListener("pointerleave", () => this.bench.pointRun(-1));
+    this.rows.addEventListener("pointerover", (event) => this.options.act.point(rowAt(event)));
+    this.rows.addEventListener("pointerleave", () => this.options.act.point(-1));
     new ResizeObserver(() => this.drawRows()).observe(this.scroller);
   }
 
-  /** Computes which runs are shown; everything else reads it from the bench. */
-  filter() {
-    const { scene, state } = this.bench;
-    if (this.scene !== scene) this.readScene(scene);
-    const key = JSON.stringify([state.find, state.ranges, state.picked]);
-    if (key === this.filtered) return this.mask;
-    this.filtered = key;
-    this.listed = listedRuns(this.columns, state);
-    this.mask = selectedRuns(this.columns, this.listed, state.picked);
-    return this.mask;
+  /**
+   * Builds the heads. The first column names its row, and has no histogram.
+   * @param {Column[]} columns
+   * @param {(row: number) => string} colorOf of the dot in the column with dots
+   */
+  setColumns(columns, colorOf) {
+    this.columns = columns;
+    this.colorOf = colorOf;
+    const width = ({ numeric, values }, at) => {
+      if (at === 0) return "minmax(170px, 2fr)";
+      let longest = 0;
+      for (const value of values) longest = Math.max(longest, numeric ? 6 : String(value ?? "").length);
+      return `minmax(${Math.min(Math.max(longest * 7 + 24, 92), 210)}px, 1fr)`;
+    };
+    this.node.style.setProperty("--columns", `${this.options.picks ? "34px " : ""}${columns.map(width).join(" ")}`);
+    this.heads = columns.map((column, at) => this.headOf(column, at));
+    const check = element("span", { role: "columnheader", className: "run-cell" }, element("span", { className: "hidden-words" }, "selected"));
+    this.head.replaceChildren(...(this.options.picks ? [check] : []), ...this.heads.map(({ node }) => node));
   }
 
-  readScene(scene) {
-    this.scene = scene;
-    this.filtered = null;
-    this.columns = columnsOf(scene);
-    this.built = null;
+  headOf(column, at) {
+    const sorter = pressable("", () => {
+      // The first press shows what is large where it is a number, then the other way, then the usual order.
+      const ways = column.numeric ? [`-${column.key}`, column.key, ""] : [column.key, `-${column.key}`, ""];
+      this.options.act.sort(ways[(ways.indexOf(this.shown?.sort ?? "") + 1) % ways.length]);
+    }, { className: "sorter", title: column.words });
+    const histogram = at === 0 || column.plain ? null : new Histogram(column, (range) => this.options.act.range(column.key, range));
+    const node = element("div", { className: "run-cell", role: "columnheader" }, sorter, histogram?.node ?? null);
+    return { node, sorter, histogram, column };
   }
 
-  refresh() {
-    const { state, scene, dark } = this.bench;
-    const count = scene.runs.length;
-    const size = (mask) => (mask ? mask.reduce((sum, one) => sum + one, 0) : count);
-    const shown = size(this.mask);
-    this.opener.replaceChildren(
-      element("span", { className: "name" }, state.follow), element("span", { className: "detail" }, this.mask ? `${shown} of ${count} runs` : `${count} runs`),
-    );
-    this.opener.setAttribute("aria-expanded", String(Boolean(state.table)));
-    this.node.hidden = !state.table;
-    if (!state.table) return;
-    if (this.built !== scene || this.dark !== dark) this.build();
-    if (this.find.value !== state.find) this.find.value = state.find;
-    this.found.textContent = `${size(this.listed)} of ${count}${state.picked.length ? `, ${shown} selected` : ""}`;
-    this.clear.disabled = !this.mask;
-    this.order = orderedRuns(this.columns, this.listed, state.sort);
-    this.scroller.setAttribute("aria-rowcount", String(this.order.length + 1));
-    this.rows.style.height = `${this.order.length * ROW_HEIGHT}px`;
-    this.showHeads();
+  /** @param {Shown} shown */
+  show(shown) {
+    this.shown = shown;
+    if (this.find.value !== shown.find) this.find.value = shown.find;
+    this.found.textContent = shown.found;
+    this.clear.disabled = !shown.filtered;
+    this.scroller.setAttribute("aria-rowcount", String(shown.order.length + 1));
+    this.rows.style.height = `${shown.order.length * ROW_HEIGHT}px`;
+    this.showHeads(shown);
     this.rows.replaceChildren();
     this.drawn = new Map();
     this.drawRows();
   }
 
-  build() {
-    const { scene, dark } = this.bench;
-    Object.assign(this, { built: scene, dark, colors: outcomeScale(scene.outcomes, dark) });
-    const width = ({ key, numeric, values }) => {
-      if (key === "name") return "minmax(170px, 2fr)";
-      const longest = values.reduce((most, value) => Math.max(most, numeric ? 6 : String(value ?? "").length), 0);
-      return `minmax(${Math.min(Math.max(longest * 7 + 24, 92), 210)}px, 1fr)`;
-    };
-    this.node.style.setProperty("--columns", `34px ${this.columns.map(width).join(" ")}`);
-    this.heads = this.columns.map((column) => this.headOf(column));
-    const all = element("span", { role: "columnheader", className: "run-cell" }, element("span", { className: "hidden-words" }, "selected"));
-    this.head.replaceChildren(all, ...this.heads.map(({ node }) => node));
-  }
-
-  headOf(column) {
-    const { bench } = this;
-    const sorter = pressable("", () => {
-      const { sort } = bench.state;
-      // The first press shows what is large where it is a number, then the other way, then the usual order.
-      const ways = column.numeric ? [`-${column.key}`, column.key, ""] : [column.key, `-${column.key}`, ""];
-      bench.set({ sort: ways[(ways.indexOf(sort) + 1) % ways.length] });
-    }, { className: "sorter", title: column.words });
-    const histogram = column.key === "name" ? null : new Histogram(column, (range) => {
-      const others = bench.state.ranges.filter((text) => readRange(text)?.[0] !== column.key);
-      bench.set({ ranges: range ? [...others, JSON.stringify(range)] : others });
-    });
-    const node = element("div", { className: "run-cell", role: "columnheader" }, sorter, histogram?.node ?? null);
-    return { node, sorter, histogram, column };
-  }
-
-  showHeads() {
-    const { sort, ranges } = this.bench.state;
-    const known = ranges.map(readRange);
+  /** @param {Shown} shown */
+  showHeads({ sort, ranges, listed }) {
     for (const { node, sorter, histogram, column } of this.heads) {
       const way = sort === column.key ? "ascending" : sort === `-${column.key}` ? "descending" : "none";
       node.setAttribute("aria-sort", way);
       sorter.replaceChildren(element("span", { className: "name" }, column.name), element("span", { "aria-hidden": "true" }, { ascending: " ↑", descending: " ↓", none: "" }[way]));
-      histogram?.showRange(known.find((range) => range?.[0] === column.key) ?? null, this.listed);
+      histogram?.showRange(ranges.find((range) => range?.[0] === column.key) ?? null, listed);
     }
   }
 
   /** Draws the rows that are seen, and some more on either side. */
   drawRows() {
-    if (!this.order || this.node.hidden) return;
+    if (!this.shown || this.node.hidden) return;
+    const { order } = this.shown;
     const { scrollTop, clientHeight } = this.scroller;
     const first = Math.max(Math.floor(scrollTop / ROW_HEIGHT) - SPARE_ROWS, 0);
-    const last = Math.min(Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT) + SPARE_ROWS, this.order.length);
+    const last = Math.min(Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT) + SPARE_ROWS, order.length);
     for (const [place, node] of this.drawn) {
       if (place >= first && place < last) continue;
       node.remove();
@@ -143,101 +156,93 @@ export class RunTable {
     }
     for (let place = first; place < last; place += 1) {
       if (this.drawn.has(place)) continue;
-      this.drawn.set(place, this.row(place));
-      this.rows.append(this.drawn.get(place));
+      const node = this.row(place, order[place], this.shown);
+      this.drawn.set(place, node);
+      this.rows.append(node);
     }
     this.showCursor();
   }
 
-  row(place) {
-    const { state } = this.bench;
-    const run = this.order[place];
-    const name = this.columns[0].values[run];
-    const picked = state.picked.includes(name);
-    const check = element("input", { type: "checkbox", checked: picked, tabIndex: -1, "aria-label": `Select ${name}` });
+  /**
+   * @param {number} place
+   * @param {number} row
+   * @param {Shown} shown
+   */
+  row(place, row, { picked, current }) {
+    const name = this.columns[0].values[row];
     const cells = this.columns.map((column) => {
-      const value = column.values[run];
+      const value = column.values[row] ?? null;
       const words = value === null ? "" : brief(column.numeric ? Number(value.toPrecision(4)) : value);
       const cell = element("span", { className: column.numeric ? "run-cell number" : "run-cell", role: "gridcell", title: words }, words);
-      if (column.key !== "outcome") return cell;
+      if (!column.dots) return cell;
       const sign = element("span", { className: "dot" });
-      sign.style.background = this.colors.color(run);
+      sign.style.background = this.colorOf(row);
       cell.prepend(sign);
       return cell;
     });
+    const check = this.options.picks
+      ? [element("span", { className: "run-cell", role: "gridcell" }, element("input", { type: "checkbox", checked: picked.has(row), tabIndex: -1, "aria-label": `Select ${name}` }))]
+      : [];
     const node = element(
       "div",
-      { className: "run-row", role: "row", id: `run-${run}`, "aria-rowindex": String(place + 2), "aria-selected": String(picked), "data-run": String(run) },
-      element("span", { className: "run-cell", role: "gridcell" }, check), ...cells,
+      { className: "run-row", role: "row", id: `${this.options.row}-${row}`, "aria-rowindex": String(place + 2), "aria-selected": String(picked.has(row)), "data-row": String(row) },
+      ...check, ...cells,
     );
-    if (name === state.follow) node.setAttribute("aria-current", "true");
+    if (row === current) node.setAttribute("aria-current", "true");
     node.style.top = `${place * ROW_HEIGHT}px`;
     return node;
   }
 
   click(event) {
-    const run = runAt(event);
-    if (run < 0) return;
-    const place = this.order.indexOf(run);
-    if (event.shiftKey && this.cursor >= 0) this.pickBetween(this.cursor, place);
-    else if (event.ctrlKey || event.metaKey || event.target.closest(".run-cell:first-child")) this.pick(run);
-    else this.bench.followRun(this.columns[0].values[run]);
+    const row = rowAt(event);
+    if (row < 0 || !this.shown) return;
+    const { order } = this.shown;
+    const { act, picks } = this.options;
+    const place = order.indexOf(row);
+    if (picks && event.shiftKey && this.cursor >= 0) act.pickMany?.(order.slice(Math.min(this.cursor, place), Math.max(this.cursor, place) + 1));
+    else if (picks && (event.ctrlKey || event.metaKey || event.target.closest(".run-cell:first-child"))) act.pick?.(row);
+    else act.choose(row);
     this.cursor = place;
     this.scroller.focus({ preventScroll: true });
     this.showCursor();
   }
 
-  pick(run) {
-    return this.bench.toggle("picked", this.columns[0].values[run]);
-  }
-
-  pickBetween(a, b) {
-    const names = this.order.slice(Math.min(a, b), Math.max(a, b) + 1).map((run) => this.columns[0].values[run]);
-    this.bench.set({ picked: [...new Set([...this.bench.state.picked, ...names])] });
-  }
-
-  /** Arrows move through the rows, Enter follows one, Space selects it. */
+  /** Arrows move through the rows, Enter chooses one, Space selects it. */
   key(event) {
     const page = Math.max(Math.floor(this.scroller.clientHeight / ROW_HEIGHT) - 2, 1);
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
-    const run = this.order[this.cursor];
+    const row = this.shown?.order[this.cursor];
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in moves) this.moveTo(this.cursor + moves[event.key]);
-    else if (event.key === "Enter" && run !== undefined) this.bench.followRun(this.columns[0].values[run]);
-    else if (event.key === " " && run !== undefined) this.pick(run);
-    else if (event.key === "Escape") this.leave();
+    else if (event.key === "Enter" && row !== undefined) this.options.act.choose(row);
+    else if (event.key === " " && row !== undefined && this.options.picks) this.options.act.pick?.(row);
+    else if (event.key === "Escape") this.options.act.close();
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
   moveTo(place) {
-    this.cursor = Math.min(Math.max(place, 0), this.order.length - 1);
+    const order = this.shown?.order ?? [];
+    this.cursor = Math.min(Math.max(place, 0), order.length - 1);
     const top = this.cursor * ROW_HEIGHT;
     const heads = this.head.offsetHeight;
     const { scrollTop, clientHeight } = this.scroller;
     if (top < scrollTop) this.scroller.scrollTop = top;
     else if (top + ROW_HEIGHT > scrollTop + clientHeight - heads) this.scroller.scrollTop = top + ROW_HEIGHT - clientHeight + heads;
     this.drawRows();
-    this.showCursor();
-    this.bench.pointRun(this.order[this.cursor] ?? -1);
+    this.options.act.point(order[this.cursor] ?? -1);
   }
 
   showCursor() {
-    const run = this.order[this.cursor];
-    for (const node of this.rows.children) node.classList.toggle("cursor", node.id === `run-${run}`);
-    if (run !== undefined && this.rows.querySelector(".cursor")) this.scroller.setAttribute("aria-activedescendant", `run-${run}`);
+    const id = `${this.options.row}-${this.shown?.order[this.cursor]}`;
+    for (const node of this.rows.children) node.classList.toggle("cursor", node.id === id);
+    if (this.rows.querySelector(".cursor")) this.scroller.setAttribute("aria-activedescendant", id);
     else this.scroller.removeAttribute("aria-activedescendant");
-  }
-
-  leave() {
-    this.bench.pointRun(-1);
-    this.bench.set({ table: "" });
-    this.opener.focus();
   }
 }
 
-function runAt(event) {
-  const row = event.target.closest?.("[data-run]");
-  return row ? Number(row.dataset.run) : -1;
+function rowAt(event) {
+  const row = event.target.closest?.("[data-row]");
+  return row ? Number(row.dataset.row) : -1;
 }

@@ -34,7 +34,7 @@ from repwatch.atlas.table import (
     read_table,
 )
 from repwatch.errors import ConfigurationError
-from repwatch.web import bundle, fill, free_target
+from repwatch.web import fill, free_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -262,6 +262,5 @@ def _page(packed: bytes, title: str) -> str:
     parts = {
         "TITLE": html.escape(title),
         "DATA": base64.b64encode(packed).decode(),
-        "MODULES": bundle("atlas/atlas.js"),
     }
-    return fill("atlas/atlas.html", parts, styles=("atlas/atlas.css",))
+    return fill("atlas/atlas.html", parts)

@@ -49,16 +49,13 @@ def directions(
 
     A lies at -1 and B at 1; a set of points represents its mean.
     """
-    from repwatch import rdm
+    from repwatch.page import places_along
 
     opened = open_registry(registry)
     found = opened.run(run)
     snapshot = _snapshot(found, layer, step)
     points = opened.points(found.probe)
-    D = snapshot.rdm
-    along = rdm.project(D, a := _points(points, start), b := _points(points, end))
-    half = float(along[b].mean() - along[a].mean()) / 2
-    places = along / half
+    places = places_along(snapshot.rdm, _points(points, start), _points(points, end))
     order = places.argsort(kind="stable")
     towards, back = order[::-1][:most].tolist(), order[:most].tolist()
     if as_json:

@@ -15,6 +15,7 @@ and which metric is the key one is decided here; figures and pages only draw.
         +--> sketches --> deviations_of: layers x steps, how far off              strip
         +--> RDMs ----> make_views, pack_views; take_excerpts, pack_excerpts      views, excerpts
         +--> last RDMs --> compare_last                                               comparisons
+        +--> one RDM --> places_along: from one value towards another              direction
         +--> probe points, images ----> build_points --> PointsScene              points
 
     PageReader     gives the TensorBoard tab each piece when it is requested      reader
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING
 from repwatch._deprecated import deprecated_attribute
 from repwatch.page.comparison_page import write_comparison
 from repwatch.page.contents import PageContents, read_contents
+from repwatch.page.direction import places_along
 from repwatch.page.excerpts import (
     choose_points,
     pack_excerpts,
@@ -101,6 +103,7 @@ __all__ = [
     "pack_distances",
     "pack_excerpts",
     "pack_views",
+    "places_along",
     "read_contents",
     "run_strip",
     "steps",

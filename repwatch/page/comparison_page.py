@@ -42,7 +42,7 @@ def write_comparison(
         "TITLE": html.escape(f"RepWatch: {first} and {second}"),
         "BODY": "\n".join(_body(comparison)),
     }
-    write_atomically(target, fill("page/comparison.html", parts, styles=("page/comparison.css",)))
+    write_atomically(target, fill("comparison/comparison.html", parts))
     return target
 
 

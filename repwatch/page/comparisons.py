@@ -37,7 +37,7 @@ class PackedDistances(TypedDict):
 
 
 class Comparisons(TypedDict):
-    """The last snapshots of k trajectories against each other, for dashboards/page/document.js.
+    """The last snapshots of k trajectories against each other, for dashboards/document/scene.js.
 
     Attributes:
         snapshots: k places in the list of snapshots.

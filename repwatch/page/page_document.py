@@ -1,6 +1,6 @@
 """The page document: all runs and snapshots of a probe set, on one or more maps, for the page.
 
-`PageScene` is read by dashboards/page/document.js, in the TensorBoard tab (from `PageReader`) and
+`PageScene` is read by dashboards/document/scene.js, in the TensorBoard tab (from `PageReader`) and
 in a report (from `write_report`). Figures read the map document (`map_document`) instead; rows of
 runs and causes are the same in both and are made in `rows`.
 

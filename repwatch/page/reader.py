@@ -13,6 +13,7 @@ from repwatch.drift import MIN_GOOD
 from repwatch.errors import ConfigurationError, RDMError, SpaceError, UnknownLayerError
 from repwatch.maps import MapSettings, read_rows
 from repwatch.page.contents import PageContents, read_contents
+from repwatch.page.direction import places_along
 from repwatch.page.map_cache import MapCache, check_settings
 from repwatch.page.page_document import MapRow, PageScene, build_page, pack_distances
 from repwatch.page.points import PointsScene, build_points
@@ -58,6 +59,12 @@ class SnapshotComparison(TypedDict):
     measures: dict[str, float | None]
     euclidean: float
     mantel: MantelRow | None
+
+
+class Direction(TypedDict):
+    """For each probe point how far it lies along the direction: -1 at its start, 1 at its end."""
+
+    places: list[float]
 
 
 class PageReader:
@@ -153,6 +160,23 @@ class PageReader:
         test = found and MantelRow(r=found.r, p=found.p, permutations=PERMUTATIONS)
         euclidean = similarity.distance(D1, D2, "euclidean")
         return SnapshotComparison(measures=measures, euclidean=euclidean, mantel=test)
+
+    def direction(self, snapshot: int, column: str, start: str, end: str) -> Direction:
+        """How far each probe point lies from those of one value of a column towards another's.
+
+        Raises ConfigurationError where the snapshot is not on the page, or no point has a value;
+        RDMError where there is no direction, since both coincide.
+        """
+        contents = read_contents(self._registry, self._names)
+        known = {member.id: member for member in contents.snapshots if not member.diverged}
+        if snapshot not in known:
+            raise ConfigurationError(f"Expected the id of a snapshot on this page. Got {snapshot}.")
+        values = [
+            str(point.columns.get(column)) for point in self._registry.points(known[snapshot].probe)
+        ]
+        a, b = ([at for at, value in enumerate(values) if value == name] for name in (start, end))
+        places = places_along(self._registry.rdms([known[snapshot]])[0], a, b)
+        return Direction(places=[round(float(place), 4) for place in places])
 
 
 def read_points(registry: Registry, probe: str) -> PointsScene:

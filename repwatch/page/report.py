@@ -32,7 +32,7 @@ from repwatch.page.points import PointsScene
 from repwatch.page.reader import make_page, read_points
 from repwatch.page.views import make_views, pack_views
 from repwatch.registry import Registry
-from repwatch.web import PAGE_STYLES, bundle, fill, free_target
+from repwatch.web import fill, free_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,9 +152,7 @@ def write_report(
             "TITLE": html.escape(title),
             # Within a script element only "<" can end it.
             "SCENE": content.replace("<", "\\u003c"),
-            "MODULES": bundle("page/report-main.js"),
         },
-        styles=PAGE_STYLES,
     )
     write_atomically(target, page)
     return ReportFile(target)

@@ -1,16 +1,8 @@
-"""Pages as files: their sources, the bundling of them into one page, where they may be written."""
+"""Pages as files: their bundles, the filling of templates, where they may be written."""
 
 from __future__ import annotations
 
-from repwatch.web.assets import PAGE_STYLES, asset
-from repwatch.web.bundle import bundle, fill, modules_of
+from repwatch.web.assets import asset, fill
 from repwatch.web.files import free_target
 
-__all__ = [
-    "PAGE_STYLES",
-    "asset",
-    "bundle",
-    "fill",
-    "free_target",
-    "modules_of",
-]
+__all__ = ["asset", "fill", "free_target"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -125,6 +128,29 @@ def board() -> Iterator[Callable[..., str]]:
     for process in running:
         process.terminate()
         process.wait(20)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Keeps the output of the tests clean."""
+
+
+@pytest.fixture(scope="session")
+def sources() -> Iterator[str]:
+    """The address of the modules of the page, which a script imports by themselves."""
+    folder = Path(__file__).parents[2] / "dashboards"
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(name="modules")
+def open_modules(reader: Reader, sources: str) -> Reader:
+    """A page from which `import("/FOLDER/MODULE.js")` works."""
+    reader.open(f"{sources}/shared/tokens.css")
+    return reader
 
 
 def answers(address: str) -> bool:

@@ -10,7 +10,7 @@ from tests.browser.reader import Reader
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[2] / "dashboards" / "node_modules" / "axe-core" / "axe.min.js"
 STATES = ["space", "space&point=5", "space&table=open", "pair", "pair&point=5", "gallery"]
 RUN = """
 const done = arguments[0];
@@ -19,7 +19,7 @@ axe.run(document).then(({ violations }) =>
 """
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: npm install in tests/browser")
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is missing: make web")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("state", [f"mode={state}" for state in STATES])
 def test_axe_finds_no_violation(page: Reader, state: str, dark: bool) -> None:

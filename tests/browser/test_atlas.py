@@ -152,9 +152,9 @@ def test_a_drag_opens_nothing_though_it_ends_where_it_began(atlas: Reader) -> No
 
 def test_a_script_link_is_never_opened(atlas: Reader) -> None:
     atlas.driver.execute_script(KEEP_OPENED)
-    atlas.driver.execute_script("window.repwatchAtlas.pin(0)")
+    atlas.driver.execute_script("window.repwatchAtlas.store.pin(0)")
     atlas.press(".plot", Keys.ENTER)
-    atlas.driver.execute_script("window.repwatchAtlas.pin(3)")
+    atlas.driver.execute_script("window.repwatchAtlas.store.pin(3)")
     atlas.press(".plot", Keys.ENTER)
     assert atlas.driver.execute_script(f"return {OPENED}") == ["https://a.test/3"]
 
@@ -227,7 +227,7 @@ def painted_between(reader: Reader, index: int) -> bool:
 
 def test_a_line_leads_to_the_point_that_one_belongs_to_and_a_key_goes_there(atlas: Reader) -> None:
     lines = "document.querySelector('.plot').dataset.lines"
-    atlas.driver.execute_script("window.repwatchAtlas.pin(2)")
+    atlas.driver.execute_script("window.repwatchAtlas.store.pin(2)")
     atlas.wait(f"{lines} === '0'")
     # The farther apart the two are, the surer is what lies between them.
     index = atlas.driver.execute_script(
@@ -236,13 +236,13 @@ def test_a_line_leads_to_the_point_that_one_belongs_to_and_a_key_goes_there(atla
         "let best = 4; for (let i = 4; i < x.length; i += 2) if (away(i) > away(best)) best = i;"
         "return best"
     )
-    atlas.driver.execute_script("window.repwatchAtlas.pin(arguments[0])", index)
+    atlas.driver.execute_script("window.repwatchAtlas.store.pin(arguments[0])", index)
     atlas.wait(f"{lines} === '1'")
     assert painted_between(atlas, index)
     atlas.press(".plot", "o")
     atlas.wait(f"document.querySelector('.point').dataset.index === '{index ^ 1}'")
     assert painted_between(atlas, index ^ 1)
-    atlas.driver.execute_script("window.repwatchAtlas.clearAll()")
+    atlas.driver.execute_script("window.repwatchAtlas.store.clear()")
     atlas.wait(f"{lines} === '0'")
     assert not painted_between(atlas, index)
     names = [option.text for option in Select(atlas.find("select")).options]

@@ -13,13 +13,17 @@ from selenium.webdriver.support.ui import Select
 
 from repwatch import Registry, rdm, similarity
 from repwatch.page import choose_points, take_excerpts
-from repwatch.web import bundle
 from tests.browser.conftest import Trained
 from tests.browser.reader import Reader, rest_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 POINT = "document.querySelector('.point').dataset.point"
+# `execute_script` waits for the promise of an async function.
+SIMILARITY = """
+const { euclidean, mantelTest, measuresOf } = await import("/document/similarity.js");
+const [a, b] = [...arguments].map((row) => Float64Array.from(row));
+"""
 
 
 def test_two_pinned_representations_are_compared_and_light_up_together(
@@ -159,7 +163,7 @@ def test_any_other_pair_is_estimated_from_some_points_and_marked_so(
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_measures_in_the_browser_are_those_of_repwatch_similarity(
-    reader: Reader, ties: bool
+    modules: Reader, ties: bool
 ) -> None:
     generator = np.random.default_rng(0)
     points = generator.normal(size=(32, 6))
@@ -167,12 +171,11 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
     rows = [rdm.from_activations(activations).astype(np.float64) for activations in pairs]
     if ties:
         rows = [np.round(row) for row in rows]
-    script = bundle("page/similarity.js") + (
-        "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
+    script = SIMILARITY + (
         "return [measuresOf(a, b), euclidean(a, b), mantelTest(a, b, 999), mantelTest(a, b, 999)];"
     )
     for first, second in itertools.combinations(rows, 2):
-        results = reader.driver.execute_script(script, first.tolist(), second.tolist())
+        results = modules.driver.execute_script(script, first.tolist(), second.tolist())
         measures, between, mantel, again = results
         assert set(measures) == set(similarity.SIMILARITIES)
         for name, value in measures.items():
@@ -184,11 +187,8 @@ def test_measures_in_the_browser_are_those_of_repwatch_similarity(
         assert abs(mantel["p"] - exact.p) < 4 * np.sqrt(exact.p * (1 - exact.p) / 999) + 2e-3
 
 
-def test_what_a_measure_is_not_defined_for_is_not_a_number(reader: Reader) -> None:
-    script = bundle("page/similarity.js") + (
-        "const [a, b] = [...arguments].map((row) => Float64Array.from(row));"
-        "return [measuresOf(a, b), mantelTest(a, b, 99)];"
-    )
-    measures, mantel = reader.driver.execute_script(script, [1.0] * 10, list(range(1, 11)))
+def test_what_a_measure_is_not_defined_for_is_not_a_number(modules: Reader) -> None:
+    script = SIMILARITY + "return [measuresOf(a, b), mantelTest(a, b, 99)];"
+    measures, mantel = modules.driver.execute_script(script, [1.0] * 10, list(range(1, 11)))
     assert measures["pearson"] is measures["spearman"] is mantel is None
     assert measures["cosine"] == pytest.approx(55 / np.sqrt(10 * 385))

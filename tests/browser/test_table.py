@@ -12,7 +12,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from repwatch import Registry
-from repwatch.web import bundle
 from tests.browser.reader import Reader
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -22,27 +21,31 @@ NAMES = f"[...document.querySelectorAll('{ROWS}')].map((row) => row.children[1].
 SHOWN_RUNS = (
     "[...document.querySelectorAll('.gallery .cell')].map((one) => one.title.split(' · ')[0])"
 )
-# A table of its own, of as many runs as are asked for, without the rest of a page.
+# A table of its own, of as many rows as are asked for, without the rest of a page.
 MANY = """
-const runs = Array.from({ length: arguments[0] }, (_, at) => ({
-  name: `run-${at}`, label: at % 3 ? "good" : "bad", cause: null, status: "finished",
-  hparams: { lr: 1 / (1 + at), seed: at % 7 }, metrics: { loss: at },
-}));
-const strip = { kind: "good", values: [] };
-const page = { settings: ["lr"], metric: "loss", flags: [], strip, trajectories: [] };
-const snapshots = { run: [], step: [] };
-const scene = { runs, page, snapshots, outcomes: runs.map((run) => run.label) };
-const state = { table: "open", follow: "run-0", find: "", sort: "", ranges: [], picked: [] };
-const set = (changes) => { Object.assign(state, changes); show(); };
-const table = new RunTable({ scene, state, dark: false, pointRun: () => {}, set });
-function show() { table.filter(); table.refresh(); }
+const { Table } = await import("/table/table.js");
+const count = arguments[0];
+const column = (key, valueOf) => {
+  const values = Array.from({ length: count }, (_, at) => valueOf(at));
+  return { key, name: key, words: key, numeric: key !== "name", values };
+};
+const nothing = () => {};
+const acts = ["range", "sort", "choose", "point", "close", "showAll"];
+const act = Object.fromEntries(acts.map((name) => [name, nothing]));
+const table = new Table({ id: "many", label: "Runs", row: "run", hint: "", picks: true, act });
+const name = column("name", (at) => `run-${at}`);
+const columns = [name, column("lr", (at) => 1 / (1 + at)), column("seed", (at) => at % 7)];
+table.setColumns(columns, () => "");
 table.node.style.cssText = "display: flex; flex-direction: column; height: 400px";
 table.scroller.style.cssText = "overflow: auto; flex: 1 1 auto";
 document.body.replaceChildren(table.node);
-show();
-Object.assign(window, { table, state, show });
+const order = Array.from({ length: count }, (_, at) => count - 1 - at);
+table.show({
+  listed: null, order, ranges: [], sort: "", find: "", found: "", filtered: false,
+  picked: new Set(), current: 0,
+});
+Object.assign(window, { table });
 """
-
 
 SCROLL = """
 const start = performance.now();
@@ -192,17 +195,15 @@ def test_escape_closes_the_table_and_the_focus_goes_back_to_its_button(page: Rea
     assert page.driver.execute_script("return document.activeElement.className") == "opener"
 
 
-def test_ten_thousand_runs_scroll_with_few_rows_in_the_document(reader: Reader) -> None:
-    source = bundle("table/table.js")
+def test_ten_thousand_runs_scroll_with_few_rows_in_the_document(modules: Reader) -> None:
     rows = f"document.querySelectorAll('{ROWS}').length"
     spent = {}
     for count in (400, 10_000):
-        reader.reset()
-        reader.driver.execute_script(source + MANY, count)
-        reader.wait(f"{rows} > 0")
+        modules.driver.execute_script(MANY, count)
+        modules.wait(f"{rows} > 0")
         for name, top in ((f"run-{count // 2}", count // 2 * 26), ("run-0", count * 26)):
-            reader.driver.execute_script("table.scroller.scrollTop = arguments[0]", top)
-            reader.wait(f"{NAMES}.includes(arguments[0])", name)
-            assert reader.driver.execute_script(f"return {rows}") < 60
-        spent[count] = reader.driver.execute_script(SCROLL)
+            modules.driver.execute_script("table.scroller.scrollTop = arguments[0]", top)
+            modules.wait(f"{NAMES}.includes(arguments[0])", name)
+            assert modules.driver.execute_script(f"return {rows}") < 60
+        spent[count] = modules.driver.execute_script(SCROLL)
     assert spent[10_000] < 3 * spent[400], "scrolling costs the same however many runs there are"

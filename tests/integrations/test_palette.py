@@ -39,8 +39,7 @@ THEMES = ("light", "dark")
 
 
 def read() -> dict[str, Any]:
-    text = asset("core/palette.js").decode()
-    found: dict[str, Any] = json.loads(text[text.index("= {") + 2 : text.index("\n};") + 2])
+    found: dict[str, Any] = json.loads(asset("shared/palette.json"))
     return found
 
 
@@ -114,7 +113,7 @@ def test_the_distance_sees_what_color_blind_people_do_not() -> None:
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_the_inks_of_styles_are_those_of_the_palette(theme: str) -> None:
-    blocks = re.findall(r"\{(.*?)\}", asset("core/tokens.css").decode(), re.DOTALL)
+    blocks = re.findall(r"\{(.*?)\}", asset("shared/tokens.css").decode(), re.DOTALL)
     styles = dict(re.findall(r"--(\w+): (#\w+);", blocks[THEMES.index(theme)]))
     part = read()[theme]
     for name in ("ink", "muted", "paper", "flag", "fresh"):

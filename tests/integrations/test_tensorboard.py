@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import posixpath
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client, TestResponse
 
 from repwatch.errors import MissingPackageError
-from repwatch.web import PAGE_STYLES, asset, modules_of
+from repwatch.web import asset
 
 with warnings.catch_warnings():
     # TensorBoard carries an old html5lib, which says so when it is imported.
@@ -41,35 +40,16 @@ def get(board: Client, path: str, **headers: str) -> TestResponse:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("page/index.js", "text/javascript"),
-        ("core/dom.js", "text/javascript"),
-        *((name, "text/css") for name in ("core/tokens.css", "core/base.css", *PAGE_STYLES)),
-        *((name, "text/javascript") for name in modules_of("page/report-main.js")[:-1]),
-    ],
+    ("name", "kind"), [("tab.js", "text/javascript"), ("page.css", "text/css")]
 )
 def test_the_page_is_served(board: Client, name: str, kind: str) -> None:
     reply = get(board, f"{ROUTE}/{name}")
-    assert reply.data == asset(name)
+    assert reply.data == asset(f"built/{name}")
     assert reply.content_type == f"{kind}; charset=utf-8"
+    assert not re.search(r"^import\b|[^\w.]import\(", reply.text, re.MULTILINE), "one file"
 
 
-def test_every_module_that_the_tab_imports_is_served(board: Client) -> None:
-    pending = {f"{ROUTE}/page/index.js"}
-    reached: set[str] = set()
-    while pending:
-        path = pending.pop()
-        reached.add(path)
-        reply = get(board, path)
-        assert reply.status_code == 200, path
-        found = re.findall(r'(?:from |import\(|import )"([^"]+)"', reply.text)
-        pending |= {posixpath.normpath(f"{posixpath.dirname(path)}/{name}") for name in found}
-        pending -= reached
-    assert f"{ROUTE}/page/workbench.js" in reached
-
-
-@pytest.mark.parametrize("path", [f"{ROUTE}/registries", f"{ROUTE}/page/index.js"])
+@pytest.mark.parametrize("path", [f"{ROUTE}/registries", f"{ROUTE}/tab.js"])
 def test_every_answer_is_conditional_and_not_to_be_sniffed(board: Client, path: str) -> None:
     first = get(board, path)
     assert first.headers["X-Content-Type-Options"] == "nosniff"
@@ -91,20 +71,20 @@ def test_every_answer_is_conditional_and_not_to_be_sniffed(board: Client, path: 
         "/./../../etc/passwd",
         "//etc/passwd",
         "/%2fetc%2fpasswd",
-        "/page/index.js/../../plugin.py",
-        "/page/index.js%00.css",
-        "/dashboards/page/index.js",
-        "/page/comparison.html",
+        "/tab.js/../plugin.py",
+        "/tab.js%00.css",
+        "/built/tab.js",
+        "/comparison/comparison.html",
         "/plotly.min.js",
         "/figures",
         "/page/workbench.html",
-        "/page/report-main.js",
-        "/index.js",
-        "/core/../page/report-main.js",
-        "/page/..%2fpage%2freport-main.js",
+        "/report.js",
+        "/page/tab.js",
+        "/built/../report.js",
+        "/page/..%2fbuilt%2freport.js",
         "/repwatch.db",
         "/logs/repwatch.db",
-        "/PAGE/INDEX.JS",
+        "/TAB.JS",
         "/.hidden",
         "/",
         "/file?path=../../etc/passwd",
@@ -128,14 +108,14 @@ def test_the_tab_has_a_name_and_a_module(board: Client) -> None:
     listed = get(board, "/data/plugins_listing").json["repwatch"]
     assert listed["tab_name"] == "RepWatch"
     assert not listed["enabled"], "there is no registry"
-    assert listed["loading_mechanism"]["module_path"] == f"{ROUTE}/page/index.js"
+    assert listed["loading_mechanism"]["module_path"] == f"{ROUTE}/tab.js"
 
 
 def test_a_broken_installation_is_reported_in_the_answer(
     monkeypatch: pytest.MonkeyPatch, board: Client
 ) -> None:
     monkeypatch.setattr("repwatch.integrations.tensorboard.plugin.asset", _missing)
-    reply = get(board, f"{ROUTE}/space/space.js")
+    reply = get(board, f"{ROUTE}/tab.js")
     assert reply.status_code == 500
     assert "Reinstall it" in reply.text
 

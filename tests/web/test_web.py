@@ -1,76 +1,63 @@
-"""Sources of the pages: where they are read from, and how modules become one script."""
+"""Files of the pages: where they are read from, and that the bundles are those of the sources."""
 
 from __future__ import annotations
 
-import posixpath
-import re
-from collections.abc import Sequence
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from repwatch.errors import ConfigurationError, MissingPackageError
-from repwatch.web import asset, bundle, modules_of
+from repwatch.web import asset, fill
 
-BUNDLES = {
-    "report": "page/report-main.js",
-    "tab": "page/index.js",
-    "atlas": "atlas/atlas.js",
-}
-_IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"([^"]+)";$', re.MULTILINE)
-_DECLARED = re.compile(
-    r"^(?:export )?(?:async )?(?:const|let|var|function\*?|class) (?:(\w+)|[\[{]([^\]}]*)[\]}])",
-    re.MULTILINE,
+FOLDER = Path(__file__).parents[2] / "dashboards"
+BUILT = FOLDER / "built"
+
+
+def test_the_bundles_are_of_the_sources_as_they_are() -> None:
+    known = json.loads((BUILT / "sources.json").read_text(encoding="utf-8"))
+    assert len(known) > 50
+    now = {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() for name in known}
+    changed = [name for name, found in now.items() if found != known[name]]
+    assert not changed, "run `make web`: these have changed since the bundles were made"
+
+
+@pytest.mark.skipif(
+    not (FOLDER / "node_modules" / "esbuild").is_dir() or shutil.which("node") is None,
+    reason="esbuild is missing: make web",
 )
+def test_building_again_gives_the_same_bundles(tmp_path: Path) -> None:
+    subprocess.run(["node", "build.js", str(tmp_path)], cwd=FOLDER, check=True)
+    built = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert built == {path.name: path.read_bytes() for path in BUILT.iterdir()}
 
 
-def imports(module: str) -> dict[str, list[str]]:
-    """Paths of the modules that a module imports, below dashboards/, and the names it takes."""
-    source = asset(module).decode()
-    found = {
-        posixpath.normpath(posixpath.join(posixpath.dirname(module), path)): [
-            name.strip() for name in names.split(",") if name.strip()
-        ]
-        for names, path in _IMPORT.findall(source)
-    }
-    assert len(found) == len(re.findall(r"^import\b", source, re.MULTILINE))
-    return found
+@pytest.mark.parametrize("name", ["tab.js", "report.js", "atlas.js"])
+def test_a_bundle_is_one_script_that_no_page_ends_early(name: str) -> None:
+    text = asset(f"built/{name}").decode()
+    assert len(text) > 10_000
+    assert "</script" not in text.lower()
+    assert "sourceMappingURL" not in text
 
 
-def declared(module: str) -> list[str]:
-    """Names that a module declares at the top level."""
-    parts = _DECLARED.findall(asset(module).decode())
-    return [name.strip() for single, several in parts for name in (single or several).split(",")]
-
-
-@pytest.mark.parametrize("name", BUNDLES)
-def test_a_bundle_declares_each_name_once_and_after_what_it_uses(name: str) -> None:
-    modules: Sequence[str] = modules_of(BUNDLES[name])
-    owners: dict[str, str] = {}
-    for position, module in enumerate(modules):
-        assert "</script" not in asset(module).decode().lower()
-        for imported, names in imports(module).items():
-            assert imported in modules[:position], f"{module} is bundled before {imported}"
-            assert {owners.get(name) for name in names} <= {imported}, f"{names} of {imported}"
-        for declaration in declared(module):
-            assert declaration not in owners, (
-                f"{declaration} is in {module} and in {owners[declaration]}"
-            )
-            owners[declaration] = module
-    assert len(owners) > 20
-
-
-@pytest.mark.parametrize("name", BUNDLES)
-def test_a_bundle_imports_and_exports_nothing(name: str) -> None:
-    assert re.search(r"^(import|export)\b", bundle(BUNDLES[name]), re.MULTILINE) is None
+def test_a_template_takes_files_and_parts() -> None:
+    page = fill("page/workbench.html", {"TITLE": "A &amp; B", "SCENE": "{{TITLE}}"})
+    assert "<title>A &amp; B</title>" in page
+    assert asset("built/report.js").decode() in page
+    assert asset("built/page.css").decode() in page
+    assert '<script type="application/json" id="scene">{{TITLE}}</script>' in page, "data is data"
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "../pyproject.toml",
-        "core/../../pyproject.toml",
+        "built/../../pyproject.toml",
         "/etc/passwd",
-        "core\\tokens.css",
+        "built\\page.css",
         "C:/a.js",
     ],
 )
@@ -79,7 +66,7 @@ def test_a_path_that_leads_out_of_the_sources_is_refused(name: str) -> None:
         asset(name)
 
 
-@pytest.mark.parametrize("name", ["core/none.js", "core", "tokens.css"])
+@pytest.mark.parametrize("name", ["built/none.js", "built", "page.css"])
 def test_a_file_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(MissingPackageError, match=name):
         asset(name)

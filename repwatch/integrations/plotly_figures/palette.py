@@ -1,4 +1,4 @@
-"""Colors and marks. Colors are those of dashboards/core/palette.js, for a light and a dark page.
+"""Colors and marks. Colors are those of dashboards/shared/palette.json, on light and on dark pages.
 
 Figures are built in light colors; `DARK` maps each light color to the dark one that replaces it
 one, so that a page follows its reader's theme without a second figure.
@@ -43,9 +43,8 @@ class Hue(NamedTuple):
 
 
 def _read() -> dict[str, Any]:
-    """The palette that the page has too: the one object in palette.js is JSON."""
-    text = asset("core/palette.js").decode()
-    found: dict[str, Any] = json.loads(text[text.index("= {") + 2 : text.index("\n};") + 2])
+    """The palette that the page has too."""
+    found: dict[str, Any] = json.loads(asset("shared/palette.json"))
     return found
 
 

@@ -15,12 +15,11 @@ from werkzeug import Request, Response
 from repwatch.errors import MissingPackageError
 from repwatch.integrations.tensorboard.answers import answer, application, refuse
 from repwatch.integrations.tensorboard.registries import RegistryRoutes
-from repwatch.web import PAGE_STYLES, asset, modules_of
+from repwatch.web import asset
 
 __all__ = ["RepWatchPlugin"]
 
-_ENTRY = "page/index.js"
-_STYLES = ("core/tokens.css", "core/base.css", *PAGE_STYLES)
+_FILES = {"tab.js": "text/javascript", "page.css": "text/css"}
 
 App = Callable[..., Any]
 
@@ -39,14 +38,13 @@ class RepWatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def frontend_metadata(self) -> Any:
         """The name of the tab, and the script that TensorBoard loads into its frame."""
-        return base_plugin.FrontendMetadata(es_module_path=f"/{_ENTRY}", tab_name="RepWatch")
+        return base_plugin.FrontendMetadata(es_module_path="/tab.js", tab_name="RepWatch")
 
     def get_plugin_apps(self) -> dict[str, App]:
         """The routes: those of registries, and one for each file of the page."""
         routes = {
             **self._registries.routes(),
-            **{f"/{name}": _serve_file(name, "text/javascript") for name in modules_of(_ENTRY)},
-            **{f"/{name}": _serve_file(name, "text/css") for name in _STYLES},
+            **{f"/{name}": _serve_file(f"built/{name}", kind) for name, kind in _FILES.items()},
         }
         return {path: application(serve) for path, serve in routes.items()}
 

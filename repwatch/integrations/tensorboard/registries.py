@@ -85,6 +85,12 @@ class RegistryRoutes:
             "/compare": self._serving(
                 lambda reader, request: reader.compare(_number(request, "a"), _number(request, "b"))
             ),
+            "/direction": self._serving(
+                lambda reader, request: reader.direction(
+                    _number(request, "id"),
+                    *(_word(request, name) for name in ("column", "start", "end")),
+                )
+            ),
         }
 
     def _serve_list(self, request: Request) -> Response:

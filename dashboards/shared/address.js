@@ -1,0 +1,104 @@
+// The state of the page in its address, so that a link shows the same view: after "#", or inside
+// TensorBoard, whose own address the user sees, in its parameter "repwatch".
+
+const PARAMETER = "repwatch";
+
+/** @type {Window | null} */
+let host = null;
+
+/**
+ * Uses the address of another window of this origin from now on.
+ * @param {Window} other
+ */
+export function useAddressOf(other) {
+  host = other;
+}
+
+function readText() {
+  if (host) return new URL(host.location.href).searchParams.get(PARAMETER) ?? "";
+  return window.location.hash.slice(1);
+}
+
+/** @param {string} text */
+function writeText(text) {
+  if (text === readText()) return;
+  const address = new URL((host ?? window).location.href);
+  if (!host) address.hash = text;
+  else if (text) address.searchParams.set(PARAMETER, text);
+  else address.searchParams.delete(PARAMETER);
+  (host ?? window).history.replaceState((host ?? window).history.state, "", address);
+}
+
+/** The address that the user sees, to be copied. */
+export function currentLink() {
+  return (host ?? window).location.href;
+}
+
+/**
+ * Reads the state from the address; what is missing there, or is no number where one is expected, is as in
+ * `defaults`.
+ * @template {Record<string, string | number | string[]>} S
+ * @param {S} defaults
+ * @returns {S}
+ */
+export function readAddress(defaults) {
+  return parseState(readText(), defaults);
+}
+
+/**
+ * Writes what differs from the defaults, without a new entry in the browser's history.
+ * @param {Record<string, string | number | string[]>} state
+ * @param {Record<string, string | number | string[]>} defaults
+ */
+export function writeAddress(state, defaults) {
+  writeText(formatState(state, defaults));
+}
+
+/**
+ * The state out of its text. A value has the type of its default: a text, a number or a list of texts.
+ * @template {Record<string, string | number | string[]>} S
+ * @param {string} text
+ * @param {S} defaults
+ * @returns {S}
+ */
+export function parseState(text, defaults) {
+  const parameters = new URLSearchParams(text);
+  /** @type {Record<string, string | number | string[]>} */
+  const state = structuredClone(defaults);
+  for (const [key, usual] of Object.entries(defaults)) {
+    const value = parameters.get(key);
+    if (value === null) continue;
+    if (Array.isArray(usual)) state[key] = value === "" ? [] : value.split("~").map(decoded);
+    else if (typeof usual === "number") state[key] = Number.isFinite(Number(value)) ? Number(value) : usual;
+    else state[key] = value;
+  }
+  return /** @type {S} */ (state);
+}
+
+/**
+ * What of a state differs from the defaults, as text.
+ * @param {Record<string, string | number | string[]>} state
+ * @param {Record<string, string | number | string[]>} defaults
+ */
+export function formatState(state, defaults) {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) {
+    if (!(key in defaults) || JSON.stringify(value) === JSON.stringify(defaults[key])) continue;
+    parameters.set(key, Array.isArray(value) ? value.map(encoded).join("~") : String(value));
+  }
+  return parameters.toString();
+}
+
+/** @param {string} word */
+function encoded(word) {
+  return encodeURIComponent(word).replaceAll("~", "%7E");
+}
+
+/** @param {string} word */
+function decoded(word) {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
+}
