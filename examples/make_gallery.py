@@ -38,11 +38,12 @@ HEAD = """# Examples
 The systems of [Visualizing Representations](https://colah.github.io/posts/2015-01-Visualizing-Representations/),
 one script each: a network is trained with RepWatch attached, a page and a picture show the essay's
 claim, and a number tests it. `python examples/NAME.py --help` explains the data and the
-measurement; `make examples` runs all of them and writes this table.
+measurement; `make examples` runs all of them and writes this table. They want
+`pip install "repwatch[examples]"`.
 
-The other files here: `packages_atlas.py` and `sentences_atlas.py` are maps of texts,
-`layer_correspondence.py` compares distances, and `populations/` trains the runs of
-[How reliable are flags?](../docs/reliability.md).
+The other files here: `fine_tuning.py` watches a pretrained transformer,
+`layer_correspondence.py` compares distances, `faults/` trains networks with one fault each, and
+`populations/` trains the runs of [How reliable are flags?](../docs/reliability.md).
 
 | | claim and result |
 |---|---|

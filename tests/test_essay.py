@@ -96,6 +96,53 @@ def test_categories_of_words_cluster_and_form_while_a_skip_gram_learns(
     assert "<title>48 words</title>" in page
 
 
+def write_planted_packages(path: Path) -> None:
+    """Two sections of three kinds each; a kind has words of its own, and so has its section."""
+    generator = np.random.default_rng(0)
+    lines = []
+    for row in range(480):
+        section, kind = ("games", "mail")[row % 2], "abc"[row // 2 % 3]
+        words = [f"{section}{c}" for c in "xyz"] * 2 + [f"{section}{kind}{c}" for c in "xyz"]
+        text = " ".join(generator.choice(words, size=12))
+        package = {"title": f"p{row}", "section": section, "tags": [f"{section}::{kind}"]}
+        url = f"https://example.org/{row}"
+        lines.append(json.dumps({**package, "summary": "", "text": text, "url": url}))
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_documents_form_topics_and_clusters_within_them(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    source = tmp_path / "packages.jsonl"
+    write_planted_packages(source)
+    words = ["--epochs", "12", "--points", "100", "--batch", "512", "--thin", "1"]
+    found = run("documents", "--data", str(source), *words)
+    assert found["held"]
+    for values in found["purity"].values():
+        assert values["section"][0] > 0.9
+        assert values["within"][0] > 2 * values["within"][1]
+    first, last = found["learned"]["tag"][0], found["learned"]["tag"][-1]
+    assert first[0] < 0.3 < 0.5 < last[0]
+
+
+def test_a_sentence_is_dominated_by_its_first_word(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("sacrebleu")
+    generator = np.random.default_rng(0)
+    lines = []
+    for _ in range(700):
+        first, *rest = generator.choice(6, size=4)
+        words = [f"start{first}", *(f"word{k}" for k in rest)]
+        lines.append(" ".join(words) + "\t" + " ".join(word.replace("o", "ô") for word in words))
+    source = tmp_path / "pairs.tsv"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    words = ["--epochs", "3", "--width", "48", "--points", "150", "--batch", "4"]
+    found = run("translation", "--data", str(source), *words)
+    for name in ("source as it is", "source reversed"):
+        first, *others = (found["purity"][name][kind][-1][0] for kind in found["purity"][name])
+        assert first > max(others), name
+        bleu = {system: score[0] for system, score in found["scores"][name].items()}
+        assert bleu["network"] > max(bleu["copying"], bleu["most frequent"]), name
+
+
 def test_directions_lead_to_the_lists_of_the_essay(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

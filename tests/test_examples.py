@@ -308,28 +308,6 @@ def test_what_a_population_needs_is_reported_before_anything_is_trained(
     assert not path.exists()
 
 
-def test_packages_atlas_writes_a_page_of_what_descriptions_say(tmp_path: Path) -> None:
-    kinds = ("game of strategy", "network server daemon", "mail reader client")
-    lines = [
-        json.dumps(
-            {
-                "title": f"package-{i}",
-                "section": "misc",
-                "tags": ["role::program"],
-                "url": "https://example.org",
-                "summary": kinds[i % 3],
-                "text": f"The {kinds[i % 3]} number {i % 5}.",
-            }
-        )
-        for i in range(30)
-    ]
-    source = tmp_path / "packages.jsonl"
-    source.write_text("\n".join(lines), encoding="utf-8")
-    out = tmp_path / "packages.html"
-    load("packages_atlas").main([str(source), "-o", str(out)])
-    assert "<title>30 Debian packages</title>" in out.read_text(encoding="utf-8")
-
-
 def test_fine_tuning_shows_where_sections_are_separated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -353,40 +331,3 @@ def test_fine_tuning_shows_where_sections_are_separated(
     assert float(last.split()[-1]) > 90, "three sections of different words are easy"
     assert (tmp_path / "out" / "fine-tuning.html").exists()
     assert (tmp_path / "out" / "fine-tuning.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_sentences_atlas_finds_translations_of_sentences_that_it_has_not_learned_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    generator = np.random.default_rng(0)
-    drawn = [generator.choice(60, size=6, replace=False) for _ in range(600)]
-    lines = [
-        " ".join(f"word{n}" for n in snapshot)
-        + "\t"
-        + " ".join(f"mot{n}" for n in reversed(snapshot))
-        for snapshot in drawn
-    ]
-    source = tmp_path / "pairs.tsv"
-    source.write_text("\n".join([*lines, lines[0], "same\tsame"]), encoding="utf-8")
-    out = tmp_path / "sentences.html"
-    load("sentences_atlas").main([str(source), "-o", str(out)])
-    output = capsys.readouterr().out
-    assert "Learned from 480 pairs; 120 others were held out." in output
-    found = re.findall(r"(\w[\w ,]+): the nearest in ([\d.]+) %", output)
-    shares = {name: float(share) for name, share in found}
-    assert shares["English to French"] > 80
-    assert shares["French to English"] > 80
-    assert shares["by spelling, nothing learned"] < 20
-    assert "% of neighbors are of the other language" in output
-    page = out.read_text(encoding="utf-8")
-    assert "<title>240 sentences in English and French</title>" in page
-
-
-def test_sentences_atlas_reports_what_it_expects_of_its_file(tmp_path: Path) -> None:
-    source = tmp_path / "pairs.tsv"
-    source.write_text("one\tun\nno tab here\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="a tab between them in line 2"):
-        load("sentences_atlas").main([str(source), "-o", str(tmp_path / "a.html")])
-    source.write_text("one\tun\ntwo\tdeux\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="at least 20 different pairs"):
-        load("sentences_atlas").main([str(source), "-o", str(tmp_path / "a.html")])

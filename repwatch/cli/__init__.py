@@ -7,6 +7,7 @@ runs.py       runs                       pages.py         map, report, atlas
 show.py       show
 landmarks.py  label, suggest-labels      compare.py       compare
 drift.py      check, backtest            directions.py    directions
+                                         purity.py        purity
 upkeep.py     export, import, flush, prune, doctor
 demo.py       what `demo` trains         demo_command.py  demo
 terminal.py   printing, options, opening the registry
@@ -18,7 +19,17 @@ import typer
 from rich.text import Text
 
 from repwatch.cli import compare as comparison
-from repwatch.cli import demo_command, directions, drift, landmarks, pages, runs, show, upkeep
+from repwatch.cli import (
+    demo_command,
+    directions,
+    drift,
+    landmarks,
+    pages,
+    purity,
+    runs,
+    show,
+    upkeep,
+)
 from repwatch.cli.terminal import errors, printable
 from repwatch.errors import RepWatchError
 
@@ -39,6 +50,7 @@ app.command("suggest-labels")(landmarks.suggest_labels)
 app.command()(drift.check)
 app.command()(drift.backtest)
 app.command()(directions.directions)
+app.command()(purity.purity)
 app.command()(upkeep.export)
 app.command("import")(upkeep.import_runs)
 app.command()(upkeep.flush)

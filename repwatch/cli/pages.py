@@ -43,6 +43,9 @@ def draw_map(
         str,
         typer.Option(help="euclidean, cosine, pearson, spearman or cka, of the RDMs."),
     ] = "euclidean",
+    transform: Annotated[
+        str, typer.Option(help="none, log1p or near: a non-linearity on the RDMs' distances.")
+    ] = "none",
     layer: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="A layer to map; may be given again. All layers if absent."),
@@ -56,6 +59,8 @@ def draw_map(
     There is one map of all layers and one of each.
     """
     opened = open_registry(registry)
+    if transform != "none":
+        distance = f"{distance}-{transform}"
     if as_json:
         from repwatch.maps import MapSettings
         from repwatch.page import map_registry

@@ -32,11 +32,20 @@ from repwatch.maps.landmark_map import (
 )
 from repwatch.maps.methods import METHODS
 from repwatch.maps.placement import LandmarkNeighbor, Placed, Placement
-from repwatch.maps.snapshots import Snapshot, read_rows, select, sketch_rows
+from repwatch.maps.snapshots import (
+    DEFAULT_DISTANCE,
+    MAP_DISTANCES,
+    Snapshot,
+    read_rows,
+    select,
+    sketch_rows,
+)
 from repwatch.maps.space import RepresentationSpace
 from repwatch.maps.tsne import fit_tsne
 
 __all__ = [
+    "DEFAULT_DISTANCE",
+    "MAP_DISTANCES",
     "METHODS",
     "MIN_SNAPSHOTS",
     "LandmarkMap",

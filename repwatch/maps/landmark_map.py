@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from repwatch.maps.placement import Placement
-from repwatch.maps.snapshots import read_rows
+from repwatch.maps.snapshots import DEFAULT_DISTANCE, read_rows
 from repwatch.maps.space import RepresentationSpace
 from repwatch.registry import Registry, Snapshot
 
@@ -39,7 +39,7 @@ class MapSettings:
         {'head'}
     """
 
-    distance: str = "euclidean"
+    distance: str = DEFAULT_DISTANCE
     method: str = "tsne"
     seed: int = 0
     layers: tuple[str, ...] | None = None

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
     from repwatch.rdm import Float32
 
+# Of the RDMs, or of RDMs through a pointwise non-linearity, such as "cosine-near".
+MAP_DISTANCES = (
+    *similarity.DISTANCES,
+    *(f"{d}-{t}" for t in similarity.TRANSFORMS if t != "none" for d in similarity.DISTANCES),
+)
+# Every snapshot has a place by it, those of collapsed layers too, whose RDMs are all zeros: the
+# cosine and the others are not defined for them. The scale of a layer tells representations apart.
+DEFAULT_DISTANCE = "euclidean"
 # Values of any type, and ids as the snapshots have them: whole numbers or strings.
 Array: TypeAlias = "NDArray[Any]"
 SnapshotId: TypeAlias = "Any"
@@ -180,7 +188,7 @@ def read_vectors(
     if exact:
         values = np.zeros((len(stack), 0), dtype=np.float32)
         if stack.size:
-            values = similarity.vectors(stack, distance).astype(np.float32, copy=False)
+            values = distance_vectors(stack, distance).astype(np.float32, copy=False)
     elif distance in similarity.SKETCHED_DISTANCES:
         values = similarity.sketch_vectors(stack, distance)
     else:
@@ -228,7 +236,13 @@ def sketch_rows(rdms: Array, distance: str) -> Array:
         >>> sketch_rows(D[None], "spearman").shape
         (1, 1024)
     """
-    return similarity.sketches(similarity.vectors(rdms, distance))
+    return similarity.sketches(distance_vectors(rdms, distance))
+
+
+def distance_vectors(stack: Array, distance: str) -> Array:
+    """(k, p) vectors of RDMs (k, m), for one of `MAP_DISTANCES`."""
+    name, _, transform = distance.partition("-")
+    return similarity.vectors(stack, name, transform=transform or "none")
 
 
 def _rows(snapshots: Sequence[Snapshot], *, exact: bool) -> Array:
@@ -282,7 +296,7 @@ def exact_vectors(snapshots: Sequence[Snapshot], distance: str) -> Array:
     if stack is None:
         stack = np.stack([rdm.check(snapshot.rdm) for snapshot in snapshots])
     # These are the RDMs themselves: two conversions less, where thousands are read.
-    return stack if distance == "euclidean" else similarity.vectors(stack, distance)
+    return stack if distance == "euclidean" else distance_vectors(stack, distance)
 
 
 def owners(snapshots: Sequence[Snapshot]) -> NDArray[np.intp]:

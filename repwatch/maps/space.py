@@ -17,8 +17,15 @@ from repwatch.maps.exact import ExactDistances
 from repwatch.maps.methods import Fitted, check_method, fit_map, make_placer
 from repwatch.maps.nearest import farthest_points, nearest
 from repwatch.maps.placement import LandmarkNeighbor, Placed, Placement
-from repwatch.maps.snapshots import as_snapshots, common_probe, owners, read_vectors, select
-from repwatch.similarity import DISTANCES
+from repwatch.maps.snapshots import (
+    DEFAULT_DISTANCE,
+    MAP_DISTANCES,
+    as_snapshots,
+    common_probe,
+    owners,
+    read_vectors,
+    select,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +101,7 @@ class RepresentationSpace:
     def fit(
         cls,
         snapshots: Sequence[Snapshot] | Array,
-        distance: str = "cosine",
+        distance: str = DEFAULT_DISTANCE,
         method: str = "tsne",
         seed: int = 0,
         exact: bool = False,
@@ -112,7 +119,9 @@ class RepresentationSpace:
         Args:
             snapshots: anything with `id`, `layer` and `rdm`; see `repwatch.maps.Snapshot`. Or
                 condensed RDMs, shape (k, n(n-1)/2), whose ids are then 0 to k-1.
-            distance: one of `similarity.DISTANCES`.
+            distance: one of `MAP_DISTANCES`: a distance between RDMs (`similarity.DISTANCES`), by
+                itself or with a transform, such as "cosine-near". By the default collapsed
+                snapshots have a place, too.
             method: "tsne", "pca" or "mds".
             seed: the same seed gives the same map.
             exact: fit on the distances' own vectors, each of the size of an RDM; else on sketches,
@@ -313,7 +322,7 @@ class RepresentationSpace:
             raise ValueError(f"{n} snapshots with arrays of shapes {shapes}")
         if {self._vectors.dtype.kind, self.positions.dtype.kind} != {"f"}:
             raise ValueError("positions that are no numbers")
-        if self.distance not in DISTANCES or not all(map(_is_id, self.snapshot_ids)):
+        if self.distance not in MAP_DISTANCES or not all(map(_is_id, self.snapshot_ids)):
             raise ValueError("an unknown distance, or snapshots without ids")
         self._placer  # noqa: B018 - made once, from the arrays of its method
 
@@ -325,8 +334,8 @@ def _is_id(value: object) -> bool:
 
 def _check_arguments(distance: str, method: str, perplexity: float, max_landmarks: int) -> None:
     check_method(method)
-    if distance not in DISTANCES:
-        raise ConfigurationError(f"Expected one of {list(DISTANCES)}. Got {distance!r}.")
+    if distance not in MAP_DISTANCES:
+        raise ConfigurationError(f"Expected one of {list(MAP_DISTANCES)}. Got {distance!r}.")
     if not perplexity >= 1:
         raise ConfigurationError(f"Expected a perplexity of at least 1. Got {perplexity}.")
     if max_landmarks < _MIN_SNAPSHOTS:

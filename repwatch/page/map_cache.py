@@ -12,7 +12,14 @@ import numpy as np
 
 from repwatch import similarity
 from repwatch.errors import ConfigurationError
-from repwatch.maps import METHODS, MIN_SNAPSHOTS, LandmarkMap, MapSettings, read_rows
+from repwatch.maps import (
+    MAP_DISTANCES,
+    METHODS,
+    MIN_SNAPSHOTS,
+    LandmarkMap,
+    MapSettings,
+    read_rows,
+)
 from repwatch.page.contents import PageContents
 from repwatch.page.map_document import MapScene
 from repwatch.page.page_document import MapRow, map_row
@@ -44,7 +51,8 @@ class RenderedMap:
 
 def check_settings(method: str, distance: str, layers: Sequence[str] = ()) -> MapSettings:
     """The settings of a map of these layers, or of all. Raises ConfigurationError."""
-    if method not in METHODS or distance not in DISTANCES:
+    known = distance in MAP_DISTANCES and distance.partition("-")[0] in DISTANCES
+    if method not in METHODS or not known:
         raise ConfigurationError(
             f"Expected a method of {METHODS} and a distance of {DISTANCES}. "
             f"Got {method!r} and {distance!r}."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 from repwatch import similarity
 from repwatch._files import write_atomically
 from repwatch.errors import SpaceError
-from repwatch.maps import MIN_SNAPSHOTS, MapSettings, sketch_rows
+from repwatch.maps import DEFAULT_DISTANCE, MIN_SNAPSHOTS, MapSettings, sketch_rows
 from repwatch.maps.snapshots import select
 from repwatch.page.comparisons import COMPARISON_STEPS, Comparisons, compare_last
 from repwatch.page.contents import PageContents, read_contents
@@ -46,7 +46,7 @@ else:
 __all__ = ["ReportFile", "ReportOptions", "build_report", "write_report"]
 
 # Each map of thousands of snapshots takes seconds; the live page makes the others on request.
-USUAL_DISTANCES = ("euclidean",)
+USUAL_DISTANCES = (DEFAULT_DISTANCE,)
 USUAL_METHODS = ("tsne", "pca")
 
 Progress = Callable[[int, int], None]

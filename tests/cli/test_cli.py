@@ -40,6 +40,7 @@ def call(registry: Registry, *words: str) -> Result:
         ["check"],
         ["backtest"],
         ["directions"],
+        ["purity"],
         ["export"],
         ["import"],
         ["prune"],
@@ -196,6 +197,8 @@ def test_map_takes_any_distance_and_the_layers_that_are_chosen(
     assert result.exit_code == 0, result.output
     scene = json.loads(result.output)
     assert scene["distance"] == distance
+    transformed = json.loads(call(registry, *words, "--transform", "near").output)
+    assert transformed["distance"] == f"{distance}-near"
     assert scene["layers"] == ["2"]
     assert len(scene["snapshots"]) == len(registry.snapshots(layer="2"))
     wrong = call(registry, "map", "--json", "--layer", "nowhere")

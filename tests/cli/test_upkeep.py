@@ -94,6 +94,21 @@ def test_directions_are_the_projection_of_the_rdm(registry: Registry) -> None:
     assert "furthest towards 1" in call(registry, "directions", "current", "0", "1").output
 
 
+def test_purity_is_that_of_the_rdm_for_every_layer_and_step(registry: Registry) -> None:
+    run = registry.run("current")
+    columns = registry.probe(run.probe).columns
+    column = next(iter(columns))
+    words = ("purity", "current", "--column", column, "-k", "3", "--json")
+    payload = json.loads(call(registry, *words).output)
+    assert len(payload["snapshots"]) == len(run.snapshots())
+    found = rdm.purity(run.snapshots()[-1].rdm, columns[column], 3)
+    assert payload["snapshots"][-1]["share"] == found.share
+    assert payload["expected"] == found.expected
+    assert "shuffled" in call(registry, "purity", "current", "--column", column).output
+    refused = call(registry, "purity", "current", "--column", "nothing")
+    assert f"a column of the probe set: {column}" in str(refused.exception)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -23,6 +23,7 @@ from repwatch.errors import (
 )
 from repwatch.maps import (
     METHODS,
+    MapSettings,
     RepresentationSpace,
     placement_agreement,
     select,
@@ -75,7 +76,7 @@ NEWCOMERS = runs(3, seed=1)
 
 @pytest.fixture(scope="module")
 def spaces() -> dict[str, RepresentationSpace]:
-    return {method: RepresentationSpace.fit(LANDMARKS, method=method) for method in METHODS}
+    return {method: RepresentationSpace.fit(LANDMARKS, "cosine", method) for method in METHODS}
 
 
 def positions_of(snapshots: list[Snapshot], **settings: Any) -> NDArray[np.float32]:
@@ -86,7 +87,7 @@ def positions_of(snapshots: list[Snapshot], **settings: Any) -> NDArray[np.float
 def test_the_same_seed_gives_the_same_map(
     method: str, spaces: dict[str, RepresentationSpace]
 ) -> None:
-    again = RepresentationSpace.fit(LANDMARKS, method=method)
+    again = RepresentationSpace.fit(LANDMARKS, "cosine", method)
     assert np.array_equal(again.positions, spaces[method].positions)
     assert again.positions.dtype == np.float32
     assert again.snapshot_ids == tuple(landmark.id for landmark in LANDMARKS)
@@ -222,9 +223,9 @@ def test_what_is_unlike_any_landmark_is_reported(spaces: dict[str, Representatio
 
 def test_outside_is_measured_against_other_runs() -> None:
     """Snapshots of one run lie close to each other, which is no measure for a new run."""
-    informed = RepresentationSpace.fit(LANDMARKS, method="pca").place(NEWCOMERS)
+    informed = RepresentationSpace.fit(LANDMARKS, "cosine", "pca").place(NEWCOMERS)
     untold = RepresentationSpace.fit(
-        [replace(landmark, run_id="a") for landmark in LANDMARKS], method="pca"
+        [replace(landmark, run_id="a") for landmark in LANDMARKS], "cosine", "pca"
     ).place(NEWCOMERS)
     assert informed.novelty.max() < untold.novelty.max()
 
@@ -281,7 +282,7 @@ def test_stored_spaces_hold_no_pickle_and_foreign_bytes_are_refused() -> None:
 def test_diverged_and_constant_snapshots_are_left_out_and_named() -> None:
     constant = Snapshot(902, np.zeros(N * (N - 1) // 2, dtype=np.float32))
     odd = [Snapshot(901, None), constant]
-    space = RepresentationSpace.fit([*odd, *LANDMARKS], method="pca")
+    space = RepresentationSpace.fit([*odd, *LANDMARKS], "cosine", "pca")
     assert space.left_out == (901, 902)
     assert space.notes == ("2 snapshots left out, diverged, exploded or constant: 901, 902.",)
     assert len(space) == len(LANDMARKS)
@@ -290,6 +291,24 @@ def test_diverged_and_constant_snapshots_are_left_out_and_named() -> None:
     assert placement.left_out == (901, 902)
     assert len(space.place([odd[0]])) == 0
     assert space.place([odd[0]]).positions.shape == (0, 2)
+    assert RepresentationSpace.fit([*odd, *LANDMARKS]).left_out == (901,), "its RDM is all zeros"
+
+
+def test_fit_and_the_map_of_a_registry_have_the_same_default_distance() -> None:
+    assert RepresentationSpace.fit(LANDMARKS[:6]).distance == MapSettings().distance
+
+
+def test_a_map_of_transformed_distances_is_that_of_their_vectors() -> None:
+    rdms = np.stack([landmark.rdm for landmark in LANDMARKS])
+    vectors = similarity.vectors(rdms.astype(float), "cosine", transform="near")
+    space = RepresentationSpace.fit(LANDMARKS, "cosine-near", "pca", exact=True)
+    expected = PCA(2).fit_transform(vectors)
+    signs = np.sign((expected * space.positions).sum(0))
+    np.testing.assert_allclose(space.positions * signs, expected, atol=1e-5)
+    near = space.place(NEWCOMERS[:1])[0].nearest[0]
+    away = cdist(similarity.vectors(NEWCOMERS[0].rdm[None], "cosine", transform="near"), vectors)
+    assert near.distance == pytest.approx(away.min(), rel=1e-3)
+    assert RepresentationSpace.from_bytes(space.to_bytes()).distance == "cosine-near"
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -344,8 +363,9 @@ def test_spaces_of_one_layer_of_a_depth_band_and_of_all() -> None:
 
 
 def test_landmarks_thin_themselves_when_there_are_too_many() -> None:
-    space = RepresentationSpace.fit(LANDMARKS, method="pca", max_landmarks=10, seed=1)
-    again = RepresentationSpace.fit(LANDMARKS, method="pca", max_landmarks=10, seed=1)
+    settings = {"distance": "cosine", "method": "pca", "max_landmarks": 10, "seed": 1}
+    space = RepresentationSpace.fit(LANDMARKS, **settings)
+    again = RepresentationSpace.fit(LANDMARKS, **settings)
     assert len(space) == 10
     assert space.snapshot_ids == again.snapshot_ids
     assert set(space.snapshot_ids) | set(space.thinned) == {landmark.id for landmark in LANDMARKS}
