@@ -15,6 +15,7 @@ from repwatch.registry import Flag, Registry, Run, RunRecorder, Snapshot, Worker
 from repwatch.vitals import VitalMonitor
 from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
+from repwatch.watch.narrator import say
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["DriftWorker", "MapWorker"]
 
 RETRY_SECONDS = 5.0
+# Seconds of learning from landmarks after which a line says that steps wait for it.
+LONG_LEARNING = 2.0
 
 # Seconds between two maps: TensorBoard looks for new ones that often, and drawing competes with the
 # training for Python's interpreter lock.
@@ -73,7 +76,9 @@ class DriftWorker(Worker):
         self._updates = updates
         self._flags = flags
         self._metrics: list[tuple[int, int, Mapping[str, float]]] = []
-        self._fitted = False
+        self._verbose = options.verbose
+        self._fitted = self._reported = False
+        self._began = time.monotonic()
         self._next_fit = 0.0
         self.call(self._vitals.start)
         self.call(self._fit)
@@ -89,6 +94,7 @@ class DriftWorker(Worker):
 
     def check_step(self, captured: CapturedStep, raised: Sequence[Flag] = ()) -> None:
         """Have the step assessed; `raised` are the flags that it has raised already."""
+        self._report_learning()
         metrics, self._metrics = self._metrics, []
 
         def check(registry: Registry) -> None:
@@ -116,6 +122,14 @@ class DriftWorker(Worker):
                 scalars = {"p_bad": assessment.p_bad}
                 self._updates.put(Update(captured.step, captured.log_step, None, scalars))
         return vitals if flag is None else [join_flags(flag, vitals)]
+
+    def _report_learning(self) -> None:
+        """Say once that steps wait until the landmarks are learned from, where that takes long."""
+        learning = self._monitor is not None and not self._fitted and not self._next_fit
+        if learning and not self._reported and time.monotonic() - self._began > LONG_LEARNING:
+            self._reported = True
+            if self._verbose:
+                say("still learning from the landmarks; steps until then are assessed afterwards")
 
     def _fit(self, registry: Registry) -> None:
         """Learn from the landmarks, once the registry answers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
 from repwatch.registry.health import examine
+from repwatch.watch import workers
 from repwatch.watch.comparability import explain_incomparable, read_earlier_probes
+from repwatch.watch.drift_monitor import DriftMonitor
 from tests.watch.helpers import PROBE, network, watch
 
 
@@ -61,6 +64,27 @@ def test_where_the_log_shows_it_nothing_is_said_twice(
         train(registry)
     assert capsys.readouterr().err == ""
     assert sum("no runs to compare with yet" in line for line in caplog.messages) == 1
+
+
+def test_steps_that_wait_for_the_landmarks_are_mentioned_once(
+    registry: Registry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.label(watch(registry, "good", steps=1), "good")
+    learned, fit = threading.Event(), DriftMonitor.fit
+
+    def learn_later(monitor: DriftMonitor, registry: Registry) -> None:
+        assert learned.wait(60)
+        fit(monitor, registry)
+
+    monkeypatch.setattr(DriftMonitor, "fit", learn_later)
+    monkeypatch.setattr(workers, "LONG_LEARNING", -1.0)
+    watcher = Watcher(network(0), PROBE, registry=registry, run_name="own")
+    watcher.start()
+    watcher.snapshot(0, 0)
+    watcher.snapshot(1, 1)
+    learned.set()
+    watcher.finish()
+    assert capsys.readouterr().err.count("still learning from the landmarks") == 1
 
 
 # Runs that are not compared
