@@ -18,7 +18,7 @@ from tests.benchmarks.measure import Line, Peak
 from tests.benchmarks.writing import schema
 
 FULL = Size(runs=10_000, landmarks=500, steps=12, other_steps=3)
-SMOKE = Size(runs=30, landmarks=12, steps=3, other_steps=1)
+SMOKE = Size(runs=12, landmarks=4, steps=3, other_steps=1)
 FIRST_STEP = 1.0
 POINTS = 24
 

@@ -15,7 +15,7 @@ from tests.benchmarks.growth import POINTS, make_probe, measure
 from tests.benchmarks.measure import Line, Peak
 
 FULL = Size(runs=10_000, landmarks=500, steps=12, other_steps=35)
-SMOKE = Size(runs=30, landmarks=12, steps=3, other_steps=2)
+SMOKE = Size(runs=12, landmarks=4, steps=3, other_steps=2)
 JOBS, JOB_STEPS = 50, 20
 
 
