@@ -193,8 +193,9 @@ class RegistryReader(RegistryTable):
             if probe is not None:
                 where.append(RunRow.probe == probe)
             if labeled is not None:
-                label = LabelRow.label
-                where.append(label.is_not(None) if labeled else label.is_(None))
+                # As a list of runs, so that the snapshots of the others are not looked at.
+                landmarks = SnapshotRow.run_id.in_(select(LabelRow.run_id))
+                where.append(landmarks if labeled else ~landmarks)
             if step is not None:
                 at = queries.last_step() if step == "last" else step
                 where.append(SnapshotRow.step == at)

@@ -7,6 +7,7 @@ not compared with, and why. The end says what came of it and what to type next.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from repwatch.analysis.monitors import Monitor, find_monitor
 from repwatch.errors import RegistryUnavailableError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, Run, Snapshot
+from repwatch.registry.location import PROJECT_VARIABLE
 from repwatch.watch.comparability import Comparison, explain_incomparable, find_comparison
 
 if TYPE_CHECKING:
@@ -157,7 +159,10 @@ def _next_command(run: Run, registry: Registry) -> str:
     words = ["repwatch", "show", run.name]
     if registry.path is not None and registry.path != Path("repwatch.db").absolute():
         words += ["-r", _short_place(registry)]
-    return shlex.join(words)
+    command = shlex.join(words)
+    if registry.project == os.environ.get(PROJECT_VARIABLE, ""):
+        return command
+    return f"{PROJECT_VARIABLE}={shlex.quote(registry.project)} {command}"
 
 
 def _short_place(registry: Registry) -> str:

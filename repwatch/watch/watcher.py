@@ -239,12 +239,10 @@ class Watcher(Loop):
         self.pace = Pace(options.schedule, options.max_overhead, self.run.last_step)
         if self._loggers is not None:
             self._loggers.introduce(self.run)
+        again = partial(plan_again, self.registry, self.run, self.probe)
+        spool = spool_folder(options.spool)
         self._recorder = RunRecorder(
-            self.registry,
-            self.run.id,
-            spool=spool_folder(options.spool),
-            start=unopened,
-            reopen=partial(plan_again, self.registry, self.run, self.probe),
+            self.registry, self.run.id, spool=spool, start=unopened, reopen=again
         )
         self._recorder.flush_earlier_runs()
         notes = self._reporter.open(self._recorder)

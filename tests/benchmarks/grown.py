@@ -34,16 +34,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """How much a registry holds: each landmark has `steps`, each other run a fourth of them."""
+    """How much a registry holds: the steps of each landmark, and of each other run."""
 
     runs: int
     landmarks: int
     steps: int
+    other_steps: int
 
     @property
     def snapshots(self) -> int:
         """The number of snapshots."""
-        others = (self.runs - self.landmarks) * max(self.steps // 4, 1)
+        others = (self.runs - self.landmarks) * self.other_steps
         return len(LAYERS) * (self.landmarks * self.steps + others)
 
 
@@ -83,7 +84,7 @@ def _id(number: int) -> str:
 
 
 def _steps(number: int, size: Size) -> range:
-    return range(size.steps if number < size.landmarks else max(size.steps // 4, 1))
+    return range(size.steps if number < size.landmarks else size.other_steps)
 
 
 def _run(number: int, probe: ProbeSet, size: Size) -> Row:

@@ -15,7 +15,7 @@ from repwatch.registry import Registry
 from tests.benchmarks.grown import LAYERS, Size, grow
 from tests.registry.helpers import snapshot_of
 
-SIZE = Size(runs=12, landmarks=4, steps=4)
+SIZE = Size(runs=12, landmarks=4, steps=4, other_steps=1)
 LARGE = {"snapshots", "rdms", "metrics", "flags", "spaces", "probe_points"}
 
 

@@ -9,8 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 
 from repwatch.errors import RegistryError, RegistrySchemaError
+from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
 from repwatch.registry._db import migrations
 from repwatch.registry._db.migrations import HEAD, VERSION_TABLE
@@ -111,3 +113,24 @@ def test_a_registry_of_a_later_version_says_which_one_to_install(
         with pytest.raises(RegistrySchemaError, match=advice):
             Registry(path, read_only=read_only).runs()
     assert path.read_bytes() == before
+
+
+def test_a_server_is_brought_up_to_date_with_its_rows(
+    postgresql_schema: str, probe: ProbeSet
+) -> None:
+    registry = Registry(postgresql_schema)
+    run = registry.start_run("old", probe=probe)
+    registry.add_snapshots(run.id, [snapshot_of(step=step) for step in range(3)])
+    config = migrations._alembic_config()
+    with registry._database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    registry.close()
+    older = Registry(postgresql_schema, read_only=True)
+    assert [found.name for found in older.runs()] == ["old"]
+    older.close()
+    assert registry.rdms(registry.run("old").snapshots()).shape == (3, 15)
+    other = registry.in_project("other")
+    assert other.start_run("old", probe=probe).id != run.id
+    other.close()
+    registry.close()

@@ -16,6 +16,7 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Registry, entries
 from repwatch.registry.spool import Spool, flush_spool
 from repwatch.registry.transfer import copy_runs
+from repwatch.watch.narrator import Narrator
 
 from .helpers import snapshot_of
 
@@ -49,6 +50,14 @@ def test_each_project_has_its_own_runs_and_names(
     with pytest.raises(RunNotFoundError):
         registry.run(there.id)
     assert vision.start_run("first", probe=probe, on_exists="resume").id == there.id
+
+
+def test_the_next_command_of_a_run_names_its_project(
+    vision: Registry, probe: ProbeSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = vision.start_run("first", probe=probe)
+    Narrator(vision, verbose=True).finish(run, None, [])
+    assert "Next: REPWATCH_PROJECT=vision repwatch show first" in capsys.readouterr().err
 
 
 def test_runs_are_taken_into_the_project_of_the_target(
