@@ -16,7 +16,7 @@ const BAND = 0.28;
 const HEIGHTS = [0.38, 0.8];
 // The ends lie at -1 and 1; what lies further out than nearly all points is drawn at the edge.
 const LEAST_REACH = 1.3;
-const SHARE_SHOWN = 0.97;
+const SHARE_OUTSIDE = 0.02;
 
 export class Axis {
   /** @type {{ a: number[], b: number[] } | null} the place of each point in A and in B */
@@ -24,7 +24,8 @@ export class Axis {
   /** @type {number[]} points that are joined */
   moved = [];
   ends = ["", ""];
-  reach = LEAST_REACH;
+  /** The places at the left and at the right edge. */
+  span = [-LEAST_REACH, LEAST_REACH];
   exact = false;
 
   /** @param {import("../page/workbench.js").Workbench} bench */
@@ -73,7 +74,7 @@ export class Axis {
       const [a, b] = await Promise.all([this.measure(rows.a), this.measure(rows.b)]);
       if (this.wanted !== key) return undefined;
       this.places = a && b && { a, b };
-      this.reach = this.places ? reachOf([...this.places.a, ...this.places.b]) : LEAST_REACH;
+      this.span = spanOf(this.places ? [...this.places.a, ...this.places.b] : []);
       this.note.textContent = this.note.title = this.explain();
     } catch (error) {
       if (this.wanted !== key) return undefined;
@@ -104,12 +105,18 @@ export class Axis {
   spot(point, row) {
     const { width, height } = this.size();
     const place = (row === 0 ? this.places?.a : this.places?.b)?.[point] ?? 0;
-    const bounded = Math.min(Math.max(place, -this.reach), this.reach);
     const spread = ((point * GOLDEN) % 1) - 0.5;
     return [
-      EDGE + ((bounded + this.reach) / (2 * this.reach)) * (width - 2 * EDGE),
+      this.across(place, width),
       height * HEIGHTS[row] + spread * BAND * height,
     ];
+  }
+
+  /** Where a place is, in pixels from the left. */
+  across(place, width) {
+    const [low, high] = this.span;
+    const bounded = Math.min(Math.max(place, low), high);
+    return EDGE + ((bounded - low) / (high - low)) * (width - 2 * EDGE);
   }
 
   size() {
@@ -165,19 +172,22 @@ export class Axis {
   drawFrame(theme, width, height) {
     const style = { fill: theme.muted, size: 11, halo: theme.paper };
     this.ends.forEach((name, at) => {
-      const x = EDGE + ((this.reach + (at ? 1 : -1)) / (2 * this.reach)) * (width - 2 * EDGE);
+      const x = this.across(at ? 1 : -1, width);
       this.renderer.line([[x, 14], [x, height]], { stroke: theme.line, width: 1, dash: [3, 3] });
-      this.renderer.text(`${this.bench.state.by} ${name}`, x, 7, { ...style, fill: theme.ink, weight: 650, align: "center" });
+      // To the outer side, so that the names of two close ends do not meet.
+      const align = at ? "left" : "right";
+      this.renderer.text(`${this.bench.state.by} ${name}`, x + (at ? -3 : 3), 7, { ...style, fill: theme.ink, weight: 650, align });
     });
     this.renderer.text("A", 6, height * HEIGHTS[0], { ...style, weight: 650 });
     this.renderer.text("B", 6, height * HEIGHTS[1], { ...style, weight: 650 });
   }
 }
 
-/** How far from the middle nearly all places lie. */
-function reachOf(places) {
-  const sorted = places.map(Math.abs).sort((a, b) => a - b);
-  return Math.max(sorted[Math.floor(SHARE_SHOWN * (sorted.length - 1))], LEAST_REACH);
+/** Between what places nearly all lie, both ends among them. */
+function spanOf(places) {
+  const sorted = [...places].sort((a, b) => a - b);
+  const at = (share) => sorted[Math.round(share * (sorted.length - 1))] ?? 0;
+  return [Math.min(at(SHARE_OUTSIDE), -LEAST_REACH), Math.max(at(1 - SHARE_OUTSIDE), LEAST_REACH)];
 }
 
 /** The name of the value that a point has, or undefined. */

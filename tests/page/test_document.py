@@ -197,6 +197,19 @@ def test_comparisons_are_those_of_the_rdms(registry: Registry, whole: dict[str, 
     assert p == similarity.mantel(D1, D2, 999).p
 
 
+def test_points_along_a_direction_are_those_of_rdm_project(registry: Registry) -> None:
+    snapshot = registry.run("current").snapshots("2")[-1]
+    places = PageReader(registry).direction(snapshot.id, "label", "0", "2")["places"]
+    labels = np.array(PROBE.columns["label"])
+    a, b = (np.flatnonzero(labels == value).tolist() for value in (0, 2))
+    along = rdm.project(snapshot.rdm, a, b)
+    assert np.corrcoef(along, places)[0, 1] > 0.999999
+    assert np.mean(np.array(places)[a]) == pytest.approx(-1, abs=1e-3)
+    assert np.mean(np.array(places)[b]) == pytest.approx(1, abs=1e-3)
+    with pytest.raises(ConfigurationError):
+        PageReader(registry).direction(snapshot.id, "label", "0", "nothing")
+
+
 def test_two_snapshots_are_compared_on_demand(registry: Registry) -> None:
     first, second = registry.run("current").snapshots("2")[1:3]
     found = PageReader(registry).compare(first.id, second.id)
