@@ -2,6 +2,7 @@
 
 const LEVELS = 1024;
 const EXCERPT_LEVELS = 63;
+const FEW = 40;
 
 /**
  * @typedef {import("../types.js").Places} Places
@@ -133,7 +134,8 @@ function neighborsOf(place, codes, known, n, k) {
  */
 function othersOf(point, place, keys, known, count, n) {
   for (let other = 0; other < n; other += 1) {
-    const [dx, dy] = [place[2 * other] - place[2 * point], place[2 * other + 1] - place[2 * point + 1]];
+    const dx = place[2 * other] - place[2 * point];
+    const dy = place[2 * other + 1] - place[2 * point + 1];
     // One whole number for each, so that a tie goes to the lower index.
     keys[other] = (dx * dx + dy * dy) * n + other;
   }
@@ -142,19 +144,20 @@ function othersOf(point, place, keys, known, count, n) {
 }
 
 /**
- * The smallest of some numbers, ascending; infinite ones are left out. A sort of all costs several times as much.
+ * The smallest of some numbers, ascending; infinite ones are left out. For few of them a sort of all costs several times
+ * as much.
  * @param {Float64Array} values
  * @param {number} count
  */
 function smallest(values, count) {
-  /** @type {number[]} */
-  const found = [];
-  for (const value of values) {
-    if (value === Infinity || (found.length === count && value >= found[count - 1])) continue;
-    if (found.length === count) found.pop();
-    let at = found.length;
-    while (at > 0 && found[at - 1] > value) at -= 1;
-    found.splice(at, 0, value);
+  if (count > FEW) return Array.from(values.sort().subarray(0, count)).filter((value) => value !== Infinity);
+  const found = new Float64Array(count).fill(Infinity);
+  for (let index = 0; index < values.length; index += 1) {
+    const value = values[index];
+    if (value >= found[count - 1]) continue;
+    let at = count - 1;
+    for (; at > 0 && found[at - 1] > value; at -= 1) found[at] = found[at - 1];
+    found[at] = value;
   }
-  return found;
+  return Array.from(found).filter((value) => value !== Infinity);
 }
