@@ -53,8 +53,9 @@ export interface Trajectory {
   run: string;
   layer: string;
   snapshots: number[];
-  views: string | null;
-  excerpts: string | null;
+  /** packed, or the place of the trajectory that has the same */
+  views: string | number | null;
+  excerpts: string | number | null;
 }
 
 export interface Strip {

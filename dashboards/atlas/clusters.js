@@ -9,6 +9,11 @@ const MARGIN = (SIDE * 8) / 112; // of the shading, around the square of the poi
 const FAREST_IN = 6; // the zoom up to which names are written
 const DARKEST = 0.09; // of the ink, in the densest place
 const FONTS = ["650 15px system-ui, sans-serif", "600 12.5px system-ui, sans-serif"];
+const HALF_HEIGHT = 8;
+// How far from the middle of its cluster a name may stand, in pixels, and what share of the points that it would cover
+// there it may cover then.
+const ASIDE = [-16, 16, -32, 32, -48, 48];
+const LITTLE = 0.25;
 // Room around a name: that of a smaller region is written where nothing else is near.
 const AROUND = [[6, 10], [18, 19]];
 
@@ -37,8 +42,11 @@ export function drawShade(context, view, picture) {
   context.drawImage(picture, left, top, right - left, bottom - top);
 }
 
-/** Names that have room, large regions first and each name once: [[x, y, name, level], …]. */
-export function chooseNames({ clusters }, view, context, room) {
+/**
+ * Names that have room, large regions first and each name once: [[x, y, name, level], …]. A name stands beside a
+ * cluster that it would cover.
+ */
+export function chooseNames({ clusters }, view, context, room, grid) {
   if (view.zoom > FAREST_IN) return [];
   /** @type {[number, number, string, number][]} */
   const chosen = [];
@@ -47,13 +55,28 @@ export function chooseNames({ clusters }, view, context, room) {
     context.font = FONTS[level];
     const [across, along] = AROUND[level];
     const half = context.measureText(name).width / 2;
-    const box = [px - half - across, py - along, px + half + across, py + along];
-    const again = chosen.some(([, , other]) => other === name);
-    if (again || !room.free(box)) continue;
-    room.take([px - half - 6, py - 10, px + half + 6, py + 10]);
-    chosen.push([px, py, name, level]);
+    if (chosen.some(([, , other]) => other === name)) continue;
+    const box = (at) => [px - half - across, at - along, px + half + across, at + along];
+    const middle = placesBeside(view, grid, px, py, half).find((at) => room.free(box(at)));
+    if (middle === undefined) continue;
+    room.take([px - half - 6, middle - 10, px + half + 6, middle + 10]);
+    chosen.push([px, middle, name, level]);
   }
   return chosen;
+}
+
+/**
+ * Heights at which a name may stand, the best first: beside its cluster, where it covers few of the points that it
+ * would cover in the middle; else in the middle, as within a large cluster.
+ */
+function placesBeside(view, grid, px, py, half) {
+  const covered = (at) => {
+    const [left, top] = view.toPlane(px - half, at - HALF_HEIGHT);
+    const [right, bottom] = view.toPlane(px + half, at + HALF_HEIGHT);
+    return grid.count(left, bottom, right, top);
+  };
+  const most = covered(py);
+  return [...ASIDE.map((by) => py + by).filter((at) => covered(at) < most * LITTLE), py];
 }
 
 export function drawNames(context, names, ink, paper) {

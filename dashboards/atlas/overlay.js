@@ -29,7 +29,7 @@ export function drawGround(page) {
 export function drawLabels(page, polygon) {
   const { context, ink, muted, paper } = emptyLayer(page, page.over);
   const room = new LabelGrid([page.view.width, page.view.height]);
-  const names = chooseNames(page.atlas, page.view, context, room);
+  const names = chooseNames(page.atlas, page.view, context, room, page.grid);
   context.font = LABEL_FONT;
   const labels = page.label ? chooseLabels({
     atlas: page.atlas, view: page.view, context, room, passes: (i) => page.shown[i] !== SHOWN.dim,

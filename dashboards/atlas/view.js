@@ -84,6 +84,22 @@ export class Grid {
     }
   }
 
+  /** How many points lie in a box of the plane. */
+  count(left, bottom, right, top) {
+    const size = SIDE / CELLS;
+    const clamp = (value) => Math.min(Math.max(Math.floor(value / size), 0), CELLS - 1);
+    let found = 0;
+    for (let row = clamp(bottom); row <= clamp(top); row += 1) {
+      const from = this.starts[row * CELLS + clamp(left)];
+      const to = this.starts[row * CELLS + clamp(right) + 1];
+      for (let at = from; at < to; at += 1) {
+        const i = this.points[at];
+        found += Number(this.px[i] >= left && this.px[i] <= right && this.py[i] >= bottom && this.py[i] <= top);
+      }
+    }
+    return found;
+  }
+
   /** The point nearest to (x, y) within `radius` steps for which `passes`, or -1. */
   nearest(x, y, radius, passes) {
     const size = SIDE / CELLS;

@@ -4,7 +4,7 @@ import { euclidean, mantelTest, measuresOf } from "./similarity.js";
 import { compared } from "./compared.js";
 import { bytesOf, inflate, shorts, unpackExcerpts, unpackViews } from "./unpack.js";
 
-const PAGE_VERSION = 3;
+const PAGE_VERSION = 4;
 const GRID = 65535;
 
 /**
@@ -270,15 +270,28 @@ export class Scene {
   async read(index) {
     const trajectory = this.page.trajectories[index];
     const steps = trajectory.snapshots.map((row) => this.snapshots.step[row]);
-    const packed = trajectory.views ? { steps, views: trajectory.views } : await this.source?.views(trajectory.run, trajectory.layer);
+    const views = this.stored(index, "views");
+    const packed = views !== null ? { steps, views } : await this.source?.views(trajectory.run, trajectory.layer);
     if (!packed) throw new Error("This picture is not in the report.");
     const all = unpackViews(await inflate(packed.views), packed.steps.length, this.n, this.k);
     // A run that is being written may have grown since the document was made.
     const places = steps.map((step) => packed.steps.indexOf(step));
     if (places.includes(-1)) throw new Error("This run was rewritten. The page reloads it automatically.");
-    const views = places.map((place) => all[place]);
-    this.#views.set(index, views);
-    return views;
+    const found = places.map((place) => all[place]);
+    this.#views.set(index, found);
+    return found;
+  }
+
+  /**
+   * What a report holds of a trajectory; a number says of which other one it holds the same.
+   * @param {number} index
+   * @param {"views" | "excerpts"} name
+   */
+  stored(index, name) {
+    const { trajectories } = this.page;
+    const packed = trajectories[index][name];
+    const found = typeof packed === "number" ? trajectories[packed][name] : packed;
+    return typeof found === "string" ? found : null;
   }
 
   /** The method that a page begins with: t-SNE, or what a report without it holds. */
@@ -373,8 +386,8 @@ export class Scene {
    */
   async excerpt(row) {
     const [index, place] = this.trajectoryOf.get(row) ?? [-1, 0];
-    const { excerpts, snapshots } = this.page.trajectories[index];
-    const known = this.#excerpts.get(index) ?? unpackExcerpts(await inflate(excerpts ?? ""), snapshots.length);
+    const { snapshots } = this.page.trajectories[index];
+    const known = this.#excerpts.get(index) ?? unpackExcerpts(await inflate(this.stored(index, "excerpts") ?? ""), snapshots.length);
     this.#excerpts.set(index, known);
     return known[place];
   }

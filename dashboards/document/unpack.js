@@ -1,6 +1,8 @@
 // What a document holds as base64: numbers, and zlib streams of pictures and excerpts.
 
-const LEVELS = 4096;
+const LEVELS = 1024;
+const EXCERPT_LEVELS = 63;
+const FEW = 40;
 
 /**
  * @typedef {import("../types.js").Places} Places
@@ -34,11 +36,11 @@ export async function inflate(text) {
 export function unpackExcerpts(bytes, snapshots) {
   const largest = new Float32Array(bytes.slice(0, 4 * snapshots).buffer);
   const size = (bytes.length - 4 * snapshots) / snapshots;
-  const levels = new Uint8Array(size);
+  const levels = new Int16Array(size);
   return Array.from(largest, (unit, snapshot) => {
     const from = 4 * snapshots + snapshot * size;
-    for (let at = 0; at < size; at += 1) levels[at] += bytes[from + at];
-    return Float64Array.from(levels, (level) => (level / 255) * unit);
+    for (let at = 0; at < size; at += 1) levels[at] += unfolded(bytes[from + at]);
+    return Float64Array.from(levels, (level) => (level / EXCERPT_LEVELS) * unit);
   });
 }
 
@@ -61,54 +63,101 @@ export function unpackViews(bytes, snapshots, n, k) {
   for (let snapshot = 0; snapshot < snapshots; snapshot += 1) {
     for (let at = 0; at < n * 2; at += 1) {
       const from = snapshot * n * 2 + at;
-      place[at] = (place[at] + bytes[from] + 256 * bytes[size + from]) % LEVELS;
+      place[at] += unfolded(bytes[from] + 256 * bytes[size + from]);
     }
     const first = lists + snapshot * n * k;
-    const ranks = Uint16Array.from({ length: n * k }, (_, at) => bytes[first + at] + (wide ? 256 * bytes[first + at + total] : 0));
+    const codes = Uint16Array.from({ length: n * k }, (_, at) => bytes[first + at] + (wide ? 256 * bytes[first + at + total] : 0));
     /** @param {number} first */
     const axis = (first) =>
       Float32Array.from({ length: n }, (_, point) => (place[2 * point + first] / (LEVELS - 1)) * 2 - 1);
-    views.push(lazily({ x: axis(0), y: axis(1) }, place.slice(), ranks, n, k));
+    const before = snapshot > 0 ? views[snapshot - 1] : null;
+    views.push(lazily({ x: axis(0), y: axis(1) }, place.slice(), codes, before, n, k));
   }
   return views;
+}
+
+/**
+ * A difference out of its code: 0, -1, 1, -2, ... of 0, 1, 2, 3, ...
+ * @param {number} code
+ */
+function unfolded(code) {
+  return code % 2 ? -(code + 1) / 2 : code / 2;
 }
 
 /**
  * The view with `near`, which is found when it is asked for: it takes some milliseconds.
  * @param {Places} view
  * @param {Uint16Array} place
- * @param {Uint16Array} ranks
+ * @param {Uint16Array} codes
+ * @param {View | null} before the view of the snapshot before
  * @param {number} n
  * @param {number} k
  */
-function lazily(view, place, ranks, n, k) {
+function lazily(view, place, codes, before, n, k) {
   /** @type {Uint16Array | null} */
   let near = null;
-  Object.defineProperty(view, "near", { get: () => (near ??= neighborsOf(place, ranks, n, k)), enumerable: true });
+  Object.defineProperty(view, "near", { get: () => (near ??= neighborsOf(place, codes, before?.near ?? null, n, k)), enumerable: true });
   return /** @type {View} */ (view);
 }
 
 /**
- * The k nearest neighbors of each point out of their ranks by distance in the picture.
+ * The k nearest neighbors of each point out of their places among the candidates that are left.
  * @param {Uint16Array} place
- * @param {Uint16Array} ranks
+ * @param {Uint16Array} codes
+ * @param {Uint16Array | null} known the neighbors in the snapshot before
  * @param {number} n
  * @param {number} k
  */
-function neighborsOf(place, ranks, n, k) {
+function neighborsOf(place, codes, known, n, k) {
   const near = new Uint16Array(n * k);
   const keys = new Float64Array(n);
   for (let point = 0; point < n; point += 1) {
-    for (let other = 0; other < n; other += 1) {
-      const [dx, dy] = [place[2 * other] - place[2 * point], place[2 * other + 1] - place[2 * point + 1]];
-      keys[other] = (dx * dx + dy * dy) * n + other;
-    }
-    keys[point] = -n + point;
-    keys.sort();
-    for (let at = point * k; at < (point + 1) * k; at += 1) {
-      const key = keys[ranks[at]];
-      near[at] = ((key % n) + n) % n;
-    }
+    const from = point * k;
+    const left = known ? Array.from(known.subarray(from, from + k)) : [];
+    let furthest = 0;
+    for (let at = 0; at < k; at += 1) furthest = Math.max(furthest, codes[from + at]);
+    // None of the others is asked for where all codes are below what stays of the known ones.
+    if (furthest + k > left.length) left.push(...othersOf(point, place, keys, left, furthest + k, n));
+    for (let at = 0; at < k; at += 1) [near[from + at]] = left.splice(codes[from + at], 1);
   }
   return near;
+}
+
+/**
+ * Points by distance in the picture, without the point itself and the known ones: as many as may be asked for.
+ * @param {number} point
+ * @param {Uint16Array} place
+ * @param {Float64Array} keys room for one number for each point
+ * @param {number[]} known
+ * @param {number} count
+ * @param {number} n
+ */
+function othersOf(point, place, keys, known, count, n) {
+  for (let other = 0; other < n; other += 1) {
+    const dx = place[2 * other] - place[2 * point];
+    const dy = place[2 * other + 1] - place[2 * point + 1];
+    // One whole number for each, so that a tie goes to the lower index.
+    keys[other] = (dx * dx + dy * dy) * n + other;
+  }
+  for (const other of [point, ...known]) keys[other] = Infinity;
+  return smallest(keys, Math.min(count, n)).map((key) => key % n);
+}
+
+/**
+ * The smallest of some numbers, ascending; infinite ones are left out. For few of them a sort of all costs several times
+ * as much.
+ * @param {Float64Array} values
+ * @param {number} count
+ */
+function smallest(values, count) {
+  if (count > FEW) return Array.from(values.sort().subarray(0, count)).filter((value) => value !== Infinity);
+  const found = new Float64Array(count).fill(Infinity);
+  for (let index = 0; index < values.length; index += 1) {
+    const value = values[index];
+    if (value >= found[count - 1]) continue;
+    let at = count - 1;
+    for (; at > 0 && found[at - 1] > value; at -= 1) found[at] = found[at - 1];
+    found[at] = value;
+  }
+  return Array.from(found).filter((value) => value !== Infinity);
 }

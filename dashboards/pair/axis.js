@@ -11,8 +11,12 @@ const REACH = 12;
 const EDGE = 26;
 // Points of one row are spread across it, by a sequence that leaves no two close ones at one height.
 const GOLDEN = 0.618034;
-const BAND = 0.34;
-const FURTHEST = 2.4;
+const BAND = 0.28;
+// Of the rows of A and B, as shares of the picture.
+const HEIGHTS = [0.38, 0.8];
+// The ends lie at -1 and 1; what lies further out than nearly all points is drawn at the edge.
+const LEAST_REACH = 1.3;
+const SHARE_OUTSIDE = 0.02;
 
 export class Axis {
   /** @type {{ a: number[], b: number[] } | null} the place of each point in A and in B */
@@ -20,6 +24,8 @@ export class Axis {
   /** @type {number[]} points that are joined */
   moved = [];
   ends = ["", ""];
+  /** The places at the left and at the right edge. */
+  span = [-LEAST_REACH, LEAST_REACH];
   exact = false;
 
   /** @param {import("../page/workbench.js").Workbench} bench */
@@ -68,7 +74,8 @@ export class Axis {
       const [a, b] = await Promise.all([this.measure(rows.a), this.measure(rows.b)]);
       if (this.wanted !== key) return undefined;
       this.places = a && b && { a, b };
-      this.note.textContent = this.explain();
+      this.span = spanOf(this.places ? [...this.places.a, ...this.places.b] : []);
+      this.note.textContent = this.note.title = this.explain();
     } catch (error) {
       if (this.wanted !== key) return undefined;
       this.places = null;
@@ -98,12 +105,18 @@ export class Axis {
   spot(point, row) {
     const { width, height } = this.size();
     const place = (row === 0 ? this.places?.a : this.places?.b)?.[point] ?? 0;
-    const bounded = Math.min(Math.max(place, -FURTHEST), FURTHEST);
     const spread = ((point * GOLDEN) % 1) - 0.5;
     return [
-      EDGE + ((bounded + FURTHEST) / (2 * FURTHEST)) * (width - 2 * EDGE),
-      height * (row === 0 ? 0.3 : 0.74) + spread * BAND * height,
+      this.across(place, width),
+      height * HEIGHTS[row] + spread * BAND * height,
     ];
+  }
+
+  /** Where a place is, in pixels from the left. */
+  across(place, width) {
+    const [low, high] = this.span;
+    const bounded = Math.min(Math.max(place, low), high);
+    return EDGE + ((bounded - low) / (high - low)) * (width - 2 * EDGE);
   }
 
   size() {
@@ -159,13 +172,22 @@ export class Axis {
   drawFrame(theme, width, height) {
     const style = { fill: theme.muted, size: 11, halo: theme.paper };
     this.ends.forEach((name, at) => {
-      const x = EDGE + ((FURTHEST + (at ? 1 : -1)) / (2 * FURTHEST)) * (width - 2 * EDGE);
+      const x = this.across(at ? 1 : -1, width);
       this.renderer.line([[x, 14], [x, height]], { stroke: theme.line, width: 1, dash: [3, 3] });
-      this.renderer.text(`${this.bench.state.by} ${name}`, x, 7, { ...style, fill: theme.ink, weight: 650, align: "center" });
+      // To the outer side, so that the names of two close ends do not meet.
+      const align = at ? "left" : "right";
+      this.renderer.text(`${this.bench.state.by} ${name}`, x + (at ? -3 : 3), 7, { ...style, fill: theme.ink, weight: 650, align });
     });
-    this.renderer.text("A", 6, height * 0.3, { ...style, weight: 650 });
-    this.renderer.text("B", 6, height * 0.74, { ...style, weight: 650 });
+    this.renderer.text("A", 6, height * HEIGHTS[0], { ...style, weight: 650 });
+    this.renderer.text("B", 6, height * HEIGHTS[1], { ...style, weight: 650 });
   }
+}
+
+/** Between what places nearly all lie, both ends among them. */
+function spanOf(places) {
+  const sorted = [...places].sort((a, b) => a - b);
+  const at = (share) => sorted[Math.round(share * (sorted.length - 1))] ?? 0;
+  return [Math.min(at(SHARE_OUTSIDE), -LEAST_REACH), Math.max(at(1 - SHARE_OUTSIDE), LEAST_REACH)];
 }
 
 /** The name of the value that a point has, or undefined. */

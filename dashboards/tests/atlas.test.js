@@ -3,8 +3,11 @@ import { test } from "node:test";
 
 import { chosenPoints } from "../atlas/choice.js";
 import { columnsOf } from "../atlas/point-table.js";
+import { chooseNames } from "../atlas/clusters.js";
 import { AtlasStore } from "../atlas/store.js";
+import { Grid, View } from "../atlas/view.js";
 import { formatState, parseState } from "../shared/address.js";
+import { LabelGrid } from "../shared/label-grid.js";
 
 const atlas = {
   count: 4,
@@ -59,4 +62,19 @@ test("a table has the label first, and numbers that are missing are no values", 
   assert.deepEqual(columns.map(({ name }) => name), ["word", "kind", "amount"]);
   assert.deepEqual(columns[2].values, [1, 2, 3, null]);
   assert.equal(columns[1].values[3], null);
+});
+
+test("a name stands beside a small cluster, in the middle of a large one, and once", () => {
+  const view = Object.assign(new View(), { width: 800, height: 800 });
+  const spread = (x, y, reach) => Array.from({ length: 400 }, (_, at) => [x + reach * Math.cos(at), y + (reach * (at % 20)) / 20 - reach / 2]);
+  const points = [...spread(15000, 40000, 400), ...spread(45000, 40000, 12000)];
+  const axis = (side) => Uint16Array.from(points, (point) => Math.round(point[side]));
+  const [x, y] = [axis(0), axis(1)];
+  const clusters = [[45000, 40000, "large", 0], [15000, 40000, "small", 0], [45000, 20000, "large", 1]];
+  const context = { measureText: (text) => ({ width: 8 * text.length }) };
+  const names = chooseNames({ clusters }, view, context, new LabelGrid([800, 800]), new Grid(x, y));
+  const away = Object.fromEntries(names.map(([, at, name]) => [name, Math.abs(at - view.toScreen(0, 40000)[1])]));
+  assert.equal(names.length, 2);
+  assert.ok(away.small >= 16, "its points can be seen");
+  assert.equal(away.large, 0);
 });

@@ -3,21 +3,21 @@
     (s, m) RDMs of one trajectory --take_excerpts--> (s, e) --pack_excerpts--> text, for the page
 
 From two excerpts a page estimates how similar two representations are, for any two snapshots. An
-excerpt is stored as one byte for each distance, in units of the largest of them.
+excerpt is stored in 64 levels for each distance, in units of the largest of them.
 
 Packed excerpts are the base64 text of one zlib stream: the largest distance of each snapshot (s
-little-endian float32), then the bytes, each as the difference from the snapshot before, modulo 256.
+little-endian float32), then one byte for each level, as the difference from the snapshot before
+(0, -1, 1, -2, ... as 0, 1, 2, 3, ...).
 """
 
 from __future__ import annotations
 
-import base64
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from repwatch import rdm
+from repwatch.page.packing import inflate, pack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["choose_points", "pack_excerpts", "take_excerpts", "unpack_excerpts"]
 
 _POINTS = 32
-_FINEST = 255
+_FINEST = 63
 
 
 def choose_points(count: int) -> list[int]:
@@ -46,18 +46,18 @@ def pack_excerpts(excerpts: NDArray[np.float32]) -> str:
     """The excerpts (s, e) as text; `unpack_excerpts` and the page read it."""
     largest = excerpts.max(axis=1, initial=0.0).astype("<f4")
     units = np.where(largest > 0, largest, 1.0)[:, None]
-    levels = np.rint(excerpts / units * _FINEST).astype(np.uint8)
-    changed = levels.copy()
-    changed[1:] -= levels[:-1]
-    content = largest.tobytes() + changed.tobytes()
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+    levels = np.rint(excerpts / units * _FINEST).astype(np.int16)
+    changed = np.diff(levels, axis=0, prepend=np.zeros_like(levels[:1]))
+    folded = np.where(changed < 0, -2 * changed - 1, 2 * changed).astype(np.uint8)
+    return pack([largest.tobytes(), folded.tobytes()])
 
 
 def unpack_excerpts(text: str, snapshots: int) -> NDArray[np.float32]:
     """The excerpts out of their text, as the page reads them."""
-    content = zlib.decompress(base64.b64decode(text))
+    content = inflate(text)
     largest = np.frombuffer(content[: 4 * snapshots], dtype="<f4")
-    changed = np.frombuffer(content[4 * snapshots :], dtype=np.uint8).reshape(snapshots, -1)
-    levels = np.cumsum(changed, axis=0, dtype=np.uint64) % 256
+    folded = np.frombuffer(content[4 * snapshots :], dtype=np.uint8).reshape(snapshots, -1)
+    folded = folded.astype(np.int16)
+    levels = np.cumsum(np.where(folded % 2, -(folded + 1) // 2, folded // 2), axis=0)
     excerpts: NDArray[np.float32] = (levels / _FINEST * largest[:, None]).astype(np.float32)
     return excerpts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import itertools
 import json
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
 
 from repwatch import similarity
 from repwatch._files import write_atomically
@@ -35,7 +38,6 @@ from repwatch.registry import Registry
 from repwatch.web import fill, free_target
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 if sys.platform == "win32":
@@ -185,6 +187,17 @@ def build_report(
     return _Reading(registry, contents, options, progress).read()
 
 
+def _share(trajectories: Sequence[Trajectory]) -> None:
+    """Replace what an earlier trajectory has, too, by the place of that one."""
+    views: dict[str | int | None, int] = {}
+    excerpts: dict[str | int | None, int] = {}
+    for at, trajectory in enumerate(trajectories):
+        if (first := views.setdefault(trajectory["views"], at)) != at:
+            trajectory["views"] = first
+        if (first := excerpts.setdefault(trajectory["excerpts"], at)) != at:
+            trajectory["excerpts"] = first
+
+
 class _Reading:
     """Makes one report: trajectories first, since maps need the rows that they read."""
 
@@ -193,6 +206,8 @@ class _Reading:
     ) -> None:
         self._registry, self._contents = registry, contents
         self._rows = RowCache()
+        # By the RDMs that they are of: some layers, such as the input, are the same in all runs.
+        self._packed: dict[bytes, tuple[str, str]] = {}
         self._rows(contents.snapshots, "cosine")
         self._settings = options.settings(
             sorted({snapshot.layer for snapshot in contents.snapshots})
@@ -221,6 +236,7 @@ class _Reading:
             lambda: self._progress(next(steps), total),
         )
         page = make_page(self._registry, self._contents, maps, read=self._rows)
+        _share(trajectories)
         page["trajectories"] = trajectories
         return ReportDocument(
             page=page,
@@ -234,8 +250,11 @@ class _Reading:
         """Read the trajectory's RDMs into views, excerpts and rows; the last of the RDMs."""
         members = [self._contents.snapshots[row] for row in trajectory["snapshots"]]
         rdms = self._registry.rdms(members)
-        trajectory["views"] = pack_views(make_views(rdms))
-        trajectory["excerpts"] = pack_excerpts(take_excerpts(rdms, points))
+        key = hashlib.blake2b(rdms.tobytes()).digest()
+        if key not in self._packed:
+            excerpts = pack_excerpts(take_excerpts(rdms, points))
+            self._packed[key] = pack_views(make_views(rdms)), excerpts
+        trajectory["views"], trajectory["excerpts"] = self._packed[key]
         for distance in self._unstored:
             self._rows.put(members, sketch_rows(rdms, distance), distance)
         last: NDArray[np.float32] = rdms[-1]

@@ -3,22 +3,22 @@
     (s, m) RDMs of one trajectory --make_views--> Views --pack_views--> text --unpack_views--> Views
 
 Packed views are the base64 text of one zlib stream: of s snapshots of n points, first the x and y
-of each as whole numbers of 12 bits (all low bytes, then all high bytes), then the k nearest
+of each as whole numbers of 10 bits (all low bytes, then all high bytes), then the k nearest
 neighbors of each point (one byte each up to 256 points; else all low, then all high bytes).
-Coordinates are stored as differences from the snapshot before, modulo 4096: what training does not
-change becomes zeros. A neighbor is stored as its rank by distance in the picture (0 is the point
-itself; ties by the lower index): what the picture shows already costs little.
+Coordinates are stored as differences from the snapshot before, -1, 1, -2, ... as 1, 2, 3, ...
+A neighbor is stored as its place among the candidates that are left: first the neighbors in the
+snapshot before, in their order, then the others by distance in the picture (ties by the lower
+index). So what neither training nor the picture changes becomes zeros.
 """
 
 from __future__ import annotations
 
-import base64
-import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from repwatch import rdm
+from repwatch.page.packing import inflate, pack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "NEIGHBORS", "Views", "make_views", "pack_views", "unpack_views"]
 
-LEVELS = 4096
+LEVELS = 1024
 NEIGHBORS = 10
 
 
 class Views(NamedTuple):
     """Of the s snapshots of a trajectory with n points.
 
-    coordinates: (s, n, 2) whole numbers in [0, 4095]; 2047.5 is the middle of the picture.
+    coordinates: (s, n, 2) whole numbers in [0, 1023]; 511.5 is the middle of the picture.
     neighbors: (s, n, k) the k nearest points of each, nearest first.
     """
 
@@ -51,6 +51,10 @@ def make_views(rows: Array) -> Views:
     Raises:
         DivergedRDMError, RDMError: a row is no RDM.
     """
+    if len(rows) > 1 and (rows[1:] == rows[0]).all():
+        # What training does not change, such as the input.
+        one = make_views(rows[:1])
+        return Views(*(np.repeat(values, len(rows), axis=0) for values in one))
     views = [_fill(rdm.pca(row, 2)) for row in rows]
     aligned = np.stack(rdm.align_views(views)) if views else np.zeros((0, 0, 2))
     # Turning can carry a corner out of the square that it filled.
@@ -65,46 +69,64 @@ def make_views(rows: Array) -> Views:
 
 def pack_views(views: Views) -> str:
     """The views as text; `unpack_views` and the page read it."""
-    moved = views.coordinates.copy()
-    moved[1:] = (views.coordinates[1:] - views.coordinates[:-1]) % LEVELS
+    moved = views.coordinates.astype(np.int32)
+    moved[1:] -= views.coordinates[:-1]
     wide = views.coordinates.shape[1] > 256
-    ranks = np.zeros_like(views.neighbors)
+    codes = np.zeros_like(views.neighbors)
+    before = np.zeros((views.neighbors.shape[1], 0), dtype=np.intp)
     for at, (picture, near) in enumerate(zip(views.coordinates, views.neighbors, strict=True)):
-        ranks[at] = _ranks(picture, near)
-    content = _planes(moved, wide=True) + _planes(ranks, wide=wide)
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+        codes[at] = _codes(picture, near.astype(np.intp), before)
+        before = near.astype(np.intp)
+    folded = np.where(moved < 0, -2 * moved - 1, 2 * moved).astype(np.uint16)
+    return pack([*_planes(folded, wide=True), *_planes(codes, wide=wide)])
 
 
 def unpack_views(text: str, snapshots: int, points: int) -> Views:
     """The views out of their text."""
-    content = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    content = np.frombuffer(inflate(text), dtype=np.uint8)
     k = min(NEIGHBORS, points - 1)
     split = 4 * snapshots * points
-    moved = _join(content[:split], (snapshots, points, 2), wide=True)
-    ranks = _join(content[split:], (snapshots, points, k), wide=points > 256)
-    coordinates = (np.cumsum(moved, axis=0, dtype=np.int64) % LEVELS).astype(np.uint16)
-    neighbors = [
-        np.take_along_axis(_by_distance(picture), row.astype(np.intp), axis=1)
-        for picture, row in zip(coordinates, ranks, strict=True)
-    ]
-    return Views(coordinates, np.array(neighbors, dtype=np.uint16).reshape(ranks.shape))
+    folded = _join(content[:split], (snapshots, points, 2), wide=True).astype(np.int32)
+    codes = _join(content[split:], (snapshots, points, k), wide=points > 256)
+    moved = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
+    coordinates = np.cumsum(moved, axis=0).astype(np.uint16)
+    neighbors = np.zeros(codes.shape, dtype=np.uint16)
+    for at, picture in enumerate(coordinates):
+        order = np.argsort(_squared(picture), axis=1, kind="stable")[:, 1:]
+        for point in range(points):
+            first = neighbors[at - 1, point].tolist() if at else []
+            left = first + [other for other in order[point].tolist() if other not in first]
+            neighbors[at, point] = [left.pop(code) for code in codes[at, point]]
+    return Views(coordinates, neighbors)
 
 
-def _by_distance(picture: NDArray[np.uint16]) -> NDArray[np.intp]:
-    """(n, n) all points of a picture (n, 2) from near to far, for each point."""
-    order: NDArray[np.intp] = np.argsort(_squared(picture), axis=1, kind="stable")
-    return order
+def _codes(
+    picture: NDArray[np.uint16], near: NDArray[np.intp], before: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """(n, k) the place of each neighbor (n, k) among the candidates that are left.
 
-
-def _ranks(picture: NDArray[np.uint16], near: NDArray[np.uint16]) -> NDArray[np.intp]:
-    """(n, k) how many points of the picture come before each neighbor, in `_by_distance`'s order.
-
-    Counted, since a sort of all points costs several times as much.
+    before: (n, j) the neighbors in the snapshot before; none of the first.
     """
+    # Places that are counted, since a sort of all points costs several times as much; of a place
+    # among the others those are taken off that come first, and the point itself.
+    place, first = np.split(_ranks(picture, np.hstack([near, before])) - 1, [near.shape[1]], 1)
+    place -= (first[:, None, :] < place[:, :, None]).sum(2)
+    place += before.shape[1]
+    if before.shape[1]:
+        same = near[:, :, None] == before[:, None, :]
+        place = np.where(same.any(2), same.argmax(2), place)
+    # Of those that were taken already, each that stood before it.
+    taken = np.tril(place[:, None, :] < place[:, :, None], -1).sum(2)
+    codes: NDArray[np.intp] = place - taken
+    return codes
+
+
+def _ranks(picture: NDArray[np.uint16], near: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(n, j) how many points of the picture lie nearer to each point than each of those (n, j)."""
     count = len(picture)
     # One whole number for each pair, so that a tie goes to the lower index.
     keys = _squared(picture).astype(np.float64) * count + np.arange(count)
-    own = np.take_along_axis(keys, near.astype(np.intp), axis=1)
+    own = np.take_along_axis(keys, near, axis=1)
     ranks = np.empty(near.shape, dtype=np.intp)
     for column in range(near.shape[1]):
         ranks[:, column] = np.count_nonzero(keys < own[:, column, None], axis=1)
@@ -128,9 +150,9 @@ def _fill(view: NDArray[np.float64]) -> NDArray[np.float64]:
     return filled
 
 
-def _planes(values: NDArray[np.uint16], *, wide: bool) -> bytes:
+def _planes(values: NDArray[np.uint16], *, wide: bool) -> list[bytes]:
     low = (values & 0xFF).astype(np.uint8).tobytes()
-    return low + (values >> 8).astype(np.uint8).tobytes() if wide else low
+    return [low, (values >> 8).astype(np.uint8).tobytes()] if wide else [low]
 
 
 def _join(planes: NDArray[np.uint8], shape: tuple[int, ...], *, wide: bool) -> NDArray[np.uint16]:

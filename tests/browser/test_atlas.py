@@ -397,3 +397,20 @@ def test_labels_stand_above_their_points_and_names_of_clusters_do_not_repeat(
     assert labels
     assert all(y < dot - 8 for y, dot in labels)
     assert len(names) == len(set(names))
+
+
+def test_a_histogram_of_the_table_chooses_points_and_a_row_goes_to_its_point(
+    atlas: Reader,
+) -> None:
+    atlas.find("[aria-controls='point-table']").click()
+    rows = ".run-rows .run-row"
+    atlas.wait(f"document.querySelectorAll('{rows}').length > 5")
+    assert len(atlas.driver.find_elements(By.CSS_SELECTOR, rows)) < 60, "of all 300"
+    atlas.press(".histogram[data-column='group']", Keys.ARROW_RIGHT)
+    atlas.wait("document.querySelector('.status').textContent.startsWith('100 of')")
+    name = atlas.find(f"{rows} .run-cell").text
+    atlas.find(rows).click()
+    atlas.wait("document.querySelector('.point h2').textContent === arguments[0]", name)
+    atlas.wait("location.hash.includes('ranges=') && location.hash.includes('table=')")
+    atlas.press(".run-scroller", Keys.ESCAPE)
+    atlas.wait("document.querySelector('.run-table').hidden")

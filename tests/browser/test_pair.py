@@ -192,3 +192,25 @@ def test_what_a_measure_is_not_defined_for_is_not_a_number(modules: Reader) -> N
     measures, mantel = modules.driver.execute_script(script, [1.0] * 10, list(range(1, 11)))
     assert measures["pearson"] is measures["spearman"] is mantel is None
     assert measures["cosine"] == pytest.approx(55 / np.sqrt(10 * 385))
+
+
+def test_the_axis_goes_from_one_label_towards_another_and_its_ends_are_named(
+    page: Reader, trained: Trained
+) -> None:
+    page.driver.execute_script("window.location.hash = 'mode=pair'")
+    page.wait("Number(document.querySelector('.axis').dataset.points) > 0")
+    first, second = page.driver.execute_script(
+        "return document.querySelector('.axis').dataset.ends.split(' to ')"
+    )
+    assert first != second
+    ends = Select(page.find(".axis select"))
+    other = next(
+        option.get_attribute("value")
+        for option in ends.options
+        if option.get_attribute("value") not in (first, second)
+    )
+    ends.select_by_value(str(other))
+    page.wait(
+        "document.querySelector('.axis').dataset.ends === arguments[0]", f"{other} to {second}"
+    )
+    assert page.driver.execute_script("return window.repwatch.state().from") == other

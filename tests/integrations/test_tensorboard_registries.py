@@ -113,6 +113,8 @@ def test_what_has_not_changed_is_not_sent_again(board: Client, key: str) -> None
         ("positions", {"method": "pca", "distance": "cka", "layers": "2"}, 400),
         ("positions", {"method": "pca", "distance": "cka", "layers": "[2"}, 400),
         ("compare", {"a": "one", "b": "2"}, 400),
+        ("direction", {"id": "999999", "column": "label", "start": "0", "end": "1"}, 400),
+        ("direction", {"id": "1", "column": "label", "start": "0", "end": "nobody"}, 400),
         ("compare", {"a": "1", "b": "999999"}, 400),
     ],
 )
