@@ -30,7 +30,13 @@ from repwatch.errors import (
     RegistryUnwritableError,
 )
 from repwatch.registry._db.forks import ForkGate
-from repwatch.registry._db.migrations import PLACE, WRITES, prepare_postgresql, prepare_sqlite
+from repwatch.registry._db.migrations import (
+    PLACE,
+    WRITES,
+    missing,
+    prepare_postgresql,
+    prepare_sqlite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +84,8 @@ class Database:
         self.url = url
         self.path = path
         self.read_only = read_only
+        # Whether reading creates the file, since a training is about to write it.
+        self.creates = False
         self._engine: Engine | None = None
         self._file: tuple[int, int] | None = None
         self._finalizer: weakref.finalize[..., Database] | None = None
@@ -94,8 +102,13 @@ class Database:
         """The path, or the URL without its password."""
         return str(self.path) if self.path is not None else self.url.render_as_string()
 
-    def read(self, task: Callable[[Connection], T]) -> T:
-        """The task's result, from one transaction that only reads."""
+    def read(self, task: Callable[[Connection], T], *, create: bool = False) -> T:
+        """The task's result, from one transaction that only reads.
+
+        A file is created with `create`, or where `creates` is set; else its absence is an error.
+        """
+        if self.path is not None and not (create or self.creates or self.path.exists()):
+            raise missing(self.path)
         return self._transact(task, self.engine)
 
     def write(self, task: Callable[[Connection], T]) -> T:
