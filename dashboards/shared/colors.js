@@ -1,7 +1,7 @@
 // Colors: one for each outcome or value, distinct for color-blind people too (Okabe-Ito), a
 // ramp from dark to light for numbers, and one of blues for the steps of the run that is followed.
 
-import { channels, mixed, outcomeShades, rampShade, rampStops, shades } from "./palette.js";
+import { categoryShades, channels, mixed, outcomeShades, rampShade, rampStops, shades } from "./palette.js";
 
 /**
  * @typedef {import("../types.js").Scale} Scale
@@ -50,6 +50,7 @@ export function stepColor(share, dark) {
 }
 
 const OTHER = "other causes";
+const RARE = "other values";
 
 /**
  * A scale for outcomes: "good" is green, unlabeled gray, each of the eight most frequent causes has a color
@@ -89,7 +90,25 @@ function frequentCauses(values, most) {
 }
 
 /**
- * A scale for any column: a color for each of a few values, else a ramp; null has no color.
+ * A scale for many names, which have no order: the most frequent have colors, the rest are one item.
+ * @param {Value[]} values
+ * @param {Value[]} known
+ * @param {boolean} dark
+ * @returns {CategoryScale}
+ */
+function frequentScale(values, known, dark) {
+  const counts = new Map();
+  for (const name of known) counts.set(name, (counts.get(name) ?? 0) + 1);
+  const colors = categoryShades(dark).slice(0, shades(dark).values.length - 1);
+  const names = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, colors.length).map(([name]) => name);
+  const shown = new Set(names);
+  const grouped = values.map((name) => (name === null || name === undefined || shown.has(name) ? name : RARE));
+  return categories(grouped, [...names, RARE], [...colors, shades(dark).ink], dark);
+}
+
+/**
+ * A scale for any column: a color for each of a few values; for more, a ramp where they have an order, else
+ * colors for the most frequent; null has no color.
  * @param {ArrayLike<Value> & Iterable<Value>} values
  * @param {boolean} dark
  * @param {{ numbers?: boolean, order?: Value[] | null }} options
@@ -104,6 +123,7 @@ export function scaleOf(values, dark, { numbers = false, order = null } = {}) {
   if (isNumeric && (numbers || !few)) return ramp(values, numeric, dark);
   if (!order) distinct.sort((a, b) => (isNumeric ? Number(a) - Number(b) : String(a) < String(b) ? -1 : 1));
   const palette = shades(dark).values;
+  if (!order && !isNumeric && distinct.length > palette.length) return frequentScale(Array.from(values), known, dark);
   /** @param {number} index */
   const color = (index) =>
     distinct.length <= palette.length ? palette[index] : rampShade(index / Math.max(distinct.length - 1, 1), dark);

@@ -33,6 +33,8 @@ from repwatch.probe._trees import (
 _log = logging.getLogger("repwatch")
 
 MAX_IMAGE_SIDE = 256
+# A square of so many rows is a picture, and no sequence of as many channels as steps.
+_SQUARE = 8
 TEXT_KEYS = ("text", "texts", "sentence", "sentences", "caption", "prompt", "question")
 
 
@@ -307,11 +309,15 @@ def _attribute(dataset: object, name: str) -> Any:
 
 
 def to_images(x: torch.Tensor) -> NDArray[np.uint8] | None:
-    """Pictures of image-like inputs (n, 1 or 3, h, w), up to 256 pixels a side; else None.
+    """Pictures of image-like inputs (n, 1 or 3, h, w) or (n, h, h), up to 256 pixels a side.
+
+    None for other inputs; (n, h, h) of at least 8 rows are pictures, and not sequences.
 
     Returns (n, h, w) or (n, h, w, 3). Values outside [0, 1] (normalized images) are stretched
     by channel from the smallest to the largest of the probe set.
     """
+    if x.dim() == 3 and x.shape[1] == x.shape[2] >= _SQUARE:
+        x = x[:, None]
     if x.dim() != 4 or x.shape[1] not in (1, 3) or not 4 <= max(x.shape[2:]) <= MAX_IMAGE_SIDE:
         return None
     if x.dtype == torch.uint8:

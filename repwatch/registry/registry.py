@@ -41,12 +41,13 @@ if TYPE_CHECKING:
 class Registry(RegistryReader):
     """A registry at a path (SQLite) or a URL (SQLite, PostgreSQL).
 
-    `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. With `read_only` nothing is ever
-    created, migrated or written. With `strict` a training does not start while the server does not
-    answer; otherwise what it records waits in a spool until it does. A running run without a sign
-    of life for `dead_after` seconds is read as "dead". Several projects can share a registry: of
-    `project` (None: $REPWATCH_PROJECT, else "") are the runs that are read and written, and names
-    are unique within it; probe sets are shared.
+    `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. Writing creates the file; reading
+    one that is not there is an error. With `read_only` nothing is ever created, migrated or
+    written. With `strict` a training does not start while the server does not answer; otherwise
+    what it records waits in a spool until it does. A running run without a sign of life for
+    `dead_after` seconds is read as "dead". Several projects can share a registry: of `project`
+    (None: $REPWATCH_PROJECT, else "") are the runs that are read and written, and names are unique
+    within it; probe sets are shared.
 
     Examples:
         >>> from repwatch import Registry
@@ -59,13 +60,22 @@ class Registry(RegistryReader):
 
     @classmethod
     def coerce(cls, value: Registry | Location | None, default: Path | None = None) -> Registry:
-        """The Registry itself, or the one at a path or URL.
+        """The registry of a training: the Registry itself, or the one at a path or URL.
 
-        None means $REPWATCH_REGISTRY, else `default`, else ./repwatch.db.
+        None means $REPWATCH_REGISTRY, else `default`, else ./repwatch.db. Its file is created by
+        the first use, be that reading or writing.
         """
-        if isinstance(value, Registry):
-            return value
-        return cls(resolve(value, default)[0])
+        registry = value if isinstance(value, Registry) else cls(resolve(value, default)[0])
+        registry._database.creates = not registry._database.read_only
+        return registry
+
+    def create(self) -> Registry:
+        """Make the file, or the tables on a server, where there are none; the registry itself.
+
+        Trainings, and all that writes, do so by themselves.
+        """
+        self._database.engine  # noqa: B018 - made and its schema checked on first use
+        return self
 
     # Landmarks
 
@@ -151,10 +161,14 @@ class Registry(RegistryReader):
 
     # Recording
 
-    def add_probe(self, probe: ProbeSet) -> None:
-        """Store a probe set once; the same inputs again only count as used now."""
-        prepared = self._prepare_probe(probe)
-        self._database.write(lambda c: writes.store_probe(c, prepared))
+    def add_probe(self, probe: ProbeSet, *, replace: bool = False) -> None:
+        """Store a probe set once; the same inputs again only count as used now.
+
+        With `replace`, what a person sees of the points (columns, texts, links, images) becomes
+        that of `probe`, also for the runs that have been trained.
+        """
+        prepared = incoming.new_probe(probe) if replace else self._prepare_probe(probe)
+        self._database.write(lambda c: writes.store_probe(c, prepared, replace=replace))
 
     def start_run(
         self,
@@ -292,6 +306,6 @@ class Registry(RegistryReader):
     def _prepare_probe(self, probe: ProbeSet) -> incoming.NewProbe:
         """The probe set as its rows; without its content where it is stored already."""
         stored = select(ProbeSetRow.fingerprint).where(ProbeSetRow.fingerprint == probe.fingerprint)
-        if self._database.read(lambda c: c.scalar(stored)) is not None:
+        if self._database.read(lambda c: c.scalar(stored), create=True) is not None:
             return incoming.NewProbe(probe.fingerprint, probe.name, len(probe), None, [])
         return incoming.new_probe(probe)

@@ -278,7 +278,15 @@ def test_image_like_inputs_give_images() -> None:
     gray = ProbeSet.coerce(torch.randint(0, 255, (5, 1, 8, 8), dtype=torch.uint8)).images
     assert gray is not None
     assert gray.shape == (5, 8, 8)
-    for other in (torch.rand(5, 2, 8, 8), torch.rand(5, 3, 300, 8), torch.rand(5, 64)):
+    square = ProbeSet.coerce(torch.rand(5, 28, 28)).images
+    assert square is not None
+    assert square.shape == (5, 28, 28)
+    for other in (
+        torch.rand(5, 2, 8, 8),
+        torch.rand(5, 28, 27),
+        torch.rand(5, 3, 300, 8),
+        torch.rand(5, 64),
+    ):
         assert ProbeSet.coerce(other).images is None
 
 

@@ -23,7 +23,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def registry(location: str) -> Iterator[Registry]:
-    with_registry = Registry(location)
+    with_registry = Registry(location).create()
     yield with_registry
     with_registry.close()
 

@@ -50,7 +50,7 @@ def test_a_registry_is_a_table_of_its_newest_runs(tmp_path: Path) -> None:
     assert "later-0<" not in table
     assert "<script" not in table
     assert "val_loss 0.25" in nasty_registry(tmp_path / "one.db")._repr_html_()
-    assert "0 runs" in Registry(tmp_path / "empty.db")._repr_html_()
+    assert "0 runs" in Registry(tmp_path / "empty.db").create()._repr_html_()
 
 
 def test_a_report_is_a_path_and_shows_itself_apart_from_the_notebook(tmp_path: Path) -> None:

@@ -265,6 +265,15 @@ class TestReadOnly:
                 Registry(location, read_only=True).runs()
         assert (tmp_path / "empty.db").stat().st_size == 0
 
+    def test_reading_what_is_not_there_creates_nothing_and_writing_does(self, tmp_path, probe):
+        registry = Registry(tmp_path / "typo.db")
+        for read in (registry.runs, lambda: registry.run("a"), registry.snapshots):
+            with pytest.raises(RegistryError, match=r"no registry at .*typo\.db"):
+                read()
+        assert list(tmp_path.iterdir()) == []
+        registry.start_run("a", probe=probe)
+        assert [run.name for run in registry.runs()] == ["a"]
+
     def test_an_older_schema_is_an_error_and_stays_old(self, tmp_path, monkeypatch):
         path = tmp_path / "a.db"
         registry = Registry(path)

@@ -81,8 +81,7 @@ def test_threads_that_race_for_an_empty_registry_lose_nothing(location):
 
 
 def test_of_runs_with_one_name_started_at_once_one_wins(location):
-    registry, outcomes = Registry(location), []
-    registry.runs()
+    registry, outcomes = Registry(location).create(), []
 
     def work():
         try:
@@ -265,5 +264,5 @@ def test_a_child_of_an_endless_transaction_gets_an_error_and_does_not_hang(tmp_p
         gate.after_fork_in_child()
         monkeypatch.setattr(database, "_gate", gate)
         with pytest.raises(RegistryError, match="was forked while a transaction"):
-            Registry(tmp_path / "a.db").runs()
+            Registry(tmp_path / "a.db").create()
         gate._inside = 1

@@ -47,7 +47,7 @@ def test_a_new_registry_is_made_as_the_revisions_make_it(registry, tmp_path):
 def test_a_new_registry_is_made_without_alembic(tmp_path):
     code = (
         "import sys; from repwatch import Registry; "
-        f"Registry({str(tmp_path / 'a.db')!r}).runs(); print('alembic' in sys.modules)"
+        f"Registry({str(tmp_path / 'a.db')!r}).create(); print('alembic' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -103,14 +103,14 @@ def test_a_failed_creation_leaves_nothing_half_made(tmp_path):
     event.listen(table, "before_create", fail)
     try:
         with pytest.raises(RuntimeError, match="power cut"):
-            Registry(tmp_path / "a.db").runs()
+            Registry(tmp_path / "a.db").create()
     finally:
         event.remove(table, "before_create", fail)
     assert "snapshots" in made
     engine = create_engine(f"sqlite:///{tmp_path / 'a.db'}")
     assert inspect(engine).get_table_names() == []
     engine.dispose()
-    assert Registry(tmp_path / "a.db").runs() == []
+    assert Registry(tmp_path / "a.db").create().runs() == []
 
 
 def test_foreign_keys_are_on(registry):

@@ -377,6 +377,18 @@ class TestProbeSets:
         registry.start_run("again", probe=probe)
         assert registry.probe().fingerprint == probe.fingerprint
 
+    def test_a_stored_probe_set_gets_columns_and_images_later(self, registry, run, probe):
+        images = np.zeros((6, 4, 4), dtype=np.uint8)
+        richer = ProbeSet(probe.inputs, columns={"kind": list("abcabc")}, images=images)
+        registry.add_probe(richer)
+        assert "kind" not in registry.probe(run.probe).columns
+        registry.add_probe(richer, replace=True)
+        stored = registry.probe(run.probe)
+        assert stored.columns == {"kind": list("abcabc")}
+        assert stored.images is not None
+        assert [point.columns["kind"] for point in registry.points(run.probe)] == list("abcabc")
+        assert registry.run(run.name).probe == richer.fingerprint
+
     def test_an_unknown_probe_set_is_reported_with_the_known_ones(self, registry, probe):
         with pytest.raises(ProbeError, match="holds no probe set yet"):
             registry.probe()

@@ -87,7 +87,7 @@ def test_a_refused_argument_leaves_no_run_behind(pl: ModuleType, tmp_path: Path)
     watch = RepWatch(run_name="mine", forward=forward)
     with pytest.raises(CaptureError, match="cannot be called so"):
         trainer(pl, tmp_path, watch).fit(module(pl), *loaders())
-    assert Registry(tmp_path / "repwatch.db").runs() == []
+    assert Registry(tmp_path / "repwatch.db").create().runs() == []
     trainer(pl, tmp_path, RepWatch(run_name="mine")).fit(module(pl), *loaders())
     assert only_run(tmp_path).status == "finished"
 

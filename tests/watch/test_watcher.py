@@ -160,7 +160,7 @@ def test_the_map_of_a_registry_places_what_is_not_a_landmark(tmp_path: Path) -> 
 
 def test_a_map_of_an_empty_registry_explains_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="RepWatch"):
-        map_registry(Registry(tmp_path / "repwatch.db"))
+        map_registry(Registry(tmp_path / "repwatch.db").create())
 
 
 def test_snapshots_of_another_probe_set_are_never_compared(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from repwatch.registry._db.migrations import (
     PLACE,
     PROJECT,
     WRITES,
+    missing,
     prepare_postgresql,
     prepare_sqlite,
 )
@@ -105,6 +106,8 @@ class Database:
         self.project = project
         self.path = path
         self.read_only = read_only
+        # Whether reading creates the file, since a training is about to write it.
+        self.creates = False
         self._engine: Engine | None = None
         self._file: tuple[int, int] | None = None
         self._finalizer: weakref.finalize[..., Database] | None = None
@@ -122,8 +125,13 @@ class Database:
         """The path, or the URL without its password."""
         return str(self.path) if self.path is not None else self.url.render_as_string()
 
-    def read(self, task: Callable[[Connection], T]) -> T:
-        """The task's result, from one transaction that only reads."""
+    def read(self, task: Callable[[Connection], T], *, create: bool = False) -> T:
+        """The task's result, from one transaction that only reads.
+
+        A file is created with `create`, or where `creates` is set; else its absence is an error.
+        """
+        if self.path is not None and not (create or self.creates or self.path.exists()):
+            raise missing(self.path)
         return self._transact(task, self.engine)
 
     def write(self, task: Callable[[Connection], T]) -> T:

@@ -68,14 +68,19 @@ ADVISORY_LOCK = 0x52657057  # "RepW"
 _alembic_lock = threading.Lock()
 
 
+def missing(path: Path) -> RegistryError:
+    """The error where there is no registry, and so nothing that could be read."""
+    return RegistryError(
+        f"There is no registry at {path}. Train with RepWatch() once, or give the path of an "
+        "existing registry."
+    )
+
+
 def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
     """Make the SQLite registry at `path` ready; `engine` must create the file when it is absent."""
     exists = check_file(path)
     if read_only and not exists:
-        raise RegistryError(
-            f"There is no registry at {path}. Train with RepWatch() once, or give the path of an "
-            "existing registry."
-        )
+        raise missing(path)
     if exists and _is_ready(engine, str(path), read_only=read_only):
         return
     with _file_lock(path):

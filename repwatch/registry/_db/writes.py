@@ -68,11 +68,20 @@ def _upsert(
     return made
 
 
-def store_probe(connection: Connection, new: NewProbe) -> None:
-    """Store a probe set with its points once; after that, only note that it was used now."""
+def store_probe(connection: Connection, new: NewProbe, *, replace: bool = False) -> None:
+    """Store a probe set with its points once; after that, only note that it was used now.
+
+    With `replace`, its points and its content are stored again.
+    """
     serialize(connection)
-    used = update(ProbeSetRow).where(ProbeSetRow.fingerprint == new.fingerprint)
-    if connection.execute(used.values(used_at=now())).rowcount == 1:
+    stored = update(ProbeSetRow).where(ProbeSetRow.fingerprint == new.fingerprint)
+    if replace:
+        again = connection.execute(stored.values(content=new.content, name=new.name))
+        if again.rowcount == 1:
+            connection.execute(delete(ProbePointRow).where(ProbePointRow.probe == new.fingerprint))
+            _insert_points(connection, new)
+            return
+    elif connection.execute(stored.values(used_at=now())).rowcount == 1:
         return
     if new.content is None:
         raise RegistryError(
@@ -87,6 +96,10 @@ def store_probe(connection: Connection, new: NewProbe) -> None:
         "content": new.content,
     }
     connection.execute(insert(ProbeSetRow), row)
+    _insert_points(connection, new)
+
+
+def _insert_points(connection: Connection, new: NewProbe) -> None:
     if new.rows:
         rows = [{"probe": new.fingerprint, **point} for point in new.rows]
         connection.execute(insert(ProbePointRow), rows)

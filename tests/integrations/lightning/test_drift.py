@@ -89,4 +89,4 @@ def test_a_group_that_is_no_hyperparameter_is_reported_before_the_first_step(
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"'methods'.*nearest are method"):
         fit(pl, tmp_path, 0.1, 0, group="methods", method="VAE")
-    assert Registry(tmp_path / "repwatch.db").runs() == []
+    assert Registry(tmp_path / "repwatch.db").create().runs() == []
