@@ -8,11 +8,14 @@ NAME.json, the claim's number and verdict, of which `make examples` makes the ga
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import matplotlib
 import numpy as np
@@ -26,6 +29,7 @@ from repwatch.page import write_report
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+Vectors = np.ndarray[Any, Any]
 COLORS = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f")
 COLORS += ("#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#79706e")
 
@@ -77,6 +81,24 @@ def finish(out: Path, name: str, result: Result) -> Result:
 def show_progress(items: Iterable[Any], what: str) -> Iterator[Any]:
     """The items, with a progress bar."""
     yield from track(items, description=what)
+
+
+def open_text(path: Path) -> IO[str]:
+    """A text file to read, compressed where its name ends in .gz."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return open(path, encoding="utf-8")
+
+
+def nearest_by_cosine(unit: Vectors, rows: Vectors, k: int = 10) -> Vectors:
+    """(r, k) the k nearest others of some rows of vectors (n, d) of length 1, in any order."""
+    parts = []
+    for part in np.array_split(rows, max(1, len(rows) // 500)):
+        near = unit[part] @ unit.T
+        near[np.arange(len(part)), part] = -np.inf
+        parts.append(np.argpartition(-near, k, axis=1)[:, :k])
+    found: Vectors = np.concatenate(parts)
+    return found
 
 
 def read_images(path: Path | None, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,6 +191,24 @@ def write_page(registry: Registry, out: Path, name: str, runs: Sequence[str] = (
         each_layer=False,
         title=name.replace("_", " "),
         overwrite=True,
+    )
+
+
+def silent_trainer(callback: Any, epochs: int, **options: Any) -> Any:
+    """A Lightning Trainer on the processor that writes no files of its own."""
+    import lightning.pytorch as pl
+
+    for module in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(module).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        **options,
     )
 
 

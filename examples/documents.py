@@ -27,11 +27,8 @@ shuffled descriptions. By epoch the section and the first tag, of the vectors th
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -44,14 +41,18 @@ import torch
 from _essay import (
     COLORS,
     Result,
+    Vectors,
     bare,
     finish,
     make_parser,
+    nearest_by_cosine,
     new_registry,
+    open_text,
     parse,
     plt,
     save_figure,
     show_progress,
+    silent_trainer,
 )
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -61,7 +62,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from repwatch import ProbeSet, Registry, RepWatch, rdm
 from repwatch.atlas import LayoutSettings, Roles, cached_layout, write_atlas
 
-Vectors = np.ndarray[Any, Any]
 DIMENSIONS, NEGATIVES, NEIGHBORS = 64, 5, 10
 NOISE = 128  # words drawn for all of a batch
 RUN, TFIDF = "paragraph vectors", "TF-IDF"
@@ -82,8 +82,7 @@ class Package(NamedTuple):
 
 
 def read_packages(path: Path, most: int) -> list[Package]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with open_text(path) as lines:
         found = [json.loads(line) for line in islice(lines, most)]
     return [
         Package(
@@ -194,16 +193,7 @@ def train(
     )
     pl.seed_everything(0, verbose=False)
     model = ParagraphVectors(len(packages), corpus.counts)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
-    trainer = pl.Trainer(
-        max_epochs=chosen.epochs,
-        accelerator="cpu",
-        callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
+    trainer = silent_trainer(watch, chosen.epochs)
     trainer.fit(model, DataLoader(Batches(corpus, chosen.batch), batch_size=None))
     with torch.no_grad():
         vectors: Vectors = nn.functional.normalize(model.documents.weight).numpy()
@@ -221,21 +211,10 @@ def reduce_tfidf(texts: Sequence[str]) -> Vectors:
     return unit
 
 
-def nearest(vectors: Vectors, rows: Vectors, k: int = NEIGHBORS) -> Vectors:
-    """(r, k) the k nearest others of some rows, by cosine."""
-    parts = []
-    for part in np.array_split(rows, max(1, len(rows) // 500)):
-        near = vectors[part] @ vectors.T
-        near[np.arange(len(part)), part] = -np.inf
-        parts.append(np.argpartition(-near, k, axis=1)[:, :k])
-    found: Vectors = np.concatenate(parts)
-    return found
-
-
 def measure_sections(vectors: Vectors, sections: Vectors) -> tuple[float, float]:
     """The share of nearest descriptions of the same section, and of all others."""
     rows = np.random.default_rng(1).permutation(len(vectors))[:4_000]
-    share = float((sections[nearest(vectors, rows)] == sections[rows][:, None]).mean())
+    share = float((sections[nearest_by_cosine(vectors, rows)] == sections[rows][:, None]).mean())
     counts = np.array(list(Counter(sections.tolist()).values()), dtype=float)
     return share, float((counts * (counts - 1)).sum() / (counts.sum() * (counts.sum() - 1)))
 
@@ -257,7 +236,9 @@ def measure_tags(vectors: Vectors, tags: Sequence[Sequence[str]]) -> tuple[float
         member = np.zeros(len(tags), dtype=bool)
         member[rows] = True
         some = np.random.default_rng(2).permutation(rows)[:100]
-        found.append((member[nearest(vectors, some)].mean(), (len(rows) - 1) / (len(tags) - 1)))
+        found.append(
+            (member[nearest_by_cosine(vectors, some)].mean(), (len(rows) - 1) / (len(tags) - 1))
+        )
     share, expected = np.mean(found, axis=0) if found else (0.0, 0.0)
     return float(share), float(expected)
 
@@ -364,6 +345,8 @@ def main(words: Sequence[str] | None = None) -> Result:
         }
     columns = registry.probe().columns
     snapshots = registry.run(RUN).snapshots("unit")
+    per_epoch = snapshots[-1].step // chosen.epochs
+    snapshots = [snapshot for snapshot in snapshots if snapshot.step % per_epoch == 0]
     learned = {
         kind: [rdm.purity(snapshot.rdm, columns[kind], NEIGHBORS) for snapshot in snapshots]
         for kind in ("section", "tag")

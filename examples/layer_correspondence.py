@@ -11,6 +11,13 @@ theirs (eight convolutions with batch normalization, then average pooling: nine 
 trained with RepWatch attached, and the table is made from the registry alone: of the images and the
 networks it knows nothing.
 
+Theirs are trained to the end, these for two epochs by default, and are compared on 256 images. Five
+networks on scikit-learn's digits then have 31 to 81 % of the images right, and the same layer is
+found in 14 % of cases by CKA, and in 50 % by the Euclidean distance, which also sees how large the
+values of a layer are. The last line of the table says how good the networks are, and how many of
+the wrong answers are the layer before or after. How much of the distance to 99.3 % longer training
+closes has not been measured.
+
     python examples/layer_correspondence.py                        # scikit-learn's digits
     python examples/layer_correspondence.py --data mnist10k.npz    # a few minutes on two cores
     python examples/layer_correspondence.py --table-only           # the registry made before
@@ -138,28 +145,40 @@ def read(registry: Registry) -> tuple[np.ndarray, np.ndarray]:
     return full.reshape(*shape, full.shape[1]), sketched.reshape(*shape, sketched.shape[1])
 
 
-def correspondence(distances: np.ndarray) -> float:
-    """The share of layers whose nearest layer in another network is the same one.
+def answers(distances: np.ndarray) -> np.ndarray:
+    """(k, 2) each layer, and the nearest layer in each other network.
 
     Args:
         distances: (networks, layers, networks, layers).
     """
     networks, layers = distances.shape[:2]
-    right = [
-        distances[a, layer, b].argmin() == layer
+    found = [
+        (layer, distances[a, layer, b].argmin())
         for a in range(networks)
         for b in range(networks)
         if a != b
         for layer in range(layers)
     ]
-    return float(np.mean(right))
+    return np.array(found)
+
+
+def correspondence(distances: np.ndarray) -> float:
+    """The share of layers whose nearest layer in another network is the same one."""
+    layers, found = answers(distances).T
+    return float((layers == found).mean())
+
+
+def between(vectors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Squared distances (networks, layers, networks, layers) of vectors (networks * layers, p)."""
+    squared = (vectors**2).sum(1)
+    away = squared[:, None] + squared - 2 * vectors @ vectors.T
+    distances: np.ndarray = away.reshape(*shape, *shape)
+    return distances
 
 
 def from_vectors(vectors: np.ndarray, shape: tuple[int, ...]) -> float:
     """`correspondence` of vectors (networks * layers, p) whose distances are the Euclidean ones."""
-    squared = (vectors**2).sum(1)
-    away = squared[:, None] + squared - 2 * vectors @ vectors.T
-    return correspondence(away.reshape(*shape, *shape))
+    return correspondence(between(vectors, shape))
 
 
 def procrustes(rdms: np.ndarray) -> float:
@@ -191,6 +210,15 @@ def print_table(registry: Registry) -> None:
             cells.append(f"{100 * from_vectors(rows.astype(np.float64), shape):9.1f}")
         print(f"{name:<14}" + "".join(cells))
     print(f"{'procrustes':<14}{100 * procrustes(rdms):9.1f}")
+    kernels = similarity.vectors(rdms.reshape(-1, rdms.shape[2]).astype(np.float64), "cka")
+    layers, found = answers(between(kernels, shape)).T
+    wrong = layers != found
+    near = np.abs(layers - found)[wrong] == 1
+    accuracies = [run.metrics["val_acc"] for run in registry.runs(status="finished")]
+    print(
+        f"\nThe networks have {min(accuracies):.0%} to {max(accuracies):.0%} of validation images "
+        f"right. Of {wrong.sum()} wrong answers of cka, {near.sum()} are the layer before or after."
+    )
 
 
 def main(words: list[str] | None = None) -> None:

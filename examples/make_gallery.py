@@ -27,6 +27,8 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "two_curves": (),
     "raw_and_hidden": MNIST,
     "words": (*GLOVE, "--corpus", "debian.jsonl.gz", "--map", "10000"),
+    "documents": ("--data", "debian.jsonl.gz", "--map", "10000"),
+    "translation": ("--data", "en-fr.tsv.gz"),
     "directions": GLOVE,
     "fingerprints": (),
     "space_of_mnist": MNIST,

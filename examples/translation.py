@@ -28,7 +28,6 @@ those of the source copied and of the most frequent sentence: this is not a good
 from __future__ import annotations
 
 import argparse
-import gzip
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -46,6 +45,7 @@ from _essay import (
     finish,
     make_parser,
     new_registry,
+    open_text,
     parse,
     plt,
     save_figure,
@@ -73,9 +73,8 @@ def split_words(text: str) -> list[str]:
 
 def read_pairs(path: Path, most: int, longest: int) -> list[Pair]:
     """Pairs of sentences as words, shuffled; a target may be a few words longer than its source."""
-    opener = gzip.open if path.suffix == ".gz" else open
     found = []
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             cells = line.rstrip("\n").split("\t")
             if len(cells) < 2:

@@ -30,23 +30,24 @@ after every epoch, beside its expectation.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from _essay import (
     COLORS,
     Result,
+    Vectors,
     bare,
     finish,
     make_parser,
+    nearest_by_cosine,
     new_registry,
+    open_text,
     parse,
     plt,
     save_figure,
@@ -57,7 +58,6 @@ from torch import nn
 from repwatch import ProbeSet, Registry, Watcher, rdm
 from repwatch.atlas import LayoutSettings, Roles, cached_layout, write_atlas
 
-Vectors = np.ndarray[Any, Any]
 WINDOW, NEGATIVES = 4, 5
 
 
@@ -75,12 +75,8 @@ def read_words(path: Path, most: int) -> tuple[list[str], Vectors, dict[str, Vec
 def measure_category(vectors: Vectors, member: Vectors, k: int = 10) -> tuple[float, float]:
     """The share of a category among the k nearest of its words, and among all other words."""
     inside = np.flatnonzero(member)
-    right = 0
-    for part in np.array_split(inside, max(1, len(inside) // 500)):
-        near = vectors[part] @ vectors.T
-        near[np.arange(len(part)), part] = -np.inf
-        right += int(member[np.argpartition(-near, k, axis=1)[:, :k]].sum())
-    return right / (k * len(inside)), (len(inside) - 1) / (len(member) - 1)
+    share = float(member[nearest_by_cosine(vectors, inside, k)].mean())
+    return share, (len(inside) - 1) / (len(member) - 1)
 
 
 class SkipGram(nn.Module):
@@ -109,9 +105,8 @@ class SkipGram(nn.Module):
 
 def read_corpus(path: Path, tokens: int, vocabulary: int) -> tuple[list[str], torch.Tensor]:
     """The most frequent words, and the corpus (t,) as their numbers; frequent ones are thinned."""
-    opener = gzip.open if path.suffix == ".gz" else open
     read: list[str] = []
-    with opener(path, "rt", encoding="utf-8") as lines:
+    with open_text(path) as lines:
         for line in lines:
             read += re.findall(r"[a-z]+", str(json.loads(line).get("text") or "").lower())
             if len(read) >= tokens:
