@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
+from repwatch._names import NO_POINTS
 from repwatch.errors import ProbeError, RegistryError, RunNotFoundError, UnknownLayerError
 from repwatch.registry._db.migrations import column, place_of
 from repwatch.registry._db.tables import (
@@ -225,7 +226,7 @@ def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes
     """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
     query: Select[bytes] = select(ProbeSetRow.content)
     if fingerprint is None:
-        query = query.order_by(ProbeSetRow.used_at.desc()).limit(1)
+        query = query.where(~_is_pointless()).order_by(ProbeSetRow.used_at.desc()).limit(1)
     else:
         query = query.where(ProbeSetRow.fingerprint == fingerprint)
     content = connection.scalar(query)
@@ -247,9 +248,14 @@ def read_points(connection: Connection, fingerprint: str) -> list[ProbePoint]:
     return points
 
 
+def _is_pointless() -> ColumnElement[bool]:
+    """Whether a probe set only stands in for one, in runs without snapshots."""
+    return func.coalesce(ProbeSetRow.name, "") == NO_POINTS
+
+
 def probe_not_found(connection: Connection, fingerprint: str | None) -> ProbeError:
     place = place_of(connection)
-    known = connection.scalars(select(ProbeSetRow.fingerprint)).all()
+    known = connection.scalars(select(ProbeSetRow.fingerprint).where(~_is_pointless())).all()
     if not known:
         return ProbeError(
             f"The registry {place} holds no probe set yet. Train once with a probe of your own "
