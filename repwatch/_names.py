@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["INPUT", "name_some"]
+__all__ = ["INPUT", "NO_POINTS", "name_some"]
 
 # The layer under which the model's input is stored.
 INPUT = "input"
+# The name of the probe set of runs that have metrics and no snapshots.
+NO_POINTS = "no points"
 
 
 def name_some(items: Sequence[object], most: int = 8) -> str:

@@ -9,7 +9,7 @@ A subclass for each library reads the library's objects, and says when a step or
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from repwatch.capture import Capture
@@ -28,14 +28,16 @@ from repwatch.registry.records import EndStatus
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.pace import Pace
 from repwatch.watch.run_state import RunState
-from repwatch.watch.start import rename_if_taken
+from repwatch.watch.start import rename_if_taken, without_points
 from repwatch.watch.watcher import Watcher
 
-__all__ = ["NO_TIME", "Driver"]
+__all__ = ["GIVE_PROBE", "METRICS_ALONE", "NO_TIME", "Driver"]
 
 log = logging.getLogger("repwatch")
 
 # Why there is no snapshot, and what helps, where the probe set and the model are fine.
+GIVE_PROBE = "(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
+METRICS_ALONE = "the run has metrics and hyperparameters, but no snapshots"
 NO_TIME = ("there was no time for one", "Raise max_overhead, or give fewer points or layers")
 
 
@@ -54,6 +56,7 @@ class Driver:
         asleep: Whether nothing is watched any more; the run is still closed at the end.
         passive: Whether the probe set cannot be run: only metrics are stored, and what a subclass
             sees in the library's own passes.
+        pointless: Whether there is no probe set either.
         status: How the training ended, once it has.
     """
 
@@ -69,6 +72,7 @@ class Driver:
         self.pace = Pace(options.schedule, options.max_overhead, step)
         self.asleep = False
         self.passive = False
+        self.pointless = False
         self.status: EndStatus | None = None
         self._options = options
         self._state = state
@@ -78,7 +82,11 @@ class Driver:
         self._epoch = epoch
         self._last_snapshot = -1
         self._weights: tuple[str, ...] = ()
+        # Makes the Watcher of a probe set, once the library's own objects are known.
+        self._make: Callable[[ProbeSet, str], Watcher] | None = None
         self._metrics: dict[str, float] = {}
+        # Metrics of earlier steps, while there is no run yet.
+        self._waiting: list[tuple[int, int, dict[str, float]]] = []
         self._metrics_at = (step, epoch)
 
     @property
@@ -113,12 +121,29 @@ class Driver:
         if self.asleep:
             log.error("RepWatch: the run was not closed: %s: %s", type(error).__name__, error)
             return
+        if isinstance(error, ProbeError) and self._watcher is None and self._make is not None:
+            try:
+                self._open_without_points(str(error))
+                return
+            except Exception as further:
+                self._watcher, self.passive, self.pointless = None, False, False
+                log.debug("RepWatch: no run for the metrics alone: %s", further)
         self.asleep = True
+        self._waiting = []
         message = f"RepWatch stops watching; training continues. {type(error).__name__}: {error}"
         log.error(message, exc_info=None if isinstance(error, RepWatchError) else error)
         if self._watcher is not None and self._is_open:
             self._watcher.publisher.muted = True
             self._watcher.add_notes([f"At step {step}: {message}"])
+
+    def _open_without_points(self, reason: str) -> None:
+        """Open a run for metrics and hyperparameters, where no probe set can be made."""
+        assert self._make is not None
+        self._watcher = watcher = self._make(without_points(), "none")
+        self.passive = self.pointless = True
+        watcher.report(f"{reason} Without it, {METRICS_ALONE}.")
+        watcher.start(prepare=False)
+        self._store()
 
     def is_user_error(self, error: Exception | None) -> bool:
         """Whether the user's arguments caused the error, and not a choice of RepWatch."""
@@ -152,8 +177,14 @@ class Driver:
     def _store(self) -> None:
         """Write the metrics that have come together, in one transaction."""
         metrics, self._metrics = self._metrics, {}
-        if self._watcher is not None and self._is_open and not self.asleep:
-            self._watcher.metrics(*self._metrics_at, metrics)
+        if self.asleep:
+            return
+        if metrics:
+            self._waiting.append((*self._metrics_at, metrics))
+        if self._watcher is not None and self._is_open:
+            waiting, self._waiting = self._waiting, []
+            for step, epoch, values in waiting:
+                self._watcher.metrics(step, epoch, values)
 
     def _affords_snapshot(self) -> bool:
         """Whether there is time for one more snapshot; says so once if there is not."""
@@ -181,6 +212,16 @@ class Driver:
         if self._watcher is not None and self._is_open and not self.asleep:
             self._watcher.updates()
             self._watcher.flags()
+
+    def _why_no_points(self) -> str:
+        reason = f"no probe set could be made ({self._no_probe_reason.rstrip('.')})"
+        return f"{reason}, and too few batches passed by to copy points from"
+
+    def _end_without_snapshot(self, reason: str, advice: str) -> None:
+        """Say so; where there is no run yet, open one for its metrics."""
+        if self._watcher is None and self._make is not None:
+            self._open_without_points(f"{reason[0].upper()}{reason[1:]}.")
+        self._report_no_snapshot(reason, advice)
 
     def _report_no_snapshot(self, reason: str, advice: str) -> None:
         """Say at the end why a training has no snapshot, and which argument helps."""

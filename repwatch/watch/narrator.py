@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from repwatch._names import NO_POINTS
 from repwatch.analysis.monitors import Monitor, find_monitor
 from repwatch.errors import RegistryUnavailableError
 from repwatch.probe import ProbeSet
@@ -84,7 +85,8 @@ class Narrator:
             comparison = "which does not answer, so that there is nothing to compare with yet"
         if self._verbose:
             place = _short_place(self._registry)
-            say(f"{layers}; {len(probe)} points; {place}; {comparison}")
+            points = NO_POINTS if probe.name == NO_POINTS else f"{len(probe)} points"
+            say(f"{layers}; {points}; {place}; {comparison}")
             if reason is not None:
                 say(reason)
         return [] if reason is None else [reason]

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
+import torch
+
+from repwatch._names import NO_POINTS
 from repwatch.analysis.monitors import customary_mode
 from repwatch.errors import ProbeError, RegistryUnavailableError
 from repwatch.probe import ProbeSet
@@ -19,6 +22,7 @@ from repwatch.registry.entries import Entry, plan_run
 from repwatch.registry.location import spool_folder
 from repwatch.watch.comparability import read_earlier_probes
 from repwatch.watch.options import WatchOptions, find_continued_run
+from repwatch.watch.preparation import SMALLEST_PROBE
 
 __all__ = [
     "ProbeReader",
@@ -29,6 +33,7 @@ __all__ = [
     "plan_again",
     "rename_if_taken",
     "with_places",
+    "without_points",
 ]
 
 log = logging.getLogger("repwatch")
@@ -89,6 +94,11 @@ def with_places(options: WatchOptions, registry: Registry, place: str) -> WatchO
     return replace(
         options, registry=registry, spool=spool_folder(options.spool, local_folder(place))
     )
+
+
+def without_points() -> ProbeSet:
+    """What stands in for a probe set in a run that has metrics and no snapshots."""
+    return ProbeSet(torch.zeros(SMALLEST_PROBE, 1, dtype=torch.bool), name=NO_POINTS)
 
 
 def rename_if_taken(name: str | None, registry: Registry) -> str | None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from repwatch import Registry, RepWatch
+from repwatch.errors import ProbeError
 from tests.integrations.lightning.training import dataset, loaders, module, trainer
 
 
@@ -144,3 +145,45 @@ def test_of_a_stream_the_first_training_batches_are_the_probe(
     assert run.snapshots()[0].points == 20
     assert min(snapshot.step for snapshot in run.snapshots()) == first
     assert any(f"passed by at step {first}" in note for note in run.notes) == (first > 0)
+
+
+class Odd(IterableDataset[Any]):
+    """A stream of batches whose tensors have no common number of rows, or of too few points."""
+
+    def __init__(self, points: int) -> None:
+        self.points = points
+
+    def __iter__(self) -> Any:
+        rows = [torch.randn(6) for _ in range(self.points)] or [[torch.randn(6), torch.randn(4)]]
+        return iter(rows)
+
+
+@pytest.mark.parametrize("points", [0, 2])
+def test_metrics_and_hyperparameters_are_stored_where_no_probe_set_can_be_made(
+    pl: ModuleType, tmp_path: Path, points: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Module(pl.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters({"lr": 0.1})
+            self.layer = nn.Linear(6, 2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = self.layer(batch if points else batch[0]).pow(2).mean()
+            self.log("train_loss", loss, batch_size=1)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    data = DataLoader(Odd(points), batch_size=1 if points else None)
+    with caplog.at_level(logging.WARNING, logger="repwatch"):
+        trainer(pl, tmp_path, RepWatch(), max_epochs=1).fit(Module(), data)
+    registry = Registry(tmp_path / "repwatch.db")
+    (run,) = registry.runs()
+    assert (run.status, run.snapshots()) == ("finished", [])
+    assert run.hparams["lr"] == 0.1
+    assert [step for step, _, _ in registry.history(run, "train_loss")] == [max(points, 1)]
+    assert any("RepWatch(probe=...)" in text for text in messages(caplog))
+    with pytest.raises(ProbeError, match="holds no probe set"):
+        registry.probe()

@@ -31,7 +31,7 @@ from repwatch.integrations.lightning.trainer_state import (
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
 from repwatch.watch import Watcher
-from repwatch.watch.driver import NO_TIME, Driver
+from repwatch.watch.driver import GIVE_PROBE, METRICS_ALONE, NO_TIME, Driver
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import find_probe, find_registry, with_places
@@ -77,6 +77,8 @@ class Session(Driver):
             )
             if renumber:
                 self._renumber(self._registry)
+            if not self._sharded:
+                self._make = partial(self._make_watcher, trainer, module)
             if trainer.is_global_zero or not self._sharded:
                 found, source = self._find_probe(trainer)
             if found is None and self._sharded and trainer.is_global_zero:
@@ -143,7 +145,7 @@ class Session(Driver):
         """Collect probe points, or set the hooks that watch those in this batch."""
         if self._stream is not None and self._stream.add_validation(batch):
             self._open_stream(trainer, module)
-        if self.passive and self._watcher is not None and not self.asleep:
+        if self.passive and not self.pointless and self._watcher is not None and not self.asleep:
             self._passive_capture = self._passive_capture or self._watcher.capturer.passive()
             self._passive_capture.open(batch)
 
@@ -198,21 +200,19 @@ class Session(Driver):
         if watched and self._weights and self._weights_now() != self._weights:
             self._snapshot(trainer)
         if self._last_snapshot < 0 and not self.asleep:
-            self._report_no_snapshot(*self._why_no_snapshot())
+            self._end_without_snapshot(*self._why_no_snapshot())
         self.finish(self.status or "stopped")
 
     def sleep(self, step: int, error: Exception) -> None:
         """Report the cause, and watch nothing more; see `Driver`."""
         super().sleep(step, error)
-        if self.asleep:
+        if self.asleep or self.pointless:
             self._stream = None
 
     def _why_no_snapshot(self) -> tuple[str, str]:
         """The reason, and the advice."""
-        if self._watcher is None:
-            reason = f"no probe set could be made ({self._no_probe_reason}), and too few batches "
-            reason += "passed by to copy points from"
-            return reason, "Give RepWatch(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
+        if self._watcher is None or self.pointless:
+            return self._why_no_points(), f"Give RepWatch{GIVE_PROBE}"
         if self.passive:
             reason = "the model could not be called with the probe set, and no validation gave it"
             advice = "Give RepWatch(forward=...) a function (module, inputs) that runs them"
@@ -298,7 +298,7 @@ class Session(Driver):
         means = "snapshots are taken from your validation batches, as your own step runs them"
         means += " (by itself it is not run in several processes)" * (trainer.world_size > 1)
         if trainer.val_dataloaders is None:
-            means = "the run has metrics and hyperparameters, but no snapshots"
+            means = METRICS_ALONE
         watcher.report(f"{error} Without it, {means}.")
 
     def _snapshot(self, trainer: Trainer) -> None:

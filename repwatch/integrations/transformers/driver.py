@@ -7,7 +7,7 @@ that, so that the metrics of its step are stored before it; no weight changes in
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from repwatch.integrations.transformers.host_step import host_strategies
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
 from repwatch.registry.records import EndStatus
-from repwatch.watch.driver import NO_TIME, Driver
+from repwatch.watch.driver import GIVE_PROBE, METRICS_ALONE, NO_TIME, Driver
 from repwatch.watch.metrics import numbers
 from repwatch.watch.outcome import end_status
 from repwatch.watch.start import find_probe, find_registry, with_places
@@ -38,7 +38,7 @@ from repwatch.watch.watcher import Watcher
 
 __all__ = ["TrainerDriver"]
 
-_GIVE = "Give RepWatchCallback(probe=...) a ProbeSet, a Dataset or a tensor of inputs"
+_GIVE = f"Give RepWatchCallback{GIVE_PROBE}"
 _NOT_CALLED = (
     "the model could not be called with the probe set",
     "Give RepWatchCallback(forward=...) a function (model, inputs) that runs them",
@@ -50,7 +50,6 @@ class TrainerDriver(Driver):
 
     _due = False
     _epoch_over = False
-    _open: Callable[[ProbeSet, str, int], None]
     _stream: StreamPoints | None = None
     _batches: PassingBatches | None = None
 
@@ -89,8 +88,8 @@ class TrainerDriver(Driver):
 
         read = partial(probe_from_trainer, trainer, loader, options.points)
         run_id = self._state.run_id
+        self._make = partial(self._make_watcher, trainer, arguments, parts, registry, loggers)
         probe, source = find_probe(read, self._options, self._probe, registry, run_id)
-        self._open = partial(self._open_run, trainer, arguments, parts, registry, loggers)
         if probe is not None:
             self._open(probe, source, self._metrics_at[0])
             return
@@ -102,7 +101,7 @@ class TrainerDriver(Driver):
         self._stream = StreamPoints(options.points, validates=validates(trainer))
         self._batches = PassingBatches(trainer, show)
 
-    def _open_run(
+    def _make_watcher(
         self,
         trainer: Any | None,
         arguments: Any,
@@ -111,12 +110,10 @@ class TrainerDriver(Driver):
         loggers: Sequence[Any],
         probe: ProbeSet,
         source: str,
-        step: int,
-    ) -> None:
-        """Run the probe set through the model once, open the run, and take its first snapshot."""
+    ) -> Watcher:
         monitor = read_trainer_arguments(arguments) if self._options.monitor is None else None
         optimizer = _unwrap_optimizer(parts.get("optimizer"))
-        self._watcher = watcher = Watcher(
+        watcher = Watcher(
             parts["model"],
             probe,
             with_places(self._options.with_monitor(monitor), registry, str(arguments.output_dir)),
@@ -133,14 +130,19 @@ class TrainerDriver(Driver):
         overlap = training_note(probe, trainer)
         found = None if monitor is None else monitor.note
         watcher.add_notes([note for note in (overlap, found) if note is not None])
+        return watcher
+
+    def _open(self, probe: ProbeSet, source: str, step: int) -> None:
+        """Run the probe set through the model once, open the run, and take its first snapshot."""
+        assert self._make is not None
+        self._watcher = watcher = self._make(probe, source)
         try:
             watcher.prepare()
         except CaptureError as error:
             if self.is_user_error(error):
                 raise
             self.passive = True
-            without = "the run has metrics and hyperparameters, but no snapshots"
-            watcher.report(f"{error} Without it, {without}.")
+            watcher.report(f"{error} Without it, {METRICS_ALONE}.")
         watcher.start(prepare=False)
         if self.pace.due_at_start():
             self.snapshot(step)
@@ -223,7 +225,7 @@ class TrainerDriver(Driver):
         try:
             self.take_due(step)
             if self._last_snapshot < 0 and not self.asleep:
-                self._report_no_snapshot(*self._why_no_snapshot())
+                self._end_without_snapshot(*self._why_no_snapshot())
         finally:
             self._release_batches()
             self.finish(status)
@@ -231,14 +233,13 @@ class TrainerDriver(Driver):
     def sleep(self, step: int, error: Exception) -> None:
         """Report the cause, and watch nothing more; see `Driver`."""
         super().sleep(step, error)
-        if self.asleep:
+        if self.asleep or self.pointless:
             self._release_batches()
 
     def _why_no_snapshot(self) -> tuple[str, str]:
         """The reason, and the advice."""
-        if self._watcher is None:
-            reason = f"no probe set could be made ({self._no_probe_reason}), and too few batches "
-            return f"{reason}passed by to copy points from", _GIVE
+        if self._watcher is None or self.pointless:
+            return self._why_no_points(), _GIVE
         return _NOT_CALLED if self.passive else NO_TIME
 
     def interrupt(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, case, func, select
 from sqlalchemy.orm import aliased
 
+from repwatch._names import NO_POINTS
 from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
 from repwatch.registry._db.migrations import column, in_project, place_of
 from repwatch.registry._db.tables import (
@@ -214,7 +215,8 @@ def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes
             RunRow.probe == ProbeSetRow.fingerprint, in_project(connection)
         )
         ours_first = case((runs.exists(), 0), else_=1)
-        query = query.order_by(ours_first, ProbeSetRow.used_at.desc()).limit(1)
+        query = query.where(~_is_pointless()).order_by(ours_first, ProbeSetRow.used_at.desc())
+        query = query.limit(1)
     else:
         query = query.where(ProbeSetRow.fingerprint == fingerprint)
     content = connection.scalar(query)
@@ -236,9 +238,14 @@ def read_points(connection: Connection, fingerprint: str) -> list[ProbePoint]:
     return points
 
 
+def _is_pointless() -> ColumnElement[bool]:
+    """Whether a probe set only stands in for one, in runs without snapshots."""
+    return func.coalesce(ProbeSetRow.name, "") == NO_POINTS
+
+
 def probe_not_found(connection: Connection, fingerprint: str | None) -> ProbeError:
     place = place_of(connection)
-    known = connection.scalars(select(ProbeSetRow.fingerprint)).all()
+    known = connection.scalars(select(ProbeSetRow.fingerprint).where(~_is_pointless())).all()
     if not known:
         return ProbeError(
             f"The registry {place} holds no probe set yet. Train once with a probe of your own "

@@ -102,3 +102,7 @@ def test_a_stream_whose_batches_give_no_points_is_reported(
     assert "can only be iterated" in caplog.text
     assert "too few batches passed by" in caplog.text
     assert "Give RepWatchCallback(probe=...)" in caplog.text
+    (run,) = registry(tmp_path).runs()
+    assert (run.status, run.snapshots()) == ("finished", [])
+    assert run.hparams["learning_rate"] == 1e-3
+    assert "train_loss" in run.metrics
