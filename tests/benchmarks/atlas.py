@@ -24,7 +24,7 @@ from tests.browser.reader import Reader, find_browser
 _FRAMES = "const next = (f) => requestAnimationFrame(() => requestAnimationFrame(f));"
 _OURS = {
     "drawn": "document.body.dataset.state === 'drawn'",
-    "hover": "a.hover(i); next(done);",
+    "hover": "a.store.hover(i); next(done);",
     "zoom": "a.act(() => a.view.zoomAt(i % 2 ? 1.25 : 0.8)); next(done);",
 }
 _PLOTLY = {
