@@ -160,7 +160,7 @@ def test_map_writes_one_file_and_never_overwrites_unasked(
     result = call(registry, "map", "--out", str(out), "--method", "pca")
     assert result.exit_code == 0, result.output
     first = out.read_bytes()
-    assert b"plotly" in first
+    assert b'id="scene"' in first
     assert call(registry, "map", "--out", str(out), "--method", "pca").exit_code != 0
     assert out.read_bytes() == first
     assert call(registry, "map", "--out", str(out), "--overwrite").exit_code == 0
