@@ -232,6 +232,7 @@ def test_runs_that_all_broke_are_bad(registry: Registry) -> None:
 
 
 def test_errors_say_what_came_and_what_to_do(registry: Registry) -> None:
+    registry.create()
     with pytest.raises(ConfigurationError, match="Got none: train first"):
         registry.suggest_labels()
     add(registry, "one", 0.9, monitor=None)

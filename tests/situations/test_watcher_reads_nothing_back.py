@@ -41,7 +41,7 @@ def forbid_reads(monkeypatch: pytest.MonkeyPatch, run_id: str) -> None:
 
         monkeypatch.setattr(Registry, name, guarded)
 
-    for name in ("snapshots", "rdms", "sketches", "history", "run", "layers"):
+    for name in ("snapshots", "rdms", "sketches", "history", "layers"):
         guard(name)
 
 
