@@ -115,8 +115,12 @@ WITH_CODE = [page for page in PAGES[1:] if runnable(page)]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_python_of_each_page_runs(page: Path, quiet_folder: Path) -> None:
+def test_the_python_of_each_page_runs(
+    page: Path, quiet_folder: Path, example_registry: Path
+) -> None:
     blocks = runnable(page)
+    if page.name == "vital-signs.md":  # reads the runs of a registry that is there
+        shutil.copy(example_registry, quiet_folder / "repwatch.db")
     if any("lightning" in block.text for block in blocks):
         pytest.importorskip("lightning.pytorch")
     if any("optuna" in block.text for block in blocks):
