@@ -67,7 +67,7 @@ def new_registry(out: Path, name: str) -> Registry:
     """An empty registry NAME.db; that of an earlier call of the same script is replaced."""
     for suffix in (".db", ".db-wal", ".db-shm"):
         (out / f"{name}{suffix}").unlink(missing_ok=True)
-    return Registry(out / f"{name}.db")
+    return Registry(out / f"{name}.db").create()
 
 
 def finish(out: Path, name: str, result: Result) -> Result:

@@ -52,7 +52,7 @@ def prepare() -> None:
 
 def main(words: list[str] | None = None) -> None:
     chosen = parse(words)
-    registry = Registry(chosen.registry)
+    registry = Registry(chosen.registry).create()
     indices = [*range(chosen.runs), *range(UNSEEN_FROM, UNSEEN_FROM + chosen.unseen)]
     names = {run_name(chosen.population, index): index for index in indices}
     missing = names.keys() - clear_up(registry, names)
