@@ -329,8 +329,7 @@ class ProbeSet:
     ) -> ProbeSet:
         """Points from a tensor (n, ...); `options` are those of ProbeSet.
 
-        An array of float64 is converted to torch's default dtype, as models expect. Inputs
-        (n, h, h) and (n, 1 or 3, h, w) are shown as pictures; give `images` for flat (n, h * w).
+        An array of float64 gets torch's default dtype. Inputs (n, h, h) are shown as pictures.
         """
         if isinstance(x, np.ndarray):
             x = torch.from_numpy(np.ascontiguousarray(x))

@@ -135,7 +135,7 @@ def test_landmarks_stay_where_they_are_while_a_run_grows(tmp_path: Path) -> None
 
 
 def test_a_registry_of_a_few_snapshots_is_a_page_without_a_map(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "repwatch.db")
+    registry = Registry(tmp_path / "repwatch.db").create()
     reader = PageReader(registry)
     assert reader.overview()["runs"] == []
     run = registry.start_run("first", probe=PROBE)
