@@ -184,10 +184,8 @@ def test_the_gallery_has_a_row_for_every_result(monkeypatch: pytest.MonkeyPatch)
     gallery = importlib.import_module("make_gallery")
     readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert readme == gallery.make_table()
-    results = {path.stem for path in (EXAMPLES / "gallery").glob("*.json")}
-    assert results <= set(gallery.SCRIPTS)
-    for name in results:
-        assert f"gallery/{name}.png" in readme
+    for name in gallery.SCRIPTS:
+        assert f"gallery/{name}.png" in readme, f"{name} is not in the gallery: make examples"
         assert (EXAMPLES / "gallery" / f"{name}.png").is_file()
 
 
