@@ -24,8 +24,8 @@ install: $(STAMP)
 
 test: lint browser check
 
-# The tests alone, in two processes at a time that share nothing.
-CORE := $(addprefix tests/,analysis capture drift maps probe registry situations vitals)
+# The tests alone, in two processes at a time that share nothing and take about as long.
+CORE := $(addprefix tests/,analysis browser capture drift maps probe registry situations vitals)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider --durations=12
 
 check: $(STAMP)
@@ -44,8 +44,10 @@ coverage: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict repwatch
-	$(BIN)/mypy --strict --python-version 3.13 repwatch
+	$(MAKE) --no-print-directory --jobs 2 --output-sync types-3.10 types-3.13
+
+types-%: $(STAMP)
+	$(BIN)/mypy --strict --python-version $* repwatch
 
 # The pages: types, eslint, unit tests, and the bundles in dashboards/built, which are checked in. It needs
 # node 20.19 or newer; nothing else here does.
