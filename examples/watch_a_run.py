@@ -20,8 +20,6 @@ About five minutes on two cores.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +39,7 @@ from _essay import (
     read_images,
     save_figure,
     show_progress,
+    silent_trainer,
     write_page,
 )
 from lightning import pytorch as pl
@@ -112,15 +111,8 @@ class Story:
             vitals=False,  # this is about what landmarks show
             verbose=False,
         )
-        trainer = pl.Trainer(
-            max_epochs=self.epochs,
-            accelerator="cpu",
-            callbacks=[watch],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=self.out,
+        trainer = silent_trainer(
+            watch, self.epochs, enable_progress_bar=False, default_root_dir=self.out
         )
         trainer.fit(
             Classifier(self.train.tensors[0].shape[1], lr),
@@ -274,9 +266,6 @@ def main(words: Sequence[str] | None = None) -> Result | None:
         registry = new_registry(chosen.out, chosen.name)
     else:
         registry = Registry(chosen.out / f"{chosen.name}.db")
-    for module in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(module).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
     story = Story(chosen, registry)
     if chosen.command in (None, "sweep"):
         sweep(story, chosen.runs)

@@ -39,6 +39,11 @@ def effective_perplexity(perplexity: float, n: int) -> float:
     return float(min(perplexity, max(others / 3, min(2.0, 0.75 * others))))
 
 
+def neighbor_count(perplexity: float, n: int) -> int:
+    """How many nearest neighbors of n points have affinities: three times the perplexity."""
+    return min(n - 1, max(2, int(3 * perplexity)))
+
+
 def start_from(components: NDArray[Any], seed: int) -> NDArray[np.float64]:
     """(n, 2) the first two principal components, small (1e-4), for the descent to unfold.
 

@@ -20,10 +20,10 @@ from repwatch.cli.terminal import (
     RegistryOption,
     as_text,
     console,
-    counted,
     errors,
     open_registry,
     print_json,
+    progress_bar,
 )
 from repwatch.errors import DriftError, RegistryUnwritableError
 
@@ -188,8 +188,8 @@ def backtest(
     reading = track(landmarks, "reading landmarks", console=errors, transient=True)
     histories = [drift.read_histories(opened, [run])[0] for run in reading]
     restricted = bool(hold_out or selected or good or rounds)
-    with counted(errors, transient=True) as bar:
-        task = bar.add_task("Training detectors", total=folds)
+    with progress_bar("Training detectors") as progress:
+        progress(0, folds)
         found = drift.backtest(
             histories,
             hold_out or "run",
@@ -201,7 +201,7 @@ def backtest(
             group=group,
             causes=not restricted,
             draws=_FEW_DRAWS if restricted else _DRAWS,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     if as_json:
         print_json(backtest_json(found, restricted))

@@ -13,10 +13,9 @@ from repwatch.cli.terminal import (
     RegistryOption,
     as_text,
     console,
-    counted,
-    errors,
     open_registry,
     print_json,
+    progress_bar,
 )
 
 if TYPE_CHECKING:
@@ -135,14 +134,8 @@ def _write_page(registry: Registry, out: Path, **options: Any) -> None:
     """Write the page with a bar of how far it is, and print how large it is."""
     from repwatch.page import write_report
 
-    with counted(errors, transient=True) as bar:
-        task = bar.add_task("Reading trajectories, making maps", total=None)
-        write_report(
-            registry,
-            out,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-            **options,
-        )
+    with progress_bar("Reading trajectories, making maps") as progress:
+        write_report(registry, out, progress=progress, **options)
     size = out.stat().st_size / 1e6
     console.print(f"{out}: {size:.1f} MB", soft_wrap=True, highlight=False)
 

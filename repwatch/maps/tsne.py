@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repwatch._tsne import descend, effective_perplexity, start_from
+from repwatch._tsne import descend, effective_perplexity, neighbor_count, start_from
 from repwatch.maps.nearest import nearest, reduce_dimensions
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def fit_tsne(
     effective = effective_perplexity(perplexity, n)
     report(0.0, "finding neighbors")
     reduced = reduce_dimensions(vectors)
-    k = min(n - 1, max(2, int(3 * effective)))
+    k = neighbor_count(effective, n)
     neighbors, distances = nearest(
         reduced, reduced, k, itself=True, progress=lambda s: report(0.4 * s, "finding neighbors")
     )

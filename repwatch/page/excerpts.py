@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from repwatch import rdm
-from repwatch.page.packing import inflate, pack
+from repwatch.page.packing import fold, inflate, pack, unfold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +48,7 @@ def pack_excerpts(excerpts: NDArray[np.float32]) -> str:
     units = np.where(largest > 0, largest, 1.0)[:, None]
     levels = np.rint(excerpts / units * _FINEST).astype(np.int16)
     changed = np.diff(levels, axis=0, prepend=np.zeros_like(levels[:1]))
-    folded = np.where(changed < 0, -2 * changed - 1, 2 * changed).astype(np.uint8)
-    return pack([largest.tobytes(), folded.tobytes()])
+    return pack([largest.tobytes(), fold(changed).astype(np.uint8).tobytes()])
 
 
 def unpack_excerpts(text: str, snapshots: int) -> NDArray[np.float32]:
@@ -57,7 +56,6 @@ def unpack_excerpts(text: str, snapshots: int) -> NDArray[np.float32]:
     content = inflate(text)
     largest = np.frombuffer(content[: 4 * snapshots], dtype="<f4")
     folded = np.frombuffer(content[4 * snapshots :], dtype=np.uint8).reshape(snapshots, -1)
-    folded = folded.astype(np.int16)
-    levels = np.cumsum(np.where(folded % 2, -(folded + 1) // 2, folded // 2), axis=0)
+    levels = np.cumsum(unfold(folded.astype(np.int16)), axis=0)
     excerpts: NDArray[np.float32] = (levels / _FINEST * largest[:, None]).astype(np.float32)
     return excerpts

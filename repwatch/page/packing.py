@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["inflate", "pack"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["fold", "inflate", "pack", "unfold"]
 
 # For what repeats, and for what does not.
 _WAYS = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)
@@ -20,6 +24,18 @@ def pack(planes: Sequence[bytes]) -> str:
 def inflate(text: str) -> bytes:
     """The bytes of all planes, one after another."""
     return zlib.decompress(base64.b64decode(text))
+
+
+def fold(changes: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers of either sign as numbers that have none: 0, -1, 1, -2, ... as 0, 1, 2, 3."""
+    folded: NDArray[Any] = np.where(changes < 0, -2 * changes - 1, 2 * changes)
+    return folded
+
+
+def unfold(folded: NDArray[Any]) -> NDArray[Any]:
+    """What `fold` was given; `folded` is of a signed type."""
+    changes: NDArray[Any] = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
+    return changes
 
 
 def _stream(planes: Sequence[bytes], way: int) -> bytes:

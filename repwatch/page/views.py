@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from repwatch import rdm
-from repwatch.page.packing import inflate, pack
+from repwatch.page.packing import fold, inflate, pack, unfold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,8 +77,7 @@ def pack_views(views: Views) -> str:
     for at, (picture, near) in enumerate(zip(views.coordinates, views.neighbors, strict=True)):
         codes[at] = _codes(picture, near.astype(np.intp), before)
         before = near.astype(np.intp)
-    folded = np.where(moved < 0, -2 * moved - 1, 2 * moved).astype(np.uint16)
-    return pack([*_planes(folded, wide=True), *_planes(codes, wide=wide)])
+    return pack([*_planes(fold(moved).astype(np.uint16), wide=True), *_planes(codes, wide=wide)])
 
 
 def unpack_views(text: str, snapshots: int, points: int) -> Views:
@@ -88,8 +87,7 @@ def unpack_views(text: str, snapshots: int, points: int) -> Views:
     split = 4 * snapshots * points
     folded = _join(content[:split], (snapshots, points, 2), wide=True).astype(np.int32)
     codes = _join(content[split:], (snapshots, points, k), wide=points > 256)
-    moved = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
-    coordinates = np.cumsum(moved, axis=0).astype(np.uint16)
+    coordinates = np.cumsum(unfold(folded), axis=0).astype(np.uint16)
     neighbors = np.zeros(codes.shape, dtype=np.uint16)
     for at, picture in enumerate(coordinates):
         order = np.argsort(_squared(picture), axis=1, kind="stable")[:, 1:]

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from repwatch._tsne import PERPLEXITY, descend, effective_perplexity, start_from
+from repwatch._tsne import (
+    PERPLEXITY,
+    descend,
+    effective_perplexity,
+    neighbor_count,
+    start_from,
+)
 from repwatch.errors import ConfigurationError, RDMError
 from repwatch.rdm.condensed import check, condense, dot, pairs, square, sum_by_point
 from repwatch.rdm.procrustes import align
@@ -173,7 +179,7 @@ def tsne(
     if init is not None and init.shape != (n, 2):
         raise ConfigurationError(f"Expected init of shape ({n}, 2). Got {init.shape}.")
     effective = effective_perplexity(perplexity, n)
-    near = neighbors(D, min(n - 1, max(2, int(3 * effective))))
+    near = neighbors(D, neighbor_count(effective, n))
     lengths = np.take_along_axis(distances, near, axis=1)
     if init is None:
         return descend(start_from(pca(D, 2), seed), near, lengths, effective)

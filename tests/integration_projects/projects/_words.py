@@ -9,7 +9,20 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import BertConfig, BertForSequenceClassification
 
-__all__ = ["Rows", "bert", "collate"]
+__all__ = ["TRAINING", "Rows", "bert", "collate"]
+
+# Arguments of transformers' Trainer, and of those that are made from it.
+TRAINING: dict[str, Any] = {
+    "num_train_epochs": 2,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 1e-3,
+    "eval_strategy": "epoch",
+    "save_strategy": "no",
+    "report_to": [],
+    "disable_tqdm": True,
+    "use_cpu": True,
+    "seed": 0,
+}
 
 
 class Rows(Dataset[Any]):

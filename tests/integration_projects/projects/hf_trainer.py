@@ -8,25 +8,14 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from tests.integration_projects.projects._words import Rows, bert, collate
+from tests.integration_projects.projects._words import TRAINING, Rows, bert, collate
 
 
 def train(callbacks: list[Any], root: Path) -> torch.nn.Module:
     model = bert()
     Trainer(
         model,
-        TrainingArguments(
-            output_dir=str(root),
-            num_train_epochs=2,
-            per_device_train_batch_size=16,
-            learning_rate=1e-3,
-            eval_strategy="epoch",
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=0,
-        ),
+        TrainingArguments(output_dir=str(root), **TRAINING),
         data_collator=collate,
         train_dataset=Rows(640, 0),
         eval_dataset=Rows(300, 1),

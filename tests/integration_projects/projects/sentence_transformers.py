@@ -17,6 +17,8 @@ from sentence_transformers.losses import MultipleNegativesRankingLoss
 from sentence_transformers.models import Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from tests.integration_projects.projects._words import TRAINING
+
 _WORDS = [f"word{i}" for i in range(120)]
 
 
@@ -24,18 +26,7 @@ def train(callbacks: list[Any], root: Path) -> torch.nn.Module:
     model = _encoder(root / "bert")
     SentenceTransformerTrainer(
         model=model,
-        args=SentenceTransformerTrainingArguments(
-            output_dir=str(root),
-            num_train_epochs=2,
-            per_device_train_batch_size=16,
-            learning_rate=1e-3,
-            eval_strategy="epoch",
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=0,
-        ),
+        args=SentenceTransformerTrainingArguments(output_dir=str(root), **TRAINING),
         train_dataset=_pairs(480, 0),
         eval_dataset=_pairs(200, 1),
         loss=MultipleNegativesRankingLoss(model),
