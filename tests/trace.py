@@ -11,9 +11,9 @@ is flagged, then `repwatch show` and `repwatch report` on it. A file of repwatch
 
 A file is "direct" where that is handed over as it is, or in lists, tuples, dictionaries and queues
 up to three levels deep. It is "in an object" where it is handed over only as an attribute of an
-object of RepWatch's own (one level), `self` included. What exists in local variables only does not
-count. Files of the page (dashboards/ without the atlas) count if they name the fields by
-which the page knows the thing, outside of comments.
+object of RepWatch's own (one level), `self` included, and the function names that attribute. What
+exists in local variables only does not count. Files of the page (dashboards/ without the atlas)
+count if they name the fields by which the page knows the thing, outside of comments and texts.
 
 Below them the table of `tests/sizes.py`.
 """
@@ -51,7 +51,7 @@ LARGEST = 200_000
 
 # By what fields the page knows what is traced.
 PAGE_FIELDS = {
-    "a probe input": r"\bprobe\b|\.(?:texts|images|links|columns)\b",
+    "a probe input": r"\bprobe\b|\bpoints\.(?:texts|images|links|columns)\b",
     "a flag": r"\bflags?\b",
 }
 
@@ -76,14 +76,12 @@ def contains(value: Any, is_wanted: Check, depth: int = DEPTH) -> bool:
     return any(contains(value, is_wanted, depth - 1) for value in values[:1000])
 
 
-def holds(value: Any, is_wanted: Check) -> bool:
-    """Whether a value is an object of RepWatch's own with something wanted in its attributes."""
+def holds(value: Any, is_wanted: Check, named: Sequence[str]) -> bool:
+    """Whether a value is an object of RepWatch's own with something wanted in a named attribute."""
     if not type(value).__module__.startswith("repwatch"):
         return False
-    return any(
-        contains(attribute, is_wanted)
-        for attribute in list(getattr(value, "__dict__", {}).values())
-    )
+    attributes = list(getattr(value, "__dict__", {}).items())
+    return any(name in named and contains(value, is_wanted) for name, value in attributes)
 
 
 def is_probe_input(value: Any) -> bool:
@@ -148,7 +146,7 @@ class Trace:
                 self.direct[what].add(name)
                 self.in_object[what].discard(name)
             elif name not in self.in_object[what] and any(
-                holds(argument, is_wanted) for argument in handed
+                holds(argument, is_wanted, frame.f_code.co_names) for argument in handed
             ):
                 self.in_object[what].add(name)
 
@@ -246,8 +244,8 @@ def show(folder: Path) -> None:
 
 
 def page_files(fields: str) -> set[str]:
-    """Files of the page in which the pattern occurs outside of comments."""
-    comment = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", flags=re.DOTALL)
+    """Files of the page in which the pattern occurs outside of comments and of texts in quotes."""
+    comment = re.compile(r'/\*.*?\*/|"[^"\n]*"|(?<!:)//[^\n]*', flags=re.DOTALL)
     folder = ROOT / "dashboards"
     return {
         str(path.relative_to(ROOT))

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder, Snapshot
 from repwatch.vitals import VitalMonitor, choose_rules
 from repwatch.watch.captured import CapturedStep
@@ -38,7 +37,7 @@ class Background:
     Args:
         registry: Where the landmarks are.
         run: The run.
-        probe: Its probe set.
+        labels: Those of its probe points; empty where they have none.
         recorder: Records the run.
         options: How to watch.
         comparison: What the run is compared with; None where that is not known.
@@ -49,7 +48,7 @@ class Background:
         self,
         registry: Registry,
         run: Run,
-        probe: ProbeSet,
+        labels: Sequence[object],
         recorder: RunRecorder,
         options: WatchOptions,
         comparison: Comparison | None = None,
@@ -62,7 +61,7 @@ class Background:
         later = [rule for rule in rules if not rule.immediate]
         self._vitals = VitalMonitor(run, at_once, with_rdms=False)
         self._vitals.start(registry)
-        vitals = VitalMonitor(run, later, labels=probe.columns.get("label", ()))
+        vitals = VitalMonitor(run, later, labels=labels)
         has_landmarks = comparison is None or comparison.landmarks > 0
         self._drift = DriftWorker(
             registry, run, options, vitals, self._updates, self._flags, has_landmarks=has_landmarks

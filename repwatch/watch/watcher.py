@@ -247,9 +247,9 @@ class Watcher(Loop):
         self._recorder.flush_earlier_runs()
         notes = self._reporter.open(self._recorder)
         self.add_notes(self._narrator.start(self.run, self.probe, notes))
-        others, takes = self._narrator.comparison, self.publisher.takes
+        labels, others = self.probe.columns.get("label", ()), self._narrator.comparison
         self._background = Background(
-            self.registry, self.run, self.probe, self._recorder, options, others, takes
+            self.registry, self.run, labels, self._recorder, options, others, self.publisher.takes
         )
         return self.run
 

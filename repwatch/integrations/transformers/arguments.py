@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from repwatch.registry.secrets import is_secret
 from repwatch.registry.values import flatten
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 __all__ = ["read_arguments"]
 
@@ -21,7 +24,7 @@ _NOT_HYPERPARAMETERS = re.compile(
 _PLAIN = (bool, int, float, str)
 
 
-def read_arguments(arguments: Any) -> dict[str, object]:
+def read_arguments(arguments: TrainingArguments) -> dict[str, object]:
     """The TrainingArguments that differ from their defaults, as plain values.
 
     Left out are what sets where things are written and how they are logged, all that is named like
@@ -44,7 +47,7 @@ def read_arguments(arguments: Any) -> dict[str, object]:
     }
 
 
-def _default(field: dataclasses.Field[Any]) -> object:
+def _default(field: dataclasses.Field[object]) -> object:
     if field.default is not dataclasses.MISSING:
         return field.default
     if field.default_factory is not dataclasses.MISSING:

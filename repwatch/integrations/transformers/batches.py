@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 __all__ = ["PassingBatches", "ShowBatch", "validates"]
 
-ShowBatch = Callable[[Any, bool], None]
+ShowBatch = Callable[[object, bool], None]
 """Gets a batch before it is run, and whether it is one of the training."""
 
 _STEPS = {"training_step": True, "prediction_step": False}
@@ -24,7 +27,7 @@ class PassingBatches:
         show: What each batch is shown to. It raises nothing.
     """
 
-    def __init__(self, trainer: Any, show: ShowBatch) -> None:
+    def __init__(self, trainer: Trainer, show: ShowBatch) -> None:
         self._trainer = trainer
         self._show = show
         self._own = {name: vars(trainer)[name] for name in _STEPS if name in vars(trainer)}
@@ -46,6 +49,6 @@ class PassingBatches:
         return watched
 
 
-def validates(trainer: Any) -> bool:
+def validates(trainer: Trainer) -> bool:
     """Whether batches of an evaluation will pass by in a training of this Trainer."""
     return trainer.eval_dataset is not None and trainer.args.eval_strategy != "no"

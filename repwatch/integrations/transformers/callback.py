@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from transformers import TrainerCallback
 
@@ -22,6 +22,9 @@ from repwatch.registry.records import EndStatus
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.ranks import any_rank, count_ranks
 from repwatch.watch.run_state import RunState
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 __all__ = ["RepWatchCallback"]
 
@@ -60,7 +63,9 @@ class RepWatchCallback(TrainerCallback):
     With and without this callback the weights are bitwise equal.
     """
 
-    def __init__(self, probe: Any = None, *, loggers: Sequence[Any] = (), **settings: Any) -> None:
+    def __init__(
+        self, probe: object = None, *, loggers: Sequence[object] = (), **settings: Any
+    ) -> None:
         if isinstance(probe, str) and probe != "shared":
             raise ConfigurationError(
                 "Expected `probe` to be None, a ProbeSet, a Dataset, a tensor, or the word "
@@ -90,7 +95,9 @@ class RepWatchCallback(TrainerCallback):
         """The newest calibrated probability of a bad end; None where none is known."""
         return self.state.p_bad
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Open the run, and take the snapshot of the initialization."""
         self._end_interrupted()
         if not state.is_world_process_zero:
@@ -125,18 +132,24 @@ class RepWatchCallback(TrainerCallback):
         self._note_run(state)
         atexit.register(self._end_interrupted)
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Note which epoch begins."""
         self._guard(state, lambda it: it.epoch_begins(state.global_step, int(state.epoch or 0)))
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Take a snapshot where one is due, and stop the training where a flag asks for it."""
         expects = control.should_log or control.should_evaluate
         self._guard(state, lambda it: it.step_ended(state.global_step, expects_metrics=expects))
         if count_ranks() == 1:
             self._stop_if_asked(control)
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Take the snapshot of the epoch."""
         expects = control.should_log or control.should_evaluate
         last = bool(control.should_training_stop)
@@ -145,18 +158,24 @@ class RepWatchCallback(TrainerCallback):
         )
         self._stop_if_asked(control)
 
-    def on_log(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Store what the Trainer logs as metrics."""
         logs = parts.get("logs") or {}
         self._guard(state, lambda it: it.add_metrics(logs, state.global_step))
         if not control.should_evaluate:
             self._guard(state, lambda it: it.take_due(state.global_step))
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Take the snapshot that has waited for the metrics of this evaluation."""
         self._guard(state, lambda it: it.evaluated(state.global_step))
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
+    ) -> None:
         """Take the last snapshot, and end the run."""
         status = self._read_status(state, control)
         # The best checkpoint's weights, which are in the model by now, are of another step.
@@ -165,30 +184,30 @@ class RepWatchCallback(TrainerCallback):
         self._driver = None
         atexit.unregister(self._end_interrupted)
 
-    def _batch_starts(self, state: Any, batch: Any, training: bool) -> None:
+    def _batch_starts(self, state: TrainerState, batch: Any, training: bool) -> None:
         """Copy points of the first batches of a stream, and open the run with them."""
         self._guard(state, lambda it: it.batch_starts(batch, state.global_step, training=training))
 
-    def _note_run(self, state: Any) -> None:
+    def _note_run(self, state: TrainerState) -> None:
         """Put the run's id where it is written with every checkpoint."""
         if self.run_id is not None:
-            state.stateful_callbacks[_KEY] = {"run_id": self.run_id}
+            _stored(state)[_KEY] = {"run_id": self.run_id}
 
-    def _read_status(self, state: Any, control: Any) -> EndStatus:
+    def _read_status(self, state: TrainerState, control: TrainerControl) -> EndStatus:
         """How the training ended: Optuna's pruning ends it with nobody having asked for a stop."""
         if 0 < state.max_steps <= state.global_step:
             return "finished"
         flagged = self._driver is not None and self._driver.stop
         return "finished" if control.should_training_stop and not flagged else "stopped"
 
-    def _stop_if_asked(self, control: Any) -> None:
+    def _stop_if_asked(self, control: TrainerControl) -> None:
         """Every process takes part in the decision, whether it watches or not."""
         if self.options.on_flag != "stop":
             return
         if any_rank(self._driver is not None and self._driver.stop):
             control.should_training_stop = True
 
-    def _guard(self, state: Any, hook: Callable[[TrainerDriver], None]) -> None:
+    def _guard(self, state: TrainerState, hook: Callable[[TrainerDriver], None]) -> None:
         """Isolate the training from RepWatch's own faults, and count the time that it takes."""
         driver = self._driver
         if driver is None:
@@ -210,8 +229,13 @@ class RepWatchCallback(TrainerCallback):
                 driver.sleep(0, error)
 
 
-def _read_run_id(state: Any) -> str | None:
+def _read_run_id(state: TrainerState) -> str | None:
     """The id of the run that a checkpoint continues; None in a new training."""
-    found = state.stateful_callbacks.get(_KEY) if state.global_step > 0 else None
+    found = _stored(state).get(_KEY) if state.global_step > 0 else None
     run_id = found.get("run_id") if isinstance(found, dict) else None
     return run_id if isinstance(run_id, str) else None
+
+
+def _stored(state: TrainerState) -> dict[str, object]:
+    """What callbacks put into checkpoints; a list only in the annotation of the library."""
+    return cast("dict[str, object]", state.stateful_callbacks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -36,6 +36,9 @@ from repwatch.watch.start import find_probe, find_registry, with_places
 from repwatch.watch.stream import SOURCE, StreamPoints, stream_note
 from repwatch.watch.watcher import Watcher
 
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainingArguments
+
 __all__ = ["TrainerDriver"]
 
 _GIVE = f"Give RepWatchCallback{GIVE_PROBE}"
@@ -55,12 +58,12 @@ class TrainerDriver(Driver):
 
     def begin(
         self,
-        trainer: Any | None,
-        arguments: Any,
+        trainer: Trainer | None,
+        arguments: TrainingArguments,
         parts: Mapping[str, Any],
         *,
         renumber: bool,
-        loggers: Sequence[Any],
+        loggers: Sequence[object],
         show: ShowBatch,
     ) -> None:
         """Find the probe set, open the run with it, and take the snapshot of the initialization.
@@ -103,11 +106,11 @@ class TrainerDriver(Driver):
 
     def _make_watcher(
         self,
-        trainer: Any | None,
-        arguments: Any,
+        trainer: Trainer | None,
+        arguments: TrainingArguments,
         parts: Mapping[str, Any],
         registry: Registry,
-        loggers: Sequence[Any],
+        loggers: Sequence[object],
         probe: ProbeSet,
         source: str,
     ) -> Watcher:
@@ -147,7 +150,7 @@ class TrainerDriver(Driver):
         if self.pace.due_at_start():
             self.snapshot(step)
 
-    def batch_starts(self, batch: Any, step: int, *, training: bool) -> None:
+    def batch_starts(self, batch: object, step: int, *, training: bool) -> None:
         """Copy points of a batch of a stream; open the run where there are enough."""
         if self._stream is None:
             return
@@ -250,7 +253,7 @@ class TrainerDriver(Driver):
 
 
 def _read_hyperparameters(
-    arguments: Any, parts: Mapping[str, Any], source: str
+    arguments: TrainingArguments, parts: Mapping[str, Any], source: str
 ) -> dict[str, object]:
     """The user's TrainingArguments, and what RepWatch reads under names with "repwatch."."""
     optimizer = _unwrap_optimizer(parts.get("optimizer"))

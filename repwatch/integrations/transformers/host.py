@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repwatch.integrations.transformers.host_step import sandbox
 from repwatch.probe import ProbeSet
@@ -13,10 +13,13 @@ from repwatch.probe._limits import SECONDS
 from repwatch.probe._storage import StoredProbe
 from repwatch.probe.again import describe_overlap, read_again
 
+if TYPE_CHECKING:
+    from transformers import Trainer
+
 __all__ = ["find_trainer", "probe_from_trainer", "training_note"]
 
 
-def find_trainer(callback: object) -> Any | None:
+def find_trainer(callback: object) -> Trainer | None:
     """The Trainer that is calling this callback; None where something else calls it.
 
     A TrainerCallback gets the Trainer's parts but not the Trainer, nor its eval dataset. It is
@@ -33,7 +36,7 @@ def find_trainer(callback: object) -> Any | None:
 
 
 def probe_from_trainer(
-    trainer: Any | None,
+    trainer: Trainer | None,
     train_loader: Any | None,
     points: int,
     places: Sequence[int] | None = None,
@@ -76,7 +79,7 @@ def probe_from_trainer(
     return None, "; ".join(reasons) or "the Trainer has no data sets"
 
 
-def training_note(probe: ProbeSet, trainer: Any | None) -> str | None:
+def training_note(probe: ProbeSet, trainer: Trainer | None) -> str | None:
     """How many of the probe points the training set contains; None where that is not known."""
     held, trained = _evaluation_set(trainer), getattr(trainer, "train_dataset", None)
     if held is None or trained is None:
@@ -84,12 +87,12 @@ def training_note(probe: ProbeSet, trainer: Any | None) -> str | None:
     return describe_overlap(probe, [held], [trained])
 
 
-def _evaluation_set(trainer: Any | None) -> Any | None:
+def _evaluation_set(trainer: Trainer | None) -> Any | None:
     held = getattr(trainer, "eval_dataset", None)
     return next(iter(held.values()), None) if isinstance(held, Mapping) else held
 
 
-def _loader(trainer: Any | None, train_loader: Any | None, stage: str) -> Any | None:
+def _loader(trainer: Trainer | None, train_loader: Any | None, stage: str) -> Any | None:
     """A loader that is never iterated: it names a data set and how its items become a batch.
 
     It is the Trainer's own, for subclasses have columns and collators of their own; None where

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -21,12 +21,15 @@ from repwatch.capture._code import OUTSIDE
 from repwatch.capture._preserve import preserve_beside
 from repwatch.probe import preserved_rng
 
+if TYPE_CHECKING:
+    from transformers import Trainer
+
 __all__ = ["host_strategies", "sandbox"]
 
 _COPIED = ("state", "control", "accelerator")
 
 
-def host_strategies(trainer: Any | None) -> list[CallStrategy]:
+def host_strategies(trainer: Trainer | None) -> list[CallStrategy]:
     """The way a Trainer runs a batch itself; none in a training of several processes.
 
     A step that reduces across processes would wait for those that do not run it.
@@ -38,19 +41,19 @@ def host_strategies(trainer: Any | None) -> list[CallStrategy]:
 
 
 @contextmanager
-def sandbox(trainer: Any) -> Iterator[Any]:
+def sandbox(trainer: Trainer) -> Iterator[Trainer]:
     """A shallow copy of the Trainer, of which the Trainer itself sees nothing."""
     copied = copy.copy(trainer)
     for name in _COPIED:
         setattr(copied, name, copy.copy(getattr(trainer, name)))
-    copied.log = _do_nothing
+    copied.log = _do_nothing  # type: ignore[method-assign]
     # Its own way with a loader shards it, and remembers it for checkpoints.
     copied.accelerator.prepare = _as_it_is
     with preserved_rng(), preserved(_containers(trainer), stop=OUTSIDE):
         yield copied
 
 
-def _compute_loss(trainer: Any, model: nn.Module, batch: Any) -> Any:
+def _compute_loss(trainer: Trainer, model: nn.Module, batch: Any) -> Any:
     held = [*vars(trainer).values()]
     held += [value for mapping in held if isinstance(mapping, dict) for value in mapping.values()]
     modules = [value for value in held if isinstance(value, nn.Module)]
@@ -60,12 +63,12 @@ def _compute_loss(trainer: Any, model: nn.Module, batch: Any) -> Any:
             return copied.compute_loss(model, inputs, return_outputs=True)
 
 
-def _containers(trainer: Any) -> list[Any]:
+def _containers(trainer: Trainer) -> list[Any]:
     values = [value for name, value in vars(trainer).items() if not name.endswith("dataset")]
     return [value for value in values if isinstance(value, (dict, list, set))]
 
 
-def _do_nothing(*_args: Any, **_options: Any) -> None:
+def _do_nothing(*_args: object, **_options: object) -> None:
     """Stands in for `log`."""
 
 
