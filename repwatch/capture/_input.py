@@ -40,5 +40,5 @@ def input_layer(probe: ProbeSet, padding: Padding, most: int) -> LayerCapture | 
     # The inputs may be large: they are copied only where they mark padding.
     masks = padding.masks(probe.inputs) if padding.marks else []
     rows = reduce_rows(MaskedRows(x), sequence=bool(masks), masks=masks, most=most)
-    found = LayerCapture(INPUT, 0, *to_result(rows))
+    found = LayerCapture(INPUT, 0, *to_result(rows, metric=probe.metric))
     return "its distances are larger than float32 can hold" if found.diverged else found

@@ -32,6 +32,7 @@ from repwatch.capture._rows import (
 )
 from repwatch.capture._scalars import find_center, measure
 from repwatch.errors import DivergedRDMError
+from repwatch.rdm.activations import Metric
 
 Reduce = Callable[[str, nn.Module, Any], "torch.Tensor | None"]
 
@@ -106,11 +107,15 @@ class Capture:
 
 @dataclass
 class Reduction:
-    """How outputs become rows: the user's function and token, and what was found out before."""
+    """How outputs become rows: the user's function and token, and what was found out before.
+
+    `metric` is that of the distances between rows.
+    """
 
     token: Token = "mean"
     reduce: Reduce | None = None
     max_features: int = MAX_FEATURES
+    metric: Metric = "euclidean"
     # Layer -> whether (n, a, b) outputs are sequences; decided once, so that snapshots agree.
     sequences: dict[str, bool] = field(default_factory=dict)
     # Layers with several rows for each point.
@@ -130,7 +135,10 @@ class Result(NamedTuple):
 
 
 def to_result(
-    rows: torch.Tensor, center: float | None = None, targets: torch.Tensor | None = None
+    rows: torch.Tensor,
+    center: float | None = None,
+    targets: torch.Tensor | None = None,
+    metric: Metric = "euclidean",
 ) -> Result:
     """RDM and scalars of rows (n, features); the RDM is None where they diverged.
 
@@ -139,7 +147,7 @@ def to_result(
     with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
         try:
             scalars = {**measure(rows, center), **measure_outputs(rows, targets)}
-            return Result(rdm.from_activations(rows), scalars, ())
+            return Result(rdm.from_activations(rows, metric), scalars, ())
         except DivergedRDMError:
             return Result(None, measure(rows, center), nonfinite_points(rows))
 
@@ -370,4 +378,5 @@ class Recorder:
             self._store(key, held.held)
 
     def _store(self, key: str, rows: torch.Tensor) -> None:
-        self._results[key] = to_result(rows, self._centers[key], self._targets)
+        metric = self._reduction.metric
+        self._results[key] = to_result(rows, self._centers[key], self._targets, metric)

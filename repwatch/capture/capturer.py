@@ -135,7 +135,7 @@ class Capturer:
         self._context = context or nullcontext
         self._convert = convert
         self.chosen = select(find_modules(self.model), layers)
-        self.reduction = Reduction(token, reduce, max_features)
+        self.reduction = Reduction(token, reduce, max_features, probe.metric)
         self.plan: Plan | None = None
         self.padding = padding_of(self.model, probe)
         self._input: LayerCapture | str | None = None

@@ -115,9 +115,13 @@ def check_images(images: object, n: int) -> NDArray[np.uint8]:
     return array
 
 
-def hash_inputs(inputs: Tree, n: int, row_count: int | None = None) -> str:
-    """16 hex digits of the SHA-256 of inputs without their targets, and of the choice of rows."""
+def hash_inputs(
+    inputs: Tree, n: int, row_count: int | None = None, metric: str = "euclidean"
+) -> str:
+    """16 hex digits of the SHA-256 of inputs without their targets, of the rows and the metric."""
     digest = hashlib.sha256()
+    if metric != "euclidean":
+        digest.update(f"{metric} distances|".encode())
     if row_count is not None:
         digest.update(f"{n} of {row_count} rows|".encode())
 
@@ -237,6 +241,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
         "texts": (list, type(None)),
         "links": (list, type(None)),
         "name": (str, type(None)),
+        "metric": (str, type(None)),
         "notes": (list, type(None)),
         "places": (list, type(None)),
         "source": (dict, type(None)),

@@ -30,6 +30,7 @@ from repwatch.probe._storage import (
 )
 from repwatch.probe._trees import Tree, find_target, is_divisible, main_tensor, nbytes, select, take
 from repwatch.probe.build import read_batches, read_dataset
+from repwatch.rdm.activations import Metric, check_metric
 
 Column = Sequence[str | int | float | bool | None]
 
@@ -50,6 +51,8 @@ class ProbeSet:
     augmented: the inputs went through random augmentation.
     row_count: the number of rows that layers give for the whole, where these are the points: nodes
         of a graph, windows of a series. `points` evenly spaced ones of them are taken.
+    metric: of the distances between representations of the points (`rdm.from_activations`). Runs
+        with another metric have another fingerprint, so that nothing compares them.
     origin: the batch that the inputs were taken from, where it has objects in it; the model is
         given them as long as this process lives. They are not stored.
 
@@ -79,6 +82,7 @@ class ProbeSet:
         source: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         row_count: int | None = None,
+        metric: Metric = "euclidean",
         origin: Tree | None = None,
     ) -> None:
         self._origin = origin
@@ -104,7 +108,8 @@ class ProbeSet:
         self.name = name
         self.augmented = augmented
         self.notes = tuple(notes)
-        self._fingerprint = hash_inputs(self._inputs, n, row_count)
+        self.metric = check_metric(metric)
+        self._fingerprint = hash_inputs(self._inputs, n, row_count, self.metric)
         self._frozen = True
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -145,7 +150,7 @@ class ProbeSet:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 of what the model sees (targets do not count)."""
+        """16 hex digits of the SHA-256 of what the model sees, without targets, and the metric."""
         return self._fingerprint
 
     def __len__(self) -> int:
@@ -166,8 +171,8 @@ class ProbeSet:
         parts = [describe_points(self._inputs, self._points)]
         if self._columns or seen:
             parts.append("with " + ", ".join([*self._columns, *seen]))
-        if self.augmented:
-            parts.append("augmented")
+        parts += ["augmented"] * self.augmented
+        parts += [f"{self.metric} distances"] * (self.metric != "euclidean")
         parts.append(f"fingerprint {self._fingerprint}")
         return (f"{self.name}: " if self.name else "") + "; ".join([*parts, *self.notes])
 
@@ -204,16 +209,20 @@ class ProbeSet:
         if labels is not None:
             columns["label"] = [plain_values(labels)[row] for row in rows]
         kinds = f"{len(rows)} of {count} rows of the layers are the points (nodes, windows)"
-        return ProbeSet(
-            self._inputs,
-            columns=columns,
-            name=self.name,
-            augmented=self.augmented,
-            points=len(rows),
-            row_count=count,
-            notes=[*self.notes, kinds],
-            origin=self._origin,
+        unknown = dict.fromkeys(("texts", "links", "images", "places", "source"))
+        notes = [*self.notes, kinds]
+        return self._like(
+            columns=columns, points=len(rows), row_count=count, notes=notes, **unknown
         )
+
+    def with_metric(self, metric: Metric | None) -> ProbeSet:
+        """The same points with this metric; None keeps theirs."""
+        return self if metric in (None, self.metric) else self._like(metric=metric)
+
+    def _like(self, **changes: Any) -> ProbeSet:
+        kept = {key: value for key, value in self._header().items() if key != "fingerprint"}
+        whole = {"inputs": self._inputs, "images": self._images, "origin": self._origin}
+        return ProbeSet(**{**kept, **whole, **changes})
 
     def padding(self, pad_id: int | None = None, names: Sequence[str] = ()) -> Padding:
         """How the inputs mark the padding of sequences; see `find_padding`."""
@@ -261,21 +270,18 @@ class ProbeSet:
             return None if values is None else [values[point] for point in chosen]
 
         in_order = self._places is not None and self._columns.get("index") == list(self._places)
-        return ProbeSet(
-            select(self._inputs, chosen, n),
+        return self._like(
+            inputs=select(self._inputs, chosen, n),
             columns={
                 key: [values[point] for point in chosen] for key, values in self._columns.items()
             },
             texts=pick(self._texts),
             links=pick(self._links),
             images=None if self._images is None else self._images[chosen],
-            name=self.name,
-            augmented=self.augmented,
             points=None if self._counted else len(chosen),
             places=pick(self._places) if in_order else None,
             source=self._source if in_order else None,
             notes=[*self.notes, *notes],
-            origin=self._origin,
         )
 
     def to_bytes(self) -> bytes:
@@ -298,6 +304,7 @@ class ProbeSet:
             "places": self._places,
             "source": self._source,
             "row_count": self._row_count,
+            "metric": self.metric,
             "fingerprint": self._fingerprint,
         }
 
@@ -438,13 +445,6 @@ class ProbeSet:
     def _from_contents(cls, contents: ProbeContents, **options: Any) -> ProbeSet:
         columns = {**contents.columns, **(options.pop("columns", None) or {})}
         notes = [*contents.notes, *options.pop("notes", ())]
-        defaults = {
-            "texts": contents.texts,
-            "images": contents.images,
-            "points": contents.points,
-            "places": contents.places,
-            "source": contents.source,
-            "row_count": contents.row_count,
-            "origin": contents.origin,
-        }
+        names = ("texts", "images", "points", "places", "source", "row_count", "origin")
+        defaults = {name: getattr(contents, name) for name in names}
         return cls(contents.inputs, columns=columns, notes=notes, **{**defaults, **options})

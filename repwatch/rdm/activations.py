@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from repwatch.errors import DivergedRDMError, RDMError
+from repwatch.errors import ConfigurationError, DivergedRDMError, RDMError
 from repwatch.rdm.condensed import pairs
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from repwatch.rdm.condensed import Float32, Float64
+
+Metric = Literal["euclidean", "cosine"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 # Below this share of G_ii + G_jj, d_ij^2 is computed again. The error of G is below 5e-7 of the
 # norms, so that d is off by less than 0.5 * 5e-7 / 0.05 = 5e-6.
@@ -39,29 +42,39 @@ _ORIGIN_ROWS = 32
 _SAFE_RANGE = (1e-14, 1e15)
 
 
-def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
-    """Euclidean distances between the rows of X, as a condensed RDM.
+def from_activations(X: torch.Tensor | NDArray[Any], metric: Metric = "euclidean") -> Float32:
+    """Distances between the rows of X, as a condensed RDM.
 
     Args:
         X: (n, …) activations, n >= 2: each row is a probe point, and all other dimensions are
             flattened. Any real or complex dtype and any device; it is not changed.
+        metric: "euclidean", or "cosine" for embeddings whose length says nothing: the Euclidean
+            distance between rows scaled to length 1, sqrt(2 - 2 cos), from 0 to 2. It ranks pairs
+            as 1 - cos does, and is a distance in a Euclidean space, as all that reads RDMs expects.
+            A row of zeros stays at the origin.
 
     Returns:
-        (n(n-1)/2,) distances in the units of X. Against float64 the relative error is at most
-        1e-5, at any offset of the activations; distances of duplicates are exactly 0.
+        (n(n-1)/2,) distances, in the units of X for "euclidean". Against float64 the relative error
+        is at most 1e-5, at any offset of the activations; distances of duplicates are exactly 0.
 
     Raises:
+        ConfigurationError: the metric is another one.
         DivergedRDMError: an activation is NaN or infinite, or a distance is beyond float32.
         RDMError: fewer than 2 rows, or no features.
 
     Examples:
         >>> from_activations(np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]))
         array([3., 4., 5.], dtype=float32)
+        >>> from_activations(np.array([[2.0, 0.0], [5.0, 0.0], [-1.0, 0.0]]), metric="cosine")
+        array([0., 2., 2.], dtype=float32)
     """
     import torch
 
+    check_metric(metric)
     with torch.no_grad():
         rows = _as_rows(X)
+        if metric == "cosine":
+            rows = _normalized(rows)
         with torch.autocast(rows.device.type, enabled=False):
             D = _distances(rows)
             largest = float(D.max())  # NaN if any distance is
@@ -76,6 +89,27 @@ def from_activations(X: torch.Tensor | NDArray[Any]) -> Float32:
             "the activations have exploded."
         )
     return distances
+
+
+def check_metric(metric: Metric) -> Metric:
+    """The metric. Raises ConfigurationError where it is another one than those of `METRICS`."""
+    if metric not in METRICS:
+        raise ConfigurationError(
+            f"Expected `metric` to be {' or '.join(map(repr, METRICS))}, but got {metric!r}."
+        )
+    return metric
+
+
+def _normalized(rows: torch.Tensor) -> torch.Tensor:
+    """Rows scaled to length 1; divided by the largest value first, so that no square overflows."""
+    import torch
+
+    rows = rows if rows.dtype == torch.float64 else rows.float()
+    largest = rows.abs().amax(1, keepdim=True)
+    scaled = rows / largest.masked_fill(largest == 0, 1)
+    norms = scaled.norm(dim=1, keepdim=True)
+    unit: torch.Tensor = scaled / norms.masked_fill(norms == 0, 1)
+    return unit
 
 
 def _as_rows(X: torch.Tensor | NDArray[Any]) -> torch.Tensor:

@@ -120,6 +120,11 @@ def _explain(registry: Registry, run: Run, probe: ProbeSet, other: ProbeSet) -> 
     fix = f'RepWatch(probe="{other.fingerprint}")'
     values = _describe_values(probe, other)
     what = f"{run.name!r} is not compared with {_count(names)}: "
+    if probe.metric != other.metric:
+        return (
+            f"{what}its distances are {probe.metric}, theirs {other.metric}. To compare with them, "
+            f'take theirs: RepWatch(metric="{other.metric}").'
+        )
     if same or values:
         points = "the same points" if same else "other points"
         return (

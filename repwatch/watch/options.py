@@ -16,6 +16,7 @@ from repwatch.errors import (
     RegistryUnavailableError,
 )
 from repwatch.maps.landmark_map import MapSettings
+from repwatch.rdm.activations import Metric, check_metric
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
@@ -67,6 +68,9 @@ class WatchOptions:
         token: What stands for a sequence (n, time, channels): the "mean" of its steps, the "last"
             one, or the one at this place (0 is the first, -1 the last). Padding does not count: a
             mask, lengths, or the model's id of padding mark it.
+        metric: Of the distances between representations: "euclidean", or "cosine" for embeddings
+            whose length says nothing; None for that of the probe set, by default Euclidean. Runs
+            are compared with runs of the same metric.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1).
         vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
@@ -113,6 +117,7 @@ class WatchOptions:
     forward: Callable[[torch.nn.Module, Any], Any] | None = None
     reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None
     token: int | Literal["mean", "last"] = "mean"
+    metric: Metric | None = None
     false_alarms: float = 0.05
     vitals: bool | Sequence[str] = True
     draw_map: bool = True
@@ -128,6 +133,8 @@ class WatchOptions:
         self._check_choices()
         self._check_numbers()
         self._check_token()
+        if self.metric is not None:
+            check_metric(self.metric)
         if isinstance(self.layers, str) and self.layers != "blocks":
             raise ConfigurationError(
                 "Expected `layers` to be a list of names or globs, but got the string "

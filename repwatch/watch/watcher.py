@@ -121,10 +121,10 @@ class Watcher(Loop):
         self.options = options = options or WatchOptions.of(settings)
         self._hparams = flatten(hparams or {})
         check_group(options.group, self._hparams)
-        self.probe = probe
+        self.probe = probe.with_metric(options.metric)
         self.registry = Registry.coerce(options.registry)
         self.capturer = make_capturer(
-            model, probe, options, host_batch_size, host, context=context, convert=convert
+            model, self.probe, options, host_batch_size, host, context=context, convert=convert
         )
         self.run: Run | None = None
         self.state = state or RunState()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from repwatch import rdm
-from repwatch.errors import DivergedRDMError, RDMError
+from repwatch.errors import ConfigurationError, DivergedRDMError, RDMError
 
 RNG = np.random.default_rng(0)
 
@@ -187,3 +187,26 @@ def test_square_and_condense_undo_each_other() -> None:
 def test_lengths_that_no_number_of_points_gives_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(RDMError, match="condensed"):
         rdm.count_points(np.zeros(shape))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+def test_cosine_distances_are_those_between_rows_of_length_one(scale: float) -> None:
+    X = normal(40, 700) * np.exp(3 * normal(40, 1, seed=2)) * np.float32(scale)
+    expected = np.sqrt(2 * pdist(X.astype(np.float64), "cosine"))
+    np.testing.assert_allclose(rdm.from_activations(X, "cosine"), expected, rtol=1e-4)
+
+
+def test_a_row_of_zeros_is_at_the_origin_by_cosine() -> None:
+    X = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, -0.1]])
+    D = rdm.from_activations(torch.from_numpy(X).half(), "cosine")
+    np.testing.assert_allclose(D, [1, 1, 2**0.5], rtol=1e-3)
+
+
+def test_cosine_distances_of_diverged_activations_are_refused() -> None:
+    with pytest.raises(DivergedRDMError):
+        rdm.from_activations(np.array([[1.0, np.inf], [1.0, 2.0]]), "cosine")
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"'euclidean' or 'cosine', but got 'manhattan'"):
+        rdm.from_activations(normal(4, 3), "manhattan")  # type: ignore[arg-type]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from repwatch import ProbeSet, Registry, Watcher, cli
+from repwatch import ProbeSet, Registry, Watcher, cli, rdm
 from repwatch.registry.health import examine
 from repwatch.watch import workers
-from repwatch.watch.comparability import explain_incomparable, read_earlier_probes
+from repwatch.watch.comparability import explain_incomparable, find_comparison, read_earlier_probes
 from repwatch.watch.drift_monitor import DriftMonitor
 from tests.watch.helpers import PROBE, network, watch
 
@@ -152,3 +153,29 @@ def test_doctor_and_runs_show_what_does_not_compare(registry: Registry) -> None:
     assert f'RepWatch(probe="{PROBE.fingerprint}")' in hint.message
     listed = CliRunner().invoke(cli.app, ["runs", "-r", str(registry.path)])
     assert f"probe set {PROBE.fingerprint}: 24 points, 2 runs" in listed.output
+
+
+def test_runs_compare_with_runs_of_the_same_metric_only(registry: Registry) -> None:
+    for name, metric in (("first", None), ("second", "cosine"), ("third", "cosine")):
+        train(registry, name=name, metric=metric)
+    first, second, third = (registry.run(name) for name in ("first", "second", "third"))
+    assert first.probe == PROBE.fingerprint
+    assert second.probe == third.probe != first.probe
+    stored = registry.probe(second.probe)
+    assert (stored.metric, stored.columns) == ("cosine", PROBE.columns)
+    assert "cosine distances" in repr(stored)
+    (snapshot,) = second.snapshots(layer="2")
+    rows = network(0)(PROBE.inputs)
+    # RDMs are stored in half precision.
+    np.testing.assert_allclose(snapshot.rdm, rdm.from_activations(rows, "cosine"), rtol=1e-3)
+    assert find_comparison(registry, third).runs == 1
+
+
+def test_a_run_of_another_metric_says_how_it_would_compare(registry: Registry) -> None:
+    train(registry, name="first")
+    train(registry, metric="cosine")
+    reason = (
+        "'own' is not compared with the run 'first': its distances are cosine, theirs euclidean. "
+        'To compare with them, take theirs: RepWatch(metric="euclidean").'
+    )
+    assert reason in registry.run("own").notes

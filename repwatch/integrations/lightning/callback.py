@@ -96,6 +96,9 @@ class RepWatch(metaclass=Bindable):
         token: What stands for a sequence (n, time, channels): the "mean" of its steps, the "last"
             one, or the one at this place (0 is the first, -1 the last). Padding does not count: a
             mask, lengths, or the model's id of padding mark it.
+        metric: Of the distances between representations: "euclidean", or "cosine" for embeddings
+            whose length says nothing; None for that of the probe set, by default Euclidean. Runs
+            are compared with runs of the same metric.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1). It needs 5 good landmarks of the same probe set to assess a run.
         vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
@@ -156,6 +159,7 @@ class RepWatch(metaclass=Bindable):
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None,
         token: int | Literal["mean", "last"] = "mean",
+        metric: Literal["euclidean", "cosine"] | None = None,
         false_alarms: float = 0.05,
         vitals: bool | Sequence[str] = True,
         draw_map: bool = True,
@@ -181,6 +185,7 @@ class RepWatch(metaclass=Bindable):
             forward=forward,
             reduce=reduce,
             token=token,
+            metric=metric,
             false_alarms=false_alarms,
             vitals=vitals,
             draw_map=draw_map,
