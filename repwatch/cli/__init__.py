@@ -15,6 +15,8 @@ terminal.py   printing, options, opening the registry
 
 from __future__ import annotations
 
+from typing import Annotated, Optional
+
 import typer
 from rich.text import Text
 
@@ -30,17 +32,28 @@ from repwatch.cli import (
     show,
     upkeep,
 )
-from repwatch.cli.terminal import errors, printable
+from repwatch.cli.terminal import errors, printable, project_name
 from repwatch.errors import RepWatchError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="RepWatch: what is my network learning, and is this run going wrong?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def choose_project(
+    project: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time, on Python 3.10 too
+        typer.Option(help="The project in the registry. By default $REPWATCH_PROJECT, else none."),
+    ] = None,
+) -> None:
+    """RepWatch: what is my network learning, and is this run going wrong?"""
+    project_name.set(project)
+
 
 app.command()(demo_command.demo)
 app.command()(runs.runs)

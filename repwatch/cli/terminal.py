@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -29,10 +30,13 @@ __all__ = [
     "print_json",
     "printable",
     "progress_bar",
+    "project_name",
 ]
 
 console = Console()
 errors = Console(stderr=True)
+# That of `repwatch --project NAME`; None means $REPWATCH_PROJECT, else "".
+project_name: ContextVar[str | None] = ContextVar("project_name", default=None)
 
 RegistryOption = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it at run time, on Python 3.10 too
@@ -79,7 +83,7 @@ def open_registry(location: str | None, *, read_only: bool = True) -> Registry:
     """
     from repwatch.registry import Registry
 
-    return Registry(location, read_only=read_only)
+    return Registry(location, read_only=read_only, project=project_name.get())
 
 
 def print_json(value: object) -> None:

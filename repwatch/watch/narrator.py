@@ -158,13 +158,13 @@ def _describe_label(run: Run) -> str:
 
 
 def _next_command(run: Run, registry: Registry) -> str:
-    words = ["repwatch", "show", run.name]
+    words = ["repwatch"]
+    if registry.project != os.environ.get(PROJECT_VARIABLE, ""):
+        words += ["--project", registry.project]
+    words += ["show", run.name]
     if registry.path is not None and registry.path != Path("repwatch.db").absolute():
         words += ["-r", _short_place(registry)]
-    command = shlex.join(words)
-    if registry.project == os.environ.get(PROJECT_VARIABLE, ""):
-        return command
-    return f"{PROJECT_VARIABLE}={shlex.quote(registry.project)} {command}"
+    return shlex.join(words)
 
 
 def _short_place(registry: Registry) -> str:

@@ -57,7 +57,7 @@ def test_the_next_command_of_a_run_names_its_project(
 ) -> None:
     run = vision.start_run("first", probe=probe)
     Narrator(vision, verbose=True).finish(run, None, [])
-    assert "Next: REPWATCH_PROJECT=vision repwatch show first" in capsys.readouterr().err
+    assert "Next: repwatch --project vision show first" in capsys.readouterr().err
 
 
 def test_runs_are_taken_into_the_project_of_the_target(
@@ -96,6 +96,8 @@ def test_commands_read_the_project_that_is_named(
         monkeypatch.setenv("REPWATCH_PROJECT", project)
         output = CliRunner().invoke(app, ["runs", "-r", str(path)]).output
         assert ("seen" in output) == shown
+        named = CliRunner().invoke(app, ["--project", "vision", "runs", "-r", str(path)]).output
+        assert "seen" in named
 
 
 def test_a_role_that_may_only_read_can_run_the_commands_that_read(
