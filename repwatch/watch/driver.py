@@ -186,9 +186,12 @@ class Driver:
             for step, epoch, values in waiting:
                 self._watcher.metrics(step, epoch, values)
 
-    def _affords_snapshot(self) -> bool:
-        """Whether there is time for one more snapshot; says so once if there is not."""
-        if self.pace.affords():
+    def _affords_snapshot(self, last: bool) -> bool:
+        """Whether there is time for one more snapshot; says so once if there is not.
+
+        For the last one there always is: it shows what came of the training.
+        """
+        if last or self.pace.affords():
             return True
         if self._watcher is not None:
             self._watcher.report(self.pace.describe_limit())

@@ -56,7 +56,8 @@ class WatchOptions:
             its name says ("min" where it says nothing).
         on_flag: "warn" logs a flag, "stop" also ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
-            thread, in (0, 1]; the first 20 seconds are free.
+            thread, in (0, 1]; the first 20 seconds are free. Above it, snapshots are left out, but
+            for the last one of a Trainer's training.
         points: How many probe points to take where the number is not given with the probe set.
         max_layers: How many layers to watch where `layers` is None.
         batch_size: Probe points per forward pass; None for at most 64 on a processor and 256

@@ -15,6 +15,7 @@ from torch import nn
 from repwatch import ProbeSet, Registry, RepWatch, Watcher
 from repwatch.capture import Capturer
 from repwatch.errors import CaptureError
+from repwatch.watch import Throttle
 from tests.integrations.lightning.training import dataset, loaders, module, network, trainer
 
 
@@ -123,6 +124,15 @@ def test_all_that_the_training_waits_for_counts_as_overhead(
     monkeypatch.setattr(callback, "time", clock)
     trainer(pl, tmp_path, RepWatch(), Look(), max_epochs=1).fit(module(pl), *loaders())
     assert spent == [3.0]
+
+
+def test_the_last_snapshot_is_taken_where_there_is_no_time_for_others(
+    pl: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Throttle, "allows", lambda self, elapsed: False)
+    fit = trainer(pl, tmp_path, RepWatch())
+    fit.fit(module(pl), *loaders())
+    assert {snapshot.step for snapshot in only_run(tmp_path).snapshots()} == {fit.global_step}
 
 
 def test_a_job_that_is_restarted_resumes_its_run(pl: ModuleType, tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ class RepWatch(metaclass=Bindable):
         max_overhead: The largest share of the training time that RepWatch may take in the training
             thread, in (0, 1]: all that the training waits for counts, reading the probe set and
             opening the registry included. The first 20 seconds are free; above the share, snapshots
-            are left out. Storing, drift detection and the map run in threads of their own.
+            are left out, but for the last one. Storing, drift detection and the map run in threads
+            of their own.
         points: How many probe points to take where the number is not given with the probe set.
         max_layers: How many layers to watch where `layers` is None.
         batch_size: Probe points per forward pass; None for at most 64 on a processor and 256

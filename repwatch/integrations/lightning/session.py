@@ -185,7 +185,7 @@ class Session(Driver):
         self.status = "finished" if ran_its_course(trainer, self.stop) else "stopped"
         self._add_metrics(trainer, metrics)
         if self._last_snapshot < trainer.global_step:
-            self._snapshot(trainer)
+            self._snapshot(trainer, last=True)
         self._store()
         if self._is_open and self._watcher is not None:
             self._watcher.flush(60.0)
@@ -198,7 +198,7 @@ class Session(Driver):
         """
         watched = self._watcher is not None and not self._sharded and not self.asleep
         if watched and self._weights and self._weights_now() != self._weights:
-            self._snapshot(trainer)
+            self._snapshot(trainer, last=True)
         if self._last_snapshot < 0 and not self.asleep:
             self._end_without_snapshot(*self._why_no_snapshot())
         self.finish(self.status or "stopped")
@@ -301,16 +301,16 @@ class Session(Driver):
             means = METRICS_ALONE
         watcher.report(f"{error} Without it, {means}.")
 
-    def _snapshot(self, trainer: Trainer) -> None:
+    def _snapshot(self, trainer: Trainer, *, last: bool = False) -> None:
         ready = self._watcher is not None and not (self.passive or self.asleep)
-        if not self._agree(trainer, ready and self._has_time(trainer)):
+        if not self._agree(trainer, ready and self._has_time(trainer, last)):
             return
         assert self._watcher is not None
         self._record_capture(trainer, self._watcher.capture())
 
-    def _has_time(self, trainer: Trainer) -> bool:
+    def _has_time(self, trainer: Trainer, last: bool) -> bool:
         """Whether there is time for one more snapshot: the first rank decides."""
-        return not trainer.is_global_zero or self._affords_snapshot()
+        return not trainer.is_global_zero or self._affords_snapshot(last)
 
     def _agree(self, trainer: Trainer, ready: bool) -> bool:
         """Whether all ranks are ready; only those of sharded models wait for each other."""

@@ -206,18 +206,18 @@ class TrainerDriver(Driver):
         self._open_stream(step, validated=True)
         self.take_due(step)
 
-    def take_due(self, step: int) -> None:
+    def take_due(self, step: int, *, last: bool = False) -> None:
         """Take the snapshot that is due, if one is."""
         due, self._due = self._due, False
         if due and self._epoch_over:
             self._open_stream(step, validated=False)
         if due and self._last_snapshot < step:
-            self.snapshot(step)
+            self.snapshot(step, last=last)
 
-    def snapshot(self, step: int) -> None:
+    def snapshot(self, step: int, *, last: bool = False) -> None:
         """Take a snapshot, if there is time for it."""
         ready = self._watcher is not None and not (self.passive or self.asleep)
-        if ready and self._affords_snapshot():
+        if ready and self._affords_snapshot(last):
             assert self._watcher is not None
             self._record(self._watcher.capture(), step)
 
@@ -226,7 +226,7 @@ class TrainerDriver(Driver):
         self.status = status
         self._due, self._epoch_over = self._due or last, True
         try:
-            self.take_due(step)
+            self.take_due(step, last=last)
             if self._last_snapshot < 0 and not self.asleep:
                 self._end_without_snapshot(*self._why_no_snapshot())
         finally:

@@ -24,6 +24,7 @@ from transformers import (
 
 from repwatch.errors import ConfigurationError, RunExistsError, UnknownLayerError
 from repwatch.registry import Flag
+from repwatch.watch import Throttle
 from tests.integrations.transformers.training import (
     Texts,
     bert,
@@ -53,6 +54,15 @@ def result(folder: Path, *callbacks: Any, **settings: Any) -> dict[str, Any]:
 
 
 SPEED = ("runtime", "per_second", "total_flos")
+
+
+def test_the_last_snapshot_is_taken_where_there_is_no_time_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Throttle, "allows", lambda self, elapsed: False)
+    fit = trainer(tmp_path, watch(tmp_path))
+    train(fit)
+    assert steps(tmp_path) == [fit.state.global_step]
 
 
 @pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 2, "bf16": True}])
