@@ -2,6 +2,7 @@
 
 import { euclidean, mantelTest, measuresOf } from "./similarity.js";
 import { compared } from "./compared.js";
+import { groupRows, mapKey, outcomeOf } from "./keys.js";
 import { bytesOf, inflate, shorts, unpackExcerpts, unpackViews } from "./unpack.js";
 
 const PAGE_VERSION = 4;
@@ -427,37 +428,4 @@ export class Scene {
     }
     return shared / (this.n * this.k);
   }
-}
-
-/**
- * Places by value: Map of value to the indices that have it.
- * @param {number[]} values
- */
-function groupRows(values) {
-  /** @type {Map<number, number[]>} */
-  const groups = new Map();
-  values.forEach((value, row) => {
-    const group = groups.get(value);
-    if (group) group.push(row);
-    else groups.set(value, [row]);
-  });
-  return groups;
-}
-
-/**
- * @param {string} method
- * @param {string} distance
- * @param {string[] | null} layers
- */
-function mapKey(method, distance, layers) {
-  return JSON.stringify([method, distance, layers && [...layers].sort()]);
-}
-
-/**
- * The group that a run belongs to: its cause, else "good", "bad" or "unlabeled".
- * @param {import("../types.js").RunRow} run
- */
-function outcomeOf({ label, cause }) {
-  if (label === "bad") return cause ?? "bad";
-  return label ?? "unlabeled";
 }

@@ -1,7 +1,7 @@
 // The state of the page: what is selected, filtered and shown. Only the actions of the store write it; each tells
 // the page what has changed.
 
-import { firstPair, pinName } from "../pair/pairs.js";
+import { firstPair, pinName, readPin } from "../pair/pairs.js";
 import { readRange } from "../table/filter.js";
 import { startingState } from "./state.js";
 
@@ -443,19 +443,5 @@ export class Store {
     this.pins = { a: readPin(scene, state.a), b: readPin(scene, state.b) };
     if (!Object.hasOwn(scene.points.columns, state.by)) state.by = defaults.by;
     this.state = Object.freeze(state);
-  }
-}
-
-/**
- * The snapshot that the address names, or -1.
- * @param {Scene} scene
- * @param {string} text
- */
-function readPin(scene, text) {
-  try {
-    const [run, layer, step] = JSON.parse(text || "[]");
-    return run === undefined ? -1 : scene.find(run, layer, step);
-  } catch {
-    return -1;
   }
 }

@@ -73,3 +73,17 @@ function furthestGood(scene, row) {
   }
   return best;
 }
+
+/**
+ * The snapshot that the address names, or -1.
+ * @param {Scene} scene
+ * @param {string} text
+ */
+export function readPin(scene, text) {
+  try {
+    const [run, layer, step] = JSON.parse(text || "[]");
+    return run === undefined ? -1 : scene.find(run, layer, step);
+  } catch {
+    return -1;
+  }
+}
