@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from sklearn.manifold import trustworthiness
 from repwatch import atlas, maps, page, similarity
 from repwatch.errors import (
     ConfigurationError,
-    DivergedRDMError,
     ProbeMismatchError,
     SpaceError,
 )
@@ -28,55 +27,7 @@ from repwatch.maps import (
     placement_agreement,
     select,
 )
-
-N = 60
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a space needs, as the registry's snapshots have it."""
-
-    id: int
-    rdm_or_none: NDArray[Any] | None = field(compare=False, repr=False)
-    layer: str = "fc"
-    depth: int = 2
-    run_id: str = "a"
-    probe: str = "0123abcd"
-
-    @property
-    def diverged(self) -> bool:
-        return self.rdm_or_none is None
-
-    @property
-    def rdm(self) -> NDArray[Any]:
-        if self.rdm_or_none is None:
-            raise DivergedRDMError("diverged")
-        return self.rdm_or_none
-
-
-def runs(count: int, steps: int = 6, seed: int = 0) -> list[Snapshot]:
-    """Runs of three kinds that start alike and part as they train; ids run * 100 + step."""
-    shapes = np.random.default_rng(99)
-    start, ends = shapes.normal(size=(N, 8)), shapes.normal(size=(3, N, 8))
-    generator = np.random.default_rng(seed)
-    out = []
-    for run in range(count):
-        own = 0.3 * generator.normal(size=(N, 8))
-        for step in range(steps):
-            share = step / max(1, steps - 1)
-            X = start * (1 - share) + 2 * ends[run % 3] * share + own
-            X = X + 0.05 * generator.normal(size=X.shape)
-            out.append(Snapshot(run * 100 + step, pdist(X).astype(np.float32), run_id=f"r{run}"))
-    return out
-
-
-LANDMARKS = runs(12)
-NEWCOMERS = runs(3, seed=1)
-
-
-@pytest.fixture(scope="module")
-def spaces() -> dict[str, RepresentationSpace]:
-    return {method: RepresentationSpace.fit(LANDMARKS, "cosine", method) for method in METHODS}
+from tests.maps.populations import LANDMARKS, NEWCOMERS, N, Snapshot, runs
 
 
 def positions_of(snapshots: list[Snapshot], **settings: Any) -> NDArray[np.float32]:
@@ -148,86 +99,6 @@ def test_linear_maps_are_pca_of_the_vectors(method: str) -> None:
         np.stack([snapshot.rdm for snapshot in NEWCOMERS]).astype(float), "pearson"
     )
     np.testing.assert_allclose(placed * signs, model.transform(new), atol=1e-5)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_landmarks_do_not_move_while_snapshots_are_placed(
-    method: str, spaces: dict[str, RepresentationSpace]
-) -> None:
-    before = spaces[method].positions.copy()
-    spaces[method].place(NEWCOMERS)
-    assert np.array_equal(spaces[method].positions, before)
-    with pytest.raises(ValueError, match="read-only"):
-        spaces[method].positions[0] = 0
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_placement_does_not_depend_on_its_company(
-    method: str, spaces: dict[str, RepresentationSpace]
-) -> None:
-    together = spaces[method].place(NEWCOMERS)
-    for k, snapshot in enumerate(NEWCOMERS):
-        alone = spaces[method].place([snapshot])[0]
-        assert np.array_equal(alone.position, together[k].position)
-        assert alone.nearest == together[k].nearest
-        assert alone.novelty == together[k].novelty
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_landmark_is_placed_at_its_position(
-    method: str, spaces: dict[str, RepresentationSpace]
-) -> None:
-    space = spaces[method]
-    placement = space.place(LANDMARKS)
-    away = np.linalg.norm(placement.positions - space.positions, axis=1)
-    assert np.median(away) < 0.02 * np.ptp(space.positions)
-    assert [placed.nearest[0].id for placed in placement] == list(space.snapshot_ids)
-    assert [placed.nearest[0].distance for placed in placement] == [0] * len(LANDMARKS)
-    assert placement.novelty.max() == 0
-
-
-def test_a_run_is_placed_among_runs_of_its_kind(spaces: dict[str, RepresentationSpace]) -> None:
-    space = spaces["tsne"]
-    ends = [snapshot for snapshot in NEWCOMERS if snapshot.id % 100 == 5]
-    for kind, placed in enumerate(space.place(ends)):
-        away = np.linalg.norm(space.positions - placed.position, axis=1)
-        on_map = [space.snapshot_ids[k] for k in np.argsort(away)[:3]]
-        nearest = [near.id for near in placed.nearest[:4]]
-        assert all(snapshot_id // 100 % 3 == kind for snapshot_id in (*on_map, *nearest))
-
-
-def test_nearest_landmarks_are_found_by_exact_distance(
-    spaces: dict[str, RepresentationSpace],
-) -> None:
-    placement = spaces["tsne"].place(NEWCOMERS, k=5)
-    exact = similarity.cross(
-        np.stack([snapshot.rdm for snapshot in NEWCOMERS]),
-        np.stack([landmark.rdm for landmark in LANDMARKS]),
-    )
-    assert placement.exact
-    for row, near in zip(exact, placement.nearest, strict=True):
-        order = np.argsort(row)[:5]
-        assert [neighbor.id for neighbor in near] == [LANDMARKS[k].id for k in order]
-        np.testing.assert_allclose([neighbor.distance for neighbor in near], row[order], rtol=1e-4)
-
-
-def test_what_is_unlike_any_landmark_is_reported(spaces: dict[str, RepresentationSpace]) -> None:
-    generator = np.random.default_rng(5)
-    stranger = Snapshot(7, pdist(generator.normal(size=(N, 2)) ** 3).astype(np.float32))
-    known, strange = spaces["tsne"].place([NEWCOMERS[3], stranger])
-    assert not known.is_novel
-    assert known.novelty < 1.5
-    assert strange.is_novel
-    assert strange.novelty > 3
-
-
-def test_outside_is_measured_against_other_runs() -> None:
-    """Snapshots of one run lie close to each other, which is no measure for a new run."""
-    informed = RepresentationSpace.fit(LANDMARKS, "cosine", "pca").place(NEWCOMERS)
-    untold = RepresentationSpace.fit(
-        [replace(landmark, run_id="a") for landmark in LANDMARKS], "cosine", "pca"
-    ).place(NEWCOMERS)
-    assert informed.novelty.max() < untold.novelty.max()
 
 
 @pytest.mark.parametrize("exact", [False, True])
