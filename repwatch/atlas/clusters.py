@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,10 @@ def shading(points: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def find_clusters(
-    points: NDArray[np.uint16], texts: Sequence[Sequence[str]], categories: Sequence[str] | None
+    points: NDArray[np.uint16],
+    texts: Sequence[Sequence[str]],
+    categories: Sequence[str] | None,
+    hidden_words: Collection[str] = (),
 ) -> list[Cluster]:
     """The clusters that have a name; large regions first, and in each size those of most points.
 
@@ -90,10 +93,11 @@ def find_clusters(
         points: (n, 2) on the square of the page.
         texts: columns of n texts, of which words are taken.
         categories: n categories, "" for none; or None.
+        hidden_words: words that no name has, in lower case.
     """
     if len(points) < _FEWEST:
         return []
-    words = _read(texts, len(points))
+    words = [[w for w in row if w not in hidden_words] for row in _read(texts, len(points))]
     signs, names, first_category = _signs(words, categories or [""] * len(points))
     if not names:
         return []
@@ -127,12 +131,15 @@ def _peaks(points: NDArray[np.uint16], blur: float) -> tuple[Int, Int]:
     return peaks, np.where(away <= _REACH * blur, nearest, -1)
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in their order."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
 def _read(texts: Sequence[Sequence[str]], count: int) -> list[list[str]]:
     """The words of each point, in their order."""
     points = zip(*texts, strict=True) if texts else [()] * count
-    return [
-        [word.lower() for text in point for word in _WORD.findall(text[:_READ])] for point in points
-    ]
+    return [[word for text in point for word in words_of(text[:_READ])] for point in points]
 
 
 def _signs(

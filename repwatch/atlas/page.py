@@ -21,7 +21,7 @@ import numpy as np
 
 from repwatch._archives import read_array
 from repwatch._files import write_atomically
-from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading
+from repwatch.atlas.clusters import CELLS, SIDE, Cluster, density, find_clusters, shading, words_of
 from repwatch.atlas.layout import LayoutSettings, Progress, cached_layout, check_vectors, layout
 from repwatch.atlas.neighbors import nearest_rows
 from repwatch.atlas.table import (
@@ -65,6 +65,7 @@ def write_atlas(
     roles: Roles | None = None,
     settings: LayoutSettings | None = None,
     layout_path: str | os.PathLike[str] | None = None,
+    hidden_words: Sequence[str] = (),
     title: str = "Atlas",
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -76,6 +77,8 @@ def write_atlas(
         meta: columns of n values each, or a CSV or JSONL file, or None.
         layout_path: where the layout is cached; without it, VECTORS.atlas.npz beside a file of
             vectors, and nowhere for an array.
+        hidden_words: words that the map does not write: neither labels with one of them nor names
+            of clusters. A search finds these points, and pointing at one shows its label.
         progress: called with the share that is done, and what is being done.
 
     Raises:
@@ -110,6 +113,7 @@ def write_atlas(
         title=title,
         metric=settings.metric,
         neighbors=nearest_rows(rows, settings.metric),
+        hidden_words=frozenset(word.lower() for word in hidden_words),
     )
     write_atomically(target, _page(packed, title))
     return Written(target, len(rows), reused)
@@ -182,6 +186,7 @@ def pack(
     title: str,
     metric: str,
     neighbors: NDArray[np.uint32],
+    hidden_words: frozenset[str] = frozenset(),
 ) -> bytes:
     """The data of the page as gzip, with the nearest points (n, k) of each. The same input gives
     the same bytes."""
@@ -196,6 +201,11 @@ def pack(
 
     rank = None if roles.rank is None else numbers(columns[roles.rank])
     points = quantize(positions)
+    order = label_order(points, rank)
+    if roles.label is not None and hidden_words:
+        labels = [cell_text(value) for value in columns[roles.label]]
+        order = order[[hidden_words.isdisjoint(words_of(labels[point])) for point in order]]
+    clusters = _clusters(points, columns, roles, hidden_words)
     header: dict[str, object] = {
         "version": VERSION,
         "title": title,
@@ -204,11 +214,11 @@ def pack(
         "roles": {role: name for role, name in vars(roles).items() if name is not None},
         "x": put(points[:, 0]),
         "y": put(points[:, 1]),
-        "order": put(label_order(points, rank)),
+        "order": put(order),
         "shade": put(shading(points)),
         "near": neighbors.shape[1],
         "neighbors": put(neighbors),
-        "clusters": [list(vars(cluster).values()) for cluster in _clusters(points, columns, roles)],
+        "clusters": [list(vars(cluster).values()) for cluster in clusters],
     }
     header["columns"] = [
         _column(name, values, roles, folder, put) for name, values in columns.items()
@@ -219,7 +229,10 @@ def pack(
 
 
 def _clusters(
-    points: NDArray[np.uint16], columns: Mapping[str, Sequence[object]], roles: Roles
+    points: NDArray[np.uint16],
+    columns: Mapping[str, Sequence[object]],
+    roles: Roles,
+    hidden_words: frozenset[str],
 ) -> list[Cluster]:
     """Named by the words of label and text, and by what colors at first, if it has categories."""
     written = [name for name in (roles.label, roles.text) if name is not None]
@@ -227,7 +240,8 @@ def _clusters(
     kinds = None
     if roles.color is not None and numbers(columns[roles.color]) is None:
         kinds = [cell_text(value) for value in columns[roles.color]]
-    return find_clusters(points, texts, kinds if kinds and categories(kinds) else None)
+    named = kinds if kinds and categories(kinds) else None
+    return find_clusters(points, texts, named, hidden_words)
 
 
 def _column(

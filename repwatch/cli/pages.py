@@ -162,6 +162,10 @@ def write_atlas(
         Optional[Path],  # noqa: UP045
         typer.Option(help="The file that stores the layout; VECTORS.atlas.npz by default."),
     ] = None,
+    hide_word: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="A word that no label on the map has; can be given several times."),
+    ] = None,
     title: Annotated[Optional[str], typer.Option(help="The page's title.")] = None,  # noqa: UP045
     overwrite: Annotated[bool, typer.Option(help="Replace the page if it is there.")] = False,
 ) -> None:
@@ -178,6 +182,7 @@ def write_atlas(
             roles=atlas.Roles(label, text, image, link, color, rank, partner),
             settings=atlas.LayoutSettings(metric, perplexity),
             layout_path=layout,
+            hidden_words=hide_word or (),
             title=title or vectors.stem,
             overwrite=overwrite,
             progress=lambda share, what: bar.update(

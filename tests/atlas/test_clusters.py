@@ -96,3 +96,16 @@ def test_the_page_holds_names_and_shading_in_few_bytes(texts: list[str], tmp_pat
     header = header_of(page)
     assert {name for _, _, name, _ in header["clusters"]} >= set(SUBJECTS[:3])
     assert header["shade"]["length"] == 128 * 128
+
+
+def test_hidden_words_are_in_no_name_and_no_label(
+    points: NDArray[np.uint16], texts: list[str], tmp_path: Path
+) -> None:
+    names = {cluster.name for cluster in find_clusters(points, [texts], None, {"sound"})}
+    assert names == {"window manager", "player", "mail reader"}
+    positions = np.repeat(PLACES, EACH, axis=0)
+    page = tmp_path / "a.html"
+    write_atlas(positions, {"label": texts}, page, hidden_words=["Sound"])
+    header = header_of(page)
+    assert header["order"]["length"] == (HEAPS - 1) * EACH
+    assert not any("sound" in name for _, _, name, _ in header["clusters"])
