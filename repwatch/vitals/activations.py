@@ -106,6 +106,9 @@ def check_dimension(signs: Signs) -> Finding | None:
     # What predicts few numbers, or one of many tokens, may need no more.
     if signs.is_classifier or signs.now.input is None or layers[-1].get("features") < 8:
         return None
+    # What rebuilds its input begins with the largest of its components.
+    if layers[-1].get("features") == signs.now.input.get("features"):
+        return None
 
     def is_ill(layer: LayerSigns) -> bool:
         first = start.layer(layer.layer)
@@ -235,10 +238,12 @@ ACTIVATION_RULES = (
         check=check_dimension,
         reads="effective dimension (participation ratio) of the last two layers, and losses",
         when="after an epoch it is below 1.5 and below half of that of the start in both, while a "
-        "loss has fallen, in networks of 8 outputs or more that are no classifiers",
+        "loss has fallen, in networks of 8 outputs or more that are no classifiers and have not as "
+        "many outputs as inputs",
         causes=("a collapse of self-supervised training (no negatives, no decorrelation)",),
         advice="Look at what keeps embeddings apart in the loss, and at the stop-gradient.",
-        unseen="a collapse to a few dimensions, and that of networks that read tokens",
+        unseen="a collapse to a few dimensions, and that of autoencoders and of networks that read "
+        "tokens",
         source="Jing et al. 2022, Understanding dimensional collapse in contrastive learning",
         unless=("dead-units", "constant-layer", "collapse", "exploding-weights"),
     ),

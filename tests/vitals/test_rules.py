@@ -65,13 +65,13 @@ def ill(layers: tuple[str, ...], **values: float) -> Signs:
     return signs(START, step(*LATE, layers, values))
 
 
-def embedding(collapsed: tuple[str, ...], loss: float) -> Signs:
+def embedding(collapsed: tuple[str, ...], loss: float, inputs: float = 64) -> Signs:
     """A network of 16 outputs, some layers of which have come down to a line."""
-    layers = []
+    layers, given = [], {**HEALTHY, "features": inputs}
     for at, ill in ((0, ()), (60, collapsed)):
         values = {name: {"dimension": 1.1 if name in ill else 4.0} for name in ALL}
         found = (LayerSigns(n, {**HEALTHY, "features": 16.0, **values[n]}) for n in ALL)
-        layers.append(StepSigns(at, at // 60, tuple(found), LayerSigns("input", HEALTHY)))
+        layers.append(StepSigns(at, at // 60, tuple(found), LayerSigns("input", given)))
     metrics = {"train_loss": [(10, 0, 2.0), (50, 1, loss)]}
     return Signs(layers, metrics, (0.1,) * 10, 256)
 
@@ -204,6 +204,11 @@ def test_a_rule_fires_beyond_its_limit_and_not_before(name: str) -> None:
     beyond, before = CASES[name]
     assert name in fired(beyond())
     assert name not in fired(before())
+
+
+def test_an_autoencoder_may_begin_with_one_dimension() -> None:
+    assert "dimensional-collapse" in fired(embedding(("b", "c"), loss=1.0, inputs=64))
+    assert "dimensional-collapse" not in fired(embedding(("b", "c"), loss=1.0, inputs=16))
 
 
 def test_the_first_layers_are_looked_at_however_small_they_are() -> None:
