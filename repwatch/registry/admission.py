@@ -11,21 +11,20 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
 
 from repwatch.errors import ProbeError, RegistryError
 from repwatch.registry._db.blobs import decode_rdm, decode_sketch
 from repwatch.registry._db.migrations import column, place_of
 from repwatch.registry._db.tables import (
-    Base,
-    FlagRow,
-    LabelRow,
-    MetricRow,
-    ProbePointRow,
-    ProbeSetRow,
-    RdmRow,
-    RunRow,
-    SnapshotRow,
+    FLAGS,
+    LABELS,
+    METRICS,
+    PROBE_POINTS,
+    PROBE_SETS,
+    RDMS,
+    RUNS,
+    SNAPSHOTS,
 )
 from repwatch.registry.health import examine_data
 
@@ -39,15 +38,15 @@ __all__ = ["admit"]
 LONGEST_NAME = 10_000
 LONGEST_TEXT = 2**24
 _ROWS = 64
-_TABLES: tuple[type[Base], ...] = (
-    ProbeSetRow,
-    ProbePointRow,
-    RunRow,
-    SnapshotRow,
-    RdmRow,
-    MetricRow,
-    LabelRow,
-    FlagRow,
+_TABLES: tuple[Table, ...] = (
+    PROBE_SETS,
+    PROBE_POINTS,
+    RUNS,
+    SNAPSHOTS,
+    RDMS,
+    METRICS,
+    LABELS,
+    FLAGS,
 )
 _NAMES = frozenset(
     {"id", "run_id", "name", "layer", "probe", "fingerprint", "monitor", "cause", "project"}
@@ -82,11 +81,11 @@ def _check_rows(connection: Connection) -> None:
         if reason is not None:
             raise RegistryError(
                 f"{place_of(connection)} is refused, and nothing of it taken in; its table "
-                f"{table.__tablename__} holds {reason}"
+                f"{table.name} holds {reason}"
             )
 
 
-def _find_fault(connection: Connection, table: type[Base]) -> str | None:
+def _find_fault(connection: Connection, table: Table) -> str | None:
     try:
         _check_table(connection, table)
     except (ValueError, ProbeError) as error:
@@ -94,16 +93,16 @@ def _find_fault(connection: Connection, table: type[Base]) -> str | None:
     return None
 
 
-def _check_table(connection: Connection, table: type[Base]) -> None:
+def _check_table(connection: Connection, table: Table) -> None:
     """Raises ValueError or ProbeError at the first value that cannot be one of RepWatch's."""
     check = _CHECKS.get(table)
-    query = select(*(column(connection, stored) for stored in table.__table__.columns))
-    if table is RdmRow:
+    query = select(*(column(connection, stored) for stored in table.columns))
+    if table is RDMS:
         query = (
-            query.add_columns(ProbeSetRow.points)
-            .join(SnapshotRow, SnapshotRow.id == RdmRow.snapshot_id)
-            .join(RunRow, RunRow.id == SnapshotRow.run_id)
-            .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
+            query.add_columns(PROBE_SETS.c.points)
+            .join(SNAPSHOTS, SNAPSHOTS.c.id == RDMS.c.snapshot_id)
+            .join(RUNS, RUNS.c.id == SNAPSHOTS.c.run_id)
+            .join(PROBE_SETS, PROBE_SETS.c.fingerprint == RUNS.c.probe)
         )
     rows = connection.execution_options(yield_per=_ROWS).execute(query)
     for row in rows.mappings():
@@ -145,7 +144,7 @@ def _check_blobs(row: Mapping[Any, Any]) -> None:
         raise ValueError(f"distances that are no numbers, in snapshot {row['snapshot_id']}.")
 
 
-_CHECKS: dict[type[Base], Callable[[Mapping[Any, Any]], None]] = {
-    ProbeSetRow: _check_probe,
-    RdmRow: _check_blobs,
+_CHECKS: dict[Table, Callable[[Mapping[Any, Any]], None]] = {
+    PROBE_SETS: _check_probe,
+    RDMS: _check_blobs,
 }

@@ -13,7 +13,7 @@ from repwatch._names import name_some
 from repwatch.errors import RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.reduction import is_rdm_length
-from repwatch.registry._db.tables import ProbeSetRow, RdmRow, RunRow, SnapshotRow
+from repwatch.registry._db.tables import PROBE_SETS, RDMS, RUNS, SNAPSHOTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,29 +111,29 @@ def _examine_file(connection: Connection) -> list[Finding]:
 
 def _examine_rows(connection: Connection, progress: Progress) -> list[Finding]:
     """RDMs and sketches of the wrong length, and snapshots that lack them."""
-    n = ProbeSetRow.points
+    n = PROBE_SETS.c.points
     joined = (
         select(func.count())
-        .select_from(SnapshotRow)
-        .join(RunRow, RunRow.id == SnapshotRow.run_id)
-        .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
-        .outerjoin(RdmRow, RdmRow.snapshot_id == SnapshotRow.id)
+        .select_from(SNAPSHOTS)
+        .join(RUNS, RUNS.c.id == SNAPSHOTS.c.run_id)
+        .join(PROBE_SETS, PROBE_SETS.c.fingerprint == RUNS.c.probe)
+        .outerjoin(RDMS, RDMS.c.snapshot_id == SNAPSHOTS.c.id)
         .where(
             or_(
-                ~is_rdm_length(func.length(RdmRow.rdm), n),
-                func.length(RdmRow.sketch) != 4 * SKETCH_LENGTH,
-                RdmRow.snapshot_id.is_(None) & ~SnapshotRow.diverged,
+                ~is_rdm_length(func.length(RDMS.c.rdm), n),
+                func.length(RDMS.c.sketch) != 4 * SKETCH_LENGTH,
+                RDMS.c.snapshot_id.is_(None) & ~SNAPSHOTS.c.diverged,
             )
         )
     )
-    total = connection.scalar(select(func.count()).select_from(SnapshotRow)) or 0
+    total = connection.scalar(select(func.count()).select_from(SNAPSHOTS)) or 0
     first, last = connection.execute(
-        select(func.min(SnapshotRow.id), func.max(SnapshotRow.id))
+        select(func.min(SNAPSHOTS.c.id), func.max(SNAPSHOTS.c.id))
     ).one()
     odd = 0
     for start in range(first or 0, (last or -1) + 1, _SNAPSHOTS):
         progress(min(start - (first or 0), total), total)
-        some = SnapshotRow.id.between(start, start + _SNAPSHOTS - 1)
+        some = SNAPSHOTS.c.id.between(start, start + _SNAPSHOTS - 1)
         odd += connection.scalar(joined.where(some)) or 0
     progress(total, total)
     if odd:

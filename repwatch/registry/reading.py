@@ -13,7 +13,7 @@ from repwatch.registry import checks
 from repwatch.registry._db import lookup, queries, writes
 from repwatch.registry._db.engine import Database
 from repwatch.registry._db.stacks import stack_rdms, stack_sketches
-from repwatch.registry._db.tables import LabelRow, RunRow, SnapshotRow, SpaceRow
+from repwatch.registry._db.tables import LABELS, RUNS, SNAPSHOTS, SPACES
 from repwatch.registry.location import PROJECT_VARIABLE, Location, resolve
 from repwatch.registry.notebook import RegistryTable
 from repwatch.registry.records import (
@@ -118,9 +118,9 @@ class RegistryReader(RegistryTable):
         """The runs, oldest first: all, or those of a status, label, or probe set."""
         where: list[ColumnElement[bool]] = []
         if label is not None:
-            where.append(LabelRow.label == label)
+            where.append(LABELS.c.label == label)
         if probe is not None:
-            where.append(RunRow.probe == probe)
+            where.append(RUNS.c.probe == probe)
         runs = self._database.read(lambda c: queries.read_runs(c, self, *where))
         return [run for run in runs if status is None or run.status == status]
 
@@ -155,7 +155,7 @@ class RegistryReader(RegistryTable):
 
     def landmarks(self, probe: str) -> list[Run]:
         """The labeled runs of a probe set, oldest first."""
-        where = (LabelRow.label.is_not(None), RunRow.probe == probe)
+        where = (LABELS.c.label.is_not(None), RUNS.c.probe == probe)
         return self._database.read(lambda c: queries.read_runs(c, self, *where))
 
     def snapshots(
@@ -187,18 +187,18 @@ class RegistryReader(RegistryTable):
         def read(connection: Connection) -> list[Snapshot]:
             where: list[ColumnElement[bool]] = []
             if run is not None:
-                where.append(SnapshotRow.run_id == self._find(connection, run))
+                where.append(SNAPSHOTS.c.run_id == self._find(connection, run))
             if layer is not None:
-                where.append(SnapshotRow.layer == layer)
+                where.append(SNAPSHOTS.c.layer == layer)
             if probe is not None:
-                where.append(RunRow.probe == probe)
+                where.append(RUNS.c.probe == probe)
             if labeled is not None:
                 # As a list of runs, so that the snapshots of the others are not looked at.
-                landmarks = SnapshotRow.run_id.in_(select(LabelRow.run_id))
+                landmarks = SNAPSHOTS.c.run_id.in_(select(LABELS.c.run_id))
                 where.append(landmarks if labeled else ~landmarks)
             if step is not None:
                 at = queries.last_step() if step == "last" else step
-                where.append(SnapshotRow.step == at)
+                where.append(SNAPSHOTS.c.step == at)
             found = queries.read_snapshots(connection, self, *where)
             if not found and run is not None and layer is not None:
                 queries.check_layer(connection, self._find(connection, run), layer)
@@ -255,7 +255,7 @@ class RegistryReader(RegistryTable):
 
     def load_space(self, key: str) -> bytes | None:
         """What `save_space` stored under the key, or None."""
-        query = select(SpaceRow.content).where(SpaceRow.key == key)
+        query = select(SPACES.c.content).where(SPACES.c.key == key)
         content = self._database.read(lambda c: c.scalar(query))
         return None if content is None else bytes(content)
 
@@ -270,4 +270,4 @@ class RegistryReader(RegistryTable):
         return lookup.find_run_id(connection, name_or_id)
 
     def _read_run(self, connection: Connection, run_id: str) -> Run:
-        return queries.read_runs(connection, self, RunRow.id == run_id)[0]
+        return queries.read_runs(connection, self, RUNS.c.id == run_id)[0]

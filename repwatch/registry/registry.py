@@ -14,7 +14,7 @@ from repwatch.registry import checks
 from repwatch.registry._db import incoming, writes
 from repwatch.registry._db.lookup import run_not_found
 from repwatch.registry._db.snapshot_writes import store_snapshots
-from repwatch.registry._db.tables import ProbeSetRow
+from repwatch.registry._db.tables import PROBE_SETS
 from repwatch.registry.location import Location, resolve
 from repwatch.registry.reading import RegistryReader
 from repwatch.registry.records import (
@@ -305,7 +305,9 @@ class Registry(RegistryReader):
 
     def _prepare_probe(self, probe: ProbeSet) -> incoming.NewProbe:
         """The probe set as its rows; without its content where it is stored already."""
-        stored = select(ProbeSetRow.fingerprint).where(ProbeSetRow.fingerprint == probe.fingerprint)
+        stored = select(PROBE_SETS.c.fingerprint).where(
+            PROBE_SETS.c.fingerprint == probe.fingerprint
+        )
         if self._database.read(lambda c: c.scalar(stored), create=True) is not None:
             return incoming.NewProbe(probe.fingerprint, probe.name, len(probe), None, [])
         return incoming.new_probe(probe)

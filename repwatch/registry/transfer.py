@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, insert, select
 
 from repwatch._scratch import scratch_folder
 from repwatch.errors import ConfigurationError, RegistryError
@@ -19,15 +19,14 @@ from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.lookup import free_run_name
 from repwatch.registry._db.migrations import column, project_of
 from repwatch.registry._db.tables import (
-    Base,
-    FlagRow,
-    LabelRow,
-    MetricRow,
-    ProbePointRow,
-    ProbeSetRow,
-    RdmRow,
-    RunRow,
-    SnapshotRow,
+    FLAGS,
+    LABELS,
+    METRICS,
+    PROBE_POINTS,
+    PROBE_SETS,
+    RDMS,
+    RUNS,
+    SNAPSHOTS,
 )
 from repwatch.registry._db.writes import serialize
 from repwatch.registry.records import Run
@@ -124,24 +123,24 @@ def write_new(path: Path, write: Callable[[Path], Transfer]) -> Transfer:
 
 def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
     """The run's name in the target; None where it was there already."""
-    run = _read(source, RunRow, RunRow.id == run_id)[0]
+    run = _read(source, RUNS, RUNS.c.id == run_id)[0]
     ids = [
-        row["id"] for row in _read(source, SnapshotRow, SnapshotRow.run_id == run_id, only=("id",))
+        row["id"] for row in _read(source, SNAPSHOTS, SNAPSHOTS.c.run_id == run_id, only=("id",))
     ]
     points = _count_points(source, run["probe"])
 
     def write(connection: Connection) -> str | None:
         serialize(connection)
-        if connection.scalar(select(RunRow.id).where(RunRow.id == run_id)) is not None:
+        if connection.scalar(select(RUNS.c.id).where(RUNS.c.id == run_id)) is not None:
             return None
         name = free_run_name(connection, str(run["name"]))
         _copy_probe(source, connection, run["probe"])
         own = {"name": name, "project": project_of(connection)}
-        connection.execute(insert(RunRow), [{**run, **own}])
+        connection.execute(insert(RUNS), [{**run, **own}])
         for start in range(0, len(ids), _CHUNK):
             _copy_snapshots(source, connection, run_id, ids[start : start + _CHUNK], points)
-        for table in (MetricRow, LabelRow, FlagRow):
-            rows = _read(source, table, table.run_id == run_id, without=("id",))
+        for table in (METRICS, LABELS, FLAGS):
+            rows = _read(source, table, table.c.run_id == run_id, without=("id",))
             if rows:
                 connection.execute(insert(table), rows)
         return name
@@ -151,17 +150,17 @@ def _copy_run(source: Database, target: Database, run_id: str) -> str | None:
 
 def _count_points(source: Database, fingerprint: str) -> int:
     """How many probe points a probe set has."""
-    found = _read(source, ProbeSetRow, ProbeSetRow.fingerprint == fingerprint, only=("points",))
+    found = _read(source, PROBE_SETS, PROBE_SETS.c.fingerprint == fingerprint, only=("points",))
     return int(found[0]["points"])
 
 
 def _copy_probe(source: Database, connection: Connection, fingerprint: str) -> None:
-    there = select(ProbeSetRow.fingerprint).where(ProbeSetRow.fingerprint == fingerprint)
+    there = select(PROBE_SETS.c.fingerprint).where(PROBE_SETS.c.fingerprint == fingerprint)
     if connection.scalar(there) is not None:
         return
     for table, where in (
-        (ProbeSetRow, ProbeSetRow.fingerprint == fingerprint),
-        (ProbePointRow, ProbePointRow.probe == fingerprint),
+        (PROBE_SETS, PROBE_SETS.c.fingerprint == fingerprint),
+        (PROBE_POINTS, PROBE_POINTS.c.probe == fingerprint),
     ):
         connection.execute(insert(table), _read(source, table, where))
 
@@ -170,15 +169,15 @@ def _copy_snapshots(
     source: Database, connection: Connection, run_id: str, ids: Sequence[int], points: int
 ) -> None:
     """Snapshots get ids of their own in the target; a snapshot is known by its layer and step."""
-    snapshots = _read(source, SnapshotRow, SnapshotRow.id.in_(ids))
+    snapshots = _read(source, SNAPSHOTS, SNAPSHOTS.c.id.in_(ids))
     keys = {row.pop("id"): (row["layer"], row["step"]) for row in snapshots}
-    connection.execute(insert(SnapshotRow), snapshots)
-    query = select(SnapshotRow.layer, SnapshotRow.step, SnapshotRow.id).where(
-        SnapshotRow.run_id == run_id,
-        SnapshotRow.step.in_({step for _, step in keys.values()}),
+    connection.execute(insert(SNAPSHOTS), snapshots)
+    query = select(SNAPSHOTS.c.layer, SNAPSHOTS.c.step, SNAPSHOTS.c.id).where(
+        SNAPSHOTS.c.run_id == run_id,
+        SNAPSHOTS.c.step.in_({step for _, step in keys.values()}),
     )
     new = {(row.layer, row.step): row.id for row in connection.execute(query)}
-    blobs = _read(source, RdmRow, RdmRow.snapshot_id.in_(ids))
+    blobs = _read(source, RDMS, RDMS.c.snapshot_id.in_(ids))
     for row in blobs:
         layer, step = keys[row["snapshot_id"]]
         sizes = form_lengths(points).values()
@@ -191,12 +190,12 @@ def _copy_snapshots(
             )
         row["snapshot_id"] = new[layer, step]
     if blobs:
-        connection.execute(insert(RdmRow), blobs)
+        connection.execute(insert(RDMS), blobs)
 
 
 def _read(
     source: Database,
-    table: type[Base],
+    table: Table,
     where: ColumnElement[bool],
     *,
     only: Sequence[str] = (),
@@ -205,7 +204,7 @@ def _read(
     """Rows as {column: value}: of all columns, of some only, or without some."""
     chosen = [
         stored
-        for stored in table.__table__.columns
+        for stored in table.columns
         if (not only or stored.key in only) and stored.key not in without
     ]
 

@@ -11,20 +11,20 @@ import numpy as np
 from sqlalchemy import insert, select
 
 from repwatch.registry._db.blobs import encode_snapshots
-from repwatch.registry._db.tables import Base, LabelRow, MetricRow, RdmRow, RunRow, SnapshotRow
+from repwatch.registry._db.tables import LABELS, METRICS, RDMS, RUNS, SNAPSHOTS
 from repwatch.registry.records import NewSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
     from repwatch.probe import ProbeSet
     from repwatch.registry import Registry
     from repwatch.registry._db.blobs import EncodedSnapshot
 
 LAYERS = ("input", "body", "head")
-METRICS = ("train_loss", "val_loss", "learning_rate")
+METRIC_NAMES = ("train_loss", "val_loss", "learning_rate")
 _BLOBS = 60
 _ROWS = 2000
 _BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -54,11 +54,11 @@ def grow(registry: Registry, probe: ProbeSet, size: Size) -> None:
     blobs = _make_blobs(len(probe))
 
     def write(connection: Connection) -> None:
-        _insert(connection, RunRow, (_run(number, probe, size) for number in range(size.runs)))
-        _insert(connection, LabelRow, (_label(number) for number in range(size.landmarks)))
-        _insert(connection, SnapshotRow, _snapshots(size))
-        _insert(connection, MetricRow, _metrics(size))
-        _insert(connection, RdmRow, _rdms(connection, blobs))
+        _insert(connection, RUNS, (_run(number, probe, size) for number in range(size.runs)))
+        _insert(connection, LABELS, (_label(number) for number in range(size.landmarks)))
+        _insert(connection, SNAPSHOTS, _snapshots(size))
+        _insert(connection, METRICS, _metrics(size))
+        _insert(connection, RDMS, _rdms(connection, blobs))
 
     registry._database.write(write)
 
@@ -74,7 +74,7 @@ def _make_blobs(points: int) -> list[EncodedSnapshot]:
     )
 
 
-def _insert(connection: Connection, table: type[Base], rows: Iterator[Row]) -> None:
+def _insert(connection: Connection, table: Table, rows: Iterator[Row]) -> None:
     while some := list(islice(rows, _ROWS)):
         connection.execute(insert(table), some)
 
@@ -134,7 +134,7 @@ def _snapshots(size: Size) -> Iterator[Row]:
 
 def _metrics(size: Size) -> Iterator[Row]:
     for number in range(size.runs):
-        for name in METRICS:
+        for name in METRIC_NAMES:
             for step in _steps(number, size):
                 yield {
                     "run_id": _id(number),
@@ -147,7 +147,7 @@ def _metrics(size: Size) -> Iterator[Row]:
 
 
 def _rdms(connection: Connection, blobs: list[EncodedSnapshot]) -> Iterator[Row]:
-    for number in connection.scalars(select(SnapshotRow.id).order_by(SnapshotRow.id)).all():
+    for number in connection.scalars(select(SNAPSHOTS.c.id).order_by(SNAPSHOTS.c.id)).all():
         blob = blobs[number % len(blobs)]
         yield {
             "snapshot_id": number,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from repwatch.registry import Registry
-from repwatch.registry._db.tables import RdmRow
+from repwatch.registry._db.tables import RDMS
 from repwatch.registry.health import examine
 
 from .helpers import snapshot_of
@@ -39,9 +39,9 @@ def test_a_snapshot_without_what_belongs_to_it_is_a_problem(
     registry.add_snapshots(run.id, [snapshot_of(), snapshot_of(step=1)])
     one = registry.snapshots()[0].id
     statement = (
-        delete(RdmRow).where(RdmRow.snapshot_id == one)
+        delete(RDMS).where(RDMS.c.snapshot_id == one)
         if harm == "both"
-        else update(RdmRow).where(RdmRow.snapshot_id == one).values({harm: b"cut"})
+        else update(RDMS).where(RDMS.c.snapshot_id == one).values({harm: b"cut"})
     )
     registry._database.write(lambda c: c.execute(statement))
     assert found(registry, "snapshots") == (

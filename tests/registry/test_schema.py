@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, inspect
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from repwatch.registry import Registry
 from repwatch.registry._db.migrations import HEAD, VERSION_TABLE, _alembic_config
-from repwatch.registry._db.tables import Base
+from repwatch.registry._db.tables import METADATA
 
 
 def test_head_is_the_newest_revision():
     assert ScriptDirectory.from_config(_alembic_config()).get_heads() == [HEAD]
 
 
-def test_revisions_make_the_tables_of_the_mappings(tmp_path):
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_the_tables_are_letter_by_letter_those_of_head(dialect):
+    compiler = import_module(f"sqlalchemy.dialects.{dialect}").dialect()
+    statements = []
+    for table in METADATA.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements += [CreateTable(table), *map(CreateIndex, indexes)]
+    made = "".join(f"{str(one.compile(dialect=compiler)).strip()}\n" for one in statements)
+    assert made == (Path(__file__).parent / "schemas" / "head" / f"{dialect}.sql").read_text()
+
+
+def test_revisions_make_the_tables(tmp_path):
     engine = create_engine(f"sqlite:///{tmp_path / 'upgraded.db'}")
     with engine.begin() as connection:
         _upgrade_by_revisions(connection)
     with engine.connect() as connection:
         options = {"compare_type": True, "version_table": VERSION_TABLE}
         context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, METADATA) == []
     engine.dispose()
 
 
@@ -99,7 +113,7 @@ def test_a_failed_creation_leaves_nothing_half_made(tmp_path):
         made.extend(inspect(connection).get_table_names())
         raise RuntimeError("power cut")
 
-    made, table = [], Base.metadata.tables["metrics"]
+    made, table = [], METADATA.tables["metrics"]
     event.listen(table, "before_create", fail)
     try:
         with pytest.raises(RuntimeError, match="power cut"):
@@ -118,5 +132,5 @@ def test_foreign_keys_are_on(registry):
     if registry.path is not None:
         with registry._database.engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
-    foreign = [key for table in Base.metadata.tables.values() for key in table.foreign_keys]
+    foreign = [key for table in METADATA.tables.values() for key in table.foreign_keys]
     assert len(foreign) == 7

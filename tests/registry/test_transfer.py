@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from repwatch.errors import ConfigurationError, RegistryError
 from repwatch.registry import Registry
-from repwatch.registry._db.tables import RdmRow
+from repwatch.registry._db.tables import RDMS
 from repwatch.registry.transfer import Transfer, copy_runs, write_new
 
 from .helpers import rdm_of, snapshot_of
@@ -82,7 +82,7 @@ def test_a_name_that_another_run_has_gives_way(
 
 def test_a_damaged_run_is_refused_whole_and_named(pack: Registry, registry: Registry) -> None:
     bad = pack.snapshots(run="bad", layer="fc")[65]
-    cut = update(RdmRow).where(RdmRow.snapshot_id == bad.id).values(rdm=b"short")
+    cut = update(RDMS).where(RDMS.c.snapshot_id == bad.id).values(rdm=b"short")
     pack._database.write(lambda c: c.execute(cut))
     with pytest.raises(RegistryError, match=r"layer 'fc' at step 65 .* damaged: expected .* got 5"):
         copy_runs(pack, registry)

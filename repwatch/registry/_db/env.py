@@ -3,11 +3,11 @@
 from alembic import context
 
 from repwatch.registry._db.migrations import VERSION_TABLE
-from repwatch.registry._db.tables import Base
+from repwatch.registry._db.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     version_table=VERSION_TABLE,
     render_as_batch=True,
 )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
 from repwatch.errors import RegistryError
-from repwatch.registry._db.tables import Base
+from repwatch.registry._db.tables import METADATA
 
 __all__ = ["check_tables"]
 
@@ -38,12 +38,12 @@ def check_tables(connection: Connection, place: str, lacking: Collection[str]) -
     for table, kind, sql, column, declared, hidden, key, required in connection.exec_driver_sql(
         _TABLES
     ):
-        if table not in Base.metadata.tables:
+        if table not in METADATA.tables:
             continue
         if kind != "table" or not str(sql).upper().startswith("CREATE TABLE") or hidden:
             raise _refused(place, f"its {table} is no plain table")
         found[table][column] = str(declared).upper(), bool(key), bool(required)
-    for name, table in Base.metadata.tables.items():
+    for name, table in METADATA.tables.items():
         for column in table.columns:
             if f"{name}.{column.key}" in lacking:
                 continue

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, or_, select
 
 from repwatch.errors import RunNotFoundError
 from repwatch.registry._db.migrations import in_project, place_of
-from repwatch.registry._db.tables import RunRow
+from repwatch.registry._db.tables import RUNS
 from repwatch.registry.names import made_names, nearest_names, numbered_names
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ _CANDIDATES = 100
 def find_exact_id(connection: Connection, name_or_id: str) -> str | None:
     """The id of the run with exactly this id or name; None where there is none."""
     ours = in_project(connection)
-    by_id, by_name = RunRow.id == name_or_id, RunRow.name == name_or_id
-    exact = select(RunRow.id).where(or_(and_(by_id, ours), and_(by_name, ours)))
+    by_id, by_name = RUNS.c.id == name_or_id, RUNS.c.name == name_or_id
+    exact = select(RUNS.c.id).where(or_(and_(by_id, ours), and_(by_name, ours)))
     found = connection.scalars(exact).all()
     if len(found) > 1:  # one run's name is another's id: the id wins, as it cannot be changed
         return name_or_id
@@ -35,8 +35,8 @@ def find_run_id(connection: Connection, name_or_id: str) -> str:
     exact = find_exact_id(connection, name_or_id)
     found: Sequence[str] = [] if exact is None else [exact]
     if not found and len(name_or_id) >= _SHORTEST_PREFIX:
-        by_prefix = RunRow.id.startswith(name_or_id, autoescape=True)
-        query = select(RunRow.id).where(by_prefix, in_project(connection))
+        by_prefix = RUNS.c.id.startswith(name_or_id, autoescape=True)
+        query = select(RUNS.c.id).where(by_prefix, in_project(connection))
         found = connection.scalars(query).all()
         if len(found) > 1:
             raise RunNotFoundError(
@@ -50,7 +50,7 @@ def find_run_id(connection: Connection, name_or_id: str) -> str:
 
 def run_not_found(connection: Connection, name_or_id: str) -> RunNotFoundError:
     """The error for a run that is not there; it names the nearest, or reports that none exist."""
-    query = select(RunRow.name).where(in_project(connection)).order_by(RunRow.started_at.desc())
+    query = select(RUNS.c.name).where(in_project(connection)).order_by(RUNS.c.started_at.desc())
     names = connection.scalars(query).all()
     if not names:
         hint = "It holds no runs yet: train with RepWatch() first."
@@ -71,7 +71,7 @@ def free_run_name(connection: Connection, name: str | None) -> str:
 def _first_free(connection: Connection, candidates: Iterator[str]) -> str:
     while True:
         some = list(islice(candidates, _CANDIDATES))
-        query = select(RunRow.name).where(in_project(connection), RunRow.name.in_(some))
+        query = select(RUNS.c.name).where(in_project(connection), RUNS.c.name.in_(some))
         taken = set(connection.scalars(query))
         free = next((name for name in some if name not in taken), None)
         if free is not None:

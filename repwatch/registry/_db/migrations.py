@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.registry._db.file_check import check_tables
 from repwatch.registry._db.journal import choose_journal, set_journal
-from repwatch.registry._db.tables import Base, RunRow
+from repwatch.registry._db.tables import METADATA, RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,7 @@ def project_of(connection: Connection) -> str:
 
 def in_project(connection: Connection) -> ColumnElement[bool]:
     """Whether a run is of the connection's project."""
-    return column(connection, RunRow.__table__.c.project) == project_of(connection)
+    return column(connection, RUNS.c.project) == project_of(connection)
 
 
 def column(connection: Connection, stored: ColumnElement[object]) -> ColumnElement[object]:
@@ -187,7 +187,7 @@ def _revision(connection: Connection, place: str) -> str | None:
             return str(found)
     foreign = tables - {VERSION_TABLE, "sqlite_sequence"}
     if connection.dialect.name != "sqlite":
-        foreign &= set(Base.metadata.tables)
+        foreign &= set(METADATA.tables)
     if foreign:
         raise RegistryError(
             f"{place} is another program's database (it holds {', '.join(sorted(foreign)[:4])}) "
@@ -233,7 +233,7 @@ def _loose_rows(connection: Connection) -> set[tuple[object, ...]]:
 
 def _create(connection: Connection) -> None:
     """Make the tables of HEAD at once: alembic's revisions would give the same, more slowly."""
-    Base.metadata.create_all(connection)
+    METADATA.create_all(connection)
     version = Table(
         VERSION_TABLE,
         MetaData(),

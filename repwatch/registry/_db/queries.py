@@ -7,20 +7,19 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, case, func, select
-from sqlalchemy.orm import aliased
 
 from repwatch._names import NO_POINTS
 from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
 from repwatch.registry._db.migrations import column, in_project, place_of
 from repwatch.registry._db.tables import (
-    FlagRow,
-    LabelRow,
-    MetricRow,
-    ProbePointRow,
-    ProbeSetRow,
-    RdmRow,
-    RunRow,
-    SnapshotRow,
+    FLAGS,
+    LABELS,
+    METRICS,
+    PROBE_POINTS,
+    PROBE_SETS,
+    RDMS,
+    RUNS,
+    SNAPSHOTS,
 )
 from repwatch.registry.hparams import with_prefix
 from repwatch.registry.names import nearest_names
@@ -39,12 +38,12 @@ _CHUNK_BYTES = 2**25
 
 def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool]) -> list[Run]:
     """The runs that the conditions on `runs` and `labels` leave, oldest first."""
-    columns = [column(connection, stored) for stored in RunRow.__table__.columns]
+    columns = [column(connection, stored) for stored in RUNS.columns]
     query = (
-        select(*columns, LabelRow.label, LabelRow.cause, LabelRow.automatic)
-        .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+        select(*columns, LABELS.c.label, LABELS.c.cause, LABELS.c.automatic)
+        .outerjoin(LABELS, LABELS.c.run_id == RUNS.c.id)
         .where(in_project(connection), *where)
-        .order_by(RunRow.started_at, RunRow.id)
+        .order_by(RUNS.c.started_at, RUNS.c.id)
     )
     rows = connection.execute(query).all()
     ids = _ids(in_project(connection), *where)
@@ -80,19 +79,19 @@ def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool
 def count_runs(connection: Connection, probe: str) -> dict[str | None, int]:
     """How many runs of a probe set have each label; None counts those without one."""
     query = (
-        select(LabelRow.label, func.count())
-        .select_from(RunRow)
-        .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
-        .where(in_project(connection), RunRow.probe == probe)
-        .group_by(LabelRow.label)
+        select(LABELS.c.label, func.count())
+        .select_from(RUNS)
+        .outerjoin(LABELS, LABELS.c.run_id == RUNS.c.id)
+        .where(in_project(connection), RUNS.c.probe == probe)
+        .group_by(LABELS.c.label)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def find_empty_runs(connection: Connection) -> set[str]:
     """The ids of the runs without snapshots."""
-    snapshots = select(SnapshotRow.id).where(SnapshotRow.run_id == RunRow.id)
-    query = select(RunRow.id).where(in_project(connection), ~snapshots.exists())
+    snapshots = select(SNAPSHOTS.c.id).where(SNAPSHOTS.c.run_id == RUNS.c.id)
+    query = select(RUNS.c.id).where(in_project(connection), ~snapshots.exists())
     return set(connection.scalars(query))
 
 
@@ -102,26 +101,26 @@ def read_snapshots(
     """Snapshots by run start, step and depth, without their blobs."""
     query = (
         select(
-            SnapshotRow.id,
-            SnapshotRow.run_id,
-            RunRow.name,
-            SnapshotRow.layer,
-            SnapshotRow.step,
-            SnapshotRow.epoch,
-            SnapshotRow.depth,
-            ProbeSetRow.points,
-            SnapshotRow.scalars,
-            SnapshotRow.diverged,
-            RunRow.probe,
-            LabelRow.label,
-            LabelRow.cause,
+            SNAPSHOTS.c.id,
+            SNAPSHOTS.c.run_id,
+            RUNS.c.name,
+            SNAPSHOTS.c.layer,
+            SNAPSHOTS.c.step,
+            SNAPSHOTS.c.epoch,
+            SNAPSHOTS.c.depth,
+            PROBE_SETS.c.points,
+            SNAPSHOTS.c.scalars,
+            SNAPSHOTS.c.diverged,
+            RUNS.c.probe,
+            LABELS.c.label,
+            LABELS.c.cause,
         )
-        .join(RunRow, RunRow.id == SnapshotRow.run_id)
-        .join(ProbeSetRow, ProbeSetRow.fingerprint == RunRow.probe)
-        .outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+        .join(RUNS, RUNS.c.id == SNAPSHOTS.c.run_id)
+        .join(PROBE_SETS, PROBE_SETS.c.fingerprint == RUNS.c.probe)
+        .outerjoin(LABELS, LABELS.c.run_id == RUNS.c.id)
         .where(in_project(connection), *where)
         .order_by(
-            RunRow.started_at, RunRow.id, SnapshotRow.step, SnapshotRow.depth, SnapshotRow.layer
+            RUNS.c.started_at, RUNS.c.id, SNAPSHOTS.c.step, SNAPSHOTS.c.depth, SNAPSHOTS.c.layer
         )
     )
     rows: Iterable[Any] = connection.execute(query)
@@ -130,16 +129,16 @@ def read_snapshots(
 
 def last_step() -> ScalarSelect[int]:
     """The last step that the run of a snapshot has snapshots of."""
-    other = aliased(SnapshotRow)
-    query = select(func.max(other.step)).where(other.run_id == SnapshotRow.run_id)
-    return query.correlate(SnapshotRow).scalar_subquery()
+    other = SNAPSHOTS.alias()
+    query = select(func.max(other.c.step)).where(other.c.run_id == SNAPSHOTS.c.run_id)
+    return query.correlate(SNAPSHOTS).scalar_subquery()
 
 
 def check_layer(connection: Connection, run_id: str, layer: str) -> None:
     """Raise UnknownLayerError where the run has snapshots, and none of this layer."""
     layers = read_layers(connection, run_id)
     if layers and layer not in layers:
-        name = connection.scalar(select(RunRow.name).where(RunRow.id == run_id))
+        name = connection.scalar(select(RUNS.c.name).where(RUNS.c.id == run_id))
         near = nearest_names(layer, layers) or layers
         raise UnknownLayerError(
             f"Run {name!r} has no layer {layer!r}. The nearest: {', '.join(map(repr, near))}."
@@ -148,12 +147,12 @@ def check_layer(connection: Connection, run_id: str, layer: str) -> None:
 
 def read_layers(connection: Connection, run_id: str) -> list[str]:
     """The run's layers by depth."""
-    depth = func.min(SnapshotRow.depth)
+    depth = func.min(SNAPSHOTS.c.depth)
     query = (
-        select(SnapshotRow.layer)
-        .where(SnapshotRow.run_id == run_id)
-        .group_by(SnapshotRow.layer)
-        .order_by(depth, SnapshotRow.layer)
+        select(SNAPSHOTS.c.layer)
+        .where(SNAPSHOTS.c.run_id == run_id)
+        .group_by(SNAPSHOTS.c.layer)
+        .order_by(depth, SNAPSHOTS.c.layer)
     )
     return list(connection.scalars(query))
 
@@ -161,9 +160,9 @@ def read_layers(connection: Connection, run_id: str) -> list[str]:
 def read_history(connection: Connection, run_id: str, name: str) -> list[tuple[int, int, float]]:
     """(step, epoch, value) of one metric, by step."""
     query = (
-        select(MetricRow.step, MetricRow.epoch, MetricRow.value, MetricRow.special)
-        .where(MetricRow.run_id == run_id, MetricRow.name == name)
-        .order_by(MetricRow.step)
+        select(METRICS.c.step, METRICS.c.epoch, METRICS.c.value, METRICS.c.special)
+        .where(METRICS.c.run_id == run_id, METRICS.c.name == name)
+        .order_by(METRICS.c.step)
     )
     return [
         (step, epoch, join_float(value, special))
@@ -178,11 +177,11 @@ def read_blobs(
 
     They are read some at a time; `size` is how many bytes each of them has.
     """
-    blob = RdmRow.sketch if sketches else RdmRow.rdm
+    blob = RDMS.c.sketch if sketches else RDMS.c.rdm
     chunk = max(1, min(_CHUNK, _CHUNK_BYTES // max(size, 1)))
     for start in range(0, len(ids), chunk):
-        query = select(RdmRow.snapshot_id, blob, RdmRow.scale).where(
-            RdmRow.snapshot_id.in_(ids[start : start + chunk])
+        query = select(RDMS.c.snapshot_id, blob, RDMS.c.scale).where(
+            RDMS.c.snapshot_id.in_(ids[start : start + chunk])
         )
         for row in connection.execute(query):
             yield row[0], row[1], row[2]
@@ -190,35 +189,35 @@ def read_blobs(
 
 def read_probes(connection: Connection) -> list[ProbeInfo]:
     """The stored probe sets, oldest first."""
-    ours = select(RunRow.probe, func.count().label("runs")).where(in_project(connection))
-    runs = ours.group_by(RunRow.probe).subquery()
+    ours = select(RUNS.c.probe, func.count().label("runs")).where(in_project(connection))
+    runs = ours.group_by(RUNS.c.probe).subquery()
     query = (
         select(
-            ProbeSetRow.fingerprint,
-            ProbeSetRow.name,
-            ProbeSetRow.points,
-            ProbeSetRow.created_at,
-            ProbeSetRow.used_at,
+            PROBE_SETS.c.fingerprint,
+            PROBE_SETS.c.name,
+            PROBE_SETS.c.points,
+            PROBE_SETS.c.created_at,
+            PROBE_SETS.c.used_at,
             func.coalesce(runs.c.runs, 0),
         )
-        .outerjoin(runs, runs.c.probe == ProbeSetRow.fingerprint)
-        .order_by(ProbeSetRow.created_at, ProbeSetRow.fingerprint)
+        .outerjoin(runs, runs.c.probe == PROBE_SETS.c.fingerprint)
+        .order_by(PROBE_SETS.c.created_at, PROBE_SETS.c.fingerprint)
     )
     return [ProbeInfo(*row) for row in connection.execute(query)]
 
 
 def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes:
     """The stored bytes of a probe set; of the one used last for None. Raises ProbeError."""
-    query: Select[bytes] = select(ProbeSetRow.content)
+    query: Select[bytes] = select(PROBE_SETS.c.content)
     if fingerprint is None:
-        runs = select(RunRow.id).where(
-            RunRow.probe == ProbeSetRow.fingerprint, in_project(connection)
+        runs = select(RUNS.c.id).where(
+            RUNS.c.probe == PROBE_SETS.c.fingerprint, in_project(connection)
         )
         ours_first = case((runs.exists(), 0), else_=1)
-        query = query.where(~_is_pointless()).order_by(ours_first, ProbeSetRow.used_at.desc())
+        query = query.where(~_is_pointless()).order_by(ours_first, PROBE_SETS.c.used_at.desc())
         query = query.limit(1)
     else:
-        query = query.where(ProbeSetRow.fingerprint == fingerprint)
+        query = query.where(PROBE_SETS.c.fingerprint == fingerprint)
     content = connection.scalar(query)
     if content is None:
         raise probe_not_found(connection, fingerprint)
@@ -228,9 +227,11 @@ def read_probe_content(connection: Connection, fingerprint: str | None) -> bytes
 def read_points(connection: Connection, fingerprint: str) -> list[ProbePoint]:
     """What a person sees of each point of a probe set, by index. Raises ProbeError."""
     query = (
-        select(ProbePointRow.point, ProbePointRow.columns, ProbePointRow.text, ProbePointRow.link)
-        .where(ProbePointRow.probe == fingerprint)
-        .order_by(ProbePointRow.point)
+        select(
+            PROBE_POINTS.c.point, PROBE_POINTS.c.columns, PROBE_POINTS.c.text, PROBE_POINTS.c.link
+        )
+        .where(PROBE_POINTS.c.probe == fingerprint)
+        .order_by(PROBE_POINTS.c.point)
     )
     points = [ProbePoint(*row) for row in connection.execute(query)]
     if not points:
@@ -240,12 +241,12 @@ def read_points(connection: Connection, fingerprint: str) -> list[ProbePoint]:
 
 def _is_pointless() -> ColumnElement[bool]:
     """Whether a probe set only stands in for one, in runs without snapshots."""
-    return func.coalesce(ProbeSetRow.name, "") == NO_POINTS
+    return func.coalesce(PROBE_SETS.c.name, "") == NO_POINTS
 
 
 def probe_not_found(connection: Connection, fingerprint: str | None) -> ProbeError:
     place = place_of(connection)
-    known = connection.scalars(select(ProbeSetRow.fingerprint).where(~_is_pointless())).all()
+    known = connection.scalars(select(PROBE_SETS.c.fingerprint).where(~_is_pointless())).all()
     if not known:
         return ProbeError(
             f"The registry {place} holds no probe set yet. Train once with a probe of your own "
@@ -274,7 +275,7 @@ def _status(row: Any, now: datetime, dead_after: float) -> Status:
 
 def _ids(*where: ColumnElement[bool]) -> Select[str]:
     """The ids of the runs that `read_runs` gives."""
-    joined = select(RunRow.id).outerjoin(LabelRow, LabelRow.run_id == RunRow.id)
+    joined = select(RUNS.c.id).outerjoin(LABELS, LABELS.c.run_id == RUNS.c.id)
     return joined.where(*where)
 
 
@@ -285,22 +286,22 @@ def _last_metrics(connection: Connection, ids: Select[str]) -> dict[str, dict[st
     very many steps, which are not read.
     """
     runs = ids.subquery()
-    first = select(func.min(MetricRow.name)).where(MetricRow.run_id == runs.c.id)
+    first = select(func.min(METRICS.c.name)).where(METRICS.c.run_id == runs.c.id)
     names = select(runs.c.id, first.scalar_subquery().label("name")).cte("names", recursive=True)
-    following = select(func.min(MetricRow.name)).where(
-        MetricRow.run_id == names.c.id, MetricRow.name > names.c.name
+    following = select(func.min(METRICS.c.name)).where(
+        METRICS.c.run_id == names.c.id, METRICS.c.name > names.c.name
     )
     more = select(names.c.id, following.scalar_subquery()).where(names.c.name.is_not(None))
     names = names.union_all(more)
-    own = (MetricRow.run_id == names.c.id, MetricRow.name == names.c.name)
-    other = aliased(MetricRow)
-    last = select(func.max(other.step)).where(
-        other.run_id == names.c.id, other.name == names.c.name
+    own = (METRICS.c.run_id == names.c.id, METRICS.c.name == names.c.name)
+    other = METRICS.alias()
+    last = select(func.max(other.c.step)).where(
+        other.c.run_id == names.c.id, other.c.name == names.c.name
     )
     query = (
-        select(MetricRow.run_id, MetricRow.name, MetricRow.value, MetricRow.special)
+        select(METRICS.c.run_id, METRICS.c.name, METRICS.c.value, METRICS.c.special)
         .select_from(names)
-        .join(MetricRow, and_(*own, MetricRow.step == last.scalar_subquery()))
+        .join(METRICS, and_(*own, METRICS.c.step == last.scalar_subquery()))
     )
     metrics: dict[str, dict[str, float]] = defaultdict(dict)
     for owner, name, value, special in connection.execute(query):
@@ -310,7 +311,7 @@ def _last_metrics(connection: Connection, ids: Select[str]) -> dict[str, dict[st
 
 def _flags(connection: Connection, ids: Select[str]) -> dict[str, list[Flag]]:
     """{run id: flags in the order they were raised} of the runs."""
-    query = select(*FlagRow.__table__.columns).where(FlagRow.run_id.in_(ids)).order_by(FlagRow.id)
+    query = select(*FLAGS.columns).where(FLAGS.c.run_id.in_(ids)).order_by(FLAGS.c.id)
     flags: dict[str, list[Flag]] = defaultdict(list)
     for row in connection.execute(query):
         flags[row.run_id].append(Flag(**row._mapping))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute
 
 from repwatch.rdm.compact import COMPONENTS, Form, decode_form, encode_form, form_lengths
 from repwatch.registry._db.queries import read_blobs
-from repwatch.registry._db.tables import RdmRow
+from repwatch.registry._db.tables import RDMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["count_reducible", "is_rdm_length", "reduce_rdms"]
 
-Points = InstrumentedAttribute[int]
-
 _CHUNK = 64
 _REDUCE = "UPDATE rdms SET rdm = ?, scale = ? WHERE snapshot_id = ?"
 
 
-def is_rdm_length(length: ColumnElement[int], n: Points) -> ColumnElement[bool]:
+def is_rdm_length(length: ColumnElement[int], n: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether a length in bytes is that of a form of an RDM of n points: see `form_lengths`."""
     coordinates = 2 * COMPONENTS * n
     return or_(
@@ -41,10 +38,10 @@ def count_reducible(
     """(how many RDMs are larger than in this form, bytes that it saves)."""
     count = saved = 0
     for chunk, length in _chunks(snapshots, form):
-        size = func.length(RdmRow.rdm)
+        size = func.length(RDMS.c.rdm)
         ids = [snapshot.id for snapshot in chunk]
         query = select(func.count(), func.coalesce(func.sum(size - length), 0)).where(
-            RdmRow.snapshot_id.in_(ids), size > length
+            RDMS.c.snapshot_id.in_(ids), size > length
         )
         row = database.read(lambda c, query=query: c.execute(query).one())  # type: ignore[misc]
         count, saved = count + int(row[0]), saved + int(row[1])

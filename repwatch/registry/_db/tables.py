@@ -1,4 +1,4 @@
-"""The registry's tables, as SQLAlchemy typed mappings.
+"""The registry's tables.
 
 probe_sets 1─n probe_points      a probe set and what a person sees of each of its points
 probe_sets 1─n runs 1─n snapshots 1─1 rdms
@@ -12,10 +12,19 @@ diverged snapshot has no row there. A change here needs a revision in `versions/
 
 from __future__ import annotations
 
-from datetime import datetime
+from functools import partial
+from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, MetaData, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
 
 from repwatch.registry._db.columns import (
     Blob,
@@ -29,146 +38,141 @@ from repwatch.registry._db.columns import (
     Words,
 )
 
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 # SQLite counts rows only in a column that is exactly INTEGER.
-RowId = BigInteger().with_variant(Integer(), "sqlite")
+_RowId = BigInteger().with_variant(Integer(), "sqlite")
+_required: partial[Column[Any]] = partial(Column, nullable=False)
+_key: partial[Column[Any]] = partial(Column, primary_key=True)
+_number_key: partial[Column[Any]] = partial(_key, autoincrement=False)
 
 
-def _run_key(primary: bool = False) -> Mapped[str]:
-    return mapped_column(Words, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=primary)
+def _of_run() -> ForeignKey:
+    return ForeignKey("runs.id", ondelete="CASCADE")
 
 
-class ProbeSetRow(Base):
-    __tablename__ = "probe_sets"
+PROBE_SETS = Table(
+    "probe_sets",
+    METADATA,
+    _key("fingerprint", Words),
+    Column("name", Words(optional=True)),
+    _required("points", Count),
+    _required("created_at", UtcTime),
+    _required("used_at", UtcTime),
+    _required("content", Blob),
+)
 
-    fingerprint: Mapped[str] = mapped_column(Words, primary_key=True)
-    name: Mapped[str | None] = mapped_column(Words(optional=True))
-    points: Mapped[int] = mapped_column(Count)
-    created_at: Mapped[datetime] = mapped_column(UtcTime)
-    used_at: Mapped[datetime] = mapped_column(UtcTime)
-    content: Mapped[bytes] = mapped_column(Blob)
+# One probe point as a person sees it; written once with its probe set.
+PROBE_POINTS = Table(
+    "probe_points",
+    METADATA,
+    _key("probe", Words, ForeignKey("probe_sets.fingerprint", ondelete="CASCADE")),
+    _number_key("point", Integer),
+    _required("columns", Json),
+    Column("text", Words(optional=True)),
+    Column("link", Words(optional=True)),
+)
 
+RUNS = Table(
+    "runs",
+    METADATA,
+    _key("id", Words),
+    _required("name", Words),
+    _required("probe", Words, ForeignKey("probe_sets.fingerprint")),
+    _required("status", Words),
+    _required("hparams", Json),
+    _required("versions", Json(dict, str)),
+    Column("monitor", Words(optional=True)),
+    _required("mode", Words),
+    _required("started_at", UtcTime),
+    Column("ended_at", UtcTime(optional=True)),
+    _required("heartbeat_at", UtcTime),
+    _required("last_step", Whole),
+    _required("notes", Json(list, str), server_default="[]"),
+    _required("project", Words, server_default=""),
+    UniqueConstraint("project", "name"),
+    Index(None, "probe", "project"),
+)
 
-class ProbePointRow(Base):
-    """One probe point as a person sees it; written once with its probe set, never changed."""
+SNAPSHOTS = Table(
+    "snapshots",
+    METADATA,
+    _key("id", _RowId),
+    _required("run_id", Words, _of_run()),
+    _required("layer", Words),
+    _required("step", Whole),
+    _required("epoch", Whole),
+    _required("depth", Small),
+    _required("diverged", Truth),
+    _required("scalars", Json(dict, float)),
+    UniqueConstraint("run_id", "layer", "step"),
+    # Ids are never given twice: a stored space names its snapshots by them.
+    sqlite_autoincrement=True,
+)
 
-    __tablename__ = "probe_points"
+# The RDM as float16 with its scale, and its sketch (float32); little-endian. The sketch comes
+# before the RDM: SQLite then reads it without walking through the RDM.
+RDMS = Table(
+    "rdms",
+    METADATA,
+    _number_key("snapshot_id", _RowId, ForeignKey("snapshots.id", ondelete="CASCADE")),
+    _required("scale", Number),
+    _required("sketch", Blob),
+    _required("rdm", Blob),
+)
 
-    probe: Mapped[str] = mapped_column(
-        Words, ForeignKey("probe_sets.fingerprint", ondelete="CASCADE"), primary_key=True
-    )
-    point: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    columns: Mapped[dict[str, object]] = mapped_column(Json)
-    text: Mapped[str | None] = mapped_column(Words(optional=True))
-    link: Mapped[str | None] = mapped_column(Words(optional=True))
+# One value; NaN and infinities are stored as text, for SQLite turns NaN into NULL.
+METRICS = Table(
+    "metrics",
+    METADATA,
+    _key("run_id", Words, _of_run()),
+    _key("name", Words),
+    _number_key("step", Whole),
+    _required("epoch", Whole),
+    Column("value", Number(optional=True)),
+    Column("special", Words(optional=True)),
+)
 
+# Values that a run without a label lacks are optional, and the columns required.
+LABELS = Table(
+    "labels",
+    METADATA,
+    _key("run_id", Words, _of_run()),
+    _required("label", Words(optional=True)),
+    Column("cause", Words(optional=True)),
+    _required("automatic", Truth(optional=True)),
+    _required("labelled_at", UtcTime),
+)
 
-class RunRow(Base):
-    __tablename__ = "runs"
-    __table_args__ = (UniqueConstraint("project", "name"), Index(None, "probe", "project"))
+FLAGS = Table(
+    "flags",
+    METADATA,
+    _key("id", _RowId),
+    _required("run_id", Words, _of_run()),
+    _required("kind", Words),
+    _required("step", Whole),
+    _required("epoch", Whole),
+    Column("layer", Words(optional=True)),
+    _required("message", Words),
+    Column("cause", Words(optional=True)),
+    Column("probability", Number(optional=True)),
+    _required("evidence", Json),
+    _required("raised_at", UtcTime),
+    Index(None, "run_id"),
+    sqlite_autoincrement=True,
+)
 
-    id: Mapped[str] = mapped_column(Words, primary_key=True)
-    name: Mapped[str] = mapped_column(Words)
-    probe: Mapped[str] = mapped_column(Words, ForeignKey("probe_sets.fingerprint"))
-    status: Mapped[str] = mapped_column(Words)
-    hparams: Mapped[dict[str, object]] = mapped_column(Json)
-    versions: Mapped[dict[str, str]] = mapped_column(Json(dict, str))
-    monitor: Mapped[str | None] = mapped_column(Words(optional=True))
-    mode: Mapped[str] = mapped_column(Words)
-    started_at: Mapped[datetime] = mapped_column(UtcTime)
-    ended_at: Mapped[datetime | None] = mapped_column(UtcTime(optional=True))
-    heartbeat_at: Mapped[datetime] = mapped_column(UtcTime)
-    last_step: Mapped[int] = mapped_column(Whole)
-    notes: Mapped[list[str]] = mapped_column(Json(list, str), server_default="[]")
-    project: Mapped[str] = mapped_column(Words, server_default="")
-
-
-class SnapshotRow(Base):
-    __tablename__ = "snapshots"
-    __table_args__ = (
-        UniqueConstraint("run_id", "layer", "step"),
-        # Ids are never given twice: a stored space names its snapshots by them.
-        {"sqlite_autoincrement": True},
-    )
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    run_id: Mapped[str] = _run_key()
-    layer: Mapped[str] = mapped_column(Words)
-    step: Mapped[int] = mapped_column(Whole)
-    epoch: Mapped[int] = mapped_column(Whole)
-    depth: Mapped[int] = mapped_column(Small)
-    diverged: Mapped[bool] = mapped_column(Truth)
-    scalars: Mapped[dict[str, float]] = mapped_column(Json(dict, float))
-
-
-class RdmRow(Base):
-    """The RDM as float16 with its scale, and its sketch (float32); little-endian."""
-
-    __tablename__ = "rdms"
-
-    snapshot_id: Mapped[int] = mapped_column(
-        RowId, ForeignKey("snapshots.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
-    )
-    scale: Mapped[float] = mapped_column(Number)
-    # The sketch comes before the RDM: SQLite then reads it without walking through the RDM.
-    sketch: Mapped[bytes] = mapped_column(Blob)
-    rdm: Mapped[bytes] = mapped_column(Blob)
-
-
-class MetricRow(Base):
-    """One value; NaN and infinities are stored as text, for SQLite turns NaN into NULL."""
-
-    __tablename__ = "metrics"
-
-    run_id: Mapped[str] = _run_key(primary=True)
-    name: Mapped[str] = mapped_column(Words, primary_key=True)
-    step: Mapped[int] = mapped_column(Whole, primary_key=True, autoincrement=False)
-    epoch: Mapped[int] = mapped_column(Whole)
-    value: Mapped[float | None] = mapped_column(Number(optional=True))
-    special: Mapped[str | None] = mapped_column(Words(optional=True))
-
-
-class LabelRow(Base):
-    __tablename__ = "labels"
-
-    run_id: Mapped[str] = _run_key(primary=True)
-    label: Mapped[str] = mapped_column(Words(optional=True))
-    cause: Mapped[str | None] = mapped_column(Words(optional=True))
-    automatic: Mapped[bool] = mapped_column(Truth(optional=True))
-    labeled_at: Mapped[datetime] = mapped_column("labelled_at", UtcTime)
-
-
-class FlagRow(Base):
-    __tablename__ = "flags"
-    __table_args__ = (Index(None, "run_id"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    run_id: Mapped[str] = _run_key()
-    kind: Mapped[str] = mapped_column(Words)
-    step: Mapped[int] = mapped_column(Whole)
-    epoch: Mapped[int] = mapped_column(Whole)
-    layer: Mapped[str | None] = mapped_column(Words(optional=True))
-    message: Mapped[str] = mapped_column(Words)
-    cause: Mapped[str | None] = mapped_column(Words(optional=True))
-    probability: Mapped[float | None] = mapped_column(Number(optional=True))
-    evidence: Mapped[dict[str, object]] = mapped_column(Json)
-    raised_at: Mapped[datetime] = mapped_column(UtcTime)
-
-
-class SpaceRow(Base):
-    __tablename__ = "spaces"
-
-    key: Mapped[str] = mapped_column(Words, primary_key=True)
-    saved_at: Mapped[datetime] = mapped_column(UtcTime)
-    content: Mapped[bytes] = mapped_column(Blob)
+SPACES = Table(
+    "spaces",
+    METADATA,
+    _key("key", Words),
+    _required("saved_at", UtcTime),
+    _required("content", Blob),
+)

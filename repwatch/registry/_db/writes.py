@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Executable, case, delete, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Executable, Table, case, delete, insert, select, text, update
 
 from repwatch.errors import ProbeMismatchError, RegistryError, RunExistsError
 from repwatch.registry._db.lookup import free_run_name, run_not_found
 from repwatch.registry._db.migrations import ADVISORY_LOCK, in_project, place_of, project_of
 from repwatch.registry._db.tables import (
-    Base,
-    FlagRow,
-    LabelRow,
-    MetricRow,
-    ProbePointRow,
-    ProbeSetRow,
-    RunRow,
-    SnapshotRow,
-    SpaceRow,
+    FLAGS,
+    LABELS,
+    METRICS,
+    PROBE_POINTS,
+    PROBE_SETS,
+    RUNS,
+    SNAPSHOTS,
+    SPACES,
 )
 from repwatch.registry.hparams import with_prefix
 from repwatch.registry.values import plain_name, split_float
@@ -47,7 +46,7 @@ def serialize(connection: Connection) -> None:
 
 def upsert(
     connection: Connection,
-    table: type[Base],
+    table: Table,
     keys: Sequence[str],
     rows: Sequence[dict[str, object]],
 ) -> None:
@@ -60,9 +59,10 @@ def upsert(
 # Made once: to put a statement together takes as long as to execute it.
 @lru_cache(maxsize=64)
 def _upsert(
-    dialect: str, table: type[Base], keys: tuple[str, ...], columns: tuple[str, ...]
+    dialect: str, table: Table, keys: tuple[str, ...], columns: tuple[str, ...]
 ) -> Executable:
-    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    # Each process talks to one kind of database, and imports that one's dialect alone.
+    statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     changed = {name: statement.excluded[name] for name in columns if name not in keys}
     made: Executable = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
     return made
@@ -74,11 +74,11 @@ def store_probe(connection: Connection, new: NewProbe, *, replace: bool = False)
     With `replace`, its points and its content are stored again.
     """
     serialize(connection)
-    stored = update(ProbeSetRow).where(ProbeSetRow.fingerprint == new.fingerprint)
+    stored = update(PROBE_SETS).where(PROBE_SETS.c.fingerprint == new.fingerprint)
     if replace:
         again = connection.execute(stored.values(content=new.content, name=new.name))
         if again.rowcount == 1:
-            connection.execute(delete(ProbePointRow).where(ProbePointRow.probe == new.fingerprint))
+            connection.execute(delete(PROBE_POINTS).where(PROBE_POINTS.c.probe == new.fingerprint))
             _insert_points(connection, new)
             return
     elif connection.execute(stored.values(used_at=now())).rowcount == 1:
@@ -95,14 +95,14 @@ def store_probe(connection: Connection, new: NewProbe, *, replace: bool = False)
         "used_at": now(),
         "content": new.content,
     }
-    connection.execute(insert(ProbeSetRow), row)
+    connection.execute(insert(PROBE_SETS), row)
     _insert_points(connection, new)
 
 
 def _insert_points(connection: Connection, new: NewProbe) -> None:
     if new.rows:
         rows = [{"probe": new.fingerprint, **point} for point in new.rows]
-        connection.execute(insert(ProbePointRow), rows)
+        connection.execute(insert(PROBE_POINTS), rows)
 
 
 def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
@@ -110,11 +110,11 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     serialize(connection)
     owner = None
     if new.name is not None:
-        named = select(RunRow.id).where(RunRow.name == new.name, in_project(connection))
+        named = select(RUNS.c.id).where(RUNS.c.name == new.name, in_project(connection))
         owner = connection.scalar(named)
-    same = select(RunRow.id).where(RunRow.id == new.id, in_project(connection))
+    same = select(RUNS.c.id).where(RUNS.c.id == new.id, in_project(connection))
     known = connection.scalar(same)
-    run_id = known or (owner if resume_name else None)
+    run_id: str | None = known or (owner if resume_name else None)
     if owner is not None and owner != run_id:
         raise RunExistsError(
             f"The registry {place_of(connection)} already has a run named {new.name!r}. Take a "
@@ -126,7 +126,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
         return run_id
     moment = now()
     connection.execute(
-        insert(RunRow).values(
+        insert(RUNS).values(
             id=new.id,
             name=free_run_name(connection, new.name),
             probe=new.probe,
@@ -147,7 +147,7 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
 
 def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
     """Set a stored run running again, with what is new of its hyperparameters."""
-    query = select(RunRow.name, RunRow.probe, RunRow.hparams).where(RunRow.id == run_id)
+    query = select(RUNS.c.name, RUNS.c.probe, RUNS.c.hparams).where(RUNS.c.id == run_id)
     stored = connection.execute(query).one()
     if stored.probe != new.probe:
         raise ProbeMismatchError(
@@ -167,13 +167,13 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
         changes["name"] = new.name
     if new.monitor is not None:
         changes["monitor"] = new.monitor
-    connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
+    connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(**changes))
 
 
 def replace_probe(connection: Connection, run_id: str, probe: str) -> None:
     """Set the probe set of a run that has no snapshot yet."""
-    snapshots = select(SnapshotRow.id).where(SnapshotRow.run_id == run_id)
-    changed = update(RunRow).where(RunRow.id == run_id, ~snapshots.exists()).values(probe=probe)
+    snapshots = select(SNAPSHOTS.c.id).where(SNAPSHOTS.c.run_id == run_id)
+    changed = update(RUNS).where(RUNS.c.id == run_id, ~snapshots.exists()).values(probe=probe)
     if connection.execute(changed).rowcount != 1:
         raise RegistryError(
             f"Expected a run without snapshots, but run {run_id} has some, or is not there. "
@@ -204,19 +204,19 @@ def store_metrics(
                 "special": special,
             }
         )
-    upsert(connection, MetricRow, ("run_id", "name", "step"), rows)
+    upsert(connection, METRICS, ("run_id", "name", "step"), rows)
 
 
 def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -> int:
     """Store a flag; its id. One that is stored already, by its time, is not stored again."""
     _beat(connection, run_id, values["step"])
-    same = (FlagRow.kind, FlagRow.step, FlagRow.layer, FlagRow.raised_at)
+    same = (FLAGS.c.kind, FLAGS.c.step, FLAGS.c.layer, FLAGS.c.raised_at)
     equal = [key.is_not_distinct_from(values[key.key]) for key in same]
-    query = select(FlagRow.id).where(FlagRow.run_id == run_id, *equal)
+    query = select(FLAGS.c.id).where(FLAGS.c.run_id == run_id, *equal)
     stored = connection.scalar(query)
     if stored is not None:
-        return stored
-    result = connection.execute(insert(FlagRow).values(run_id=run_id, **values))
+        return int(stored)
+    result = connection.execute(insert(FLAGS).values(run_id=run_id, **values))
     key = result.inserted_primary_key
     if key is None:
         raise RegistryError(f"The registry {place_of(connection)} gave no id for a new flag.")
@@ -225,7 +225,7 @@ def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -
 
 def store_notes(connection: Connection, run_id: str, notes: Sequence[str]) -> None:
     """Add the notes that the run does not have yet, in their order."""
-    query = select(RunRow.notes).where(RunRow.id == run_id).with_for_update()
+    query = select(RUNS.c.notes).where(RUNS.c.id == run_id).with_for_update()
     stored = connection.scalar(query)
     if stored is None:
         raise run_not_found(connection, run_id)
@@ -237,7 +237,7 @@ def store_label(
 ) -> None:
     """Set the run's label. An automatic one does not replace a person's."""
     if automatic:
-        query = select(LabelRow.automatic).where(LabelRow.run_id == run_id)
+        query = select(LABELS.c.automatic).where(LABELS.c.run_id == run_id)
         if connection.scalar(query) is False:
             return
     row: dict[str, object] = {
@@ -247,13 +247,13 @@ def store_label(
         "automatic": automatic,
         "labelled_at": now(),
     }
-    upsert(connection, LabelRow, ("run_id",), [row])
+    upsert(connection, LABELS, ("run_id",), [row])
 
 
 def remove_label(connection: Connection, run_id: str, *, automatic: bool) -> None:
     """Delete the run's label; with `automatic` only if it is an automatic one."""
-    query = delete(LabelRow).where(LabelRow.run_id == run_id)
-    connection.execute(query.where(LabelRow.automatic) if automatic else query)
+    query = delete(LABELS).where(LABELS.c.run_id == run_id)
+    connection.execute(query.where(LABELS.c.automatic) if automatic else query)
 
 
 def store_monitor(connection: Connection, run_id: str, metric: str, mode: str) -> None:
@@ -264,7 +264,7 @@ def store_monitor(connection: Connection, run_id: str, metric: str, mode: str) -
 def end_run(connection: Connection, run_id: str, status: str, ended_at: datetime | None) -> None:
     """Set how the run ended, and when; None means now. A clock may have been set back since."""
     end = ended_at or now()
-    at = case((RunRow.started_at > end, RunRow.started_at), else_=end)
+    at = case((RUNS.c.started_at > end, RUNS.c.started_at), else_=end)
     _update_run(connection, run_id, status=status, ended_at=at, heartbeat_at=now())
 
 
@@ -275,12 +275,12 @@ def beat(connection: Connection, run_id: str) -> None:
 
 def remove_run(connection: Connection, run_id: str) -> None:
     """Delete the run; its snapshots, metrics, label, flags and cached history go with it."""
-    connection.execute(delete(RunRow).where(RunRow.id == run_id))
+    connection.execute(delete(RUNS).where(RUNS.c.id == run_id))
     forget_history(connection, run_id)
 
 
 def store_space(connection: Connection, key: str, content: bytes) -> None:
-    upsert(connection, SpaceRow, ("key",), [{"key": key, "saved_at": now(), "content": content}])
+    upsert(connection, SPACES, ("key",), [{"key": key, "saved_at": now(), "content": content}])
 
 
 def history_key(run_id: str) -> str:
@@ -291,7 +291,7 @@ def store_history(
     connection: Connection, run_id: str, heartbeat_at: datetime, content: bytes
 ) -> bool:
     """Cache what was computed from a run, unless it has been written or deleted since."""
-    query = select(RunRow.heartbeat_at).where(RunRow.id == run_id).with_for_update()
+    query = select(RUNS.c.heartbeat_at).where(RUNS.c.id == run_id).with_for_update()
     unchanged = connection.scalar(query) == heartbeat_at
     if unchanged:
         store_space(connection, history_key(run_id), content)
@@ -300,15 +300,15 @@ def store_history(
 
 def forget_history(connection: Connection, run_id: str) -> None:
     """Delete what was cached of a run that changes; its row is locked before, as when caching."""
-    connection.execute(delete(SpaceRow).where(SpaceRow.key == history_key(run_id)))
+    connection.execute(delete(SPACES).where(SPACES.c.key == history_key(run_id)))
 
 
 def _beat(connection: Connection, run_id: str, step: int) -> None:
-    last = case((RunRow.last_step < step, step), else_=RunRow.last_step)
+    last = case((RUNS.c.last_step < step, step), else_=RUNS.c.last_step)
     _update_run(connection, run_id, heartbeat_at=now(), last_step=last)
 
 
 def _update_run(connection: Connection, run_id: str, **changes: object) -> None:
-    result = connection.execute(update(RunRow).where(RunRow.id == run_id).values(**changes))
+    result = connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(**changes))
     if result.rowcount == 0:
         raise run_not_found(connection, run_id)
