@@ -37,6 +37,11 @@ class GradientWatch:
         self._seen = 0
         self.never_zeroed: bool | None = None
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether the next backward pass is looked at."""
+        return self.never_zeroed is None
+
     def save(self) -> None:
         """Save the norms of the gradients for the snapshot that follows."""
         self._saved = {
@@ -56,7 +61,7 @@ class GradientWatch:
         Args:
             step: The optimizer steps so far: passes that accumulate gradients do not count.
         """
-        if self.never_zeroed is not None or step <= self._step:
+        if not self.wants_more or step <= self._step:
             return
         self._step = step
         remaining = {
@@ -72,7 +77,7 @@ class GradientWatch:
 
     def batch_ended(self) -> None:
         """Note what has a gradient after a batch, while that is of use."""
-        if self.never_zeroed is None:
+        if self.wants_more:
             owned = set(map(id, self._owned()))
             self._graded |= {
                 id(parameter)

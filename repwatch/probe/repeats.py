@@ -42,10 +42,14 @@ class RepeatCounter:
         """Whether the next batch is looked at."""
         return self._seen < BATCHES
 
+    def stop(self) -> None:
+        """Look at no further batch."""
+        self._seen = BATCHES
+
     def add(self, batch: Tree, epoch: int) -> None:
         """Look at a batch; in the next epoch points come again, so that none is looked at."""
         if self._epoch not in (None, epoch):
-            self._seen = BATCHES
+            self.stop()
             return
         tensor, points = main_tensor(batch), batch_size(batch)
         self._epoch = epoch

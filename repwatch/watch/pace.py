@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from repwatch.watch.budget import Throttle
 from repwatch.watch.schedule import Schedule
@@ -29,7 +28,7 @@ class Pace:
         self._schedule = schedule
         self._began = time.monotonic()
         self._last_step = step
-        self._depth = 0
+        self._stopwatch = _Stopwatch(self.throttle)
 
     def due_at_start(self) -> bool:
         """Whether a snapshot is due before the first step."""
@@ -60,14 +59,25 @@ class Pace:
             "snapshots less often."
         )
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the time that this block takes; of nested blocks the outer one."""
-        began = time.perf_counter()
+    def counted(self) -> AbstractContextManager[None]:
+        """Count the time that a block takes; of nested blocks the outer one."""
+        return self._stopwatch
+
+
+class _Stopwatch(AbstractContextManager[None]):
+    """Adds the time of each outermost block to a throttle; made once, as blocks are many."""
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+        self._depth = 0
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        if not self._depth:
+            self._began = time.perf_counter()
         self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if not self._depth:
-                self.throttle.spent += time.perf_counter() - began
+
+    def __exit__(self, *error: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._throttle.spent += time.perf_counter() - self._began

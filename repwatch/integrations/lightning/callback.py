@@ -7,16 +7,22 @@ and never reaches the training.
 from __future__ import annotations
 
 import functools
-import logging
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
 from repwatch.errors import ConfigurationError
+from repwatch.integrations.lightning.guard import (
+    always,
+    guarded,
+    in_fit,
+    wants_backward,
+    wants_batches,
+)
 from repwatch.integrations.lightning.metrics import read_metrics
 from repwatch.integrations.lightning.namespaces import Bindable, bind, loaded_namespaces, unbound
 from repwatch.integrations.lightning.protocols import HostModule, Trainer
@@ -30,27 +36,6 @@ from repwatch.watch.outcome import end_status
 from repwatch.watch.run_state import RunState
 
 __all__ = ["RepWatch"]
-
-log = logging.getLogger("repwatch")
-
-Hook = TypeVar("Hook", bound=Callable[..., None])
-
-
-def _guarded(hook: Hook) -> Hook:
-    """Isolate the training from RepWatch's own faults, and count the time that it takes."""
-
-    @functools.wraps(hook)
-    def guarded(self: RepWatch, trainer: Trainer, *args: object, **kwargs: object) -> None:
-        session = self._session
-        if session is None or trainer.sanity_checking or trainer.state.fn != "fit":
-            return
-        with session.pace.counted():
-            try:
-                hook(self, trainer, *args, **kwargs)
-            except Exception as error:
-                session.sleep(trainer.global_step, error)
-
-    return guarded  # type: ignore[return-value]
 
 
 class RepWatch(metaclass=Bindable):
@@ -309,14 +294,14 @@ class RepWatch(metaclass=Bindable):
         if failure is not None and session is not None:
             session.sleep(trainer.global_step, failure)
 
-    @_guarded
+    @guarded(wants_batches)
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: HostModule, batch: object, batch_idx: int
     ) -> None:
         """Collect probe points, where there is no validation set to take them from."""
         self._live.train_batch_starts(trainer, pl_module, batch)
 
-    @_guarded
+    @guarded(wants_backward)
     def on_before_backward(self, trainer: Trainer, pl_module: HostModule, loss: object) -> None:
         """Look in the first steps whether gradients are zeroed."""
         self._live.backward_starts(trainer)
@@ -334,7 +319,7 @@ class RepWatch(metaclass=Bindable):
         if trainer.world_size == 1:
             self._stop_if_asked(trainer)
 
-    @_guarded
+    @guarded(in_fit)
     def on_validation_batch_start(
         self,
         trainer: Trainer,
@@ -346,7 +331,7 @@ class RepWatch(metaclass=Bindable):
         """Collect probe points, or watch those that are in this batch (sharded models)."""
         self._live.validation_batch_starts(trainer, pl_module, batch)
 
-    @_guarded
+    @guarded(in_fit)
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: HostModule, *args: object
     ) -> None:
@@ -389,25 +374,25 @@ class RepWatch(metaclass=Bindable):
             return {}
         return read_metrics(trainer)
 
-    @_guarded
+    @guarded(always)
     def _train_batch_ended(self, trainer: Trainer) -> None:
         self._live.train_batch_ended(trainer)
 
-    @_guarded
+    @guarded(in_fit)
     def _validation_ended(
         self, trainer: Trainer, module: HostModule, metrics: dict[str, float]
     ) -> None:
         self._live.validation_ended(trainer, module, metrics)
 
-    @_guarded
+    @guarded(in_fit)
     def _epoch_ended(self, trainer: Trainer, module: HostModule, metrics: dict[str, float]) -> None:
         self._live.epoch_ended(trainer, module, metrics)
 
-    @_guarded
+    @guarded(in_fit)
     def _train_ended(self, trainer: Trainer, module: HostModule, metrics: dict[str, float]) -> None:
         self._live.train_ended(trainer, module, metrics)
 
-    @_guarded
+    @guarded(in_fit)
     def _close(self, trainer: Trainer) -> None:
         self._live.fit_ended(trainer)
 
@@ -419,7 +404,7 @@ class RepWatch(metaclass=Bindable):
         self._session = None
         self._restored = None
 
-    @_guarded
+    @guarded(in_fit)
     def _finish_early(self, trainer: Trainer, exception: BaseException) -> None:
         self._live.finish(self._live.status or end_status(exception))
 

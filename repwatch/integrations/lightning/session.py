@@ -105,6 +105,19 @@ class Session(Driver):
             self._stream = StreamPoints(self._options.points, validates=validates)
             self._no_probe_reason = source
 
+    @property
+    def wants_batches(self) -> bool:
+        """Whether `train_batch_starts` looks at the next batch."""
+        measures = None if self._watcher is None else self._watcher.measures
+        repeats = measures is not None and measures.enabled and measures.repeats.wants_more
+        return repeats or self._stream is not None
+
+    @property
+    def wants_backward(self) -> bool:
+        """Whether `backward_starts` looks at the next backward pass."""
+        measures = None if self._watcher is None else self._watcher.measures
+        return measures is not None and measures.enabled and measures.gradients.wants_more
+
     def train_batch_starts(self, trainer: Trainer, module: HostModule, batch: object) -> None:
         """Collect probe points from the training, where no data set has indices."""
         if self._stream is not None and self._stream.add_training(batch):
@@ -112,7 +125,9 @@ class Session(Driver):
         if self._watcher is None or not self._watcher.measures.enabled:
             return
         repeats = self._watcher.measures.repeats
-        if repeats.wants_more and not draws_again(trainer):
+        if repeats.wants_more and draws_again(trainer):
+            repeats.stop()
+        elif repeats.wants_more:
             repeats.add(batch, trainer.current_epoch)
 
     def backward_starts(self, trainer: Trainer) -> None:
