@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, or_, select, text
 from repwatch._names import name_some
 from repwatch.errors import RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.queries import stored_input
 from repwatch.registry._db.reduction import is_rdm_length
 from repwatch.registry._db.tables import PROBE_SETS, RDMS, RUNS, SNAPSHOTS
 
@@ -122,7 +123,7 @@ def _examine_rows(connection: Connection, progress: Progress) -> list[Finding]:
             or_(
                 ~is_rdm_length(func.length(RDMS.c.rdm), n),
                 func.length(RDMS.c.sketch) != 4 * SKETCH_LENGTH,
-                RDMS.c.snapshot_id.is_(None) & ~SNAPSHOTS.c.diverged,
+                RDMS.c.snapshot_id.is_(None) & ~SNAPSHOTS.c.diverged & stored_input().is_(None),
             )
         )
     )

@@ -176,6 +176,8 @@ class SignReader:
         )
         self._first: dict[str, rdm.Float32] = {}
         self._last: dict[str, rdm.Float32] = {}
+        # What was measured of the inputs, which are the same at every step.
+        self._of_input: dict[str, float] = {}
 
     def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Add the metrics of a step."""
@@ -208,6 +210,9 @@ class SignReader:
     def _measure(self, layer: str, D: rdm.Float32 | None) -> dict[str, float]:
         if D is None:
             return {}
+        last = self._last.get(layer)
+        if layer == INPUT and last is not None and np.array_equal(D, last):
+            return self._of_input
         mean = float(D.mean(dtype=np.float64))
         found = {"distance": mean, "near_zero": 1.0, "dimension": 0.0}
         found["doubles"], found["same"] = _share_equal_points(D)
@@ -218,7 +223,7 @@ class SignReader:
             near = rdm.neighbors(D, NEIGHBORS)
             found["accuracy"] = rdm.vote_accuracy(near, self._codes)
         others = {
-            "change": self._last.get(layer),
+            "change": last,
             "change_start": self._first.get(layer),
             "from_input": self._last.get(INPUT),
         }
@@ -227,6 +232,8 @@ class SignReader:
                 found[name] = _cosine_distance(D, other)
         self._first.setdefault(layer, D)
         self._last[layer] = D
+        if layer == INPUT:
+            self._of_input = {**found, "change": 0.0, "change_start": 0.0, "from_input": 0.0}
         return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, case, func, select
 
-from repwatch._names import NO_POINTS
+from repwatch._names import INPUT, NO_POINTS
 from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
 from repwatch.registry._db.migrations import column, in_project, place_of
 from repwatch.registry._db.tables import (
@@ -171,20 +171,45 @@ def read_history(connection: Connection, run_id: str, name: str) -> list[tuple[i
 
 
 def read_blobs(
-    connection: Connection, ids: Sequence[int], *, sketches: bool, size: int
+    connection: Connection, ids: Sequence[int], *, sketches: bool, size: int, own: bool = False
 ) -> Iterator[tuple[int, bytes, float]]:
     """(snapshot id, blob, scale) of the RDMs, or of the sketches, in no order.
 
-    They are read some at a time; `size` is how many bytes each of them has.
+    They are read some at a time; `size` is how many bytes each of them has. The RDM of the inputs
+    is stored once and read for every step, but with `own` only for the one that it is stored with.
     """
-    blob = RDMS.c.sketch if sketches else RDMS.c.rdm
     chunk = max(1, min(_CHUNK, _CHUNK_BYTES // max(size, 1)))
+    blob = RDMS.c.sketch if sketches else RDMS.c.rdm
     for start in range(0, len(ids), chunk):
-        query = select(RDMS.c.snapshot_id, blob, RDMS.c.scale).where(
-            RDMS.c.snapshot_id.in_(ids[start : start + chunk])
-        )
-        for row in connection.execute(query):
+        missing = set(ids[start : start + chunk])
+        query = select(RDMS.c.snapshot_id, blob, RDMS.c.scale)
+        for row in connection.execute(query.where(RDMS.c.snapshot_id.in_(missing))):
+            missing.remove(row[0])
             yield row[0], row[1], row[2]
+        if missing and not own:
+            shared = select(SNAPSHOTS.c.id, blob, RDMS.c.scale).select_from(SNAPSHOTS)
+            shared = shared.join(RDMS, RDMS.c.snapshot_id == stored_input())
+            for row in connection.execute(shared.where(SNAPSHOTS.c.id.in_(missing))):
+                yield row[0], row[1], row[2]
+
+
+def stored_input() -> ScalarSelect[int]:
+    """The first snapshot with an RDM of a snapshot's inputs, which do not change; else NULL."""
+    first, rdms = SNAPSHOTS.alias(), RDMS.alias()
+    query = (
+        select(first.c.id)
+        .select_from(first)
+        .join(rdms, rdms.c.snapshot_id == first.c.id)
+        .where(
+            first.c.run_id == SNAPSHOTS.c.run_id,
+            first.c.layer == SNAPSHOTS.c.layer,
+            SNAPSHOTS.c.layer == INPUT,
+            ~SNAPSHOTS.c.diverged,
+        )
+        .order_by(first.c.step)
+        .limit(1)
+    )
+    return query.correlate(SNAPSHOTS).scalar_subquery()
 
 
 def read_probes(connection: Connection) -> list[ProbeInfo]:

@@ -61,7 +61,9 @@ def reduce_rdms(database: Database, snapshots: Sequence[Snapshot], form: Form) -
             whole = form_lengths(points)["float16"]
             return [
                 (*encode_form(decode_form(blob, scale, points), form), number, len(blob))
-                for number, blob, scale in read_blobs(connection, ids, sketches=False, size=whole)
+                for number, blob, scale in read_blobs(
+                    connection, ids, sketches=False, size=whole, own=True
+                )
                 if len(blob) > length
             ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from repwatch._names import INPUT
 from repwatch.errors import ProbeMismatchError
 from repwatch.registry._db import writes
 from repwatch.registry.values import plain_text
@@ -40,6 +41,16 @@ INSERT INTO rdms (snapshot_id, scale, sketch, rdm) VALUES (?, ?, ?, ?)
 ON CONFLICT (snapshot_id) DO UPDATE SET scale = excluded.scale, sketch = excluded.sketch,
 rdm = excluded.rdm
 """
+_FIRST_INPUT = """
+SELECT id, step, scale, sketch, rdm FROM snapshots JOIN rdms ON snapshot_id = id
+WHERE run_id = ? AND layer = ? ORDER BY step LIMIT 1
+"""
+_COPY_INPUT = """
+INSERT INTO rdms (snapshot_id, scale, sketch, rdm)
+SELECT own.id, first.scale, first.sketch, first.rdm FROM snapshots AS own, rdms AS first
+WHERE own.run_id = ? AND own.layer = ? AND NOT own.diverged AND first.snapshot_id = ?
+AND NOT EXISTS (SELECT 1 FROM rdms WHERE rdms.snapshot_id = own.id)
+"""
 
 
 def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot]) -> bool:
@@ -68,7 +79,11 @@ def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot])
     ]
     driver.execute_many(_SNAPSHOT, rows)
     ids = _read_ids(driver, owner, by_key)
-    _store_rdms(driver, {ids[key]: snapshot for key, snapshot in by_key.items()})
+    by_id = {ids[key]: snapshot for key, snapshot in by_key.items()}
+    inputs = {number: one for number, one in by_id.items() if one.layer == INPUT}
+    _store_rdms(driver, {number: one for number, one in by_id.items() if number not in inputs})
+    for number, one in sorted(inputs.items(), key=lambda item: item[1].step):
+        _store_input(driver, owner, number, one)
     return True
 
 
@@ -83,6 +98,24 @@ def _read_ids(
         for step in {step for _, step in keys}
         for layer, number in driver.execute(query, (run_id, *layers, step))
     }
+
+
+def _store_input(driver: Driver, run_id: str, number: int, new: EncodedSnapshot) -> None:
+    """Store the RDM of the inputs with the first step that has one, and again where it differs.
+
+    Before the first one is replaced, or another one comes before it, steps that are read with it
+    get copies.
+    """
+    found = list(driver.execute(_FIRST_INPUT, (run_id, INPUT)))
+    if found:
+        first, step, *stored = found[0]
+        same = new.rdm is not None and stored == [new.scale, new.sketch, new.rdm]
+        if same and first != number:
+            driver.execute(_NO_RDM, (number,))
+            return
+        if not same and new.step <= step:
+            driver.execute(_COPY_INPUT, (run_id, INPUT, first))
+    _store_rdms(driver, {number: new})
 
 
 def _store_rdms(driver: Driver, by_id: Mapping[int, EncodedSnapshot]) -> None:
