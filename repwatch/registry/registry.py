@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from repwatch.registry import checks
 from repwatch.registry._db import incoming, writes
 from repwatch.registry._db.lookup import run_not_found
-from repwatch.registry._db.snapshot_writes import store_snapshots
+from repwatch.registry._db.step_writes import store_metrics, store_snapshots
 from repwatch.registry._db.tables import PROBE_SETS
 from repwatch.registry.location import Location, resolve
 from repwatch.registry.reading import RegistryReader
@@ -29,13 +29,14 @@ from repwatch.registry.records import (
 from repwatch.registry.values import plain_int, plain_name, plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from repwatch.analysis.labels import LabelSuggestions
     from repwatch.probe import ProbeSet
     from repwatch.registry._db.blobs import EncodedSnapshot
+    from repwatch.registry._db.engine import Driver
 
 
 class Registry(RegistryReader):
@@ -230,14 +231,13 @@ class Registry(RegistryReader):
 
     def add_encoded(self, run_id: str, encoded: Sequence[EncodedSnapshot]) -> None:
         """What `add_snapshots` does with snapshots that are encoded already."""
-        if not self._database.write_rows(lambda driver: store_snapshots(driver, run_id, encoded)):
-            raise self._database.read(lambda c: run_not_found(c, run_id))
+        self._write_step(run_id, lambda driver: store_snapshots(driver, run_id, encoded))
 
     def add_metrics(self, run_id: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Store the metrics of a step; NaN and infinities come back as they are."""
         plain_values = incoming.metric_values(values)
         step, epoch = plain_int(step, "step"), plain_int(epoch, "epoch")
-        self._database.write(lambda c: writes.store_metrics(c, run_id, step, epoch, plain_values))
+        self._write_step(run_id, lambda d: store_metrics(d, run_id, step, epoch, plain_values))
 
     def add_flag(
         self,
@@ -302,6 +302,10 @@ class Registry(RegistryReader):
         self._database.compact()
 
     # Helpers
+
+    def _write_step(self, run_id: str, store: Callable[[Driver], bool]) -> None:
+        if not self._database.write_rows(store):
+            raise self._database.read(lambda c: run_not_found(c, run_id))
 
     def _prepare_probe(self, probe: ProbeSet) -> incoming.NewProbe:
         """The probe set as its rows; without its content where it is stored already."""

@@ -19,10 +19,11 @@ class Reporter:
         self._recorder: RunRecorder | None = None
         self._waiting: list[str] = []
         self._reported: set[str] = set()
+        self._stored: set[str] = set()
 
     def open(self, recorder: RunRecorder) -> list[str]:
         """Store the notes that waited for the run, and those to come; what waited."""
-        self._recorder = recorder
+        self._recorder, self._stored = recorder, set()
         notes, self._waiting = self._waiting, []
         self.add_notes(notes)
         return notes
@@ -33,12 +34,13 @@ class Reporter:
 
     def add_notes(self, notes: Sequence[str]) -> None:
         """Store notes with the run; each once."""
-        if not notes:
-            return
         if self._recorder is None:
             self._waiting += [note for note in notes if note not in self._waiting]
-        elif self._recorder.error is None:
-            self._recorder.notes(notes)
+            return
+        new = [note for note in notes if note not in self._stored]
+        if new and self._recorder.error is None:
+            self._recorder.notes(new)
+            self._stored.update(new)
 
     def report(self, message: str) -> None:
         """Log a message, and store it with the run; each once."""

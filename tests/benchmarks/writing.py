@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from repwatch.registry import NewSnapshot, Registry
 from repwatch.registry._db.blobs import EncodedSnapshot, encode_snapshots
-from repwatch.registry._db.snapshot_writes import store_snapshots
+from repwatch.registry._db.step_writes import store_snapshots
 from tests.benchmarks.measure import Line, in_turn, milliseconds, ratio
 from tests.conftest import POSTGRESQL
 from tests.registry.helpers import LightProbe

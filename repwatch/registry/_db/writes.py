@@ -18,7 +18,6 @@ from repwatch.registry._db.migrations import ADVISORY_LOCK, in_project, place_of
 from repwatch.registry._db.tables import (
     FLAGS,
     LABELS,
-    METRICS,
     PROBE_POINTS,
     PROBE_SETS,
     RUNS,
@@ -26,7 +25,7 @@ from repwatch.registry._db.tables import (
     SPACES,
 )
 from repwatch.registry.hparams import with_prefix
-from repwatch.registry.values import plain_name, split_float
+from repwatch.registry.values import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,32 +178,6 @@ def replace_probe(connection: Connection, run_id: str, probe: str) -> None:
             f"Expected a run without snapshots, but run {run_id} has some, or is not there. "
             "Its probe set cannot change any more."
         )
-
-
-def store_metrics(
-    connection: Connection,
-    run_id: str,
-    step: int,
-    epoch: int,
-    values: Mapping[str, float],
-) -> None:
-    """Upsert the metrics of one step."""
-    _beat(connection, run_id, step)
-    forget_history(connection, run_id)
-    rows = []
-    for name, value in values.items():
-        finite, special = split_float(value)
-        rows.append(
-            {
-                "run_id": run_id,
-                "name": name,
-                "step": step,
-                "epoch": epoch,
-                "value": finite,
-                "special": special,
-            }
-        )
-    upsert(connection, METRICS, ("run_id", "name", "step"), rows)
 
 
 def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -> int:

@@ -1,6 +1,6 @@
-"""Snapshots on their way into the database: the one write that is repeated all through a training.
+"""Snapshots and metrics on their way into the database: what is written all through a training.
 
-Its statements go to the driver as text that is made once. SQLAlchemy's way through types and
+The statements go to the driver as text that is made once. SQLAlchemy's way through types and
 parameters takes several times as long as SQLite itself.
 """
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from repwatch._names import INPUT
 from repwatch.errors import ProbeMismatchError
 from repwatch.registry._db import writes
-from repwatch.registry.values import plain_text
+from repwatch.registry.values import plain_text, split_float
 
 if TYPE_CHECKING:
     from repwatch.registry._db.blobs import EncodedSnapshot
     from repwatch.registry._db.engine import Driver
 
-__all__ = ["store_snapshots"]
+__all__ = ["store_metrics", "store_snapshots"]
 
 _BEAT = """
 UPDATE runs SET heartbeat_at = ?, last_step = CASE WHEN last_step < ? THEN ? ELSE last_step END
@@ -51,6 +51,26 @@ SELECT own.id, first.scale, first.sketch, first.rdm FROM snapshots AS own, rdms 
 WHERE own.run_id = ? AND own.layer = ? AND NOT own.diverged AND first.snapshot_id = ?
 AND NOT EXISTS (SELECT 1 FROM rdms WHERE rdms.snapshot_id = own.id)
 """
+_RUN = "SELECT 1 FROM runs WHERE id = ?"
+_METRIC = """
+INSERT INTO metrics (run_id, name, step, epoch, value, special) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, name, step) DO UPDATE SET epoch = excluded.epoch, value = excluded.value,
+special = excluded.special
+"""
+
+
+def store_metrics(
+    driver: Driver, run_id: str, step: int, epoch: int, values: Mapping[str, float]
+) -> bool:
+    """Upsert the metrics of a step; False without the run."""
+    owner = plain_text(run_id)
+    if not list(driver.execute(_RUN, (owner,))):
+        return False
+    _note_write(driver, owner, step)
+    rows = [(owner, name, step, epoch, *split_float(value)) for name, value in values.items()]
+    if rows:
+        driver.execute_many(_METRIC, rows)
+    return True
 
 
 def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot]) -> bool:
@@ -69,10 +89,7 @@ def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot])
         return False
     points, fingerprint = found[0]
     _check_points(points, fingerprint, by_key.values())
-    # SQLite has no type for times; this is how SQLAlchemy writes them.
-    at = f"{writes.now():%Y-%m-%d %H:%M:%S.%f}" if driver.dialect == "sqlite" else writes.now()
-    driver.execute(_BEAT, (at, last, last, owner))
-    driver.execute(_FORGET, (writes.history_key(owner),))
+    _note_write(driver, owner, last)
     rows = [
         (owner, one.layer, one.step, one.epoch, one.depth, one.rdm is None, one.scalars_json)
         for one in by_key.values()
@@ -85,6 +102,14 @@ def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot])
     for number, one in sorted(inputs.items(), key=lambda item: item[1].step):
         _store_input(driver, owner, number, one)
     return True
+
+
+def _note_write(driver: Driver, run_id: str, step: int) -> None:
+    """A sign of life of a run that is written, whose cached history no longer holds."""
+    # SQLite has no type for times; this is how SQLAlchemy writes them.
+    at = f"{writes.now():%Y-%m-%d %H:%M:%S.%f}" if driver.dialect == "sqlite" else writes.now()
+    driver.execute(_BEAT, (at, step, step, run_id))
+    driver.execute(_FORGET, (writes.history_key(run_id),))
 
 
 def _read_ids(
