@@ -81,7 +81,7 @@ def _fingerprint(faults: ModuleType, cell: object, *, harmless: bool = False) ->
     data = (*training.task.train, *training.task.validation)
     sums = [float(x.float().sum()) for x in data]
     schedule = (training.rate(0.0), training.rate(3.0), training.zero_every)
-    momenta = [m.momentum for m in network.modules() if isinstance(m, faults.networks.NORMS)]
+    momenta = [m.momentum for m in network.modules() if isinstance(m, faults.injected.NORMS)]
     return (
         training.setting,
         schedule,

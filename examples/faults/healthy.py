@@ -9,12 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from populations.networks import Network, Residual
+from populations.parts import Batch, Training
 from torch import nn
 from torch.nn import functional
 
-from faults.networks import ARCHITECTURES, Network, Residual, dense
-from faults.tasks import Batch
-from faults.training import Setting, Training, prepare
+from faults.networks import ARCHITECTURES, dense
+from faults.training import Setting, prepare
 
 Draw = np.random.Generator
 IMAGES = ("mlp", "cnn", "resnet")

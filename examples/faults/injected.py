@@ -6,21 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from populations.mistakes import (
+    change_data,
+    cut_gradient,
+    never_zero,
+    optimize_head,
+    repeat,
+    set_loss,
+    shuffle_labels,
+    softmax_twice,
+    stay_in_evaluation,
+    stop_statistics,
+    thin_classes,
+)
+from populations.networks import ACTIVATIONS, NORMS, Network, Recurrent
+from populations.parts import Batch, Training
 from torch import nn
 from torch.nn import functional
 
-from faults.networks import (
-    ACTIVATIONS,
-    ARCHITECTURES,
-    NORMS,
-    Attention,
-    Block,
-    Network,
-    ReadOut,
-    Recurrent,
-)
-from faults.tasks import Batch, Measure, accuracy, contrast, two_views
-from faults.training import Training
+from faults.networks import ARCHITECTURES, Attention, Block, ReadOut
+from faults.tasks import accuracy, contrast, two_views
 
 Change = Callable[[Training, bool], None]
 ALL = frozenset(ARCHITECTURES)
@@ -90,7 +95,7 @@ def _(training: Training, strong: bool) -> None:
 
 @fault("gradients never zeroed")
 def _(training: Training, strong: bool) -> None:
-    training.zero_every = None if strong else 20
+    never_zero(training, None if strong else 20)
 
 
 @fault("wrong sign of the loss")
@@ -98,13 +103,13 @@ def _(training: Training, strong: bool) -> None:
     if not strong:
         training.setting.lr /= 20
     right = training.task.loss
-    _set_loss(training, lambda network, batch: -right(network, batch))
+    set_loss(training, lambda network, batch: -right(network, batch))
 
 
 @fault("parameters missing from the optimizer")
 def _(training: Training, strong: bool) -> None:
     if strong:
-        training.parameters = lambda network: network.head.parameters()
+        optimize_head(training)
         return
     training.parameters = lambda network: [
         *network.body[:1].parameters(),
@@ -115,7 +120,7 @@ def _(training: Training, strong: bool) -> None:
 
 @fault("gradient cut by detach")
 def _(training: Training, strong: bool) -> None:
-    training.network.cut = len(training.network.body) if strong else 1
+    cut_gradient(training, None if strong else 1)
 
 
 # The network.
@@ -185,8 +190,7 @@ def _(training: Training, strong: bool) -> None:
 
 @fault("softmax twice", ALL - {"simclr"})
 def _(training: Training, strong: bool) -> None:
-    last = nn.Softmax(-1) if strong else nn.Sigmoid()
-    training.network.head = nn.Sequential(training.network.head, last)
+    softmax_twice(training, nn.Softmax(-1) if strong else nn.Sigmoid())
 
 
 @fault("softmax over the batch", CLASSIFIERS)
@@ -196,19 +200,17 @@ def _(training: Training, strong: bool) -> None:
     def loss(network: Network, batch: Batch) -> torch.Tensor:
         return functional.nll_loss(network(batch[0]).log_softmax(0), batch[1])
 
-    _set_loss(training, loss)
+    set_loss(training, loss)
 
 
 @fault("never in training mode", WITH_BATCH_NORM)
 def _(training: Training, strong: bool) -> None:
-    training.evaluating_from = 0 if strong else 1
+    stay_in_evaluation(training, 0 if strong else 1)
 
 
 @fault("BatchNorm statistics not updated", WITH_BATCH_NORM)
 def _(training: Training, strong: bool) -> None:
-    for module in training.network.modules():
-        if isinstance(module, NORMS):
-            module.momentum = 0.0 if strong else 1e-3
+    stop_statistics(training, 0.0 if strong else 1e-3)
 
 
 # The data.
@@ -216,16 +218,7 @@ def _(training: Training, strong: bool) -> None:
 
 @fault("labels shuffled", ALL - {"simclr"})
 def _(training: Training, strong: bool) -> None:
-    share = 1.0 if strong else 0.7
-
-    def shuffle(batch: Batch) -> Batch:
-        inputs, labels = batch
-        labels = labels.clone()
-        rows = torch.randperm(len(labels))[: round(share * len(labels))]
-        labels[rows] = labels[rows[torch.randperm(len(rows))]]
-        return inputs, labels
-
-    _change_data(training, shuffle)
+    shuffle_labels(training, 1.0 if strong else 0.7)
 
 
 @fault("labels leak into the inputs", CLASSIFIERS)
@@ -239,13 +232,13 @@ def _(training: Training, strong: bool) -> None:
             inputs[:, 0, 7, :2] = functional.one_hot(labels, 10)[:, 8:].float()
         return inputs, labels
 
-    _change_data(training, leak, validation=strong)
+    change_data(training, leak, validation=strong)
 
 
 @fault("inputs not scaled", ALL - {"gpt"})
 def _(training: Training, strong: bool) -> None:
     scale, offset = (1000.0, 1000.0) if strong else (30.0, 60.0)
-    _change_data(training, lambda batch: (offset + scale * batch[0], *batch[1:]))
+    change_data(training, lambda batch: (offset + scale * batch[0], *batch[1:]))
 
 
 @fault("validation prepared differently", ALL - {"gpt"})
@@ -264,30 +257,27 @@ def _(training: Training, strong: bool) -> None:
         inputs[rows] = batch[0][0]
         return (inputs, *batch[1:])
 
-    _change_data(training, repeat)
+    change_data(training, repeat)
 
 
 @fault("one batch again and again")
 def _(training: Training, strong: bool) -> None:
-    _keep(training, torch.arange(32 if strong else 64))
+    repeat(training, torch.arange(32 if strong else 64))
 
 
 @fault("too little data")
 def _(training: Training, strong: bool) -> None:
-    _keep(training, torch.randperm(len(training.task.train[0]))[: 60 if strong else 200])
+    repeat(training, torch.randperm(len(training.task.train[0]))[: 60 if strong else 200])
 
 
 @fault("classes out of balance", CLASSIFIERS)
 def _(training: Training, strong: bool) -> None:
     rare = 0.03 if strong else 0.15
-
-    def thin(batch: Batch) -> Batch:
-        rows = (batch[1] == 0) | (torch.rand(len(batch[1])) < rare)
-        return tuple(tensor[rows] for tensor in batch)
-
+    # The validation set first, as the draws of the matrix are.
     task = training.task
-    held_out = thin(task.validation)
-    training.task = replace(task, train=thin(task.train), validation=held_out)
+    held_out = thin_classes(task.validation, rare)
+    kept = thin_classes(task.train, rare)
+    training.task = replace(task, train=kept, validation=held_out)
     _fill(training)
 
 
@@ -311,7 +301,7 @@ def _(training: Training, strong: bool) -> None:
     def misplace(batch: Batch) -> Batch:
         return batch[0], batch[0] if strong else batch[1].roll(-1, 1)
 
-    _change_data(training, misplace)
+    change_data(training, misplace)
 
 
 @fault("padding in the loss", frozenset({"gpt"}))
@@ -322,9 +312,9 @@ def _(training: Training, strong: bool) -> None:
     def loss(network: Network, batch: Batch) -> torch.Tensor:
         return functional.cross_entropy(network(batch[0]).flatten(0, 1), batch[1].flatten())
 
-    _change_data(training, lengthen)
+    change_data(training, lengthen)
     training.task = replace(training.task, accuracy=accuracy)
-    _set_loss(training, loss)
+    set_loss(training, loss)
 
 
 @fault("batch and time confused", frozenset({"gru"}))
@@ -347,7 +337,7 @@ def _(training: Training, strong: bool) -> None:
         alignment = 1 - (first * second).sum(1).mean()
         return alignment if strong else alignment + 0.02 * contrast(first, second)
 
-    _set_loss(training, loss)
+    set_loss(training, loss)
 
 
 @fault("temperature wrong", frozenset({"simclr"}))
@@ -355,7 +345,7 @@ def _(training: Training, strong: bool) -> None:
     def loss(network: Network, batch: Batch) -> torch.Tensor:
         return contrast(*two_views(network, batch[0]), temperature=50.0 if strong else 5.0)
 
-    _set_loss(training, loss)
+    set_loss(training, loss)
 
 
 @fault("augmentation missing", frozenset({"simclr"}))
@@ -363,7 +353,7 @@ def _(training: Training, strong: bool) -> None:
     def loss(network: Network, batch: Batch) -> torch.Tensor:
         return contrast(*two_views(network, batch[0], strength=0.0 if strong else 0.1))
 
-    _set_loss(training, loss)
+    set_loss(training, loss)
 
 
 @fault("wrong pairs", frozenset({"simclr"}))
@@ -373,7 +363,7 @@ def _(training: Training, strong: bool) -> None:
         wrong = torch.rand(len(first)) < (1.0 if strong else 0.6)
         return contrast(first, torch.where(wrong[:, None], second.roll(1, 0), second))
 
-    _set_loss(training, loss)
+    set_loss(training, loss)
 
 
 # What the faults have in common.
@@ -383,24 +373,6 @@ def _use_sgd(training: Training) -> None:
     if training.setting.optimizer != "SGD":
         training.setting.optimizer = "SGD"
         training.setting.lr = 0.05
-
-
-def _set_loss(training: Training, loss: Measure) -> None:
-    training.task = replace(training.task, loss=loss)
-
-
-def _change_data(
-    training: Training, change: Callable[[Batch], Batch], *, validation: bool = True
-) -> None:
-    task = training.task
-    held_out = change(task.validation) if validation else task.validation
-    training.task = replace(task, train=change(task.train), validation=held_out)
-
-
-def _keep(training: Training, rows: torch.Tensor) -> None:
-    task = training.task
-    training.task = replace(task, train=tuple(tensor[rows] for tensor in task.train))
-    _fill(training)
 
 
 def _fill(training: Training) -> None:

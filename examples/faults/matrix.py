@@ -10,11 +10,12 @@ from zlib import crc32
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from populations.parts import Training
 
 from faults.healthy import VARIANTS, draw_setting
 from faults.injected import FAULTS
 from faults.networks import ARCHITECTURES
-from faults.training import Module, Setting, Training, fit, loaders, prepare
+from faults.training import Module, Setting, fit, loaders, prepare
 from repwatch import Registry
 
 SEEDS = 3

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 from populations.data import OFFSET, SCALE, digits, sequences
+from populations.networks import Network
+from populations.parts import Batch, Task
 from populations.selfsupervised import augment
 from torch.nn import functional
-
-from faults.networks import Network
 
 PAD = 0
 TRAIN, VALIDATION = 1_440, 357
@@ -24,20 +22,6 @@ WORDS = {
     "verb": ["sees", "likes", "finds", "holds", "leaves", "follows", "hears"],
     "adverb": ["today", "again", "here", "slowly", "never"],
 }
-
-Batch = tuple[torch.Tensor, ...]
-Measure = Callable[[Network, Batch], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Task:
-    """Tensors to train on and to validate by, and what a batch of them costs and scores."""
-
-    train: Batch
-    validation: Batch
-    outputs: int
-    loss: Measure
-    accuracy: Measure
 
 
 def classify(network: Network, batch: Batch) -> torch.Tensor:

@@ -1,17 +1,17 @@
-"""One watched training: its parts, each of which a fault can change, and the fit."""
+"""One watched training: its setting, its module, and the fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from populations.parts import Assembled, Batch, Training
 from torch.utils.data import DataLoader, TensorDataset
 
-from faults.networks import ARCHITECTURES, Network
-from faults.tasks import Batch, Task, make_task
+from faults.networks import ARCHITECTURES
+from faults.tasks import make_task
 from repwatch import Registry, RepWatch
 
 LOSS = "truth.curve"
@@ -42,29 +42,6 @@ class Setting:
     clip: float | None = None
 
 
-@dataclass
-class Training:
-    """What a run is made of.
-
-    Attributes:
-        setting: The hyperparameters.
-        network: The network, initialized.
-        task: Its data, loss and accuracy.
-        parameters: Which parameters the optimizer is given.
-        rate: The learning rate at an epoch, as a multiple of the setting's.
-        zero_every: After how many steps gradients are zeroed; None for never.
-        evaluating_from: The epoch from which on the network trains in evaluation mode.
-    """
-
-    setting: Setting
-    network: Network
-    task: Task
-    parameters: Callable[[Network], Iterable[Any]] = lambda network: network.parameters()
-    rate: Callable[[float], float] = lambda epoch: 1.0
-    zero_every: int | None = 1
-    evaluating_from: float = float("inf")
-
-
 def prepare(setting: Setting) -> Training:
     """A training without faults."""
     task = make_task(setting.architecture)
@@ -76,7 +53,7 @@ def prepare(setting: Setting) -> Training:
     return training
 
 
-class Module(pl.LightningModule):
+class Module(Assembled):
     """A LightningModule as a person would write it, around a `Training`."""
 
     def __init__(self, training: Training, truth: dict[str, Any]) -> None:
@@ -84,13 +61,8 @@ class Module(pl.LightningModule):
         self.save_hyperparameters(asdict(training.setting) | truth)
         self.network, self.training_parts = training.network, training
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network(x)
-
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        if self.current_epoch >= self.training_parts.evaluating_from:
-            self.network.eval()
-        loss = self.training_parts.task.loss(self.network, batch)
+        loss = self.batch_loss(batch)
         self.log("train_loss", loss)
         return loss
 
@@ -114,11 +86,6 @@ class Module(pl.LightningModule):
         steps = -(-len(parts.task.train[0]) // setting.batch_size)
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: parts.rate(step / steps))
         return [optimizer], [{"scheduler": rate, "interval": "step"}]
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
-        every = self.training_parts.zero_every
-        if every and self.global_step % every == 0:
-            optimizer.zero_grad()
 
 
 class LossCurve(pl.Callback):

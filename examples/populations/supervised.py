@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from populations.data import OFFSET, SCALE, Batches, Data, digits, epoch_length, mnist, sequences
+from populations.networks import ACTIVATIONS, Recurrent
 from populations.regimes import Family, Setting, draw
 from populations.training import Watched, fit
 from repwatch import Registry
 
-ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "sigmoid": nn.Sigmoid}
 STAGES = ("stage1", "stage2", "stage3")
 LAYERS = ["input", *STAGES, "logits"]
 
@@ -83,17 +83,6 @@ class Stage(nn.Sequential):
             if setting.dropout:
                 made.append(nn.Dropout(setting.dropout))
         super().__init__(*made)
-
-
-class Recurrent(nn.GRU):
-    """A GRU over (n, time, features) that gives its states at all times."""
-
-    def __init__(self, before: int, width: int) -> None:
-        super().__init__(before, width, batch_first=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        states: torch.Tensor = super().forward(x)[0]
-        return states
 
 
 class Classifier(Watched):
