@@ -18,14 +18,15 @@ from populations.mistakes import (
     stay_in_evaluation,
     stop_statistics,
     thin_classes,
+    train_on,
 )
 from populations.networks import ACTIVATIONS, NORMS, Network, Recurrent
-from populations.parts import Batch, Training
+from populations.parts import Batch, Training, accuracy
 from torch import nn
 from torch.nn import functional
 
 from faults.networks import ARCHITECTURES, Attention, Block, ReadOut
-from faults.tasks import accuracy, contrast, two_views
+from faults.tasks import contrast, two_views
 
 Change = Callable[[Training, bool], None]
 ALL = frozenset(ARCHITECTURES)
@@ -274,11 +275,9 @@ def _(training: Training, strong: bool) -> None:
 def _(training: Training, strong: bool) -> None:
     rare = 0.03 if strong else 0.15
     # The validation set first, as the draws of the matrix are.
-    task = training.task
-    held_out = thin_classes(task.validation, rare)
-    kept = thin_classes(task.train, rare)
-    training.task = replace(task, train=kept, validation=held_out)
-    _fill(training)
+    held_out = thin_classes(training.task.validation, rare)
+    train_on(training, thin_classes(training.task.train, rare))
+    training.task = replace(training.task, validation=held_out)
 
 
 # Faults of one architecture.
@@ -373,14 +372,6 @@ def _use_sgd(training: Training) -> None:
     if training.setting.optimizer != "SGD":
         training.setting.optimizer = "SGD"
         training.setting.lr = 0.05
-
-
-def _fill(training: Training) -> None:
-    """Repeat the training set to its usual length, so that an epoch has as many steps."""
-    task = training.task
-    count = len(task.train[0])
-    rows = torch.arange(1_440) % count
-    training.task = replace(task, train=tuple(tensor[rows] for tensor in task.train))
 
 
 def _of(network: nn.Module, kind: type[nn.Module]) -> Iterator[nn.Module]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from populations.data import OFFSET, SCALE, digits, sequences
 from populations.networks import Network
-from populations.parts import Batch, Task
+from populations.parts import Batch, Task, accuracy, classify
 from populations.selfsupervised import augment
 from torch.nn import functional
 
@@ -22,14 +22,6 @@ WORDS = {
     "verb": ["sees", "likes", "finds", "holds", "leaves", "follows", "hears"],
     "adverb": ["today", "again", "here", "slowly", "never"],
 }
-
-
-def classify(network: Network, batch: Batch) -> torch.Tensor:
-    return functional.cross_entropy(network(batch[0]), batch[1])
-
-
-def accuracy(network: Network, batch: Batch) -> torch.Tensor:
-    return (network(batch[0]).argmax(-1) == batch[1]).float().mean()
 
 
 def predict_next(network: Network, batch: Batch) -> torch.Tensor:

@@ -15,27 +15,60 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 import populations
-from populations import selfsupervised, supervised
+from populations import language, resnets, selfsupervised, silent, supervised, tables, twins
+from populations.data import Data
 from populations.regimes import UNSEEN_FROM
 from populations.report import label, outcome_table
 from populations.training import quiet
 from repwatch import Registry
 
-POPULATIONS = (*supervised.FAMILIES, *selfsupervised.RECIPES)
+# Populations of mistakes in code, most of which no hyperparameter shows.
+SILENT = {
+    "text-lm": language.POPULATION,
+    "mnist-resnet": resnets.POPULATION,
+    "ssl-twins": twins.POPULATION,
+    "tables-mlp": tables.POPULATION,
+}
+FILES = ("mnist", "text")
+POPULATIONS = (*supervised.FAMILIES, *selfsupervised.RECIPES, *SILENT)
 
 
-def train_one(population: str, seed: int, mnist: Path | None, registry: Path, index: int) -> None:
+def train_one(population: str, seed: int, file: Path | None, registry: Path, index: int) -> None:
     """Train run `index` of a population, in a process of its own or in this one."""
-    family = family_of(population)
-    stored = Registry(registry)
+    stored, name = Registry(registry), run_name(population, index)
     try:
-        family.train(population, run_name(population, index), seed, index, mnist, stored)
+        if population in SILENT:
+            data = SILENT[population].load(file)
+            silent.run(SILENT[population], name, seed, index, data, stored)
+        else:
+            family_of(population).train(population, name, seed, index, file, stored)
     finally:
         stored.close()
 
 
 def family_of(population: str) -> ModuleType:
     return selfsupervised if population in selfsupervised.RECIPES else supervised
+
+
+def load(population: str, file: Path | None) -> Data:
+    """The data of a population, from the file that it needs, or None."""
+    if population in SILENT:
+        return SILENT[population].load(file)
+    data: Data = family_of(population).load(population, file)
+    return data
+
+
+def file_of(chosen: argparse.Namespace) -> Path | None:
+    """The file that the population is to be trained on, if it needs one."""
+    kind = file_kind(chosen.population)
+    return None if kind is None else getattr(chosen, kind)
+
+
+def file_kind(population: str) -> str | None:
+    """Which option names the file that a population needs; None where it needs none."""
+    if population.startswith("text"):
+        return "text"
+    return "mnist" if "mnist" in population else None
 
 
 def run_name(population: str, index: int) -> str:
@@ -56,7 +89,7 @@ def main(words: list[str] | None = None) -> None:
     indices = [*range(chosen.runs), *range(UNSEEN_FROM, UNSEEN_FROM + chosen.unseen)]
     names = {run_name(chosen.population, index): index for index in indices}
     missing = names.keys() - clear_up(registry, names)
-    task = partial(train_one, chosen.population, chosen.seed, chosen.mnist, chosen.registry)
+    task = partial(train_one, chosen.population, chosen.seed, file_of(chosen), chosen.registry)
     failed = follow(chosen, task, sorted(names[name] for name in missing), len(names))
     finished = [run for run in registry.runs(status="finished") if run.name in names]
     Console().print(outcome_table(chosen.population, finished))
@@ -142,15 +175,18 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--label", action="store_true", help="label the runs by how they ended")
     parser.add_argument("--workers", type=int, default=2, help="parallel processes (2)")
     parser.add_argument("--mnist", type=Path, help="an .npz with images and labels")
+    parser.add_argument("--text", type=Path, help="pairs of sentences in two languages, .tsv.gz")
     parser.add_argument("--seed", type=int, default=0, help="draws all settings (0)")
     chosen = parser.parse_args(words)
-    if ("mnist" in chosen.population) != (chosen.mnist is not None):
-        wanted = "needs" if chosen.mnist is None else "does not take"
-        parser.error(f"{chosen.population} {wanted} --mnist")
+    for kind in FILES:
+        given, wanted = getattr(chosen, kind) is not None, file_kind(chosen.population) == kind
+        if given != wanted:
+            verb = "needs" if wanted else "does not take"
+            parser.error(f"{chosen.population} {verb} --{kind}")
     if chosen.runs < 1 or chosen.workers < 1 or chosen.unseen < 0:
         parser.error("--runs and --workers should be 1 or more, --unseen 0 or more")
     try:
-        family_of(chosen.population).load(chosen.population, chosen.mnist)
+        load(chosen.population, file_of(chosen))
     except (OSError, KeyError, ValueError) as error:
-        parser.error(f"--mnist {chosen.mnist}: {error}")
+        parser.error(f"--{file_kind(chosen.population)} {file_of(chosen)}: {error}")
     return chosen

@@ -75,14 +75,20 @@ def digits() -> Data:
     from sklearn.datasets import load_digits
 
     loaded = load_digits()
-    return _split("digits", loaded.images[:, None] / 16, loaded.target, 1_440, 357)
+    return split("digits", loaded.images[:, None] / 16, loaded.target, 1_440, 357)
 
 
 @lru_cache
-def mnist(path: Path, count: int) -> Data:
-    """Handwritten digits, (n, 1, 28, 28) in [0, 1]: `count` to train on and 1,000 to validate."""
+def mnist(path: Path, count: int, pool: int = 1) -> Data:
+    """Handwritten digits, (n, 1, 28, 28) in [0, 1]: `count` to train on and 1,000 to validate.
+
+    With `pool`, means over so many pixels in both directions.
+    """
     with np.load(path) as data:
-        return _split("mnist", data["images"][:, None] / 255, data["labels"], count, 1_000)
+        images, labels = data["images"] / 255, data["labels"]
+    side = images.shape[-1] // pool
+    images = images.reshape(len(images), side, pool, side, pool).mean((2, 4))
+    return split("mnist", images[:, None], labels, count, 1_000)
 
 
 @lru_cache
@@ -108,10 +114,11 @@ def sequences(count: int = 2_000, validation: int = 600, length: int = 32) -> Da
         ]
     )
     values = height * shapes[labels, np.arange(total)] + generator.normal(0, 0.25, (total, length))
-    return _split("sequences", OFFSET + SCALE * values[:, :, None], labels, count, validation)
+    return split("sequences", OFFSET + SCALE * values[:, :, None], labels, count, validation)
 
 
-def _split(name: str, inputs: np.ndarray, labels: np.ndarray, count: int, validation: int) -> Data:
+def split(name: str, inputs: np.ndarray, labels: np.ndarray, count: int, validation: int) -> Data:
+    """The examples in an order of their own, divided, the first of validation as the probe set."""
     if len(inputs) < count + validation:
         raise ValueError(
             f"Expected {count + validation:,} examples of {name} or more, but got {len(inputs):,}."

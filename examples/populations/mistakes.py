@@ -66,9 +66,14 @@ def shuffle_labels(training: Training, share: float, *, validation: bool = True)
 
 def repeat(training: Training, rows: torch.Tensor) -> None:
     """Train on these rows alone, as often as on all."""
-    count = len(training.task.train[0])
-    again = rows[torch.arange(count) % len(rows)]
-    change_data(training, lambda batch: tuple(x[again] for x in batch), validation=False)
+    train_on(training, tuple(tensor[rows] for tensor in training.task.train))
+
+
+def train_on(training: Training, batch: Batch) -> None:
+    """Train on these examples, repeated, so that an epoch has as many steps as before."""
+    again = torch.arange(len(training.task.train[0])) % len(batch[0])
+    task = training.task
+    training.task = replace(task, train=tuple(tensor[again] for tensor in batch))
 
 
 def thin_classes(batch: Batch, rare: float) -> Batch:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch.nn import functional
 
 Batch = tuple[torch.Tensor, ...]
 Measure = Callable[[Any, Batch], torch.Tensor]
@@ -15,13 +16,24 @@ Measure = Callable[[Any, Batch], torch.Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """Tensors to train on and to validate by, and what a batch of them costs and scores."""
+    """Tensors to train on and to validate by, and what a batch of them costs and scores.
+
+    `accuracy` is None where there is nothing to score but the loss.
+    """
 
     train: Batch
     validation: Batch
     outputs: int
     loss: Measure
-    accuracy: Measure
+    accuracy: Measure | None = None
+
+
+def classify(network: Any, batch: Batch) -> torch.Tensor:
+    return functional.cross_entropy(network(batch[0]), batch[1])
+
+
+def accuracy(network: Any, batch: Batch) -> torch.Tensor:
+    return (network(batch[0]).argmax(-1) == batch[1]).float().mean()
 
 
 @dataclass
@@ -37,6 +49,7 @@ class Training:
         zero_every: After how many steps gradients are zeroed; None for never.
         evaluating_from: The epoch from which on the network trains in evaluation mode.
         after_step: Called with the network after each step.
+        other: What could be taken for the training and validation set by mistake, if anything.
     """
 
     setting: Any
@@ -47,6 +60,7 @@ class Training:
     zero_every: int | None = 1
     evaluating_from: float = float("inf")
     after_step: Callable[[Any], None] = lambda network: None
+    other: tuple[Batch, Batch] | None = None
 
 
 class Assembled(pl.LightningModule):

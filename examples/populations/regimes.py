@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 GOOD, SLOW = "", "slow warm-up"
+# The metric that tells how good a run truly was, where the one it is monitored by may not.
+OUTCOME = "truth.outcome"
 # Runs from this index on have faults that no other run has.
 UNSEEN_FROM = 1_000_000
 
@@ -20,13 +22,15 @@ UNSEEN_FROM = 1_000_000
 class Truth:
     """What is wrong with a run. `fault` is "" for a good one, `severity` from 0 to 1.
 
-    `unseen` is whether it is one of the held-out faults.
+    `unseen` is whether it is one of the held-out faults, `silent` whether no hyperparameter shows
+    it.
     """
 
     fault: str
     slow: bool
     severity: float
     unseen: bool = False
+    silent: bool = False
 
     def hparams(self) -> dict[str, Any]:
         regime = self.fault or (f"good, {SLOW}" if self.slow else "good")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
+from populations.regimes import OUTCOME
 from repwatch import Registry
 from repwatch.registry import Run
 
@@ -21,8 +22,7 @@ def outcome_table(population: str, runs: Sequence[Run]) -> Table:
     Bad is below the median of the good runs (of the same method, where there are several) by more
     than max(0.02, 3 MAD), the MAD scaled to a standard deviation.
     """
-    metric = runs[0].monitor if runs else None
-    metric = metric or "outcome"
+    metric = metric_of(runs[0]) if runs else "outcome"
     bounds = {group: bound(found, metric) for group, found in _by(runs, "method").items()}
     table = Table("regime", "runs", f"median {metric}", "bad", title=population)
     regimes = _by(runs, "truth.regime")
@@ -42,13 +42,19 @@ def outcome_table(population: str, runs: Sequence[Run]) -> Table:
 def label(registry: Registry, runs: Sequence[Run]) -> None:
     """Label runs that have no label yet: good, or bad with the fault as the cause."""
     for found in _by(runs, "method").values():
-        least = bound(found, found[0].monitor or "outcome")
+        metric = metric_of(found[0])
+        least = bound(found, metric)
         for run in found:
             if run.label is not None:
                 continue
-            bad = outcome(run, run.monitor or "outcome") < least
+            bad = outcome(run, metric) < least
             cause = (run.hparams["truth.fault"] or None) if bad else None
             registry.label(run, "bad" if bad else "good", cause)
+
+
+def metric_of(run: Run) -> str:
+    """The metric that tells how good a run was."""
+    return OUTCOME if OUTCOME in run.metrics else run.monitor or "outcome"
 
 
 def outcome(run: Run, metric: str) -> float:

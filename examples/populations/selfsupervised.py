@@ -7,6 +7,7 @@ linear probe on the code, measured once, at the end.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -177,17 +178,20 @@ class Encoder(Watched):
             self.log("probe_acc", self.probe())
 
     def probe(self) -> float:
-        """Accuracy of a linear probe on the code of validation points; chance where it is NaN."""
-        data = self._data
-        train, test = self.encode(data.inputs[:PROBED]), self.encode(data.validation_inputs)
-        if not (train.isfinite().all() and test.isfinite().all()):
-            return 1 / data.classes
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-        with warnings.catch_warnings():
-            # A probe that has not converged after 200 rounds is good enough to distinguish runs.
-            warnings.simplefilter("ignore")
-            classifier.fit(train.numpy(), data.labels[:PROBED].numpy())
-            return float(classifier.score(test.numpy(), data.validation_labels.numpy()))
+        return probe_accuracy(self.encode, self._data)
+
+
+def probe_accuracy(encode: Callable[[torch.Tensor], torch.Tensor], data: Data) -> float:
+    """Accuracy of a linear probe on the code of validation points; chance where it is NaN."""
+    train, test = encode(data.inputs[:PROBED]), encode(data.validation_inputs)
+    if not (train.isfinite().all() and test.isfinite().all()):
+        return 1 / data.classes
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    with warnings.catch_warnings():
+        # A probe that has not converged after 200 rounds is good enough to distinguish runs.
+        warnings.simplefilter("ignore")
+        classifier.fit(train.numpy(), data.labels[:PROBED].numpy())
+        return float(classifier.score(test.numpy(), data.validation_labels.numpy()))
 
 
 def load(population: str, path: Path | None) -> Data:

@@ -121,8 +121,9 @@ def fit(
     layers: list[str],
     monitor: str,
     epochs: int,
-) -> None:
-    """Train the module, watched, as the run `name`; `monitor` is better when larger."""
+    mode: str = "max",
+) -> str:
+    """Train the module, watched, as the run `name`; its id."""
     early = tuple(len(batches) * share // NINTHS for share in (1, 3))
     watch = RepWatch(
         data.probe,
@@ -131,7 +132,7 @@ def fit(
         layers=layers,
         schedule=Schedule(steps=early),
         monitor=monitor,
-        mode="max",
+        mode=mode,
         auto_label=False,
         verbose=False,
         max_overhead=1.0,  # the snapshots are what this is about: none may be left out
@@ -151,6 +152,8 @@ def fit(
     size = len(data.validation_inputs)
     validation = Batches(data.validation_inputs, data.validation_labels, size=size, length=1)
     trainer.fit(module, batches, validation)
+    assert watch.run_id is not None
+    return watch.run_id
 
 
 def quiet() -> None:
