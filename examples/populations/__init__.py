@@ -19,11 +19,24 @@ must not read them.
 | sequences-gru | GRUs                              | sequences of one number, generated          |
 | ssl-digits    | SimCLR, SimSiam, VICReg and VAE   | scikit-learn's digits, labels for the probe |
 | ssl-mnist     | the same                          | --mnist, labels for the probe               |
+| text-lm       | GPT-2 of transformers, small      | --text, bytes of sentences                  |
+| mnist-resnet  | small ResNets with BatchNorm      | --mnist, at half the resolution             |
+| ssl-twins     | BYOL and Barlow Twins, small CNNs | scikit-learn's digits, labels for the probe |
+| tables-mlp    | MLPs                              | a table of customers, generated             |
+
+In the last four most faults are silent: mistakes in code that no hyperparameter shows, such as a
+causal mask that is missing, a frozen backbone, a target that leaks, or codes of categories that are
+taken for numbers. The module of each has their list, 12 or more and two that are held out. Since
+the loss and the accuracy of such a run may look well, its outcome is measured after it has ended,
+on data that no fault has touched, and stored as `truth.outcome`: the accuracy of the next byte
+after a beginning, of classes, or of a linear probe. Go by `--where truth.silent=True` for the runs
+whose hyperparameters show nothing.
 
 `--label` labels the runs by how they ended, the bad ones with their fault as the cause, so that
 `repwatch backtest` can measure how reliable flags are. `--unseen 24` trains as many further runs
 of two faults that no other run has (momentum too high and classes missing; without labels, wrong
-pairs and an encoder that hardly learns), for a look that no choice depends on:
+pairs and an encoder that hardly learns; for the last four see their modules), for a look that no
+choice depends on:
 
     python examples/populations digits-mlp --registry digits-mlp.db --unseen 24 --label
     repwatch backtest --registry digits-mlp.db --hold-out where --where truth.unseen=True
@@ -38,4 +51,9 @@ whole numbers. Where torchvision is installed:
     data = torchvision.datasets.MNIST("data", download=True)
     images, labels = data.data[:10_000].numpy(), data.targets[:10_000].numpy()
     numpy.savez("mnist10k.npz", images=images, labels=labels)
+
+`--text` is a file of UTF-8 text, gzip or not, each line a sentence in two languages with a tab
+between them, 2,000 pairs of 12 to 32 bytes or more: any parallel corpus, of Tatoeba or OPUS for
+instance, that is written so (`paste english.txt french.txt | gzip > en-fr.tsv.gz`). The first
+language is learned; the second one is what a run with the wrong file learns.
 """

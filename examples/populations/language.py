@@ -27,8 +27,8 @@ from repwatch import ProbeSet
 
 PAD, START, BYTES = 0, 1, 2  # tokens: padding, the beginning, then the 256 bytes
 VOCABULARY = BYTES + 256
-SHORTEST, LONGEST = 12, 44
-EXAMPLES, VALIDATION = 2_000, 600
+SHORTEST, LONGEST = 12, 32
+EXAMPLES, VALIDATION = 1_500, 500
 MONITORED = 200  # sentences after each epoch; the outcome is of all
 PREFIXES = (6, 10, 14, 18, 22, 26)  # lengths after which the next byte is asked for
 
@@ -100,6 +100,7 @@ class LanguageModel(nn.Module):
             resid_pdrop=dropout,
             embd_pdrop=dropout,
             attn_pdrop=dropout,
+            initializer_range=0.1,
             bos_token_id=START,
             eos_token_id=BYTES + ord("\n"),
         )
@@ -157,8 +158,8 @@ def good(generator: Draw, method: str) -> Setting:
         "lr": between((3e-3, 8e-3), generator.uniform()),
         "optimizer": "Adam",
         "weight_decay": float(generator.choice([0.0, 1e-6, 1e-5])),
-        "batch_size": int(generator.choice([24, 32])),
-        "width": int(generator.choice([32, 48])),
+        "batch_size": int(generator.choice([20, 24])),
+        "width": int(generator.choice([40, 48])),
         "dropout": float(generator.choice([0.0, 0.1])),
         "warmup": float(generator.choice([0.0, 0.25])),
     }
@@ -342,7 +343,6 @@ POPULATION = Population(
     faults=FAULTS,
     visible=VISIBLE,
     layers=(
-        "input",
         "network.gpt.transformer.wte",
         "network.gpt.transformer.h.0",
         "network.gpt.transformer.h.1",
@@ -350,7 +350,7 @@ POPULATION = Population(
         "network.gpt.lm_head",
     ),
     epochs=6,
-    examples=1_000,
+    examples=800,
     monitor="val_loss",
     mode="min",
 )

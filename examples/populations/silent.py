@@ -115,6 +115,9 @@ class Module(Assembled, Watched):
             found["val_acc"] = task.accuracy(self.network, batch)
         return found
 
+    def _rate(self, step: int) -> float:
+        return super()._rate(step) * self.training_parts.rate(step / self.steps)
+
     def parts(self) -> Any:
         return self.training_parts.parameters(self.network)
 
