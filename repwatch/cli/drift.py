@@ -59,6 +59,10 @@ GoodOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(help="Use this many good landmarks, at random, and bad ones in proportion."),
 ]
+BadOption = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Use this many bad landmarks, at random; without it in proportion."),
+]
 RoundsOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(help="How often all is done, each time with other draws."),
@@ -167,6 +171,7 @@ def backtest(
     hold_out: HoldOutOption = None,
     where: WhereOption = None,
     good: GoodOption = None,
+    bad: BadOption = None,
     rounds: RoundsOption = None,
     probe: ProbeOption = None,
     registry: RegistryOption = None,
@@ -174,8 +179,8 @@ def backtest(
 ) -> None:
     """Measure how reliable flags are here: each landmark by a detector that has not seen it.
 
-    With --hold-out, --where, --good or --rounds it is measured where landmarks are missing, and
-    for runs of a kind.
+    With --hold-out, --where, --good, --bad or --rounds it is measured where landmarks are missing,
+    and for runs of a kind.
     """
     from repwatch import drift
 
@@ -187,7 +192,7 @@ def backtest(
     landmarks = opened.landmarks(probe or runs[-1].probe)
     reading = track(landmarks, "reading landmarks", console=errors, transient=True)
     histories = [drift.read_histories(opened, [run])[0] for run in reading]
-    restricted = bool(hold_out or selected or good or rounds)
+    restricted = bool(hold_out or selected or good or bad is not None or rounds)
     with progress_bar("Training detectors") as progress:
         progress(0, folds)
         found = drift.backtest(
@@ -195,6 +200,7 @@ def backtest(
             hold_out or "run",
             folds=folds,
             good=good,
+            bad=bad,
             where=selected,
             rounds=1 if rounds is None else rounds,
             false_alarms=false_alarms,

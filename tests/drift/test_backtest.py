@@ -275,9 +275,20 @@ def test_good_landmarks_are_thinned_and_bad_ones_in_proportion_anew_in_each_roun
     assert any(value > 0 for value in found.subsets[0].methods[0].spread["auroc"])
 
 
+@pytest.mark.parametrize(("good", "bad", "known_good"), [(10, 2, 10), (None, 3, None)])
+def test_bad_landmarks_are_thinned_to_a_number(
+    population: list[History], good: int | None, bad: int, known_good: int | None
+) -> None:
+    found = evaluate(population, good=good, bad=bad, folds=3)
+    everything = evaluate(population, folds=3)
+    assert found.known_bad == bad < everything.known_bad
+    assert found.known_good == (known_good or everything.known_good)
+
+
 @pytest.mark.parametrize(
     ("settings", "result"),
     [
+        ({"bad": -1}, "Expected 0 to"),
         ({"hold_out": "color"}, "one of run, cause, group"),
         ({"hold_out": "group"}, "`group`"),
         ({"hold_out": "where"}, "`where`"),

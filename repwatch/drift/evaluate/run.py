@@ -62,6 +62,7 @@ def backtest(
     *,
     folds: int = 5,
     good: int | None = None,
+    bad: int | None = None,
     where: tuple[str, str] | None = None,
     rounds: int = 1,
     false_alarms: float = 0.05,
@@ -83,6 +84,7 @@ def backtest(
             as there are runs is leave-one-run-out.
         good: Landmarks are subsampled to this number of good ones, and bad ones in proportion, anew
             for each part; None for all.
+        bad: How many bad ones they are then; None for as many as in proportion.
         where: A hyperparameter and a value, as text; the runs that have it are a subset of the
             results.
         rounds: How often all is done, each time with other draws.
@@ -104,31 +106,31 @@ def backtest(
         >>> result.good, result.bad, [method.name for method in result.methods]
         (12, 4, ['RepWatch', 'curves', 'loss', 'median rule'])
     """
-    bad = is_bad(landmarks)
-    check_options(bad, hold_out, folds, good, rounds)
+    worse = is_bad(landmarks)
+    check_options(worse, hold_out, folds, good, bad, rounds)
     selected = None if where is None else select_by_hparam(landmarks, *where)
     groups = held_out_groups(landmarks, hold_out, group, selected)
     checkpoints = shared_checkpoints(landmarks, len(landmarks) / 2)
     splits = [
-        make_splits(landmarks, groups, hold_out, folds, good, seed + k) for k in range(rounds)
+        make_splits(landmarks, groups, hold_out, folds, good, bad, seed + k) for k in range(rounds)
     ]
     train = partial(train_detectors, false_alarms=false_alarms, group=group)
     predictions = _predict(landmarks, checkpoints, splits, seed, train, causes, progress)
     truth = Truth(
-        bad,
-        bad & causes & np.array([bool(landmark.run.cause) for landmark in landmarks]),
+        worse,
+        worse & causes & np.array([bool(landmark.run.cause) for landmark in landmarks]),
         np.unique(groups, return_inverse=True)[1] if hold_out == "group" else None,
         _epochs(landmarks, checkpoints),
     )
     subsets = _subsets(landmarks, groups, hold_out, where, selected, group)
     rankings = rank_runs(predictions, truth, draws=draws, seed=seed)
     trained = [split.train for parts in splits for split in parts]
-    by_checkpoint, overall = calibrations(predictions[REPWATCH], bad)
+    by_checkpoint, overall = calibrations(predictions[REPWATCH], worse)
     return Backtest(
         hold_out,
         checkpoints,
-        min(int((~bad[train]).sum()) for train in trained),
-        min(int(bad[train].sum()) for train in trained),
+        min(int((~worse[train]).sum()) for train in trained),
+        min(int(worse[train].sum()) for train in trained),
         rounds,
         summarize(predictions, truth, subsets, rankings),
         rankings.gains,

@@ -50,28 +50,32 @@ def outcomes(landmarks: Sequence[History]) -> NDArray[np.str_]:
     return np.array([f"{landmark.run.label} {landmark.run.cause}" for landmark in landmarks])
 
 
-def check_options(bad: Mask, hold_out: str, folds: int, good: int | None, rounds: int) -> None:
+def check_options(
+    worse: Mask, hold_out: str, folds: int, good: int | None, bad: int | None, rounds: int
+) -> None:
     """Refuse what cannot be evaluated.
 
     Args:
-        bad: (runs,) whether each is a bad one.
-        hold_out, folds, good, rounds: As `backtest`.
+        worse: (runs,) whether each is a bad one.
+        hold_out, folds, good, bad, rounds: As `backtest`.
 
     Raises:
         DriftError: Too few landmarks, or an option that does not suit them.
     """
     if hold_out not in HOLD_OUTS:
         raise DriftError(f"Expected one of {', '.join(HOLD_OUTS)} to hold out, but got {hold_out}.")
-    n_good, n_bad = int((~bad).sum()), int(bad.sum())
+    n_good, n_bad = int((~worse).sum()), int(worse.sum())
     if n_good < 2 * MIN_GOOD or n_bad < _MIN_BAD:
         raise DriftError(
             f"Expected at least {2 * MIN_GOOD} good and {_MIN_BAD} bad landmarks to test on, but "
             f"got {n_good} and {n_bad}. Label more runs (`repwatch suggest-labels`)."
         )
-    if not 2 <= folds <= len(bad):
-        raise DriftError(f"Expected 2 to {len(bad)} folds, but got {folds}.")
+    if not 2 <= folds <= len(worse):
+        raise DriftError(f"Expected 2 to {len(worse)} folds, but got {folds}.")
     if good is not None and not MIN_GOOD <= good <= n_good:
         raise DriftError(f"Expected {MIN_GOOD} to {n_good} good landmarks to use, but got {good}.")
+    if bad is not None and not 0 <= bad <= n_bad:
+        raise DriftError(f"Expected 0 to {n_bad} bad landmarks to use, but got {bad}.")
     if rounds < 1:
         raise DriftError(f"Expected 1 round or more, but got {rounds}.")
 
@@ -141,6 +145,7 @@ def make_splits(
     hold_out: str,
     folds: int,
     good: int | None,
+    bad: int | None,
     seed: int,
 ) -> list[Split]:
     """Splits in which every run is assessed once, by landmarks that lack what is held out.
@@ -148,18 +153,18 @@ def make_splits(
     Args:
         landmarks: Labeled runs.
         groups: (runs,) what each is held out with, by `held_out_groups`.
-        hold_out, folds, good, seed: As `backtest`.
+        hold_out, folds, good, bad, seed: As `backtest`.
 
     Raises:
         DriftError: There is one group only.
     """
     generator = np.random.default_rng(seed)
-    bad = is_bad(landmarks)
+    worse = is_bad(landmarks)
     fold = _folds(landmarks, groups, hold_out, folds, generator)
     # The selected runs are landmarks in no split.
-    usable = fold < folds if hold_out == "where" else np.ones(len(bad), dtype=np.bool_)
+    usable = fold < folds if hold_out == "where" else np.ones(len(worse), dtype=np.bool_)
     return [
-        Split(_subsample(np.flatnonzero(usable & (fold != k)), bad, good, generator), test)
+        Split(_subsample(np.flatnonzero(usable & (fold != k)), worse, good, bad, generator), test)
         for k in range(int(fold.max()) + 1)
         if len(test := np.flatnonzero(fold == k))
     ]
@@ -193,15 +198,18 @@ def _folds(
 
 
 def _subsample(
-    train: NDArray[np.intp], bad: Mask, good: int | None, generator: np.random.Generator
+    train: NDArray[np.intp],
+    worse: Mask,
+    good: int | None,
+    bad: int | None,
+    generator: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """So many of the good ones at random, and the same share of the bad ones; None for all."""
-    if good is None:
+    """So many good and bad ones at random; without `bad` the same share of these as of the good."""
+    if good is None and bad is None:
         return train
-    share = good / max(int((~bad[train]).sum()), 1)
-    chosen = []
-    for label in (False, True):
-        rows = train[bad[train] == label]
-        count = min(round(share * len(rows)), len(rows))
-        chosen.append(generator.choice(rows, count, replace=False))
+    rows = [train[worse[train] == label] for label in (False, True)]
+    count = len(rows[0]) if good is None else min(good, len(rows[0]))
+    share = count / max(len(rows[0]), 1)
+    counts = count, min(round(share * len(rows[1])) if bad is None else bad, len(rows[1]))
+    chosen = [generator.choice(own, k, replace=False) for own, k in zip(rows, counts, strict=True)]
     return np.sort(np.concatenate(chosen))
