@@ -263,11 +263,17 @@ class _Reading:
     def _draw(self, done: int, total: int) -> list[RenderedMap]:
         """The maps; one of a single layer that has too few snapshots is left out."""
         cache, maps = MapCache(self._registry, self._rows), []
-        for at, settings in enumerate(self._settings):
-            self._progress(done + at, total)
+
+        def draw(settings: MapSettings) -> RenderedMap | None:
             try:
-                maps.append(cache.draw(self._contents, settings))
+                return cache.draw(self._contents, settings)
             except SpaceError:
                 if settings.layers is None:
                     raise
+                return None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for at, drawn in enumerate(pool.map(draw, self._settings)):
+                self._progress(done + at, total)
+                maps += [] if drawn is None else [drawn]
         return maps
