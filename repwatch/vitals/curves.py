@@ -15,6 +15,9 @@ _FEWEST_VALUES = 5
 _FEWEST_EPOCHS = 3
 # Nearest neighbors say nothing of a label with fewer points.
 _POINTS_FOR_EACH_LABEL = 10
+# No language model predicts text with so small a loss in its first epochs; tokens of few kinds are
+# a task that may be solved.
+_TOO_GOOD, _EARLY_EPOCHS, _FEWEST_TOKENS = 0.1, 5, 20
 
 
 def find_curve(signs: Signs, *words: str) -> list[float]:
@@ -149,6 +152,23 @@ def check_evaluation(signs: Signs) -> Finding | None:
     return Finding(text, (), {"training": training[-1], "validation": losses[-1]})
 
 
+def check_token_loss(signs: Signs) -> Finding | None:
+    """A causal network that predicts tokens nearly without error, early on."""
+    layers = signs.now.layers
+    is_causal = any(layer.get("causal") == 1 for layer in signs.steps[0].layers)
+    predicts_tokens = layers and layers[-1].get("features") >= _FEWEST_TOKENS
+    if not is_causal or not predicts_tokens or signs.is_classifier:
+        return None
+    losses = find_curve(signs, "val", "loss")
+    if not losses or signs.now.epoch > _EARLY_EPOCHS or not 0 <= min(losses) < _TOO_GOOD:
+        return None
+    text = (
+        f"the validation loss of a causal network is {min(losses):.2g} after {signs.now.epoch + 1} "
+        "epochs: text cannot be predicted that well"
+    )
+    return Finding(text, (), {"loss": min(losses)})
+
+
 CURVE_RULES = (
     Rule(
         name="loss-not-a-number",
@@ -228,5 +248,22 @@ CURVE_RULES = (
         unseen="leaks that the probe points have too",
         source=VITALS_STUDY,
         unless=("labels-lost",),
+    ),
+    Rule(
+        name="tokens-too-good",
+        check=check_token_loss,
+        reads="validation loss of networks that say that they are causal",
+        when="it is below .1 within 6 epochs, in networks of 20 outputs or more that are no "
+        "classifiers",
+        causes=(
+            "targets that are not shifted by one token",
+            "a causal mask that is missing",
+            "validation texts that are in the training set",
+        ),
+        advice="Predict each token from those before it: shift the targets, and look at the mask.",
+        unseen="networks that do not say that they are causal; where tokens follow a rule, as in "
+        "arithmetic, so small a loss is right",
+        source=VITALS_STUDY,
+        unless=("sees-later-tokens", "negative-loss"),
     ),
 )

@@ -89,6 +89,12 @@ def over_batch(*losses: float) -> Signs:
     return Signs([START, *steps], metrics, (0.1,) * 10, 256, hparams=hparams)
 
 
+def language_model(loss: float, outputs: float = 256, causal: float = 1) -> Signs:
+    """A network of so many outputs whose validation loss is that after two epochs."""
+    values = {"causal": causal, "features": outputs}
+    return signs(step(0, 0, ALL, values), step(*LATE, ALL, values), val_loss=[5.0, loss])
+
+
 CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
     "dead-units": (lambda: ill(("a",), dead=0.95), lambda: ill(("c",), dead=0.95)),
     "constant-layer": (
@@ -172,6 +178,7 @@ CASES: dict[str, tuple[Callable[[], Signs], Callable[[], Signs]]] = {
         lambda: signs(START, step(*LATE, ("c",), {"accuracy": 0.6}), val_acc=[0.1, 0.95]),
         lambda: signs(START, step(*LATE, ("c",), {"accuracy": 0.8}), val_acc=[0.1, 0.95]),
     ),
+    "tokens-too-good": (lambda: language_model(0.04), lambda: language_model(0.2)),
     "negative-loss": (
         lambda: signs(START, step(*LATE), train_loss=[2.3, -0.5]),
         lambda: signs(START, step(*LATE, ("c",), {"features": 1.0}), train_loss=[2.3, -0.5]),
@@ -204,6 +211,11 @@ def test_a_rule_fires_beyond_its_limit_and_not_before(name: str) -> None:
     beyond, before = CASES[name]
     assert name in fired(beyond())
     assert name not in fired(before())
+
+
+def test_only_causal_networks_that_predict_tokens_have_a_loss_that_is_too_good() -> None:
+    assert "tokens-too-good" not in fired(language_model(0.04, causal=0))
+    assert "tokens-too-good" not in fired(language_model(0.04, outputs=10))
 
 
 def test_an_autoencoder_may_begin_with_one_dimension() -> None:
