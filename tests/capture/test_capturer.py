@@ -155,7 +155,7 @@ def test_layers_that_are_not_chosen_cost_no_rdm(monkeypatch: pytest.MonkeyPatch)
 
     calls = []
     original = rdm.from_activations
-    monkeypatch.setattr(rdm, "from_activations", lambda x: calls.append(x) or original(x))
+    monkeypatch.setattr(rdm, "from_activations", lambda *x: calls.append(x) or original(*x))
     capturer = Capturer(Deep(), ProbeSet(x_of()), max_layers=3)
     capturer.run()
     assert len(calls) == 4
