@@ -78,6 +78,7 @@ def parse(command: str) -> None:
         return
     context = main.make_context("repwatch", list(words), resilient_parsing=True)
     context.resilient_parsing = False  # from here on, what does not parse is an error
+    _, words, _ = main.make_parser(context).parse_args(words)
     name, subcommand, rest = main.resolve_command(context, words)
     subcommand.make_context(name, rest, parent=context)
 
