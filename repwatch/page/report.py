@@ -275,5 +275,6 @@ class _Reading:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for at, drawn in enumerate(pool.map(draw, self._settings)):
                 self._progress(done + at, total)
-                maps += [] if drawn is None else [drawn]
+                if drawn is not None:
+                    maps.append(drawn)
         return maps

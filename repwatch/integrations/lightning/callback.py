@@ -29,6 +29,7 @@ from repwatch.integrations.lightning.protocols import HostModule, Trainer
 from repwatch.integrations.lightning.session import Session
 from repwatch.integrations.lightning.trainer_state import is_sharded
 from repwatch.probe import ProbeSet
+from repwatch.rdm.activations import Metric
 from repwatch.registry import Flag, Registry, Retention
 from repwatch.watch import Schedule
 from repwatch.watch.options import WatchOptions, check_probe_name
@@ -145,7 +146,7 @@ class RepWatch(metaclass=Bindable):
         forward: Callable[[torch.nn.Module, Any], Any] | None = None,
         reduce: Callable[[str, torch.nn.Module, Any], torch.Tensor | None] | None = None,
         token: int | Literal["mean", "last"] = "mean",
-        metric: Literal["euclidean", "cosine"] | None = None,
+        metric: Metric | None = None,
         false_alarms: float = 0.05,
         vitals: bool | Sequence[str] = True,
         draw_map: bool = True,
