@@ -6,12 +6,16 @@ const PARAMETER = "repwatch";
 /** @type {Window | null} */
 let host = null;
 
+/** @type {string | null} What was last read from the address or written to it. */
+let known = null;
+
 /**
  * Uses the address of another window of this origin from now on.
  * @param {Window} other
  */
 export function useAddressOf(other) {
   host = other;
+  known = null;
 }
 
 function readText() {
@@ -21,12 +25,15 @@ function readText() {
 
 /** @param {string} text */
 function writeText(text) {
-  if (text === readText()) return;
+  const present = readText();
+  // A user who has just edited the address is heard: the page is about to read it.
+  if (text === present || (!host && known !== null && present !== known)) return;
   const address = new URL((host ?? window).location.href);
   if (!host) address.hash = text;
   else if (text) address.searchParams.set(PARAMETER, text);
   else address.searchParams.delete(PARAMETER);
   (host ?? window).history.replaceState((host ?? window).history.state, "", address);
+  known = readText();
 }
 
 /** The address that the user sees, to be copied. */
@@ -42,7 +49,8 @@ export function currentLink() {
  * @returns {S}
  */
 export function readAddress(defaults) {
-  return parseState(readText(), defaults);
+  known = readText();
+  return parseState(known, defaults);
 }
 
 /**

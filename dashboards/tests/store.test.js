@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { formatState, parseState } from "../shared/address.js";
+import { formatState, parseState, readAddress, writeAddress } from "../shared/address.js";
 import { Store } from "../page/store.js";
 import { makeScene } from "./scene.js";
 
@@ -86,4 +86,24 @@ test("an address with nonsense is as at first", () => {
   const { store } = makeStore("step=x&point=NaN&run=nobody&a=%7B&picked=%E0%A4%A");
   assert.deepEqual([store.state.step, store.state.point, store.pins.a], [20, -1, -1]);
   assert.equal(store.scene.runOf(store.current), "odd");
+});
+
+test("an address that the user has just edited is not written over", () => {
+  const address = { href: "https://page.test/#point=1", get hash() { return new URL(this.href).hash; } };
+  Object.assign(globalThis, {
+    window: {
+      location: address,
+      history: { state: null, replaceState: (_state, _title, url) => { address.href = String(url); } },
+    },
+  });
+  const defaults = { point: 0, by: "" };
+  assert.equal(readAddress(defaults).point, 1);
+  writeAddress({ point: 2, by: "two words" }, defaults);
+  assert.equal(address.hash, "#point=2&by=two+words");
+  address.href = "https://page.test/#point=7";
+  writeAddress({ point: 3, by: "" }, defaults);
+  assert.equal(address.hash, "#point=7");
+  assert.equal(readAddress(defaults).point, 7);
+  writeAddress({ point: 4, by: "" }, defaults);
+  assert.equal(address.hash, "#point=4");
 });
