@@ -19,6 +19,7 @@ from torch.autograd.graph import Node
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
+from repwatch.capture._added import AddedEntries
 from repwatch.capture._layers import Modules, base, is_candidate
 from repwatch.capture._rows import walk_tensors
 from repwatch.probe._trees import Tree, map_tensors
@@ -119,10 +120,12 @@ class _Observer:
     detached: bool = False
     _calls: Counter[str] = field(default_factory=Counter)
     _handles: list[RemovableHandle] = field(default_factory=list)
+    _added: AddedEntries = field(default_factory=AddedEntries)
 
     def __enter__(self) -> None:
         for name, module in self.modules.named.items():
             hook = self._hook(name)
+            self._handles.append(self._added.observe(module))
             self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
     def __exit__(self, *_error: object) -> None:
@@ -142,10 +145,14 @@ class _Observer:
     def find_end(self, output: object) -> _Vertex | None:
         """The network's output in the graph; where `call` gave none, the last layer's.
 
-        Of several passes that do not depend on each other, as of the two texts of a pair, that of
-        the first.
+        Of a plain dictionary, whose entries have no order of importance, the entry that comes of
+        the others. Of several passes that do not depend on each other, as of the two texts of a
+        pair, that of the first.
         """
         found = _vertices(_in_order(output, self.points))
+        if found and type(output) is dict:
+            entries = [value for value in output.values() if isinstance(value, torch.Tensor)]
+            return _last_of(_vertices(_in_order(entries, self.points)) or found)
         if found or not self.outputs:
             return next(iter(found), None)
         key = list(self.outputs)[-1]
@@ -174,12 +181,22 @@ class _Observer:
             ):
                 # Indices went in and numbers come out, as of an embedding.
                 output = replaced = self.make_leaf(output)
-            vertices = _vertices(_in_order(output, self.points))
+            added = self._added.select(module, output)
+            vertices = _vertices(_in_order(added, self.points))
             if vertices:
                 self.outputs[key] = vertices[:_MOST_OUTPUTS]
             return replaced
 
         return hook
+
+
+def _last_of(vertices: Sequence[_Vertex]) -> _Vertex:
+    """The first vertex, or one that is computed from it."""
+    last = vertices[0]
+    for vertex in vertices[1:_MOST_OUTPUTS]:
+        if last[0] in _sorted_nodes(vertex[0]):
+            last = vertex
+    return last
 
 
 def _is_real(leaf: object) -> bool:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from repwatch.capture._added import AddedEntries
 from repwatch.capture._preserve import fix_seed
 from repwatch.capture._rows import Fold, first_with_rows, unfold, walk_tensors
 from repwatch.probe._trees import Tree, select
@@ -110,14 +111,16 @@ def _observed(
     calls: Counter[str] = Counter()
 
     def observe(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _args: object, output: object) -> None:
+        def hook(module: nn.Module, _args: object, output: object) -> None:
             call = calls[name]
             calls[name] += 1
-            note(f"{name}:{call}" if call else name, output)
+            note(f"{name}:{call}" if call else name, added.select(module, output))
 
         return hook
 
-    handles = [module.register_forward_hook(observe(name)) for name, module in modules.items()]
+    added = AddedEntries()
+    handles = [added.observe(module) for module in modules.values()]
+    handles += [module.register_forward_hook(observe(name)) for name, module in modules.items()]
     try:
         yield
     finally:

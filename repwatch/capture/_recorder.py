@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from repwatch import rdm
+from repwatch.capture._added import AddedEntries
 from repwatch.capture._layers import Modules
 from repwatch.capture._outputs import measure_outputs
 from repwatch.capture._rows import (
@@ -213,6 +214,7 @@ class Recorder:
         self._results: dict[str, Result] = {}
         self._centers: dict[str, float | None] = {}
         self._handles: list[RemovableHandle] = []
+        self._added = AddedEntries()
         self._spatial: set[tuple[int, ...]] = set()
         self._calls: Counter[str] = Counter()
         self._batch = 0
@@ -236,12 +238,14 @@ class Recorder:
         self._batch, self._masks, self._chosen = batch, list(masks), chosen
         self._owners = owners
         for name, module in self._watched.items():
+            self._handles.append(self._added.observe(module))
             self._handles.append(module.register_forward_hook(self._hook(name)))
 
     def end(self) -> None:
         """Remove the hooks; it may be called twice."""
         while self._handles:
             self._handles.pop().remove()
+        self._added.clear()
 
     def results(self, order: torch.Tensor | None = None) -> dict[str, Result]:
         """RDM and scalars by layer, in order of firing; `order` sorts the collected rows."""
@@ -277,7 +281,7 @@ class Recorder:
             if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:
                 return
             try:
-                self._record(name, module, output)
+                self._record(name, module, self._added.select(module, output))
             except Exception as error:
                 # The host's own forward pass continues; the error is raised with the results.
                 self.failure = self.failure or error

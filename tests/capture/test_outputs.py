@@ -17,6 +17,8 @@ from repwatch.capture import Capture, Capturer
 from repwatch.capture._rows import MAX_FEATURES, MaskedRows, find_rows, reduce_rows
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
+from tests.capture.helpers import assert_rdm
+from tests.capture.networks import Pooling, Projection, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -331,3 +333,18 @@ def test_float8_outputs_are_read_as_float32() -> None:
     x = x_of(5)
     capture = capture_of(Returns(lambda y: y.to(torch.float8_e4m3fn)), x)
     assert_rows(capture, "inner", x.tanh().to(torch.float8_e4m3fn).float())
+
+
+def test_of_a_dictionary_that_is_passed_on_each_module_gives_what_it_added() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Words(), Pooling(), Projection()).eval()
+    tokens = torch.randint(50, (20, 7))
+    layers = Capturer(model, ProbeSet({"input_ids": tokens})).run().layers
+    assert list(layers) == ["0.embed", "0.model.layers.0", "0", "1", "2"]
+    with torch.no_grad():
+        words = model[0]({"input_ids": tokens})
+        pooled = model[1](dict(words))["sentence_embedding"]
+        projected = model[2](model[1](dict(words)))["sentence_embedding"]
+    assert_rdm(layers["0"].rdm, words["token_embeddings"].mean(1))
+    assert_rdm(layers["1"].rdm, pooled)
+    assert_rdm(layers["2"].rdm, projected)
