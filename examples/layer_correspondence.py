@@ -48,8 +48,8 @@ from repwatch import ProbeSet, Registry, RepWatch, rdm, similarity
 
 # (channels, kernel, stride) of the eight convolutions.
 CONVOLUTIONS = (
-    *((8, 3, 1), (8, 3, 1), (16, 3, 2), (16, 3, 1)),
-    *((16, 3, 1), (32, 3, 2), (32, 3, 1), (32, 1, 1)),
+    *((16, 3, 1), (16, 3, 1), (32, 3, 2), (32, 3, 1)),
+    *((32, 3, 1), (64, 3, 2), (64, 3, 1), (64, 1, 1)),
 )
 LAYERS = [*(f"conv{place}" for place in range(1, 9)), "pool"]
 VALIDATION = 400

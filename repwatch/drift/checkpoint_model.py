@@ -2,8 +2,9 @@
 
     curves, representations --standardize--> a forest each --stack--> log-odds of a bad end
     loss --against the good landmarks'--> log-odds of a bad end
+    representations --distance from the good landmarks--> novelty
 
-The two are used together, since faults that no landmark has are found best by the loss.
+The three are used together, since faults that no landmark has are found best by loss and novelty.
 """
 
 from __future__ import annotations
@@ -44,14 +45,16 @@ _MIN_LOSS_WEIGHT = 0.7
 
 
 class Scores(NamedTuple):
-    """(runs,) the scores of the forests and of the loss; -inf of one that is not used.
+    """(runs,) the scores of forests, loss and novelty; -inf of one that is not used.
 
-    Both are log-odds of a bad end, which mean the same at all checkpoints, where there are bad
-    landmarks and thus forests; else both are in units of the good landmarks' upper tail.
+    With bad landmarks enough for forests, the first two are log-odds of a bad end, which mean the
+    same at all checkpoints. Novelty, and without forests the loss, is in units of the good
+    landmarks' upper tail.
     """
 
     forest: Float64
     loss: Float64
+    novelty: Float64
 
 
 class CheckpointModel:
@@ -67,7 +70,7 @@ class CheckpointModel:
     Attributes:
         run_ids: The landmarks that have the checkpoint.
         scores: Those of each landmark, as if it were none.
-        good_median: The median of the good landmarks' scores by the forests.
+        good_median: The median of the good landmarks' scores by the forests; 0 without forests.
         novelty_limit: The novelty that 95 % of the landmarks do not exceed.
     """
 
@@ -155,20 +158,19 @@ class CheckpointModel:
         self._bonus = _FIRST_EPOCH_BONUS if in_first_epoch else 0.0
         self._odds: StackedOdds | None = None
         self._tail: TailScale | None = None
-        own: Float64 = np.full(len(self._landmarks), -np.inf)
+        forest = novelty = np.full(len(self._landmarks), -np.inf)
         self.good_median = 0.0
         if self._forests:
             members = np.column_stack([forest.out_of_bag for forest in self._forests.values()])
             self._odds = StackedOdds.fit(members, self._is_bad)
-            own = self._odds.decision_function(members) + self._bonus
-        elif "representations" in signals:
+            forest = self._odds.decision_function(members) + self._bonus
+            self.good_median = float(np.median(forest[~self._is_bad]))
+        if "representations" in signals:
             sizes = _log(self._features["representations"].held_out_norms())
             self._tail = TailScale.fit(sizes[~self._is_bad])
-            own = self._tail.transform(sizes)
-        if self._odds is not None or self._tail is not None:
-            self.good_median = float(np.median(own[~self._is_bad]))
+            novelty = self._tail.transform(sizes)
         self._loss_odds = self._calibrate_loss()
-        self.scores = Scores(own, self._loss_scores(self._loss.own_scores))
+        self.scores = Scores(forest, self._loss_scores(self._loss.own_scores), novelty)
 
     def _calibrate_loss(self) -> StackedOdds | None:
         """None without forests, and where too few landmarks have a loss."""
@@ -191,17 +193,17 @@ class CheckpointModel:
     def decision_function(self, X: Sequence[History]) -> Scores:
         """The scores of runs that have the checkpoint."""
         loss = self._loss_scores(self._loss.decision_function(X))
+        forest = novelty = np.full(len(X), -np.inf)
         if self._odds is not None:
             members = [
                 forest.decision_function(self._transform(X, source))
                 for source, forest in self._forests.items()
             ]
-            odds = self._odds.decision_function(np.column_stack(members))
-            return Scores(odds + self._bonus, loss)
+            forest = self._odds.decision_function(np.column_stack(members)) + self._bonus
         if self._tail is not None:
             norms = row_norms(self._transform(X, "representations"))
-            return Scores(self._tail.transform(_log(norms)), loss)
-        return Scores(np.full(len(X), -np.inf), loss)
+            novelty = self._tail.transform(_log(norms))
+        return Scores(forest, loss, novelty)
 
     def predict_proba(self, X: Sequence[History]) -> Float64 | None:
         """(runs,) the forests' probability of a bad end; None without forests."""

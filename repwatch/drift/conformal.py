@@ -9,22 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-__all__ = ["Limits", "conformal_limit", "guaranteed_share"]
-
-
-class Limits(NamedTuple):
-    """The scores of the forests and of the loss above which a run is flagged."""
-
-    forest: float
-    loss: float
+__all__ = ["conformal_limit", "guaranteed_share"]
 
 
 def conformal_limit(scores: Sequence[float], share: float) -> float:
     """The score that at most such a share of good runs is above.
 
-    With a share of 0 nothing is flagged by these scores, and any limit will do.
+    With a share of 0 nothing is flagged by these scores: the limit is infinite.
 
     Args:
         scores: The largest score of each good landmark.
@@ -35,7 +27,7 @@ def conformal_limit(scores: Sequence[float], share: float) -> float:
         3.0
     """
     if not share or not scores:
-        return 0.0
+        return math.inf
     ordered = sorted(scores)
     return ordered[min(math.ceil((1 - share) * (len(ordered) + 1)), len(ordered)) - 1]
 

@@ -2,17 +2,16 @@
 
     histories --CheckpointModel, one for each checkpoint--> scores --conformal limit--> Assessment
 
-A score of the forests and one of the loss are used together. With bad landmarks both are log-odds
-of a bad end, calibrated at each checkpoint, so that little is flagged where the landmarks are hard
-to distinguish, and the larger one is held against one conformal limit. Without bad landmarks there
-are no odds, only units of how far the good landmarks' own upper tail reaches; these do not compare,
-and each score has a limit of its own: four fifths of the false alarms that are allowed are the
-layers', one fifth is the loss's.
+Scores of the forests, the loss and the novelty are used together. With bad landmarks the first two
+are log-odds of a bad end, calibrated at each checkpoint, so that little is flagged where the
+landmarks are hard to distinguish; the larger one is held against one conformal limit. Novelty is in
+units of how far the good landmarks' own upper tail reaches. It has a limit of its own where that
+finds the landmarks earlier, as it does with few bad ones, and without them there is nothing else
+but the loss (`repwatch.drift.limits`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -26,7 +25,6 @@ from repwatch.drift.assessment import Assessment, LandmarkNeighbor
 from repwatch.drift.cause_combination import CauseCombination
 from repwatch.drift.causes import HyperparameterCauseModel
 from repwatch.drift.checkpoint_model import SIGNALS, CheckpointModel, Signal
-from repwatch.drift.conformal import Limits, conformal_limit, guaranteed_share
 from repwatch.drift.explain import OddPoint, current_hparams, find_odd_points
 from repwatch.drift.history import (
     Checkpoint,
@@ -36,6 +34,7 @@ from repwatch.drift.history import (
     shared_checkpoints,
 )
 from repwatch.drift.layers import match_layers, rename_layers, why_incomparable
+from repwatch.drift.limits import Limits, find_limits
 from repwatch.drift.trees import TreeStore
 from repwatch.errors import ConfigurationError, DriftError
 from repwatch.rdm import Float32
@@ -47,8 +46,6 @@ MIN_GOOD = 5
 _MAX_CHECKPOINTS = 12
 # The least distance of a limit from the good landmarks' median, in log-odds.
 _MIN_LIMIT = 0.1
-# How the false alarms are shared out where the two scores do not compare.
-_REPRESENTATIONS_SHARE, _LOSS_SHARE = 0.8, 0.2
 _OTHER_ARCHITECTURE = "That holds for runs of the landmarks' architecture, and not for others."
 
 
@@ -179,7 +176,7 @@ class DriftDetector(RenamedAttributes):
                 f"No flags: there are {self.good} of at least {MIN_GOOD} good landmarks{empty}. "
                 "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
-        guaranteed = guaranteed_share(self._shares(), self.good)
+        guaranteed = self.limits.guaranteed
         if guaranteed > self.false_alarms + 1e-9:
             return (
                 f"With {self.good} good landmarks, at most {guaranteed:.0%} of good runs are "
@@ -264,12 +261,15 @@ class DriftDetector(RenamedAttributes):
         scores = model.decision_function([history])
         probability = model.to_probability(scores)
         forest, loss = (
-            _relative(float(score[0]), limit, model.good_median)
-            for score, limit in zip(scores, limits, strict=True)
+            _relative(float(score[0]), limits.odds, model.good_median)
+            for score in (scores.forest, scores.loss)
         )
-        # Odds of the forests rank runs best: beside them the loss counts only where it flags.
-        by_loss = loss > (forest if probability is None else max(forest, 1.0))
-        score = loss if by_loss else forest
+        # The good landmarks' median is 0 in units of their tail.
+        novelty = _relative(float(scores.novelty[0]), limits.novelty, 0.0)
+        # Odds of the forests rank runs best: beside them the others count only where they flag.
+        others = [other for other in (novelty, loss) if probability is None or other > 1]
+        score = max([forest, *others])
+        by_loss = score == loss > -np.inf
         by_training = model.predict_causes(history) if score > 1 or explain else {}
         causes = self._read_hparams(by_training, model, history)
         neighbors = model.neighbors(history)
@@ -374,37 +374,14 @@ class DriftDetector(RenamedAttributes):
         self.limits = self._find_limits()
 
     def _find_limits(self) -> Limits:
-        """The conformal limits, from the good landmarks' largest scores."""
-        good = {landmark.run.id for landmark in self._good}
-        forest: dict[str, float] = defaultdict(lambda: -np.inf)
-        loss: dict[str, float] = defaultdict(lambda: -np.inf)
-        for model in self._models.values():
-            for run, *scores in zip(model.run_ids, *model.scores, strict=True):
-                if run in good:
-                    forest[run] = max(forest[run], float(scores[0]))
-                    loss[run] = max(loss[run], float(scores[1]))
-        shares = self._shares()
-        if len(shares) == 1:
-            larger = [max(forest[run], loss[run]) for run in forest]
-            return Limits(*[conformal_limit(larger, self.false_alarms)] * 2)
-        return Limits(
-            conformal_limit(list(forest.values()), shares[0]),
-            conformal_limit(list(loss.values()), shares[1]),
-        )
-
-    def _shares(self) -> tuple[float, ...]:
-        """The false alarms that forests and loss may give, together or each."""
-        if any(model.has_forests for model in self._models.values()):
-            return (self.false_alarms,)
-        if "loss" not in self._signals:
-            return self.false_alarms, 0.0
-        if self._signals == ("loss",):
-            return 0.0, self.false_alarms
-        return _REPRESENTATIONS_SHARE * self.false_alarms, _LOSS_SHARE * self.false_alarms
+        good = [landmark.run.id for landmark in self._good]
+        return find_limits(list(self._models.values()), good, self.false_alarms, self._signals)
 
 
 def _relative(score: float, limit: float, median: float) -> float:
-    """The score with the good landmarks' median at 0 and the limit at 1."""
+    """The score with the good landmarks' median at 0 and the limit at 1; -inf without a limit."""
+    if np.isinf(limit):
+        return -np.inf
     return (score - median) / max(limit - median, _MIN_LIMIT)
 
 

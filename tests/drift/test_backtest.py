@@ -150,10 +150,13 @@ def test_runs_of_a_cause_are_assessed_by_landmarks_that_have_none_of_it(
 def test_what_is_reported_first_for_a_fault_that_no_landmark_has_is_counted(
     population: list[History],
 ) -> None:
-    changed = [dataclasses.replace(history, curves=dict(history.curves)) for history in population]
-    for history in changed:
+    changed = list(population)
+    for at, history in enumerate(population):
         if history.run.cause == "noisy":
-            history.curves[CHECKPOINTS[-1]] = {FeatureKey("val_loss"): 50.0}
+            # Inside it looks like a good run, so that the loss alone can tell.
+            curves = {**history.curves, CHECKPOINTS[-1]: {FeatureKey("val_loss"): 50.0}}
+            inside = population[at % 7].representations
+            changed[at] = dataclasses.replace(history, curves=curves, representations=inside)
     own = subset(evaluate(changed, "cause"), "noisy").methods[0]
     assert own.found[-1] == 1
     assert own.by_loss[-1] > own.by_loss[0]

@@ -324,33 +324,17 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # Never "rwc": a new file is made by set_journal alone, under the lock.
-        if not read_only:
-            return _connect_sqlite(path, "mode=rw")
-        connection = _connect_sqlite(path, "mode=ro")
+        connection = _open_to_read(path) if read_only else _connect_sqlite(path, "mode=rw")
         try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
+            _set_up(connection)
+        except BaseException:
             connection.close()
-            # WAL that nobody has open, or that is in a folder that takes no writes, can be read
-            # only as a file that nobody changes; with a journal beside it that would not be true.
-            if Path(f"{path}-wal").exists():
-                raise
-            return _connect_sqlite(path, "mode=ro&immutable=1", ImmutableConnection)
+            raise
         return connection
 
     engine = create_engine(
         "sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2, max_overflow=30
     )
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-        # Somebody else may have made the file: its schema may call no function with effects.
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("PRAGMA cell_size_check=ON")
-        # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-            connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -359,6 +343,30 @@ def _sqlite_engine(path: Path, *, read_only: bool) -> Engine:
         driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    connection = _connect_sqlite(path, "mode=ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        # WAL that nobody has open, or that is in a folder that takes no writes, can be read only
+        # as a file that nobody changes; with a journal beside it that would not be true.
+        if not isinstance(error, sqlite3.OperationalError) or Path(f"{path}-wal").exists():
+            raise
+        return _connect_sqlite(path, "mode=ro&immutable=1", ImmutableConnection)
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA foreign_keys=ON")
+    # Somebody else may have made the file: its schema may call no function with effects.
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _dispose(engine: Engine, path: Path | None) -> None:
