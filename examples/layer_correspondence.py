@@ -6,20 +6,23 @@ the most similar to it: a good measure answers with the same layer. They found t
 1.4 % of cases with CCA, 9.9 to 15.1 % with SVCCA, 45.4 % with linear regression and 99.3 % with
 linear CKA, where chance is 1 in 9.
 
-Here the same question is put to every distance that RepWatch offers. The networks have the shape of
-theirs (eight convolutions with batch normalization, then average pooling: nine layers), each is
-trained with RepWatch attached, and the table is made from the registry alone: of the images and the
-networks it knows nothing.
+Here the same question is put to every distance that RepWatch offers. The networks have the shape
+and the widths of theirs (eight convolutions with batch normalization, then average pooling: nine
+layers), each is trained with RepWatch attached, and the table is made from the registry alone: of
+the images and the networks it knows nothing.
 
-Theirs are trained to the end, these for two epochs by default, and are compared on 256 images. Five
-networks on scikit-learn's digits then have 31 to 81 % of the images right, and the same layer is
-found in 14 % of cases by CKA, and in 50 % by the Euclidean distance, which also sees how large the
-values of a layer are. The last line of the table says how good the networks are, and how many of
-the wrong answers are the layer before or after. How much of the distance to 99.3 % longer training
-closes has not been measured.
+Layers agree from seed to seed only once they are trained. Of five networks on MNIST the same layer
+is found by CKA in 23 % of cases before training, in 76, 79, 82, 85, 91 and 91 % after 1, 2, 4, 8,
+12 and 16 epochs; with half of these widths in 17, then 61, 67, 71, 73, 76 and 74 %. So with half the
+widths and two epochs a table of this kind shows 59 to 67 % in place of theirs. Comparing on 1,000
+images in place of 256, or by the unbiased estimate of CKA, changes less than 2 %; the mean of each
+channel in place of all places loses up to 13 %. From the registry, after 16 epochs: CKA 88 %, its
+log1p 92 %, Procrustes 93 %, the Euclidean distance 87 %; each wrong answer of CKA is the layer
+before or after. What is left to 99.3 % may be the data: theirs is CIFAR-10, and on digits, which
+are easy, later layers have little left to do.
 
-    python examples/layer_correspondence.py                        # scikit-learn's digits
-    python examples/layer_correspondence.py --data mnist10k.npz    # a few minutes on two cores
+    python examples/layer_correspondence.py                              # scikit-learn's digits
+    python examples/layer_correspondence.py --data mnist10k.npz --epochs 16 --nets 5
     python examples/layer_correspondence.py --table-only           # the registry made before
 
 `--data` is any .npz with `images` (k, height, width) in uint8, k above 800, and `labels` (k,),
