@@ -13,17 +13,17 @@ the images and the networks it knows nothing.
 
 Layers agree from seed to seed only once they are trained. Of five networks on MNIST the same layer
 is found by CKA in 23 % of cases before training, in 76, 79, 82, 85, 91 and 91 % after 1, 2, 4, 8,
-12 and 16 epochs; with half of these widths in 17, then 61, 67, 71, 73, 76 and 74 %. So with half the
-widths and two epochs a table of this kind shows 59 to 67 % in place of theirs. Comparing on 1,000
+12 and 16 epochs; with half of these widths in 17, then 61, 67, 71, 73, 76 and 74 %. So with half
+the widths and two epochs a table shows 59 to 67 % in place of theirs. Comparing on 1,000
 images in place of 256, or by the unbiased estimate of CKA, changes less than 2 %; the mean of each
 channel in place of all places loses up to 13 %. From the registry, after 16 epochs: CKA 88 %, its
 log1p 92 %, Procrustes 93 %, the Euclidean distance 87 %; each wrong answer of CKA is the layer
 before or after. What is left to 99.3 % may be the data: theirs is CIFAR-10, and on digits, which
 are easy, later layers have little left to do.
 
-    python examples/layer_correspondence.py                              # scikit-learn's digits
+    python examples/layer_correspondence.py                  # scikit-learn's digits
     python examples/layer_correspondence.py --data mnist10k.npz --epochs 16 --nets 5
-    python examples/layer_correspondence.py --table-only           # the registry made before
+    python examples/layer_correspondence.py --table-only     # the registry made before
 
 `--data` is any .npz with `images` (k, height, width) in uint8, k above 800, and `labels` (k,),
 whole numbers. Of MNIST, where torchvision is installed:
