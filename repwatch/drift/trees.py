@@ -63,7 +63,12 @@ class BaggedTrees:
 
         rows = np.ascontiguousarray(X, dtype=np.float32)
         classes, codes = np.unique(y, return_inverse=True)
-        count, targets = len(rows), codes.astype(np.float64)
+        count = len(rows)
+        # With fewer than two rows for each class scikit-learn warns, at each tree. Rows without a
+        # weight change nothing else; filters of warnings belong to the user, in all threads.
+        fill = count if len(classes) > 2 else 0
+        table = np.vstack([rows, rows[:fill]])
+        targets = np.append(codes, codes[:fill]).astype(np.float64)
         votes, asked = np.zeros((count, len(classes))), np.zeros(count)
         trees: list[ExtraTreeClassifier] = []
         seeds = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=N_TREES)
@@ -73,7 +78,8 @@ class BaggedTrees:
                 times = np.bincount(drawn, minlength=count)
                 weights = times * _balanced_weights(codes[drawn], len(classes))[codes]
                 tree = ExtraTreeClassifier(max_features="sqrt", random_state=tree_seed)
-                tree.fit(rows, targets, sample_weight=weights, check_input=False)
+                padded = np.append(weights, np.zeros(fill))
+                tree.fit(table, targets, sample_weight=padded, check_input=False)
                 trees.append(tree)
                 out = times == 0
                 if out.any():

@@ -16,11 +16,11 @@ from repwatch.drift.trees import N_TREES, BaggedTrees, TreeStore
 from tests.watch.helpers import landmark_registry, watch
 
 
-@pytest.mark.parametrize("classes", [2, 3, 15])
+@pytest.mark.parametrize("classes", [2, 3, 15, 24])
 def test_bagged_trees_are_those_of_scikit_learn(classes: int) -> None:
     rng = np.random.default_rng(1)
-    codes = np.arange(15) % classes
-    rows, names = rng.normal(size=(15, 40)), np.array([f"cause {code}" for code in codes])
+    codes = np.arange(24) % classes
+    rows, names = rng.normal(size=(24, 40)), np.array([f"cause {code}" for code in codes])
     forest = ExtraTreesClassifier(
         N_TREES, bootstrap=True, class_weight="balanced_subsample", oob_score=True, random_state=5
     )
