@@ -53,9 +53,9 @@ export interface Trajectory {
   run: string;
   layer: string;
   snapshots: number[];
-  /** packed, or the place of the trajectory that has the same */
-  views: string | number | null;
-  excerpts: string | number | null;
+  /** the place among the streams of a report */
+  views: number | null;
+  excerpts: number | null;
 }
 
 export interface Strip {
@@ -118,6 +118,7 @@ export interface Whole {
   page: Page;
   points: Points;
   stamp?: string;
+  streams?: string[];
   excerpted?: number[];
   comparisons?: Comparisons;
   made?: string;

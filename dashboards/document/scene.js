@@ -5,7 +5,7 @@ import { compared } from "./compared.js";
 import { groupRows, mapKey, outcomeOf } from "./keys.js";
 import { bytesOf, inflate, shorts, unpackExcerpts, unpackViews } from "./unpack.js";
 
-const PAGE_VERSION = 4;
+const PAGE_VERSION = 5;
 const GRID = 65535;
 
 /**
@@ -17,7 +17,7 @@ const GRID = 65535;
  */
 
 /**
- * `whole` has page, points, and in a report excerpted and comparisons. `source` is how a live page asks
+ * `whole` has page, points, and in a report streams, excerpted and comparisons. `source` is how a live page asks
  * for what is not in it: views(run, layer), map(method, distance, layers) and compare(id, id), each a
  * promise.
  */
@@ -49,6 +49,7 @@ export class Scene {
     this.points = whole.points;
     /** A document that is read again has another stamp. */
     this.stamp = whole.stamp ?? "";
+    this.streams = whole.streams ?? [];
     this.excerpted = whole.excerpted ?? [];
     this.comparisons = whole.comparisons ?? null;
     this.source = source;
@@ -289,10 +290,8 @@ export class Scene {
    * @param {"views" | "excerpts"} name
    */
   stored(index, name) {
-    const { trajectories } = this.page;
-    const packed = trajectories[index][name];
-    const found = typeof packed === "number" ? trajectories[packed][name] : packed;
-    return typeof found === "string" ? found : null;
+    const place = this.page.trajectories[index][name];
+    return place === null ? null : this.streams[place];
   }
 
   /** The method that a page begins with: t-SNE, or what a report without it holds. */

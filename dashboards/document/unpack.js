@@ -1,4 +1,4 @@
-// What a document holds as base64: numbers, and zlib streams of pictures and excerpts.
+// What a document holds as text: numbers in base64, and zlib streams of pictures and excerpts in base85.
 
 const LEVELS = 1024;
 const EXCERPT_LEVELS = 63;
@@ -19,12 +19,32 @@ export function shorts(text) {
   return new Uint16Array(bytesOf(text).buffer);
 }
 
+// Python's base85, with "," in place of "<".
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+const VALUES = new Uint8Array(128);
+for (let digit = 0; digit < DIGITS.length; digit += 1) VALUES[DIGITS.charCodeAt(digit)] = digit;
+
+/**
+ * The bytes of a text in base85: four of five letters; of less than five at the end, one less.
+ * @param {string} text
+ */
+export function bytesOf85(text) {
+  const groups = Math.ceil(text.length / 5);
+  const bytes = new DataView(new ArrayBuffer(4 * groups));
+  for (let group = 0; group < groups; group += 1) {
+    let word = 0;
+    for (let at = 5 * group; at < 5 * group + 5; at += 1) word = word * 85 + (at < text.length ? VALUES[text.charCodeAt(at)] : 84);
+    bytes.setUint32(4 * group, word);
+  }
+  return new Uint8Array(bytes.buffer, 0, 4 * groups - (5 * groups - text.length));
+}
+
 /** @param {string} text */
 export async function inflate(text) {
   if (!("DecompressionStream" in window)) {
     throw new Error("This browser cannot unpack the pictures: open the page with one of 2023 or newer.");
   }
-  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const stream = new Blob([bytesOf85(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 

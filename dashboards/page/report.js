@@ -2,12 +2,14 @@
 
 import { byId, element, messageOf } from "../shared/dom.js";
 import { Scene } from "../document/scene.js";
+import { inflate } from "../document/unpack.js";
 import { Workbench } from "./workbench.js";
 
-function openReport() {
+async function openReport() {
   const root = byId("app");
   try {
-    const whole = JSON.parse(byId("scene").textContent ?? "");
+    const whole = JSON.parse(new TextDecoder().decode(await inflate(byId("scene").textContent ?? "")));
+    whole.streams = JSON.parse(byId("streams").textContent ?? "[]");
     const bench = new Workbench(root, new Scene(whole));
     bench.say(`${whole.page.registry}, ${whole.made}`);
     const theme = window.matchMedia("(prefers-color-scheme: dark)");

@@ -16,7 +16,7 @@ export function makeScene() {
   const column = (pick) => rows.map(pick);
   const components = Int16Array.from(rows.flatMap(({ run, layer, step }) => [run === 2 ? 900 : 100 * run, 10 * layer + step]));
   const page = {
-    version: 4, kind: "page", registry: "repwatch.db", probe: "p", points: 4, neighbors: 2,
+    version: 5, kind: "page", registry: "repwatch.db", probe: "p", points: 4, neighbors: 2,
     runs: RUNS.map((name) => ({
       name, label: name === "odd" ? null : "good", cause: null, status: "finished",
       hparams: { lr: name === "odd" ? 1 : 0.01, batch: 32 }, metrics: { loss: name === "odd" ? 2 : 0.5 },

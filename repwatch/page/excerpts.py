@@ -5,9 +5,9 @@
 From two excerpts a page estimates how similar two representations are, for any two snapshots. An
 excerpt is stored in 64 levels for each distance, in units of the largest of them.
 
-Packed excerpts are the base64 text of one zlib stream: the largest distance of each snapshot (s
-little-endian float32), then one byte for each level, as the difference from the snapshot before
-(0, -1, 1, -2, ... as 0, 1, 2, 3, ...).
+Packed excerpts are the text of one zlib stream (see `packing`): the largest distance of each
+snapshot (s little-endian float32), then one byte for each level, as the difference from the
+snapshot before (0, -1, 1, -2, ... as 0, 1, 2, 3, ...).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ __all__ = [
     "pack_distances",
 ]
 
-PAGE_VERSION = 4
+PAGE_VERSION = 5
 _GRID = 65535
 _COMPONENTS = 24
 _FINEST = 32767
@@ -83,16 +83,15 @@ class PageFlag(TypedDict):
 class Trajectory(TypedDict):
     """One layer of one run: places in the list of snapshots, by step, without diverged ones.
 
-    `views` is what `pack_views` made of them, `excerpts` what `pack_excerpts` did; the place of
-    another trajectory that has the same (such as that of the input); None where that must be
-    requested separately.
+    `views` is the place, among the streams of a report, of what `pack_views` made of them,
+    `excerpts` of what `pack_excerpts` did; None where that must be requested separately.
     """
 
     run: str
     layer: str
     snapshots: list[int]
-    views: str | int | None
-    excerpts: str | int | None
+    views: int | None
+    excerpts: int | None
 
 
 class Distances(TypedDict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import importlib
 import itertools
 import json
 import os
@@ -12,9 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from repwatch import similarity
 from repwatch._files import write_atomically
@@ -30,6 +32,7 @@ from repwatch.page.map_cache import (
     RowCache,
     check_settings,
 )
+from repwatch.page.packing import pack
 from repwatch.page.page_document import PageScene, Trajectory, group_trajectories
 from repwatch.page.points import PointsScene
 from repwatch.page.reader import make_page, read_points
@@ -101,10 +104,13 @@ class ReportFile(_Path):
 class ReportDocument(TypedDict):
     """All that a report contains; the page's JavaScript reads it from the file.
 
-    `excerpted` are the probe points whose RDMs are there for each snapshot, `made` is when, in UTC.
+    `streams` are the packed views and excerpts of trajectories, which have their places there:
+    those of some layers, such as the input, are the same in all runs. `excerpted` are the probe
+    points whose RDMs are there for each snapshot, `made` is when, in UTC.
     """
 
     page: PageScene
+    streams: list[str]
     points: PointsScene
     excerpted: list[int]
     comparisons: Comparisons
@@ -147,13 +153,15 @@ def write_report(
     document = build_report(
         registry, runs, ReportOptions(distances, methods, each_layer, layers), progress
     )
-    content = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Streams are unpacked when they are looked at, the rest when the page is opened.
+    rest = {name: part for name, part in document.items() if name != "streams"}
+    content = json.dumps(rest, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     page = fill(
         "page/workbench.html",
         {
             "TITLE": html.escape(title),
-            # Within a script element only "<" can end it.
-            "SCENE": content.replace("<", "\\u003c"),
+            "SCENE": pack([content.encode()]),
+            "STREAMS": json.dumps(document["streams"], separators=(",", ":")),
         },
     )
     write_atomically(target, page)
@@ -184,18 +192,23 @@ def build_report(
             f"Expected at least {MIN_SNAPSHOTS} snapshots that have not diverged. Got too few in "
             f"{registry!r}: train with RepWatch() in the Trainer's callbacks first."
         )
-    return _Reading(registry, contents, options, progress).read()
+    # A limit holds for libraries that are loaded, and SciPy has a BLAS of its own.
+    importlib.import_module("scipy.linalg")
+    with threadpool_limits(1):
+        return _Reading(registry, contents, options, progress).read()
 
 
-def _share(trajectories: Sequence[Trajectory]) -> None:
-    """Replace what an earlier trajectory has, too, by the place of that one."""
-    views: dict[str | int | None, int] = {}
-    excerpts: dict[str | int | None, int] = {}
-    for at, trajectory in enumerate(trajectories):
-        if (first := views.setdefault(trajectory["views"], at)) != at:
-            trajectory["views"] = first
-        if (first := excerpts.setdefault(trajectory["excerpts"], at)) != at:
-            trajectory["excerpts"] = first
+def _make_pool() -> ThreadPoolExecutor:
+    """A thread for each processor, within which BLAS and OpenMP make no more: they would wait."""
+    return ThreadPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1,))
+
+
+class _Packed(NamedTuple):
+    """The views and excerpts of a trajectory, as text, and the last of its RDMs."""
+
+    views: str
+    excerpts: str
+    last: NDArray[np.float32]
 
 
 class _Reading:
@@ -207,7 +220,7 @@ class _Reading:
         self._registry, self._contents = registry, contents
         self._rows = RowCache()
         # By the RDMs that they are of: some layers, such as the input, are the same in all runs.
-        self._packed: dict[bytes, tuple[str, str]] = {}
+        self._packed: dict[bytes, _Packed] = {}
         self._rows(contents.snapshots, "cosine")
         self._settings = options.settings(
             sorted({snapshot.layer for snapshot in contents.snapshots})
@@ -220,12 +233,14 @@ class _Reading:
         trajectories = group_trajectories(self._contents.snapshots)
         points = choose_points(self._contents.snapshots[0].points)
         total = len(trajectories) + len(self._settings) + COMPARISON_STEPS
-        last = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            filled = pool.map(self._fill, trajectories, [points] * len(trajectories))
-            for done, rdm in enumerate(filled):
+        last, streams = [], dict[str, int]()
+        with _make_pool() as pool:
+            packed = pool.map(self._pack, trajectories, [points] * len(trajectories))
+            for done, (trajectory, made) in enumerate(zip(trajectories, packed, strict=True)):
                 self._progress(done, total)
-                last.append(rdm)
+                trajectory["views"] = streams.setdefault(made.views, len(streams))
+                trajectory["excerpts"] = streams.setdefault(made.excerpts, len(streams))
+                last.append(made.last)
         maps = self._draw(len(last), total)
         steps = itertools.count(total - COMPARISON_STEPS + 1)
         comparisons = compare_last(
@@ -236,29 +251,27 @@ class _Reading:
             lambda: self._progress(next(steps), total),
         )
         page = make_page(self._registry, self._contents, maps, read=self._rows)
-        _share(trajectories)
         page["trajectories"] = trajectories
         return ReportDocument(
             page=page,
+            streams=list(streams),
             points=read_points(self._registry, page["probe"]),
             excerpted=points,
             comparisons=comparisons,
             made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         )
 
-    def _fill(self, trajectory: Trajectory, points: list[int]) -> NDArray[np.float32]:
-        """Read the trajectory's RDMs into views, excerpts and rows; the last of the RDMs."""
+    def _pack(self, trajectory: Trajectory, points: list[int]) -> _Packed:
+        """Read the trajectory's RDMs into views and excerpts, and into the rows of maps."""
         members = [self._contents.snapshots[row] for row in trajectory["snapshots"]]
         rdms = self._registry.rdms(members)
         key = hashlib.blake2b(rdms.tobytes()).digest()
         if key not in self._packed:
             excerpts = pack_excerpts(take_excerpts(rdms, points))
-            self._packed[key] = pack_views(make_views(rdms)), excerpts
-        trajectory["views"], trajectory["excerpts"] = self._packed[key]
+            self._packed[key] = _Packed(pack_views(make_views(rdms)), excerpts, rdms[-1])
         for distance in self._unstored:
             self._rows.put(members, sketch_rows(rdms, distance), distance)
-        last: NDArray[np.float32] = rdms[-1]
-        return last
+        return self._packed[key]
 
     def _draw(self, done: int, total: int) -> list[RenderedMap]:
         """The maps; one of a single layer that has too few snapshots is left out."""
@@ -272,7 +285,7 @@ class _Reading:
                     raise
                 return None
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with _make_pool() as pool:
             for at, drawn in enumerate(pool.map(draw, self._settings)):
                 self._progress(done + at, total)
                 if drawn is not None:

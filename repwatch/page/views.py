@@ -2,8 +2,8 @@
 
     (s, m) RDMs of one trajectory --make_views--> Views --pack_views--> text --unpack_views--> Views
 
-Packed views are the base64 text of one zlib stream: of s snapshots of n points, first the x and y
-of each as whole numbers of 10 bits (all low bytes, then all high bytes), then the k nearest
+Packed views are the text of one zlib stream (see `packing`): of s snapshots of n points, first the
+x and y of each as whole numbers of 10 bits (all low bytes, then all high bytes), then the k nearest
 neighbors of each point (one byte each up to 256 points; else all low, then all high bytes).
 Coordinates are stored as differences from the snapshot before, -1, 1, -2, ... as 1, 2, 3, ...
 A neighbor is stored as its place among the candidates that are left: first the neighbors in the

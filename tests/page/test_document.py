@@ -39,8 +39,8 @@ from tests.watch.helpers import PROBE, landmark_registry, watch
 
 def test_the_document_is_plain_json_of_a_version(whole: dict[str, Any]) -> None:
     assert json.loads(json.dumps(whole, allow_nan=False)) == json.loads(json.dumps(whole))
-    assert (whole["page"]["version"], whole["page"]["kind"]) == (4, "page")
-    assert set(whole) == {"page", "points", "excerpted", "comparisons", "made"}
+    assert (whole["page"]["version"], whole["page"]["kind"]) == (5, "page")
+    assert set(whole) == {"page", "streams", "points", "excerpted", "comparisons", "made"}
 
 
 def test_the_document_has_what_its_types_announce_and_nothing_else(
@@ -232,10 +232,7 @@ def test_excerpts_are_the_rdms_of_some_points_of_every_snapshot(
     assert points == list(range(len(PROBE))), "all 24, where there are no more than 32"
     stored = registry.snapshots()
     for trajectory in whole["page"]["trajectories"]:
-        packed = trajectory["excerpts"]
-        # The place of another trajectory that has the same.
-        if isinstance(packed, int):
-            packed = whole["page"]["trajectories"][packed]["excerpts"]
+        packed = whole["streams"][trajectory["excerpts"]]
         excerpts = unpack_excerpts(packed, len(trajectory["snapshots"]))
         for row, place in zip(excerpts, trajectory["snapshots"], strict=True):
             D = stored[place].rdm
@@ -254,7 +251,8 @@ def test_32_of_more_points_are_excerpted_evenly_and_the_report_states_how_far_th
     assert (len(points), points[0], points[-1]) == (32, 0, 99)
     assert set(np.diff(points)) == {3, 4}
     (first, *_) = whole["page"]["trajectories"]
-    (row, *_) = unpack_excerpts(first["excerpts"], len(first["snapshots"]))
+    packed = whole["streams"][first["excerpts"]]
+    (row, *_) = unpack_excerpts(packed, len(first["snapshots"]))
     exact = rdm.square(registry.snapshots()[first["snapshots"][0]].rdm)[np.ix_(points, points)]
     np.testing.assert_allclose(row, rdm.condense(exact), atol=0.5001 * exact.max() / 63)
     errors = whole["comparisons"]["errors"]

@@ -44,11 +44,12 @@ def test_a_bundle_is_one_script_that_no_page_ends_early(name: str) -> None:
 
 
 def test_a_template_takes_files_and_parts() -> None:
-    page = fill("page/workbench.html", {"TITLE": "A &amp; B", "SCENE": "{{TITLE}}"})
+    parts = {"TITLE": "A &amp; B", "SCENE": "...", "STREAMS": "{{TITLE}}"}
+    page = fill("page/workbench.html", parts)
     assert "<title>A &amp; B</title>" in page
     assert asset("built/report.js").decode() in page
     assert asset("built/page.css").decode() in page
-    assert '<script type="application/json" id="scene">{{TITLE}}</script>' in page, "data is data"
+    assert '<script type="application/json" id="streams">{{TITLE}}</script>' in page, "data is data"
 
 
 @pytest.mark.parametrize(
