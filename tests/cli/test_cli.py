@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from repwatch import Registry, cli
+from tests.report_file import read_report
 from tests.watch.helpers import landmark_registry, watch
 
 
@@ -174,7 +175,7 @@ def test_report_writes_one_file_and_never_overwrites_unasked(
     result = call(registry, *words)
     assert result.exit_code == 0, result.output
     first = out.read_bytes()
-    assert b'"current":["current"]' in first
+    assert read_report(out)["page"]["current"] == ["current"]
     assert call(registry, *words).exit_code != 0
     assert out.read_bytes() == first
     assert call(registry, *words, "--overwrite").exit_code == 0
@@ -213,7 +214,7 @@ def test_a_report_without_maps_of_each_layer_is_smaller(registry: Registry, tmp_
         words = ["report", "current", "--out", str(out), "--distance", "spearman", option]
         result = call(registry, *words)
         assert result.exit_code == 0, result.output
-        sizes.append(out.read_text(encoding="utf-8").count('"distance":"spearman"'))
+        sizes.append(len(read_report(out)["page"]["maps"]))
     assert sizes == [2 * 4, 2]
 
 

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info
 from repwatch import Registry
 from repwatch.page import build_report, report, write_report
 from repwatch.page.packing import inflate, pack
+from tests.report_file import read_report
 
 
 @given(st.lists(st.binary(max_size=400), max_size=4))
@@ -29,12 +30,7 @@ def test_the_file_holds_the_document(registry: Registry, tmp_path: Path) -> None
     options = report.ReportOptions(("cosine",), ("pca",))
     document: dict[str, Any] = dict(build_report(registry, options=options))
     path = write_report(registry, tmp_path / "report.html", distances=("cosine",), methods=("pca",))
-    parts = dict(
-        re.findall(r'<script type="[^"]+" id="(\w+)">(.*?)</script>', path.read_text("utf-8"))
-    )
-    found = json.loads(inflate(parts["scene"]))
-    assert json.loads(parts["streams"]) == document.pop("streams")
-    assert {**found, "made": ""} == json.loads(json.dumps({**document, "made": ""}))
+    assert {**read_report(path), "made": ""} == json.loads(json.dumps({**document, "made": ""}))
 
 
 def test_blas_has_one_thread_for_each_trajectory(
