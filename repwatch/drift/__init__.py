@@ -1,7 +1,7 @@
 """Drift detection: landmarks + a run so far -> is it going wrong, how probably, which cause.
 
     registry --history--> History --checkpoint_model, at each checkpoint--> scores
-             --conformal--> limit --detector--> Assessment
+             --limits, conformal--> Limits --detector--> Assessment
 
 Alarms come from the RDMs and the curves, never from positions on a map. `backtest` measures on the
 user's own runs how reliable flags are, where all landmarks are known and where some are missing.
