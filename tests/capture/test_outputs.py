@@ -18,7 +18,7 @@ from repwatch.capture._rows import MAX_FEATURES, MaskedRows, find_rows, reduce_r
 from repwatch.errors import CaptureError
 from repwatch.probe import ProbeSet
 from tests.capture.helpers import assert_rdm
-from tests.capture.networks import Pooling, Projection, Words
+from tests.capture.pipelines import Pooling, Projection, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
