@@ -52,7 +52,7 @@ def find_limits(
     """
     scores, runs = _collect(models)
     is_good = np.array([run in good for run in runs], dtype=np.bool_)
-    largest, bad = scores[:, is_good].max(0), scores[:, ~is_good]
+    largest, bad = scores[:, is_good].max(0, initial=-np.inf), scores[:, ~is_good]
     has_forests = any(model.has_forests for model in models)
     found = []
     for shares in _divide(false_alarms, len(good), has_forests, frozenset(signals)):

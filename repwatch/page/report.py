@@ -268,7 +268,8 @@ class _Reading:
         key = hashlib.blake2b(rdms.tobytes()).digest()
         if key not in self._packed:
             excerpts = pack_excerpts(take_excerpts(rdms, points))
-            self._packed[key] = _Packed(pack_views(make_views(rdms)), excerpts, rdms[-1])
+            # A copy, since a part of the array would hold all of it.
+            self._packed[key] = _Packed(pack_views(make_views(rdms)), excerpts, rdms[-1].copy())
         for distance in self._unstored:
             self._rows.put(members, sketch_rows(rdms, distance), distance)
         return self._packed[key]

@@ -61,3 +61,7 @@ def test_with_few_good_landmarks_each_limit_has_its_share() -> None:
     scores.forest[9:] = scores.loss[9:] = 0
     model: Any = SimpleNamespace(run_ids=[*few, *BAD[:3]], scores=scores, has_forests=True)
     assert find_limits([model], few, 0.05, SIGNALS).guaranteed == pytest.approx(0.2)
+
+
+def test_without_a_checkpoint_that_landmarks_share_nothing_is_flagged() -> None:
+    assert find_limits([], GOOD, 0.05, SIGNALS)[:2] == (math.inf, math.inf)
