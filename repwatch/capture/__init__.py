@@ -5,10 +5,9 @@
 - `capturer`: Capturer, which runs the probe set in a forward pass of its own. Start reading here.
 - `passive`: PassiveCapture, whose hooks are on while the host's own passes run the probe's points.
 - `plan`: what the first pass found out: how to call the model (`_call`), which layers (`_layers`).
-- `_recorder`: the hooks; `_rows` turns an output into rows, `_scalars` measures them. `_added`:
-  what a module adds to a dictionary that is passed on; `_padding`: which steps of sequences count;
-  `_other_rows`: layers with several rows for each point, or others.
-- `_input`: the inputs as a layer of their own. `_outputs`: outputs against labels.
+- `_recorder`: the hooks; `_rows` turns an output into rows, `_scalars` measures them. `_padding`:
+  which steps of sequences count; `_other_rows`: layers with several rows for each point, or others.
+- `_input`: the inputs as a layer of their own.
 - `parameters`, `gradients`: what vital signs read of them. `dependence`: on what outputs depend.
 - `_preserve`: `preserve_state` puts everything back, with `_hooks` (hooks of others), `_code`
   (globals, closures, classes) and `_sharded` (FSDP). `_weights`: whether weights have changed.

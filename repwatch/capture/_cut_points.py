@@ -19,9 +19,8 @@ from torch.autograd.graph import Node
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
-from repwatch.capture._added import AddedEntries
 from repwatch.capture._layers import Modules, base, is_candidate
-from repwatch.capture._rows import walk_tensors
+from repwatch.capture._rows import AddedEntries, walk_tensors
 from repwatch.probe._trees import Tree, map_tensors
 
 __all__ = ["Graph", "find_cut_points"]

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from repwatch.capture._added import AddedEntries
 from repwatch.capture._preserve import fix_seed
-from repwatch.capture._rows import Fold, first_with_rows, unfold, walk_tensors
+from repwatch.capture._rows import AddedEntries, Fold, first_with_rows, unfold, walk_tensors
 from repwatch.probe._trees import Tree, select
 
 __all__ = ["count_rows", "find_folds", "observe_outputs"]

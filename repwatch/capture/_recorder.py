@@ -14,13 +14,12 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from repwatch import rdm
-from repwatch.capture._added import AddedEntries
 from repwatch.capture._layers import Modules
-from repwatch.capture._outputs import measure_outputs
 from repwatch.capture._rows import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
     MAX_FEATURES,
+    AddedEntries,
     Fold,
     MaskedRows,
     Token,
@@ -31,7 +30,7 @@ from repwatch.capture._rows import (
     reduce_rows,
     unfold,
 )
-from repwatch.capture._scalars import find_center, measure
+from repwatch.capture._scalars import find_center, measure, measure_outputs
 from repwatch.errors import DivergedRDMError
 from repwatch.rdm.activations import Metric
 

@@ -36,11 +36,11 @@ from repwatch.capture._layers import (
     without_data_parallel,
 )
 from repwatch.capture._other_rows import count_rows, find_folds
-from repwatch.capture._outputs import class_targets
 from repwatch.capture._padding import note_padding, padding_of
 from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction
 from repwatch.capture._rows import MAX_FEATURES, Token
+from repwatch.capture._scalars import class_targets
 from repwatch.capture._sharded import is_sharded, reset_sharding
 from repwatch.capture.passive import PassiveCapture
 from repwatch.capture.plan import Plan, list_names, make_plan, note_hooks, note_scripted

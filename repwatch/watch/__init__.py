@@ -20,8 +20,8 @@ from repwatch._deprecated import deprecated_attribute
 from repwatch.maps import MapSettings
 from repwatch.watch.budget import Throttle
 from repwatch.watch.options import WatchOptions
+from repwatch.watch.publisher import Update
 from repwatch.watch.schedule import Schedule
-from repwatch.watch.updates import Update
 from repwatch.watch.watcher import Watcher
 
 __all__ = [

@@ -19,8 +19,7 @@ from repwatch.vitals import VitalMonitor, choose_rules
 from repwatch.watch.captured import CapturedStep
 from repwatch.watch.comparability import Comparison
 from repwatch.watch.options import WatchOptions
-from repwatch.watch.publisher import Taken
-from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
+from repwatch.watch.publisher import FlagQueue, Taken, Update, UpdateQueue
 from repwatch.watch.workers import DriftWorker, MapWorker
 
 if TYPE_CHECKING:

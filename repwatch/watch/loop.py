@@ -12,9 +12,8 @@ from repwatch.registry import Flag, Run
 from repwatch.registry.records import EndStatus
 from repwatch.watch.outcome import end_status
 from repwatch.watch.pace import Pace
-from repwatch.watch.publisher import Publisher
+from repwatch.watch.publisher import Publisher, Update
 from repwatch.watch.ranks import any_rank, as_first_rank
-from repwatch.watch.updates import Update
 
 if TYPE_CHECKING:
     from typing_extensions import Self

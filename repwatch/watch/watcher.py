@@ -35,12 +35,11 @@ from repwatch.watch.options import WatchOptions, check_group, find_continued_run
 from repwatch.watch.outcome import label_run, reduce_ended
 from repwatch.watch.pace import Pace
 from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, make_capturer, prepare
-from repwatch.watch.publisher import Publisher
+from repwatch.watch.publisher import Publisher, Update
 from repwatch.watch.ranks import is_first_rank
 from repwatch.watch.reporter import Reporter
 from repwatch.watch.run_state import RunState
 from repwatch.watch.start import open_run, plan_again
-from repwatch.watch.updates import Update
 
 if TYPE_CHECKING:
     from repwatch.integrations.loggers import Loggers

@@ -17,7 +17,7 @@ from repwatch.watch.budget import Throttle
 from repwatch.watch.captured import CapturedStep
 from repwatch.watch.narrator import say
 from repwatch.watch.options import WatchOptions
-from repwatch.watch.updates import FlagQueue, Update, UpdateQueue
+from repwatch.watch.publisher import FlagQueue, Update, UpdateQueue
 
 if TYPE_CHECKING:
     from repwatch.drift import LandmarkNeighbor

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from repwatch import ProbeSet
 from repwatch.capture import Capturer
-from repwatch.capture._outputs import class_targets, measure_outputs
+from repwatch.capture._scalars import class_targets, measure_outputs
 
 
 def test_outputs_are_measured_against_the_labels_of_the_probe_points() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -61,6 +63,28 @@ def test_what_another_callback_ends_early_is_stopped(pl: ModuleType, tmp_path: P
             trainer.should_stop = True
 
     trainer(pl, tmp_path, RepWatch(), Stop(), max_epochs=4).fit(module(pl), *loaders())
+    assert only_run(tmp_path).status == "stopped"
+
+
+def test_sigterm_ends_a_watched_training_as_it_ends_another(
+    pl: ModuleType, tmp_path: Path
+) -> None:
+    class Terminated(pl.Callback):  # type: ignore[name-defined, misc]
+        def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+            if trainer.global_step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    ended = []
+    for callbacks in ([], [RepWatch()]):
+        torch.manual_seed(0)
+        model = module(pl)
+        training = trainer(pl, tmp_path, *callbacks, Terminated(), max_epochs=4)
+        with pytest.raises(BaseException) as raised:
+            training.fit(model, *loaders())
+        ended.append((raised.type.__name__, training.global_step, model.state_dict()))
+    (bare, bare_step, weights), (watched, watched_step, again) = ended
+    assert (watched, watched_step) == (bare, bare_step)
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
     assert only_run(tmp_path).status == "stopped"
 
 

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["TrainerDriver"]
 
 _GIVE = f"Give RepWatchCallback{GIVE_PROBE}"
+_SHARDED = (
+    "each process holds a part of the parameters only (FSDP, DeepSpeed)",
+    "Train the model on one process, or with Lightning's FSDP strategy and repwatch.RepWatch",
+)
 _NOT_CALLED = (
     "the model could not be called with the probe set",
     "Give RepWatchCallback(forward=...) a function (model, inputs) that runs them",
@@ -53,6 +57,7 @@ class TrainerDriver(Driver):
 
     _due = False
     _epoch_over = False
+    _sharded = False
     _stream: StreamPoints | None = None
     _batches: PassingBatches | None = None
 
@@ -76,13 +81,6 @@ class TrainerDriver(Driver):
             loggers: Where maps, scalars and flags are shown.
             show: Calls `batch_starts`, where points are copied from the batches of a stream.
         """
-        model = parts["model"]
-        if is_sharded(list(model.modules())) or getattr(trainer, "is_deepspeed_enabled", False):
-            raise CaptureError(
-                "Expected a model that each process holds whole, but its parameters are sharded "
-                "(FSDP, DeepSpeed). Train it with Lightning's FSDP strategy and repwatch.RepWatch, "
-                "or on one process."
-            )
         options = self._options
         registry = find_registry(options.registry, str(arguments.output_dir), "output_dir")
         if renumber:
@@ -92,6 +90,12 @@ class TrainerDriver(Driver):
         read = partial(probe_from_trainer, trainer, loader, options.points)
         run_id = self._state.run_id
         self._make = partial(self._make_watcher, trainer, arguments, parts, registry, loggers)
+        modules = list(parts["model"].modules())
+        if is_sharded(modules) or getattr(trainer, "is_deepspeed_enabled", False):
+            self._sharded = True
+            reason, advice = _SHARDED
+            self._open_without_points(f"No layer can be watched: {reason}. {advice}.")
+            return
         probe, source = find_probe(read, self._options, self._probe, registry, run_id)
         if probe is not None:
             self._open(probe, source, self._metrics_at[0])
@@ -241,6 +245,8 @@ class TrainerDriver(Driver):
 
     def _why_no_snapshot(self) -> tuple[str, str]:
         """The reason, and the advice."""
+        if self._sharded:
+            return _SHARDED
         if self._watcher is None or self.pointless:
             return self._why_no_points(), _GIVE
         return _NOT_CALLED if self.passive else NO_TIME
