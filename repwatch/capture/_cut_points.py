@@ -177,6 +177,7 @@ class _Observer:
                 and not output.is_nested
                 and not self.detached
                 and (not self.leaves or not any(_is_real(t) for t in walk_tensors((args, kwargs))))
+                and any(_differs(t, self.points) for t in walk_tensors((args, kwargs)))
             ):
                 # Indices went in and numbers come out, as of an embedding.
                 output = replaced = self.make_leaf(output)
@@ -201,6 +202,16 @@ def _last_of(vertices: Sequence[_Vertex]) -> _Vertex:
 def _is_real(leaf: object) -> bool:
     tensor = leaf.data if isinstance(leaf, PackedSequence) else leaf
     return isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+
+
+def _differs(leaf: object, points: int) -> bool:
+    """Whether a tensor tells points apart: the places of tokens are the same for all of them."""
+    if not isinstance(leaf, torch.Tensor) or leaf.is_nested or leaf.layout != torch.strided:
+        return True
+    if points > 1 and leaf.dim() and len(leaf) == points:
+        return bool((leaf != leaf[:1]).any())
+    turned = points > 1 and leaf.dim() > 1 and leaf.shape[1] == points
+    return not turned or bool((leaf != leaf[:, :1]).any())
 
 
 def _in_order(output: object, points: int) -> list[torch.Tensor]:

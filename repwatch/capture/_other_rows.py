@@ -1,8 +1,8 @@
 """Layers whose rows are not the probe's points: several rows for each point, or nodes and windows.
 
-Several rows for each point (patches, windows, views) are found by a pass over the points in the
-opposite order: the rows come in the opposite order as well. Rows of another number are usable where
-two passes under one seed give the same ones.
+Several rows for each point (patches, windows, views), and points in the second dimension after
+time, are found by a pass over the points in the opposite order: the rows come in the opposite order
+as well. Rows of another number are usable where two passes under one seed give the same ones.
 """
 
 from __future__ import annotations
@@ -15,10 +15,17 @@ import torch
 from torch import nn
 
 from repwatch.capture._preserve import fix_seed
-from repwatch.capture._rows import AddedEntries, Fold, first_with_rows, unfold, walk_tensors
+from repwatch.capture._rows import (
+    AddedEntries,
+    Fold,
+    first_with_rows,
+    turn,
+    unfold,
+    walk_tensors,
+)
 from repwatch.probe._trees import Tree, select
 
-__all__ = ["count_rows", "find_folds", "observe_outputs"]
+__all__ = ["Call", "count_rows", "find_folds", "find_turned", "observe_outputs"]
 
 Call = Callable[[Tree], object]
 
@@ -35,25 +42,46 @@ def find_folds(
         modules: The modules by name.
         keys: The layers to look at.
     """
-    backwards = select(inputs, range(points - 1, -1, -1), points)
-    first, second = (
-        observe_outputs(call, batch, modules, keys)
-        for batch in (select(inputs, range(points), points), backwards)
-    )
     folds = {}
-    for key in first.keys() & second.keys():
-        rows = first_with_rows(first[key], points)
+    for key, (first, second) in _forwards_and_backwards(call, inputs, points, modules, keys):
+        rows = first_with_rows(first, points)
         if rows is None:
             continue
         for fold in (Fold(len(rows) // points, True), Fold(len(rows) // points, False)):
-            there, back = (unfold(out, points, fold) for out in (first[key], second[key]))
-            if there is None or back is None or there.shape != back.shape:
-                continue
-            turned = torch.allclose(there, back.flip(0), rtol=1e-3, atol=1e-5)
-            if turned and not torch.equal(there, back):
+            if _is_reversed(*(unfold(output, points, fold) for output in (first, second))):
                 folds[key] = fold
                 break
     return folds
+
+
+def find_turned(
+    call: Call, inputs: Tree, points: int, modules: Mapping[str, nn.Module], keys: frozenset[str]
+) -> set[str]:
+    """Which layers have the points in their second dimension; arguments as of `find_folds`."""
+    found = _forwards_and_backwards(call, inputs, points, modules, keys)
+    return {key for key, pair in found if _is_reversed(*(turn(out, points) for out in pair))}
+
+
+def _forwards_and_backwards(
+    call: Call, inputs: Tree, points: int, modules: Mapping[str, nn.Module], keys: frozenset[str]
+) -> Iterator[tuple[str, tuple[object, object]]]:
+    """The outputs of layers for the points in their order, and in the opposite one."""
+    orders = range(points), range(points - 1, -1, -1)
+    first, second = (
+        observe_outputs(call, select(inputs, order, points), modules, keys) for order in orders
+    )
+    for key in first.keys() & second.keys():
+        yield key, (first[key], second[key])
+
+
+def _is_reversed(there: torch.Tensor | None, back: torch.Tensor | None) -> bool:
+    """Whether the rows of one are those of the other in the opposite order, and not all alike."""
+    if there is None or back is None or there.shape != back.shape:
+        return False
+    there, back = there.float(), back.float()
+    return torch.allclose(there, back.flip(0), rtol=1e-3, atol=1e-5) and not torch.equal(
+        there, back
+    )
 
 
 def count_rows(

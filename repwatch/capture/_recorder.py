@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from repwatch.capture._rows import (
     nonfinite_points,
     pool,
     reduce_rows,
+    turn,
     unfold,
 )
 from repwatch.capture._scalars import find_center, measure, measure_outputs
@@ -118,6 +119,8 @@ class Reduction:
     metric: Metric = "euclidean"
     # Layer -> whether (n, a, b) outputs are sequences; decided once, so that snapshots agree.
     sequences: dict[str, bool] = field(default_factory=dict)
+    # Layers with the points in their second dimension, although no module declares it.
+    turned: set[str] = field(default_factory=set)
     # Layers with several rows for each point.
     folds: dict[str, Fold] = field(default_factory=dict)
     # Layers with a row for each node, of which a point has several.
@@ -200,6 +203,7 @@ class Recorder:
         self._fired: dict[str, None] = {}
         self.left_out: dict[str, str] = {}
         self.manifold: set[str] = set()
+        self.turned: set[str] = set()
         self.owned: set[str] = set()
         self._owners: torch.Tensor | None = None
         self.failure: Exception | None = None
@@ -269,6 +273,11 @@ class Recorder:
         """The layers whose rows are held, in order of firing."""
         return [key for key in self.fired if key in self._rows and key not in self.left_out]
 
+    def admit(self, keys: Iterable[str]) -> None:
+        """Leave these layers out no more: it is known by now which rows are whose."""
+        for key in keys:
+            del self.left_out[key]
+
     def drop(self, key: str) -> None:
         """Forget a layer's rows."""
         self._rows.pop(key, None)
@@ -312,6 +321,7 @@ class Recorder:
         if mapped is not None:
             output = mapped.flatten(1) if mapped.dim() > 1 else mapped[:, None]
         own, inherited = (False, False) if mapped is not None else self._modules.time_first(name)
+        own = own or key in self._reduction.turned
         found = find_rows(output, self._batch, own or (False if inherited else None))
         if isinstance(found, str):
             rows = self._averaged(key, output)
@@ -349,6 +359,8 @@ class Recorder:
         rows = None if self._owners is None else pool(output, self._owners, self._batch)
         if rows is None and first_with_rows(output, self._batch) is not None:
             self.manifold.add(key)
+        if rows is None and turn(output, self._batch) is not None:
+            self.turned.add(key)
         if rows is not None and key not in self._reduction.pooled:
             self.owned.add(key)
             return None

@@ -90,6 +90,15 @@ def first_with_rows(output: object, batch: int) -> torch.Tensor | None:
     return None
 
 
+def turn(output: object, batch: int) -> torch.Tensor | None:
+    """The first floating tensor with `batch` rows in its second dimension, turned; or None."""
+    for leaf in walk_tensors(output):
+        dense = _is_dense(leaf) and leaf.is_floating_point()
+        if dense and leaf.dim() > 2 and leaf.shape[1] == batch and leaf.numel():
+            return leaf.transpose(0, 1)
+    return None
+
+
 def unfold(output: object, batch: int, fold: Fold) -> torch.Tensor | None:
     """The mean over the rows of each of `batch` points; None where there are not so many rows."""
     rows = first_with_rows(output, batch)

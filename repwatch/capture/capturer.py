@@ -35,7 +35,7 @@ from repwatch.capture._layers import (
     select,
     without_data_parallel,
 )
-from repwatch.capture._other_rows import count_rows, find_folds
+from repwatch.capture._other_rows import Call, count_rows, find_folds, find_turned
 from repwatch.capture._padding import note_padding, padding_of
 from repwatch.capture._preserve import fix_seed, has_lazy_parameters, preserve_state
 from repwatch.capture._recorder import Capture, LayerCapture, Recorder, Reduce, Reduction
@@ -291,8 +291,8 @@ class Capturer:
                 elif not recorder.fired:
                     errors[strategy.how] = "ran, but called no layer of the model through its hooks"
                 else:
-                    graph = self._find_cut_points(strategy, recorder, modules, points, inputs)
-                    self._find_folds(strategy, recorder, modules, points, inputs, graph)
+                    call = partial(self.observe, strategy)
+                    graph = self._find_layers(call, recorder, modules, points, inputs)
                     return make_plan(
                         strategy, recorder, modules, self.chosen, self.max_layers, graph=graph
                     )
@@ -304,15 +304,39 @@ class Capturer:
             f"{more} Pass forward=..., a function (model, inputs) that calls its layers."
         ) from cause
 
-    def _find_cut_points(
-        self,
-        strategy: CallStrategy,
-        recorder: Recorder,
-        modules: Modules,
-        points: int,
-        inputs: Tree,
+    def _find_layers(
+        self, call: Call, recorder: Recorder, modules: Modules, points: int, inputs: Tree
     ) -> Graph | str | None:
-        """The cut points of the network, or why there are none; None where layers are named."""
+        """Make usable what has its points elsewhere than in the first dimension, once for each.
+
+        Returns:
+            The cut points of the network, or why there are none; None where layers are named.
+        """
+        named, chosen = modules.named, self.chosen
+        divisible = self.probe.divisible and not is_sharded(list(self.model.modules()))
+
+        def candidates(keys: set[str]) -> frozenset[str]:
+            return frozenset(k for k in keys if divisible and (not chosen or base(k) in chosen))
+
+        if keys := candidates(recorder.turned):
+            turned = find_turned(call, inputs, points, named, keys)
+            self.reduction.turned.update(turned)
+            recorder.admit(turned)
+        graph = self._find_cut_points(call, recorder, modules, points, inputs)
+        if recorder.owned and len(recorder.left_out) < len(recorder.fired):
+            self.reduction.pooled.update(recorder.owned)
+            recorder.admit(recorder.owned)
+        keys = candidates(recorder.manifold & recorder.left_out.keys())
+        keys &= graph.cut if isinstance(graph, Graph) else keys
+        if keys:
+            folds = find_folds(call, inputs, points, named, keys)
+            self.reduction.folds.update(folds)
+            recorder.admit(folds)
+        return graph
+
+    def _find_cut_points(
+        self, call: Call, recorder: Recorder, modules: Modules, points: int, inputs: Tree
+    ) -> Graph | str | None:
         if self.chosen is not None:
             return None
         if modules.scripted:
@@ -321,37 +345,9 @@ class Capturer:
             return "its parameters are sharded over processes"
         usable = frozenset(recorder.fired) - recorder.left_out.keys()
         inner = frozenset(map(base, innermost(recorder.fired)))
-
         fix_seed()
         batch = take(inputs, 0, points, points)
-        call = partial(self.observe, strategy)
         return find_cut_points(call, batch, points, modules, usable, inner)
-
-    def _find_folds(
-        self,
-        strategy: CallStrategy,
-        recorder: Recorder,
-        modules: Modules,
-        points: int,
-        inputs: Tree,
-        graph: Graph | str | None,
-    ) -> None:
-        """Make usable what has several rows for each point, among the layers that may be chosen."""
-        if recorder.owned and len(recorder.left_out) < len(recorder.fired):
-            self.reduction.pooled.update(recorder.owned)
-            for key in recorder.owned:
-                del recorder.left_out[key]
-        keys = frozenset(recorder.manifold)
-        if isinstance(graph, Graph):
-            keys &= graph.cut
-        elif self.chosen is not None:
-            keys = frozenset(key for key in keys if base(key) in (self.chosen or ()))
-        if keys and self.probe.divisible and not is_sharded(list(self.model.modules())):
-            call = partial(self.observe, strategy)
-            folds = find_folds(call, inputs, points, modules.named, keys)
-            self.reduction.folds.update(folds)
-            for key in folds:
-                del recorder.left_out[key]
 
     def observe(self, strategy: CallStrategy, batch: Tree) -> object:
         """Call the model with a batch, as captures do."""

@@ -97,6 +97,13 @@ TABLE: dict[str, Row] = {
         "bn2",
         "fc",
     ),
+    "blocks with time first": (
+        lambda: (networks.TimeFirst(), x_of(12, 7, 5)),
+        "embed",
+        r"blocks\.\d",
+        "blocks",
+        "head",
+    ),
     "columns of a table": (
         lambda: (networks.ByColumns(), x_of(12, 3)),
         "first",
