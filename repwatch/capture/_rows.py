@@ -93,8 +93,9 @@ def first_with_rows(output: object, batch: int) -> torch.Tensor | None:
 def turn(output: object, batch: int) -> torch.Tensor | None:
     """The first floating tensor with `batch` rows in its second dimension, turned; or None."""
     for leaf in walk_tensors(output):
-        dense = _is_dense(leaf) and leaf.is_floating_point()
-        if dense and leaf.dim() > 2 and leaf.shape[1] == batch and leaf.numel():
+        if not _is_dense(leaf) or not leaf.is_floating_point():
+            continue
+        if leaf.dim() > 2 and leaf.shape[1] == batch and leaf.numel():
             return leaf.transpose(0, 1)
     return None
 

@@ -7,14 +7,16 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from alembic import command
+from sqlalchemy import Connection
 
-from repwatch.errors import RegistryError, RegistrySchemaError
+from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
-from repwatch.registry._db import migrations
+from repwatch.registry._db import migrations, old_copy
 from repwatch.registry._db.migrations import HEAD, VERSION_TABLE
 
 from .helpers import snapshot_of
@@ -89,6 +91,60 @@ def test_a_registry_that_would_not_be_right_afterwards_stays_as_it_was(
     monkeypatch.undo()
     assert stored_revision(path) == "0001"
     check_content(Registry(path, read_only=True))
+
+
+def test_the_old_file_stays_beside_it_until_the_new_one_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "repwatch.db", SCHEMAS[0].read_text())
+    copy = tmp_path / "repwatch.db.before-upgrade"
+
+    def look(connection: Connection, of: Path) -> None:
+        found.append((stored_revision(of), stored_revision(copy)))
+        raise KeyboardInterrupt
+
+    found: list[tuple[str, str]] = []
+    monkeypatch.setattr(migrations, "remove_old_copy", look)
+    with pytest.raises(KeyboardInterrupt):
+        Registry(path).runs()
+    monkeypatch.undo()
+    assert found == [(HEAD, "0001")]
+    check_content(Registry(copy, read_only=True))
+    check_content(Registry(path, read_only=True))
+    assert copy.exists()
+    check_content(Registry(path))
+    assert not copy.exists(), "whoever writes next removes what an interrupted upgrade left"
+
+
+def test_a_file_that_is_not_sound_afterwards_names_the_old_one(tmp_path: Path) -> None:
+    path = make(tmp_path / "repwatch.db", SCHEMAS[0].read_text())
+    copy = tmp_path / "repwatch.db.before-upgrade"
+    left_over = path.read_bytes()
+    registry = Registry(path)
+    registry.runs()
+    registry.close()
+    copy.write_bytes(left_over)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        # A row that the index of names does not have.
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET rootpage = 2 WHERE name = 'ix_flags_run_id'")
+    before = path.read_bytes()
+    with pytest.raises(RegistryError, match=r"not sound now.*move that file"):
+        Registry(path).runs()
+    assert copy.exists()
+    assert path.read_bytes() == before
+
+
+def test_without_room_for_a_copy_nothing_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "repwatch.db", SCHEMAS[0].read_text())
+    full = SimpleNamespace(free=100)
+    monkeypatch.setattr(old_copy.shutil, "disk_usage", lambda folder: full)
+    with pytest.raises(RegistryUnwritableError, match="Make room on that disk"):
+        Registry(path).runs()
+    assert stored_revision(path) == "0001"
+    assert not (tmp_path / "repwatch.db.before-upgrade").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from repwatch.errors import RegistryError, RegistrySchemaError, RegistryUnwritableError
 from repwatch.registry._db.file_check import check_tables
 from repwatch.registry._db.journal import choose_journal, set_journal
+from repwatch.registry._db.old_copy import keep_old_copy, old_copy_of, remove_old_copy
 from repwatch.registry._db.tables import METADATA, RUNS
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
     exists = check_file(path)
     if read_only and not exists:
         raise missing(path)
-    if exists and _is_ready(engine, str(path), read_only=read_only):
+    ready = exists and _is_ready(engine, str(path), read_only=read_only)
+    if ready and (read_only or not old_copy_of(path).exists()):
         return
     with _file_lock(path):
         if not check_file(path):
@@ -91,8 +93,11 @@ def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
             # A table that is made anew is deleted before: what refers to its rows must stay.
             driver.execute("PRAGMA foreign_keys=OFF")
             try:
+                if exists and not ready:
+                    keep_old_copy(connection, path)
                 with connection.begin():
                     _upgrade(connection, str(path))
+                remove_old_copy(connection, path)
             finally:
                 driver.execute("PRAGMA foreign_keys=ON")
         _remove_lock(path)
@@ -216,7 +221,7 @@ def _upgrade(connection: Connection, place: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
     if on_sqlite:
-        # What is not as it should be is rolled back: the old file stays until this is certain.
+        # What is not as it should be is rolled back.
         check_tables(connection, place, {})
         if _loose_rows(connection) - loose:
             raise RegistryError(
