@@ -40,10 +40,11 @@ class Ended(str, Enum):
 
 
 class Others(str, Enum):
-    """How RDMs are stored that need not stay whole."""
+    """What becomes of RDMs that need not stay whole in the registry."""
 
     int8 = "int8"
     coordinates = "coordinates"
+    objects = "objects"
 
 
 def export(
@@ -124,12 +125,16 @@ def prune(
         typer.Option(
             min=1,
             metavar="K",
-            help="Delete no run, but store RDMs smaller: all but those of landmarks and of each "
-            "other run's first, last, best and every K-th step.",
+            help="Delete no run, but store RDMs smaller or elsewhere: all but those of landmarks "
+            "and of each other run's first, last, best and every K-th step.",
         ),
     ] = None,
     others: Annotated[
-        Others, typer.Option(help="With --keep: how the other RDMs are stored.")
+        Others,
+        typer.Option(
+            help="With --keep: how the other RDMs are stored; `objects` moves them, whole, to the "
+            "object storage of $REPWATCH_OBJECTS."
+        ),
     ] = Others.int8,
     apply: Annotated[
         bool, typer.Option("--apply", help="Delete (or with --keep reduce), and shrink the file.")

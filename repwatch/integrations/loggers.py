@@ -290,7 +290,7 @@ def _write_to_folder(
         else:
             write_atomically(path, content)
         return
-    import fsspec  # type: ignore[import-untyped]  # Lightning brings it
+    import fsspec
 
     address = f"{logger.log_dir.rstrip('/')}/{name}"
     files, path_there = fsspec.core.url_to_fs(address)

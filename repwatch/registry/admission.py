@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table, select
 from repwatch.errors import ProbeError, RegistryError
 from repwatch.registry._db.blobs import decode_rdm, decode_sketch
 from repwatch.registry._db.migrations import column, place_of
+from repwatch.registry._db.objects import is_reference
 from repwatch.registry._db.tables import (
     FLAGS,
     LABELS,
@@ -138,6 +139,11 @@ def _check_probe(row: Mapping[Any, Any]) -> None:
 
 
 def _check_blobs(row: Mapping[Any, Any]) -> None:
+    if is_reference(row["rdm"]):
+        raise ValueError(
+            f"an RDM that is in somebody's object storage, in snapshot {row['snapshot_id']}. Ask "
+            "for a file that `repwatch export` wrote."
+        )
     D = decode_rdm(row["rdm"], row["scale"], row["points"])
     values = decode_sketch(row["sketch"]), D
     if row["scale"] < 0 or not all(np.isfinite(part).all() for part in values):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, or_, select, text
 from repwatch._names import name_some
 from repwatch.errors import RegistryError
 from repwatch.registry._db.blobs import SKETCH_LENGTH
+from repwatch.registry._db.objects import OBJECTS_VARIABLE, count_objects, load_objects
 from repwatch.registry._db.queries import stored_input
 from repwatch.registry._db.reduction import is_rdm_length
 from repwatch.registry._db.tables import PROBE_SETS, RDMS, RUNS, SNAPSHOTS
@@ -77,7 +78,8 @@ def examine_data(registry: Registry, progress: Progress | None = None) -> list[F
             findings.append(Finding("problem", FILE, str(error)))
         if any(finding.level == "problem" for finding in findings):
             return findings
-    return findings + database.read(lambda c: _examine_rows(c, progress or _no_progress))
+    findings += database.read(lambda c: _examine_rows(c, progress or _no_progress))
+    return findings + database.read(_examine_objects)
 
 
 def _examine_file(connection: Connection) -> list[Finding]:
@@ -141,6 +143,19 @@ def _examine_rows(connection: Connection, progress: Progress) -> list[Finding]:
         message = f"{odd} of {total:,} have no RDM, or one of a wrong length: delete those runs."
         return [Finding("problem", "snapshots", message)]
     return [Finding("fine", "snapshots", f"{total:,}, each with what belongs to it.")]
+
+
+def _examine_objects(connection: Connection) -> list[Finding]:
+    """Whether the newest of the RDMs in object storage can be read."""
+    count, newest = count_objects(connection)
+    if newest is None:
+        return []
+    try:
+        load_objects([newest])
+    except RegistryError as error:
+        return [Finding("hint", "object storage", f"{count:,} RDMs were moved there. {error}")]
+    message = f"{count:,} RDMs are in that of ${OBJECTS_VARIABLE}; the newest can be read."
+    return [Finding("fine", "object storage", message)]
 
 
 def _no_progress(done: int, total: int) -> None:

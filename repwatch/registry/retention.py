@@ -1,4 +1,4 @@
-"""Retention: which RDMs of an ended run stay whole, and in which form the others stay.
+"""Retention: which RDMs of an ended run stay whole, and what becomes of the others.
 
 Sketches always stay, and with them maps. Landmarks stay whole, and with them drift detection.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reduced", "Retention", "find_reducible", "reduce_run"]
 
-FORMS = ("int8", "coordinates")
+FORMS = ("int8", "coordinates", "objects")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Retention:
         every: k: of the steps with snapshots, each k-th stays whole.
         others: What stays of the others: "int8" is half as large, with distances to 2e-3 of the
             largest; "coordinates" are an eighth at 256 points, 16 principal components from which
-            views and approximate distances are made.
+            views and approximate distances are made; "objects" are whole, in the object storage
+            that $REPWATCH_OBJECTS names (RDMs of fewer than 4,096 bytes stay as they are).
 
     Raises:
         ConfigurationError: An argument cannot work.
@@ -42,7 +43,7 @@ class Retention:
     """
 
     every: int = 10
-    others: Literal["int8", "coordinates"] = "int8"
+    others: Literal["int8", "coordinates", "objects"] = "int8"
 
     def __post_init__(self) -> None:
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
@@ -52,8 +53,8 @@ class Retention:
             )
         if self.others not in FORMS:
             raise ConfigurationError(
-                f"Expected `others` of a Retention to be 'int8' or 'coordinates', but got "
-                f"{self.others!r}."
+                f"Expected `others` of a Retention to be 'int8', 'coordinates' or 'objects', but "
+                f"got {self.others!r}."
             )
 
     @classmethod
@@ -83,7 +84,7 @@ def find_reducible(run: Run, retention: Retention) -> list[Snapshot]:
 def reduce_run(
     registry: Registry, run: Run, retention: Retention, *, apply: bool = True
 ) -> Reduced:
-    """Store the RDMs of a run that need not stay whole in their smaller form.
+    """Store the RDMs of a run that need not stay whole in their smaller form, or move them.
 
     What is cached of the run stays: it was computed from whole RDMs.
 

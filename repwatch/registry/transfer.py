@@ -18,6 +18,7 @@ from repwatch.rdm.compact import form_lengths
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.lookup import free_run_name
 from repwatch.registry._db.migrations import column, project_of
+from repwatch.registry._db.objects import is_reference, load_objects
 from repwatch.registry._db.tables import (
     FLAGS,
     LABELS,
@@ -178,6 +179,9 @@ def _copy_snapshots(
     )
     new = {(row.layer, row.step): row.id for row in connection.execute(query)}
     blobs = _read(source, RDMS, RDMS.c.snapshot_id.in_(ids))
+    moved = [row for row in blobs if is_reference(row["rdm"])]
+    for row, rdm in zip(moved, load_objects([row["rdm"] for row in moved]), strict=True):
+        row["rdm"] = rdm
     for row in blobs:
         layer, step = keys[row["snapshot_id"]]
         sizes = form_lengths(points).values()

@@ -6,11 +6,22 @@ from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    func,
+    select,
+)
 
 from repwatch._names import INPUT, NO_POINTS
 from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
 from repwatch.registry._db.migrations import column, in_project, place_of
+from repwatch.registry._db.objects import is_reference, load_objects
 from repwatch.registry._db.tables import (
     FLAGS,
     LABELS,
@@ -183,14 +194,25 @@ def read_blobs(
     for start in range(0, len(ids), chunk):
         missing = set(ids[start : start + chunk])
         query = select(RDMS.c.snapshot_id, blob, RDMS.c.scale)
-        for row in connection.execute(query.where(RDMS.c.snapshot_id.in_(missing))):
-            missing.remove(row[0])
-            yield row[0], row[1], row[2]
+        rows = connection.execute(query.where(RDMS.c.snapshot_id.in_(missing))).all()
+        missing.difference_update(row[0] for row in rows)
+        yield from _with_objects(rows)
         if missing and not own:
             shared = select(SNAPSHOTS.c.id, blob, RDMS.c.scale).select_from(SNAPSHOTS)
             shared = shared.join(RDMS, RDMS.c.snapshot_id == stored_input())
-            for row in connection.execute(shared.where(SNAPSHOTS.c.id.in_(missing))):
-                yield row[0], row[1], row[2]
+            rows = connection.execute(shared.where(SNAPSHOTS.c.id.in_(missing))).all()
+            yield from _with_objects(rows)
+
+
+def _with_objects(
+    rows: Iterable[Row[int, bytes, float]],
+) -> Iterator[tuple[int, bytes, float]]:
+    """The rows, with what is in object storage in place of the references to it."""
+    found = [(row[0], row[1], row[2]) for row in rows]
+    references = list({bytes(blob) for _, blob, _ in found if is_reference(blob)})
+    objects = dict(zip(references, load_objects(references), strict=True))
+    for number, blob, scale in found:
+        yield number, objects.get(bytes(blob), blob) if objects else blob, scale
 
 
 def stored_input() -> ScalarSelect[int]:

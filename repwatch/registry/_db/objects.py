@@ -1,0 +1,136 @@
+"""RDMs in object storage: the registry holds the hash of an RDM's bytes in place of them.
+
+    $REPWATCH_OBJECTS / first two digits of the hash / hash     any place that fsspec knows
+
+Where the objects are is never read from a registry, which somebody else may have made. An object is
+written before the registry refers to it, and what is read has to have the hash that is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, func, select
+
+from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.registry._db.tables import RDMS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from repwatch.registry._db.engine import Database, Driver
+
+__all__ = [
+    "OBJECTS_VARIABLE",
+    "REFERENCE_LENGTH",
+    "SMALLEST",
+    "count_objects",
+    "is_reference",
+    "load_objects",
+    "move_to_objects",
+]
+
+OBJECTS_VARIABLE = "REPWATCH_OBJECTS"
+# Smaller RDMs stay in the registry: each object has a cost of its own.
+SMALLEST = 4096
+
+_MARK = b"RDM1:"
+# No RDM has as many bytes in any of its forms: see `repwatch.rdm.compact`.
+REFERENCE_LENGTH = len(_MARK) + hashlib.sha256().digest_size
+_MOVE = "UPDATE rdms SET rdm = ? WHERE snapshot_id = ?"
+
+
+def is_reference(blob: bytes) -> bool:
+    """Whether these bytes stand for an object."""
+    return len(blob) == REFERENCE_LENGTH and bytes(blob[: len(_MARK)]) == _MARK
+
+
+def count_objects(connection: Connection) -> tuple[int, bytes | None]:
+    """(how many RDMs are in object storage, the newest reference)."""
+    is_short = func.length(RDMS.c.rdm) == REFERENCE_LENGTH
+    count = connection.scalar(select(func.count()).select_from(RDMS).where(is_short)) or 0
+    newest = select(RDMS.c.rdm).where(is_short).order_by(RDMS.c.snapshot_id.desc()).limit(1)
+    return count, connection.scalar(newest)
+
+
+def load_objects(references: Sequence[bytes]) -> list[bytes]:
+    """The bytes that references stand for, in their order.
+
+    Raises RegistryError where the storage is not known, does not answer, or has other bytes.
+    """
+    if not references:
+        return []
+    names = [bytes(reference[len(_MARK) :]).hex() for reference in references]
+    try:
+        storage, root = _open()
+        read = storage.cat([_path(root, name) for name in dict.fromkeys(names)])
+        found = {str(path).rpartition("/")[2]: data for path, data in read.items()}
+        found = {name: found[name] for name in names}
+    except ConfigurationError as error:
+        raise RegistryError(f"{len(names)} RDMs are in object storage. {error}") from error
+    except Exception as error:
+        raise RegistryError(
+            f"{len(names)} RDMs could not be read from the object storage of ${OBJECTS_VARIABLE}: "
+            f"{type(error).__name__}. Look whether it answers, and whether it is the one to which "
+            "they were moved."
+        ) from error
+    for name, data in found.items():
+        if hashlib.sha256(data).hexdigest() != name:
+            raise RegistryError(
+                f"The object {name} of ${OBJECTS_VARIABLE} is damaged: its {len(data)} bytes have "
+                "another hash. Restore it from a copy of the storage."
+            )
+    return [found[name] for name in names]
+
+
+def move_to_objects(database: Database, rows: Sequence[tuple[int, bytes]]) -> int:
+    """Move RDMs, as (snapshot id, bytes), to object storage; the bytes that this saves.
+
+    Raises ConfigurationError where no storage is named, RegistryError where it takes nothing.
+    """
+    storage, root = _open()
+    names = [hashlib.sha256(blob).hexdigest() for _, blob in rows]
+    objects = {_path(root, name): blob for name, (_, blob) in zip(names, rows, strict=True)}
+    try:
+        storage.pipe(objects)
+    except Exception as error:
+        raise RegistryError(
+            f"The object storage of ${OBJECTS_VARIABLE} could not be written "
+            f"({type(error).__name__}); the RDMs stay in the registry. Look whether it answers and "
+            "whether you may write there."
+        ) from error
+    moved = [
+        (_MARK + bytes.fromhex(name), number) for name, (number, _) in zip(names, rows, strict=True)
+    ]
+
+    def store(driver: Driver) -> None:
+        driver.execute_many(_MOVE, moved)
+
+    database.write_rows(store)
+    return sum(len(blob) - REFERENCE_LENGTH for _, blob in rows)
+
+
+def _open() -> tuple[Any, str]:
+    """The storage, and the folder in it. Raises ConfigurationError."""
+    url = os.environ.get(OBJECTS_VARIABLE)
+    if not url:
+        raise ConfigurationError(
+            f"Expected ${OBJECTS_VARIABLE} to say where the object storage is, but it is not set. "
+            "Set it to a folder or a URL that fsspec knows, such as s3://bucket/rdms."
+        )
+    from fsspec.core import url_to_fs
+
+    options = {"auto_mkdir": True} if "://" not in url or url.startswith("file:") else {}
+    try:
+        storage, root = url_to_fs(url, **options)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(
+            f"${OBJECTS_VARIABLE} names a storage that fsspec cannot open: {error}"
+        ) from error
+    return storage, str(root).rstrip("/")
+
+
+def _path(root: str, name: str) -> str:
+    return f"{root}/{name[:2]}/{name}"
