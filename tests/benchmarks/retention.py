@@ -1,11 +1,14 @@
-"""What drift detection, maps and the page lose by RDMs that are stored in a smaller form."""
+"""What drift detection, maps and the page lose by RDMs in a smaller form, or in object storage."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from repwatch.drift import DriftDetector, read_histories
 from repwatch.maps import RepresentationSpace, read_rows
 from repwatch.page.views import LEVELS, make_views
 from repwatch.registry import Registry, Retention, Run
+from repwatch.registry._db.objects import OBJECTS_VARIABLE
 from repwatch.registry.retention import FORMS, reduce_run
 from tests.benchmarks.measure import Line
 from tests.benchmarks.population import fill
@@ -61,17 +65,35 @@ def compare_views(whole: NDArray[np.float32], now: NDArray[np.float32]) -> tuple
     return float(np.mean(same)), float(np.mean(moved))
 
 
+def read_time(others: str, whole: Registry, reduced: Registry, runs: Sequence[Run]) -> Line:
+    """The time to read all RDMs of the reduced runs, by that to read them whole."""
+    seconds = []
+    for registry in (whole, reduced):
+        began = time.perf_counter()
+        for run in runs:
+            for layer in run.layers:
+                registry.rdms(registry.run(run.id).snapshots(layer))
+        seconds.append(time.perf_counter() - began)
+    return Line(f"{others}: reading RDMs", seconds[1] / seconds[0], "x", detail="of whole ones")
+
+
 def measure(whole: Registry, reduced: Registry, others: str) -> list[Line]:
     """The same registry, once as it was, and once reduced."""
     *rest, watched = whole.runs()
     later = [run for run in rest if run.label is None]
     retention = Retention(EVERY, others)  # type: ignore[arg-type]
-    saved = 0
+    saved = count = 0
+    seconds = 0.0
     for run in later:
         read_histories(reduced, [reduced.run(run.id)])
-        saved += reduce_run(reduced, reduced.run(run.id), retention).bytes
+        began = time.perf_counter()
+        found_smaller = reduce_run(reduced, reduced.run(run.id), retention)
+        seconds += time.perf_counter() - began
+        saved, count = saved + found_smaller.bytes, count + found_smaller.snapshots
     size = sum(rdm.compact.form_lengths(s.points)["float16"] for r in later for s in r.snapshots())
     lines = [Line(f"{others}: bytes of RDMs saved", saved / size, "x", detail=f"{saved:,} bytes")]
+    lines.append(Line(f"{others}: an RDM reduced", 1e3 * seconds / max(count, 1), "ms"))
+    lines.append(read_time(others, whole, reduced, later))
 
     known = scores(whole, watched)
     same = scores(reduced, reduced.run(watched.id)) - known
@@ -109,7 +131,10 @@ def measure(whole: Registry, reduced: Registry, others: str) -> list[Line]:
 def run(smoke: bool) -> list[Line]:
     landmarks, later, steps, points = (7, 1, 4, 80) if smoke else (14, 4, 16, 256)
     lines = []
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, {OBJECTS_VARIABLE: f"{folder}/objects"}),
+    ):
         path = Path(folder) / "made.db"
         make_registry(path, landmarks, later, steps, points)
         for others in FORMS[1:] if smoke else FORMS:
