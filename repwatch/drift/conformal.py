@@ -19,24 +19,27 @@ def conformal_limit(scores: Sequence[float], share: float) -> float:
     With a share of 0 nothing is flagged by these scores: the limit is infinite.
 
     Args:
-        scores: The largest score of each good landmark.
+        scores: The largest score of each good landmark; infinite for one that is flagged in any
+            case. Of those, too, the share counts.
         share: In [0, 1).
 
     Examples:
         >>> conformal_limit([0.0, 1.0, 2.0, 3.0], 0.25)
         3.0
     """
-    if not share or not scores:
+    ordered = sorted(score for score in scores if score < math.inf)
+    if not share or not ordered:
         return math.inf
-    ordered = sorted(scores)
-    return ordered[min(math.ceil((1 - share) * (len(ordered) + 1)), len(ordered)) - 1]
+    return ordered[min(math.ceil((1 - share) * (len(scores) + 1)), len(ordered)) - 1]
 
 
-def guaranteed_share(shares: Sequence[float], good: int) -> float:
+def guaranteed_share(shares: Sequence[float], good: int, flagged: int = 0) -> float:
     """The share of good runs that this number of good landmarks can guarantee as the most flagged.
 
     Args:
         shares: The false alarms that each limit may give; they add up.
         good: How many good landmarks there are.
+        flagged: How many of them are flagged in any case; they count for the first of the shares.
     """
-    return sum(max(share, 1 / (good + 1)) for share in shares if share)
+    least = [(1 + flagged) / (good + 1), *[1 / (good + 1)] * len(shares)]
+    return sum(map(max, [share for share in shares if share], least))

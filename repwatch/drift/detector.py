@@ -47,6 +47,10 @@ _MAX_CHECKPOINTS = 12
 # The least distance of a limit from the good landmarks' median, in log-odds.
 _MIN_LIMIT = 0.1
 _OTHER_ARCHITECTURE = "That holds for runs of the landmarks' architecture, and not for others."
+_BESIDES = (
+    " Rules of vital signs that flagged {} of these {} are silent now; others may flag good runs "
+    "besides."
+)
 
 
 class DriftDetector(RenamedAttributes):
@@ -176,13 +180,17 @@ class DriftDetector(RenamedAttributes):
                 f"No flags: there are {self.good} of at least {MIN_GOOD} good landmarks{empty}. "
                 "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
-        guaranteed = self.limits.guaranteed
+        guaranteed, by_vitals = self.limits.guaranteed, len(self._flagged_by_vitals())
+        besides = "" if self._counts_vitals() else _BESIDES.format(by_vitals, self.good)
         if guaranteed > self.false_alarms + 1e-9:
             return (
                 f"With {self.good} good landmarks, at most {guaranteed:.0%} of good runs are "
-                f"flagged; to guarantee {self.false_alarms:.0%}, label more of them."
+                f"flagged; to guarantee {self.false_alarms:.0%}, label more of them.{besides}"
             )
-        return f"At most {self.false_alarms:.0%} of good runs are flagged, over their whole length."
+        return (
+            f"At most {self.false_alarms:.0%} of good runs are flagged, over their whole "
+            f"length.{besides}"
+        )
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -374,8 +382,26 @@ class DriftDetector(RenamedAttributes):
         self.limits = self._find_limits()
 
     def _find_limits(self) -> Limits:
-        good = [landmark.run.id for landmark in self._good]
-        return find_limits(list(self._models.values()), good, self.false_alarms, self._signals)
+        models, good = list(self._models.values()), [landmark.run.id for landmark in self._good]
+        flagged = self._flagged_by_vitals() if self._counts_vitals() else set()
+        return find_limits(models, good, self.false_alarms, self._signals, flagged)
+
+    def _flagged_by_vitals(self) -> set[str]:
+        """The good landmarks with flags that need no landmarks."""
+        return {
+            landmark.run.id
+            for landmark in self._good
+            if any(flag.kind != "drift" or "vitals" in flag.evidence for flag in landmark.run.flags)
+        }
+
+    def _counts_vitals(self) -> bool:
+        """Whether the false alarms that are allowed cover those of vital signs, too.
+
+        A good run is as likely flagged as a good landmark. Where more of these are flagged than
+        false alarms are allowed, nothing that drift detection does could keep the rate.
+        """
+        flagged = len(self._flagged_by_vitals())
+        return not flagged or (flagged + 1) / (self.good + 1) <= self.false_alarms
 
 
 def _relative(score: float, limit: float, median: float) -> float:

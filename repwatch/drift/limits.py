@@ -41,6 +41,7 @@ def find_limits(
     good: Collection[str],
     false_alarms: float,
     signals: Iterable[Signal],
+    flagged: Collection[str] = (),
 ) -> Limits:
     """The limits, from the landmarks' held-out scores at all checkpoints.
 
@@ -49,15 +50,23 @@ def find_limits(
         good: The ids of the good landmarks.
         false_alarms: The share of good runs that may be flagged over their whole length.
         signals: What the scores go by.
+        flagged: The ids of good landmarks that are flagged in any case, by their vital signs: the
+            share of false alarms counts them.
     """
     scores, runs = _collect(models)
     is_good = np.array([run in good for run in runs], dtype=np.bool_)
     largest, bad = scores[:, is_good].max(0, initial=-np.inf), scores[:, ~is_good]
+    is_flagged = np.array([run in flagged for run in runs], dtype=np.bool_)[is_good]
     has_forests = any(model.has_forests for model in models)
     found = []
     for shares in _divide(false_alarms, len(good), has_forests, frozenset(signals)):
-        odds, novelty = map(conformal_limit, largest.T.tolist(), shares)
-        found.append(Limits(odds, novelty, guaranteed_share(shares, len(good))))
+        counted = largest.copy()
+        counted[is_flagged, 0 if shares[0] else 1] = np.inf
+        odds, novelty = map(conformal_limit, counted.T.tolist(), shares)
+        guaranteed = guaranteed_share(shares, len(good), int(is_flagged.sum()))
+        found.append(Limits(odds, novelty, guaranteed))
+    kept = [limits for limits in found if limits.guaranteed <= false_alarms + 1e-9]
+    found = kept if is_flagged.any() and kept else found
     return max(found, key=lambda limits: _earliness(bad, limits))
 
 

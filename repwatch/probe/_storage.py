@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+import zipfile
 from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -162,9 +163,14 @@ def pack(
             images = np.ascontiguousarray(images[:, ::2, ::2])
         arrays["images"] = images
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    buffer = io.BytesIO()
     small = sum(array.nbytes for array in arrays.values()) < COMPRESS_BELOW
-    (np.savez_compressed if small else np.savez)(buffer, **arrays)  # type: ignore[arg-type, unused-ignore]
+    method = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
+    buffer = io.BytesIO()
+    # As np.savez_compressed does, at a level that takes a third of the time: a training waits.
+    with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -102,7 +102,8 @@ class DriftMonitor:
 def join_flags(drift: Flag, vitals: Sequence[Flag]) -> Flag:
     """A drift flag with the vital signs of the same step, as one message and one evidence.
 
-    The score, and the rate of false alarms that it keeps, are those of drift detection alone.
+    The score is that of drift detection alone; the rate of false alarms covers both: good landmarks
+    with vital flags count among those that the limit may flag.
     """
     if not vitals:
         return drift

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from repwatch.drift import DriftDetector, FeatureKey, HistoryReader, backtest, r
 from repwatch.drift.evaluate.statistics import bootstrap_interval, wilson_intervals
 from repwatch.drift.features import Kind
 from repwatch.errors import ConfigurationError, DriftError
-from repwatch.registry import NewSnapshot, Run
+from repwatch.registry import Flag, NewSnapshot, Run
 from tests.drift.helpers import (
     CHECKPOINTS,
     history,
@@ -106,6 +108,27 @@ def test_what_can_be_promised_depends_on_the_good_landmarks(
     template: Run, good: int, promised: str
 ) -> None:
     assert promised in DriftDetector(population(template, good, 4)).guarantee_text
+
+
+@pytest.mark.parametrize(("flagged", "besides"), [(0, False), (1, False), (3, True), (40, True)])
+def test_the_promise_covers_vital_signs_where_they_leave_room(
+    template: Run, flagged: int, besides: bool
+) -> None:
+    landmarks = population(template, 40, 4)
+    now = datetime.now(timezone.utc)
+    flag = Flag(None, "", "vital", 10, 0, "late", "stuck", None, None, {}, now)
+    for place in range(flagged):
+        run = dataclasses.replace(landmarks[place].run, flags=(flag,))
+        landmarks[place] = dataclasses.replace(landmarks[place], run=run)
+    detector, without = DriftDetector(landmarks), DriftDetector(population(template, 40, 4))
+    assert detector.limits is not None
+    assert without.limits is not None
+    assert detector.guarantee_text.startswith("At most 5% of good runs")
+    assert ("besides" in detector.guarantee_text) == besides
+    if besides or not flagged:
+        assert detector.limits == without.limits
+    else:
+        assert detector.limits[:2] >= without.limits[:2], "one alarm less is left for scores"
 
 
 def test_false_alarms_over_whole_runs_are_within_the_guarantee(template: Run) -> None:

@@ -63,5 +63,22 @@ def test_with_few_good_landmarks_each_limit_has_its_share() -> None:
     assert find_limits([model], few, 0.05, SIGNALS).guaranteed == pytest.approx(0.2)
 
 
+def test_landmarks_that_vital_signs_flag_count_among_the_false_alarms() -> None:
+    good = np.arange(40.0)
+    scores = Scores(good, np.full(40, -np.inf), np.zeros(40))
+    model: Any = SimpleNamespace(run_ids=GOOD, scores=scores, has_forests=True)
+
+    def odds(flagged: list[str], false_alarms: float = 0.1) -> tuple[float, float]:
+        found = find_limits([model], GOOD, false_alarms, SIGNALS, flagged)
+        return found.odds, round(found.guaranteed, 4)
+
+    assert odds([]) == (36.0, 0.1), "3 of 40 are above it"
+    assert odds([GOOD[0]]) == (37.0, 0.1), "2 are above it, and the flagged one"
+    assert odds([GOOD[39]]) == (36.0, 0.1), "it is above the limit in any case"
+    assert odds(GOOD[:3]) == (39.0, 0.1)
+    assert odds(GOOD[:6]) == (39.0, round(7 / 41, 4)), "more than are allowed: none but these"
+    assert odds(GOOD) == (math.inf, 1.0)
+
+
 def test_without_a_checkpoint_that_landmarks_share_nothing_is_flagged() -> None:
     assert find_limits([], GOOD, 0.05, SIGNALS)[:2] == (math.inf, math.inf)
