@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from repwatch.rdm import Float64
 
-__all__ = ["TAIL_QUANTILE", "StackedOdds", "TailScale"]
+__all__ = ["MIN_WEIGHT", "TAIL_QUANTILE", "StackedOdds", "TailScale"]
 
 TAIL_QUANTILE = 0.9
+MIN_WEIGHT = 0.01
 _MIN_TAIL = 0.3
 
 
@@ -50,7 +51,12 @@ class StackedOdds(NamedTuple):
 
     @classmethod
     def fit(
-        cls, X: Float64, is_bad: NDArray[np.bool_], *, C: float = 1.0, min_weight: float = 0.01
+        cls,
+        X: Float64,
+        is_bad: NDArray[np.bool_],
+        *,
+        C: float = 1.0,
+        min_weight: float = MIN_WEIGHT,
     ) -> StackedOdds:
         """Learn from landmarks.
 
@@ -73,6 +79,11 @@ class StackedOdds(NamedTuple):
         weights = np.zeros(X.shape[1])
         weights[used] = found if len(used) > 1 else max(float(found[0]), min_weight)
         return cls(weights, float(regression.intercept_[0]))
+
+    def fits(self, X: Float64) -> bool:
+        """Whether there is a finite weight for each of the scores of X (runs, models)."""
+        values = np.append(self.weights, self.intercept)
+        return self.weights.shape == X.shape[1:] and bool(np.isfinite(values).all())
 
     def decision_function(self, X: Float64) -> Float64:
         """(runs,) log-odds of scores (runs, models)."""

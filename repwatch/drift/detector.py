@@ -44,6 +44,8 @@ __all__ = ["MIN_GOOD", "DriftDetector"]
 
 MIN_GOOD = 5
 _MAX_CHECKPOINTS = 12
+# So many times as many landmarks as came since the last learning are learned from again.
+_OLD_PER_NEW = 5
 # The least distance of a limit from the good landmarks' median, in log-odds.
 _MIN_LIMIT = 0.1
 _OTHER_ARCHITECTURE = "That holds for runs of the landmarks' architecture, and not for others."
@@ -127,6 +129,9 @@ class DriftDetector(RenamedAttributes):
     ) -> DriftDetector:
         """Learn from a registry's landmarks.
 
+        What was learned before is used again while no more than a fifth as many landmarks have come
+        since, all of them labeled automatically.
+
         Args:
             registry: Read; the history of each landmark, and what is learned from all of them, are
                 cached in it unless it is read-only.
@@ -149,10 +154,12 @@ class DriftDetector(RenamedAttributes):
                 )
             probe = runs[-1].probe
         landmarks = [run for run in registry.landmarks(probe) if run.id != without]
-        found = read_histories(registry, landmarks)
         project = f":{registry.project}" if registry.project else ""
         key = f"trees:{probe}:{group or ''}{project}"
         store = TreeStore.load(registry, key)
+        landmarks = _known_before(landmarks, store.landmarks)
+        store.landmarks = {run.id: [run.label, run.cause] for run in landmarks}
+        found = read_histories(registry, landmarks)
         detector = cls(found, false_alarms=false_alarms, group=group, seed=seed, store=store)
         store.save(registry, key)
         return detector
@@ -402,6 +409,18 @@ class DriftDetector(RenamedAttributes):
         """
         flagged = len(self._flagged_by_vitals())
         return not flagged or (flagged + 1) / (self.good + 1) <= self.false_alarms
+
+
+def _known_before(landmarks: list[Run], known: Mapping[str, Sequence[str | None]]) -> list[Run]:
+    """The landmarks that were learned from before, where few others have come since; else all.
+
+    In a sweep each run becomes a landmark: to learn anew from each would cost more than it tells.
+    What a person has labeled is learned from at once.
+    """
+    same = [run for run in landmarks if known.get(run.id) == [run.label, run.cause]]
+    new = [run for run in landmarks if run.id not in known]
+    few = len(new) <= len(known) // _OLD_PER_NEW and all(run.automatic for run in new)
+    return same if few and len(same) == len(known) else landmarks
 
 
 def _relative(score: float, limit: float, median: float) -> float:

@@ -1,9 +1,11 @@
-"""Bagged trees as plain arrays, and a store that trains each forest once for all processes."""
+"""Bagged trees as plain arrays, and a store that learns each forest once for all processes."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import io
+import json
 import logging
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repwatch._archives import read_arrays
+from repwatch.drift.calibration import StackedOdds
 from repwatch.rdm import Float64, Int
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sklearn.tree import ExtraTreeClassifier
 
     from repwatch.registry import Registry
@@ -27,6 +32,10 @@ log = logging.getLogger("repwatch")
 N_TREES = 100
 # Trees that are trained in another way have another format.
 _FORMAT = "1"
+# The name of the landmarks among the stored arrays: those of trees have a dot in theirs.
+_LANDMARKS = "landmarks"
+# What keys of calibrations begin with.
+_ODDS = "odds-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,18 +153,24 @@ def _balanced_weights(codes: NDArray[np.intp], classes: int) -> Float64:
 
 
 class TreeStore:
-    """Trees by what they were trained on: what is asked for again is not trained again.
+    """Trees and calibrations by what they were learned from: what is known is not learned again.
 
     Args:
         blob: What `to_bytes` gave. Bytes that are none are an empty store.
+
+    Attributes:
+        landmarks: Label and cause by run, of the landmarks that were learned from.
     """
 
     def __init__(self, blob: bytes | None = None) -> None:
-        self._known: dict[str, BaggedTrees] = {}
-        self._used: dict[str, BaggedTrees] = {}
+        self._known: dict[str, BaggedTrees | StackedOdds] = {}
+        self._used: dict[str, BaggedTrees | StackedOdds] = {}
+        self.landmarks: dict[str, list[str | None]] = {}
         if blob is not None:
             try:
-                self._known = _unpack(read_arrays(blob))
+                arrays = read_arrays(blob)
+                self.landmarks = _read_landmarks(arrays.pop(_LANDMARKS, None))
+                self._known = _unpack(arrays)
             except (ValueError, KeyError) as error:
                 log.debug("RepWatch: stored trees cannot be read, and are trained again: %s", error)
 
@@ -165,47 +180,76 @@ class TreeStore:
         return cls(registry.load_space(key))
 
     def save(self, registry: Registry, key: str) -> None:
-        """Put the trees that were asked for into the registry, where they are not there yet."""
+        """Put what was asked for into the registry, where it is not there yet."""
         if self._used.keys() != self._known.keys() and not registry.read_only:
             registry.save_space(key, self.to_bytes())
             self._known = dict(self._used)
 
     def train(self, X: Float64, y: NDArray[Any], seed: int) -> BaggedTrees:
         """What `BaggedTrees.train` gives."""
-        key = _digest(X, y, seed)
+        key = _digest(X, y, f"{N_TREES} {seed}")
         found = self._known.get(key)
-        if found is not None:
+        trees = found if isinstance(found, BaggedTrees) else None
+        if trees is not None:
             try:
-                found.check(*X.shape)
+                trees.check(*X.shape)
             except ValueError as error:
                 log.debug("RepWatch: stored trees are of no use, and trained again: %s", error)
                 del self._known[key]
-                found = None
-        self._used[key] = BaggedTrees.train(X, y, seed) if found is None else found
-        return self._used[key]
+                trees = None
+        self._used[key] = trees = trees or BaggedTrees.train(X, y, seed)
+        return trees
+
+    def calibrate(
+        self, X: Float64, is_bad: NDArray[np.bool_], C: float, least: float
+    ) -> StackedOdds:
+        """What `StackedOdds.fit` gives."""
+        key = _ODDS + _digest(X, is_bad, f"{C} {least}")
+        found = self._known.get(key)
+        odds = found if isinstance(found, StackedOdds) and found.fits(X) else None
+        self._used[key] = odds = odds or StackedOdds.fit(X, is_bad, C=C, min_weight=least)
+        return odds
 
     def to_bytes(self) -> bytes:
-        """The trees that were asked for, as an npz without pickle."""
-        arrays = {
-            f"{key}.{field.name}": getattr(trees, field.name)
-            for key, trees in self._used.items()
-            for field in fields(trees)
-        }
+        """What was asked for, as an npz without pickle."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for key, learned in self._used.items():
+            for name in _names(key):
+                arrays[f"{key}.{name}"] = np.asarray(getattr(learned, name))
+        arrays[_LANDMARKS] = np.frombuffer(json.dumps(self.landmarks).encode(), dtype=np.uint8)
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **arrays)
         return file.getvalue()
 
 
-def _unpack(arrays: dict[str, NDArray[Any]]) -> dict[str, BaggedTrees]:
-    names = [field.name for field in fields(BaggedTrees)]
-    keys = {name.partition(".")[0] for name in arrays}
-    return {key: BaggedTrees(*(arrays[f"{key}.{name}"] for name in names)) for key in sorted(keys)}
+def _read_landmarks(stored: NDArray[Any] | None) -> dict[str, list[str | None]]:
+    """Label and cause by run, of an array that may be from another version, or damaged."""
+    found = {} if stored is None else json.loads(stored.astype(np.uint8).tobytes())
+    return found if isinstance(found, dict) else {}
 
 
-def _digest(X: Float64, y: NDArray[Any], seed: int) -> str:
-    import sklearn
+def _unpack(arrays: dict[str, NDArray[Any]]) -> dict[str, BaggedTrees | StackedOdds]:
+    found: dict[str, BaggedTrees | StackedOdds] = {}
+    for key in sorted({name.partition(".")[0] for name in arrays}):
+        own = [arrays[f"{key}.{name}"] for name in _names(key)]
+        if key.startswith(_ODDS):
+            found[key] = StackedOdds(own[0].astype(np.float64), float(own[1]))
+        else:
+            found[key] = BaggedTrees(*own)
+    return found
 
-    made = hashlib.sha256(f"{_FORMAT} {sklearn.__version__} {N_TREES} {seed} {X.shape}".encode())
+
+def _names(key: str) -> Sequence[str]:
+    """The names of the arrays of what is stored under a key."""
+    if key.startswith(_ODDS):
+        return StackedOdds._fields
+    return [field.name for field in fields(BaggedTrees)]
+
+
+def _digest(X: Float64, y: NDArray[Any], settings: str) -> str:
+    # To import scikit-learn takes longer than to load what it has trained.
+    version = importlib.metadata.version("scikit-learn")
+    made = hashlib.sha256(f"{_FORMAT} {version} {settings} {X.shape}".encode())
     made.update(np.ascontiguousarray(X).tobytes())
     made.update("\0".join(map(str, y.tolist())).encode())
     return made.hexdigest()[:32]

@@ -124,3 +124,27 @@ def test_a_second_run_by_the_same_landmarks_learns_nothing_anew(
     second = DriftDetector.fit(other, run.probe, without=run.id)
     assert second.limits == first.limits
     assert second.assess(run).score == first.assess(run).score
+
+
+def test_few_automatic_landmarks_are_no_reason_to_learn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = landmark_registry(tmp_path / "repwatch.db")
+    for index in range(3, 8):
+        registry.label(watch(registry, f"good-{index}", scale=1.05), "good")
+    probe = registry.runs()[0].probe
+    before = DriftDetector.fit(registry, probe)
+    known = len(before.landmarks)
+    assert known >= 10
+    for index in range(2):
+        registry.label(watch(registry, f"later-{index}"), "good", automatic=True)
+    with pytest.MonkeyPatch.context() as patch:
+        forbid_training(patch)
+        assert len(DriftDetector.fit(registry, probe).landmarks) == known
+    registry.label(watch(registry, "later-2"), "good", automatic=True)
+    assert len(DriftDetector.fit(registry, probe).landmarks) == known + 3, "3 are many by now"
+    registry.label(watch(registry, "by hand"), "bad", "learning rate too high")
+    assert len(DriftDetector.fit(registry, probe).landmarks) == known + 4, "a person's label"
+    registry.label("later-0", "bad", "data")
+    relabeled = DriftDetector.fit(registry, probe)
+    assert relabeled.bad == before.bad + 2

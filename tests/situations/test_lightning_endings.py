@@ -66,22 +66,21 @@ def test_what_another_callback_ends_early_is_stopped(pl: ModuleType, tmp_path: P
     assert only_run(tmp_path).status == "stopped"
 
 
-def test_sigterm_ends_a_watched_training_as_it_ends_another(
-    pl: ModuleType, tmp_path: Path
-) -> None:
+def test_sigterm_ends_a_watched_training_as_it_ends_another(pl: ModuleType, tmp_path: Path) -> None:
     class Terminated(pl.Callback):  # type: ignore[name-defined, misc]
         def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
             if trainer.global_step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    ending = import_module(f"{pl.__name__}.utilities.exceptions").SIGTERMException
     ended = []
     for callbacks in ([], [RepWatch()]):
         torch.manual_seed(0)
         model = module(pl)
         training = trainer(pl, tmp_path, *callbacks, Terminated(), max_epochs=4)
-        with pytest.raises(BaseException) as raised:
+        with pytest.raises(ending) as raised:
             training.fit(model, *loaders())
-        ended.append((raised.type.__name__, training.global_step, model.state_dict()))
+        ended.append((str(raised.value), training.global_step, model.state_dict()))
     (bare, bare_step, weights), (watched, watched_step, again) = ended
     assert (watched, watched_step) == (bare, bare_step)
     assert all(torch.equal(value, again[name]) for name, value in weights.items())

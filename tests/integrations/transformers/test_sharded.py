@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from repwatch import Registry
 from tests.integrations.transformers.training import registry
 
 ROOT = Path(__file__).parents[3]
