@@ -60,7 +60,8 @@ def make_plan(
         keys, notes = list(choice.keys), [choice.note] if choice.keys else []
     else:
         inner = [key for key in fired if base(key) in chosen]
-        keys, notes = [key for key in inner if key not in recorder.left_out], []
+        keys = [key for key in inner if key not in recorder.left_out]
+        notes = [f"watches {list_names(keys)}, as named"] if keys else []
     notes += _note_aliases(modules)
     if modules.scripted:
         notes.append(note_scripted(modules))
