@@ -2,7 +2,7 @@
 // holds a hash of each source, so that a stale bundle is found where there is no node.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -18,6 +18,24 @@ const ENTRIES = {
   "comparison-style": "comparison/comparison.css",
 };
 
+// What the pages use of lit-html, as one module that browsers read as it is; both it and its license are checked in.
+const LIT = `export { html, nothing, render } from "lit-html";
+export { repeat } from "lit-html/directives/repeat.js";
+export { styleMap } from "lit-html/directives/style-map.js";`;
+const license = join(HERE, "node_modules/lit-html/LICENSE");
+await esbuild.build({
+  stdin: { contents: LIT, resolveDir: HERE },
+  outfile: join(HERE, "vendor/lit-html.js"),
+  bundle: true,
+  minify: true,
+  format: "esm",
+  // This build asks whether there is a document: unit tests have none.
+  platform: "neutral",
+  conditions: ["node"],
+  legalComments: "eof",
+});
+copyFileSync(license, join(HERE, "vendor/LICENSE"));
+
 const target = process.argv[2] ?? join(HERE, "built");
 const { metafile } = await esbuild.build({
   entryPoints: Object.fromEntries(Object.entries(ENTRIES).map(([name, path]) => [name, join(HERE, path)])),
@@ -28,7 +46,8 @@ const { metafile } = await esbuild.build({
   format: "esm",
   target: ["chrome111", "firefox114", "safari16.4"],
   charset: "utf8",
-  legalComments: "none",
+  // The notices of libraries stand at the end of the bundles.
+  legalComments: "eof",
   metafile: true,
 });
 const sources = Object.keys(metafile.inputs)
@@ -37,3 +56,4 @@ const sources = Object.keys(metafile.inputs)
 const hashes = sources.map((path) => [path, createHash("sha256").update(readFileSync(join(HERE, path))).digest("hex")]);
 mkdirSync(target, { recursive: true });
 writeFileSync(join(target, "sources.json"), `${JSON.stringify(Object.fromEntries(hashes), null, 2)}\n`);
+copyFileSync(license, join(target, "lit-html-LICENSE.txt"));

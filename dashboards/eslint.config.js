@@ -2,7 +2,7 @@ import js from "@eslint/js";
 import globals from "globals";
 
 export default [
-  { ignores: ["built/", "node_modules/"] },
+  { ignores: ["built/", "node_modules/", "vendor/"] },
   js.configs.recommended,
   {
     languageOptions: { ecmaVersion: 2025, sourceType: "module", globals: globals.browser },

@@ -5,6 +5,7 @@ import { readAddress, writeAddress } from "../shared/address.js";
 import { byId, element, messageOf } from "../shared/dom.js";
 import { PointerGestures } from "../shared/pointer-gestures.js";
 import { download, safeLink } from "../shared/links.js";
+import { render } from "../shared/lists.js";
 import { shades } from "../shared/palette.js";
 import { chosenPoints } from "./choice.js";
 import { makeShade } from "./clusters.js";
@@ -201,7 +202,7 @@ class Atlas {
     this.clear.disabled = !this.mask && state.point < 0;
     if (state.point !== this.pinned) {
       this.pinned = state.point;
-      this.near.replaceChildren(...nearList(this.atlas, this.label, state.point, (other) => this.goTo(other)));
+      render(nearList(this.atlas, this.label, state.point, (other) => this.goTo(other)), this.near);
       this.showHits();
       this.showTable();
     }
@@ -209,7 +210,7 @@ class Atlas {
   }
 
   showHits() {
-    this.hits.replaceChildren(...hitList(this.found, this.label, this.state.point, (index) => this.goTo(index)));
+    render(hitList(this.found, this.label, this.state.point, (index) => this.goTo(index)), this.hits);
   }
 
   showTable() {
@@ -310,7 +311,7 @@ class Atlas {
     this.select.value = state.color;
     this.lassoButton.setAttribute("aria-pressed", String(store.lassoing));
     this.plot.classList.toggle("lasso", store.lassoing);
-    this.legend.replaceChildren(...legendOf(this.legendNow, store.only, (code) => store.toggleCode(code)));
+    render(legendOf(this.legendNow, store.only, (code) => store.toggleCode(code)), this.legend);
   }
 
   saveCsv() {

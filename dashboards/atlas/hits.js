@@ -1,6 +1,6 @@
 // What a search has found, as a list: the best matches first, each of them a step away.
 
-import { element } from "../shared/dom.js";
+import { html, listOf, nothing } from "../shared/lists.js";
 import { cell } from "./data.js";
 
 const MOST_HITS = 8;
@@ -21,30 +21,26 @@ export function rankHits({ order }, label, chosen, words) {
   return groups.flat();
 }
 
-/** The elements of the list. */
+/** The list of what was found. */
 export function hitList(hits, label, current, goTo) {
-  if (!hits.length) return [];
-  const rows = hits.slice(0, MOST_HITS).map((index) => element("li", {}, pointButton(index, label, current, goTo)));
+  if (!hits.length) return nothing;
   const left = hits.length - MOST_HITS;
-  return [
-    element("h3", {}, "Found"),
-    element("ol", {}, ...rows),
-    ...(left > 0 ? [element("p", { className: "hint" }, `and ${left.toLocaleString("en")} more; Enter goes to the first`)] : []),
-  ];
+  return html`<h3>Found</h3><ol>${pointItems(hits.slice(0, MOST_HITS), label, current, goTo)}</ol>${
+    left > 0 ? html`<p class="hint">and ${left.toLocaleString("en")} more; Enter goes to the first</p>` : nothing}`;
 }
 
 /** The points that are nearest by their vectors, as the data has them. */
 export function nearList(atlas, label, index, goTo) {
   const { neighbors, near } = atlas;
-  if (index < 0) return [];
-  const rows = Array.from(neighbors.subarray(index * near, (index + 1) * near), (other) =>
-    element("li", {}, pointButton(other, label, -1, goTo)));
-  return [element("h3", {}, `Nearest by vector (${atlas.metric})`), element("ol", {}, ...rows)];
+  if (index < 0) return nothing;
+  const others = neighbors.subarray(index * near, (index + 1) * near);
+  return html`<h3>Nearest by vector (${atlas.metric})</h3><ol>${pointItems(others, label, -1, goTo)}</ol>`;
 }
 
-function pointButton(index, label, current, goTo) {
-  const words = cell(label, index) || `row ${index}`;
-  return element("button", {
-    type: "button", className: "entry", "aria-current": String(index === current), title: words, onclick: () => goTo(index),
-  }, element("span", {}, words));
+function pointItems(points, label, current, goTo) {
+  return listOf(points, (index) => index, (index) => {
+    const words = cell(label, index) || `row ${index}`;
+    return html`<li><button type="button" class="entry" aria-current=${String(index === current)} title=${words}
+      @click=${() => goTo(index)}><span>${words}</span></button></li>`;
+  });
 }

@@ -2,6 +2,7 @@
 
 import { element } from "../shared/dom.js";
 import { linkOrText } from "../shared/links.js";
+import { dot, html, listOf, nothing, ramp } from "../shared/lists.js";
 import { cell } from "./data.js";
 
 const MOST_ENTRIES = 40;
@@ -41,24 +42,15 @@ export function describe(atlas, byName, index) {
 
 /** The legend of the colors; its entries filter. */
 export function legendOf(legend, only, toggle) {
-  if (!legend) return [];
+  if (!legend) return nothing;
   if (legend.stops) {
-    const bar = element("div", { className: "bar", role: "img", "aria-label": "color scale" });
-    bar.style.background = `linear-gradient(to right, ${legend.stops.join(",")})`;
     const format = (value) => String(Number(value.toPrecision(3)));
-    return [bar, element("p", { className: "ends" },
-      element("span", {}, format(legend.low)), element("span", {}, format(legend.high)))];
+    return html`<div role="img" aria-label="color scale">${ramp("bar", legend.stops)}</div><p class="ends"><span>${
+      format(legend.low)}</span><span>${format(legend.high)}</span></p>`;
   }
-  const rows = legend.entries.slice(0, MOST_ENTRIES).map((entry) => {
-    const dot = element("i", {});
-    dot.style.background = entry.color;
-    const button = element("button", {
-      type: "button", className: "entry", "aria-pressed": String(only.has(entry.code)), title: entry.text,
-      onclick: () => toggle(entry.code),
-    }, dot, element("span", {}, entry.text), element("b", {}, entry.amount.toLocaleString("en")));
-    return element("li", {}, button);
-  });
   const left = legend.entries.length - MOST_ENTRIES;
-  const more = left > 0 ? [element("p", { className: "hint" }, `and ${left} more`)] : [];
-  return [element("ul", {}, ...rows), ...more];
+  return html`<ul>${listOf(legend.entries.slice(0, MOST_ENTRIES), ({ code }) => code, (entry) => html`<li><button type="button"
+    class="entry" aria-pressed=${String(only.has(entry.code))} title=${entry.text} @click=${() => toggle(entry.code)}>${
+  dot(entry.color)}<span>${entry.text}</span><b>${entry.amount.toLocaleString("en")}</b></button></li>`)}</ul>${
+    left > 0 ? html`<p class="hint">and ${left} more</p>` : nothing}`;
 }

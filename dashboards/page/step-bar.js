@@ -1,6 +1,7 @@
 // The bar below: the steps of the followed run, playback, and its flags.
 
 import { element } from "../shared/dom.js";
+import { html, listOf, render } from "../shared/lists.js";
 import { brief, pressable } from "../shared/widgets.js";
 
 const SLOWEST = 900;
@@ -55,10 +56,10 @@ export class StepBar {
     const { scene, state } = this.bench;
     const flags = scene.page.flags.filter((flag) => flag.run === state.follow);
     const others = scene.page.flags.length - flags.length;
-    const key = JSON.stringify([flags, others, scene.page.notes, state.follow]);
-    if (key !== this.shown) this.listFlags(flags, others);
-    this.shown = key;
-    flags.forEach((flag, index) => this.flags.children[index].setAttribute("aria-current", String(this.isHere(flag))));
+    const none = html`<span class="detail">${noFlags(scene, state.follow, others)}</span>`;
+    this.flags.classList.toggle("none", flags.length === 0);
+    render(flags.length ? listOf(flags, (_flag, index) => index, (flag) => this.flag(flag)) : none, this.flags);
+    this.notes.textContent = scene.page.notes.join(" ");
   }
 
   /** Whether the snapshot of a flag is shown. */
@@ -67,24 +68,12 @@ export class StepBar {
     return state.run === flag.run && state.step === flag.step && (flag.layer === null || state.layer === flag.layer);
   }
 
-  listFlags(flags, others) {
-    const { scene, state } = this.bench;
-    const empty = flags.length ? [] : [element("span", { className: "detail" }, noFlags(scene, state.follow, others))];
-    this.flags.classList.toggle("none", flags.length === 0);
-    this.flags.replaceChildren(...empty, ...flags.map((flag) => this.flag(flag)));
-    this.notes.textContent = scene.page.notes.join(" ");
-  }
-
   flag(flag) {
     const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer === null ? "" : `layer ${flag.layer}`];
     const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)} %)`;
-    const button = pressable("", () => this.bench.store.goTo(flag.run, flag.layer, flag.step ?? 0), { className: "flag" });
-    button.append(
-      element("span", { className: "ring", "aria-hidden": "true" }),
-      element("span", { className: "where" }, where.filter(Boolean).join(" · ")),
-      element("span", { className: "flag-text" }, `${flag.message}${sure}`),
-    );
-    return button;
+    const show = () => this.bench.store.goTo(flag.run, flag.layer, flag.step ?? 0);
+    return html`<button type="button" class="flag" aria-current=${String(this.isHere(flag))} @click=${show}><span class="ring" aria-hidden="true"></span><span
+      class="where">${where.filter(Boolean).join(" · ")}</span><span class="flag-text">${flag.message}${sure}</span></button>`;
   }
 
   moveTo(at) {

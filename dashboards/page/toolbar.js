@@ -1,8 +1,9 @@
 // The head of the page: view, run, search and selection of points; and the controls beside the pictures.
 
 import { pointsCsv } from "../point/search.js";
-import { element, replaceKeepingFocus } from "../shared/dom.js";
+import { element } from "../shared/dom.js";
 import { download } from "../shared/links.js";
+import { render } from "../shared/lists.js";
 import { buttonRow, choice, legend, pressable } from "../shared/widgets.js";
 
 const KEYS = [
@@ -51,10 +52,7 @@ export class Toolbar {
     if (this.search.value !== state.query) this.search.value = state.query;
     this.found.textContent = marked ? `${marked.filter(Boolean).length} of ${scene.n}` : "";
     this.csv.disabled = this.clear.disabled = !marked;
-    replaceKeepingFocus(
-      this.legend,
-      legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.store.toggleValue(name)),
-    );
+    render(legend(this.bench.pointScale, new Set(state.values), (name) => this.bench.store.toggleValue(name)), this.legend);
     if (this.layout.node.parentNode === panel.controls) return;
     panel.controls.append(this.layout.node, this.column.node, this.marks.node);
     (panel.foot ?? panel.controls).append(this.legend);

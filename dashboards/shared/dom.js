@@ -67,17 +67,6 @@ export function byId(id) {
 }
 
 /**
- * Replaces the children of a node; where a button in it has the focus, the new one in its place gets it.
- * @param {HTMLElement} node
- * @param {Node[]} children
- */
-export function replaceKeepingFocus(node, children) {
-  const place = [...node.querySelectorAll("button")].findIndex((button) => button === document.activeElement);
-  node.replaceChildren(...children);
-  if (place >= 0) node.querySelectorAll("button")[place]?.focus();
-}
-
-/**
  * The outline of a layer's mark, around the origin, about 5 units in radius.
  * @param {number} symbol
  */

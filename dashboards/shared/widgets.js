@@ -2,6 +2,9 @@
 
 import { element, mark } from "./dom.js";
 import { download } from "./links.js";
+import { dot, html, listOf, nothing, ramp } from "./lists.js";
+
+const MOST_ITEMS = 14;
 
 /** @typedef {import("../types.js").Scale} Scale */
 
@@ -55,19 +58,13 @@ export function pressable(words, onClick, properties = {}) {
  */
 export function legend(scale, hidden, onToggle, only = null) {
   if (scale.kind === "number") {
-    const bar = element("span", { className: "ramp" });
-    bar.style.background = `linear-gradient(to right, ${scale.stops.join(", ")})`;
-    const middle = scale.logarithmic ? [element("span", { className: "detail" }, "log")] : [];
-    return [element("span", { className: "scale" }, brief(scale.low), bar, brief(scale.high), ...middle)];
+    return html`<span class="scale">${brief(scale.low)}${ramp("ramp", scale.stops)}${brief(scale.high)}${
+      scale.logarithmic ? html`<span class="detail">log</span>` : nothing}</span>`;
   }
-  const most = 14;
-  const items = scale.items.slice(0, most).map(({ name, color, count }) => {
-    const sign = element("span", { className: "dot" });
-    sign.style.background = color;
-    return chip(sign, name, !hidden.has(name), () => onToggle(name), only && (() => only(name)), `${count}`);
-  });
-  const rest = scale.items.length - most;
-  return rest > 0 ? [...items, element("span", { className: "detail" }, `and ${rest} more`)] : items;
+  const rest = scale.items.length - MOST_ITEMS;
+  return html`${listOf(scale.items.slice(0, MOST_ITEMS), ({ name }) => name, ({ name, color, count }) =>
+    chip(dot(color), name, !hidden.has(name), () => onToggle(name), only && (() => only(name)), `${count}`))}${
+    rest > 0 ? html`<span class="detail">and ${rest} more</span>` : nothing}`;
 }
 
 /**
@@ -79,15 +76,16 @@ export function legend(scale, hidden, onToggle, only = null) {
  * @param {((name: string) => void) | null} only
  */
 export function layerLegend(layers, symbolOf, hidden, onToggle, only = null) {
-  return layers.map((layer, index) => chip(mark(symbolOf(index)), layer, !hidden.has(layer), () => onToggle(layer), only && (() => only(layer)), ""));
+  return listOf(layers, (layer) => layer, (layer, index) =>
+    chip(mark(symbolOf(index)), layer, !hidden.has(layer), () => onToggle(layer), only && (() => only(layer)), ""));
 }
 
 function chip(sign, name, shown, onToggle, onOnly, title) {
-  const node = pressable("", onToggle, { className: "chip", title: title ? `${name}: ${title}` : name, "aria-pressed": String(shown) });
-  node.append(sign, element("span", { className: "name" }, name));
-  if (!onOnly) return node;
-  const only = pressable("only", onOnly, { className: "only", "aria-label": `Only ${name}`, title: `Show only ${name}` });
-  return element("span", { className: "chip-group" }, node, only);
+  const one = html`<button type="button" class="chip" title=${title ? `${name}: ${title}` : name} aria-pressed=${String(shown)}
+    @click=${onToggle}>${sign}<span class="name">${name}</span></button>`;
+  if (!onOnly) return one;
+  return html`<span class="chip-group">${one}<button type="button" class="only" aria-label=${`Only ${name}`}
+    title=${`Show only ${name}`} @click=${onOnly}>only</button></span>`;
 }
 
 /** A menu that saves what a panel shows. */

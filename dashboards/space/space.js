@@ -1,11 +1,12 @@
 // The left box: the map of snapshots.
 
 import { readable, stepColor } from "../shared/colors.js";
-import { element, messageOf, replaceKeepingFocus } from "../shared/dom.js";
+import { element, messageOf } from "../shared/dom.js";
 import { shades } from "../shared/palette.js";
 import { LabelGrid } from "../shared/label-grid.js";
 import { bestTurn } from "../shared/turn.js";
 import { Scatter } from "../shared/scatter.js";
+import { html, nothing, render } from "../shared/lists.js";
 import { choice, layerLegend, legend, pressable, saver } from "../shared/widgets.js";
 import { filterName, mapColors, mapScale, readFilters } from "./colors.js";
 import { piecesOf } from "./paths.js";
@@ -111,11 +112,11 @@ export class Space {
     this.named = new Set(items?.map(({ name }) => name));
     const off = new Set(this.filters.find(({ color }) => color === state.color)?.hidden);
     const all = items?.map(({ name }) => filterName(state.color, name)) ?? [];
-    const nodes = legend(shownItems(this.scale, shown), off, (name) => this.bench.store.toggleFilter(filterName(state.color, name)), 
+    const values = legend(shownItems(this.scale, shown), off, (name) => this.bench.store.toggleFilter(filterName(state.color, name)), 
       (name) => this.bench.store.soloFilter(filterName(state.color, name), all));
     const others = state.off.length - all.filter((name) => state.off.includes(name)).length;
-    const more = others > 0 ? [pressable(`${others} hidden by other colors: show`, () => this.bench.store.keepFilters(all), { className: "chip" })] : [];
-    replaceKeepingFocus(this.legend, [...nodes, ...more]);
+    const more = html`<button type="button" class="chip" @click=${() => this.bench.store.keepFilters(all)}>${others} hidden by other colors: show</button>`;
+    render(html`${values}${others > 0 ? more : nothing}`, this.legend);
   }
 
   /** One layer is chosen from a list; several have chips, which say what the marks mean. */
@@ -129,7 +130,7 @@ export class Space {
     this.marks.hidden = shown.length === 1;
     const chips = layerLegend(scene.layers, (index) => SYMBOLS[index % SYMBOLS.length], new Set(state.layers), (name) => this.bench.store.toggleLayer(name), 
       (name) => this.bench.store.showLayers([name]));
-    replaceKeepingFocus(this.marks, chips);
+    render(chips, this.marks);
   }
 
   async place() {

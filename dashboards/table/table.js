@@ -2,6 +2,7 @@
 // are seen are in the document. What is filtered, sorted and selected is decided elsewhere; the table shows it.
 
 import { element } from "../shared/dom.js";
+import { dot, fromTop, html, listOf, nothing, render } from "../shared/lists.js";
 import { brief, pressable } from "../shared/widgets.js";
 import { Histogram } from "./histogram.js";
 
@@ -49,8 +50,6 @@ export class Table {
   heads = [];
   /** @type {Shown | null} */
   shown = null;
-  /** @type {Map<number, HTMLElement>} */
-  drawn = new Map();
   /** @type {(row: number) => string} */
   colorOf = () => "";
   /** The place in the order that keys move from. */
@@ -127,8 +126,6 @@ export class Table {
     this.scroller.setAttribute("aria-rowcount", String(shown.order.length + 1));
     this.rows.style.height = `${shown.order.length * ROW_HEIGHT}px`;
     this.showHeads(shown);
-    this.rows.replaceChildren();
-    this.drawn = new Map();
     this.drawRows();
   }
 
@@ -149,48 +146,32 @@ export class Table {
     const { scrollTop, clientHeight } = this.scroller;
     const first = Math.max(Math.floor(scrollTop / ROW_HEIGHT) - SPARE_ROWS, 0);
     const last = Math.min(Math.ceil((scrollTop + clientHeight) / ROW_HEIGHT) + SPARE_ROWS, order.length);
-    for (const [place, node] of this.drawn) {
-      if (place >= first && place < last) continue;
-      node.remove();
-      this.drawn.delete(place);
-    }
-    for (let place = first; place < last; place += 1) {
-      if (this.drawn.has(place)) continue;
-      const node = this.row(place, order[place], this.shown);
-      this.drawn.set(place, node);
-      this.rows.append(node);
-    }
+    render(listOf(order.slice(first, last), (row) => row, (row, at) => this.row(first + at, row)), this.rows);
     this.showCursor();
   }
 
   /**
    * @param {number} place
    * @param {number} row
-   * @param {Shown} shown
    */
-  row(place, row, { picked, current }) {
-    const name = this.columns[0].values[row];
-    const cells = this.columns.map((column) => {
-      const value = column.values[row] ?? null;
-      const words = value === null ? "" : brief(column.numeric ? Number(value.toPrecision(4)) : value);
-      const cell = element("span", { className: column.numeric ? "run-cell number" : "run-cell", role: "gridcell", title: words }, words);
-      if (!column.dots) return cell;
-      const sign = element("span", { className: "dot" });
-      sign.style.background = this.colorOf(row);
-      cell.prepend(sign);
-      return cell;
-    });
-    const check = this.options.picks
-      ? [element("span", { className: "run-cell", role: "gridcell" }, element("input", { type: "checkbox", checked: picked.has(row), tabIndex: -1, "aria-label": `Select ${name}` }))]
-      : [];
-    const node = element(
-      "div",
-      { className: "run-row", role: "row", id: `${this.options.row}-${row}`, "aria-rowindex": String(place + 2), "aria-selected": String(picked.has(row)), "data-row": String(row) },
-      ...check, ...cells,
-    );
-    if (row === current) node.setAttribute("aria-current", "true");
-    node.style.top = `${place * ROW_HEIGHT}px`;
-    return node;
+  row(place, row) {
+    const { picked, current } = /** @type {Shown} */ (this.shown);
+    const check = html`<span class="run-cell" role="gridcell"><input type="checkbox" tabindex="-1"
+      aria-label=${`Select ${this.columns[0].values[row]}`} .checked=${picked.has(row)}></span>`;
+    return html`<div class="run-row" role="row" id=${`${this.options.row}-${row}`} aria-rowindex=${place + 2}
+      aria-selected=${String(picked.has(row))} aria-current=${row === current ? "true" : nothing} data-row=${row}
+      style=${fromTop(place * ROW_HEIGHT)}>${this.options.picks ? check : nothing}${this.columns.map((column) => this.cell(column, row))}</div>`;
+  }
+
+  /**
+   * @param {Column} column
+   * @param {number} row
+   */
+  cell(column, row) {
+    const value = column.values[row] ?? null;
+    const words = value === null ? "" : brief(column.numeric ? Number(value.toPrecision(4)) : value);
+    return html`<span class=${column.numeric ? "run-cell number" : "run-cell"} role="gridcell" title=${words}>${
+      column.dots ? dot(this.colorOf(row)) : nothing}${words}</span>`;
   }
 
   click(event) {
