@@ -121,7 +121,7 @@ def test_hooks_of_torch_are_part_of_the_computation() -> None:
     # Without their hooks, both layers would run with the weights of the last step.
     assert_rdm(capture.layers["0"].rdm, model[:1](x_of()))
     assert_rdm(capture.layers["3"].rdm, model[:4](x_of()))
-    assert capture.notes == ()
+    assert capture.notes == ("watches 0, 3, as named",)
 
 
 class Gathers(nn.Module):

@@ -33,7 +33,7 @@ class Tied(nn.Module):
 
 def test_many_aliases_and_many_layers_left_out_give_one_short_note_each() -> None:
     capture = Capturer(Tied(), ProbeSet(x_of()), lambda name, module: True).run()
-    assert len(capture.notes) == 3
+    assert len(capture.notes) == 4
     assert any(
         note.startswith("16 modules are also known by another name: again = blocks")
         and note.endswith("and 13 more")
