@@ -18,6 +18,7 @@ from repwatch.probe import ProbeSet
 from repwatch.watch.options import WatchOptions
 from tests.capture import networks
 from tests.capture.architectures import Row, check, ids, layers_of
+from tests.capture.attention import TimeFirst
 from tests.capture.helpers import by_execution_alone, mlp, x_of
 
 TABLE: dict[str, Row] = {
@@ -98,7 +99,7 @@ TABLE: dict[str, Row] = {
         "fc",
     ),
     "blocks with time first": (
-        lambda: (networks.TimeFirst(), x_of(12, 7, 5)),
+        lambda: (TimeFirst(), x_of(12, 7, 5)),
         "embed",
         r"blocks\.\d",
         "blocks",
