@@ -178,6 +178,27 @@ def test_the_combination_names_no_fewer_causes_than_the_better_of_both(
         assert combination.weights[1] == 0
 
 
+def test_between_causes_that_no_hyperparameter_shows_training_decides_alone() -> None:
+    rng = np.random.default_rng(0)
+    seen, hidden = "rate", [f"silent {k}" for k in range(8)]
+
+    def say(name: str, share: float = 0.6) -> dict[str, float]:
+        return {cause: share if cause == name else (1 - share) / 8 for cause in (seen, *hidden)}
+
+    def draw(count: int) -> tuple[list[dict[str, float]], list[dict[str, float]], list[str]]:
+        causes = [cause for cause in (seen, *hidden) for _ in range(count)]
+        shown = [say(cause if rng.uniform() < 0.7 else str(rng.choice(hidden))) for cause in causes]
+        # Of silent faults hyperparameters say anything but the visible one.
+        read = [say(seen if cause == seen else str(rng.choice(hidden)), 0.95) for cause in causes]
+        return shown, read, causes
+
+    combination = CauseCombination(*draw(4))
+    for shown, read, cause in zip(*draw(50), strict=True):
+        both = combination.combine(shown, read)
+        first = seen if cause == seen else max(hidden, key=lambda name: shown[name])
+        assert both[first] == pytest.approx(max(both.values()))
+
+
 def test_without_landmarks_or_hyperparameters_training_decides() -> None:
     nothing = CauseCombination([], [], [])
     assert nothing.combine({"a": 0.2, "b": 0.8}, {"a": 1.0}) == {"b": 0.8, "a": 0.2}
