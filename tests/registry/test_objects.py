@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.errors import ConfigurationError, RegistryError, RegistryUnavailableError
 from repwatch.probe import ProbeSet
 from repwatch.registry import NewSnapshot, Registry, Retention, Run
 from repwatch.registry.admission import admit
@@ -78,13 +78,15 @@ def test_without_the_storage_an_error_says_what_to_set(
     monkeypatch.setenv("REPWATCH_OBJECTS", str(storage))
     reduce_run(registry, run, retention)
     monkeypatch.delenv("REPWATCH_OBJECTS")
-    with pytest.raises(RegistryError, match=r"RDMs are in object storage.*Set it to a folder"):
+    with pytest.raises(
+        RegistryUnavailableError, match=r"RDMs are in object storage.*Set it to a folder"
+    ):
         registry.rdms(run.snapshots())
     assert len(registry.sketches(run.snapshots())) == STEPS, "sketches are not moved"
     hint = next(found for found in examine(registry) if found.subject == "object storage")
     assert hint.level == "hint"
     monkeypatch.setenv("REPWATCH_OBJECTS", str(tmp_path / "another"))
-    with pytest.raises(RegistryError, match="the one to which they were moved"):
+    with pytest.raises(RegistryUnavailableError, match="the one to which they were moved"):
         registry.rdms(run.snapshots())
 
 

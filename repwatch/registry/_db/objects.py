@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
-from repwatch.errors import ConfigurationError, RegistryError
+from repwatch.errors import ConfigurationError, RegistryError, RegistryUnavailableError
 from repwatch.registry._db.tables import RDMS
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def count_objects(connection: Connection) -> tuple[int, bytes | None]:
 def load_objects(references: Sequence[bytes]) -> list[bytes]:
     """The bytes that references stand for, in their order.
 
-    Raises RegistryError where the storage is not known, does not answer, or has other bytes.
+    Raises:
+        RegistryUnavailableError: The storage is not named, or does not answer.
+        RegistryError: It has other bytes.
     """
     if not references:
         return []
@@ -69,9 +71,10 @@ def load_objects(references: Sequence[bytes]) -> list[bytes]:
         found = {str(path).rpartition("/")[2]: data for path, data in read.items()}
         found = {name: found[name] for name in names}
     except ConfigurationError as error:
-        raise RegistryError(f"{len(names)} RDMs are in object storage. {error}") from error
+        message = f"{len(names)} RDMs are in object storage. {error}"
+        raise RegistryUnavailableError(message) from error
     except Exception as error:
-        raise RegistryError(
+        raise RegistryUnavailableError(
             f"{len(names)} RDMs could not be read from the object storage of ${OBJECTS_VARIABLE}: "
             f"{type(error).__name__}. Look whether it answers, and whether it is the one to which "
             "they were moved."
