@@ -205,13 +205,20 @@ def _is_real(leaf: object) -> bool:
 
 
 def _differs(leaf: object, points: int) -> bool:
-    """Whether a tensor tells points apart: the places of tokens are the same for all of them."""
+    """Whether a tensor may tell points apart; masks, and the places of steps, do not.
+
+    Places are the same for all points, and not for all steps. A category that is the same
+    everywhere may differ in other points.
+    """
     if not isinstance(leaf, torch.Tensor) or leaf.is_nested or leaf.layout != torch.strided:
         return True
-    if points > 1 and leaf.dim() and len(leaf) == points:
-        return bool((leaf != leaf[:1]).any())
-    turned = points > 1 and leaf.dim() > 1 and leaf.shape[1] == points
-    return not turned or bool((leaf != leaf[:, :1]).any())
+    if leaf.dtype == torch.bool:
+        return False
+    along = next((at for at in (0, 1) if leaf.dim() > at and leaf.shape[at] == points), None)
+    if along is None or points < 2 or leaf.numel() == 0:
+        return True
+    is_same = not bool((leaf != leaf.select(along, 0).unsqueeze(along)).any())
+    return not is_same or bool((leaf == leaf.reshape(-1)[0]).all())
 
 
 def _in_order(output: object, points: int) -> list[torch.Tensor]:

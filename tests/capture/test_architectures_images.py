@@ -108,6 +108,37 @@ TABLE: dict[str, Row] = {
         "segformer",
         "decode_head",
     ),
+    "DETR": (
+        # Its position embedding gets nothing but the mask of padding: it is no beginning.
+        lambda: from_config(
+            "DetrForObjectDetection",
+            "DetrConfig",
+            images(64),
+            use_timm_backbone=False,
+            use_pretrained_backbone=False,
+            backbone=None,
+            backbone_config={
+                "model_type": "resnet",
+                "embedding_size": 8,
+                "hidden_sizes": [8, 8, 16, 16],
+                "depths": [1, 1, 1, 1],
+                "out_features": ["stage4"],
+            },
+            d_model=16,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=24,
+            decoder_ffn_dim=24,
+            num_queries=5,
+        ),
+        "model.backbone.model.embedder",
+        r"model\.(backbone(\.model\.encoder\.stages\.\d)?|input_projection|encoder(\.layers\.\d)?"
+        r"|decoder\.layers\.\d)",
+        "model",
+        "class_labels_classifier",
+    ),
 }
 
 

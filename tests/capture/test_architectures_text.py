@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
 from tests.capture import networks
 from tests.capture.architectures import (
@@ -200,30 +199,6 @@ TABLE: dict[str, Row] = {
         r"transformer(\.layer\.\d)?",
         "sequence_summary",
         "logits_proj",
-    ),
-    "decision transformer": (
-        # The places of steps are the same for all points: they are no beginning.
-        lambda: from_config(
-            "DecisionTransformerModel",
-            "DecisionTransformerConfig",
-            {
-                "states": x_of(12, 7, 5),
-                "actions": x_of(12, 7, 2),
-                "rewards": x_of(12, 7, 1),
-                "returns_to_go": x_of(12, 7, 1),
-                "timesteps": torch.arange(7).repeat(12, 1),
-                "attention_mask": torch.ones(12, 7),
-            },
-            state_dim=5,
-            act_dim=2,
-            hidden_size=16,
-            n_layer=2,
-            n_head=2,
-        ),
-        "embed_state",
-        r"embed_action|embed_ln|encoder\.h\.\d",
-        "encoder",
-        "predict_state",
     ),
     "CLIP": (
         clip,
