@@ -365,7 +365,8 @@ class Watcher(Loop):
         if self._follows:
             return True
         stored = self._running().flush(timeout)
-        return stored and (self._background is None or self._background.flush(timeout))
+        looked_at = self._background is None or self._background.flush(timeout)
+        return stored and looked_at
 
     def finish(
         self,
