@@ -16,6 +16,7 @@ export class Nearest {
     this.found = [];
     /** @type {number | null} */
     this.spread = null;
+    this.colors = outcomeScale([], false);
     this.list = element("ol", {});
     this.title = element("h3", {});
     this.node = element("div", { className: "nearest", role: "group", "aria-label": "Nearest landmarks" }, this.title, this.list);
@@ -31,27 +32,27 @@ export class Nearest {
     const key = `${current} ${scene.stamp} ${dark} ${this.bench.filterKey}`;
     if (key !== this.key) this.build(current);
     this.key = key;
-    const colors = outcomeScale(scene.outcomes, dark);
-    render(listOf(this.found, ({ row }) => row, ({ row, distance }) => this.item(row, distance, colors)), this.list);
+    render(listOf(this.found, ({ row }) => row, ({ row, distance }) => this.item(row, distance)), this.list);
   }
 
   build(current) {
-    const { scene } = this.bench;
+    const { scene, dark } = this.bench;
     const found = current < 0 ? [] : scene.nearestLandmarks(current, LISTED, (run) => this.bench.runShown(run));
     this.found = found;
+    this.colors = outcomeScale(scene.outcomes, dark);
     this.spread = current < 0 ? null : scene.page.strip.spreads[current];
     const name = current < 0 ? "" : `${scene.layerOf(current)}, step ${brief(scene.snapshots.step[current])}`;
     this.title.textContent = found.length ? `Nearest landmarks to ${name}` : this.bench.filterKey ? "No landmarks among the runs that are shown." : "No landmarks here yet: label finished runs.";
     this.node.dataset.of = name;
   }
 
-  item(row, distance, colors) {
+  item(row, distance) {
     const { scene } = this.bench;
     const run = scene.snapshots.run[row];
     const name = scene.runOf(row);
     const far = this.spread === null ? distance.toFixed(2) : `${(distance / this.spread).toFixed(1)}×`;
     return html`<li><button type="button" class="landmark" title=${`${name}: ${scene.outcomes[run]}, distance ${far}`}
       aria-current=${String(row === this.bench.current)} @click=${() => this.bench.store.hold(row)}>${
-      dot(colors.color(run))}<span class="name">${name}</span><span class="detail">${far}</span></button></li>`;
+      dot(this.colors.color(run))}<span class="name">${name}</span><span class="detail">${far}</span></button></li>`;
   }
 }

@@ -307,7 +307,7 @@ class Capturer:
     def _find_layers(
         self, call: Call, recorder: Recorder, modules: Modules, points: int, inputs: Tree
     ) -> Graph | str | None:
-        """Make usable what has its points elsewhere than in the first dimension, once for each.
+        """Find the cut points, and make layers usable that have not one row for each point.
 
         Returns:
             The cut points of the network, or why there are none; None where layers are named.

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.calibration import MIN_WEIGHT, StackedOdds, TailScale
+from repwatch.drift.calibration import StackedOdds, TailScale
 from repwatch.drift.features import Features
 from repwatch.drift.forests import MIN_BAD, OutcomeForest
 from repwatch.drift.history import Checkpoint, History
@@ -162,7 +162,7 @@ class CheckpointModel:
         self.good_median = 0.0
         if self._forests:
             members = np.column_stack([forest.out_of_bag for forest in self._forests.values()])
-            self._odds = self._store.calibrate(members, self._is_bad, 1.0, MIN_WEIGHT)
+            self._odds = self._store.calibrate(members, self._is_bad)
             forest = self._odds.decision_function(members) + self._bonus
             self.good_median = float(np.median(forest[~self._is_bad]))
         if "representations" in signals:
@@ -180,7 +180,7 @@ class CheckpointModel:
         if not self._forests or min(is_bad.sum(), (~is_bad).sum()) < MIN_BAD:
             return None
         X = _compress(own[known])
-        return self._store.calibrate(X, is_bad, _LOSS_C, _MIN_LOSS_WEIGHT)
+        return self._store.calibrate(X, is_bad, C=_LOSS_C, min_weight=_MIN_LOSS_WEIGHT)
 
     def _loss_scores(self, scores: Float64) -> Float64:
         """The scores (runs,) of the loss on the forests' scale, or as they are without forests."""

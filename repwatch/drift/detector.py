@@ -107,6 +107,12 @@ class DriftDetector(RenamedAttributes):
         self.false_alarms = false_alarms
         self._good = [landmark for landmark in self.landmarks if not landmark.is_bad]
         self.good, self.bad = len(self._good), len(self.landmarks) - len(self._good)
+        # Those with flags that need no landmarks.
+        self._flagged = {
+            landmark.run.id
+            for landmark in self._good
+            if any(flag.kind != "drift" or "vitals" in flag.evidence for flag in landmark.run.flags)
+        }
         self._group = group
         self._seed = seed
         self._store = store
@@ -187,8 +193,8 @@ class DriftDetector(RenamedAttributes):
                 f"No flags: there are {self.good} of at least {MIN_GOOD} good landmarks{empty}. "
                 "Label more good runs of this probe set (`repwatch label RUN good`)."
             )
-        guaranteed, by_vitals = self.limits.guaranteed, len(self._flagged_by_vitals())
-        besides = "" if self._counts_vitals() else _BESIDES.format(by_vitals, self.good)
+        guaranteed = self.limits.guaranteed
+        besides = "" if self._counts_vitals else _BESIDES.format(len(self._flagged), self.good)
         if guaranteed > self.false_alarms + 1e-9:
             return (
                 f"With {self.good} good landmarks, at most {guaranteed:.0%} of good runs are "
@@ -390,24 +396,17 @@ class DriftDetector(RenamedAttributes):
 
     def _find_limits(self) -> Limits:
         models, good = list(self._models.values()), [landmark.run.id for landmark in self._good]
-        flagged = self._flagged_by_vitals() if self._counts_vitals() else set()
+        flagged = self._flagged if self._counts_vitals else set()
         return find_limits(models, good, self.false_alarms, self._signals, flagged)
 
-    def _flagged_by_vitals(self) -> set[str]:
-        """The good landmarks with flags that need no landmarks."""
-        return {
-            landmark.run.id
-            for landmark in self._good
-            if any(flag.kind != "drift" or "vitals" in flag.evidence for flag in landmark.run.flags)
-        }
-
+    @property
     def _counts_vitals(self) -> bool:
         """Whether the false alarms that are allowed cover those of vital signs, too.
 
         A good run is as likely flagged as a good landmark. Where more of these are flagged than
         false alarms are allowed, nothing that drift detection does could keep the rate.
         """
-        flagged = len(self._flagged_by_vitals())
+        flagged = len(self._flagged)
         return not flagged or (flagged + 1) / (self.good + 1) <= self.false_alarms
 
 

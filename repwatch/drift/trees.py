@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch._archives import read_arrays
-from repwatch.drift.calibration import StackedOdds
+from repwatch._archives import read_arrays, read_header
+from repwatch.drift.calibration import MIN_WEIGHT, StackedOdds
 from repwatch.rdm import Float64, Int
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ class TreeStore:
         if blob is not None:
             try:
                 arrays = read_arrays(blob)
-                self.landmarks = _read_landmarks(arrays.pop(_LANDMARKS, None))
+                # Earlier versions stored none.
+                if _LANDMARKS in arrays:
+                    self.landmarks = read_header(arrays.pop(_LANDMARKS))
                 self._known = _unpack(arrays)
             except (ValueError, KeyError) as error:
                 log.debug("RepWatch: stored trees cannot be read, and are trained again: %s", error)
@@ -201,13 +203,18 @@ class TreeStore:
         return trees
 
     def calibrate(
-        self, X: Float64, is_bad: NDArray[np.bool_], C: float, least: float
+        self,
+        X: Float64,
+        is_bad: NDArray[np.bool_],
+        *,
+        C: float = 1.0,
+        min_weight: float = MIN_WEIGHT,
     ) -> StackedOdds:
         """What `StackedOdds.fit` gives."""
-        key = _ODDS + _digest(X, is_bad, f"{C} {least}")
+        key = _ODDS + _digest(X, is_bad, f"{C} {min_weight}")
         found = self._known.get(key)
         odds = found if isinstance(found, StackedOdds) and found.fits(X) else None
-        self._used[key] = odds = odds or StackedOdds.fit(X, is_bad, C=C, min_weight=least)
+        self._used[key] = odds = odds or StackedOdds.fit(X, is_bad, C=C, min_weight=min_weight)
         return odds
 
     def to_bytes(self) -> bytes:
@@ -220,12 +227,6 @@ class TreeStore:
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **arrays)
         return file.getvalue()
-
-
-def _read_landmarks(stored: NDArray[Any] | None) -> dict[str, list[str | None]]:
-    """Label and cause by run, of an array that may be from another version, or damaged."""
-    found = {} if stored is None else json.loads(stored.astype(np.uint8).tobytes())
-    return found if isinstance(found, dict) else {}
 
 
 def _unpack(arrays: dict[str, NDArray[Any]]) -> dict[str, BaggedTrees | StackedOdds]:

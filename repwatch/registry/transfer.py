@@ -18,7 +18,7 @@ from repwatch.rdm.compact import form_lengths
 from repwatch.registry._db.blobs import SKETCH_LENGTH
 from repwatch.registry._db.lookup import free_run_name
 from repwatch.registry._db.migrations import column, project_of
-from repwatch.registry._db.objects import is_reference, load_objects
+from repwatch.registry._db.objects import resolve
 from repwatch.registry._db.tables import (
     FLAGS,
     LABELS,
@@ -179,10 +179,8 @@ def _copy_snapshots(
     )
     new = {(row.layer, row.step): row.id for row in connection.execute(query)}
     blobs = _read(source, RDMS, RDMS.c.snapshot_id.in_(ids))
-    moved = [row for row in blobs if is_reference(row["rdm"])]
-    for row, rdm in zip(moved, load_objects([row["rdm"] for row in moved]), strict=True):
+    for row, rdm in zip(blobs, resolve([row["rdm"] for row in blobs]), strict=True):
         row["rdm"] = rdm
-    for row in blobs:
         layer, step = keys[row["snapshot_id"]]
         sizes = form_lengths(points).values()
         if len(row["rdm"]) not in sizes or len(row["sketch"]) != 4 * SKETCH_LENGTH:

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from repwatch.registry import Flag, RunRecorder
 from repwatch.watch.run_state import RunState
@@ -22,6 +22,8 @@ __all__ = ["P_BAD", "FlagQueue", "Publisher", "Sink", "Taken", "Update", "Update
 log = logging.getLogger("repwatch")
 
 P_BAD = "repwatch/p_bad"
+
+T = TypeVar("T")
 
 Taken = Literal["maps", "scalars", "nothing"]
 
@@ -78,10 +80,7 @@ class UpdateQueue:
 
     def take(self) -> list[Update]:
         """All that wait, oldest first."""
-        taken = []
-        while self._waiting:
-            taken.append(self._waiting.popleft())
-        return taken
+        return _take(self._waiting)
 
 
 class FlagQueue:
@@ -98,10 +97,15 @@ class FlagQueue:
 
     def take(self) -> list[Flag]:
         """The flags since the last call, oldest first."""
-        taken = []
-        while self._waiting:
-            taken.append(self._waiting.popleft())
-        return taken
+        return _take(self._waiting)
+
+
+def _take(waiting: deque[T]) -> list[T]:
+    """Empty a queue to which another thread may add meanwhile."""
+    taken = []
+    while waiting:
+        taken.append(waiting.popleft())
+    return taken
 
 
 class Sink(Protocol):

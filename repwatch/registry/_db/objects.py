@@ -30,6 +30,7 @@ __all__ = [
     "is_reference",
     "load_objects",
     "move_to_objects",
+    "resolve",
 ]
 
 OBJECTS_VARIABLE = "REPWATCH_OBJECTS"
@@ -55,21 +56,31 @@ def count_objects(connection: Connection) -> tuple[int, bytes | None]:
     return count, connection.scalar(newest)
 
 
+def resolve(blobs: Sequence[bytes]) -> list[bytes]:
+    """The stored bytes of RDMs, with what is in object storage in place of references to it.
+
+    Raises what `load_objects` raises.
+    """
+    references = list({bytes(blob) for blob in blobs if is_reference(blob)})
+    if not references:
+        return list(blobs)
+    objects = dict(zip(references, load_objects(references), strict=True))
+    return [objects.get(bytes(blob), blob) for blob in blobs]
+
+
 def load_objects(references: Sequence[bytes]) -> list[bytes]:
-    """The bytes that references stand for, in their order.
+    """The bytes that references, each another one, stand for, in their order.
 
     Raises:
         RegistryUnavailableError: The storage is not named, or does not answer.
         RegistryError: It has other bytes.
     """
-    if not references:
-        return []
     names = [bytes(reference[len(_MARK) :]).hex() for reference in references]
     try:
         storage, root = _open()
-        read = storage.cat([_path(root, name) for name in dict.fromkeys(names)])
-        found = {str(path).rpartition("/")[2]: data for path, data in read.items()}
-        found = {name: found[name] for name in names}
+        read = storage.cat([_path(root, name) for name in names])
+        by_name = {str(path).rpartition("/")[2]: data for path, data in read.items()}
+        found = {name: by_name[name] for name in names}
     except ConfigurationError as error:
         message = f"{len(names)} RDMs are in object storage. {error}"
         raise RegistryUnavailableError(message) from error
@@ -85,7 +96,7 @@ def load_objects(references: Sequence[bytes]) -> list[bytes]:
                 f"The object {name} of ${OBJECTS_VARIABLE} is damaged: its {len(data)} bytes have "
                 "another hash. Restore it from a copy of the storage."
             )
-    return [found[name] for name in names]
+    return list(found.values())
 
 
 def move_to_objects(database: Database, rows: Sequence[tuple[int, bytes]]) -> int:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from repwatch._names import INPUT, NO_POINTS
 from repwatch.errors import ProbeError, RegistryError, UnknownLayerError
 from repwatch.registry._db.migrations import column, in_project, place_of
-from repwatch.registry._db.objects import is_reference, load_objects
+from repwatch.registry._db.objects import resolve
 from repwatch.registry._db.tables import (
     FLAGS,
     LABELS,
@@ -209,10 +209,8 @@ def _with_objects(
 ) -> Iterator[tuple[int, bytes, float]]:
     """The rows, with what is in object storage in place of the references to it."""
     found = [(row[0], row[1], row[2]) for row in rows]
-    references = list({bytes(blob) for _, blob, _ in found if is_reference(blob)})
-    objects = dict(zip(references, load_objects(references), strict=True))
-    for number, blob, scale in found:
-        yield number, objects.get(bytes(blob), blob) if objects else blob, scale
+    for (number, _, scale), blob in zip(found, resolve([row[1] for row in found]), strict=True):
+        yield number, blob, scale
 
 
 def stored_input() -> ScalarSelect[int]:
