@@ -55,6 +55,13 @@ WhereOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="NAME=VALUE of a hyperparameter: these runs are listed apart."),
 ]
+WithoutOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="What RepWatch does not go by, to see what it adds: curves, representations, signs or "
+        "loss."
+    ),
+]
 GoodOption = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(help="Use this many good landmarks, at random, and bad ones in proportion."),
@@ -173,6 +180,7 @@ def backtest(
     good: GoodOption = None,
     bad: BadOption = None,
     rounds: RoundsOption = None,
+    without: WithoutOption = None,
     probe: ProbeOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -203,6 +211,7 @@ def backtest(
             bad=bad,
             where=selected,
             rounds=1 if rounds is None else rounds,
+            without=without,
             false_alarms=false_alarms,
             group=group,
             causes=not restricted,

@@ -3,7 +3,7 @@
     registry --history--> History --checkpoint_model, at each checkpoint--> scores
              --limits, conformal--> Limits --detector--> Assessment
 
-Alarms come from the RDMs and the curves, never from positions on a map. `backtest` measures on the
+Alarms come from snapshots and curves, never from positions on a map. `backtest` measures on the
 user's own runs how reliable flags are, where all landmarks are known and where some are missing.
 """
 

@@ -1,6 +1,6 @@
 """The model of one checkpoint: what the landmarks looked like then, and how a run compares.
 
-    curves, representations --standardize--> a forest each --stack--> log-odds of a bad end
+    curves, representations, signs --standardize--> a forest each --stack--> log-odds of a bad end
     loss --against the good landmarks'--> log-odds of a bad end
     representations --distance from the good landmarks--> novelty
 
@@ -28,12 +28,12 @@ from repwatch.rdm import Float64
 
 __all__ = ["SIGNALS", "CheckpointModel", "Scores", "Signal"]
 
-Signal: TypeAlias = Literal["curves", "representations", "loss"]
-_Source: TypeAlias = Literal["curves", "representations"]
+Signal: TypeAlias = Literal["curves", "representations", "signs", "loss"]
+_Source: TypeAlias = Literal["curves", "representations", "signs"]
 
-# What a model goes by: a forest on each of the first two, and the loss alone.
-SIGNALS: tuple[Signal, ...] = ("curves", "representations", "loss")
-_SOURCES: tuple[_Source, ...] = ("curves", "representations")
+# What a model goes by: a forest on each of the sources, and the loss alone.
+_SOURCES: tuple[_Source, ...] = ("curves", "representations", "signs")
+SIGNALS: tuple[Signal, ...] = (*_SOURCES, "loss")
 _MAX_NEIGHBORS = 10
 _NOVELTY_QUANTILE = 0.95
 # A flag in the first epoch counts as much as a later one whose log-odds are better by this.
@@ -262,9 +262,7 @@ class CheckpointModel:
 
     def _select(self, X: Sequence[History], source: _Source) -> list[Features]:
         """The features of one source at this checkpoint."""
-        by_run = [
-            history.curves if source == "curves" else history.representations for history in X
-        ]
+        by_run: list[dict[Checkpoint, Features]] = [getattr(history, source) for history in X]
         return [features.get(self.checkpoint, {}) for features in by_run]
 
     def _groups_of(self, X: Sequence[History]) -> list[str]:

@@ -6,9 +6,12 @@ snapshot. Nothing that comes after a checkpoint enters its features.
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -30,13 +33,14 @@ __all__ = [
     "ProbeLabels",
     "curve_features",
     "is_curve",
+    "last_value",
     "loss_key",
     "nearest_points",
     "sort_keys",
 ]
 
 Kind: TypeAlias = Literal["value", "since the start", "since the last"]
-# (step, epoch, value) of each time that a metric was stored.
+# (step, epoch, value) of each time that a metric was stored, in order.
 MetricPoints: TypeAlias = Sequence[tuple[int, int, float]]
 
 # The layer of features that belong to no single one.
@@ -120,17 +124,27 @@ def curve_features(steps: Iterable[int], metrics: Mapping[str, MetricPoints]) ->
     for step in steps:
         row: Features = {}
         for name, points in metrics.items():
-            values = [value for at, _, value in points if at <= step]
-            if not values:
+            count = _count_until(points, step)
+            if not count:
                 continue
-            value = _log_scale(values[-1])
-            first.setdefault(name, _log_scale(values[0]))
+            value = _log_scale(points[count - 1][2])
+            first.setdefault(name, _log_scale(points[0][2]))
             row[FeatureKey(name)] = value
             row[FeatureKey(name, kind="since the start")] = value - first[name]
             row[FeatureKey(name, kind="since the last")] = value - last.get(name, first[name])
             last[name] = value
         rows.append(row)
     return rows
+
+
+def last_value(points: MetricPoints, step: int) -> float | None:
+    """The last finite value of a metric up to a step; None where there is none."""
+    values = (points[place][2] for place in range(_count_until(points, step) - 1, -1, -1))
+    return next(filter(math.isfinite, values), None)
+
+
+def _count_until(points: MetricPoints, step: int) -> int:
+    return bisect_right(points, step, key=itemgetter(0))
 
 
 def _log_scale(value: float) -> float:
@@ -251,10 +265,13 @@ class LayerTracker:
         """How the clusters of the RDM agree with the labels of the probe points."""
         codes, same = labels
         agree = codes[nearest] == codes[:, None]
+        counts = np.bincount(codes)
+        by_label = np.bincount(codes, agree.mean(1)) / np.maximum(counts, 1)
         squared = D**2
         within, between = float(squared[same].mean()), float(squared[~same].mean())
         return {
             self._key("purity"): float(agree.mean()),
+            self._key("worst purity"): float(by_label[counts > 0].min()),
             self._key("accuracy"): rdm.vote_accuracy(nearest[:, :NEIGHBORS], codes),
             self._key("between"): float(np.log((between + _TINY) / (within + _TINY))),
             self._key("label correlation"): float(np.corrcoef(D, ~same)[0, 1]),

@@ -33,10 +33,12 @@ from repwatch.drift.features import (
     ProbeLabels,
     curve_features,
     is_curve,
+    last_value,
     nearest_points,
     sort_keys,
 )
 from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams
+from repwatch.drift.sign_features import SignTracker, compare_outputs
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.hparams import hparam_title
 from repwatch.registry.records import Source
@@ -54,7 +56,7 @@ __all__ = [
 
 Checkpoint: TypeAlias = tuple[int, int]
 
-_CACHE_FORMAT = 5
+_CACHE_FORMAT = 6
 _RATE_METRIC = "learning_rate"
 
 
@@ -66,7 +68,10 @@ class History(RenamedAttributes):
         run: The run.
         steps: The optimizer step of each checkpoint, in order.
         curves: Features of each checkpoint from the metrics.
-        representations: Features of each checkpoint from the RDMs and scalars of the snapshots.
+        representations: Features of each checkpoint from the RDMs of the snapshots, and the size of
+            the activations.
+        signs: Features of each checkpoint from the other scalars of the snapshots: parameters,
+            gradients, outputs.
         rates: The learning rate at each checkpoint, where it was stored.
         layers: The layers, by depth, without the input.
 
@@ -85,6 +90,7 @@ class History(RenamedAttributes):
     steps: dict[Checkpoint, int] = field(default_factory=dict)
     curves: dict[Checkpoint, Features] = field(default_factory=dict)
     representations: dict[Checkpoint, Features] = field(default_factory=dict)
+    signs: dict[Checkpoint, Features] = field(default_factory=dict)
     rates: dict[Checkpoint, float] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
 
@@ -152,6 +158,7 @@ def _cache_history(registry: Registry, history: History) -> None:
         "steps": list(history.steps.values()),
         "curves": _pack(list(history.curves.values())),
         "representations": _pack(list(history.representations.values())),
+        "signs": _pack(list(history.signs.values())),
         "rates": [history.rates.get(checkpoint) for checkpoint in history.checkpoints],
         "layers": history.layers,
     }
@@ -178,6 +185,7 @@ def _read_cached(run: Run, content: dict[str, Any]) -> History | None:
         dict(zip(checkpoints, content["steps"], strict=True)),
         dict(zip(checkpoints, _unpack(content["curves"]), strict=True)),
         dict(zip(checkpoints, _unpack(content["representations"]), strict=True)),
+        dict(zip(checkpoints, _unpack(content["signs"]), strict=True)),
         {checkpoint: rate for checkpoint, rate in rates if rate is not None},
         tuple(content["layers"]),
     )
@@ -221,8 +229,10 @@ class HistoryReader:
         self._run = run
         self._labels = _probe_labels(registry, run.probe)
         self._trackers: dict[str, LayerTracker] = {}
+        self._sign_trackers: dict[str, SignTracker] = {}
         self._input_neighbors: rdm.Int | None = None
         self._representations: dict[int, Features] = {}
+        self._signs: dict[int, Features] = {}
         self._epochs: dict[int, int] = {}
         self._depths: dict[str, int] = {}
         self._metrics: dict[str, dict[int, tuple[int, int, float]]] = defaultdict(dict)
@@ -240,7 +250,7 @@ class HistoryReader:
             if step not in self._representations:
                 usable = [snapshot for snapshot in snapshots if not snapshot.diverged]
                 rdms = list(self._registry.rdms(usable)) if usable else []
-                self._representations[step] = self._measure(len(snapshots), usable, rdms)
+                self._measure(step, snapshots, usable, rdms)
         epochs = {step: snapshots[0].epoch for step, snapshots in by_step.items()}
         self._epochs, self._depths = epochs, depths
         names = self._registry.run(self._run.id).metrics
@@ -276,7 +286,7 @@ class HistoryReader:
             self.read(until=step - 1)
         if step not in self._representations:
             usable = [snapshot for snapshot in snapshots if not snapshot.diverged]
-            self._representations[step] = self._measure(len(snapshots), usable, rdms)
+            self._measure(step, snapshots, usable, rdms)
         self._epochs[step] = snapshots[0].epoch
         self._depths.update({snapshot.layer: snapshot.depth for snapshot in snapshots})
         epochs = {known: epoch for known, epoch in self._epochs.items() if known <= step}
@@ -292,23 +302,34 @@ class HistoryReader:
         """The history of these steps, whose features are measured."""
         depths.pop(INPUT, None)
         history = History(self._run, layers=tuple(sorted(depths, key=lambda name: depths[name])))
+        curves = {name: metrics[name] for name in sorted(filter(is_curve, metrics))}
         places: dict[int, int] = defaultdict(int)
         for step, epoch in sorted(epochs.items()):
             checkpoint = (epoch, places[epoch])
-            history.steps[checkpoint] = step
-            history.representations[checkpoint] = self._representations[step]
             places[epoch] += 1
-        curves = {name: metrics[name] for name in sorted(filter(is_curve, metrics))}
+            measured, signs = self._representations[step], self._signs[step]
+            history.steps[checkpoint] = step
+            history.representations[checkpoint] = measured
+            outcomes = {name: last_value(points, step) for name, points in curves.items()}
+            compared = compare_outputs(history.layers[-1:], signs | measured, outcomes)
+            history.signs[checkpoint] = signs | compared
+            rate = last_value(metrics.get(_RATE_METRIC, ()), step)
+            if rate is not None:
+                history.rates[checkpoint] = rate
         rows = curve_features(history.steps.values(), curves)
         history.curves.update(zip(history.steps, rows, strict=True))
-        history.rates.update(_learning_rates(history, metrics.get(_RATE_METRIC, ())))
         return history
 
     def _measure(
-        self, count: int, usable: Sequence[Snapshot], rdms: Sequence[rdm.Float32]
-    ) -> Features:
-        """The features of all layers at one step; `count` includes the diverged ones."""
-        features: Features = {FeatureKey("diverged", ALL_LAYERS): 1 - len(usable) / count}
+        self,
+        step: int,
+        snapshots: Sequence[Snapshot],
+        usable: Sequence[Snapshot],
+        rdms: Sequence[rdm.Float32],
+    ) -> None:
+        """The features of all layers at one step; `usable` are those that have an RDM."""
+        diverged = 1 - len(usable) / len(snapshots)
+        features: Features = {FeatureKey("diverged", ALL_LAYERS): diverged}
         for snapshot, stored in zip(usable, rdms, strict=True):
             D = stored.astype(np.float64)
             if snapshot.layer == INPUT:
@@ -319,16 +340,12 @@ class HistoryReader:
                 tracker = LayerTracker(snapshot.layer, self._labels)
                 self._trackers[snapshot.layer] = tracker
             features |= tracker.update(D, snapshot.scalars, self._input_neighbors)
-        return features
-
-
-def _learning_rates(history: History, points: MetricPoints) -> dict[Checkpoint, float]:
-    """The last learning rate at each checkpoint, where one was stored by then."""
-    known = {
-        checkpoint: [value for at, _, value in points if at <= step and math.isfinite(value)]
-        for checkpoint, step in history.steps.items()
-    }
-    return {checkpoint: values[-1] for checkpoint, values in known.items() if values}
+        signs: Features = {}
+        for snapshot in snapshots:
+            if snapshot.layer != INPUT:
+                own = self._sign_trackers.setdefault(snapshot.layer, SignTracker(snapshot.layer))
+                signs |= own.update(snapshot.scalars)
+        self._representations[step], self._signs[step] = features, signs
 
 
 def has_labels(registry: Source, probe: str) -> bool:

@@ -8,13 +8,16 @@ from dataclasses import replace
 
 from repwatch.analysis.layers import match_by_depth
 from repwatch.drift.features import SIZES, Features
-from repwatch.drift.history import History
+from repwatch.drift.history import Checkpoint, History
+from repwatch.drift.sign_features import WIDTHS
 
 __all__ = ["match_layers", "rename_layers", "why_incomparable"]
 
 # How many times as many layers one of two networks may have for depth to match them.
 _MAX_DEPTH_RATIO = 3
 _MIN_LAYERS = 2
+# Measures that depend on a layer's width and on its place in the architecture.
+_BY_WIDTH = frozenset((*SIZES, *WIDTHS))
 
 
 def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict[str, str]:
@@ -72,21 +75,29 @@ def why_incomparable(own: Sequence[str], match: Mapping[str, str]) -> str | None
 def rename_layers(history: History, match: Mapping[str, str]) -> History:
     """The run as if its layers were the landmarks', by `match_layers`.
 
-    What belongs to no layer stays. The size of a layer's activations depends on its width and place
-    in the architecture, so that it is left out, as unknown; its growth stays.
+    What belongs to no layer stays. The size of a layer's activations and weights depends on its
+    width and place in the architecture, so that it is left out, as unknown; its growth stays.
     """
     landmark_names: dict[str, list[str]] = {}
     for known, own in match.items():
         landmark_names.setdefault(own, []).append(known)
     own_layers = set(history.layers)
-    representations = {}
-    for checkpoint, features in history.representations.items():
-        renamed: Features = {}
-        for key, value in features.items():
-            if key.layer not in own_layers:
-                renamed[key] = value
-            elif key.kind != "value" or key.measure not in SIZES:
-                names = landmark_names.get(key.layer, ()) if key.layer is not None else ()
-                renamed |= {key._replace(layer=name): value for name in names}
-        representations[checkpoint] = renamed
-    return replace(history, representations=representations, layers=tuple(match))
+
+    def rename(by_checkpoint: Mapping[Checkpoint, Features]) -> dict[Checkpoint, Features]:
+        renamed: dict[Checkpoint, Features] = {}
+        for checkpoint, features in by_checkpoint.items():
+            row = renamed[checkpoint] = {}
+            for key, value in features.items():
+                if key.layer not in own_layers:
+                    row[key] = value
+                elif key.kind != "value" or key.measure not in _BY_WIDTH:
+                    names = landmark_names.get(key.layer, ()) if key.layer is not None else ()
+                    row |= {key._replace(layer=name): value for name in names}
+        return renamed
+
+    return replace(
+        history,
+        representations=rename(history.representations),
+        signs=rename(history.signs),
+        layers=tuple(match),
+    )

@@ -17,14 +17,17 @@ __all__ = ["CLASSIFIER_RULES"]
 
 
 def check_sign(signs: Signs) -> Finding | None:
-    """A loss of a classifier below 0, where cross-entropy ends."""
-    if not signs.is_classifier or signs.now.step == 0:
+    """A loss below 0, where cross-entropy ends; of a language model far below."""
+    if not (signs.is_classifier or signs.predicts_tokens) or signs.now.step == 0:
         return None
     losses = [*find_curve(signs, "train", "loss")[-1:], *find_curve(signs, "val", "loss")[-1:]]
     least = min(losses, default=0.0)
-    if not least < -0.01:
+    # Losses of reinforcement learning are below 0 too, but not by as much as guessing costs.
+    limit = 0.01 if signs.is_classifier else math.log(signs.now.layers[-1].get("features"))
+    if not least < -limit:
         return None
-    return Finding(f"the loss of a classifier is {least:.3g}, below 0", (), {"loss": least})
+    network = "classifier" if signs.is_classifier else "language model"
+    return Finding(f"the loss of a {network} is {least:.3g}, below 0", (), {"loss": least})
 
 
 def check_chance(signs: Signs) -> Finding | None:
@@ -52,13 +55,15 @@ def check_probabilities(signs: Signs) -> Finding | None:
     last, classes = signs.now.layers[-1], len(signs.label_shares)
     sums_to_one = abs(last.get("mean") * classes - 1) < 1e-4
     losses, scores = find_curve(signs, "val", "loss"), find_curve(signs, "val", "acc")
-    if not losses or not (sums_to_one or "saturated" in last.values):
+    good = max(0.5, 1.5 * signs.chance)
+    # Outputs in [0, 1] have a logarithmic loss; so have logits that are still 0.
+    are_shares = math.isfinite(last.get("log_loss")) and last.get("hits") >= good
+    if not losses or not (sums_to_one or "saturated" in last.values or are_shares):
         return None
     again, once = last.get("cross_entropy"), last.get("log_loss")
     is_again = abs(losses[-1] - again) < 0.05 * again and abs(losses[-1] - once) > 0.15 * once
     # The softmax of outputs in [0, 1] gives the right label at most e / (e + classes - 1).
     least = math.log(math.e + classes - 1) - 1
-    good = max(0.5, 1.5 * signs.chance)
     is_bounded = bool(scores) and losses[-1] >= 0.95 * least and good <= scores[-1] <= 1
     if not is_again and not is_bounded:
         return None
@@ -134,14 +139,16 @@ CLASSIFIER_RULES = (
     Rule(
         name="negative-loss",
         check=check_sign,
-        reads="training and validation loss of a classifier",
-        when="the newest value is below -.01",
+        reads="training and validation loss of a classifier, or of a network of 20 outputs or more "
+        "that says that it is causal",
+        when="the newest value is below -.01; of tokens, below what guessing costs with the other "
+        "sign: -3 of 20 outputs",
         causes=(
             "a loss of the wrong sign",
             "probabilities given to NLLLoss in place of logarithms",
         ),
         advice="Look at the sign of the loss, and at what its function expects.",
-        unseen="a wrong sign where the loss is that of no classifier",
+        unseen="a wrong sign of other losses",
         source=VITALS_STUDY,
     ),
     Rule(
@@ -176,12 +183,13 @@ CLASSIFIER_RULES = (
         name="softmax-twice",
         check=check_probabilities,
         reads="the outputs' range, validation loss and validation accuracy of a classifier",
-        when="the outputs are bounded or sum to 1, and the loss is within 5 % of the cross-entropy "
-        "of their softmax on the probe points, and not of their own; or at or above the least that "
-        "a softmax of such outputs can reach, with an accuracy of .5 or more and 1.5 times chance",
+        when="the outputs sum to 1, are bounded by a module, or are in [0, 1] and right for half "
+        "of the points or more; and the loss is within 5 % of the cross-entropy of their softmax "
+        "on the probe points, and not of their own; or at or above the least that a softmax of "
+        "such outputs can reach, with an accuracy of .5 or more and 1.5 times chance",
         causes=("a softmax or sigmoid in the network before a loss that has its own",),
         advice="Give CrossEntropyLoss the logits: take the softmax at the end out of the network.",
-        unseen="a second softmax that is not a module at the end of the network",
+        unseen="a second softmax outside of the network's forward pass",
         source="PyTorch, documentation of CrossEntropyLoss",
     ),
     Rule(

@@ -15,9 +15,8 @@ _FEWEST_VALUES = 5
 _FEWEST_EPOCHS = 3
 # Nearest neighbors say nothing of a label with fewer points.
 _POINTS_FOR_EACH_LABEL = 10
-# No language model predicts text with so small a loss in its first epochs; tokens of few kinds are
-# a task that may be solved.
-_TOO_GOOD, _EARLY_EPOCHS, _FEWEST_TOKENS = 0.1, 5, 20
+# No language model predicts text with so small a loss in its first epochs.
+_TOO_GOOD, _EARLY_EPOCHS = 0.1, 5
 
 
 def find_curve(signs: Signs, *words: str) -> list[float]:
@@ -154,10 +153,7 @@ def check_evaluation(signs: Signs) -> Finding | None:
 
 def check_token_loss(signs: Signs) -> Finding | None:
     """A causal network that predicts tokens nearly without error, early on."""
-    layers = signs.now.layers
-    is_causal = any(layer.get("causal") == 1 for layer in signs.steps[0].layers)
-    predicts_tokens = layers and layers[-1].get("features") >= _FEWEST_TOKENS
-    if not is_causal or not predicts_tokens or signs.is_classifier:
+    if not signs.predicts_tokens:
         return None
     losses = find_curve(signs, "val", "loss")
     if not losses or signs.now.epoch > _EARLY_EPOCHS or not 0 <= min(losses) < _TOO_GOOD:

@@ -32,6 +32,8 @@ Measures = Mapping[str, float]
 NEAR_ZERO = 0.01
 # Optimizer steps before which nothing is expected to be learned.
 FEW_STEPS = 30
+# Tokens of fewer kinds are a task that may be solved.
+_FEWEST_TOKENS = 20
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,13 @@ class Signs:
         """Whether the last layer has one unit for each label: it is trained to tell them apart."""
         layers = self.now.layers
         return bool(layers) and layers[-1].get("features") == len(self.label_shares) > 1
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether the network says that it is causal, and has outputs for 20 tokens or more."""
+        is_causal = any(layer.get("causal") == 1 for layer in self.steps[0].layers)
+        outputs = self.now.layers[-1].get("features") if self.now.layers else 0
+        return is_causal and outputs >= _FEWEST_TOKENS and not self.is_classifier
 
     @property
     def chance(self) -> float:

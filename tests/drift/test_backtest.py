@@ -355,3 +355,14 @@ def test_backtest_explains_how_a_mark_is_written(path: Path) -> None:
     assert result.exit_code != 0
     assert isinstance(result.exception, DriftError)
     assert "NAME=VALUE" in str(result.exception)
+
+
+def test_what_a_signal_adds_is_seen_by_a_backtest_without_it(population: list[History]) -> None:
+    whole, blind = evaluate(population), evaluate(population, without="representations")
+    own, left = whole.methods[0], blind.methods[0]
+    assert own.auroc != left.auroc
+    for baseline, same in zip(whole.methods[1:], blind.methods[1:], strict=True):
+        assert baseline.auroc == same.auroc
+        assert baseline.found == same.found
+    with pytest.raises(DriftError, match="signs, loss to do without, but got rdms"):
+        evaluate(population, without="rdms")

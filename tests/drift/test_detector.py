@@ -380,18 +380,19 @@ def test_a_watched_run_is_flagged_once_while_it_trains(registry: Registry) -> No
     for k in range(6):
         put_label(registry, watched(registry, f"calm-{k}", 1.05), None)
         put_label(registry, watched(registry, f"wild-{k}", 3.0), "weights explode")
-    model = network(seed=3)
+    model, flags = network(seed=3), []
     with Watcher(
         model, PROBE, registry=registry, run_name="live", draw_map=False, vitals=False
     ) as watcher:
         for step in range(4):
             watcher.metrics(step, step, {"val_loss": 1.0 / (step + 1)})
-            watcher.snapshot(step, epoch=step)
+            flags += watcher.snapshot(step, epoch=step)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.mul_(3.0)
         watcher.flush()
-        flags, updates = watcher.flags(), watcher.updates()
+        flags += watcher.flags()
+        updates = watcher.updates()
     assert [flag.kind for flag in flags] == ["drift"]
     assert watcher.flags() == []
     assert flags[0].cause == "weights explode"

@@ -218,6 +218,12 @@ def test_only_causal_networks_that_predict_tokens_have_a_loss_that_is_too_good()
     assert "tokens-too-good" not in fired(language_model(0.04, outputs=10))
 
 
+def test_a_loss_of_tokens_is_of_the_wrong_sign_where_it_is_below_all_that_guessing_costs() -> None:
+    assert "negative-loss" in fired(language_model(-9.0))
+    assert "negative-loss" not in fired(language_model(-0.5))  # as in reinforcement learning
+    assert "negative-loss" not in fired(language_model(-9.0, causal=0))
+
+
 def test_an_autoencoder_may_begin_with_one_dimension() -> None:
     assert "dimensional-collapse" in fired(embedding(("b", "c"), loss=1.0, inputs=64))
     assert "dimensional-collapse" not in fired(embedding(("b", "c"), loss=1.0, inputs=16))
@@ -344,6 +350,15 @@ def test_a_second_softmax_is_known_by_its_loss_on_the_probe_points() -> None:
 
     assert "softmax-twice" in found(2.02)
     assert "softmax-twice" not in found(1.25)
+
+
+def test_a_second_softmax_is_seen_behind_outputs_that_are_shares_once_they_are_right() -> None:
+    def found(hits: float) -> set[str]:
+        outputs = {"mean": 0.16, "cross_entropy": 1.6, "log_loss": 0.1, "hits": hits}
+        return fired(signs(START, step(*LATE, ("c",), outputs), val_loss=[1.58], val_acc=[0.97]))
+
+    assert "softmax-twice" in found(0.98)
+    assert "softmax-twice" not in found(0.1)  # logits that are still 0
 
 
 def test_statistics_that_are_hardly_moved_are_those_of_the_start() -> None:

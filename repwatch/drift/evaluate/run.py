@@ -41,16 +41,13 @@ from repwatch.drift.evaluate.summary import (
 )
 from repwatch.drift.features import FeatureKey, loss_key
 from repwatch.drift.history import Checkpoint, History, shared_checkpoints
+from repwatch.errors import DriftError
 from repwatch.rdm import Float64
 
 __all__ = ["backtest", "train_detectors"]
 
-# RepWatch and those of its baselines that are detectors, by the signals that each goes by.
-_DETECTORS: Mapping[str, tuple[Signal, ...]] = {
-    REPWATCH: SIGNALS,
-    CURVES: ("curves",),
-    LOSS: ("loss",),
-}
+# The baselines that are detectors, by the signals that each goes by.
+_BASELINES: Mapping[str, tuple[Signal, ...]] = {CURVES: ("curves",), LOSS: ("loss",)}
 _MEDIAN_RULE = "median rule"
 # A loss is healthy up to this quantile of the good runs' last ones: one of them may be odd.
 _HEALTHY_QUANTILE = 0.9
@@ -65,6 +62,7 @@ def backtest(
     bad: int | None = None,
     where: tuple[str, str] | None = None,
     rounds: int = 1,
+    without: str | None = None,
     false_alarms: float = 0.05,
     group: str | None = None,
     seed: int = 0,
@@ -88,13 +86,16 @@ def backtest(
         where: A hyperparameter and a value, as text; the runs that have it are a subset of the
             results.
         rounds: How often all is done, each time with other draws.
+        without: What RepWatch does not go by, to see what that adds: "curves", "representations",
+            "signs" or "loss".
         false_alarms, group, seed: As `DriftDetector`.
         causes: Whether causes are predicted, which doubles the time.
         draws: How often runs are drawn for the bootstrap intervals.
         progress: Called with the parts that are done, and how many there are.
 
     Raises:
-        DriftError: Too few landmarks, causes, groups or folds, or no run that `where` selects.
+        DriftError: Too few landmarks, causes, groups or folds, no run that `where` selects, or
+            something else in `without`.
 
     Examples:
         >>> from repwatch import Registry
@@ -114,7 +115,8 @@ def backtest(
     splits = [
         make_splits(landmarks, groups, hold_out, folds, good, bad, seed + k) for k in range(rounds)
     ]
-    train = partial(train_detectors, false_alarms=false_alarms, group=group)
+    signals = _all_signals_but(without)
+    train = partial(train_detectors, signals=signals, false_alarms=false_alarms, group=group)
     predictions = _predict(landmarks, checkpoints, splits, seed, train, causes, progress)
     truth = Truth(
         worse,
@@ -140,12 +142,23 @@ def backtest(
     )
 
 
+def _all_signals_but(without: str | None) -> tuple[Signal, ...]:
+    if without is not None and without not in SIGNALS:
+        raise DriftError(f"Expected one of {', '.join(SIGNALS)} to do without, but got {without}.")
+    return tuple(signal for signal in SIGNALS if signal != without)
+
+
 def train_detectors(
-    known: Sequence[History], *, false_alarms: float, group: str | None, seed: int
+    known: Sequence[History],
+    *,
+    signals: tuple[Signal, ...] = SIGNALS,
+    false_alarms: float,
+    group: str | None,
+    seed: int,
 ) -> dict[str, DriftDetector]:
-    """RepWatch and its baselines, with the same landmarks; the options are the detector's."""
+    """RepWatch, going by these signals, and its baselines, with the same landmarks."""
     full = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
-    return {name: full.restrict_to(signals) for name, signals in _DETECTORS.items()}
+    return {name: full.restrict_to(own) for name, own in {REPWATCH: signals, **_BASELINES}.items()}
 
 
 def _predict(
@@ -160,7 +173,7 @@ def _predict(
     """What each method predicts of every run, in each round."""
     predictions = {
         name: Predictions.empty(len(splits), len(landmarks), len(checkpoints))
-        for name in (*_DETECTORS, _MEDIAN_RULE)
+        for name in (REPWATCH, *_BASELINES, _MEDIAN_RULE)
     }
     total, done = sum(map(len, splits)), 0
     for k, parts in enumerate(splits):
