@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from repwatch import rdm
 from repwatch.analysis.knn_accuracy import NEIGHBORS
 from repwatch.rdm import Float64
+from repwatch.rdm.condensed import dot
 
 __all__ = [
     "ALL_LAYERS",
@@ -243,7 +244,7 @@ class LayerTracker:
         if last is None:
             return {}
         move, displacement = new.relative - last.relative, new.relative - first.relative
-        length, distance = float(np.linalg.norm(move)), float(np.linalg.norm(displacement))
+        length, distance = _norm(move), _norm(displacement)
         self._path_length += length
         root = np.sqrt(len(move))
         features = {
@@ -256,8 +257,8 @@ class LayerTracker:
             self._key("neighbors of the last"): _overlap(new.nearest, last.nearest),
         }
         if self._last_move is not None:
-            lengths = length * float(np.linalg.norm(self._last_move))
-            features[self._key("turn")] = float(move @ self._last_move) / max(lengths, _TINY)
+            lengths = length * _norm(self._last_move)
+            features[self._key("turn")] = dot(move, self._last_move) / max(lengths, _TINY)
         self._last_move = move
         return features
 
@@ -274,7 +275,7 @@ class LayerTracker:
             self._key("worst purity"): float(by_label[counts > 0].min()),
             self._key("accuracy"): rdm.vote_accuracy(nearest[:, :NEIGHBORS], codes),
             self._key("between"): float(np.log((between + _TINY) / (within + _TINY))),
-            self._key("label correlation"): float(np.corrcoef(D, ~same)[0, 1]),
+            self._key("label correlation"): _correlation(D, ~same),
         }
 
     def _scalar_features(self, scalars: Mapping[str, float]) -> Features:
@@ -296,6 +297,17 @@ class LayerTracker:
             "since the last": new,
         }
         return features
+
+
+def _correlation(a: Float64, b: NDArray[np.bool_]) -> float:
+    """Pearson's; NaN where either is constant."""
+    x, y = a - a.mean(), b - b.mean()
+    lengths = _norm(x) * _norm(y)
+    return dot(x, y) / lengths if lengths > 0 else math.nan
+
+
+def _norm(values: Float64) -> float:
+    return math.sqrt(dot(values, values))
 
 
 def _overlap(first: rdm.Int, second: rdm.Int) -> float:

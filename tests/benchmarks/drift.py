@@ -15,6 +15,11 @@ from repwatch.registry import NewSnapshot, Run
 from tests.benchmarks.measure import Line
 
 FIT_LIMIT, ASSESS_LIMIT = 5.0, 50.0
+# Those of a layer with parameters that are trained.
+SCALARS = (
+    *("norm", "largest", "mean", "std", "zeros", "dead", "parameters", "trainable", "weight_norm"),
+    *("weight_change", "weight_change_start", "unchanged", "orphaned", "no_gradient", "gradient"),
+)
 
 
 def run(smoke: bool) -> list[Line]:
@@ -56,7 +61,14 @@ def _record(registry: Registry, layers: int, checkpoints: int, points: int) -> R
     length = points * (points - 1) // 2
     for step in range(checkpoints):
         new = [
-            NewSnapshot(f"layer{k}", step, step, k + 1, rng.uniform(1, 2, length).astype("f4"))
+            NewSnapshot(
+                f"layer{k}",
+                step,
+                step,
+                k + 1,
+                rng.uniform(1, 2, length).astype("f4"),
+                dict(zip(SCALARS, rng.uniform(1, 2, len(SCALARS)).tolist(), strict=True)),
+            )
             for k in range(layers)
         ]
         registry.add_snapshots(started.id, new)
@@ -74,12 +86,12 @@ def _landmarks(like: History, count: int) -> list[History]:
         bad = k % 3 == 2
         label, cause = ("bad", f"cause {k % 4}") if bad else ("good", None)
         owner = replace(like.run, id=str(k), name=f"run-{k}", label=label, cause=cause)
-        curves, shapes = (
+        sources = (
             {
                 checkpoint: {key: value + rng.normal() + bad for key, value in features.items()}
                 for checkpoint, features in source.items()
             }
-            for source in (like.curves, like.representations)
+            for source in (like.curves, like.representations, like.signs)
         )
-        made.append(History(owner, dict(like.steps), curves, shapes))
+        made.append(History(owner, dict(like.steps), *sources))
     return made
