@@ -70,10 +70,10 @@ class History(RenamedAttributes):
         curves: Features of each checkpoint from the metrics.
         representations: Features of each checkpoint from the RDMs of the snapshots, and the size of
             the activations.
-        signs: Features of each checkpoint from the other scalars of the snapshots: parameters,
-            gradients, outputs.
         rates: The learning rate at each checkpoint, where it was stored.
         layers: The layers, by depth, without the input.
+        signs: Features of each checkpoint from the other scalars of the snapshots: parameters,
+            gradients, outputs.
 
     Examples:
         >>> from repwatch import Registry
@@ -90,9 +90,9 @@ class History(RenamedAttributes):
     steps: dict[Checkpoint, int] = field(default_factory=dict)
     curves: dict[Checkpoint, Features] = field(default_factory=dict)
     representations: dict[Checkpoint, Features] = field(default_factory=dict)
-    signs: dict[Checkpoint, Features] = field(default_factory=dict)
     rates: dict[Checkpoint, float] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
+    signs: dict[Checkpoint, Features] = field(default_factory=dict)
 
     _renamed: ClassVar[Mapping[str, str]] = {"pace": "learning_rate_ratio"}
 
@@ -185,9 +185,9 @@ def _read_cached(run: Run, content: dict[str, Any]) -> History | None:
         dict(zip(checkpoints, content["steps"], strict=True)),
         dict(zip(checkpoints, _unpack(content["curves"]), strict=True)),
         dict(zip(checkpoints, _unpack(content["representations"]), strict=True)),
-        dict(zip(checkpoints, _unpack(content["signs"]), strict=True)),
         {checkpoint: rate for checkpoint, rate in rates if rate is not None},
         tuple(content["layers"]),
+        dict(zip(checkpoints, _unpack(content["signs"]), strict=True)),
     )
 
 

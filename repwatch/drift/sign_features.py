@@ -17,15 +17,16 @@ from repwatch.drift.features import FeatureKey, Features
 
 __all__ = ["WIDTHS", "SignTracker", "compare_outputs"]
 
-# Scalars of a snapshot that are read, by their names there: as logarithms, for some of which it
-# counts how far they have come since the start; as they are; and those of the first steps, of which
-# the largest so far counts, since they are properties of the code.
+# Scalars of a snapshot (see `repwatch.capture`) whose logarithm is a feature, and those of them
+# whose change since the start is one too.
 _FOLLOWED = ("gradient", "weight_norm", "cross_entropy")
 _SIZES = (*_FOLLOWED, "weight_change", "weight_change_start")
+# Scalars that are features as they are.
 _SHARES = (
     *("zeros", "dead", "saturated", "hits", "rare_hits"),
     *("no_gradient", "orphaned", "unchanged", "trainable", "unset", "constant"),
 )
+# Properties of the code, measured in the first steps alone: the largest value so far counts.
 _PROPERTIES = ("mixes_points", "sees_later", "unzeroed", "repeated")
 # Measures that depend on a layer's width.
 WIDTHS = ("gradient", "weight_norm")
@@ -48,20 +49,22 @@ class SignTracker:
         """The features of the next snapshot, from those of the scalars that it has."""
         known = {name: value for name, value in scalars.items() if np.isfinite(value)}
         sizes = {name: _log(known[name]) for name in _SIZES if name in known}
-        for name in sorted(_PROPERTIES & known.keys()):
+        for name in sorted(known.keys() & _PROPERTIES):
             self._properties[name] = max(known[name], self._properties.get(name, 0.0))
         shares = {name: known[name] for name in _SHARES if name in known}
         values = {**sizes, **shares, **self._properties, **_ratios(known)}
         features = {FeatureKey(name, self._layer): value for name, value in values.items()}
-        for name in sorted(_FOLLOWED & sizes.keys()):
+        for name in sorted(sizes.keys() & _FOLLOWED):
             since = sizes[name] - self._first.setdefault(name, sizes[name])
             features[FeatureKey(name, self._layer, "since the start")] = since
         return features
 
 
 def _ratios(known: Mapping[str, float]) -> dict[str, float]:
-    """ "offset", mean over standard deviation; "peak", logarithm of the largest norm over the mean
-    one; "gradient ratio", logarithm of the gradients' root mean square over the weights'.
+    """Ratios of scalars, where both are known.
+
+    "offset": mean over standard deviation; "peak": logarithm of the largest norm over the mean one;
+    "gradient ratio": logarithm of the root mean square of the gradients over that of the weights.
     """
     found = {}
     if {"mean", "std"} <= known.keys():

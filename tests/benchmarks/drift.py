@@ -86,12 +86,12 @@ def _landmarks(like: History, count: int) -> list[History]:
         bad = k % 3 == 2
         label, cause = ("bad", f"cause {k % 4}") if bad else ("good", None)
         owner = replace(like.run, id=str(k), name=f"run-{k}", label=label, cause=cause)
-        sources = (
+        curves, shapes, signs = (
             {
                 checkpoint: {key: value + rng.normal() + bad for key, value in features.items()}
                 for checkpoint, features in source.items()
             }
             for source in (like.curves, like.representations, like.signs)
         )
-        made.append(History(owner, dict(like.steps), *sources))
+        made.append(History(owner, dict(like.steps), curves, shapes, signs=signs))
     return made
