@@ -17,7 +17,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from repwatch._deprecated import deprecated_attribute
-from repwatch.maps import MapSettings
 from repwatch.watch.budget import Throttle
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.publisher import Update
@@ -36,12 +35,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from repwatch.maps import MapSettings
     from repwatch.watch.map_tracker import MapTracker, MapUpdate
 else:
 
     def __getattr__(name: str) -> object:
         # Imported on first use: many trainings draw no map.
-        if name in ("MapTracker", "MapUpdate"):
+        if name in ("MapSettings", "MapTracker", "MapUpdate"):
             from repwatch.watch import map_tracker
 
             return getattr(map_tracker, name)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -15,7 +15,6 @@ from repwatch.errors import (
     ConfigurationError,
     RegistryUnavailableError,
 )
-from repwatch.maps.landmark_map import MapSettings
 from repwatch.rdm.activations import Metric, check_metric
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
@@ -24,6 +23,9 @@ from repwatch.registry.retention import Retention
 from repwatch.vitals import choose_rules
 from repwatch.watch.budget import Throttle
 from repwatch.watch.schedule import Schedule
+
+if TYPE_CHECKING:
+    from repwatch.maps.landmark_map import MapSettings
 
 __all__ = ["WatchOptions", "check_group", "check_probe_name", "find_continued_run"]
 

@@ -16,6 +16,7 @@ UNUSED = {
     "pandas",
     "plotly",
     "repwatch.drift",
+    "repwatch.maps",
     "repwatch.page",
     "sklearn",
     "sqlalchemy.dialects.postgresql",
