@@ -10,8 +10,9 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections import namedtuple
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,8 +40,11 @@ from repwatch.probe._trees import (
 FORMAT = 2
 """2 may leave out the inputs; what holds them is written as 1, for older readers."""
 
-# Compressing more than this takes seconds and gains little on floating point noise.
+# Compressing more than this takes seconds.
 COMPRESS_BELOW = 8 << 20
+# Bytes of each array by which compressing is tried: floating point noise is as large after it.
+_SAMPLE = 1 << 15
+_WORTHWHILE = 0.9
 
 
 def copy_inputs(tree: Tree, path: str) -> Tree:
@@ -163,8 +167,7 @@ def pack(
             images = np.ascontiguousarray(images[:, ::2, ::2])
         arrays["images"] = images
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    small = sum(array.nbytes for array in arrays.values()) < COMPRESS_BELOW
-    method = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
+    method = zipfile.ZIP_DEFLATED if _is_compressible(arrays.values()) else zipfile.ZIP_STORED
     buffer = io.BytesIO()
     # As np.savez_compressed does, at a level that takes a third of the time: a training waits.
     with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
@@ -172,6 +175,15 @@ def pack(
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def _is_compressible(arrays: Collection[NDArray[np.generic]]) -> bool:
+    """Whether compressing makes arrays smaller, and does not take long."""
+    if sum(array.nbytes for array in arrays) >= COMPRESS_BELOW:
+        return False
+    parts = [array.reshape(-1)[: _SAMPLE // max(array.itemsize, 1)].tobytes() for array in arrays]
+    sample = b"".join(parts)
+    return len(zlib.compress(sample, 1)) < _WORTHWHILE * len(sample)
 
 
 @dataclass(frozen=True)

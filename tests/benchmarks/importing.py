@@ -6,14 +6,14 @@ import statistics
 import subprocess
 import sys
 
-from tests.benchmarks.measure import Line, in_turn, milliseconds
+from tests.benchmarks.measure import Line, in_turn, milliseconds, user_environment
 
 LIMIT = 0.3
 
 
 def run(smoke: bool) -> list[Line]:
     def start(code: str) -> None:
-        subprocess.run([sys.executable, "-c", code], check=True)
+        subprocess.run([sys.executable, "-c", code], check=True, env=user_environment())
 
     actions = {"bare": lambda: start("pass"), "import": lambda: start("import repwatch")}
     in_turn(actions, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,11 @@ def in_turn(
             seconds[name].append(time.perf_counter() - began)
             between()
     return seconds
+
+
+def user_environment() -> dict[str, str]:
+    """This process's environment, in which Python keeps compiled modules, as it does by default."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import random
+import zipfile
 from collections import UserDict, namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -147,6 +148,16 @@ def test_a_large_probe_set_is_stored_as_it_is() -> None:
     probe = ProbeSet(torch.zeros(3, 1 << 20))
     assert len(probe.to_bytes()) > 12 << 20
     assert ProbeSet.from_bytes(probe.to_bytes()).fingerprint == probe.fingerprint
+
+
+def test_inputs_are_compressed_where_it_makes_them_smaller() -> None:
+    methods = {}
+    for name, values in (("noise", torch.randn(64, 512)), ("pixels", torch.ones(64, 512))):
+        probe = ProbeSet(values)
+        with zipfile.ZipFile(io.BytesIO(probe.to_bytes())) as archive:
+            methods[name] = {member.compress_type for member in archive.infolist()}
+        assert ProbeSet.from_bytes(probe.to_bytes()).fingerprint == probe.fingerprint
+    assert methods == {"noise": {zipfile.ZIP_STORED}, "pixels": {zipfile.ZIP_DEFLATED}}
 
 
 def test_bytes_that_are_no_probe_set_are_refused() -> None:
