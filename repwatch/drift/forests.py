@@ -20,6 +20,8 @@ __all__ = ["MIN_BAD", "OutcomeForest", "fit_causes", "mean_probabilities"]
 
 # Bad landmarks from which on a forest of good against bad can be trained.
 MIN_BAD = 3
+# Landmarks of one cause are few: each tree of causes has all but a tenth of them.
+_CAUSE_TREES, _FOLDS = 200, 10
 
 
 class OutcomeForest:
@@ -77,7 +79,10 @@ class OutcomeForest:
         """The trees of causes, trained when first needed; None where there is only one cause."""
         if len(set(self._bad_causes)) < 2:
             return None
-        return BaggedTrees.train(self._bad_rows, np.array(self._bad_causes), self._seed)
+        causes = np.array(self._bad_causes)
+        return BaggedTrees.train(
+            self._bad_rows, causes, self._seed, n_trees=_CAUSE_TREES, folds=_FOLDS
+        )
 
 
 def _by_class(trees: BaggedTrees, shares: Float64) -> list[dict[str, float]]:

@@ -199,6 +199,20 @@ def test_between_causes_that_no_hyperparameter_shows_training_decides_alone() ->
         assert both[first] == pytest.approx(max(both.values()))
 
 
+def test_hyperparameters_that_are_right_by_chance_for_half_of_a_cause_do_not_decide() -> None:
+    names = [f"silent {k}" for k in range(6)]
+    causes = [name for name in names for _ in range(4)]
+
+    def say(name: str, share: float) -> dict[str, float]:
+        return {cause: share if cause == name else (1 - share) / 5 for cause in names}
+
+    shown = [say(name, 0.6) for name in causes]
+    # Of each cause two of four landmarks, and two others by mistake.
+    read = [say(names[(k // 4 + k % 2) % 6], 0.9) for k in range(len(causes))]
+    both = CauseCombination(shown, read, causes).combine(say(names[0], 0.4), say(names[1], 0.99))
+    assert next(iter(both)) == names[0]
+
+
 def test_without_landmarks_or_hyperparameters_training_decides() -> None:
     nothing = CauseCombination([], [], [])
     assert nothing.combine({"a": 0.2, "b": 0.8}, {"a": 1.0}) == {"b": 0.8, "a": 0.2}

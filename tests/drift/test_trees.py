@@ -33,6 +33,20 @@ def test_bagged_trees_are_those_of_scikit_learn(classes: int) -> None:
     np.testing.assert_allclose(trees.predict_proba(new), forest.predict_proba(new), atol=1e-12)
 
 
+def test_each_tree_has_all_rows_but_those_of_a_fold() -> None:
+    # Three rows of a class lie in three folds, so that no tree is without the class.
+    causes = np.repeat([f"cause {code}" for code in range(8)], 3)
+    rows = np.eye(8).repeat(3, axis=0) + np.random.default_rng(3).normal(scale=0.1, size=(24, 8))
+    trees = BaggedTrees.train(rows, causes, seed=5, n_trees=40, folds=10)
+    assert len(trees.feature) == 40
+    np.testing.assert_allclose(
+        trees.predict_proba(rows)[np.arange(24), np.arange(24) // 3], 1, atol=0.2
+    )
+    np.testing.assert_allclose(trees.out_of_bag.sum(axis=1), 1)
+    unlearned = BaggedTrees.train(rows[::3], causes[::3], seed=5, n_trees=40, folds=10)
+    assert np.diag(unlearned.out_of_bag).max() == 0, "a tree has its own row"
+
+
 @pytest.fixture
 def rows() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(2)
