@@ -44,8 +44,8 @@ class RobustScaler:
         known = np.isfinite(X)
         filled = np.where(known, X, np.nan)
         filled[:, ~known.any(0)] = 0.0
-        center = np.nanmedian(filled, axis=0)
-        mad = _MAD_TO_SD * np.nanmedian(np.abs(filled - center), axis=0)
+        center = _medians(filled)
+        mad = _MAD_TO_SD * _medians(np.abs(filled - center))
         scale = np.maximum(np.maximum(mad, np.nanstd(filled, axis=0) / 2), _MIN_SCALE)
         return cls(center, scale)
 
@@ -130,6 +130,18 @@ class StandardizedFeatures:
     def _root_mean(self, squared: Float64) -> Float64:
         root: Float64 = np.sqrt(np.maximum(squared, 0) / max(len(self.keys), 1))
         return root
+
+
+def _medians(X: Float64) -> Float64:
+    """(features,) what `np.nanmedian` gives, in a fifth of its time for few runs.
+
+    X is (runs, features), each feature known of one run or more; NaN where it is not.
+    """
+    counts = (~np.isnan(X)).sum(axis=0)
+    middle = np.stack([(counts - 1) // 2, counts // 2])
+    # NaN is sorted behind all numbers.
+    medians: Float64 = np.take_along_axis(np.sort(X, axis=0), middle, axis=0).sum(axis=0) / 2
+    return medians
 
 
 def row_norms(rows: Float64) -> Float64:
