@@ -11,7 +11,7 @@ from zlib import crc32
 from rich.progress import track
 
 from faults.accepted import ACCEPTED
-from faults.loss_rules import Finding, check_loss
+from faults.loss_rules import Finding, check_guessing, check_loss
 from faults.matrix import Cell, list_cells, registry_file
 from repwatch import Registry
 from repwatch.registry import Run
@@ -20,7 +20,7 @@ from repwatch.vitals import check_run
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found in one run: by vital signs, and by rules on the loss alone."""
+    """What was found in one run: by vital signs, by rules on the loss alone, and by guessing."""
 
     healthy: bool
     kind: str
@@ -29,6 +29,7 @@ class Judged:
     held_out: bool
     vitals: tuple[Finding, ...]
     loss: tuple[Finding, ...]
+    guessing: tuple[Finding, ...]
 
     @property
     def named(self) -> bool:
@@ -50,6 +51,7 @@ def judge(run: Run, cell: Cell) -> Judged:
             for flag in check_run(run)
         ),
         loss=tuple(check_loss(run)),
+        guessing=tuple(check_guessing(run)),
     )
 
 
@@ -73,7 +75,7 @@ def judge_all(folder: Path) -> list[Judged]:
 
 
 def rows(faulty: Sequence[Judged]) -> tuple[float, ...]:
-    """Shares of faulty runs: found at initialization, in the first epoch, ever; named; by loss."""
+    """Shares of faulty runs, in the order of `HEADER`."""
     found = [run for run in faulty if run.vitals]
     return (
         _share([any(f.step == 0 for f in run.vitals) for run in faulty]),
@@ -82,6 +84,7 @@ def rows(faulty: Sequence[Judged]) -> tuple[float, ...]:
         _share([run.named for run in found]),
         _share([any(f.epoch == 0 for f in run.loss) for run in faulty]),
         _share([bool(run.loss) for run in faulty]),
+        _share([bool(run.loss or run.guessing) for run in faulty]),
     )
 
 
@@ -97,6 +100,7 @@ HEADER = (
     "named rightly",
     "loss: first epoch",
     "loss: end",
+    "loss and guessing: end",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from faults.training import LOSS
@@ -32,16 +33,17 @@ def check_loss(run: Run) -> list[Finding]:
     found = (
         next(_not_finite([*training, *validation]), None),
         next(_exploding(training), None),
-        next(_not_decreasing(training, _guessing(run)), None),
+        next(_not_decreasing(training, training[0][2]), None),
         next(_overfit(validation), None),
     )
     return [finding for finding in found if finding is not None]
 
 
-def _guessing(run: Run) -> float:
-    """The cross-entropy of guessing, which a person knows of a task."""
+def check_guessing(run: Run) -> list[Finding]:
+    """Where the training loss is first no better than guessing, which asks to know the task."""
     architecture, size = run.hparams["truth.architecture"], run.hparams["batch_size"]
-    return math.log(OUTPUTS.get(architecture, 2 * size - 1))
+    guessing = math.log(OUTPUTS.get(architecture, 2 * size - 1))
+    return list(islice(_not_decreasing(run.history(LOSS), guessing), 1))
 
 
 def _not_finite(curve: Curve) -> Iterator[Finding]:
@@ -57,9 +59,8 @@ def _exploding(training: Curve) -> Iterator[Finding]:
             yield Finding("loss exploding", step, epoch)
 
 
-def _not_decreasing(training: Curve, guessing: float) -> Iterator[Finding]:
-    """From the second epoch on: an epoch's second half against the first value, and guessing."""
-    first = min(training[0][2], guessing)
+def _not_decreasing(training: Curve, first: float) -> Iterator[Finding]:
+    """From the second epoch on: the mean loss of an epoch's second half is not below `first`."""
     for epoch in sorted({epoch for _, epoch, _ in training} - {0}):
         part = [value for _, at, value in training if at == epoch]
         half = part[len(part) // 2 :]
