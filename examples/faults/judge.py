@@ -29,7 +29,7 @@ class Judged:
     held_out: bool
     vitals: tuple[Finding, ...]
     loss: tuple[Finding, ...]
-    guessing: tuple[Finding, ...]
+    guessing: Finding | None
 
     @property
     def named(self) -> bool:
@@ -51,7 +51,7 @@ def judge(run: Run, cell: Cell) -> Judged:
             for flag in check_run(run)
         ),
         loss=tuple(check_loss(run)),
-        guessing=tuple(check_guessing(run)),
+        guessing=check_guessing(run),
     )
 
 

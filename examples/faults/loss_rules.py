@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from faults.training import LOSS
@@ -39,11 +38,11 @@ def check_loss(run: Run) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def check_guessing(run: Run) -> list[Finding]:
+def check_guessing(run: Run) -> Finding | None:
     """Where the training loss is first no better than guessing, which asks to know the task."""
     architecture, size = run.hparams["truth.architecture"], run.hparams["batch_size"]
     guessing = math.log(OUTPUTS.get(architecture, 2 * size - 1))
-    return list(islice(_not_decreasing(run.history(LOSS), guessing), 1))
+    return next(_not_decreasing(run.history(LOSS), guessing), None)
 
 
 def _not_finite(curve: Curve) -> Iterator[Finding]:

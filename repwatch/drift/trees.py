@@ -18,7 +18,7 @@ from repwatch.drift.calibration import MIN_WEIGHT, StackedOdds
 from repwatch.rdm import Float64, Int
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sklearn.tree import ExtraTreeClassifier
 
@@ -89,14 +89,9 @@ class BaggedTrees:
         votes, asked = np.zeros((count, len(classes))), np.zeros(count)
         trees: list[ExtraTreeClassifier] = []
         seeds = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=n_trees)
-        fold = np.empty(count, dtype=np.intp)
-        fold[np.argsort(codes, kind="stable")] = np.arange(count) % max(folds, 1)
+        samples = _samples(codes, seeds.tolist(), folds)
         with config_context(skip_parameter_validation=True):
-            for number, tree_seed in enumerate(seeds.tolist()):
-                if folds:
-                    drawn = np.flatnonzero(fold != number % folds)
-                else:
-                    drawn = np.random.RandomState(tree_seed).randint(0, count, count)
+            for tree_seed, drawn in zip(seeds.tolist(), samples, strict=True):
                 times = np.bincount(drawn, minlength=count)
                 weights = times * _balanced_weights(codes[drawn], len(classes))[codes]
                 tree = ExtraTreeClassifier(max_features="sqrt", random_state=tree_seed)
@@ -153,6 +148,19 @@ def _pack(
         left[number, own], right[number, own] = made.children_left, made.children_right
         values[number, own] = made.value[:, 0, :]
     return BaggedTrees(classes, feature, threshold, left, right, values, out_of_bag)
+
+
+def _samples(
+    codes: NDArray[np.intp], seeds: Sequence[int], folds: int
+) -> Iterator[NDArray[np.intp]]:
+    """The rows of each tree: a bootstrap sample, or all but those of one fold."""
+    # Rows of one class lie in different folds.
+    by_class = np.argsort(codes, kind="stable")
+    for number, seed in enumerate(seeds):
+        if folds:
+            yield np.delete(by_class, slice(number % folds, None, folds))
+        else:
+            yield np.random.RandomState(seed).randint(0, len(codes), len(codes))
 
 
 def _balanced_weights(codes: NDArray[np.intp], classes: int) -> Float64:

@@ -181,7 +181,7 @@ def _is_compressible(arrays: Collection[NDArray[np.generic]]) -> bool:
     """Whether compressing makes arrays smaller, and does not take long."""
     if sum(array.nbytes for array in arrays) >= COMPRESS_BELOW:
         return False
-    parts = [array.reshape(-1)[: _SAMPLE // max(array.itemsize, 1)].tobytes() for array in arrays]
+    parts = [array.reshape(-1)[: _SAMPLE // array.itemsize].tobytes() for array in arrays]
     sample = b"".join(parts)
     return len(zlib.compress(sample, 1)) < _WORTHWHILE * len(sample)
 

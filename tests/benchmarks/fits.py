@@ -33,6 +33,7 @@ BATCH = 64
 # the end of each epoch.
 SNAPSHOTS = {"CNN": 3 + EPOCHS, "MLP": 4 + EPOCHS}
 POINTS = 256
+SHAPES = {"CNN": (3, 32, 32), "MLP": (784,)}
 
 
 class Cost(NamedTuple):
@@ -72,7 +73,7 @@ def train(network: str, folder: str, watched: bool, epochs: int, batches: int) -
 
     generator = torch.Generator().manual_seed(0)
     count = batches * BATCH
-    shape = (3, 32, 32) if network == "CNN" else (784,)
+    shape = SHAPES[network]
     y = torch.randint(0, 10, (count + 512,), generator=generator)
     x = torch.randn(len(y), *shape, generator=generator) + y.view(-1, *[1] * len(shape)) / 10
     data, held = random_split(TensorDataset(x, y), [count, 512], generator=generator)
@@ -149,8 +150,7 @@ def bare_passes(network: str) -> float:
     import torch
 
     net, threads = make_network(network).eval(), torch.get_num_threads()
-    shape = (3, 32, 32) if network == "CNN" else (784,)
-    batches = torch.split(torch.randn(POINTS, *shape), BATCH)
+    batches = torch.split(torch.randn(POINTS, *SHAPES[network]), BATCH)
 
     def run() -> None:
         with torch.no_grad():
@@ -192,11 +192,10 @@ def fill(folder: str, network: str, runs: int) -> None:
 def compare(network: str, runs: int, pairs: int, epochs: int, batches: int) -> Line:
     """Fits of one network with and without RepWatch, in turn."""
     with tempfile.TemporaryDirectory() as folder:
-        if runs:
-            fit(network, folder, True, 1, batches)
-            fill(folder, network, runs)
         # Compiles what is not compiled yet, which no later fit does.
-        fit(network, tempfile.mkdtemp(dir=folder), True, 1, 1)
+        fit(network, folder, True, 1, batches)
+        if runs:
+            fill(folder, network, runs)
         clock, processor, first = [], [], []
         for turn in range(pairs):
             costs = {}
