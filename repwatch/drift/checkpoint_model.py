@@ -217,23 +217,29 @@ class CheckpointModel:
         return probability
 
     def predict_causes(self, history: History) -> dict[str, float]:
-        """The probability of each cause, largest first, in the mean over the forests."""
-        return _mean_shares(
-            [
-                forest.cause_probabilities(self._transform([history], source))[0]
-                for source, forest in self._forests.items()
-            ]
-        )
+        """The probability of each cause, largest first, in the mean over the forests.
+
+        Each forest counts by its skill: one whose features do not tell causes apart is sure, too.
+        """
+        by_forest = [
+            forest.cause_probabilities(self._transform([history], source))[0]
+            for source, forest in self._forests.items()
+        ]
+        return _mean_shares(by_forest, self._cause_skills())
 
     def held_out_causes(self) -> dict[str, dict[str, float]]:
         """What `predict_causes` would give for each bad landmark as if it were none, by run id."""
         by_forest = [forest.held_out_causes() for forest in self._forests.values()]
         bad = [run for run, is_bad in zip(self.run_ids, self._is_bad, strict=True) if is_bad]
+        skills = self._cause_skills()
         return {
-            run: _mean_shares(shares)
+            run: _mean_shares(shares, skills)
             for run, *shares in zip(bad, *by_forest, strict=True)
             if by_forest
         }
+
+    def _cause_skills(self) -> list[float]:
+        return [forest.cause_skill for forest in self._forests.values()]
 
     def neighbors(self, history: History) -> list[tuple[History, float]]:
         """The nearest landmarks by the features of their layers, with their distances."""
@@ -269,13 +275,19 @@ class CheckpointModel:
         return [history.group(self._group) for history in X]
 
 
-def _mean_shares(by_forest: Sequence[dict[str, float]]) -> dict[str, float]:
+def _mean_shares(
+    by_forest: Sequence[dict[str, float]], weights: Sequence[float]
+) -> dict[str, float]:
     """The mean share of each cause, largest first; bad landmarks without a cause do not count."""
     found: dict[str, list[float]] = {}
     for shares in by_forest:
         for cause, share in shares.items():
             found.setdefault(cause, []).append(share)
-    means = {cause: float(np.mean(values)) for cause, values in found.items() if cause}
+    means = {
+        cause: float(np.average(values, weights=weights))
+        for cause, values in found.items()
+        if cause
+    }
     return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 

@@ -22,6 +22,7 @@ __all__ = ["MIN_BAD", "OutcomeForest", "fit_causes", "mean_probabilities"]
 MIN_BAD = 3
 # Landmarks of one cause are few: each tree of causes has all but a tenth of them.
 _CAUSE_TREES, _FOLDS = 200, 10
+_LEAST_SKILL = 0.01
 
 
 class OutcomeForest:
@@ -66,6 +67,20 @@ class OutcomeForest:
         if self._cause is None:
             return [dict.fromkeys(self._bad_causes, 1.0) for _ in self._bad_causes]
         return _by_class(self._cause, self._cause.out_of_bag)
+
+    @cached_property
+    def cause_skill(self) -> float:
+        """How far the trees are above chance in naming causes of landmarks they did not have.
+
+        The mean share of the true cause, each cause counting the same, less that of guessing; .01
+        where they are no better, 1 where there is only one cause.
+        """
+        if self._cause is None:
+            return 1.0
+        own = np.searchsorted(self._cause.classes, self._bad_causes)
+        shares = self._cause.out_of_bag[np.arange(len(own)), own]
+        mean = np.average(shares, weights=1 / np.bincount(own)[own])
+        return max(float(mean) - 1 / len(self._cause.classes), _LEAST_SKILL)
 
     def _logit(self, shares: Float64) -> Float64:
         """Shares of 0 and 1 count as half a tree, which keeps the logit finite."""
