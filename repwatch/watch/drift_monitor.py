@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from repwatch.drift import Assessment, DriftDetector, HistoryReader
-from repwatch.errors import RegistryUnavailableError
+from repwatch.errors import RegistryError
 from repwatch.registry import Flag, Registry, Run, Snapshot
 
 __all__ = ["DriftMonitor", "join_flags"]
@@ -80,8 +80,9 @@ class DriftMonitor:
         if found.unavailable_reason or not found.alarm or self._flagged:
             return found, None
         self._flagged = True
-        # Where the registry does not answer just now, a flag without its odd points is what it has.
-        with suppress(RegistryUnavailableError):
+        # Where the registry does not answer just now, or a landmark has been deleted meanwhile, the
+        # flag is raised without odd points.
+        with suppress(RegistryError):
             found = replace(found, points=self._detector.find_odd_points(history, found, rdms))
         flag = Flag(
             id=None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from repwatch import Registry, Watcher, rdm
+from repwatch.drift import explain
 from repwatch.errors import ConfigurationError, ProbeMismatchError, RegistryError, SpaceError
 from repwatch.maps import LandmarkMap, MapSettings
 from repwatch.maps.landmark_map import find_landmarks
@@ -270,6 +272,24 @@ def test_without_landmarks_drift_is_not_set_up(registry: Registry) -> None:
     assert second._background is not None
     assert second._background._drift._monitor is not None
     assert [near.label for near in second._background.nearest] == ["good", "good"]
+
+
+def test_a_landmark_that_is_deleted_meanwhile_costs_no_flag(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(5):
+        registry.label(watch(registry, f"good-{index}"), "good")
+    compare = explain._deviations
+
+    def compare_after_deletion(*given: Any) -> Any:
+        for index in range(5):
+            registry.delete_run(f"good-{index}")
+        return compare(*given)
+
+    monkeypatch.setattr(explain, "_deviations", compare_after_deletion)
+    flags = registry.run(watch(registry, "own", scale=9.0)).flags
+    assert [flag.kind for flag in flags].count("drift") == 1
+    assert not registry.landmarks(PROBE.fingerprint)
 
 
 def test_the_snapshots_of_a_step_are_encoded_once(
