@@ -1,14 +1,10 @@
 """The causes of a bad run by its training and by its hyperparameters, as one prediction.
 
-    held-out landmarks --which weights name their causes best--> p(cause) ~ training^a * hparams^b
-
-Where a fault is not among the hyperparameters, they name held-out landmarks of it by chance.
-Between such causes training decides alone: hyperparameters say only how probable they are together.
+held-out landmarks --which weights name their causes best--> p(cause) ~ training^a * hparams^b
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
 
@@ -23,10 +19,6 @@ __all__ = ["CauseCombination"]
 _MIN_PROBABILITY = 0.0025
 _TRAINING_WEIGHTS = (0.1, 0.25, 0.5, 1.0)
 _HPARAMS_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-# Hyperparameters tell a cause from others if they name it for this share of its landmarks, and it
-# is the cause of this share of those that they name it for. With half, two of four landmarks by
-# chance are enough.
-_READABLE = 2 / 3
 
 
 class CauseCombination:
@@ -45,8 +37,6 @@ class CauseCombination:
         causes: Sequence[str],
     ) -> None:
         self.weights = (1.0, 0.0)
-        self._readable = _find_readable(hparams, causes)
-        hparams = [self._pool(shares) for shares in hparams]
         names = sorted({*causes, *(name for shares in training for name in shares)})
         if not causes or len(names) < 2:
             return
@@ -73,32 +63,11 @@ class CauseCombination:
             scores = np.array([training[name] for name in names], dtype=np.float64)
         else:
             own, read = self.weights
-            logs = own * _logs(training, names) + read * _logs(self._pool(hparams), names)
+            logs = own * _logs(training, names) + read * _logs(hparams, names)
             scores = np.exp(logs - logs.max())
         scores = scores / max(float(scores.sum()), 1e-12)
         order = np.argsort(-scores, kind="stable")
         return {names[place]: float(scores[place]) for place in order.tolist()}
-
-    def _pool(self, shares: Mapping[str, float]) -> dict[str, float]:
-        """The shares of causes, with those that hyperparameters cannot tell apart made equal."""
-        others = [share for name, share in shares.items() if name not in self._readable]
-        mean = sum(others) / len(others) if others else 0.0
-        return {name: share if name in self._readable else mean for name, share in shares.items()}
-
-
-def _find_readable(hparams: Sequence[Mapping[str, float]], causes: Sequence[str]) -> set[str]:
-    """The causes that hyperparameters name first for most of their held-out landmarks.
-
-    For most of those that they name it for, too: what is often named is often right by chance.
-    """
-    first = [max(shares, key=lambda name: shares[name], default=None) for shares in hparams]
-    right = Counter(cause for cause, named in zip(causes, first, strict=True) if cause == named)
-    known, named = Counter(causes), Counter(first)
-    return {
-        cause
-        for cause, hits in right.items()
-        if hits >= _READABLE * max(known[cause], named[cause])
-    }
 
 
 def _logs(shares: Mapping[str, float], names: Sequence[str]) -> Float64:

@@ -15,25 +15,28 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repwatch.analysis.hyperparameters import can_be_cause
-from repwatch.drift.forests import fit_causes, mean_probabilities
 from repwatch.drift.hparams import HParams, as_category, as_number
+from repwatch.drift.trees import BaggedTrees
 from repwatch.rdm import Float64
-
-if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesClassifier
 
 __all__ = ["HyperparameterCauseModel"]
 
-_N_TREES = 200
+_N_TREES, _FOLDS = 200, 10
+# A good landmark or two among those of a cause have no leaf of their own.
+_MIN_LEAF = 0.005
 _MIN_GOOD = 3
+# What good runs have as a cause.
+_GOOD = ""
+# Hyperparameters show a cause if held-out landmarks of it get this share of the trees in the mean,
+# and if this share of the landmarks that they name it for have it.
+_MIN_SHARE, _MIN_PRECISION = 0.5, 2 / 3
 _LOG_SPAN = 10.0
-_N_FOLDS = 4
 # Share of a number's variance among good runs that a category has to explain to be its context,
 # and share of the good runs that have one of its common values then.
 _MIN_EXPLAINED = 0.5
@@ -48,10 +51,11 @@ _Given: TypeAlias = tuple[Sequence[HParams], Sequence[HParams], Sequence[str]]
 class HyperparameterCauseModel:
     """A classifier of the causes of bad landmarks by their hyperparameters.
 
-    Where the hyperparameters are no help (there are none, or the landmarks' do not differ), or
-    there are fewer than two causes, it predicts nothing.
+    Landmarks of a cause that hyperparameters do not show are learned from as good ones are, so that
+    they cannot be mistaken for a sign of that cause. Where hyperparameters show no cause (there are
+    none, or the landmarks' do not differ), it predicts nothing.
 
-    Its forests are trained when first needed: most runs are never flagged.
+    Its trees are trained when first needed: most runs are never flagged.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -71,72 +75,86 @@ class HyperparameterCauseModel:
         """
         self._features = find_features(good, bad)
         self._given = good, bad, causes
-        for forests in ("held_out", "_forest", "_rows"):
-            vars(self).pop(forests, None)
+        vars(self).pop("_trees", None)
         return self
 
-    @cached_property
+    @property
+    def shown(self) -> list[str]:
+        """The causes that hyperparameters show, sorted."""
+        names = [] if self._trees is None else map(str, self._trees.classes)
+        return [name for name in names if name != _GOOD]
+
+    @property
     def held_out(self) -> list[dict[str, float]]:
-        """The prediction of each bad landmark by those of other folds, in their order."""
+        """The prediction of each bad landmark by trees that were trained without it."""
         bad = self._given[1]
-        found: list[dict[str, float]] = [{} for _ in bad]
-        if self._rows is None:
-            return found
-        X, y = self._rows
-        # The k-th landmark of each cause is in the k-th fold.
-        folds = np.zeros(len(y), dtype=np.intp)
-        for name in np.unique(y):
-            folds[y == name] = np.arange((y == name).sum()) % _N_FOLDS
-        for fold in np.unique(folds[: len(bad)]).tolist():
-            forest = self._train(X[folds != fold], y[folds != fold])
-            rows = np.flatnonzero(folds[: len(bad)] == fold)
-            for row, shares in zip(rows.tolist(), _cause_shares(forest, X[rows]), strict=True):
-                found[row] = shares
-        return found
-
-    @cached_property
-    def _rows(self) -> tuple[Float64, NDArray[np.str_]] | None:
-        """The landmarks' features and causes, "" of good ones; None where they are no help."""
-        good, bad, causes = self._given
-        if len(set(causes)) < 2 or not self._features or len(good) < _MIN_GOOD:
-            return None
-        return self._transform([*bad, *good]), np.array([*causes, *[""] * len(good)])
-
-    @cached_property
-    def _forest(self) -> ExtraTreesClassifier | None:
-        return None if self._rows is None else self._train(*self._rows)
-
-    def _train(self, X: Float64, y: NDArray[np.str_]) -> ExtraTreesClassifier:
-        from sklearn.ensemble import ExtraTreesClassifier
-
-        forest = ExtraTreesClassifier(
-            _N_TREES, max_features=None, class_weight="balanced", random_state=self._seed
-        )
-        return fit_causes(forest, X, y.tolist())
+        if self._trees is None:
+            return [{} for _ in bad]
+        return self._shares(self._trees, self._trees.out_of_bag[: len(bad)])
 
     def predict_proba(self, hparams: HParams) -> dict[str, float]:
         """The probability of each cause; empty where the hyperparameters are no help.
 
-        As far as they look like those of good runs, all causes are equally probable.
+        As far as they look like those of good runs, it is one of the causes that they do not show.
         """
-        if self._forest is None:
+        if self._trees is None:
             return {}
-        return _cause_shares(self._forest, self._transform([hparams]))[0]
+        rows = self._transform([hparams])
+        return self._shares(self._trees, self._trees.predict_proba(rows))[0]
+
+    @cached_property
+    def _trees(self) -> BaggedTrees | None:
+        """Trees of the causes that hyperparameters show; None where they show none."""
+        good, bad, causes = self._given
+        if len(set(causes)) < 2 or not self._features or len(good) < _MIN_GOOD:
+            return None
+        X = self._transform([*bad, *good])
+        y = np.array([*causes, *[_GOOD] * len(good)])
+        shown = _find_shown(self._train(X, y), causes)
+        return self._train(X, np.where(np.isin(y, list(shown)), y, _GOOD)) if shown else None
+
+    def _train(self, X: Float64, y: NDArray[np.str_]) -> BaggedTrees:
+        return BaggedTrees.train(
+            X,
+            y,
+            self._seed,
+            n_trees=_N_TREES,
+            folds=_FOLDS,
+            max_features=None,
+            min_leaf=_MIN_LEAF,
+        )
+
+    def _shares(self, trees: BaggedTrees, rows: Float64) -> list[dict[str, float]]:
+        """The probability of each cause for (runs, classes) shares of the trees' classes."""
+        shown = list(map(str, trees.classes))
+        hidden = sorted(set(self._given[2]) - set(shown))
+        found: list[dict[str, float]] = []
+        for row in rows.tolist():
+            shares = dict(zip(shown, row, strict=True))
+            good = shares.pop(_GOOD)
+            rest = hidden or list(shares)
+            for cause in rest:
+                shares[cause] = shares.get(cause, 0.0) + good / len(rest)
+            found.append(shares)
+        return found
 
     def _transform(self, hparams: Sequence[HParams]) -> Float64:
         rows = [[feature.position(run) for feature in self._features] for run in hparams]
         return np.array(rows, dtype=np.float64)
 
 
-def _cause_shares(forest: ExtraTreesClassifier, X: Float64) -> list[dict[str, float]]:
-    """The probability of each cause; the good runs' share is spread evenly over the causes."""
-    names = list(map(str, forest.classes_))
-    found: list[dict[str, float]] = []
-    for row in mean_probabilities(forest, X).tolist():
-        shares = dict(zip(names, row, strict=True))
-        good = shares.pop("", 0.0)
-        found.append({cause: share + good / len(shares) for cause, share in shares.items()})
-    return found
+def _find_shown(trees: BaggedTrees, causes: Sequence[str]) -> set[str]:
+    """The causes that trees without a landmark name for it, and for few of other causes."""
+    shares = trees.out_of_bag[: len(causes)]
+    own = np.searchsorted(trees.classes, causes)
+    named = shares.argmax(axis=1)
+    shown = set()
+    for code in np.unique(own).tolist():
+        is_named = named == code
+        is_precise = (own[is_named] == code).sum() >= _MIN_PRECISION * is_named.sum()
+        if is_precise and shares[own == code, code].mean() >= _MIN_SHARE:
+            shown.add(str(trees.classes[code]))
+    return shown
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,21 @@ class _Category:
         return self.share if category is None else float(category == self.category)
 
 
-HyperparameterFeature: TypeAlias = _Number | _Category
+@dataclass(frozen=True)
+class _Presence:
+    """Whether a run has the hyperparameter at all: a setting that good runs rarely have."""
+
+    name: str
+
+    def position(self, hparams: HParams) -> float:
+        return float(_is_given(hparams.get(self.name)))
+
+
+HyperparameterFeature: TypeAlias = _Number | _Category | _Presence
+
+
+def _is_given(value: object) -> bool:
+    return as_number(value) is not None or as_category(value) is not None
 
 
 def find_features(good: Sequence[HParams], bad: Sequence[HParams]) -> list[HyperparameterFeature]:
@@ -198,7 +230,17 @@ def find_features(good: Sequence[HParams], bad: Sequence[HParams]) -> list[Hyper
             features.append(_fit_number(name, numbers[: len(good)], known, categories))
         elif not known:
             features += _fit_categories(name, categories[name], len(good))
-    return features
+    return features + _find_presences(names, every)
+
+
+def _find_presences(names: Sequence[str], every: Sequence[HParams]) -> list[_Presence]:
+    """The hyperparameters that some runs have and others do not, one for each set of runs."""
+    found: dict[tuple[bool, ...], str] = {}
+    for name in names:
+        present = tuple(_is_given(run.get(name)) for run in every)
+        if len(set(present)) > 1:
+            found.setdefault(present, name)
+    return list(map(_Presence, found.values()))
 
 
 def _fit_categories(name: str, values: Sequence[str | None], good: int) -> list[_Category]:

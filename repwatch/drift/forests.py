@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +11,7 @@ from numpy.typing import NDArray
 from repwatch.drift.trees import BaggedTrees, TreeStore
 from repwatch.rdm import Float64
 
-if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesClassifier
-
-__all__ = ["MIN_BAD", "OutcomeForest", "fit_causes", "mean_probabilities"]
+__all__ = ["MIN_BAD", "OutcomeForest"]
 
 # Bad landmarks from which on a forest of good against bad can be trained.
 MIN_BAD = 3
@@ -103,26 +98,3 @@ class OutcomeForest:
 def _by_class(trees: BaggedTrees, shares: Float64) -> list[dict[str, float]]:
     names = list(map(str, trees.classes))
     return [dict(zip(names, row, strict=True)) for row in shares.tolist()]
-
-
-def fit_causes(
-    forest: ExtraTreesClassifier, X: Float64, causes: Sequence[str]
-) -> ExtraTreesClassifier:
-    """Fit a forest of causes, of which each may have one landmark or two.
-
-    For classes that are so small scikit-learn asks, once for each tree, whether they are numbers.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes is greater")
-        return forest.fit(X, causes)
-
-
-def mean_probabilities(forest: ExtraTreesClassifier, X: Float64) -> Float64:
-    """(runs, classes) what `forest.predict_proba` gives, without its checks and threads.
-
-    For one run these take longer than the trees do: 8 ms against 2 ms of 200 trees.
-    """
-    rows = np.ascontiguousarray(X, dtype=np.float32)
-    trees = [tree.predict_proba(rows, check_input=False) for tree in forest.estimators_]
-    means: Float64 = np.mean(trees, axis=0)
-    return means

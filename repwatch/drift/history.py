@@ -15,7 +15,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -141,7 +141,8 @@ def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
         >>> len(read_histories(registry, registry.landmarks(probe)))
         16
     """
-    return [_cached_history(registry, run) or _read_history(registry, run) for run in runs]
+    cached = registry.cached_histories(runs)
+    return [_read_blob(run, cached.get(run.id)) or _read_history(registry, run) for run in runs]
 
 
 def _read_history(registry: Registry, run: Run) -> History:
@@ -165,9 +166,8 @@ def _cache_history(registry: Registry, history: History) -> None:
     registry.cache_history(history.run, json.dumps(content, allow_nan=False).encode())
 
 
-def _cached_history(registry: Registry, run: Run) -> History | None:
+def _read_blob(run: Run, blob: bytes | None) -> History | None:
     """What is cached of a run; None where there is nothing, or nothing that can be read."""
-    blob = registry.cached_history(run)
     try:
         return None if blob is None else _read_cached(run, json.loads(blob))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -201,8 +201,12 @@ def _pack(rows: Sequence[Features]) -> dict[str, object]:
     }
 
 
+# The histories of many landmarks share their keys.
+_feature_key = lru_cache(maxsize=1 << 16)(FeatureKey)
+
+
 def _unpack(table: Mapping[str, Any]) -> list[Features]:
-    keys = [FeatureKey(*key) for key in table["keys"]]
+    keys = [_feature_key(*key) for key in table["keys"]]
     return [
         {key: value for key, value in zip(keys, row, strict=True) if value is not None}
         for row in table["rows"]

@@ -8,7 +8,7 @@ import io
 import json
 import logging
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +67,22 @@ class BaggedTrees:
 
     @classmethod
     def train(
-        cls, X: Float64, y: NDArray[Any], seed: int, *, n_trees: int = N_TREES, folds: int = 0
+        cls,
+        X: Float64,
+        y: NDArray[Any],
+        seed: int,
+        *,
+        n_trees: int = N_TREES,
+        folds: int = 0,
+        max_features: Literal["sqrt"] | None = "sqrt",
+        min_leaf: float = 0.0,
     ) -> BaggedTrees:
         """Train on rows X (rows, features), finite, of classes y (rows,).
 
         Each tree has a bootstrap sample, or all rows but those of one of so many folds: a class of
         three rows loses one of them at most, where a bootstrap sample has none of them in 5 % of
-        the trees.
+        the trees. At each node the best of `max_features` features splits, None for all, as long as
+        both sides have `min_leaf` of the weight of all rows.
         """
         from sklearn import config_context
         from sklearn.tree import ExtraTreeClassifier
@@ -94,7 +103,11 @@ class BaggedTrees:
             for tree_seed, drawn in zip(seeds.tolist(), samples, strict=True):
                 times = np.bincount(drawn, minlength=count)
                 weights = times * _balanced_weights(codes[drawn], len(classes))[codes]
-                tree = ExtraTreeClassifier(max_features="sqrt", random_state=tree_seed)
+                tree = ExtraTreeClassifier(
+                    max_features=max_features,
+                    min_weight_fraction_leaf=min_leaf,
+                    random_state=tree_seed,
+                )
                 padded = np.append(weights, np.zeros(fill))
                 tree.fit(table, targets, sample_weight=padded, check_input=False)
                 trees.append(tree)

@@ -13,7 +13,7 @@ from repwatch.registry import checks
 from repwatch.registry._db import lookup, queries, writes
 from repwatch.registry._db.engine import Database
 from repwatch.registry._db.stacks import stack_rdms, stack_sketches
-from repwatch.registry._db.tables import LABELS, RUNS, SNAPSHOTS, SPACES
+from repwatch.registry._db.tables import LABELS, RUNS, SNAPSHOTS
 from repwatch.registry.location import PROJECT_VARIABLE, Location, resolve
 from repwatch.registry.notebook import RegistryTable
 from repwatch.registry.records import (
@@ -255,13 +255,17 @@ class RegistryReader(RegistryTable):
 
     def load_space(self, key: str) -> bytes | None:
         """What `save_space` stored under the key, or None."""
-        query = select(SPACES.c.content).where(SPACES.c.key == key)
-        content = self._database.read(lambda c: c.scalar(query))
-        return None if content is None else bytes(content)
+        return self._database.read(lambda c: queries.read_spaces(c, [key])).get(key)
 
     def cached_history(self, run: Run) -> bytes | None:
         """What `cache_history` stored; None if there is none, or the run has changed."""
-        return self.load_space(writes.history_key(run.id))
+        return self.cached_histories([run]).get(run.id)
+
+    def cached_histories(self, runs: Sequence[Run]) -> dict[str, bytes]:
+        """What `cache_history` stored of these runs, by run id; those without are left out."""
+        keys = {writes.history_key(run.id): run.id for run in runs}
+        found = self._database.read(lambda c: queries.read_spaces(c, list(keys)))
+        return {keys[key]: content for key, content in found.items()}
 
     # Helpers
 

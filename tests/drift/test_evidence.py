@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
-from sklearn.ensemble import ExtraTreesClassifier
 
 from repwatch import Registry
 from repwatch.drift import Assessment, DriftDetector, History
@@ -17,22 +16,11 @@ from repwatch.drift.cause_combination import CauseCombination
 from repwatch.drift.causes import HyperparameterCauseModel
 from repwatch.drift.evaluate.statistics import calibration_of
 from repwatch.drift.explain import find_odd_points
-from repwatch.drift.forests import mean_probabilities
 from repwatch.drift.hparams import plain_hparams
 from repwatch.drift.layers import match_layers
 from repwatch.registry import NewSnapshot, Run
 from tests.drift.helpers import history, population
 from tests.watch.helpers import PROBE
-
-
-def test_the_mean_over_trees_is_what_scikit_learn_predicts() -> None:
-    rng = np.random.default_rng(0)
-    rows, classes = rng.normal(size=(80, 6)), rng.choice(["a", "b", "c"], size=80)
-    forest = ExtraTreesClassifier(30, bootstrap=True, random_state=0).fit(rows, classes)
-    new = rng.normal(size=(9, 6))
-    np.testing.assert_allclose(
-        mean_probabilities(forest, new), forest.predict_proba(new), atol=1e-12
-    )
 
 
 def test_causes_of_one_landmark_each_are_learned_without_warnings(
@@ -178,39 +166,62 @@ def test_the_combination_names_no_fewer_causes_than_the_better_of_both(
         assert combination.weights[1] == 0
 
 
+HIDDEN = tuple(f"silent {k}" for k in range(8))
+
+
+def silent_and_visible(
+    rng: np.random.Generator, count: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Runs whose learning rate is too high, and runs of faults that no hyperparameter shows."""
+    causes = [cause for cause in (CAUSES[0], *HIDDEN) for _ in range(count)]
+    return [faulty(rng, cause) if cause == CAUSES[0] else settings(rng) for cause in causes], causes
+
+
 def test_between_causes_that_no_hyperparameter_shows_training_decides_alone() -> None:
     rng = np.random.default_rng(0)
-    seen, hidden = "rate", [f"silent {k}" for k in range(8)]
+    names = [CAUSES[0], *HIDDEN]
 
-    def say(name: str, share: float = 0.6) -> dict[str, float]:
-        return {cause: share if cause == name else (1 - share) / 8 for cause in (seen, *hidden)}
+    def say(cause: str) -> dict[str, float]:
+        said = cause if rng.uniform() < 0.7 else str(rng.choice(HIDDEN))
+        return {name: 0.6 if name == said else 0.05 for name in names}
 
-    def draw(count: int) -> tuple[list[dict[str, float]], list[dict[str, float]], list[str]]:
-        causes = [cause for cause in (seen, *hidden) for _ in range(count)]
-        shown = [say(cause if rng.uniform() < 0.7 else str(rng.choice(hidden))) for cause in causes]
-        # Of silent faults hyperparameters say anything but the visible one.
-        read = [say(seen if cause == seen else str(rng.choice(hidden)), 0.95) for cause in causes]
-        return shown, read, causes
-
-    combination = CauseCombination(*draw(4))
-    for shown, read, cause in zip(*draw(50), strict=True):
-        both = combination.combine(shown, read)
-        first = seen if cause == seen else max(hidden, key=lambda name: shown[name])
-        assert both[first] == pytest.approx(max(both.values()))
+    bad, causes = silent_and_visible(rng, 4)
+    model = HyperparameterCauseModel().fit([settings(rng) for _ in range(30)], bad, causes)
+    assert model.shown == [CAUSES[0]]
+    combination = CauseCombination([say(cause) for cause in causes], model.held_out, causes)
+    new, causes = silent_and_visible(rng, 12)
+    for hparams, cause in zip(new, causes, strict=True):
+        shown, read = say(cause), model.predict_proba(hparams)
+        assert len({read[name] for name in HIDDEN}) == 1, "they are the same to hyperparameters"
+        first = cause if cause == CAUSES[0] else max(HIDDEN, key=lambda name: shown[name])
+        assert next(iter(combination.combine(shown, read))) == first
 
 
-def test_hyperparameters_that_are_right_by_chance_for_half_of_a_cause_do_not_decide() -> None:
-    names = [f"silent {k}" for k in range(6)]
-    causes = [name for name in names for _ in range(4)]
+def test_hyperparameters_show_hardly_a_cause_by_chance() -> None:
+    shown = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        hidden = [name for name in HIDDEN for _ in range(4)]
+        model = HyperparameterCauseModel().fit(
+            [settings(rng) for _ in range(30)], [settings(rng) for _ in hidden], hidden
+        )
+        shown += len(model.shown)
+        if not model.shown:
+            assert model.predict_proba(settings(rng)) == {}
+            assert model.held_out == [{} for _ in hidden]
+    assert shown <= 2, "of 40"
 
-    def say(name: str, share: float) -> dict[str, float]:
-        return {cause: share if cause == name else (1 - share) / 5 for cause in names}
 
-    shown = [say(name, 0.6) for name in causes]
-    # Of each cause two of four landmarks, and two others by mistake.
-    read = [say(names[(k // 4 + k % 2) % 6], 0.9) for k in range(len(causes))]
-    both = CauseCombination(shown, read, causes).combine(say(names[0], 0.4), say(names[1], 0.99))
-    assert next(iter(both)) == names[0]
+def test_a_setting_that_good_runs_rarely_have_tells_a_cause_of_few_landmarks() -> None:
+    rng = np.random.default_rng(0)
+    bad, causes = silent_and_visible(rng, 4)
+    bad += [settings(rng, ramp=120.0 + 40 * k) for k in range(3)]
+    causes += ["ramped up late"] * 3
+    good = [settings(rng) for _ in range(30)] + [settings(rng, ramp=150.0)]
+    model = HyperparameterCauseModel().fit(good, bad, causes)
+    result = model.predict_proba(settings(rng, ramp=140.0))
+    assert result["ramped up late"] > 0.5
+    assert model.predict_proba(settings(rng))["ramped up late"] < 0.1
 
 
 def test_without_landmarks_or_hyperparameters_training_decides() -> None:

@@ -31,6 +31,7 @@ from repwatch.registry._db.tables import (
     RDMS,
     RUNS,
     SNAPSHOTS,
+    SPACES,
 )
 from repwatch.registry.hparams import with_prefix
 from repwatch.registry.names import nearest_names
@@ -361,3 +362,14 @@ def _flags(connection: Connection, ids: Select[str]) -> dict[str, list[Flag]]:
     for row in connection.execute(query):
         flags[row.run_id].append(Flag(**row._mapping))
     return flags
+
+
+def read_spaces(connection: Connection, keys: Sequence[str]) -> dict[str, bytes]:
+    """What is stored under these keys; those under which nothing is are left out."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(keys), _CHUNK):
+        query = select(SPACES.c.key, SPACES.c.content).where(
+            SPACES.c.key.in_(keys[start : start + _CHUNK])
+        )
+        found |= {key: bytes(content) for key, content in connection.execute(query)}
+    return found
