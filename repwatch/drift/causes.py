@@ -1,12 +1,12 @@
 """The causes of bad runs by their hyperparameters, as the landmarks' hyperparameters suggest.
 
-    hparams --those that vary--> position among the good runs, in units of their spread --forest-->
+    hparams --those that vary--> position among the good runs, in units of their spread --trees-->
     probability of each cause
 
 Nothing is known of particular names: a number is a position among the good runs' numbers, on a log
 scale where it spans decades, and among the good runs of the same category (such as the optimizer's
 name) where that category explains most of what the number is; a category is how rare it is among
-good runs.
+good runs; and a hyperparameter that some runs do not have is whether a run has it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _GOOD = ""
 # Hyperparameters show a cause if held-out landmarks of it get this share of the trees in the mean,
 # and if this share of the landmarks that they name it for have it.
 _MIN_SHARE, _MIN_PRECISION = 0.5, 2 / 3
+_MIN_UNSEEN = 0.01
 _LOG_SPAN = 10.0
 # Share of a number's variance among good runs that a category has to explain to be its context,
 # and share of the good runs that have one of its common values then.
@@ -95,7 +96,7 @@ class HyperparameterCauseModel:
     def predict_proba(self, hparams: HParams) -> dict[str, float]:
         """The probability of each cause; empty where the hyperparameters are no help.
 
-        As far as they look like those of good runs, it is one of the causes that they do not show.
+        As far as they look like those of good runs, it is a cause that they rarely show.
         """
         if self._trees is None:
             return {}
@@ -125,18 +126,30 @@ class HyperparameterCauseModel:
         )
 
     def _shares(self, trees: BaggedTrees, rows: Float64) -> list[dict[str, float]]:
-        """The probability of each cause for (runs, classes) shares of the trees' classes."""
-        shown = list(map(str, trees.classes))
-        hidden = sorted(set(self._given[2]) - set(shown))
+        """The probability of each cause for (runs, classes) shares of the trees' classes.
+
+        The share of good runs goes to the causes by how often hyperparameters do not show them.
+        """
+        unseen = self._unseen(trees)
+        total = sum(unseen.values())
         found: list[dict[str, float]] = []
         for row in rows.tolist():
-            shares = dict(zip(shown, row, strict=True))
+            shares = dict(zip(map(str, trees.classes), row, strict=True))
             good = shares.pop(_GOOD)
-            rest = hidden or list(shares)
-            for cause in rest:
-                shares[cause] = shares.get(cause, 0.0) + good / len(rest)
-            found.append(shares)
+            found.append(
+                {name: shares.get(name, 0.0) + good * unseen[name] / total for name in unseen}
+            )
         return found
+
+    def _unseen(self, trees: BaggedTrees) -> dict[str, float]:
+        """For each cause the share of trees that do not name it for held-out landmarks of it."""
+        causes = np.array(self._given[2])
+        unseen = dict.fromkeys(sorted(set(self._given[2])), 1.0)
+        for code, name in enumerate(map(str, trees.classes)):
+            if name != _GOOD:
+                own = trees.out_of_bag[: len(causes)][causes == name, code]
+                unseen[name] = max(1 - float(own.mean()), _MIN_UNSEEN)
+        return unseen
 
     def _transform(self, hparams: Sequence[HParams]) -> Float64:
         rows = [[feature.position(run) for feature in self._features] for run in hparams]
