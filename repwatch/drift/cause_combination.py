@@ -17,7 +17,7 @@ __all__ = ["CauseCombination"]
 
 # No single model rules a cause out: half a vote of 200 trees.
 _MIN_PROBABILITY = 0.0025
-_TRAINING_WEIGHTS = (0.1, 0.25, 0.5, 1.0)
+_TRAINING_WEIGHTS = (0.5, 1.0)
 _HPARAMS_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 
 
