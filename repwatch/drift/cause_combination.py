@@ -1,6 +1,8 @@
 """The causes of a bad run by its training and by its hyperparameters, as one prediction.
 
-held-out landmarks --which weights name their causes best--> p(cause) ~ training^a * hparams^b
+    held-out landmarks --which weights name their causes best--> p(cause) ~ training^a * hparams^b
+
+The weights a and b are learned at each checkpoint; rare causes count as much as common ones.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ _GOOD = ""
 # Hyperparameters show a cause if held-out landmarks of it get this share of the trees in the mean,
 # and if this share of the landmarks that they name it for have it.
 _MIN_SHARE, _MIN_PRECISION = 0.5, 2 / 3
+# However good hyperparameters look, no cause is ruled out.
 _MIN_UNSEEN = 0.01
 _LOG_SPAN = 10.0
 # Share of a number's variance among good runs that a category has to explain to be its context,
