@@ -131,7 +131,11 @@ class HyperparameterCauseModel:
 
         The share of good runs goes to the causes by how often hyperparameters do not show them.
         """
-        unseen = self._unseen(trees)
+        causes = self._given[2]
+        named = _held_out_shares(trees, causes)
+        unseen = {
+            cause: max(1 - named.get(cause, 0.0), _MIN_UNSEEN) for cause in sorted(set(causes))
+        }
         total = sum(unseen.values())
         found: list[dict[str, float]] = []
         for row in rows.tolist():
@@ -142,16 +146,6 @@ class HyperparameterCauseModel:
             )
         return found
 
-    def _unseen(self, trees: BaggedTrees) -> dict[str, float]:
-        """For each cause the share of trees that do not name it for held-out landmarks of it."""
-        causes = np.array(self._given[2])
-        unseen = dict.fromkeys(sorted(set(self._given[2])), 1.0)
-        for code, name in enumerate(map(str, trees.classes)):
-            if name != _GOOD:
-                own = trees.out_of_bag[: len(causes)][causes == name, code]
-                unseen[name] = max(1 - float(own.mean()), _MIN_UNSEEN)
-        return unseen
-
     def _transform(self, hparams: Sequence[HParams]) -> Float64:
         rows = [[feature.position(run) for feature in self._features] for run in hparams]
         return np.array(rows, dtype=np.float64)
@@ -159,16 +153,24 @@ class HyperparameterCauseModel:
 
 def _find_shown(trees: BaggedTrees, causes: Sequence[str]) -> set[str]:
     """The causes that trees without a landmark name for it, and for few of other causes."""
-    shares = trees.out_of_bag[: len(causes)]
-    own = np.searchsorted(trees.classes, causes)
-    named = shares.argmax(axis=1)
-    shown = set()
-    for code in np.unique(own).tolist():
-        is_named = named == code
-        is_precise = (own[is_named] == code).sum() >= _MIN_PRECISION * is_named.sum()
-        if is_precise and shares[own == code, code].mean() >= _MIN_SHARE:
-            shown.add(str(trees.classes[code]))
-    return shown
+    own = np.array(causes)
+    named = trees.classes[trees.out_of_bag[: len(causes)].argmax(axis=1)]
+    return {
+        cause
+        for cause, share in _held_out_shares(trees, causes).items()
+        if share >= _MIN_SHARE
+        and (own[named == cause] == cause).sum() >= _MIN_PRECISION * (named == cause).sum()
+    }
+
+
+def _held_out_shares(trees: BaggedTrees, causes: Sequence[str]) -> dict[str, float]:
+    """By cause the share of trees without a landmark that name it, in the mean over landmarks."""
+    own, shares = np.array(causes), trees.out_of_bag[: len(causes)]
+    return {
+        cause: float(shares[own == cause, code].mean())
+        for code, cause in enumerate(map(str, trees.classes))
+        if cause != _GOOD
+    }
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,18 +17,28 @@ from repwatch.drift.trees import N_TREES, BaggedTrees, TreeStore
 from tests.watch.helpers import landmark_registry, watch
 
 
+@pytest.mark.parametrize(("max_features", "min_leaf"), [("sqrt", 0.0), (None, 0.05)])
 @pytest.mark.parametrize("classes", [2, 3, 15, 24])
-def test_bagged_trees_are_those_of_scikit_learn(classes: int) -> None:
+def test_bagged_trees_are_those_of_scikit_learn(
+    classes: int, max_features: Literal["sqrt"] | None, min_leaf: float
+) -> None:
     rng = np.random.default_rng(1)
     codes = np.arange(24) % classes
     rows, names = rng.normal(size=(24, 40)), np.array([f"cause {code}" for code in codes])
     forest = ExtraTreesClassifier(
-        N_TREES, bootstrap=True, class_weight="balanced_subsample", oob_score=True, random_state=5
+        N_TREES,
+        max_features=max_features,
+        min_weight_fraction_leaf=min_leaf,
+        bootstrap=True,
+        class_weight="balanced_subsample",
+        oob_score=True,
+        random_state=5,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         forest.fit(rows, names)
-    trees, new = BaggedTrees.train(rows, names, seed=5), rng.normal(size=(4, 40))
+    trees = BaggedTrees.train(rows, names, seed=5, max_features=max_features, min_leaf=min_leaf)
+    new = rng.normal(size=(4, 40))
     assert trees.classes.tolist() == forest.classes_.tolist()
     np.testing.assert_array_equal(trees.out_of_bag, forest.oob_decision_function_)
     np.testing.assert_allclose(trees.predict_proba(new), forest.predict_proba(new), atol=1e-12)
