@@ -62,7 +62,6 @@ class HyperparameterCauseModel:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self._features: list[HyperparameterFeature] = []
         self._given: _Given = ((), (), ())
 
     def fit(
@@ -75,8 +74,8 @@ class HyperparameterCauseModel:
             bad: Of the bad ones that have a cause.
             causes: The cause of each of these.
         """
-        self._features = find_features(good, bad)
         self._given = good, bad, causes
+        vars(self).pop("_features", None)
         vars(self).pop("_trees", None)
         return self
 
@@ -103,6 +102,10 @@ class HyperparameterCauseModel:
             return {}
         rows = self._transform([hparams])
         return self._shares(self._trees, self._trees.predict_proba(rows))[0]
+
+    @cached_property
+    def _features(self) -> list[HyperparameterFeature]:
+        return find_features(*self._given[:2])
 
     @cached_property
     def _trees(self) -> BaggedTrees | None:

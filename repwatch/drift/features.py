@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from repwatch import rdm
 from repwatch.analysis.knn_accuracy import NEIGHBORS
-from repwatch.rdm import Float64
+from repwatch.rdm import Float32, Float64
 from repwatch.rdm.condensed import dot
 
 __all__ = [
@@ -171,7 +171,7 @@ class ProbeLabels(NamedTuple):
         return cls(codes, codes[left] == codes[right])
 
 
-def nearest_points(D: Float64) -> rdm.Int:
+def nearest_points(D: Float32) -> rdm.Int:
     """(points, k) the nearest others of each point, of at most a quarter of the points."""
     return rdm.neighbors(D, min(_MAX_NEIGHBORS, max(rdm.count_points(D) // 4, 1)))
 
@@ -202,7 +202,7 @@ class LayerTracker:
         self._scalars: dict[Kind, dict[str, float]] = {}
 
     def update(
-        self, D: Float64, scalars: Mapping[str, float], input_neighbors: rdm.Int | None
+        self, D: Float32, scalars: Mapping[str, float], input_neighbors: rdm.Int | None
     ) -> Features:
         """The features of the next snapshot.
 
@@ -216,14 +216,15 @@ class LayerTracker:
     def _key(self, measure: str, kind: Kind = "value") -> FeatureKey:
         return FeatureKey(measure, self._layer, kind)
 
-    def _rdm_features(self, D: Float64, input_neighbors: rdm.Int | None) -> Features:
+    def _rdm_features(self, stored: Float32, input_neighbors: rdm.Int | None) -> Features:
+        D = stored.astype(np.float64)
         mean = float(D.mean())
         if mean <= _TINY:
             return {self._key("scale"): float(np.log(_TINY)), self._key("near zero"): 1.0}
         relative = D / mean
         spread = float(relative.std())
         standardized = (relative - 1) / max(spread, _TINY)
-        nearest = nearest_points(D)
+        nearest = nearest_points(stored)
         features = {
             self._key("scale"): float(np.log(mean)),
             self._key("variation"): spread,

@@ -39,6 +39,7 @@ from repwatch.drift.features import (
 )
 from repwatch.drift.hparams import HParams, initial_learning_rate, plain_hparams
 from repwatch.drift.sign_features import SignTracker, compare_outputs
+from repwatch.rdm import Float64
 from repwatch.registry import Registry, Run, Snapshot
 from repwatch.registry.hparams import hparam_title
 from repwatch.registry.records import Source
@@ -56,7 +57,8 @@ __all__ = [
 
 Checkpoint: TypeAlias = tuple[int, int]
 
-_CACHE_FORMAT = 6
+_CACHE_FORMAT = 7
+_HEADER_END = b"\n"
 _RATE_METRIC = "learning_rate"
 
 
@@ -153,63 +155,73 @@ def _read_history(registry: Registry, run: Run) -> History:
 
 
 def _cache_history(registry: Registry, history: History) -> None:
-    content = {
+    sources = (history.curves, history.representations, history.signs)
+    rows = [list(source.values()) for source in sources]
+    keys = [sort_keys(key for row in table for key in row) for table in rows]
+    header = {
         "format": _CACHE_FORMAT,
         "checkpoints": history.checkpoints,
         "steps": list(history.steps.values()),
-        "curves": _pack(list(history.curves.values())),
-        "representations": _pack(list(history.representations.values())),
-        "signs": _pack(list(history.signs.values())),
         "rates": [history.rates.get(checkpoint) for checkpoint in history.checkpoints],
         "layers": history.layers,
+        # As text: that of many runs is the same, and is parsed once.
+        "keys": json.dumps(keys),
     }
-    registry.cache_history(history.run, json.dumps(content, allow_nan=False).encode())
+    table = [
+        [row.get(key, math.nan) for row, names in zip(step, keys, strict=True) for key in names]
+        for step in zip(*rows, strict=True)
+    ]
+    content = json.dumps(header, allow_nan=False).encode() + _HEADER_END
+    registry.cache_history(history.run, content + np.array(table, dtype="<f8").tobytes())
 
 
 def _read_blob(run: Run, blob: bytes | None) -> History | None:
     """What is cached of a run; None where there is nothing, or nothing that can be read."""
     try:
-        return None if blob is None else _read_cached(run, json.loads(blob))
+        return None if blob is None else _read_cached(run, blob)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         log.debug("what is cached of run %s is computed again: %s", run.name, error)
         return None
 
 
-def _read_cached(run: Run, content: dict[str, Any]) -> History | None:
+def _read_cached(run: Run, blob: bytes) -> History | None:
+    header, _, values = blob.partition(_HEADER_END)
+    content: dict[str, Any] = json.loads(header)
     if content.get("format") != _CACHE_FORMAT:
         return None
     checkpoints = [(int(epoch), int(place)) for epoch, place in content["checkpoints"]]
+    keys = _read_keys(content["keys"])
     rates = zip(checkpoints, content["rates"], strict=True)
+    table = np.frombuffer(values, dtype="<f8").reshape(len(checkpoints), sum(map(len, keys)))
+    ends = np.cumsum([len(names) for names in keys]).tolist()
+    curves, representations, signs = (
+        dict(zip(checkpoints, _read_rows(names, table[:, end - len(names) : end]), strict=True))
+        for names, end in zip(keys, ends, strict=True)
+    )
     return History(
         run,
         dict(zip(checkpoints, content["steps"], strict=True)),
-        dict(zip(checkpoints, _unpack(content["curves"]), strict=True)),
-        dict(zip(checkpoints, _unpack(content["representations"]), strict=True)),
+        curves,
+        representations,
         {checkpoint: rate for checkpoint, rate in rates if rate is not None},
         tuple(content["layers"]),
-        dict(zip(checkpoints, _unpack(content["signs"]), strict=True)),
+        signs,
     )
 
 
-def _pack(rows: Sequence[Features]) -> dict[str, object]:
-    """Rows of features as a table; None where a row has no such feature, or no finite one."""
-    keys = sort_keys(key for row in rows for key in row)
-    table = [[row.get(key, math.nan) for key in keys] for row in rows]
-    return {
-        "keys": keys,
-        "rows": [[value if math.isfinite(value) else None for value in row] for row in table],
-    }
+@lru_cache(maxsize=64)
+def _read_keys(text: str) -> tuple[tuple[FeatureKey, ...], ...]:
+    """The keys of each source of features; the histories of many landmarks share them."""
+    return tuple(tuple(FeatureKey(*key) for key in keys) for keys in json.loads(text))
 
 
-# The histories of many landmarks share their keys.
-_feature_key = lru_cache(maxsize=1 << 16)(FeatureKey)
-
-
-def _unpack(table: Mapping[str, Any]) -> list[Features]:
-    keys = [_feature_key(*key) for key in table["keys"]]
+def _read_rows(keys: Sequence[FeatureKey], table: Float64) -> list[Features]:
+    """The features of each row of (rows, keys), without those that are not finite."""
+    if np.isfinite(table).all():
+        return [dict(zip(keys, row, strict=True)) for row in table.tolist()]
     return [
-        {key: value for key, value in zip(keys, row, strict=True) if value is not None}
-        for row in table["rows"]
+        {key: value for key, value in zip(keys, row, strict=True) if math.isfinite(value)}
+        for row in table.tolist()
     ]
 
 
@@ -335,15 +347,14 @@ class HistoryReader:
         diverged = 1 - len(usable) / len(snapshots)
         features: Features = {FeatureKey("diverged", ALL_LAYERS): diverged}
         for snapshot, stored in zip(usable, rdms, strict=True):
-            D = stored.astype(np.float64)
             if snapshot.layer == INPUT:
-                self._input_neighbors = nearest_points(D)
+                self._input_neighbors = nearest_points(stored)
                 continue
             tracker = self._trackers.get(snapshot.layer)
             if tracker is None:
                 tracker = LayerTracker(snapshot.layer, self._labels)
                 self._trackers[snapshot.layer] = tracker
-            features |= tracker.update(D, snapshot.scalars, self._input_neighbors)
+            features |= tracker.update(stored, snapshot.scalars, self._input_neighbors)
         signs: Features = {}
         for snapshot in snapshots:
             if snapshot.layer != INPUT:

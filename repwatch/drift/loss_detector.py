@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from repwatch.drift import leave_one_out
 from repwatch.drift.calibration import TAIL_QUANTILE
 from repwatch.drift.features import FeatureKey, loss_key
 from repwatch.drift.history import Checkpoint, History
@@ -16,6 +17,7 @@ from repwatch.rdm import Float64
 __all__ = ["LossDetector"]
 
 _MIN_REACH = 0.02
+_QUANTILES = (1 - TAIL_QUANTILE, 0.5, TAIL_QUANTILE)
 
 
 class LossDetector:
@@ -47,37 +49,31 @@ class LossDetector:
         values = np.array([self._loss(landmark) for landmark in landmarks])
         groups = np.array([landmark.group(group) for landmark in landmarks])
         known = is_good & np.isfinite(values)
-        self._good: Float64 = values[known]
-        self._good_by_group = {
-            name: values[known & (groups == name)] for name in sorted(set(groups.tolist()))
-        }
-        own = np.zeros(len(landmarks))
-        for place, (value, name) in enumerate(zip(values, groups.tolist(), strict=True)):
-            reference = self._reference(name)
-            if is_good[place]:
-                reference = _drop_one(reference, value)
-            own[place] = self._score(value, reference)
-        self.own_scores: Float64 = own
+        self._range = _usual_range(values[known])
+        by_group = {name: known & (groups == name) for name in sorted(set(groups.tolist()))}
+        by_group = {name: own for name, own in by_group.items() if own.sum() >= MIN_GROUP_SIZE}
+        self._group_ranges = {name: _usual_range(values[own]) for name, own in by_group.items()}
+        ranges = self._ranges_of(groups.tolist())
+        large = [own for own in by_group.values() if own.sum() > MIN_GROUP_SIZE]
+        for own in (known, *large):
+            ranges[own] = _usual_ranges_without_each(values[own])
+        self.own_scores: Float64 = self._score(values, ranges)
 
     def decision_function(self, X: Sequence[History]) -> Float64:
         """(runs,) how far the loss of each lies beyond that of good landmarks of its group."""
-        return np.array(
-            [self._score(self._loss(run), self._reference(run.group(self._group))) for run in X]
-        )
+        ranges = self._ranges_of([run.group(self._group) for run in X])
+        return self._score(np.array([self._loss(run) for run in X]), ranges)
 
-    def _reference(self, group: str) -> Float64:
-        losses: Float64 = self._good_by_group.get(group, self._good)
-        return losses if len(losses) >= MIN_GROUP_SIZE else self._good
+    def _ranges_of(self, groups: Sequence[str]) -> Float64:
+        """(runs, 3) the range of the good landmarks of each run's group, or of all."""
+        return np.stack([self._group_ranges.get(name, self._range) for name in groups])
 
-    def _score(self, value: float, good: Float64) -> float:
-        if self._key is None or len(good) < MIN_GROUP_SIZE or np.isnan(value):
-            return -np.inf
-        median = float(np.median(good))
-        upper = float(np.quantile(good, TAIL_QUANTILE)) - median
-        if value >= median or not self._two_sided:
-            return (value - median) / max(upper, _MIN_REACH)
-        lower = median - float(np.quantile(good, 1 - TAIL_QUANTILE))
-        return (median - value) / max(lower, _MIN_REACH)
+    def _score(self, values: Float64, ranges: Float64) -> Float64:
+        lower, median, upper = ranges.T
+        above = (values - median) / np.maximum(upper - median, _MIN_REACH)
+        below = (median - values) / np.maximum(median - lower, _MIN_REACH)
+        scores = np.where(values < median, below, above) if self._two_sided else above
+        return np.where(np.isnan(scores), -np.inf, scores)
 
     def _loss(self, history: History) -> float:
         if self._key is None:
@@ -85,7 +81,16 @@ class LossDetector:
         return history.curves.get(self._checkpoint, {}).get(self._key, np.nan)
 
 
-def _drop_one(values: Float64, value: float) -> Float64:
-    """The values without one that equals `value`."""
-    places = np.flatnonzero(values == value)
-    return np.delete(values, places[:1])
+def _usual_range(good: Float64) -> Float64:
+    """(3,) the 10 % quantile, median and 90 % quantile of losses; NaN of too few."""
+    if len(good) < MIN_GROUP_SIZE:
+        return np.full(len(_QUANTILES), np.nan)
+    return np.quantile(good, _QUANTILES)
+
+
+def _usual_ranges_without_each(good: Float64) -> Float64:
+    """(losses, 3) `_usual_range` of the other losses for each."""
+    if len(good) <= MIN_GROUP_SIZE:
+        return np.full((len(good), len(_QUANTILES)), np.nan)
+    column = good[:, None]
+    return np.hstack([leave_one_out.quantiles(column, q) for q in _QUANTILES])

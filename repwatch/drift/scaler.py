@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from repwatch.drift.features import Features, sort_keys
+from repwatch.drift import leave_one_out
+from repwatch.drift.features import FeatureKey, Features, sort_keys
 from repwatch.rdm import Float64
+from repwatch.rdm.condensed import dot
 
 __all__ = ["MIN_GROUP_SIZE", "RobustScaler", "StandardizedFeatures", "row_norms"]
 
@@ -27,8 +29,8 @@ class RobustScaler:
     The scale is max(1.4826 MAD, SD / 2, 1e-4); what is missing becomes 0, which is the median.
 
     Attributes:
-        center: (features,) medians.
-        scale: (features,)
+        center: (features,) medians, or (runs, features) where each run has its own.
+        scale: As the center.
     """
 
     center: Float64
@@ -45,12 +47,22 @@ class RobustScaler:
         filled = np.where(known, X, np.nan)
         filled[:, ~known.any(0)] = 0.0
         center = _medians(filled)
-        mad = _MAD_TO_SD * _medians(np.abs(filled - center))
-        scale = np.maximum(np.maximum(mad, np.nanstd(filled, axis=0) / 2), _MIN_SCALE)
-        return cls(center, scale)
+        return cls(center, _scale(_medians(np.abs(filled - center)), np.nanstd(filled, axis=0)))
+
+    @classmethod
+    def fit_without_each(cls, X: Float64) -> RobustScaler:
+        """Learn center and scale for each run from the other ones.
+
+        Args:
+            X: (runs, features); NaN where a run has no such feature.
+        """
+        filled = np.where(np.isfinite(X), X, np.nan)
+        center = np.nan_to_num(leave_one_out.quantiles(filled, 0.5))
+        mad = leave_one_out.absolute_deviations(filled, center)
+        return cls(center, _scale(mad, leave_one_out.standard_deviations(filled)))
 
     def transform(self, X: Float64) -> Float64:
-        """(runs, features), or (features,) of one run, all finite."""
+        """(runs, features), all finite."""
         scaled = np.arcsinh((X - self.center) / self.scale)
         standardized: Float64 = np.where(np.isfinite(scaled), scaled, 0.0)
         return standardized
@@ -79,25 +91,23 @@ class StandardizedFeatures:
             groups: (landmarks,) their kinds of training; one with few good landmarks is
                 standardized by those of all groups.
         """
-        self.keys = sort_keys(key for row in landmarks for key in row)
+        self.keys = _collect_keys(landmarks)
         self._raw = self._matrix(landmarks)
         self._is_good, self._groups = is_good, groups
         self._scaler = RobustScaler.fit(self._raw[is_good])
         self._group_scalers = {
-            group: RobustScaler.fit(self._raw[members])
-            for group in sorted(set(groups.tolist()))
-            if (members := is_good & (groups == group)).sum() >= MIN_GROUP_SIZE
+            group: RobustScaler.fit(self._raw[members]) for group, members in self._good_by_group()
         }
-        self.rows = self._standardize(self._raw, groups.tolist())
+        self.rows = self._standardize(self._raw, groups)
         self._squared_norms: Float64 = (self.rows**2).sum(1)
 
     def transform(self, runs: Sequence[Features], groups: Sequence[str]) -> Float64:
         """(runs, features) other runs, standardized."""
-        return self._standardize(self._matrix(runs), groups)
+        return self._standardize(self._matrix(runs), np.array(groups))
 
     def distances(self, row: Float64) -> Float64:
         """(landmarks,) root mean square difference of each from a standardized row."""
-        squared = self._squared_norms + row @ row - 2 * self.rows @ row
+        squared = self._squared_norms + dot(row, row) - 2 * np.einsum("ij,j->i", self.rows, row)
         return self._root_mean(squared)
 
     def nearest_distances(self) -> Float64:
@@ -109,27 +119,56 @@ class StandardizedFeatures:
     def held_out_norms(self) -> Float64:
         """(landmarks,) the norm of each row; that of a good one as standardized without it."""
         norms = row_norms(self.rows)
-        places = np.arange(len(norms))
-        for place in np.flatnonzero(self._is_good):
-            others = self._is_good & (places != place)
-            group = others & (self._groups == self._groups[place])
-            reference = group if group.sum() >= MIN_GROUP_SIZE else others
-            scaler = RobustScaler.fit(self._raw[reference])
-            norms[place] = row_norms(scaler.transform(self._raw[place : place + 1]))[0]
+        for members in (
+            self._is_good,
+            *(own for _, own in self._good_by_group(MIN_GROUP_SIZE + 1)),
+        ):
+            raw = self._raw[members]
+            norms[members] = row_norms(RobustScaler.fit_without_each(raw).transform(raw))
         return norms
+
+    def _good_by_group(self, fewest: int = MIN_GROUP_SIZE) -> list[tuple[str, NDArray[np.bool_]]]:
+        """The groups of so many good landmarks, and (landmarks,) which these are; none of one."""
+        names = sorted(set(self._groups.tolist()))
+        found = [(name, self._is_good & (self._groups == name)) for name in names if len(names) > 1]
+        return [(name, members) for name, members in found if members.sum() >= fewest]
 
     def _matrix(self, runs: Sequence[Features]) -> Float64:
         """(runs, features); NaN where a run has no such feature."""
-        table = [[row.get(key, np.nan) for key in self.keys] for row in runs]
-        return np.array(table, dtype=np.float64)
+        return np.array([self._row(run) for run in runs], dtype=np.float64)
 
-    def _standardize(self, raw: Float64, groups: Sequence[str]) -> Float64:
-        scalers = [self._group_scalers.get(group, self._scaler) for group in groups]
-        return np.stack([scaler.transform(row) for scaler, row in zip(scalers, raw, strict=True)])
+    def _row(self, run: Features) -> list[float]:
+        # Most runs have the same features in the same order: that is faster than to look them up.
+        if list(run) == self.keys:
+            return list(run.values())
+        return [run.get(key, np.nan) for key in self.keys]
+
+    def _standardize(self, raw: Float64, groups: NDArray[np.str_]) -> Float64:
+        rows = self._scaler.transform(raw)
+        for group, scaler in self._group_scalers.items():
+            own = groups == group
+            rows[own] = scaler.transform(raw[own])
+        return rows
 
     def _root_mean(self, squared: Float64) -> Float64:
         root: Float64 = np.sqrt(np.maximum(squared, 0) / max(len(self.keys), 1))
         return root
+
+
+def _collect_keys(rows: Sequence[Features]) -> list[FeatureKey]:
+    """The keys of all rows, sorted."""
+    distinct: list[list[FeatureKey]] = []
+    for row in rows:
+        keys = list(row)
+        if keys not in distinct:
+            distinct.append(keys)
+    return sort_keys(key for keys in distinct for key in keys)
+
+
+def _scale(mad: Float64, sd: Float64) -> Float64:
+    """From median absolute and standard deviations; NaN counts as none."""
+    scale: Float64 = np.fmax(np.fmax(_MAD_TO_SD * mad, sd / 2), _MIN_SCALE)
+    return scale
 
 
 def _medians(X: Float64) -> Float64:

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -280,10 +281,14 @@ def _names(key: str) -> Sequence[str]:
     return [field.name for field in fields(BaggedTrees)]
 
 
-def _digest(X: Float64, y: NDArray[Any], settings: str) -> str:
+@cache
+def _sklearn_version() -> str:
     # To import scikit-learn takes longer than to load what it has trained.
-    version = importlib.metadata.version("scikit-learn")
-    made = hashlib.sha256(f"{_FORMAT} {version} {settings} {X.shape}".encode())
+    return importlib.metadata.version("scikit-learn")
+
+
+def _digest(X: Float64, y: NDArray[Any], settings: str) -> str:
+    made = hashlib.sha256(f"{_FORMAT} {_sklearn_version()} {settings} {X.shape}".encode())
     made.update(np.ascontiguousarray(X).tobytes())
     made.update("\0".join(map(str, y.tolist())).encode())
     return made.hexdigest()[:32]
