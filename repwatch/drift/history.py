@@ -14,7 +14,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, TypeAlias
 
@@ -246,6 +246,7 @@ class HistoryReader:
         self._labels = _probe_labels(registry, run.probe)
         self._trackers: dict[str, LayerTracker] = {}
         self._sign_trackers: dict[str, SignTracker] = {}
+        self._input: rdm.Float32 | None = None
         self._input_neighbors: rdm.Int | None = None
         self._representations: dict[int, Features] = {}
         self._signs: dict[int, Features] = {}
@@ -270,8 +271,18 @@ class HistoryReader:
         epochs = {step: snapshots[0].epoch for step, snapshots in by_step.items()}
         self._epochs, self._depths = epochs, depths
         names = self._registry.run(self._run.id).metrics
-        metrics = {name: self._run.history(name) for name in names}
+        metrics = {name: self._registry.history(self._run, name) for name in names}
         return self._build(epochs, dict(depths), metrics)
+
+    def cache(self, registry: Registry) -> None:
+        """Cache the history of the run, which has ended, for runs that are compared with it.
+
+        Args:
+            registry: Where the run is, for the thread that calls this.
+        """
+        run = registry.run(self._run.id)
+        self._registry = registry
+        _cache_history(registry, replace(self.read(), run=run))
 
     def start(self) -> None:
         """Read what is stored of the run so far, for `add_step` to go on from.
@@ -280,7 +291,7 @@ class HistoryReader:
         """
         self._is_continued = bool(self._registry.snapshots(run=self._run))
         for name in self._registry.run(self._run.id).metrics:
-            points = self._run.history(name)
+            points = self._registry.history(self._run, name)
             self._metrics[name] = {point[0]: point for point in points}
 
     def add_metrics(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
@@ -348,7 +359,9 @@ class HistoryReader:
         features: Features = {FeatureKey("diverged", ALL_LAYERS): diverged}
         for snapshot, stored in zip(usable, rdms, strict=True):
             if snapshot.layer == INPUT:
-                self._input_neighbors = nearest_points(stored)
+                # Inputs are the same at every step, unless the model draws them.
+                if self._input is None or not np.array_equal(stored, self._input):
+                    self._input, self._input_neighbors = stored, nearest_points(stored)
                 continue
             tracker = self._trackers.get(snapshot.layer)
             if tracker is None:

@@ -77,10 +77,16 @@ def square(D: Array) -> NDArray[Any]:
     """
     n = count_points(D)
     matrix: NDArray[Any] = np.zeros((n, n), dtype=D.dtype)
-    above = np.triu(np.ones((n, n), dtype=bool), 1)
-    matrix[above] = D
+    matrix[_above_diagonal(n)] = D
     matrix += matrix.T.copy()
     return matrix
+
+
+@lru_cache(maxsize=4)
+def _above_diagonal(n: int) -> NDArray[np.bool_]:
+    above = np.triu(np.ones((n, n), dtype=np.bool_), 1)
+    above.flags.writeable = False
+    return above
 
 
 @lru_cache(maxsize=4)
@@ -122,7 +128,7 @@ def condense(matrix: Array) -> NDArray[Any]:
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise RDMError(f"Expected a square matrix (n, n). Got shape {matrix.shape}.")
-    condensed: NDArray[Any] = matrix[np.triu(np.ones(matrix.shape, dtype=bool), 1)]
+    condensed: NDArray[Any] = matrix[_above_diagonal(len(matrix))]
     return condensed
 
 

@@ -140,7 +140,7 @@ def neighbors(D: Array, k: int = 10) -> Int:
     tied = np.flatnonzero(near.sum(axis=1) > k)
     near[tied] = False
     near[tied[:, None], np.argsort(distances[tied], axis=1, kind="stable")[:, :k]] = True
-    found: Int = np.nonzero(near)[1].reshape(n, k)
+    found: Int = (np.flatnonzero(near) % n).reshape(n, k)
     order = np.argsort(np.take_along_axis(distances, found, axis=1), axis=1, kind="stable")
     return np.take_along_axis(found, order, axis=1)
 

@@ -65,6 +65,7 @@ class Background:
         self._drift = DriftWorker(
             registry, run, options, vitals, self._updates, self._flags, has_landmarks=has_landmarks
         )
+        self._all_assessed = False
         self._map: MapWorker | None = None
         if options.draw_map and takes != "nothing":
             draws = takes == "maps"
@@ -122,7 +123,12 @@ class Background:
 
     def close_drift(self, timeout: float | None) -> None:
         """Wait until all steps are assessed, and let that thread go."""
-        self._drift.close(timeout)
+        self._all_assessed = self._drift.close(timeout)
+
+    def cache_history(self, registry: Registry) -> None:
+        """Cache what drift detection has read of the run, once it has ended and all is assessed."""
+        if self._all_assessed:
+            self._drift.cache_history(registry)
 
     def close_map(self, timeout: float | None) -> None:
         """Wait for the last map, and let its thread go."""

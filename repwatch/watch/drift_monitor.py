@@ -99,6 +99,11 @@ class DriftMonitor:
         )
         return found, flag
 
+    def cache_history(self, registry: Registry) -> None:
+        """Cache what was read of the run, which has ended, for those that are compared with it."""
+        if self._reader is not None:
+            self._reader.cache(registry)
+
 
 def join_flags(drift: Flag, vitals: Sequence[Flag]) -> Flag:
     """A drift flag with the vital signs of the same step, as one message and one evidence.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from repwatch.analysis.knn_accuracy import label_codes, with_knn_accuracy
 from repwatch.analysis.labels import FEWEST_BESIDE, LabelSuggestions, suggest_labels
@@ -13,8 +14,10 @@ from repwatch.registry import Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.records import NO_LABEL, EndStatus
 from repwatch.registry.retention import Retention, reduce_run
+from repwatch.registry.worker import Task
+from repwatch.watch.options import WatchOptions
 
-__all__ = ["end_status", "label_outcomes", "label_run", "reduce_ended"]
+__all__ = ["end_status", "label_outcomes", "tasks_after_end"]
 
 log = logging.getLogger("repwatch")
 
@@ -84,7 +87,26 @@ def _apply(registry: Registry, runs: Sequence[Run], found: LabelSuggestions) -> 
             registry.label(run, new.label, new.cause, automatic=True)
 
 
-def reduce_ended(run_id: str, keep: Retention, registry: Registry) -> None:
+def tasks_after_end(
+    run_id: str, options: WatchOptions, status: EndStatus, cache: Task | None = None
+) -> Iterator[Task]:
+    """What is done with a run once its end is stored, in this order.
+
+    Args:
+        run_id: The run.
+        options: Whether runs are labeled, and which RDMs stay whole.
+        status: How it ended: runs that finished are labeled.
+        cache: Caches what drift detection has read of it, so that nobody reads its RDMs again.
+    """
+    if options.auto_label and status == "finished":
+        yield partial(_label_run, run_id, options.group)
+    if cache is not None:
+        yield cache
+    if isinstance(options.keep, Retention):
+        yield partial(_reduce_run, run_id, options.keep)
+
+
+def _reduce_run(run_id: str, keep: Retention, registry: Registry) -> None:
     """Reduce the RDMs of a run that has ended; drift detection's view of it is cached before."""
     from repwatch.drift import read_histories
 
@@ -100,7 +122,7 @@ def reduce_ended(run_id: str, keep: Retention, registry: Registry) -> None:
         )
 
 
-def label_run(run_id: str, group: str | None, registry: Registry) -> None:
+def _label_run(run_id: str, group: str | None, registry: Registry) -> None:
     """Label an ended run by its outcome, and those before it; why it gets none is noted."""
     try:
         reason = label_outcomes(registry, run_id, group)

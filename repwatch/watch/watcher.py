@@ -23,7 +23,6 @@ from repwatch.probe import ProbeSet
 from repwatch.registry import Flag, Registry, Run, RunRecorder
 from repwatch.registry.location import spool_folder
 from repwatch.registry.records import EndStatus
-from repwatch.registry.retention import Retention
 from repwatch.registry.values import flatten
 from repwatch.watch.background import Background
 from repwatch.watch.captured import CapturedStep, describe_divergence, new_snapshots
@@ -32,7 +31,7 @@ from repwatch.watch.measures import VitalMeasures
 from repwatch.watch.metrics import numbers
 from repwatch.watch.narrator import Narrator
 from repwatch.watch.options import WatchOptions, check_group, find_continued_run
-from repwatch.watch.outcome import label_run, reduce_ended
+from repwatch.watch.outcome import tasks_after_end
 from repwatch.watch.pace import Pace
 from repwatch.watch.preparation import SMALLEST_PROBE, leave_out, make_capturer, prepare
 from repwatch.watch.publisher import Publisher, Update
@@ -398,10 +397,9 @@ class Watcher(Loop):
             # Everything has been assessed before the run ends: its flags are stored with it.
             background.close_drift(timeout)
         recorder.finish(status)
-        if self.options.auto_label and status == "finished":
-            recorder.call(partial(label_run, self.run_id, self.options.group))
-        if isinstance(self.options.keep, Retention):
-            recorder.call(partial(reduce_ended, self.run_id, self.options.keep))
+        cache = None if background is None else background.cache_history
+        for task in tasks_after_end(self.run_id, self.options, status, cache):
+            recorder.call(task)
         self._recorder = None
         self._reporter.close()
         recorder.close(timeout)

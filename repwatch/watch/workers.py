@@ -5,6 +5,7 @@ Both get each step in memory as it is captured. One that is slow, or fails, dela
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from repwatch.watch.drift_monitor import DriftMonitor
 
 __all__ = ["DriftWorker", "MapWorker"]
+
+log = logging.getLogger("repwatch")
 
 RETRY_SECONDS = 5.0
 # Seconds of learning from landmarks after which a line says that steps wait for it.
@@ -109,6 +112,15 @@ class DriftWorker(Worker):
                 self._flags.put(flag)
 
         self.call(check)
+
+    def cache_history(self, registry: Registry) -> None:
+        """Cache what was read of the run, once it has ended and this thread is closed."""
+        try:
+            if self._monitor is not None:
+                self._monitor.cache_history(registry)
+        except Exception as error:
+            # It is read again when a run is compared with this one.
+            log.debug("RepWatch: the history of the run is not cached: %s", error)
 
     def _assess(self, captured: CapturedStep, vitals: Sequence[Flag]) -> Sequence[Flag]:
         """The flags of a step: its vital signs, and what the landmarks say of it."""

@@ -1,7 +1,8 @@
 """Whole fits with and without `RepWatch()`, imports and all: what a stopwatch shows.
 
 Each fit is a process of its own, from its start to its end. Those with and without RepWatch go in
-turn, several pairs, with an empty registry and with one of 50 runs. Beside the time on the clock
+turn, several pairs, with an empty registry and with one of 50 labeled runs: four whole fits, and
+copies of these with noise. Beside the time on the clock
 stands the processor time, which other programs on the machine change less, and what the forward
 passes of the probe points take by themselves: below it no fit with these snapshots can come.
 """
@@ -18,9 +19,15 @@ import time
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
 
 from tests.benchmarks.measure import Line, in_turn, user_environment
+
+if TYPE_CHECKING:
+    from repwatch.registry import Run
 
 GOALS = {"CNN": 1.03, "MLP": 1.06}
 FIRST_STEP = 0.3
@@ -33,6 +40,10 @@ BATCH = 64
 # the end of each epoch.
 SNAPSHOTS = {"CNN": 3 + EPOCHS, "MLP": 4 + EPOCHS}
 POINTS = 256
+# Fits among the runs of a registry, and what the others differ in from them.
+FITS = 4
+NOISE = 0.1
+CAUSES = ("learning rate too high", "no normalization")
 SHAPES = {"CNN": (3, 32, 32), "MLP": (784,)}
 
 
@@ -165,37 +176,59 @@ def bare_passes(network: str) -> float:
     return SNAPSHOTS[network] * statistics.median(seconds)
 
 
-def fill(folder: str, network: str, runs: int) -> None:
-    """Train once, and copy that run until the registry has so many labeled ones."""
+def fill(folder: str, runs: int) -> None:
+    """Copy the runs of the registry, with noise, until it has so many; every fifth ended badly."""
     from repwatch import Registry
-    from repwatch.registry import NewSnapshot
 
     registry = Registry(Path(folder) / "repwatch.db")
-    (first,) = registry.runs()
-    probe = registry.probe()
-    for index in range(1, runs):
-        run = registry.start_run(f"run-{index}", probe=probe, monitor="val_loss")
-        registry.add_snapshots(
-            run.id,
-            [
-                NewSnapshot(s.layer, s.step, s.epoch, s.depth, s.rdm * (1 + index / 100), s.scalars)
-                for s in first.snapshots()
-            ],
-        )
-        registry.add_metrics(run.id, 10, 0, {"val_loss": 3.0})
-        registry.add_metrics(run.id, 99, 7, {"val_loss": 0.5 + index / 1000})
-        registry.finish_run(run.id, "finished")
-        registry.label(run.id, "bad" if index % 5 == 0 else "good")
+    fits = registry.runs()
+    rng = np.random.default_rng(0)
+    for index in range(runs):
+        is_bad = index % 5 == 4
+        run = fits[index] if index < len(fits) else copy_run(fits[index % len(fits)], is_bad, rng)
+        bad = index >= len(fits) and is_bad
+        registry.label(run.id, "bad" if bad else "good", CAUSES[index // 5 % 2] if bad else None)
     registry.close()
+
+
+def copy_run(run: Run, is_bad: bool, rng: np.random.Generator) -> Run:
+    """A run like another, with noise; that of a bad one has larger distances and a larger loss."""
+    from repwatch.registry import NewSnapshot
+
+    registry, factor = run.registry, 3.0 if is_bad else 1.0
+    copied = registry.start_run(
+        f"copy-{uuid4().hex}", probe=registry.probe(run.probe), monitor=run.monitor, mode=run.mode
+    )
+    size = rng.normal(1, NOISE)
+    snapshots = []
+    for snapshot in run.snapshots():
+        noise = size * rng.normal(1, NOISE, len(snapshot.rdm))
+        changed = factor * noise.astype(np.float32) * snapshot.rdm
+        rdm = snapshot.rdm if snapshot.layer == "input" else np.maximum(changed, 0)
+        scalars = {
+            name: value if value in (0, 1) else value * rng.normal(1, NOISE)
+            for name, value in snapshot.scalars.items()
+        }
+        place = snapshot.layer, snapshot.step, snapshot.epoch, snapshot.depth
+        snapshots.append(NewSnapshot(*place, rdm, scalars))
+    registry.add_snapshots(copied.id, snapshots)
+    for name in run.metrics:
+        for step, epoch, value in run.history(name):
+            changed_value = factor * value * rng.normal(1, NOISE)
+            registry.add_metrics(copied.id, step, epoch, {name: changed_value})
+    registry.finish_run(copied.id, "finished")
+    return registry.run(copied.id)
 
 
 def compare(network: str, runs: int, pairs: int, epochs: int, batches: int) -> Line:
     """Fits of one network with and without RepWatch, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         # Compiles what is not compiled yet, which no later fit does.
-        fit(network, folder, True, 1, batches)
+        fit(network, f"{folder}/first", True, 1, batches)
+        for _ in range(min(runs, FITS)):
+            fit(network, folder, True, epochs, batches)
         if runs:
-            fill(folder, network, runs)
+            fill(folder, runs)
         clock, processor, first = [], [], []
         for turn in range(pairs):
             costs = {}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from repwatch import ProbeSet, Registry, Watcher, cli
 from repwatch.drift import DriftDetector, FeatureKey, read_histories
 from repwatch.registry import NewSnapshot, Run
-from tests.watch.helpers import PROBE, network
+from tests.watch.helpers import PROBE, network, watch
 
 NAMELESS = ProbeSet(PROBE.inputs + 1)
 
@@ -213,3 +213,17 @@ def test_a_late_metric_at_an_old_step_is_seen_and_a_deleted_run_leaves_nothing(
     assert after.curves[1, 0][FeatureKey("late_metric")] == pytest.approx(math.log(2))
     registry.delete_run(run)
     assert registry.cached_history(run) is None
+
+
+def test_a_run_that_was_compared_with_landmarks_leaves_its_history(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landmarks(registry)
+    run = registry.run(watch(registry, "new"))
+    left = registry.cached_history(run)
+    assert left is not None
+    registry.cache_history(run, b"")
+    (again,) = read_histories(registry, [run])
+    assert registry.cached_history(run) == left, "it is what reading the stored run gives"
+    monkeypatch.setattr(Registry, "rdms", lambda *args: pytest.fail("RDMs were read again"))
+    assert read_histories(registry, [run]) == [again]
