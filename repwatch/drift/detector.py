@@ -243,12 +243,15 @@ class DriftDetector(RenamedAttributes):
         ]
 
     def assess_checkpoint(
-        self, history: History, checkpoint: Checkpoint, *, explain: bool = False
+        self, history: History, checkpoint: Checkpoint, *, explain: bool | None = None
     ) -> Assessment:
         """One checkpoint of a history that was read before.
 
-        Causes are predicted of what is flagged, and of all else where `explain` asks for it: the
-        first time at a checkpoint they take as long as learning it.
+        Args:
+            history: The run.
+            checkpoint: One of those that it has.
+            explain: Whether causes are predicted; None for "where it is flagged". The first time at
+                a checkpoint they take as long as learning it.
         """
         known_layers = [] if self.limits is None else [landmark.layers for landmark in self._good]
         match = match_layers(history.layers, known_layers)
@@ -276,7 +279,7 @@ class DriftDetector(RenamedAttributes):
         model: CheckpointModel,
         limits: Limits,
         history: History,
-        explain: bool,
+        explain: bool | None,
     ) -> Assessment:
         """The assessment of a run that has the landmarks' layers."""
         scores = model.decision_function([history])
@@ -291,7 +294,8 @@ class DriftDetector(RenamedAttributes):
         others = [other for other in (novelty, loss) if probability is None or other > 1]
         score = max([forest, *others])
         by_loss = score == loss > -np.inf
-        by_training = model.predict_causes(history) if score > 1 or explain else {}
+        explained = score > 1 if explain is None else explain
+        by_training = model.predict_causes(history) if explained else {}
         causes = self._read_hparams(by_training, model, history)
         neighbors = model.neighbors(history)
         current = current_hparams(history, model.checkpoint, self._good)

@@ -50,6 +50,7 @@ __all__ = [
     "Checkpoint",
     "History",
     "HistoryReader",
+    "cache_history",
     "has_labels",
     "read_histories",
     "shared_checkpoints",
@@ -150,11 +151,12 @@ def read_histories(registry: Registry, runs: Sequence[Run]) -> list[History]:
 def _read_history(registry: Registry, run: Run) -> History:
     history = HistoryReader(registry, run).read()
     if run.status != "running" and not registry.read_only:
-        _cache_history(registry, history)
+        cache_history(registry, history)
     return history
 
 
-def _cache_history(registry: Registry, history: History) -> None:
+def cache_history(registry: Registry, history: History) -> None:
+    """Cache what was read of a run that has ended in its registry."""
     sources = (history.curves, history.representations, history.signs)
     rows = [list(source.values()) for source in sources]
     keys = [sort_keys(key for row in table for key in row) for table in rows]
@@ -282,7 +284,7 @@ class HistoryReader:
         """
         run = registry.run(self._run.id)
         self._registry = registry
-        _cache_history(registry, replace(self.read(), run=run))
+        cache_history(registry, replace(self.read(), run=run))
 
     def start(self) -> None:
         """Read what is stored of the run so far, for `add_step` to go on from.

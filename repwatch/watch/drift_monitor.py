@@ -76,7 +76,9 @@ class DriftMonitor:
         rdms = {snapshot.layer: snapshot.rdm for snapshot in snapshots if not snapshot.diverged}
         history = self._reader.add_step(snapshots, list(rdms.values()))
         checkpoint = max(history.steps)
-        found = self._detector.assess_checkpoint(history, checkpoint)
+        # Once it is flagged, nobody asks for causes any more.
+        explain = False if self._flagged else None
+        found = self._detector.assess_checkpoint(history, checkpoint, explain=explain)
         if found.unavailable_reason or not found.alarm or self._flagged:
             return found, None
         self._flagged = True

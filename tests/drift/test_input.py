@@ -13,9 +13,11 @@ from scipy.spatial.distance import pdist
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, FeatureKey, read_histories
+from repwatch.drift import DriftDetector, FeatureKey, History, read_histories
+from repwatch.drift.checkpoint_model import CheckpointModel
 from repwatch.registry import NewSnapshot, Run
-from tests.watch.helpers import PROBE, network, watch
+from repwatch.watch.drift_monitor import DriftMonitor
+from tests.watch.helpers import PROBE, captured_steps, network, watch
 
 NAMELESS = ProbeSet(PROBE.inputs + 1)
 
@@ -227,3 +229,25 @@ def test_a_run_that_was_compared_with_landmarks_leaves_its_history(
     assert registry.cached_history(run) == left, "it is what reading the stored run gives"
     monkeypatch.setattr(Registry, "rdms", lambda *args: pytest.fail("RDMs were read again"))
     assert read_histories(registry, [run]) == [again]
+
+
+def test_causes_are_predicted_once_for_a_run_that_is_watched(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landmarks(registry)
+    run = record(registry, "explodes", [2.6] * 5)
+    asked: list[CheckpointModel] = []
+    predict = CheckpointModel.predict_causes
+
+    def count(model: CheckpointModel, history: History) -> dict[str, float]:
+        asked.append(model)
+        return predict(model, history)
+
+    monkeypatch.setattr(CheckpointModel, "predict_causes", count)
+    monitor = DriftMonitor(registry.start_run("again", probe=PROBE, hparams={"lr": 2.6}))
+    monitor.fit(registry)
+    found = [monitor.check_step(step) for step in captured_steps(registry, run.name, range(5))]
+    flags = [flag for _, flag in found if flag is not None]
+    assert [flag.cause for flag in flags] == ["learning rate too high"]
+    assert len([assessment for assessment, _ in found if assessment and assessment.alarm]) > 1
+    assert len(asked) == 1
