@@ -43,8 +43,6 @@ class DriftMonitor:
 
     def fit(self, registry: Registry) -> None:
         """Learn from the landmarks; with too few good ones there are no assessments."""
-        if all(run.id == self._run.id for run in registry.landmarks(self._run.probe)):
-            return
         detector = DriftDetector.fit(
             registry,
             self._run.probe,
@@ -52,6 +50,8 @@ class DriftMonitor:
             false_alarms=self._false_alarms,
             group=self._group,
         )
+        if not detector.landmarks and not detector.empty:
+            return
         if detector.limits is None:
             self.unavailable_reason = detector.guarantee_text
             return
