@@ -246,16 +246,20 @@ class HistoryReader:
         self._registry = registry
         self._run = run
         self._labels = _probe_labels(registry, run.probe)
+        self._forget()
+        self._epochs: dict[int, int] = {}
+        self._depths: dict[str, int] = {}
+        self._metrics: dict[str, dict[int, tuple[int, int, float]]] = defaultdict(dict)
+        self._is_continued = False
+
+    def _forget(self) -> None:
+        """Forget what was measured of the snapshots."""
         self._trackers: dict[str, LayerTracker] = {}
         self._sign_trackers: dict[str, SignTracker] = {}
         self._input: rdm.Float32 | None = None
         self._input_neighbors: rdm.Int | None = None
         self._representations: dict[int, Features] = {}
         self._signs: dict[int, Features] = {}
-        self._epochs: dict[int, int] = {}
-        self._depths: dict[str, int] = {}
-        self._metrics: dict[str, dict[int, tuple[int, int, float]]] = defaultdict(dict)
-        self._is_continued = False
 
     def read(self, *, until: int | None = None) -> History:
         """The history up to and with the step `until`, as stored; all of it without."""
@@ -265,6 +269,10 @@ class HistoryReader:
             if until is None or snapshot.step <= until:
                 by_step[snapshot.step].append(snapshot)
                 depths[snapshot.layer] = snapshot.depth
+        # Features are changes since steps before: a step that was left out has them measured anew.
+        missing = by_step.keys() - self._representations.keys()
+        if missing and min(missing) < max(self._representations, default=0):
+            self._forget()
         for step, snapshots in sorted(by_step.items()):
             if step not in self._representations:
                 usable = [snapshot for snapshot in snapshots if not snapshot.diverged]

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from typer.testing import CliRunner
 
 from repwatch import ProbeSet, Registry, Watcher, cli
-from repwatch.drift import DriftDetector, FeatureKey, History, read_histories
+from repwatch.drift import DriftDetector, FeatureKey, History, HistoryReader, read_histories
 from repwatch.drift.checkpoint_model import CheckpointModel
 from repwatch.registry import NewSnapshot, Run
 from repwatch.watch.drift_monitor import DriftMonitor
@@ -251,3 +251,16 @@ def test_causes_are_predicted_once_for_a_run_that_is_watched(
     assert [flag.cause for flag in flags] == ["learning rate too high"]
     assert len([assessment for assessment, _ in found if assessment and assessment.alarm]) > 1
     assert len(asked) == 1
+
+
+def test_a_step_that_a_continued_run_left_out_is_read_in_its_order(registry: Registry) -> None:
+    run = record(registry, "continued", [1.1, 1.3, 1.5, 1.7, 1.9])
+    (expected,) = read_histories(registry, [run])
+    whole = registry.cached_history(run)
+    reader = HistoryReader(registry, run)
+    reader.start()
+    for step in captured_steps(registry, run.name, [1, 3]):
+        reader.add_step(step, [snapshot.rdm for snapshot in step])
+    reader.cache(registry)
+    assert read_histories(registry, [run]) == [expected]
+    assert registry.cached_history(run) == whole
