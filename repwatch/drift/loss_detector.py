@@ -11,7 +11,7 @@ from repwatch.drift import leave_one_out
 from repwatch.drift.calibration import TAIL_QUANTILE
 from repwatch.drift.features import FeatureKey, loss_key
 from repwatch.drift.history import Checkpoint, History
-from repwatch.drift.scaler import MIN_GROUP_SIZE
+from repwatch.drift.scaler import MIN_GROUP_SIZE, members_by_group
 from repwatch.rdm import Float64
 
 __all__ = ["LossDetector"]
@@ -50,12 +50,11 @@ class LossDetector:
         groups = np.array([landmark.group(group) for landmark in landmarks])
         known = is_good & np.isfinite(values)
         self._range = _usual_range(values[known])
-        by_group = {name: known & (groups == name) for name in sorted(set(groups.tolist()))}
-        by_group = {name: own for name, own in by_group.items() if own.sum() >= MIN_GROUP_SIZE}
-        self._group_ranges = {name: _usual_range(values[own]) for name, own in by_group.items()}
+        self._group_ranges = {
+            name: _usual_range(values[own]) for name, own in members_by_group(known, groups).items()
+        }
         ranges = self._ranges_of(groups.tolist())
-        large = [own for own in by_group.values() if own.sum() > MIN_GROUP_SIZE]
-        for own in (known, *large):
+        for own in (known, *members_by_group(known, groups, MIN_GROUP_SIZE + 1).values()):
             ranges[own] = _usual_ranges_without_each(values[own])
         self.own_scores: Float64 = self._score(values, ranges)
 

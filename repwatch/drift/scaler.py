@@ -13,7 +13,13 @@ from repwatch.drift.features import FeatureKey, Features, sort_keys
 from repwatch.rdm import Float64
 from repwatch.rdm.condensed import dot
 
-__all__ = ["MIN_GROUP_SIZE", "RobustScaler", "StandardizedFeatures", "row_norms"]
+__all__ = [
+    "MIN_GROUP_SIZE",
+    "RobustScaler",
+    "StandardizedFeatures",
+    "members_by_group",
+    "row_norms",
+]
 
 # Good landmarks of a group from which on its runs are compared with them alone.
 MIN_GROUP_SIZE = 3
@@ -96,7 +102,8 @@ class StandardizedFeatures:
         self._is_good, self._groups = is_good, groups
         self._scaler = RobustScaler.fit(self._raw[is_good])
         self._group_scalers = {
-            group: RobustScaler.fit(self._raw[members]) for group, members in self._good_by_group()
+            group: RobustScaler.fit(self._raw[members])
+            for group, members in members_by_group(is_good, groups).items()
         }
         self.rows = self._standardize(self._raw, groups)
         self._squared_norms: Float64 = (self.rows**2).sum(1)
@@ -119,19 +126,11 @@ class StandardizedFeatures:
     def held_out_norms(self) -> Float64:
         """(landmarks,) the norm of each row; that of a good one as standardized without it."""
         norms = row_norms(self.rows)
-        for members in (
-            self._is_good,
-            *(own for _, own in self._good_by_group(MIN_GROUP_SIZE + 1)),
-        ):
+        by_group = members_by_group(self._is_good, self._groups, MIN_GROUP_SIZE + 1)
+        for members in (self._is_good, *by_group.values()):
             raw = self._raw[members]
             norms[members] = row_norms(RobustScaler.fit_without_each(raw).transform(raw))
         return norms
-
-    def _good_by_group(self, fewest: int = MIN_GROUP_SIZE) -> list[tuple[str, NDArray[np.bool_]]]:
-        """The groups of so many good landmarks, and (landmarks,) which these are; none of one."""
-        names = sorted(set(self._groups.tolist()))
-        found = [(name, self._is_good & (self._groups == name)) for name in names if len(names) > 1]
-        return [(name, members) for name, members in found if members.sum() >= fewest]
 
     def _matrix(self, runs: Sequence[Features]) -> Float64:
         """(runs, features); NaN where a run has no such feature."""
@@ -153,6 +152,21 @@ class StandardizedFeatures:
     def _root_mean(self, squared: Float64) -> Float64:
         root: Float64 = np.sqrt(np.maximum(squared, 0) / max(len(self.keys), 1))
         return root
+
+
+def members_by_group(
+    is_good: NDArray[np.bool_], groups: NDArray[np.str_], fewest: int = MIN_GROUP_SIZE
+) -> dict[str, NDArray[np.bool_]]:
+    """(landmarks,) the good ones of each group that has so many; none where all are of one group.
+
+    Args:
+        is_good: (landmarks,)
+        groups: (landmarks,)
+        fewest: Good landmarks of a group from which on it stands by itself.
+    """
+    names = sorted(set(groups.tolist()))
+    members = {name: is_good & (groups == name) for name in names if len(names) > 1}
+    return {name: own for name, own in members.items() if own.sum() >= fewest}
 
 
 def _collect_keys(rows: Sequence[Features]) -> list[FeatureKey]:

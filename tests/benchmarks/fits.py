@@ -184,10 +184,11 @@ def fill(folder: str, runs: int) -> None:
     fits = registry.runs()
     rng = np.random.default_rng(0)
     for index in range(runs):
-        is_bad = index % 5 == 4
-        run = fits[index] if index < len(fits) else copy_run(fits[index % len(fits)], is_bad, rng)
-        bad = index >= len(fits) and is_bad
-        registry.label(run.id, "bad" if bad else "good", CAUSES[index // 5 % 2] if bad else None)
+        is_copy = index >= len(fits)
+        is_bad = is_copy and index % 5 == 4
+        run = copy_run(fits[index % len(fits)], is_bad, rng) if is_copy else fits[index]
+        cause = CAUSES[index // 5 % 2] if is_bad else None
+        registry.label(run.id, "bad" if is_bad else "good", cause)
     registry.close()
 
 
