@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repwatch._archives import read_arrays, read_header
-from repwatch.errors import RegistryError, RepWatchError, RunExistsError
+from repwatch.errors import RegistryError, RepWatchError
 from repwatch.registry._db.incoming import NewProbe, NewRun, new_probe, new_run
 from repwatch.registry.names import made_names
 from repwatch.registry.records import EndStatus, Flag, Mode, NewSnapshot, Run
@@ -236,10 +236,7 @@ def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
     run = NewRun(**values, started_at=started_at, notes=noted)
     content = entry.arrays[_CONTENT].tobytes()
     probe = NewProbe(**entry.values["probe"], content=content)
-    try:
-        registry.open_run(run, probe)
-    except RunExistsError:
-        registry.open_run(replace(run, name=registry.free_name(str(run.name))), probe)
+    registry.open_run(run, probe, on_exists="number")
 
 
 def _apply_snapshots(registry: Registry, run_id: str, entry: Entry) -> None:

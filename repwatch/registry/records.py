@@ -33,6 +33,8 @@ Label = Literal["good", "bad"]
 Status = Literal["running", "finished", "stopped", "failed", "dead"]
 EndStatus = Literal["finished", "stopped", "failed"]
 Mode = Literal["min", "max"]
+# What happens where another run has the name of a new one.
+OnExists = Literal["error", "resume", "number"]
 
 
 class Source(Protocol):

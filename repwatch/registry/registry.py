@@ -6,7 +6,7 @@ by threads and used after a fork.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 from sqlalchemy import Connection, select
 
@@ -24,6 +24,7 @@ from repwatch.registry.records import (
     Label,
     Mode,
     NewSnapshot,
+    OnExists,
     Run,
 )
 from repwatch.registry.values import plain_int, plain_name, plain_text
@@ -181,28 +182,33 @@ class Registry(RegistryReader):
         monitor: str | None = None,
         mode: Mode = "min",
         run_id: str | None = None,
-        on_exists: Literal["error", "resume"] = "error",
+        on_exists: OnExists = "error",
     ) -> Run:
         """Begin a run, or continue one: that of `run_id`, or of the name with on_exists="resume".
 
-        Without a name the run gets a readable one. Nested `hparams` are flattened with dots
+        Without a name the run gets a readable one; with on_exists="number" a name that is taken
+        gets the next free number (name-2). Nested `hparams` are flattened with dots
         (`model.lr`). A continued run is running again, however it ended, and also where it never
         did, since its process was killed; what is new of its hyperparameters is added. Raises
         RunExistsError where the name is another run's, ProbeMismatchError where a continued run
         has another probe set: `find_run` finds the one that it has.
         """
         new = incoming.new_run(run_id, name, probe, hparams, versions, monitor, mode)
-        resume = checks.check_choice("on_exists", on_exists, ("error", "resume")) == "resume"
-        return self.open_run(new, self._prepare_probe(probe), resume=resume)
+        checks.check_choice("on_exists", on_exists, get_args(OnExists))
+        return self.open_run(new, self._prepare_probe(probe), on_exists=on_exists)
 
     def open_run(
-        self, new: incoming.NewRun, prepared: incoming.NewProbe, *, resume: bool = False
+        self,
+        new: incoming.NewRun,
+        prepared: incoming.NewProbe,
+        *,
+        on_exists: OnExists = "error",
     ) -> Run:
         """What `start_run` does with a run and a probe set that are checked already."""
 
         def write(connection: Connection) -> Run:
             writes.store_probe(connection, prepared)
-            opened = writes.open_run(connection, new, resume_name=resume)
+            opened = writes.open_run(connection, new, on_exists)
             return self._read_run(connection, opened)
 
         return self._database.write(write)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from repwatch.capture import Capture
 from repwatch.capture._weights import weights_checksum
@@ -23,12 +22,11 @@ from repwatch.errors import (
     RunExistsError,
 )
 from repwatch.probe import ProbeSet
-from repwatch.registry import Registry
 from repwatch.registry.records import EndStatus
 from repwatch.watch.options import WatchOptions
 from repwatch.watch.pace import Pace
 from repwatch.watch.run_state import RunState
-from repwatch.watch.start import rename_if_taken, without_points
+from repwatch.watch.start import without_points
 from repwatch.watch.watcher import Watcher
 
 __all__ = ["GIVE_PROBE", "METRICS_ALONE", "NO_TIME", "Driver"]
@@ -163,12 +161,6 @@ class Driver:
     def _is_open(self) -> bool:
         """Whether there is a run; ranks that only take part in forward passes have none."""
         return self._watcher is not None and self._watcher.run is not None
-
-    def _renumber(self, registry: Registry) -> None:
-        """Give a later training of the same callback a run name of its own."""
-        free = rename_if_taken(self._options.run_name, registry)
-        if free is not None:
-            self._options = replace(self._options, run_name=free, on_exists="error")
 
     def _collect_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         self._metrics.update(metrics)

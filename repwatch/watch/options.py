@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
@@ -19,6 +19,7 @@ from repwatch.rdm.activations import Metric, check_metric
 from repwatch.registry import Flag, Registry, Run
 from repwatch.registry.hparams import look_up
 from repwatch.registry.names import nearest_names
+from repwatch.registry.records import Mode, OnExists
 from repwatch.registry.retention import Retention
 from repwatch.vitals import choose_rules
 from repwatch.watch.budget import Throttle
@@ -48,7 +49,7 @@ class WatchOptions:
             (step) -> bool.
         run_name: The run's name in the registry; None makes one.
         on_exists: What to do where a run of that name exists: "error" refuses, "resume" continues
-            it, as a job does that a queue starts again.
+            it, as a job does that a queue starts again, "number" adds the next free number.
         spool: The folder for what is recorded while the registry does not answer; None for
             `$REPWATCH_SPOOL`, else `repwatch-spool` in the driver's log folder.
         monitor: The metric that measures how good a run is, such as "val_loss"; None for the one
@@ -108,7 +109,7 @@ class WatchOptions:
     registry: str | Path | Registry | None = None
     schedule: Schedule = field(default_factory=Schedule)
     run_name: str | None = None
-    on_exists: Literal["error", "resume"] = "error"
+    on_exists: OnExists = "error"
     spool: str | Path | None = None
     monitor: str | None = None
     mode: Literal["min", "max"] | None = None
@@ -174,12 +175,11 @@ class WatchOptions:
         return replace(self, monitor=found.metric, mode=self.mode or found.mode)
 
     def _check_choices(self) -> None:
-        for name, choices in (("mode", ("min", "max")), ("on_exists", ("error", "resume"))):
+        for name, choices in (("mode", get_args(Mode)), ("on_exists", get_args(OnExists))):
             value = getattr(self, name)
             if value not in choices and (name, value) != ("mode", None):
-                raise ConfigurationError(
-                    f"Expected `{name}` to be {choices[0]!r} or {choices[1]!r}, but got {value!r}."
-                )
+                allowed = " or ".join(map(repr, choices))
+                raise ConfigurationError(f"Expected `{name}` to be {allowed}, but got {value!r}.")
         if self.on_flag not in ("warn", "stop") and not callable(self.on_flag):
             raise ConfigurationError(
                 "Expected `on_flag` to be 'warn', 'stop' or a callable that gets the Flag, but "

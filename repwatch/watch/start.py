@@ -31,7 +31,6 @@ __all__ = [
     "local_folder",
     "open_run",
     "plan_again",
-    "rename_if_taken",
     "with_places",
     "without_points",
 ]
@@ -99,19 +98,6 @@ def with_places(options: WatchOptions, registry: Registry, place: str) -> WatchO
 def without_points() -> ProbeSet:
     """What stands in for a probe set in a run that has metrics and no snapshots."""
     return ProbeSet(torch.zeros(SMALLEST_PROBE, 1, dtype=torch.bool), name=NO_POINTS)
-
-
-def rename_if_taken(name: str | None, registry: Registry) -> str | None:
-    """A run name that is free: `name`, or `name` with a number."""
-    if name is None:
-        return None
-    try:
-        return registry.free_name(name)
-    except RegistryUnavailableError as error:
-        if not registry.may_wait(error):
-            raise
-        # A name that is taken gets its number when the run is stored.
-        return name
 
 
 def find_probe(

@@ -98,6 +98,22 @@ def test_of_runs_with_one_name_started_at_once_one_wins(location):
     registry.close()
 
 
+def test_threads_that_take_one_name_get_numbers_when_asked_to(location):
+    registry, names = Registry(location).create(), []
+
+    def work():
+        run = registry.start_run("same", probe=LightProbe(), on_exists="number")
+        names.append(run.name)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(names) == ["same", *(f"same-{number}" for number in range(2, 7))]
+    registry.close()
+
+
 STREAM = """
 import sys
 from repwatch.registry import Registry, RunRecorder

@@ -185,6 +185,13 @@ class TestResuming:
         assert registry.start_run("first", probe=probe, on_exists="resume").id == run.id
         assert registry.start_run("second", probe=probe, on_exists="resume").id != run.id
 
+    def test_a_name_that_is_taken_gets_a_number_when_asked_to(self, registry, probe, run):
+        again = [registry.start_run("first", probe=probe, on_exists="number") for _ in range(2)]
+        assert [other.name for other in again] == ["first-2", "first-3"]
+        assert registry.start_run("new", probe=probe, on_exists="number").name == "new"
+        continued = registry.start_run("new", probe=probe, run_id=run.id, on_exists="number")
+        assert (continued.id, continued.name) == (run.id, "first")
+
     def test_a_continued_run_cannot_take_the_name_of_another(self, registry, probe, run):
         registry.start_run("second", probe=probe)
         with pytest.raises(RunExistsError, match="'second'"):
@@ -202,7 +209,7 @@ class TestResuming:
         assert registry.start_run(None, probe=probe, run_id=run.id).cause == "noise"
 
     def test_other_words_for_on_exists_are_refused(self, registry, probe):
-        with pytest.raises(ConfigurationError, match="'error', 'resume', got 'overwrite'"):
+        with pytest.raises(ConfigurationError, match="'resume', 'number', got 'overwrite'"):
             registry.start_run("x", probe=probe, on_exists="overwrite")
 
 

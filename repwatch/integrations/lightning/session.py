@@ -11,6 +11,7 @@ together or none does. All ranks agree on whatever decides that, the sleeping on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from repwatch.capture import Capture, PassiveCapture
@@ -71,12 +72,12 @@ class Session(Driver):
         """
         failure: Exception | None = None
         found, source = None, ""
+        if renumber:
+            self._options = replace(self._options, on_exists="number")
         try:
             self._registry = find_registry(
                 self._options.registry, str(trainer.default_root_dir), "default_root_dir"
             )
-            if renumber:
-                self._renumber(self._registry)
             if not self._sharded:
                 self._make = partial(self._make_watcher, trainer, module)
             if trainer.is_global_zero or not self._sharded:

@@ -121,6 +121,7 @@ class RepWatchCallback(TrainerCallback):
                     args,
                     parts,
                     renumber=renumber,
+                    trial=state.trial_name,
                     loggers=self._loggers,
                     show=partial(self._batch_starts, state),
                 )

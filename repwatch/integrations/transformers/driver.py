@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,10 @@ from repwatch.integrations.transformers.host import probe_from_trainer, training
 from repwatch.integrations.transformers.host_step import host_strategies
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
-from repwatch.registry.records import EndStatus
+from repwatch.registry.records import EndStatus, OnExists
 from repwatch.watch.driver import GIVE_PROBE, METRICS_ALONE, NO_TIME, Driver
 from repwatch.watch.metrics import numbers
+from repwatch.watch.options import WatchOptions
 from repwatch.watch.outcome import end_status
 from repwatch.watch.start import find_probe, find_registry, with_places
 from repwatch.watch.stream import SOURCE, StreamPoints, stream_note
@@ -68,6 +70,7 @@ class TrainerDriver(Driver):
         parts: Mapping[str, Any],
         *,
         renumber: bool,
+        trial: str | None,
         loggers: Sequence[object],
         show: ShowBatch,
     ) -> None:
@@ -78,13 +81,14 @@ class TrainerDriver(Driver):
             arguments: Its TrainingArguments.
             parts: What it gives to callbacks: model, optimizer, lr_scheduler, train_dataloader.
             renumber: Whether a run name that is taken gets a number.
+            trial: The name of the trial in a hyperparameter search, or None.
             loggers: Where maps, scalars and flags are shown.
             show: Calls `batch_starts`, where points are copied from the batches of a stream.
         """
-        options = self._options
-        registry = find_registry(options.registry, str(arguments.output_dir), "output_dir")
         if renumber:
-            self._renumber(registry)
+            self._options = replace(self._options, on_exists="number")
+        self._options = options = _with_run_name(self._options, arguments, trial)
+        registry = find_registry(options.registry, str(arguments.output_dir), "output_dir")
         loader = parts.get("train_dataloader")
 
         read = partial(probe_from_trainer, trainer, loader, options.points)
@@ -256,6 +260,17 @@ class TrainerDriver(Driver):
         self._release_batches()
         error = getattr(sys, "last_value", None)
         self.finish("stopped" if error is None else end_status(error), timeout=30.0)
+
+
+def _with_run_name(
+    options: WatchOptions, arguments: TrainingArguments, trial: str | None
+) -> WatchOptions:
+    """The options with the name that the run has for the Trainer's loggers, numbered if taken."""
+    name = (trial or arguments.run_name or "").strip()
+    if options.run_name is not None or not name or name == arguments.output_dir:
+        return options
+    on_exists: OnExists = "resume" if options.on_exists == "resume" else "number"
+    return replace(options, run_name=name, on_exists=on_exists)
 
 
 def _read_hyperparameters(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from repwatch.registry._db.incoming import NewProbe, NewRun
+    from repwatch.registry.records import OnExists
 
 
 def now() -> datetime:
@@ -104,7 +105,7 @@ def _insert_points(connection: Connection, new: NewProbe) -> None:
         connection.execute(insert(PROBE_POINTS), rows)
 
 
-def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
+def open_run(connection: Connection, new: NewRun, on_exists: OnExists) -> str:
     """Create the run, or continue the one with its id (or its name, when asked to); its id."""
     serialize(connection)
     owner = None
@@ -113,15 +114,18 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
         owner = connection.scalar(named)
     same = select(RUNS.c.id).where(RUNS.c.id == new.id, in_project(connection))
     known = connection.scalar(same)
-    run_id: str | None = known or (owner if resume_name else None)
-    if owner is not None and owner != run_id:
+    run_id: str | None = known or (owner if on_exists == "resume" else None)
+    if owner not in (None, run_id) and on_exists != "number":
         raise RunExistsError(
             f"The registry {place_of(connection)} already has a run named {new.name!r}. Take a "
             f"free name such as {free_run_name(connection, new.name)!r}, leave the name out "
-            'to get one, or continue the run with on_exists="resume".'
+            'to get one, have it numbered with on_exists="number", or continue the run with '
+            'on_exists="resume".'
         )
     if run_id is not None:
-        _continue_run(connection, run_id, new)
+        # What it is called may be the name of before with a number.
+        name = None if on_exists == "number" else new.name
+        _continue_run(connection, run_id, new, name)
         return run_id
     moment = now()
     connection.execute(
@@ -144,8 +148,8 @@ def open_run(connection: Connection, new: NewRun, *, resume_name: bool) -> str:
     return new.id
 
 
-def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
-    """Set a stored run running again, with what is new of its hyperparameters."""
+def _continue_run(connection: Connection, run_id: str, new: NewRun, name: str | None) -> None:
+    """Set a stored run running again, with what is new of its hyperparameters, and the name."""
     query = select(RUNS.c.name, RUNS.c.probe, RUNS.c.hparams).where(RUNS.c.id == run_id)
     stored = connection.execute(query).one()
     if stored.probe != new.probe:
@@ -162,8 +166,8 @@ def _continue_run(connection: Connection, run_id: str, new: NewRun) -> None:
         "versions": new.versions,
         "mode": new.mode,
     }
-    if new.name is not None:
-        changes["name"] = new.name
+    if name is not None:
+        changes["name"] = name
     if new.monitor is not None:
         changes["monitor"] = new.monitor
     connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(**changes))

@@ -139,6 +139,22 @@ def test_metrics_are_stored_before_the_snapshot_of_their_step(tmp_path: Path) ->
         assert order.index((metric, step)) < order.index(("snapshot", step))
 
 
+def test_the_run_has_the_name_that_the_arguments_give_it(tmp_path: Path) -> None:
+    def fit(callback: Any, **settings: Any) -> str:
+        train(trainer(tmp_path, callback, num_train_epochs=1, **settings))
+        return registry(tmp_path).run(str(callback.run_id)).name
+
+    assert fit(watch(tmp_path), run_name="bert-base") == "bert-base"
+    assert fit(watch(tmp_path), run_name="bert-base") == "bert-base-2"
+    assert fit(watch(tmp_path, on_exists="resume"), run_name="bert-base") == "bert-base"
+    assert fit(watch(tmp_path, run_name="mine"), run_name="bert-base") == "mine"
+    with pytest.raises(RunExistsError):
+        fit(watch(tmp_path, run_name="mine"), run_name="bert-base")
+    assert "bert" not in fit(watch(tmp_path))
+    # Where the arguments are written is no name of a run.
+    assert str(tmp_path) not in fit(watch(tmp_path), run_name=str(tmp_path))
+
+
 def test_the_probe_is_of_the_training_set_where_there_is_no_other(tmp_path: Path) -> None:
     train(trainer(tmp_path, watch(tmp_path), eval_strategy="no", parts={"eval_dataset": None}))
     (run,) = registry(tmp_path).runs()
