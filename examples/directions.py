@@ -13,8 +13,8 @@ GloVe 6B; words.py says how to make it. The vectors were trained by others, so n
 here; words.py trains its own.
 
 Measured: the words are ordered by `rdm.project_activations`, from their distances to the words of
-the two ends alone. Of the words that the essay names for a direction, how many lie in the outer 5 %
-on their side. Shuffled words would lie there in 5 % of cases. The adult direction is that of both
+the two ends alone. Of the words that the essay names for a direction, how many lie in the outer 5%
+on their side. Shuffled words would lie there in 5% of cases. The adult direction is that of both
 pairs, girl to woman and boy to man, chosen since of six choices that were tried it found the most
 of the essay's words (12 of 17); the essay's own "woman" - "girl" or "man" - "boy" alone find 10.
 
@@ -205,7 +205,7 @@ def main(words: Sequence[str] | None = None) -> Result | None:
     for name, own in lists.items():
         print(f"{name}: {', '.join(own)}")
     number = (
-        f"{outer} of {len(quantiles)} words that the essay names are in the outer 5 % on their "
+        f"{outer} of {len(quantiles)} words that the essay names are in the outer 5% on their "
         f"side ({', '.join(f'{side} {count}' for side, count in by_side.items())}); shuffled "
         f"{OUTER * len(quantiles):.1f}. This mirrors the corpus, not the world."
     )

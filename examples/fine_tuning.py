@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accuracies = measure(run)
     layers = list(dict.fromkeys(layer for layer, _ in accuracies))
     print(describe(accuracies, layers))
-    print(f"Accuracy of the classifier: {100 * run.metrics['eval_accuracy']:.1f} %")
+    print(f"Accuracy of the classifier: {100 * run.metrics['eval_accuracy']:.1f}%")
     registry = Registry(chosen.out / "repwatch.db")
     page = chosen.out / "fine-tuning.html"
     how = {"distances": ["cosine"], "each_layer": False}

@@ -3,7 +3,7 @@
 Kornblith et al. 2019 ("Similarity of Neural Network Representations Revisited", Table 2) take ten
 networks that differ only in their seed and ask, for each layer of one, which layer of another is
 the most similar to it: a good measure answers with the same layer. They found the right one in
-1.4 % of cases with CCA, 9.9 to 15.1 % with SVCCA, 45.4 % with linear regression and 99.3 % with
+1.4% of cases with CCA, 9.9 to 15.1% with SVCCA, 45.4% with linear regression and 99.3% with
 linear CKA, where chance is 1 in 9.
 
 Here the same question is put to every distance that RepWatch offers. The networks have the shape
@@ -12,13 +12,13 @@ layers), each is trained with RepWatch attached, and the table is made from the 
 the images and the networks it knows nothing.
 
 Layers agree from seed to seed only once they are trained. Of five networks on MNIST the same layer
-is found by CKA in 23 % of cases before training, in 76, 79, 82, 85, 91 and 91 % after 1, 2, 4, 8,
-12 and 16 epochs; with half of these widths in 17, then 61, 67, 71, 73, 76 and 74 %. So with half
-the widths and two epochs a table shows 59 to 67 % in place of theirs. Comparing on 1,000
-images in place of 256, or by the unbiased estimate of CKA, changes less than 2 %; the mean of each
-channel in place of all places loses up to 13 %. From the registry, after 16 epochs: CKA 88 %, its
-log1p 92 %, Procrustes 93 %, the Euclidean distance 87 %; each wrong answer of CKA is the layer
-before or after. What is left to 99.3 % may be the data: theirs is CIFAR-10, and on digits, which
+is found by CKA in 23% of cases before training, in 76, 79, 82, 85, 91 and 91% after 1, 2, 4, 8,
+12 and 16 epochs; with half of these widths in 17, then 61, 67, 71, 73, 76 and 74%. So with half
+the widths and two epochs a table shows 59 to 67% in place of theirs. Comparing on 1,000
+images in place of 256, or by the unbiased estimate of CKA, changes less than 2%; the mean of each
+channel in place of all places loses up to 13%. From the registry, after 16 epochs: CKA 88%, its
+log1p 92%, Procrustes 93%, the Euclidean distance 87%; each wrong answer of CKA is the layer
+before or after. What is left to 99.3% may be the data: theirs is CIFAR-10, and on digits, which
 are easy, later layers have little left to do.
 
     python examples/layer_correspondence.py                  # scikit-learn's digits

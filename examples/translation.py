@@ -10,7 +10,7 @@ opus.nlpl.eu has two files of which line i is the translation of line i:
     paste europarl.en europarl.fr | shuf -n 55000 > en-fr.tsv
 
 An encoder and a decoder (Sutskever et al. 2014, smaller: one layer each, no attention) learn from
-90 % of the sentences of up to --longest words. A word that is not in the vocabulary is read as
+90% of the sentences of up to --longest words. A word that is not in the vocabulary is read as
 "the first, second, ... unknown word of this sentence" (Luong et al. 2015), and put back where the
 decoder writes that. RepWatch watches the encoder with `token="last"`, which is the end-of-sentence
 symbol. A second network reads each sentence backwards (the essay's note 3).

@@ -70,7 +70,7 @@ export class StepBar {
 
   flag(flag) {
     const where = [flag.step === null ? "" : `step ${brief(flag.step)}`, flag.layer === null ? "" : `layer ${flag.layer}`];
-    const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)} %)`;
+    const sure = flag.probability === null ? "" : ` (${Math.round(100 * flag.probability)}%)`;
     const show = () => this.bench.store.goTo(flag.run, flag.layer, flag.step ?? 0);
     return html`<button type="button" class="flag" aria-current=${String(this.isHere(flag))} @click=${show}><span class="ring" aria-hidden="true"></span><span
       class="where">${where.filter(Boolean).join(" · ")}</span><span class="flag-text">${flag.message}${sure}</span></button>`;

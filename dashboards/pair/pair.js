@@ -170,7 +170,7 @@ export class Pair {
     const { points, pairs } = estimated;
     const few = `≈ estimated from ${points} of the ${scene.n} probe points`;
     if (!found.estimated) return `${common} The other measures are of the two RDMs themselves.${tested} ${few}.`;
-    const sure = pairs > 0 ? `, ± as far as it was off in 95 % of ${brief(pairs)} pairs whose exact measures this report holds` : "";
+    const sure = pairs > 0 ? `, ± as far as it was off in 95% of ${brief(pairs)} pairs whose exact measures this report holds` : "";
     return `${common} ${few}${sure}.${tested} Exact: for the last snapshots of trajectories, and in TensorBoard's tab.`;
   }
 }

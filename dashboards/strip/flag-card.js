@@ -21,7 +21,7 @@ export function flagCard(bench, flag) {
   const { evidence } = flag;
   const place = [flag.layer === null ? "" : flag.layer, flag.step === null ? "" : `step ${brief(flag.step)}`].filter(Boolean).join(", ");
   const sure = flag.probability === null ? [] : [
-    element("p", { className: "detail" }, `${Math.round(100 * flag.probability)} %: the share of runs with such a course that ended badly, as the detector estimates it from the landmarks.`),
+    element("p", { className: "detail" }, `${Math.round(100 * flag.probability)}%: the share of runs with such a course that ended badly, as the detector estimates it from the landmarks.`),
   ];
   const guarantee = typeof evidence.guarantee === "string" ? [element("p", { className: "detail" }, evidence.guarantee)] : [];
   return [

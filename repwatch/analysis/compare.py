@@ -11,7 +11,7 @@ digits); most layers of a run with a wrong learning rate stay below. The insides
 similar if all matching layers are alike. The input is shown, and does not count.
 
 Outcomes are similar if both runs have the same label; without two labels, if the metric ends within
-a tolerance: where more is better and both values are in [0, 1], as for accuracy, 0.02; else 10 % of
+a tolerance: where more is better and both values are in [0, 1], as for accuracy, 0.02; else 10% of
 the larger of the two.
 """
 

@@ -133,8 +133,8 @@ def suggest_labels(
             as is customary for its name.
         probe: fingerprint of the probe set; None: the newest run's.
         tolerance: how much worse than the median of the better runs a good run may always be, in
-            the metric's own unit, as a share (0.1 is 10 %) for a positive metric with mode "min".
-            None: 0.02 for metrics in [0, 1] with mode "max", else 10 %.
+            the metric's own unit, as a share (0.1 is 10%) for a positive metric with mode "min".
+            None: 0.02 for metrics in [0, 1] with mode "max", else 10%.
         share: Share of the runs that define what good is, in (0, 1].
         ignore_hparams: Prefixes of hyperparameters that are never a cause.
         codes: The labels of the probe points as whole numbers, where they have some: what a guess

@@ -36,7 +36,7 @@ def measure(rows: torch.Tensor, center: float | None) -> dict[str, float]:
 
     "norm": mean Euclidean norm of a row, "largest": the largest one; "mean", "std": over all values
     (population); "zeros": share of exact zeros, 0 to 1; "dead": share of features that are 0 for
-    all points, 0 to 1; "saturated": share of values within 1 % of the size of an end of the range
+    all points, 0 to 1; "saturated": share of values within 1% of the size of an end of the range
     of bounded units, 0 to 1; "features": number of features; "nonfinite": share of NaN and infinite
     values, only where there are some, and then no other but "features".
     """

@@ -135,7 +135,7 @@ def _method_cells(method: MethodResult, k: int, digits: tuple[int, int, int]) ->
 
 
 def _gains(found: Backtest) -> Table:
-    table = Table(title="AUROC above the others (95 %)")
+    table = Table(title="AUROC above the others (95%)")
     table.add_column("epoch")
     for name in found.gains:
         table.add_column(name)
@@ -154,7 +154,7 @@ def _intervals(found: Backtest) -> Table:
         "false": (own.false_alarms, own.intervals["false_alarms"]),
         "cause\ntop 1": (own.top1, own.intervals["top1"]),
     }
-    table = Table(title="RepWatch, with intervals of 95 % over runs")
+    table = Table(title="RepWatch, with intervals of 95% over runs")
     for heading in ("epoch", "AUROC above\ncurves", *columns):
         table.add_column(heading)
     for k, checkpoint in enumerate(found.checkpoints):

@@ -61,7 +61,7 @@ def purity(
     for layer in found.layers:
         shares = [float(str(row["share"])) for row in rows if row["layer"] == layer]
         if shares:
-            cells = [f"{100 * share:.0f} %" for share in (shares[0], shares[-1], expected)]
+            cells = [f"{100 * share:.0f}%" for share in (shares[0], shares[-1], expected)]
             table.add_row(as_text(layer), *cells)
     console.print(table)
 

@@ -60,7 +60,7 @@ class Assessment(RenamedAttributes):
         layer: The layer that differs most from the good landmarks.
         nearest: The landmarks nearest at the same checkpoint.
         novelty: Distance to the nearest landmark of any kind.
-        is_novel: Whether that is farther than 95 % of the landmarks are from their nearest.
+        is_novel: Whether that is farther than 95% of the landmarks are from their nearest.
         change: A setting to change: one that belongs to the cause and is out of the good landmarks'
             range; None where there is none.
         layers_missing: Layers of the landmarks that the run does not have.

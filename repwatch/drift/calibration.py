@@ -29,7 +29,7 @@ class TailScale(NamedTuple):
         return cls(median, max(float(np.quantile(good, TAIL_QUANTILE)) - median, _MIN_TAIL))
 
     def transform(self, scores: Float64) -> Float64:
-        """(runs,) 0 at the median of the good landmarks, 1 at their 90 % quantile."""
+        """(runs,) 0 at the median of the good landmarks, 1 at their 90% quantile."""
         scaled: Float64 = (scores - self.median) / self.reach
         return scaled
 

@@ -71,7 +71,7 @@ class CheckpointModel:
         run_ids: The landmarks that have the checkpoint.
         scores: Those of each landmark, as if it were none.
         good_median: The median of the good landmarks' scores by the forests; 0 without forests.
-        novelty_limit: The novelty that 95 % of the landmarks do not exceed.
+        novelty_limit: The novelty that 95% of the landmarks do not exceed.
     """
 
     run_ids: list[str]

@@ -23,7 +23,7 @@ _QUANTILES = (1 - TAIL_QUANTILE, 0.5, TAIL_QUANTILE)
 class LossDetector:
     """How far the loss lies beyond that of good landmarks: it finds faults that no landmark has.
 
-    In units of the distance from their median to their 90 % quantile. It is two-sided where the
+    In units of the distance from their median to their 90% quantile. It is two-sided where the
     monitored metric is not among the curves, but only known at the end (self-supervised training):
     there a loss that is too good is as suspicious as one that is too bad.
 
@@ -81,7 +81,7 @@ class LossDetector:
 
 
 def _usual_range(good: Float64) -> Float64:
-    """(3,) the 10 % quantile, median and 90 % quantile of losses; NaN of too few."""
+    """(3,) the 10% quantile, median and 90% quantile of losses; NaN of too few."""
     if len(good) < MIN_GROUP_SIZE:
         return np.full(len(_QUANTILES), np.nan)
     return np.quantile(good, _QUANTILES)

@@ -81,7 +81,7 @@ class BaggedTrees:
         """Train on rows X (rows, features), finite, of classes y (rows,).
 
         Each tree has a bootstrap sample, or all rows but those of one of so many folds: a class of
-        three rows loses one of them at most, where a bootstrap sample has none of them in 5 % of
+        three rows loses one of them at most, where a bootstrap sample has none of them in 5% of
         the trees. At each node the best of `max_features` features splits, None for all, as long as
         both sides have `min_leaf` of the weight of all rows.
         """

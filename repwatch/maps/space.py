@@ -40,7 +40,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, Over
 _MIN_SNAPSHOTS = 3
 _NOVEL_RATIO = 2.0
 # Candidates by sketch for each of the nearest landmarks by exact distance. A sketched distance is
-# off by 2.5 % at most in standard deviation: what is further than the k nearest by more than
+# off by 2.5% at most in standard deviation: what is further than the k nearest by more than
 # `_MARGIN` is none.
 _CANDIDATES = 3
 _MARGIN = 1.08
@@ -125,7 +125,7 @@ class RepresentationSpace:
             method: "tsne", "pca" or "mds".
             seed: the same seed gives the same map.
             exact: fit on the distances' own vectors, each of the size of an RDM; else on sketches,
-                which preserve distances to within about 2.5 %.
+                which preserve distances to within about 2.5%.
             progress: called with the share that is done, in [0, 1], and what is being done.
             layers: a layer, or several; None takes all.
             depths: first and last depth of a band; None takes all.
@@ -354,7 +354,7 @@ def _find_previous(
 
 
 def _usual_distance(vectors: Float32, runs: Int) -> float:
-    """The distance that 95 % of landmarks do not exceed to their nearest one of another run.
+    """The distance that 95% of landmarks do not exceed to their nearest one of another run.
 
     From at most 2,000 landmarks, evenly taken. With one run only, to their nearest one.
     """

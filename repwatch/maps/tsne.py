@@ -10,10 +10,10 @@ which a stored space does not hold, and has its cost for each call. Measured on 
     200 placements                      0.03 s      0.25 s
     one placement                       1.3 ms      149 ms
     objective at the end                in no case above openTSNE's by more than 0.001
-    distance between the two            median 0.003 on a map 121 wide; under 1 % of its width in
-                                        98 % of placements
+    distance between the two            median 0.003 on a map 121 wide; under 1% of its width in
+                                        98% of placements
     10 nearest on the map that are
-    the true 10 nearest                 54.4 %      54.3 %
+    the true 10 nearest                 54.4%       54.3%
 """
 
 from __future__ import annotations

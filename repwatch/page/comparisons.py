@@ -46,7 +46,7 @@ class Comparisons(TypedDict):
         euclidean: The same of distances.
         mantel: (i, j, p) of layers of the same name in a watched and another run.
         permutations: Of Mantel's test.
-        errors: By how much an estimate from excerpts is off at most in 95 % of these pairs; of
+        errors: By how much an estimate from excerpts is off at most in 95% of these pairs; of
             euclidean distances, as a share. None where it is not defined.
     """
 
@@ -116,7 +116,7 @@ def _pack(shares: NDArray[np.float64]) -> str:
 
 
 def _error(name: str, exact: NDArray[np.float64], excerpts: Array, stack: Array) -> float | None:
-    """The error that 95 % of the estimates do not exceed; None where there is none."""
+    """The error that 95% of the estimates do not exceed; None where there is none."""
     estimates = _pairs(excerpts, name)
     if name == "euclidean":
         estimates = estimates * np.sqrt(stack.shape[1] / excerpts.shape[1])

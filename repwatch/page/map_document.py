@@ -299,7 +299,7 @@ def _cause_places(rows: Sequence[SnapshotRow], current: Sequence[str]) -> list[C
 def _middle(own: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """The median of the cluster in which `own` points are densest, less the density of `others`.
 
-    Densities are Gaussian, with a width of 4 % of the map's extent.
+    Densities are Gaussian, with a width of 4% of the map's extent.
     """
     everything = np.concatenate([own, others])
     width = 0.04 * float(np.ptp(everything, axis=0).max()) or 1.0

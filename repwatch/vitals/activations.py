@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from repwatch._names import name_some
 from repwatch.vitals.rule import Finding, Rule
@@ -15,6 +16,20 @@ __all__ = ["ACTIVATION_RULES", "DEBUGGER", "VITALS_STUDY", "name_layers"]
 VITALS_STUDY = "RepWatch's own study of 8 newcomer's runs and 3 populations (2026)"
 DEBUGGER = "Amazon SageMaker Debugger, built-in rules"
 
+# Likely causes and advice that several rules share, or that hold before the first step alone.
+_SINCE_START = (
+    "a learning rate that is too high",
+    "a collapse of self-supervised training (no stop-gradient, no negatives)",
+)
+_LOWER_RATE = "Lower the learning rate; in self-supervised training look at the stop-gradient."
+_AT_START = ("a layer that starts at zero", "an input that does not arrive")
+_LOOK_AT_START = "Look at the initialization of the first of these layers, and at what reaches it."
+_ZERO_WEIGHTS = ("weights that start at zero",)
+_NEGATIVE_BIASES = ("an initialization with large negative biases",)
+_SMALL_BIASES = "Start the biases at 0, or use a LeakyReLU."
+_LARGE_START = ("an initialization that is too large", "inputs that are not normalized")
+_SCALE_DOWN = "Scale down the initial weights or the inputs, or normalize before the layer."
+
 
 def name_layers(layers: Sequence[str], of: int) -> str:
     """How many layers, and which: "2 of 8 layers ('a', 'b')"."""
@@ -24,14 +39,17 @@ def name_layers(layers: Sequence[str], of: int) -> str:
 def _find(
     signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *names: str
 ) -> Finding | None:
-    """The layers of the newest step that are ill, with values of the first of them."""
+    """The layers of the newest step that are ill, with values of the first of them.
+
+    `text` has {} for how many layers it is, and which.
+    """
     layers = signs.now.layers
     found = [layer for layer in layers if is_ill(layer)]
     if not found:
         return None
     values = {name: found[0].get(name) for name in names if name in found[0].values}
     ill = [layer.layer for layer in found]
-    return Finding(f"{name_layers(ill, len(layers))} {text}", tuple(ill), values)
+    return Finding(text.format(name_layers(ill, len(layers))), tuple(ill), values)
 
 
 def check_finite(signs: Signs) -> Finding | None:
@@ -43,7 +61,7 @@ def check_finite(signs: Signs) -> Finding | None:
         ill = [layer for layer in ill if layer in finite]
     if not ill:
         return None
-    text = f"the activations of {name_layers(ill, len(now.layers))} are NaN or infinite"
+    text = f"in {name_layers(ill, len(now.layers))}, activations are NaN or infinite"
     return Finding(text, tuple(ill))
 
 
@@ -58,8 +76,12 @@ def check_constant(signs: Signs) -> Finding | None:
     if tail == len(layers) or (signs.now.step == 0 and len(layers) - tail < 3):
         return None
     ill = [layer.layer for layer in layers[tail:]]
-    text = f"{name_layers(ill, len(layers))} give the same output for every probe point"
-    return Finding(text, tuple(ill), {"distance": layers[tail].get("distance")})
+    text = f"in {name_layers(ill, len(layers))}, the output is the same for every probe point"
+    values = {"distance": layers[tail].get("distance")}
+    first = None if signs.start is None else signs.start.layer(ill[0])
+    if first is not None and not first.is_constant:
+        return Finding(text, tuple(ill), values, _SINCE_START, _LOWER_RATE)
+    return Finding(text, tuple(ill), values, _AT_START, _LOOK_AT_START)
 
 
 def check_dead_units(signs: Signs) -> Finding | None:
@@ -73,11 +95,19 @@ def check_dead_units(signs: Signs) -> Finding | None:
         dead = layer.get("dead", layer.get("zeros"))
         return features > 1 and dead >= 0.9 and (is_small or active < 0.5)
 
-    text = "have at least 90 % dead units, which are zero for every probe point"
+    text = "in {}, at least 90% of the units are dead: they are zero for every probe point"
     found = _find(signs, is_ill, text, "dead", "zeros")
     # A head alone may start at zero.
     hidden = {layer.layer for layer in signs.now.layers[:-1]}
-    return found if found is not None and hidden & set(found.layers) else None
+    if found is None or not hidden & set(found.layers):
+        return None
+    first = signs.now.layer(found.layers[0])
+    if signs.now.step == 0 and first is not None and first.get("weight_norm") == 0:
+        advice = "Draw initial weights at random: behind a ReLU, zeros never get a gradient."
+        return replace(found, causes=_ZERO_WEIGHTS, advice=advice)
+    if signs.now.step == 0:
+        return replace(found, causes=_NEGATIVE_BIASES, advice=_SMALL_BIASES)
+    return found
 
 
 def check_collapse(signs: Signs) -> Finding | None:
@@ -91,7 +121,7 @@ def check_collapse(signs: Signs) -> Finding | None:
     found = _find(
         signs,
         lambda layer: layer.get("near_zero") >= limit,
-        "put at least 90 % of the pairs of probe points in the same place",
+        "in {}, at least 90% of the pairs of probe points are in the same place",
         "near_zero",
     )
     # One layer alone may be a gate, or the output of a network that detects what is rare.
@@ -117,21 +147,27 @@ def check_dimension(signs: Signs) -> Finding | None:
 
     if not all(is_ill(layer) for layer in layers[-2:]):
         return None
-    return _find(signs, is_ill, "have come down to a line, while the loss improves", "dimension")
+    text = "in {}, representations have come down to a line, while the loss improves"
+    return _find(signs, is_ill, text, "dimension")
 
 
 def check_saturation(signs: Signs) -> Finding | None:
     """Hidden layers of bounded units nearly all of whose outputs are at the ends."""
     hidden = {layer.layer for layer in signs.now.layers[:-1]}
     limit = 0.25 if signs.now.step == 0 else 0.9
+    text = f"at least {limit:.0%} of the outputs are saturated, where gradients are next to 0"
     found = _find(
         signs,
         lambda layer: layer.layer in hidden and layer.get("saturated") >= limit,
-        f"have at least {limit:.0%} saturated outputs, where gradients are next to 0",
+        f"in {{}}, {text}",
         "saturated",
     )
     # One layer alone may be a gate, or the pooler of a pretrained BERT.
-    return found if found is not None and (limit > 0.5 or len(found.layers) > 1) else None
+    if found is None or (signs.now.step == 0 and len(found.layers) == 1):
+        return None
+    if signs.now.step == 0:
+        return replace(found, causes=_LARGE_START, advice=_SCALE_DOWN)
+    return found
 
 
 def check_explosion(signs: Signs) -> Finding | None:
@@ -144,7 +180,7 @@ def check_explosion(signs: Signs) -> Finding | None:
             return False
         return layer.rms >= 1e4 and layer.rms >= 1e3 * max(first.rms, 1e-3)
 
-    return _find(signs, is_ill, "have activations that have grown a thousandfold", "norm")
+    return _find(signs, is_ill, "in {}, activations have grown a thousandfold", "norm")
 
 
 def check_initialization(signs: Signs) -> Finding | None:
@@ -158,13 +194,14 @@ def check_initialization(signs: Signs) -> Finding | None:
     ]
     # A head may be small on purpose.
     if len(steps) == len(layers) - 1 and max(steps[:-1]) < 0.03:
-        word, ratio = "shrink", 1 / max(steps[:-1])
+        word, ratio, size = "shrink", 1 / max(steps[:-1]), "small"
     elif len(steps) == len(layers) - 1 and min(steps) > 2.5:
-        word, ratio = "grow", min(steps)
+        word, ratio, size = "grow", min(steps), "large"
     else:
         return None
-    text = f"differences between probe points {word} by a factor of {ratio:.2g} in each layer"
-    return Finding(f"{text}, or more", (layers[-1].layer,), {"factor": ratio})
+    text = f"differences between probe points {word} by a factor of {ratio:.2g} or more in each"
+    causes = (f"initial weights that are too {size}",)
+    return Finding(f"{text} layer", (layers[-1].layer,), {"factor": ratio}, causes)
 
 
 def check_identity(signs: Signs) -> Finding | None:
@@ -198,8 +235,8 @@ ACTIVATION_RULES = (
         reads="share of units that are 0 for every probe point",
         when="it is .9 or more in a hidden layer (healthy: .81 zeros at most); layers more than 4 "
         "times as wide as there are points need less than half an active unit for each point",
-        causes=("a learning rate that is too high", "an initialization with large negative biases"),
-        advice="Lower the learning rate, start the biases at 0, or use a LeakyReLU.",
+        causes=("a learning rate that is too high", *_NEGATIVE_BIASES, *_ZERO_WEIGHTS),
+        advice="Lower the learning rate, or use a LeakyReLU.",
         unseen="units that are constant but not 0, as those of a sigmoid or a GELU",
         source="Lu et al. 2019, Dying ReLU and initialization",
         counterparts=("DeadRelu", "AllZero"),
@@ -211,8 +248,8 @@ ACTIVATION_RULES = (
         reads="mean distance between probe points over the norm of the activations",
         when="it is below 1e-5 (healthy: .002 or more) in a layer and all after it; before the "
         "first step only for three layers or more, since heads may start at zero",
-        causes=("a layer that starts at zero", "a collapse", "an input that does not arrive"),
-        advice="Look at the initialization of the first of these layers, and at what reaches it.",
+        causes=(*_AT_START, *_SINCE_START),
+        advice=_LOOK_AT_START,
         unseen="a branch that is constant beside others that are not",
         source=VITALS_STUDY,
         counterparts=("AllZero",),
@@ -221,14 +258,11 @@ ACTIVATION_RULES = (
     Rule(
         name="collapse",
         check=check_collapse,
-        reads="share of distances below 1 % of the mean distance",
+        reads="share of distances below 1% of the mean distance",
         when="after the first step it is .9 or more in two layers or more (healthy: .037 at most), "
         "and above what points of one label alone can give",
-        causes=(
-            "a learning rate that is too high",
-            "a collapse of self-supervised training (no stop-gradient, no negatives)",
-        ),
-        advice="Lower the learning rate; in self-supervised training look at the stop-gradient.",
+        causes=_SINCE_START,
+        advice=_LOWER_RATE,
         unseen="a collapse to a line or a plane, which healthy networks have too",
         source=VITALS_STUDY,
         unless=("dead-units", "constant-layer", "equal-probe-points", "exploding-weights"),
@@ -250,11 +284,11 @@ ACTIVATION_RULES = (
     Rule(
         name="saturated-units",
         check=check_saturation,
-        reads="share of outputs within 1 % of the ends of the range, by layer of bounded units",
+        reads="share of outputs within 1% of the ends of the range, by layer of bounded units",
         when="it is .9 or more in a hidden layer, or before the first step .25 or more in two of "
         "them",
-        causes=("an initialization that is too large", "inputs that are not normalized"),
-        advice="Scale down the initial weights or the inputs, or normalize before the layer.",
+        causes=("a learning rate that is too high", *_LARGE_START),
+        advice="Lower the learning rate, or normalize before the layer.",
         unseen="functions that are called instead of modules (torch.tanh)",
         source="Glorot and Bengio 2010, Understanding the difficulty of training deep networks",
         counterparts=("SaturatedActivation", "Tanh"),
@@ -277,7 +311,7 @@ ACTIVATION_RULES = (
         reads="mean distance between probe points, by layer, before the first step",
         when="in networks of 3 layers or more each layer makes it 30 times smaller, not counting "
         "the last (healthy sigmoids: 13 times), or each one 2.5 times larger (healthy: 1.4 times)",
-        causes=("initial weights that are too small or too large",),
+        causes=("initial weights that are too small", "initial weights that are too large"),
         advice="Use the initialization that belongs to the non-linearity (Glorot, He).",
         unseen="networks whose normalization hides it",
         source="He et al. 2015, Delving deep into rectifiers",

@@ -184,7 +184,7 @@ CLASSIFIER_RULES = (
         check=check_probabilities,
         reads="the outputs' range, validation loss and validation accuracy of a classifier",
         when="the outputs sum to 1, are bounded by a module, or are in [0, 1] and right for half "
-        "of the points or more; and the loss is within 5 % of the cross-entropy of their softmax "
+        "of the points or more; and the loss is within 5% of the cross-entropy of their softmax "
         "on the probe points, and not of their own; or at or above the least that a softmax of "
         "such outputs can reach, with an accuracy of .5 or more and 1.5 times chance",
         causes=("a softmax or sigmoid in the network before a loss that has its own",),
@@ -196,8 +196,8 @@ CLASSIFIER_RULES = (
         name="softmax-over-batch",
         check=check_softmax_dimension,
         reads="losses, batch size, and the outputs and labels of the probe points",
-        when="at two snapshots in a row the training loss is within 8 % of that of a softmax over "
-        "the points of a batch, and 15 % off that of a softmax over the outputs; or the validation "
+        when="at two snapshots in a row the training loss is within 8% of that of a softmax over "
+        "the points of a batch, and 15% off that of a softmax over the outputs; or the validation "
         "loss is 1.5 times the latter, and as much above the former at both",
         causes=("a softmax over the wrong dimension (0 in place of 1)",),
         advice="Look at the dimension of softmax or log_softmax before the loss.",

@@ -50,7 +50,7 @@ def check_loss(signs: Signs) -> Finding | None:
 
 
 def _stands_still(epoch: int, training: Sequence[float], validation: Sequence[float]) -> bool:
-    """Whether 3 epochs have brought the validation loss down by less than 1 %, training by 3 %.
+    """Whether 3 epochs have brought the validation loss down by less than 1%, training by 3%.
 
     The training loss of single batches is noisy, that of validation is not.
     """
@@ -197,8 +197,8 @@ CURVE_RULES = (
         name="loss-not-decreasing",
         check=check_loss,
         reads="training and validation loss",
-        when="after 3 epochs the validation loss was never 1 % lower than the first, and the mean "
-        "training loss is not 3 % lower; or after 4 epochs and 5 values the training loss was "
+        when="after 3 epochs the validation loss was never 1% lower than the first, and the mean "
+        "training loss is not 3% lower; or after 4 epochs and 5 values the training loss was "
         "never a thousandth lower; or the validation loss was never lower, and is 1.5 times that",
         causes=("a learning rate that is far too high or too low", "labels without a pattern"),
         advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",

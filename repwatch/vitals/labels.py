@@ -92,7 +92,7 @@ def check_loss_of_labels(signs: Signs) -> Finding | None:
         return None
     values = {"input": given.get("accuracy"), "layer": layers[first].get("accuracy")}
     text = (
-        f"{name_layers(ill, len(layers))} have lost what the input has of the labels: the nearest "
+        f"in {name_layers(ill, len(layers))}, what the input has of the labels is lost: nearest "
         f"neighbors name {values['layer']:.0%} of them rightly, {values['input']:.0%} in the input"
     )
     return Finding(text, ill, values)

@@ -197,7 +197,7 @@ def _flag(run: Run, rule: Rule, finding: Finding, step: int, epoch: int) -> Flag
             "rule": rule.name,
             "layers": list(finding.layers),
             "values": {name: float(value) for name, value in finding.values.items()},
-            "causes": list(rule.causes),
+            "causes": list(finding.causes or rule.causes),
         },
         raised_at=datetime.now(timezone.utc),
     )

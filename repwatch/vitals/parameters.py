@@ -28,7 +28,10 @@ def _size(layer: LayerSigns) -> float:
 def _find(
     signs: Signs, is_ill: Callable[[LayerSigns], bool], text: str, *, some_move: bool
 ) -> Finding | None:
-    """The layers that are ill, if they are a good part of what is to be trained."""
+    """The layers that are ill, if they are a good part of what is to be trained.
+
+    `text` has {} for how many layers it is, and which.
+    """
     trained = find_trained(signs)
     found = [layer for layer in trained if is_ill(layer)]
     if not found or signs.now.step == 0:
@@ -39,12 +42,12 @@ def _find(
     if some_move and len(found) == len(trained):
         return None
     ill = tuple(layer.layer for layer in found)
-    return Finding(f"{name_layers(ill, len(signs.now.layers))} {text}", ill)
+    return Finding(text.format(name_layers(ill, len(signs.now.layers))), ill)
 
 
 def check_optimizers(signs: Signs) -> Finding | None:
     """Parameters that are to be trained, that no optimizer has, and that have not moved."""
-    text = "have parameters with requires_grad=True that no optimizer has, and that do not change"
+    text = "in {}, parameters with requires_grad=True are in no optimizer, and do not change"
     return _find(
         signs,
         lambda layer: layer.get("orphaned") == 1 and layer.get("unchanged") == 1,
@@ -60,7 +63,8 @@ def check_gradients(signs: Signs) -> Finding | None:
         still = layer.get("no_gradient") == 1 and layer.get("unchanged") == 1
         return still and layer.get("orphaned", 0.0) < 1
 
-    return _find(signs, is_ill, "get no gradient, although they are to be trained", some_move=True)
+    text = "in {}, parameters get no gradient, although they are to be trained"
+    return _find(signs, is_ill, text, some_move=True)
 
 
 def check_movement(signs: Signs) -> Finding | None:
@@ -70,7 +74,7 @@ def check_movement(signs: Signs) -> Finding | None:
     return _find(
         signs,
         lambda layer: layer.get("unchanged") == 1,
-        "have not changed since the start, although they are to be trained",
+        "in {}, parameters have not changed since the start, although they are to be trained",
         some_move=True,
     )
 
@@ -99,7 +103,7 @@ def check_vanishing(signs: Signs) -> Finding | None:
     if before is None or before.step == 0:
         return None
     ill = vanished(find_trained(signs)) & vanished(list(before.layers))
-    text = "have gradients of less than a millionth of those of other layers"
+    text = "in {}, gradients are less than a millionth of those of other layers"
     return _find(signs, lambda layer: layer.layer in ill, text, some_move=True)
 
 
@@ -117,13 +121,13 @@ def check_growth(signs: Signs) -> Finding | None:
         rms = layer.get("weight_norm") / math.sqrt(layer.get("parameters"))
         return _growth(signs, layer) > 10 and rms > 1
 
-    text = "have weights that have grown tenfold, to a root mean square above 1"
+    text = "in {}, weights have grown tenfold, to a root mean square above 1"
     return _find(signs, is_ill, text, some_move=False)
 
 
 def check_decay(signs: Signs) -> Finding | None:
     """Weights of which less than a tenth is left, in half of the layers or more."""
-    text = "have weights that have shrunk to less than a tenth"
+    text = "in {}, weights have shrunk to less than a tenth of what they were"
     found = _find(signs, lambda layer: _growth(signs, layer) < 0.1, text, some_move=False)
     many = found is not None and 2 * len(found.layers) >= len(find_trained(signs))
     return found if many else None
@@ -145,8 +149,8 @@ def check_statistics(signs: Signs) -> Finding | None:
     return _find(
         signs,
         is_ill,
-        "normalize by running statistics that training batches have hardly set, if at all (they "
-        "start at mean 0 and variance 1)",
+        "in {}, training batches have hardly changed the running statistics of a normalization, "
+        "if at all (they start at mean 0 and variance 1)",
         some_move=False,
     )
 
@@ -221,7 +225,7 @@ PARAMETER_RULES = (
         check=check_any_movement,
         reads="change of each layer's weights since the start, and losses",
         when="after an epoch weights have changed by less than 5e-4 of their size in all layers, "
-        "and no loss has fallen by 5 %",
+        "and no loss has fallen by 5%",
         causes=("a learning rate that is far too low", "an optimizer that does not step"),
         advice="Raise the learning rate by a factor of 100, and see that optimizer.step() is run.",
         unseen="a learning rate that is too low but moves something",

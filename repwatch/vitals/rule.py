@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,15 @@ class Finding:
         text: What is seen, as a clause: "3 of 4 layers give the same output for every probe point".
         layers: The layers that show it, by depth; empty where it belongs to no layer.
         values: The numbers that it rests on, by name.
+        causes: Those of the rule's causes that fit what is seen; empty where all of them do.
+        advice: What to do about these causes; "" for the rule's own advice.
     """
 
     text: str
     layers: tuple[str, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
+    causes: tuple[str, ...] = ()
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,14 @@ class Rule:
 
     def describe(self, finding: Finding, step: int) -> str:
         """The message of a flag."""
-        cause = " or ".join(self.causes)
+        causes = join_with_or(finding.causes or self.causes)
         text = f"{finding.text[:1].upper()}{finding.text[1:]}"
-        return f"{text}, at step {step}. Likely: {cause}. {self.advice}"
+        return f"{text}, at step {step}. Likely: {causes}. {finding.advice or self.advice}"
+
+
+def join_with_or(items: Sequence[str]) -> str:
+    """The items as English lists them: "a", "a or b", "a, b, or c"."""
+    *most, last = items
+    if len(most) < 2:
+        return " or ".join(items)
+    return f"{', '.join(most)}, or {last}"

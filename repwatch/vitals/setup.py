@@ -29,7 +29,7 @@ def check_later_tokens(signs: Signs) -> Finding | None:
         _first_snapshot(signs),
         lambda layer: layer.get("causal") == 1 and layer.get("sees_later") > _BY_TOKENS,
         "sees_later",
-        "the model says that it is causal, but in {} the representation of a token changes with "
+        "the model says that it is causal, but in {}, the representation of a token changes with "
         "tokens after it",
     )
 
@@ -40,7 +40,7 @@ def check_mixed_points(signs: Signs) -> Finding | None:
         _first_snapshot(signs),
         lambda layer: layer.get("mixes_points") > _BY_POINTS,
         "mixes_points",
-        "in {} the output of a point changes with the other points of its batch, in evaluation "
+        "in {}, the output of a point changes with the other points of its batch, in evaluation "
         "mode",
     )
 
@@ -65,7 +65,7 @@ def check_constant_weights(signs: Signs) -> Finding | None:
     ill = tuple(layer.layer for layer in trained if layer.get("constant") == 1)
     if not ill or 2 * len(ill) < len(trained):
         return None
-    text = f"all weights of {name_layers(ill, len(signs.now.layers))} start with the same value"
+    text = f"in {name_layers(ill, len(signs.now.layers))}, all weights start with the same value"
     return Finding(text, ill)
 
 
@@ -97,8 +97,8 @@ def check_dropout(signs: Signs) -> Finding | None:
         return None
     most = max(layer.get("dropout", 0.0) for layer in signs.now.layers)
     text = (
-        f"{name_layers(ill, len(signs.now.layers))} drop {most:.0%} of their units, and the "
-        f"training loss is {losses[-1]:.3g} after an epoch, {losses[0]:.3g} at first"
+        f"in {name_layers(ill, len(signs.now.layers))}, {most:.0%} of the units are dropped, and "
+        f"the training loss is {losses[-1]:.3g} after an epoch, {losses[0]:.3g} at first"
     )
     return Finding(text, ill, {"dropout": most, "loss": losses[-1]})
 

@@ -43,7 +43,7 @@ class LayerSigns:
     Attributes:
         layer: Its name.
         values: Its scalars as stored (see `repwatch.capture`), and of its RDM: "distance", the
-            mean; "near_zero", the share of distances below 1 % of the mean; "doubles", the share of
+            mean; "near_zero", the share of distances below 1% of the mean; "doubles", the share of
             points at distance 0 from another; "same", of the largest group of equal points;
             "dimension", the participation ratio; "change" and
             "change_start", cosine distance between this RDM and that of the last snapshot and of
@@ -152,7 +152,7 @@ class Signs:
 
     @property
     def loss_has_fallen(self) -> bool:
-        """Whether any loss is 5 % lower than it was first."""
+        """Whether any loss is 5% lower than it was first."""
         curves = [self.curve(name) for name in self.metrics if "loss" in name.lower()]
         return any(min(values) < values[0] - 0.05 * abs(values[0]) for values in curves if values)
 

@@ -101,7 +101,7 @@ class Driver:
             self._store()
         finally:
             try:
-                watcher.finish(status, timeout, share=self.pace.share())
+                watcher.finish(status, timeout, cost=self.pace.describe_cost())
             finally:
                 self._publish()
                 self._watcher = None

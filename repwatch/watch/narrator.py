@@ -105,21 +105,21 @@ class Narrator:
         return found
 
     def finish(
-        self, run: Run, share: float | None, nearest: Sequence[Snapshot | LandmarkNeighbor]
+        self, run: Run, cost: str | None, nearest: Sequence[Snapshot | LandmarkNeighbor]
     ) -> None:
         """Say what came of the run, and what to type next.
 
         Args:
             run: The run; what is stored of it now is read.
-            share: The share of the training time that RepWatch took; None where it is unknown.
+            cost: What watching it took, in words; None where it is unknown.
             nearest: The landmark runs that are nearest.
         """
         if not self._verbose:
             return
         run = self._registry.run(run.id)
-        parts = [f"{run.name!r}: snapshots at {self._steps} steps"]
-        if share is not None:
-            parts.append(f"{100 * share:.1f} % of the time")
+        parts = [f"{run.name!r}: snapshots at {self._steps} step{'s' * (self._steps != 1)}"]
+        if cost is not None:
+            parts.append(cost)
         parts.append(_describe_flags(run))
         if nearest:
             parts.append(f"nearest landmarks: {', '.join(map(_describe_landmark, nearest))}")
@@ -135,7 +135,7 @@ def _describe(found: Comparison) -> str:
     runs = f"{found.runs} run{'s' * (found.runs > 1)} to compare with, {found.good} good"
     if found.good >= MIN_GOOD:
         return f"{runs}: flags are on"
-    return f"{runs}: flags by landmarks from {MIN_GOOD} good ones on"
+    return f"{runs}: landmark flags need {MIN_GOOD} good ones"
 
 
 def _describe_flags(run: Run) -> str:

@@ -47,14 +47,16 @@ class Pace:
         """Whether one more snapshot stays within the time budget."""
         return self.throttle.allows(time.monotonic() - self._began)
 
-    def share(self) -> float:
-        """The share of the time since the start that RepWatch has taken in the training thread."""
-        return self.throttle.spent / max(time.monotonic() - self._began, 1e-9)
+    def describe_cost(self) -> str:
+        """The time that RepWatch has taken in the training thread, and its share, in words."""
+        spent = self.throttle.spent
+        share = spent / max(time.monotonic() - self._began, 1e-9)
+        return f"{spent:.1f} s, {share:.1%} of the time"
 
     def describe_limit(self) -> str:
         """What to tell a person when a snapshot is left out."""
         return (
-            f"snapshots take more than {100 * self.throttle.share:.0f} % of the training time, "
+            f"snapshots take more than {100 * self.throttle.share:.0f}% of the training time, "
             "so some are left out. Raise max_overhead, watch fewer layers or points, or take "
             "snapshots less often."
         )

@@ -372,7 +372,7 @@ class Watcher(Loop):
         status: EndStatus = "finished",
         timeout: float | None = 60.0,
         *,
-        share: float | None = None,
+        cost: str | None = None,
     ) -> None:
         """Commit what is waiting, mark the run as ended, and let the threads go.
 
@@ -381,7 +381,7 @@ class Watcher(Loop):
         Args:
             status: How the run ended.
             timeout: Seconds to wait for what is waiting, and for the last map; None for no limit.
-            share: The share of the training time that watching it took, for the summary.
+            cost: What watching it took, in words, for the summary.
 
         Raises:
             RegistryError: Something could not be stored.
@@ -409,7 +409,7 @@ class Watcher(Loop):
         self._report_problems()
         stored_whole = recorder.error is None and not recorder.waiting
         if stored_whole and background is not None and self.run is not None:
-            self._narrator.finish(self.run, share, background.nearest)
+            self._narrator.finish(self.run, cost, background.nearest)
         # No connection to a SQLite file stays open, and its journal files are removed.
         self.registry.close()
         self._publish_last()

@@ -96,7 +96,7 @@ def test_play_moves_the_slider_to_the_end_and_stops(page: Reader) -> None:
 
 def test_a_click_on_a_flag_goes_to_its_snapshot(page: Reader, trained: Trained) -> None:
     flag = page.find(".flag")
-    assert "It drifts toward <b>wild</b>. (80 %)" in flag.text
+    assert "It drifts toward <b>wild</b>. (80%)" in flag.text
     flag.click()
     run = Registry(trained.registry).run(trained.current)
     page.wait(f"{SHOWN}.startsWith(arguments[0])", f"{run.name} · {run.layers[1]} · step")
@@ -112,7 +112,7 @@ def test_one_click_on_a_flag_shows_what_one_needs_to_judge_it(
     page.wait("document.querySelector('.point .flag-title') !== null")
     card = page.text(RIGHT)
     assert "It drifts toward <b>wild</b>." in card
-    assert "80 %" in card
+    assert "80%" in card
     near = page.driver.find_elements(By.CSS_SELECTOR, ".point .landmark")
     assert [item.text.split("\n")[0] for item in near] == ["wild · learning rate too high"]
     odd = page.driver.find_elements(By.CSS_SELECTOR, ".point .near")

@@ -140,7 +140,7 @@ def test_false_alarms_over_whole_runs_are_within_the_guarantee(template: Run) ->
         any(detector.assess_checkpoint(history, c).alarm for c in detector.checkpoints)
         for history in fresh
     ]
-    # Of 200 runs at 10 %: three standard deviations, of the runs and of the limit, above it.
+    # Of 200 runs at 10%: three standard deviations, of the runs and of the limit, above it.
     assert np.mean(flagged) <= 0.1 + 3 * math.sqrt(0.1 * 0.9 * (1 / 200 + 1 / 120))
 
 
@@ -384,7 +384,7 @@ def test_check_and_backtest_run_on_the_command_line(registry: Registry) -> None:
     table = call("backtest", "--folds", "3")
     assert "AUROC" in table
     assert "calibration error" in table
-    assert "intervals of 95 % over runs" in " ".join(table.split())
+    assert "intervals of 95% over runs" in " ".join(table.split())
     assert "epochs before the loss does" in " ".join(table.split())
     found = json.loads(call("backtest", "--folds", "3", "--json"))
     assert found["methods"][0]["name"] == "RepWatch"

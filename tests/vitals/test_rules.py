@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from repwatch.vitals import RULES
+from repwatch.vitals.rule import join_with_or
 from repwatch.vitals.signs import LayerSigns, Signs, StepSigns
 
 HEALTHY = {
@@ -379,3 +380,56 @@ def test_rare_labels_that_are_never_right_show_the_imbalance() -> None:
 
     assert "class-imbalance" in found(0.05)
     assert "class-imbalance" not in found(0.5)
+
+
+def message(rule_name: str, found: Signs) -> str:
+    rule = next(rule for rule in RULES if rule.name == rule_name)
+    finding = rule.check(found)
+    assert finding is not None
+    assert set(finding.causes) <= set(rule.causes)
+    return rule.describe(finding, found.now.step)
+
+
+DEAD = {"dead": 1.0, "zeros": 1.0}
+SAME = {"distance": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "likely", "not_likely"),
+    [
+        ("dead-units", signs(step(0, 0, ("a",), DEAD)), "negative biases", "learning"),
+        (
+            "dead-units",
+            signs(step(0, 0, ("a",), {**DEAD, "weight_norm": 0.0})),
+            "weights that start at zero",
+            "learning",
+        ),
+        ("dead-units", ill(("a",), **DEAD), "learning rate", "random"),
+        ("constant-layer", signs(step(0, 0, ALL, SAME)), "starts at zero", "learning"),
+        ("constant-layer", ill(("c",), **SAME), "learning rate", "starts at zero"),
+        (
+            "constant-layer",
+            signs(step(0, 0, ("c",), SAME), step(*LATE, ("c",), SAME)),
+            "starts at zero",
+            "learning",
+        ),
+        (
+            "saturated-units",
+            signs(step(0, 0, ("a", "b"), {"saturated": 0.5})),
+            "initialization",
+            "learning",
+        ),
+        ("saturated-units", ill(("a",), saturated=0.95), "learning rate", "Scale down"),
+    ],
+)
+def test_likely_causes_fit_the_time_at_which_a_fault_shows(
+    rule: str, found: Signs, likely: str, not_likely: str
+) -> None:
+    said = message(rule, found)
+    assert likely in said
+    assert not_likely not in said
+
+
+def test_causes_are_listed_as_english_lists_them() -> None:
+    names = [join_with_or(("a",)), join_with_or(("a", "b")), join_with_or(("a", "b", "c"))]
+    assert names == ["a", "a or b", "a, b, or c"]

@@ -23,7 +23,7 @@ def train(registry: Registry, probe: ProbeSet = PROBE, name: str = "own", **opti
     watcher = Watcher(network(0), probe, registry=registry, run_name=name, **options)
     watcher.start()
     watcher.snapshot(0, 0)
-    watcher.finish(share=0.0123)
+    watcher.finish(cost="0.4 s, 1.2% of the time")
     return watcher.run_id if watcher._recorder else registry.run(name).id
 
 
@@ -36,7 +36,7 @@ def test_a_line_at_the_start_and_a_summary_at_the_end(
         "RepWatch: watches 2 of 2 layers with weights, from 1 to 2; 24 points; "
     )
     assert start.endswith("repwatch.db; no runs to compare with yet")
-    assert "'own': snapshots at 1 steps; 1.2 % of the time; no flags; no label yet." in end
+    assert "'own': snapshots at 1 step; 0.4 s, 1.2% of the time; no flags; no label yet." in end
     assert f"Next: repwatch show own -r {registry.path}" in end
 
 
@@ -53,7 +53,7 @@ def test_the_line_counts_the_runs_to_compare_with(
     assert "nearest landmarks: run-" in end
     registry.unlabel("run-5")
     train(registry, name="next")
-    assert "7 runs to compare with, 4 good: flags by landmarks from 5 good ones on" in (
+    assert "7 runs to compare with, 4 good: landmark flags need 5 good ones" in (
         capsys.readouterr().err
     )
 

@@ -13,7 +13,7 @@ from repwatch.drift.history import Checkpoint
 __all__ = ["Backtest", "Estimate", "Interval", "MethodResult", "SubsetResult"]
 
 Interval: TypeAlias = tuple[float, float]
-# A value with its 95 % interval.
+# A value with its 95% interval.
 Estimate: TypeAlias = tuple[float, float, float]
 
 
@@ -36,8 +36,8 @@ class MethodResult(RenamedAttributes):
         by_loss: Share of these bad runs that were flagged by then by the loss alone.
         spread: Standard deviation over rounds of `auroc`, `found` and `false_alarms`, by name; 0
             with one round.
-        gain: AUROC above that of the curves alone, with its 95 % interval; of all runs only.
-        intervals: 95 % intervals over runs of the numbers above, by name: of the AUROC by
+        gain: AUROC above that of the curves alone, with its 95% interval; of all runs only.
+        intervals: 95% intervals over runs of the numbers above, by name: of the AUROC by
             bootstrap, of shares by Wilson's score; of all runs only.
 
     Examples:
@@ -104,10 +104,10 @@ class Backtest(RenamedAttributes):
         known_good, known_bad: How many landmarks the detectors had, the fewest of all.
         rounds: How often all was done, each time with other draws.
         subsets: The first is of all runs.
-        gains: AUROC of RepWatch above each baseline that gives scores, over all runs, with its 95 %
+        gains: AUROC of RepWatch above each baseline that gives scores, over all runs, with its 95%
             interval over runs, for each checkpoint.
         lead: Epochs by which RepWatch flags bad runs before the loss does, in the mean over bad
-            runs that both flag, with its 95 % interval over them; NaN where there are none.
+            runs that both flag, with its 95% interval over them; NaN where there are none.
         calibration: How well `p_bad` holds at each checkpoint; None where there is none.
         calibration_overall: The same over all checkpoints.
 

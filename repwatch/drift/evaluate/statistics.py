@@ -51,7 +51,7 @@ def auroc(
 def bootstrap_interval(
     statistic: Callable[[NDArray[np.intp]], float | Float64], runs: int, *, draws: int, seed: int
 ) -> tuple[Float64, Float64]:
-    """The ends of the 95 % interval of a statistic over runs: its quantiles over many draws.
+    """The ends of the 95% interval of a statistic over runs: its quantiles over many draws.
 
     What is NaN in a draw does not count there; what is NaN in all has no interval.
 
@@ -70,7 +70,7 @@ def bootstrap_interval(
 
 
 def wilson_intervals(hits: Sequence[int], runs: int) -> list[tuple[float, float]]:
-    """The 95 % interval of each share hits / runs, by Wilson's score (1927).
+    """The 95% interval of each share hits / runs, by Wilson's score (1927).
 
     A bootstrap would call a share of 0 certain, however few the runs are.
     """

@@ -246,7 +246,7 @@ def lead_over(
 ) -> Estimate:
     """Epochs by which the first method flags bad runs before the second does.
 
-    The mean over bad runs that both flag, with its 95 % interval over them; NaN without any.
+    The mean over bad runs that both flag, with its 95% interval over them; NaN without any.
     """
     both = first.flagged.any(2) & second.flagged.any(2) & truth.bad
     runs = np.flatnonzero(both.any(0))
