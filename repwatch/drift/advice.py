@@ -67,7 +67,7 @@ class SettingChange:
     Examples:
         >>> change = SettingChange("lr", 0.08, (0.0004, 0.0036))
         >>> change.text
-        'its lr is 0.08, good runs here had 0.0004 to 0.0036: lower it'
+        'its lr is 0.08, where good runs had 0.0004 to 0.0036: lower it'
     """
 
     setting: str
@@ -80,11 +80,11 @@ class SettingChange:
         number = as_number(self.value)
         if number is None:
             known = " or ".join(map(str, self.good))
-            return f"its {self.setting} is {self.value}, good runs here had {known}: change it"
+            return f"its {self.setting} is {self.value}, where good runs had {known}: change it"
         low, high = map(float, self.good)
         span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
         change = "lower" if number > high else "raise"
-        return f"its {self.setting} is {number:.3g}, good runs here had {span}: {change} it"
+        return f"its {self.setting} is {number:.3g}, where good runs had {span}: {change} it"
 
 
 class SettingAdvisor:

@@ -141,7 +141,7 @@ class Assessment(RenamedAttributes):
 
     def _finding(self) -> str:
         if self.by_loss:
-            return "has a loss that good landmarks did not have here"
+            return "has a loss that no good landmark had at this point"
         if self.is_novel and self.novelty > 0:
             return "is unlike any landmark"
         if self.cause:

@@ -100,7 +100,7 @@ class BaggedTrees:
         trees: list[ExtraTreeClassifier] = []
         seeds = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=n_trees)
         samples = _samples(codes, seeds.tolist(), folds)
-        with config_context(skip_parameter_validation=True):
+        with config_context(skip_parameter_validation=True, assume_finite=True):
             for tree_seed, drawn in zip(seeds.tolist(), samples, strict=True):
                 times = np.bincount(drawn, minlength=count)
                 weights = times * _balanced_weights(codes[drawn], len(classes))[codes]

@@ -205,11 +205,12 @@ def _examine_landmarks(runs: Sequence[Run], empty: set[str], fewest_good: int) -
         usable = [run for run in runs if run.probe == probe and run.id not in empty]
         good, bad = (sum(run.label == label for run in usable) for label in ("good", "bad"))
         subject = f"probe set {probe}"
-        message = f"{len(usable)} runs, {good} good landmarks and {bad} bad ones."
+        plural = "s" * (len(usable) != 1)
+        message = f"{len(usable)} run{plural}, landmarks: {good} good, {bad} bad."
         if good < fewest_good:
             message += (
-                f" Drift is watched for from {fewest_good} good ones on: "
-                "`repwatch suggest-labels`, or `repwatch label RUN good`."
+                f" Drift detection needs {fewest_good} good ones: use `repwatch suggest-labels`, "
+                "or `repwatch label RUN good`."
             )
         findings.append(Finding("fine" if good >= fewest_good else "hint", subject, message))
     return findings

@@ -72,7 +72,7 @@ def test_doctor_reports_what_is_missing_and_fails_on_damage(registry: Registry) 
     assert payload["sound"] is True
     subjects = {finding["subject"]: finding for finding in payload["findings"]}
     assert subjects["the file"]["level"] == "fine"
-    assert "good landmarks" in call(registry, "doctor").output
+    assert "landmarks:" in call(registry, "doctor").output
     from sqlalchemy import text
 
     registry._database.write(lambda c: c.execute(text("UPDATE rdms SET rdm = x'00'")))

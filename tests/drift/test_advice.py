@@ -109,7 +109,7 @@ def test_without_a_cause_a_customary_setting_is_named() -> None:
         {"lr": 0.3, "optimizer.lr": 0.3, "width": 900, "max_epochs": 400}, None
     )
     assert change is not None
-    assert change.text == "its lr is 0.3, good runs here had 0.0005 to 0.01: lower it"
+    assert change.text == "its lr is 0.3, where good runs had 0.0005 to 0.01: lower it"
     assert advisor.suggest({"lr": 0.001, "width": 900, "max_epochs": 400}, None) is None
 
 
@@ -126,7 +126,7 @@ def test_a_category_that_no_good_run_has_is_to_be_changed(advisor: SettingAdviso
     run = good_settings(np.random.default_rng(1)) | {"activation": "sigmoid"}
     change = advisor.suggest(run, "saturated sigmoids")
     assert change is not None
-    assert change.text == "its activation is sigmoid, good runs here had relu: change it"
+    assert change.text == "its activation is sigmoid, where good runs had relu: change it"
 
 
 def test_the_change_is_in_the_evidence_of_a_flag_as_data(template: Run) -> None:

@@ -151,7 +151,7 @@ def test_a_fault_that_no_landmark_has_is_found_by_the_loss(template: Run) -> Non
     result = detector.assess_checkpoint(odd, (1, 0))
     assert result.alarm
     assert result.by_loss
-    assert "a loss that good landmarks did not have" in result.message
+    assert "a loss that no good landmark had" in result.message
 
 
 def test_missing_checkpoints_and_layers_of_landmarks_are_no_obstacle(template: Run) -> None:

@@ -69,7 +69,7 @@ def test_advice_reads_the_learning_rate_with_and_without_the_prefix_and_names_it
     advisor = SettingAdvisor([history.hparams for history in good], [], [])
     advice = advisor.suggest(current, None)
     assert advice is not None
-    assert advice.text == "its optimizer.lr is 0.2, good runs here had 0.01 to 0.03: lower it"
+    assert advice.text == "its optimizer.lr is 0.2, where good runs had 0.01 to 0.03: lower it"
 
 
 def test_runs_are_selected_and_grouped_by_either_name(template: Run) -> None:

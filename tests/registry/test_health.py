@@ -66,9 +66,7 @@ def test_it_reports_how_many_good_landmarks_are_missing(registry: Registry, run:
     subject = f"probe set {run.probe}"
     level, message = found(registry, subject, fewest_good=2)
     assert level == "hint"
-    assert message.startswith(
-        "1 runs, 1 good landmarks and 0 bad ones. Drift is watched for from 2"
-    )
+    assert message.startswith("1 run, landmarks: 1 good, 0 bad. Drift detection needs 2 good ones")
     assert found(registry, subject, fewest_good=1)[0] == "fine"
 
 
