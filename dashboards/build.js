@@ -1,5 +1,5 @@
-// Bundles the pages into built/, which is checked in: `node build.js [FOLDER]`. The file sources.json beside them
-// holds a hash of each source, so that a stale bundle is found where there is no node.
+// Bundles the pages into built/, which is checked in: `node build.js [FOLDER]`. The file sources.json in that folder
+// has a hash of each source, so that a stale bundle can be detected without Node.
 
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const ENTRIES = {
   "comparison-style": "comparison/comparison.css",
 };
 
-// What the pages use of lit-html, as one module that browsers read as it is; both it and its license are checked in.
+// The parts of lit-html that the pages use, as one module that browsers can load; it and its license are checked in.
 const LIT = `export { html, nothing, render } from "lit-html";
 export { repeat } from "lit-html/directives/repeat.js";
 export { styleMap } from "lit-html/directives/style-map.js";`;
@@ -29,7 +29,7 @@ await esbuild.build({
   bundle: true,
   minify: true,
   format: "esm",
-  // This build asks whether there is a document: unit tests have none.
+  // This build checks whether there is a document: unit tests have none.
   platform: "neutral",
   conditions: ["node"],
   legalComments: "eof",
@@ -46,7 +46,7 @@ const { metafile } = await esbuild.build({
   format: "esm",
   target: ["chrome111", "firefox114", "safari16.4"],
   charset: "utf8",
-  // The notices of libraries stand at the end of the bundles.
+  // The license notices of libraries are at the end of the bundles.
   legalComments: "eof",
   metafile: true,
 });

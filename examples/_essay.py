@@ -1,8 +1,8 @@
-"""What the example scripts of the essay share: options, data, a watched training, results.
+"""What the essay's example scripts share: options, data, a watched training run, results.
 
-Each script answers one claim of "Visualizing Representations" (Olah 2015). It writes into the
-folder --out: NAME.html (self-contained), NAME.png, NAME.db where networks were trained, and
-NAME.json, the claim's number and verdict, of which `make examples` makes the gallery.
+Each script tests one claim of "Visualizing Representations" (Olah 2015). It writes into the
+folder --out: NAME.html (self-contained), NAME.png, NAME.db if networks were trained, and
+NAME.json, the claim's number and verdict, from which `make examples` builds the gallery.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Result:
 
 
 def make_parser(description: str | None, name: str) -> argparse.ArgumentParser:
-    """--out, which every script has; the docstring is the help."""
+    """A parser with --out, which every script has; the docstring is its help text."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("essay"), help="folder of what is written")
+    parser.add_argument("--out", type=Path, default=Path("essay"), help="output folder")
     parser.set_defaults(name=name)
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
-    """The options; the folder exists then, and PyTorch uses one thread."""
+    """Parse the options, create the output folder, and limit PyTorch to one thread."""
     chosen = parser.parse_args(words)
     chosen.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -64,7 +64,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argpa
 
 
 def new_registry(out: Path, name: str) -> Registry:
-    """An empty registry NAME.db; that of an earlier call of the same script is replaced."""
+    """An empty registry NAME.db; it replaces that of an earlier run of the same script."""
     for suffix in (".db", ".db-wal", ".db-shm"):
         (out / f"{name}{suffix}").unlink(missing_ok=True)
     return Registry(out / f"{name}.db").create()
@@ -84,14 +84,14 @@ def show_progress(items: Iterable[Any], what: str) -> Iterator[Any]:
 
 
 def open_text(path: Path) -> IO[str]:
-    """A text file to read, compressed where its name ends in .gz."""
+    """Open a text file for reading; it is decompressed if its name ends in .gz."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8")
     return open(path, encoding="utf-8")
 
 
 def nearest_by_cosine(unit: Vectors, rows: Vectors, k: int = 10) -> Vectors:
-    """(r, k) the k nearest others of some rows of vectors (n, d) of length 1, in any order."""
+    """(r, k) the k nearest others of some rows of unit vectors (n, d), in any order."""
     parts = []
     for part in np.array_split(rows, max(1, len(rows) // 500)):
         near = unit[part] @ unit.T
@@ -102,9 +102,10 @@ def nearest_by_cosine(unit: Vectors, rows: Vectors, k: int = 10) -> Vectors:
 
 
 def read_images(path: Path | None, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels (n, height * width) in [0, 1] and labels (n,), shuffled; scikit-learn's for None.
+    """Pixels (n, height * width) in [0, 1] and labels (n,), shuffled.
 
-    The file is an .npz of `images` (n, height, width) in uint8 and `labels` (n,).
+    The file is an .npz with `images` (n, height, width) in uint8 and `labels` (n,). Without a path,
+    the data is scikit-learn's digits.
     """
     if path is None:
         from sklearn.datasets import load_digits
@@ -146,9 +147,9 @@ def train(
     hparams: dict[str, Any] | None = None,
     snapshot_epochs: Sequence[int] | None = None,
 ) -> float:
-    """Train a classifier, watched: a snapshot before it and after epochs; its final accuracy.
+    """Train a classifier with snapshots before it and after epochs; returns its final accuracy.
 
-    Epochs are counted from 1 in `snapshot_epochs`; None is every one.
+    Epochs are counted from 1 in `snapshot_epochs`; None means every epoch.
     """
     x, y = data
     with Watcher(
@@ -182,7 +183,7 @@ def train(
 
 
 def write_page(registry: Registry, out: Path, name: str, runs: Sequence[str] = ()) -> None:
-    """The registry's page as NAME.html, with maps by the cosine distance."""
+    """Write the registry's page as NAME.html, with maps by cosine distance."""
     write_report(
         registry,
         out / f"{name}.html",
@@ -195,7 +196,7 @@ def write_page(registry: Registry, out: Path, name: str, runs: Sequence[str] = (
 
 
 def silent_trainer(callback: Any, epochs: int, **options: Any) -> Any:
-    """A Lightning Trainer on the processor that writes no files of its own."""
+    """A Lightning Trainer on the CPU that writes no files of its own."""
     import lightning.pytorch as pl
 
     for module in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
@@ -223,7 +224,7 @@ def bare(axes: Any, title: str = "", size: float = 10) -> Any:
 
 
 def save_figure(figure: Any, path: Path, dpi: int = 80) -> None:
-    """A PNG of at most 128 colors, which makes it small."""
+    """Save a PNG with at most 128 colors, which keeps it small."""
     from PIL import Image
 
     figure.savefig(path, dpi=dpi, facecolor="white")

@@ -12,13 +12,13 @@ Data: --data is an .npz of `words` (n,) and `vectors` (n, d), the most frequent 
 GloVe 6B; words.py says how to make it. The vectors were trained by others, so no run is watched
 here; words.py trains its own.
 
-Measured: the words are ordered by `rdm.project_activations`, from their distances to the words of
-the two ends alone. Of the words that the essay names for a direction, how many lie in the outer 5%
-on their side. Shuffled words would lie there in 5% of cases. The adult direction is that of both
-pairs, girl to woman and boy to man, chosen since of six choices that were tried it found the most
-of the essay's words (12 of 17); the essay's own "woman" - "girl" or "man" - "boy" alone find 10.
+Measured: the words are ordered by `rdm.project_activations`, which uses only their distances to the
+words at the two ends; the result is how many of the words that the essay names for a direction lie
+in the outer 5% on their side. Shuffled words would lie there in 5% of cases. The adult direction is
+that of both pairs, girl to woman and boy to man, because it found the most of the essay's words (12
+of 17) among six choices tried; the essay's own "woman" - "girl" or "man" - "boy" alone find 10.
 
-    python examples/directions.py --data glove50k.npz                   # some seconds
+    python examples/directions.py --data glove50k.npz                   # a few seconds
     python examples/directions.py --data glove50k.npz --to queen --from king
 """
 
@@ -34,7 +34,7 @@ from _essay import Result, finish, make_parser, parse, plt, save_figure, show_pr
 
 from repwatch import rdm
 
-# Name: the words of one end, and of the other.
+# Name: the words at one end, and at the other.
 DIRECTIONS = {
     "masculine": (("woman",), ("man",)),
     "adult": (("girl", "boy"), ("woman", "man")),
@@ -59,10 +59,10 @@ def read_vectors(path: Path, most: int) -> tuple[list[str], np.ndarray[Any, Any]
 def project(
     vectors: np.ndarray[Any, Any], places: dict[str, int], start: Sequence[str], end: Sequence[str]
 ) -> np.ndarray[Any, Any]:
-    """(n,) the place of each word along the direction from `start` to `end`."""
+    """(n,) the position of each word along the direction from `start` to `end`."""
     for word in (*start, *end):
         if word not in places:
-            raise SystemExit(f"Expected a word of the data. {word!r} is not among them.")
+            raise SystemExit(f"Expected words of the data. {word!r} is not among them.")
     ends = ([places[word] for word in side] for side in (start, end))
     return rdm.project_activations(vectors, *ends)
 
@@ -88,7 +88,7 @@ def check_essay(
 def draw(
     ranks: dict[str, np.ndarray[Any, Any]], found: dict[str, dict[str, float]], path: Path
 ) -> None:
-    """The quantile of each of the essay's words, one panel a direction."""
+    """The quantile of each of the essay's words, one panel per direction."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     for axis, (name, opposite) in zip(axes, OPPOSITES.items(), strict=True):
         rows = [(word, 1 - q, "#e15759") for word, q in found[opposite].items()]
@@ -162,7 +162,7 @@ def write_words(
         "shown": [places[word] for word in named if word in places],
         "lists": lists,
     }
-    # Within a script element only "<" can end it.
+    # Only "<" can end a script element.
     text = json.dumps(content).replace("<", "\\u003c")
     path.write_text(PAGE.replace("DATA", text), encoding="utf-8")
 
@@ -174,12 +174,12 @@ def list_outermost(words: list[str], along: np.ndarray[Any, Any], count: int = 2
 def main(words: Sequence[str] | None = None) -> Result | None:
     parser = make_parser(__doc__, "directions")
     parser.add_argument("--data", type=Path, required=True, help="an .npz of words and vectors")
-    parser.add_argument("--most", type=int, default=50_000, help="use the first words")
-    parser.add_argument("--from", nargs="+", dest="start", help="words of one end")
-    parser.add_argument("--to", nargs="+", dest="end", help="words of the other: only list words")
+    parser.add_argument("--most", type=int, default=50_000, help="how many words to use")
+    parser.add_argument("--from", nargs="+", dest="start", help="words at one end")
+    parser.add_argument("--to", nargs="+", dest="end", help="words at the other; only lists words")
     chosen = parse(parser, words)
     if (chosen.start is None) != (chosen.end is None):
-        parser.error("--from and --to belong together")
+        parser.error("--from and --to must be given together")
     known, vectors = read_vectors(chosen.data, chosen.most)
     places = {word: k for k, word in enumerate(known)}
     if chosen.end:
@@ -205,13 +205,13 @@ def main(words: Sequence[str] | None = None) -> Result | None:
     for name, own in lists.items():
         print(f"{name}: {', '.join(own)}")
     number = (
-        f"{outer} of {len(quantiles)} words that the essay names are in the outer 5% on their "
+        f"{outer} of the {len(quantiles)} words that the essay names are in the outer 5% on their "
         f"side ({', '.join(f'{side} {count}' for side, count in by_side.items())}); shuffled "
         f"{OUTER * len(quantiles):.1f}. This mirrors the corpus, not the world."
     )
     draw(ranks, found, chosen.out / "directions.png")
     write_words(known, list(along.values()), lists, chosen.out / "directions.html")
-    claim = "Directions between words lead to the lists of words that the essay has."
+    claim = "Directions between words lead to the words that the essay lists."
     held = outer > len(quantiles) / 2
     return finish(
         chosen.out, chosen.name, Result(claim, number, held, {"quantiles": found, "outer": outer})

@@ -1,9 +1,9 @@
 """Paragraph vectors of package descriptions: broad topics, and clusters within them.
 
 Claim ("Paragraph Vectors of Wikipedia"): documents that are alike lie together, with structure at
-several scales: broad topics, and within them sub-clusters of what is special.
+several scales: broad topics, and within them sub-clusters of more specific ones.
 
-Data: --data is a .jsonl or .jsonl.gz with one object a line: title, section, tags (a list),
+Data: --data is a .jsonl or .jsonl.gz with one object per line: title, section, tags (a list),
 summary, text, url. Any Debian machine can make one from its package indexes (python3-debian):
 
     for package in deb822.Packages.iter_paragraphs(open(INDEX)):    # /var/lib/apt/lists/*_Packages
@@ -14,12 +14,13 @@ summary, text, url. Any Debian machine can make one from its package indexes (py
 
 A LightningModule learns a vector for each description that predicts its words (PV-DBOW, Le and
 Mikolov 2014, with negative sampling), while RepWatch watches the vectors of some of them. TF-IDF
-reduced by truncated SVD (latent semantic analysis) stands beside it, learned without a network.
+reduced by truncated SVD (latent semantic analysis) is a comparison that needs no network.
 
-Measured for both, by cosine: of 4,000 descriptions the share of the 10 nearest of all descriptions
-that are of the same section, or have the same tag (mean over tags); and within each section, among
-its descriptions alone, the same tag: the sub-clusters. Each stands beside its expectation for
-shuffled descriptions. By epoch the section and the first tag, of the vectors that are watched.
+Measured for both, by cosine: for 4,000 descriptions, the share of the 10 nearest of all
+descriptions that are in the same section, or have the same tag (mean over tags); and, for the
+sub-clusters, the share with the same tag among the descriptions of each section alone. Each is
+shown next to its expectation for shuffled descriptions. For the watched vectors, the shares of
+section and first tag are also measured after every epoch.
 
     python examples/documents.py --data debian.jsonl.gz     # about six minutes
 """
@@ -63,7 +64,7 @@ from repwatch import ProbeSet, Registry, RepWatch, rdm
 from repwatch.atlas import LayoutSettings, Roles, cached_layout, write_atlas
 
 DIMENSIONS, NEGATIVES, NEIGHBORS = 64, 5, 10
-NOISE = 256  # words drawn for all of a batch
+NOISE = 256  # noise words drawn for a whole batch
 RATE = 0.02  # the largest learning rate
 RUN, TFIDF = "paragraph vectors", "TF-IDF"
 
@@ -99,7 +100,7 @@ def read_packages(path: Path, most: int) -> list[Package]:
 
 
 class Corpus(NamedTuple):
-    """Each word of each document: whose it is (t,), which word it is (t,); and how often (v,)."""
+    """The document (t,) and the word (t,) of each occurrence, and how often words occur (v,)."""
 
     documents: Vectors
     words: Vectors
@@ -107,9 +108,9 @@ class Corpus(NamedTuple):
 
 
 def count_words(texts: Sequence[str], thin: float) -> Corpus:
-    """Words that occur five times or more; a word of a larger share than `thin` is thinned.
+    """Words that occur five times or more; a word with a share above `thin` is subsampled.
 
-    It is kept with the probability sqrt(thin / share), as Mikolov et al. do.
+    It is kept with probability sqrt(thin / share), as in Mikolov et al.
     """
     split = [re.findall(r"[a-z][a-z+#-]+", text.lower()) for text in texts]
     counts = Counter(word for text in split for word in text)
@@ -125,7 +126,7 @@ def count_words(texts: Sequence[str], thin: float) -> Corpus:
 
 
 class Batches(IterableDataset[torch.Tensor]):
-    """Batches (3, b) of documents, words of theirs, in a new order in every epoch."""
+    """Batches (2, b) of documents and their words, in a new order in every epoch."""
 
     def __init__(self, corpus: Corpus, size: int) -> None:
         pairs = np.stack([corpus.documents, corpus.words])
@@ -175,7 +176,7 @@ class ParagraphVectors(pl.LightningModule):
 def train(
     corpus: Corpus, packages: Sequence[Package], registry: Registry, chosen: argparse.Namespace
 ) -> Vectors:
-    """Vectors (n, d) of the documents; RepWatch has those of some after every epoch."""
+    """Train vectors (n, d) of the documents; RepWatch watches some after every epoch."""
     shown = np.random.default_rng(0).permutation(len(packages))[: chosen.points]
     some = [packages[row] for row in shown]
     probe = ProbeSet.from_tensor(
@@ -216,7 +217,7 @@ def reduce_tfidf(texts: Sequence[str]) -> Vectors:
 
 
 def measure_sections(vectors: Vectors, sections: Vectors) -> tuple[float, float]:
-    """The share of nearest descriptions of the same section, and of all others."""
+    """The share of the same section among the nearest descriptions, and among all others."""
     rows = np.random.default_rng(1).permutation(len(vectors))[:4_000]
     share = float((sections[nearest_by_cosine(vectors, rows)] == sections[rows][:, None]).mean())
     counts = np.array(list(Counter(sections.tolist()).values()), dtype=float)
@@ -224,10 +225,10 @@ def measure_sections(vectors: Vectors, sections: Vectors) -> tuple[float, float]
 
 
 def measure_tags(vectors: Vectors, tags: Sequence[Sequence[str]]) -> tuple[float, float]:
-    """Means over tags: the share with the tag among the nearest of those that have it, of all.
+    """Means over tags: the share with the tag among the nearest of its holders, and among all.
 
-    Tags that fewer than 20 or more than half of the descriptions have are left out; (0, 0) where
-    there is none.
+    Tags that fewer than 20 or more than half of the descriptions have are left out; (0, 0) if no
+    tag is left.
     """
     holders: dict[str, list[int]] = {}
     for row, names in enumerate(tags):
@@ -297,7 +298,7 @@ def write_page(packages: Sequence[Package], vectors: Vectors, out: Path) -> None
             "summary": [package.summary for package in packages],
             "section": [package.section for package in packages],
             "tags": [package.tags for package in packages],
-            # Programs that people know have many tags and short names.
+            # Well-known programs have many tags and short names.
             "interest": [len(package.tags) - 0.3 * len(package.title) for package in packages],
             "link": [package.url for package in packages],
         },
@@ -324,10 +325,10 @@ def report(found: dict[str, dict[str, Any]]) -> str:
 def main(words: Sequence[str] | None = None) -> Result:
     parser = make_parser(__doc__, "documents")
     parser.add_argument("--data", type=Path, required=True, help="a .jsonl(.gz) of descriptions")
-    parser.add_argument("--most", type=int, default=100_000, help="use the first descriptions")
+    parser.add_argument("--most", type=int, default=100_000, help="how many descriptions to use")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=4_096, help="words of a batch")
-    parser.add_argument("--thin", type=float, default=1e-3, help="more frequent words are thinned")
+    parser.add_argument("--batch", type=int, default=4_096, help="words per batch")
+    parser.add_argument("--thin", type=float, default=1e-3, help="subsample words above this share")
     parser.add_argument("--map", type=int, default=100_000, help="descriptions on the maps")
     parser.add_argument("--points", type=int, default=1_000, help="descriptions to watch")
     chosen = parse(parser, words)

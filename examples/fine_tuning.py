@@ -1,11 +1,11 @@
 """Fine-tune a small BERT to sort Debian packages into sections, and watch its layers learn them.
 
 The network is built from a configuration and the vocabulary from the texts: nothing is downloaded.
-`RepWatchCallback` watches it, and afterwards the registry alone answers how well the sections of
+`RepWatchCallback` watches it, and afterwards the registry alone tells how well the sections of
 256 held-out packages are separated in each layer after each epoch: the share of packages whose 5
-nearest others in that layer are mostly of their section.
+nearest neighbors in that layer are mostly from the same section.
 
-Reads a .jsonl or .jsonl.gz with one object a line: title, section, summary, text. Any Debian
+It reads a .jsonl or .jsonl.gz with one object per line: title, section, summary, text. Any Debian
 machine can make one from its package indexes (python3-debian):
 
     for package in deb822.Packages.iter_paragraphs(open(INDEX)):    # /var/lib/apt/lists/*_Packages
@@ -16,8 +16,8 @@ machine can make one from its package indexes (python3-debian):
     pip install 'repwatch[transformers]' matplotlib
     python examples/fine_tuning.py --data debian.jsonl.gz
 
-It takes a few minutes on 2 cores, and writes into --out the registry, the page of the run
-(fine-tuning.html) and a picture (fine-tuning.png).
+It takes a few minutes on 2 cores, and writes the registry, the page of the run (fine-tuning.html)
+and a picture (fine-tuning.png) into the folder --out.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from repwatch.transformers import RepWatchCallback
 
 LENGTH = 48
 SPECIAL = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
-# (layer, epochs finished) -> share of packages whose nearest others are of their section
+# (layer, epochs finished) -> share of packages whose neighbors are mostly from their section
 Accuracies = dict[tuple[str, int], float]
 
 
@@ -73,7 +73,7 @@ class Packages(Dataset[dict[str, Any]]):
 
 
 def read_packages(path: Path, sections: int, most: int) -> tuple[list[tuple[str, int]], list[str]]:
-    """Descriptions with the index of their section, as many of each, and the sections' names."""
+    """Descriptions with the index of their section, balanced, and the sections' names."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
         packages = [json.loads(line) for line in file]
@@ -81,7 +81,7 @@ def read_packages(path: Path, sections: int, most: int) -> tuple[list[tuple[str,
         package["section"] = (package.get("section") or "").split("/")[-1]
     counts = Counter(package["section"] for package in packages)
     classes = sorted(name for name, _ in counts.most_common(sections))
-    # Packages of one source have nearly the same text; one of each text is enough.
+    # Packages from one source have nearly the same text; one of each text is enough.
     texts = {f"{p['summary']}. {p.get('text') or ''}": p["section"] for p in packages}
     rows = [(text, classes.index(name)) for text, name in texts.items() if name in classes]
     random.Random(0).shuffle(rows)
@@ -161,11 +161,11 @@ def measure(run: Run) -> Accuracies:
 
 
 def describe(accuracies: Accuracies, layers: list[str]) -> str:
-    """A table: a line for each layer, a column for each epoch."""
+    """A table with a line for each layer and a column for each epoch."""
     epochs = sorted({epoch for _, epoch in accuracies})
     width = max(len(layer) for layer in layers)
     lines = [
-        "Packages whose 5 nearest others are mostly of their section, in percent, by epoch",
+        "Packages whose 5 nearest neighbors are mostly from their section, in percent, by epoch",
         " " * width + "".join(f"{epoch:7d}" for epoch in epochs),
     ]
     lines += [
@@ -177,7 +177,7 @@ def describe(accuracies: Accuracies, layers: list[str]) -> str:
 
 
 def draw(run: Run, accuracies: Accuracies, layers: list[str], path: Path) -> None:
-    """Accuracy by layer and epoch, and the packages as the last layers see them at both ends."""
+    """Accuracy by layer and epoch, and maps of the last layer at the start and at the end."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -216,10 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Fine-tune a small BERT, watched by RepWatch.")
     parser.add_argument("--data", type=Path, required=True, help="the .jsonl or .jsonl.gz")
     parser.add_argument("--out", type=Path, default=Path("fine-tuning"), help="a folder")
-    parser.add_argument("--sections", type=int, default=8, help="as many of the largest sections")
-    parser.add_argument("--packages", type=int, default=12_000, help="at most, over all sections")
+    parser.add_argument("--sections", type=int, default=8, help="how many of the largest sections")
+    parser.add_argument("--packages", type=int, default=12_000, help="at most, in all sections")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--layers", type=int, default=4, help="of the BERT")
+    parser.add_argument("--layers", type=int, default=4, help="layers of the BERT")
     chosen = parser.parse_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
     run = train(

@@ -9,10 +9,10 @@ Data: scikit-learn's digits, or with --data an .npz of `images` (n, height, widt
 
 Measured over the seeds, in networks with one hidden layer of five units: the share of values within
 0.1 of the ends of the activation's range, of exact zeros, of points at a corner (all five values
-near an end), and of points on an axis (at most one value that is not zero). And blind, with the
-layer's RDM alone: how often a classifier that has seen all other seeds names the activation. It
-gets six quantiles of the distances, relative to their mean; which ones was chosen after a look at
-smaller trainings of the first three seeds.
+near an end), and of points on an axis (at most one value that is not zero). Also measured, from the
+layer's RDM alone: how often a classifier trained on all other seeds names the activation correctly.
+It gets six quantiles of the distances, relative to their mean; these were chosen after a look at
+smaller runs of the first three seeds.
 
     python examples/fingerprints.py                  # about three minutes on two cores
 """
@@ -50,7 +50,7 @@ from torch import nn
 from repwatch import ProbeSet, Registry
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "ReLU": nn.ReLU, "tanh": nn.Tanh, "GELU": nn.GELU}
-# The ends of the range of the activations that have two.
+# The ends of the range, for activations with a bounded range.
 ENDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 UNITS = 5
 
@@ -78,13 +78,13 @@ def measure_shape(values: torch.Tensor, activation: str) -> dict[str, float]:
 
 
 def describe(D: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What the blind classifier sees of an RDM; neither scale nor the units are left in it."""
+    """What the classifier sees of an RDM; it reveals neither the scale nor the units."""
     quantiles: np.ndarray[Any, Any] = np.quantile(D, [0.01, 0.05, 0.25, 0.75, 0.99, 1.0])
     return quantiles / D.mean()
 
 
 def classify(features: np.ndarray[Any, Any], kinds: list[str], seeds: list[int]) -> list[str]:
-    """The activation that is named for each network by a classifier without that seed."""
+    """The activation of each network, as named by a classifier that has not seen its seed."""
     named = np.array(kinds, dtype=object)
     for seed in set(seeds):
         out = np.array(seeds) == seed
@@ -201,7 +201,7 @@ def main(words: Sequence[str] | None = None) -> Result:
     shown = [f"{kind}-{seed}" for kind in ACTIVATIONS for seed in seeds[:1]]
     write_page(registry, chosen.out, chosen.name, shown)
     registry.close()
-    # By chance a value lies near an end with probability 0.2, were all values equally likely.
+    # If all values were equally likely, one would lie near an end with probability 0.2.
     held = right == len(two) and sigmoid["near an end"] > 0.4 and relu["exactly zero"] > 0.2
     claim = "Five sigmoids make a cube, five ReLUs make spouts."
     values = {"means": means, "told apart": [right, len(two)], "of four": [right_four, len(rows)]}

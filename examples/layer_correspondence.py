@@ -1,4 +1,4 @@
-"""Which distance finds the same layer again in a network that was trained from another seed?
+"""Which distance finds the same layer in a network that was trained from another seed?
 
 Kornblith et al. 2019 ("Similarity of Neural Network Representations Revisited", Table 2) take ten
 networks that differ only in their seed and ask, for each layer of one, which layer of another is
@@ -6,27 +6,27 @@ the most similar to it: a good measure answers with the same layer. They found t
 1.4% of cases with CCA, 9.9 to 15.1% with SVCCA, 45.4% with linear regression and 99.3% with
 linear CKA, where chance is 1 in 9.
 
-Here the same question is put to every distance that RepWatch offers. The networks have the shape
-and the widths of theirs (eight convolutions with batch normalization, then average pooling: nine
-layers), each is trained with RepWatch attached, and the table is made from the registry alone: of
-the images and the networks it knows nothing.
+Here the same question is put to every distance that RepWatch offers. The networks have the same
+shape and widths as theirs (eight convolutions with batch normalization, then average pooling: nine
+layers), each is trained with RepWatch attached, and the table is made from the registry alone,
+without the images or the networks.
 
-Layers agree from seed to seed only once they are trained. Of five networks on MNIST the same layer
-is found by CKA in 23% of cases before training, in 76, 79, 82, 85, 91 and 91% after 1, 2, 4, 8,
+Layers agree from seed to seed only once they are trained. For five networks on MNIST, CKA finds the
+same layer in 23% of cases before training, and in 76, 79, 82, 85, 91 and 91% after 1, 2, 4, 8,
 12 and 16 epochs; with half of these widths in 17, then 61, 67, 71, 73, 76 and 74%. So with half
-the widths and two epochs a table shows 59 to 67% in place of theirs. Comparing on 1,000
-images in place of 256, or by the unbiased estimate of CKA, changes less than 2%; the mean of each
-channel in place of all places loses up to 13%. From the registry, after 16 epochs: CKA 88%, its
-log1p 92%, Procrustes 93%, the Euclidean distance 87%; each wrong answer of CKA is the layer
-before or after. What is left to 99.3% may be the data: theirs is CIFAR-10, and on digits, which
-are easy, later layers have little left to do.
+the widths and two epochs, the table shows 59 to 67% instead of theirs. Comparing on 1,000
+images instead of 256, or by the unbiased estimate of CKA, changes less than 2%; using the mean of
+each channel instead of all positions loses up to 13%. From the registry, after 16 epochs: CKA 88%,
+its log1p 92%, Procrustes 93%, the Euclidean distance 87%; each wrong answer of CKA is the layer
+before or after. The remaining gap to 99.3% may be due to the data: theirs is CIFAR-10, and on
+digits, which are easy, later layers have little left to do.
 
     python examples/layer_correspondence.py                  # scikit-learn's digits
     python examples/layer_correspondence.py --data mnist10k.npz --epochs 16 --nets 5
-    python examples/layer_correspondence.py --table-only     # the registry made before
+    python examples/layer_correspondence.py --table-only     # the registry of an earlier run
 
 `--data` is any .npz with `images` (k, height, width) in uint8, k above 800, and `labels` (k,),
-whole numbers. Of MNIST, where torchvision is installed:
+whole numbers. For MNIST, if torchvision is installed:
 
     data = torchvision.datasets.MNIST("data", download=True)
     images, labels = data.data[:10_000].numpy(), data.targets[:10_000].numpy()
@@ -89,7 +89,7 @@ class Network(pl.LightningModule):
 
 
 def load(path: Path | None) -> TensorDataset:
-    """Images (k, 1, height, width) in [0, 1] and labels, shuffled; scikit-learn's for None."""
+    """Images (k, 1, height, width) in [0, 1] and labels, shuffled; digits if path is None."""
     if path is None:
         from sklearn.datasets import load_digits
 
@@ -104,7 +104,7 @@ def load(path: Path | None) -> TensorDataset:
 
 
 def train(name: str, seed: int, data: TensorDataset, registry: Registry, epochs: int) -> None:
-    """One network from one seed; its snapshots go into the registry under `name`."""
+    """Train one network from one seed; its snapshots go into the registry under `name`."""
     images, labels = data.tensors
     torch.manual_seed(seed)
     training = TensorDataset(images[VALIDATION:], labels[VALIDATION:])
@@ -117,7 +117,7 @@ def train(name: str, seed: int, data: TensorDataset, registry: Registry, epochs:
         monitor="val_acc",
         mode="max",
         draw_map=False,
-        max_overhead=1.0,  # the last snapshot is what this is about: none may be left out
+        max_overhead=1.0,  # the last snapshot is the one compared: it must not be left out
     )
     trainer = pl.Trainer(
         max_epochs=epochs,
@@ -185,7 +185,7 @@ def from_vectors(vectors: np.ndarray, shape: tuple[int, ...]) -> float:
 
 
 def procrustes(rdms: np.ndarray) -> float:
-    """`correspondence` by angular Procrustes, of representations that the RDMs give back."""
+    """`correspondence` by angular Procrustes, of representations recovered from the RDMs."""
     networks, layers, m = rdms.shape
     points = [rdm.pca(D, rdm.count_points(D) - 1) for D in rdms.reshape(-1, m)]
     away = np.zeros((len(points), len(points)))
@@ -199,7 +199,7 @@ def print_table(registry: Registry) -> None:
     """One line for each distance; a column for each transform, and for the sketches."""
     rdms, sketches = read(registry)
     shape = rdms.shape[:2]
-    print(f"Same layer found again, of {shape[0]} networks with {shape[1]} layers, in percent")
+    print(f"Same layer found, for {shape[0]} networks with {shape[1]} layers, in percent")
     print(f"(chance {100 / shape[1]:.1f}; Kornblith et al.: CCA 1.4, regression 45.4, CKA 99.3)\n")
     print(f"{'distance':<14}" + "".join(f"{t:>9}" for t in (*similarity.TRANSFORMS, "sketch")))
     for name in similarity.DISTANCES:
@@ -219,8 +219,8 @@ def print_table(registry: Registry) -> None:
     near = np.abs(layers - found)[wrong] == 1
     accuracies = [run.metrics["val_acc"] for run in registry.runs(status="finished")]
     print(
-        f"\nThe networks have {min(accuracies):.0%} to {max(accuracies):.0%} of validation images "
-        f"right. Of {wrong.sum()} wrong answers of cka, {near.sum()} are the layer before or after."
+        f"\nThe networks' validation accuracy is {min(accuracies):.0%} to {max(accuracies):.0%}. "
+        f"Of {wrong.sum()} wrong answers of cka, {near.sum()} are the layer before or after."
     )
 
 
@@ -248,7 +248,7 @@ def main(words: list[str] | None = None) -> None:
         for seed in range(chosen.nets):
             train(f"seed-{seed}", seed, data, registry, chosen.epochs)
             accuracy = registry.run(f"seed-{seed}").metrics["val_acc"]
-            print(f"seed-{seed}: {accuracy:.1%} of the validation images right")
+            print(f"seed-{seed}: {accuracy:.1%} of the validation images correct")
     print_table(registry)
     registry.close()
 

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 GALLERY = HERE / "gallery"
 MNIST = ("--data", "mnist10k.npz")
 GLOVE = ("--data", "glove50k.npz")
-# In the order of the essay: the script and its options; names of files are those in --data.
+# In the order of the essay: the script and its options; files are those in --data.
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "two_curves": (),
     "raw_and_hidden": MNIST,
@@ -37,10 +37,10 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 }
 HEAD = """# Examples
 
-The systems of [Visualizing Representations](https://colah.github.io/posts/2015-01-Visualizing-Representations/),
+The examples of [Visualizing Representations](https://colah.github.io/posts/2015-01-Visualizing-Representations/),
 one script each: a network is trained with RepWatch attached, a page and a picture show the essay's
 claim, and a number tests it. `python examples/NAME.py --help` explains the data and the
-measurement; `make examples` runs all of them and writes this table. They want
+measurement; `make examples` runs all of them and writes this table. They need
 `pip install "repwatch[examples]"`.
 
 The other files here: `fine_tuning.py` watches a pretrained transformer,
@@ -53,7 +53,7 @@ The other files here: `fine_tuning.py` watches a pretrained transformer,
 
 
 def run(name: str, data: Path, out: Path) -> bool:
-    """Run one script, and copy its picture and result; whether it worked."""
+    """Run one script, and copy its picture and result; returns whether it worked."""
     options = SCRIPTS[name]
     files = {word: data / word for word in options if word.endswith((".npz", ".gz"))}
     missing = [str(file) for file in files.values() if not file.is_file()]
@@ -98,7 +98,7 @@ def main(words: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="a folder")
-    parser.add_argument("--out", type=Path, default=Path("essay"), help="of pages and registries")
+    parser.add_argument("--out", type=Path, default=Path("essay"), help="the output folder")
     parser.add_argument("--only", nargs="*", choices=tuple(SCRIPTS), default=list(SCRIPTS))
     parser.add_argument("--table-only", action="store_true", help="run nothing")
     chosen = parser.parse_args(words)

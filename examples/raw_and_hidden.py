@@ -1,10 +1,10 @@
-"""Digits raw, and after a hundred sigmoids: the classes untangle.
+"""Raw digits, and digits after a hundred sigmoids: the classes untangle.
 
 Claim ("Neural Networks Transform Space"): in the raw pixels the classes are quite tangled; in the
 hidden layer of a trained network they are much more separated.
 
 Data: scikit-learn's digits, or with --data an .npz of `images` (n, height, width) in uint8 and
-`labels` (n,). Of MNIST, where torchvision is installed:
+`labels` (n,). For MNIST, if torchvision is installed:
 
     data = torchvision.datasets.MNIST("data", download=True)
     images, labels = data.data[:10_000].numpy(), data.targets[:10_000].numpy()
@@ -67,7 +67,7 @@ def measure(registry: Registry, name: str, labels: list[int]) -> dict[str, Any]:
 
 
 def draw_graph(axis: Any, D: np.ndarray[Any, Any], labels: list[int], title: str) -> None:
-    """The graph of 4 nearest neighbors on t-SNE positions; edges between two classes are black."""
+    """The 4-nearest-neighbor graph on t-SNE positions; edges between two classes are black."""
     places, graph = rdm.tsne(D), rdm.neighbor_graph(D, 4)
     colors = np.array(COLORS)[labels]
     same = np.array(labels)[graph.edges[:, 0]] == np.array(labels)[graph.edges[:, 1]]

@@ -9,8 +9,8 @@ Data: scikit-learn's digits, or with --data an .npz of `images` (n, height, widt
 One network is compared with ten others that differ from it in one thing each: seed, width,
 activation, optimizer, augmentation, architecture. The rule is that of `repwatch compare`.
 
-Measured for each pair: both accuracies, and by layer linear CKA and Mantel's r and p, the mean over
---seeds pairs. Layers of networks of different depth are matched by relative depth.
+Measured for each pair: both accuracies and, by layer, linear CKA and Mantel's r and p, the means
+over --seeds pairs. Layers of networks of different depth are matched by relative depth.
 
     python examples/same_inside.py                  # about two minutes on two cores
 """
@@ -109,7 +109,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "a third layer": lambda n: make_dense(n, (64, 64, 64)),
     "convolutions": make_convolutional,
 }
-# Networks that differ from the reference in something else have its seed.
+# Added to the seed of the networks that differ from the reference in their seed.
 OTHER_SEED = 1_000
 
 
@@ -191,7 +191,7 @@ def main(words: Sequence[str] | None = None) -> Result:
     parser.add_argument("--seeds", type=int, default=3, help="pairs of each kind")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--points", type=int, default=256, help="probe points")
-    parser.add_argument("--examples", type=int, default=4_000, help="to train on, at most")
+    parser.add_argument("--examples", type=int, default=4_000, help="how many to train on, at most")
     chosen = parse(parser, words)
     registry = new_registry(chosen.out, chosen.name)
     train_all(chosen, registry)
@@ -211,7 +211,7 @@ def main(words: Sequence[str] | None = None) -> Result:
     verdicts = {row["differs"]: row["alike"] > row["pairs"] / 2 for row in near}
     alike = sum(verdicts.values())
     number = (
-        f"{len(near)} of {len(rows)} pairs are within 3 points of accuracy; of these "
+        f"{len(near)} of {len(rows)} pairs are within 3 points of accuracy; of these, "
         f"{alike} are alike in every layer, {len(near) - alike} not. "
         f"Lowest CKA of a layer: {lowest['seed']:.2f} where only the seed differs, "
         f"{lowest[worst]:.2f} for {worst}."

@@ -1,24 +1,24 @@
 """The space of MNIST representations: hundreds of them, and what lies near what.
 
 Claim ("The Space of Representations"): flattened distance matrices make a space of
-representations, where being near means to agree on which inputs are similar; representations of one
+representations, where being near means agreeing on which inputs are similar; representations of one
 kind lie together, whatever the seed.
 
 Data: scikit-learn's digits, or with --data an .npz of `images` (n, height, width) in uint8 and
 `labels` (n,), such as MNIST; raw_and_hidden.py says how to make it.
 
-Networks of one to three hidden layers, 12 or 48 units wide, with three activations, each from
-several seeds, are snapshot at initialization, after one epoch and at the end: with 3 seeds these
-are 324 representations, of hidden layers alone. The page has the three linked boxes (space,
-representation, image), the gallery "The Many Representations of MNIST", and the maps by t-SNE, PCA
-and MDS.
+Snapshots are taken of networks of one to three hidden layers, 12 or 48 units wide, with three
+activations, each from several seeds, at initialization, after one epoch and at the end: with 3
+seeds there are 324 representations, all of hidden layers. The page has the three linked boxes
+(space, representation, image), the gallery "The Many Representations of MNIST", and the maps by
+t-SNE, PCA and MDS.
 
-Measured, for each distance, note 6's near non-linearity and its analogies: the share of the 5
-nearest representations of *other seeds* that have the same activation, depth of the layer, and
-training time, beside its expectation for shuffled values (the mean of 200 permutations); the first
-also among neighbors in the plane, for t-SNE, PCA and MDS, and of the trained ones alone, since
-untrained sigmoids and tanhs are nearly the same linear map. And Mantel's correlation of each map's
-distances with the full ones: how much of the space the map preserves.
+Measured, for each distance and for note 6's near non-linearity and its analogies: the share of the
+5 nearest representations from *other seeds* that have the same activation, depth of the layer, and
+training time, next to its expectation for shuffled values (the mean of 200 permutations). The first
+is also measured among neighbors in the plane, for t-SNE, PCA and MDS, and among the trained ones
+alone, since untrained sigmoids and tanhs are nearly the same linear map. Mantel's correlation of
+each map's distances with the full ones tells how much of the space the map preserves.
 
     python examples/space_of_mnist.py --data mnist10k.npz       # about five minutes on two cores
 """
@@ -93,7 +93,7 @@ def train_all(chosen: Any, registry: Registry) -> None:
 
 
 def read_all(registry: Registry) -> tuple[list[Snapshot], dict[str, np.ndarray[Any, Any]]]:
-    """All snapshots, and what is known of each: the columns, and its seed."""
+    """All snapshots, and what is known about each: the columns, and its seed."""
     snapshots: list[Snapshot] = []
     rows = []
     for run in registry.runs():
@@ -114,7 +114,7 @@ def measure_neighbors(
     seeds: np.ndarray[Any, Any],
     k: int = 5,
 ) -> tuple[float, float]:
-    """The share of each one's k nearest of other seeds with its value, and of shuffled values.
+    """The share of each one's k nearest from other seeds with its value, and when shuffled.
 
     Args:
         away: (n, n) distances.
@@ -128,7 +128,7 @@ def measure_neighbors(
 
 
 def list_distances(stack: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """(n, n) distances between RDMs by the name that the table has for them."""
+    """(n, n) distances between RDMs, by their name in the table."""
     wide = stack.astype(np.float64)
     found = {name: similarity.pairwise(wide, name) for name in similarity.DISTANCES}
     found["cosine, near"] = similarity.pairwise(wide, "cosine", transform="near")
@@ -180,10 +180,10 @@ def draw(
 def main(words: Sequence[str] | None = None) -> Result:
     parser = make_parser(__doc__, "space_of_mnist")
     parser.add_argument("--data", type=Path, help="an .npz; scikit-learn's digits without it")
-    parser.add_argument("--seeds", type=int, default=3, help="of each kind of network; 2 or more")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each kind; 2 or more")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--points", type=int, default=200, help="probe points")
-    parser.add_argument("--examples", type=int, default=4_000, help="to train on, at most")
+    parser.add_argument("--examples", type=int, default=4_000, help="how many to train on, at most")
     chosen = parse(parser, words)
     registry = new_registry(chosen.out, chosen.name)
     train_all(chosen, registry)
@@ -210,7 +210,7 @@ def main(words: Sequence[str] | None = None) -> Result:
     cosine = table["cosine"]
     shares = ", ".join(f"{name} {a:.2f} ({b:.2f})" for name, (a, b) in cosine.items())
     number = (
-        f"{len(snapshots)} representations; among the 5 nearest of other seeds the same "
+        f"{len(snapshots)} representations; share of the 5 nearest from other seeds that agree "
         f"(shuffled): {shares}; of the trained ones alone, activation {kinds['cosine']:.2f} "
         f"(by Euclidean distance {kinds['euclidean']:.2f}). "
         f"Mantel r of the map with the full distances: t-SNE {maps['tsne']['r']:.2f}, PCA "

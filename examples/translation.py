@@ -1,26 +1,26 @@
-"""An LSTM that translates: what its encoder holds of a sentence when it has read the end of it.
+"""An LSTM that translates: what its encoder's state represents at the end of a sentence.
 
 Claim ("Translation Model"): the representation of a sentence, the encoder's state at the
 end-of-sentence symbol, is dominated by the sentence's first word.
 
-Data: --data is a .tsv or .tsv.gz of aligned sentences: in each line one in English, a tab, and the
-same in French; any two languages will do. tatoeba.org gives such files away ("Sentence pairs"), and
-opus.nlpl.eu has two files of which line i is the translation of line i:
+Data: --data is a .tsv or .tsv.gz of aligned sentences: each line has one in English, a tab, and its
+translation into French; any two languages will do. tatoeba.org offers such files ("Sentence
+pairs"), and opus.nlpl.eu offers pairs of files whose lines translate each other:
 
     paste europarl.en europarl.fr | shuf -n 55000 > en-fr.tsv
 
-An encoder and a decoder (Sutskever et al. 2014, smaller: one layer each, no attention) learn from
-90% of the sentences of up to --longest words. A word that is not in the vocabulary is read as
+An encoder and a decoder (Sutskever et al. 2014, smaller: one layer each, no attention) are trained
+on 90% of the sentences of up to --longest words. A word that is not in the vocabulary is read as
 "the first, second, ... unknown word of this sentence" (Luong et al. 2015), and put back where the
-decoder writes that. RepWatch watches the encoder with `token="last"`, which is the end-of-sentence
-symbol. A second network reads each sentence backwards (the essay's note 3).
+decoder writes that symbol. RepWatch watches the encoder with `token="last"`, which is the
+end-of-sentence symbol. A second network reads each sentence backwards (the essay's note 3).
 
-Measured on sentences that neither network has learned from, up to 40 for each of the 24 most
-frequent first words, before the training and after every epoch: the share of the 10
-nearest neighbors that have the same first, second or last word, or the same length, beside its
-expectation for shuffled words. Words that occur fewer than 11 times among these sentences are left
-out, so that each share can reach 1. BLEU and chrF (sacrebleu) of the translations stand beside
-those of the source copied and of the most frequent sentence: this is not a good translator.
+Measured on sentences that neither network was trained on, up to 40 for each of the 24 most frequent
+first words, before training and after every epoch: the share of the 10 nearest neighbors that have
+the same first, second or last word, or the same length, next to its expectation for shuffled words.
+Words that occur fewer than 11 times among these sentences are left out, so that each share can
+reach 1. BLEU and chrF (sacrebleu) of the translations are compared with those of copying the source
+and of always giving the most frequent sentence: this is not a good translator.
 
     python examples/translation.py --data en-fr.tsv.gz       # about ten minutes on one core
 """
@@ -102,16 +102,16 @@ class Vocabulary:
         return RARE + 1 + COPIES + len(self.words)
 
     def unknown(self, sentence: Sequence[str]) -> list[str]:
-        """The words of a source that are not in the vocabulary, in their order, each once."""
+        """The words of a source that are not in the vocabulary, in order, each once."""
         return list(dict.fromkeys(word for word in sentence if word not in self._ids))[:COPIES]
 
     def encode(self, sentence: Sequence[str], unknown: Sequence[str]) -> list[int]:
-        """The ids of the words; `unknown` are those of the source."""
+        """The ids of the words; `unknown` are the unknown words of the source."""
         copies = {word: RARE + 1 + k for k, word in enumerate(unknown)}
         return [self._ids.get(word, copies.get(word, RARE)) for word in sentence]
 
     def decode(self, ids: Sequence[int], unknown: Sequence[str]) -> str:
-        """The sentence, in which copies stand for the unknown words of the source."""
+        """The sentence, with the unknown words of the source in place of their symbols."""
         known = [*unknown, *[""] * (COPIES - len(unknown)), *self.words]
         return " ".join(word for id in ids if id > RARE if (word := known[id - RARE - 1]))
 
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         lengths = (ids != PAD).sum(1)
-        if self.backwards:  # the words, and not the END behind them
+        if self.backwards:  # the words, but not the END after them
             place, last_word = torch.arange(ids.shape[1]), lengths[:, None] - 2
             ids = ids.gather(1, torch.where(place <= last_word, last_word - place, place))
         packed = pack_padded_sequence(self.words(ids), lengths.cpu(), True, enforce_sorted=False)
@@ -163,7 +163,7 @@ class Translator(nn.Module):
 
     @torch.no_grad()
     def translate(self, source: torch.Tensor, longest: int) -> list[list[int]]:
-        """The most likely next word again and again, until END."""
+        """Greedy decoding: the most likely next word, until END."""
         state, words = self.encoder(source)[1], torch.full((len(source), 1), BEGIN)
         written = []
         for _ in range(longest):
@@ -176,7 +176,7 @@ class Translator(nn.Module):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pairs to learn from, pairs that are held out, and how many words are known."""
+    """Pairs to train on, pairs that are held out, and how many words are known."""
 
     learned: list[Pair]
     held: list[Pair]
@@ -198,7 +198,7 @@ class Corpus:
         return torch.tensor(source), torch.tensor(target)
 
     def batches(self, pairs: Sequence[Pair], size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of pairs of about the same length, so that little is padded."""
+        """Batches of pairs of about the same length, so that there is little padding."""
         rows = sorted((self.encode(pair) for pair in pairs), key=lambda row: len(row[0]))
         return [
             (pad([row[0] for row in part]), pad([row[1] for row in part]))
@@ -211,7 +211,7 @@ def pad(rows: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def describe(sentence: Sequence[str]) -> dict[str, str]:
-    """What neighbors may have in common; punctuation is not a word here."""
+    """What neighbors may have in common; punctuation does not count as a word."""
     words = [word for word in sentence if re.match(r"\w", word)] or list(sentence)
     second = words[1] if len(words) > 1 else ""
     found = {"first word": words[0], "second word": second, "last word": words[-1]}
@@ -219,13 +219,13 @@ def describe(sentence: Sequence[str]) -> dict[str, str]:
 
 
 def frequent(values: Sequence[str]) -> list[str | None]:
-    """The values that enough sentences have for all neighbors to have them too, else None."""
+    """The values, with None for those that too few sentences share for all neighbors to."""
     counts = Counter(values)
     return [value if value and counts[value] > NEIGHBORS else None for value in values]
 
 
 def choose_sentences(pairs: Sequence[Pair], most: int) -> list[Pair]:
-    """Pairs of which no first word has more than a few, so that many have enough."""
+    """Pairs with the most frequent first words, a limited number of each."""
     counts = Counter(describe(pair[0])["first word"] for pair in pairs)
     seen = dict.fromkeys((word for word, _ in counts.most_common(FIRST_WORDS)), 0)
     chosen = []
@@ -250,7 +250,7 @@ def make_probe(corpus: Corpus, pairs: Sequence[Pair]) -> ProbeSet:
 def train(
     corpus: Corpus, probe: ProbeSet, registry: Registry, name: str, chosen: argparse.Namespace
 ) -> Translator:
-    """A network that RepWatch watches: a snapshot before the training and after every epoch."""
+    """Train a watched network, with a snapshot before training and after every epoch."""
     torch.manual_seed(0)
     sizes = (len(corpus.source), len(corpus.target), chosen.width)
     model, epochs = Translator(*sizes, backwards=name == BACKWARDS), chosen.epochs
@@ -326,7 +326,7 @@ def score_translations(
 
 
 def measure(registry: Registry, name: str) -> dict[str, list[rdm.Purity]]:
-    """Purity by kind, before the training and after each epoch."""
+    """Purity by kind, before training and after each epoch."""
     run = registry.run(name)
     columns = registry.probe(run.probe).columns
     snapshots = run.snapshots("encoder")
@@ -338,7 +338,7 @@ def measure(registry: Registry, name: str) -> dict[str, list[rdm.Purity]]:
 
 
 def above_chance(found: rdm.Purity) -> float:
-    """0 for shuffled words, 1 where all neighbors have the same; comparable between kinds."""
+    """0 for shuffled words, 1 if all neighbors agree; comparable between kinds."""
     return (found.share - found.expected) / (1 - found.expected)
 
 
@@ -384,12 +384,12 @@ def report(
         )
         bleu, chrf = scores[name]["network"]
         parts.append(
-            f"With the {name}, neighbors have the same: {shares}; BLEU {bleu}, chrF {chrf}."
+            f"With the {name}, share of neighbors that agree: {shares}; BLEU {bleu}, chrF {chrf}."
         )
     copied, common = (scores[FORWARDS][name] for name in ("copying", "most frequent"))
     parts.append(
-        f"Copying has BLEU {copied[0]}, chrF {copied[1]}; the most frequent sentence "
-        f"{common[0]} and {common[1]}: neither network is a good translator."
+        f"Copying the source has BLEU {copied[0]}, chrF {copied[1]}; the most frequent sentence "
+        f"has {common[0]} and {common[1]}: neither network is a good translator."
     )
     return " ".join(parts)
 
@@ -397,18 +397,18 @@ def report(
 def main(words: Sequence[str] | None = None) -> Result:
     parser = make_parser(__doc__, "translation")
     parser.add_argument("--data", type=Path, required=True, help="a .tsv(.gz) of sentence pairs")
-    parser.add_argument("--most", type=int, default=100_000, help="use the first pairs")
-    parser.add_argument("--longest", type=int, default=12, help="words of a source")
+    parser.add_argument("--most", type=int, default=100_000, help="how many pairs to use")
+    parser.add_argument("--longest", type=int, default=12, help="words of a source, at most")
     parser.add_argument("--vocabulary", type=int, default=3_000, help="words of each language")
     parser.add_argument("--width", type=int, default=128, help="units of each LSTM")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=64, help="sentences of a batch")
+    parser.add_argument("--batch", type=int, default=64, help="sentences per batch")
     parser.add_argument("--points", type=int, default=800, help="sentences to watch")
     chosen = parse(parser, words)
     pairs = read_pairs(chosen.data, chosen.most, chosen.longest)
     count = max(chosen.points, len(pairs) // 10)
     corpus = Corpus(pairs[count:], pairs[:count], chosen.vocabulary)
-    print(f"{len(corpus.learned):,} pairs to learn from, {count:,} held out.")
+    print(f"{len(corpus.learned):,} pairs to train on, {count:,} held out.")
     probe = make_probe(corpus, choose_sentences(corpus.held, chosen.points))
     registry = new_registry(chosen.out, chosen.name)
     found, scores = {}, {}

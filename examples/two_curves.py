@@ -8,7 +8,7 @@ Data: generated, 2 x 100 points on two arcs. The probe set is the points and a g
 input plane, so that every snapshot has the warped grid in its RDM.
 
 Two neurons have bad local minima, which say nothing about what such a layer can do: a network with
-a hidden layer may start again twice, and the number says how many did.
+a hidden layer may be restarted twice, and the result says how many were.
 
 Measured, over 20 seeds: the share of points classified correctly without and with a hidden layer of
 two tanh neurons, and how well a line separates the curves in each layer (a logistic regression on
@@ -115,7 +115,7 @@ def train_one(seed: int, hidden: bool, registry: Registry, epochs: int) -> tuple
 
 
 def linear_separability(D: np.ndarray[Any, Any]) -> float:
-    """How many of the 200 points a line in the layer's plane puts on the right side, as a share."""
+    """The share of the 200 points that a line in the layer's plane puts on the correct side."""
     plane = rdm.pca(D, 2)[:200]
     plane = plane / plane.std()
     sides = np.arange(200) >= 100
@@ -124,9 +124,9 @@ def linear_separability(D: np.ndarray[Any, Any]) -> float:
 
 
 def make_frames(run: Run) -> list[dict[str, Any]]:
-    """For each snapshot the step, and (n, 2) places of the probe points in the hidden plane.
+    """For each snapshot, its step and the (n, 2) positions of the points in the hidden plane.
 
-    Each frame is turned to lie best on the one before, since an RDM has no rotation.
+    Each frame is rotated to match the one before, since an RDM does not determine a rotation.
     """
     snapshots = run.snapshots("hidden")
     planes = rdm.align_views([rdm.pca(snapshot.rdm, 2) for snapshot in snapshots])
@@ -146,7 +146,7 @@ def divide(hidden: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarr
 
 
 def draw(frames: list[dict[str, Any]], numbers: str, path: Path) -> None:
-    """The input, and the hidden layer at the start, half way and at the end."""
+    """The input, and the hidden layer at the start, partway through and at the end."""
     x, _ = make_curves()
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.7), layout="constrained")
     chosen = [frames[0], frames[len(frames) // 3], frames[-1]]
@@ -179,7 +179,7 @@ def draw(frames: list[dict[str, Any]], numbers: str, path: Path) -> None:
 PAGE = """<!doctype html><meta charset="utf-8"><title>Two curves</title>
 <style>body{font:16px system-ui;margin:2em auto;max-width:960px}canvas{width:49%;aspect-ratio:1}
 input{width:100%}</style><h1>Two curves</h1><p>NUMBERS Left: the input, with the decision boundary
-pulled back. Right: the hidden layer of two neurons, the grid of the input warped.</p>
+pulled back. Right: the hidden layer of two neurons, with the input grid warped.</p>
 <label><span id="step"></span><input type="range" id="at" min="0" value="0"></label>
 <div><canvas id="input" width="720" height="720"></canvas>
 <canvas id="hidden" width="720" height="720"></canvas></div><script>
@@ -248,7 +248,7 @@ def main(words: Sequence[str] | None = None) -> Result:
     again = sum(not run.name.endswith("-0") for run in runs)
     numbers = (
         f"Accuracy {means['line']:.3f} without and {means['hidden']:.3f} with a hidden layer of "
-        f"two ({perfect} of {chosen.seeds} seeds perfect, {again} after a new start); linear "
+        f"two neurons ({perfect} of {chosen.seeds} seeds perfect, {again} after a restart); linear "
         f"separability {separable['input']:.3f} in the input, {separable['hidden']:.3f} "
         "in the hidden layer."
     )

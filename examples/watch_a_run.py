@@ -1,4 +1,4 @@
-"""A run veers off, is stopped, takes the advice, and goes where the good ones went.
+"""A run veers off, is stopped, takes the advice, and goes where the good runs went.
 
 Claim (the essay's last idea): "imagine training a neural network and watching its representations
 wander through this space ... if it's veering off towards a cluster you know had too high learning
@@ -10,10 +10,10 @@ Data: scikit-learn's digits, or with --data an .npz of `images` (n, height, widt
 Three commands tell the story; without a command they run one after the other:
 
     python examples/watch_a_run.py sweep            # 24 learning rates; the runs become landmarks
-    python examples/watch_a_run.py veer --lr 0.12   # watched by them: flagged, stopped, advised
+    python examples/watch_a_run.py veer --lr 0.12   # compared with them: flagged, stopped, advised
     python examples/watch_a_run.py again            # the same network with the advised rate
 
-Measured of both watched runs: the step of the flag, how far each hidden layer is from the good
+Measured for both watched runs: the step of the flag, how far each hidden layer is from the good
 landmarks in units of their own spread, and the share of good ones among its ten nearest landmarks.
 About five minutes on two cores.
 """
@@ -123,7 +123,7 @@ class Story:
 
 
 def sweep(story: Story, runs: int) -> None:
-    """Train over the learning rates, and label each run by its accuracy, as a person would."""
+    """Train with each learning rate, and label each run by its accuracy, as a person would."""
     rates = np.geomspace(3e-5, 0.2, runs)
     for seed, rate in show_progress(list(enumerate(rates.tolist())), "sweep"):
         story.fit(f"lr {rate:.2g}", rate, seed)
@@ -237,11 +237,11 @@ def tell(registry: Registry, out: Path, name: str) -> Result:
     ]
     number = (
         f"With a learning rate of {first['lr']:.2g} the run is flagged for step {first['flag']} "
-        f"and ends at step {first['last step']}: {deviations[0]} times the good runs' spread away, "
-        f"{first['good neighbors']:.0%} of its nearest landmarks good. With the advised "
-        f"{second['lr']:.2g}: {'no flag' if second['flag'] is None else 'a flag'}, "
-        f"{deviations[1]} times, {second['good neighbors']:.0%} good, "
-        f"accuracy {second['accuracy']:.2f}."
+        f"and ends at step {first['last step']}; its distances from the good runs, relative to "
+        f"their spread, are {deviations[0]}, and {first['good neighbors']:.0%} of its nearest "
+        f"landmarks are good. With the advised {second['lr']:.2g}: "
+        f"{'no flag' if second['flag'] is None else 'a flag'}, distances {deviations[1]}, "
+        f"{second['good neighbors']:.0%} good, accuracy {second['accuracy']:.2f}."
     )
     held = (
         first["flag"] is not None
@@ -257,8 +257,8 @@ def main(words: Sequence[str] | None = None) -> Result | None:
     parser = make_parser(__doc__, "watch_a_run")
     parser.add_argument("command", nargs="?", choices=("sweep", "veer", "again"))
     parser.add_argument("--data", type=Path, help="an .npz; scikit-learn's digits without it")
-    parser.add_argument("--lr", type=float, default=0.12, help="of the run that veers off")
-    parser.add_argument("--runs", type=int, default=24, help="of the sweep")
+    parser.add_argument("--lr", type=float, default=0.12, help="rate of the run that veers off")
+    parser.add_argument("--runs", type=int, default=24, help="runs of the sweep")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--points", type=int, default=256, help="probe points")
     chosen = parse(parser, words)

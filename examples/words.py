@@ -4,8 +4,8 @@ Claim ("Word Embeddings"): words with similar meanings are close together; there
 regions, people, body parts, units, food.
 
 Data: --data is an .npz of `words` (n,), `vectors` (n, d), the most frequent word first,
-`category_names` (c,) and `categories` (n, c) of booleans, such as WordNet synsets. Of GloVe's text
-file (a word and its numbers in each line) and nltk's WordNet, where both are installed:
+`category_names` (c,) and `categories` (n, c) of booleans, such as WordNet synsets. From GloVe's
+text file (a word and its numbers on each line) and NLTK's WordNet, if both are installed:
 
     rows = [line.rstrip().split(" ") for line in open("glove.6B.100d.txt", encoding="utf-8")]
     words, vectors = [r[0] for r in rows[:50_000]], [r[1:] for r in rows[:50_000]]
@@ -15,17 +15,17 @@ file (a word and its numbers in each line) and nltk's WordNet, where both are in
              category_names=NAMES, categories=[[w in sets[n] for n in NAMES] for w in words])
 
 --corpus is a .jsonl or .jsonl.gz whose objects have a `text`, such as package descriptions
-(documents of any kind will do). With it a skip-gram with negative sampling (Mikolov et al. 2013) is
-trained here, and RepWatch watches the vectors of the words that have a category.
+(documents of any kind will do). If it is given, a skip-gram with negative sampling (Mikolov et al.
+2013) is trained here, and RepWatch watches the vectors of the words that have a category.
 
-The page is an atlas with one column for each category to color by, and a search.
+The page is an atlas with a search and one column for each category to color by.
 
 Measured, for each category: the share of its words among the 10 nearest (by cosine) of each of its
-words, over that of shuffled words. For the skip-gram the share of neighbors of the same category
-after every epoch, beside its expectation.
+words, divided by that of shuffled words. For the skip-gram, the share of neighbors of the same
+category after every epoch, next to its expectation. The t-SNE of 50,000 words takes the longest.
 
-    python examples/words.py --data glove50k.npz --corpus debian.jsonl.gz   # t-SNE of 50,000 words
-    python examples/words.py --data glove50k.npz --map 10000                # is the longest part
+    python examples/words.py --data glove50k.npz --corpus debian.jsonl.gz
+    python examples/words.py --data glove50k.npz --map 10000
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ WINDOW, NEGATIVES = 4, 5
 
 
 def read_words(path: Path, most: int) -> tuple[list[str], Vectors, dict[str, Vectors]]:
-    """Words, vectors of length 1 (n, d), and for each category the words that are in it (n,)."""
+    """Words, unit vectors (n, d), and for each category which words are in it (n,)."""
     with np.load(path, allow_pickle=False) as content:
         words = [str(word) for word in content["words"][:most]]
         vectors = content["vectors"][:most].astype(np.float32)
@@ -80,7 +80,7 @@ def measure_category(vectors: Vectors, member: Vectors, k: int = 10) -> tuple[fl
 
 
 class SkipGram(nn.Module):
-    """Words (b,) to vectors (b, d) of length 1; `loss` is of the vectors as they are."""
+    """Words (b,) to vectors (b, d) of length 1; `loss` uses the vectors as they are."""
 
     def __init__(self, words: int, dimensions: int = 64) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class SkipGram(nn.Module):
         return unit
 
     def loss(self, words: torch.Tensor, near: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Of pairs (b,) that occur together, and of contexts (b, NEGATIVES) drawn at random."""
+        """The loss of pairs (b,) that occur together and random contexts (b, NEGATIVES)."""
         rows = self.vectors(words)
         together = (rows * self.contexts(near)).sum(1)
         apart = (self.contexts(noise) @ rows[:, :, None]).squeeze(2)
@@ -104,7 +104,7 @@ class SkipGram(nn.Module):
 
 
 def read_corpus(path: Path, tokens: int, vocabulary: int) -> tuple[list[str], torch.Tensor]:
-    """The most frequent words, and the corpus (t,) as their numbers; frequent ones are thinned."""
+    """The most frequent words, and the corpus (t,) as indices of them, subsampled."""
     read: list[str] = []
     with open_text(path) as lines:
         for line in lines:
@@ -115,7 +115,7 @@ def read_corpus(path: Path, tokens: int, vocabulary: int) -> tuple[list[str], to
     words = [word for word, _ in counts.most_common(vocabulary)]
     places = {word: k for k, word in enumerate(words)}
     generator = np.random.default_rng(0)
-    # A word is kept with the probability sqrt(t / frequency), as Mikolov et al. do.
+    # A word is kept with probability sqrt(t / frequency), as in Mikolov et al.
     drawn = generator.random(len(read))
     chosen = [
         places[word]
@@ -128,7 +128,7 @@ def read_corpus(path: Path, tokens: int, vocabulary: int) -> tuple[list[str], to
 def train_skip_gram(
     corpus: torch.Tensor, words: list[str], labels: dict[str, str], registry: Registry, epochs: int
 ) -> list[rdm.Purity]:
-    """Purity by category before training and after each epoch, of the words with a label."""
+    """Purity by category before training and after each epoch, for the words with a label."""
     shown = [word for word in words if word in labels]
     kinds = [labels[word] for word in shown]
     places = {word: k for k, word in enumerate(words)}
@@ -190,7 +190,7 @@ def draw(
 def write_page(
     words: list[str], vectors: Vectors, categories: dict[str, Vectors], out: Path, most: int
 ) -> Vectors:
-    """The atlas of the first words; the positions (n, 2)."""
+    """Write the atlas of the first words; returns the positions (n, 2)."""
     columns: dict[str, Sequence[object]] = {"word": words[:most]}
     for name, member in categories.items():
         columns[name] = [name if inside else "" for inside in member[:most]]
@@ -217,11 +217,11 @@ def main(words: Sequence[str] | None = None) -> Result:
     parser = make_parser(__doc__, "words")
     parser.add_argument("--data", type=Path, required=True, help="an .npz of words and vectors")
     parser.add_argument("--corpus", type=Path, help="a .jsonl(.gz): train a skip-gram on its text")
-    parser.add_argument("--most", type=int, default=50_000, help="measure the first words")
+    parser.add_argument("--most", type=int, default=50_000, help="how many words to measure")
     parser.add_argument("--map", type=int, default=50_000, help="words on the page")
-    parser.add_argument("--tokens", type=int, default=1_000_000, help="of the corpus")
-    parser.add_argument("--vocabulary", type=int, default=5_000, help="of the skip-gram")
-    parser.add_argument("--epochs", type=int, default=20, help="of the skip-gram")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="words of the corpus to read")
+    parser.add_argument("--vocabulary", type=int, default=5_000, help="words of the skip-gram")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of the skip-gram")
     chosen = parse(parser, words)
     known, vectors, categories = read_words(chosen.data, chosen.most)
     purity = {
@@ -233,8 +233,8 @@ def main(words: Sequence[str] | None = None) -> Result:
         print(f"{name:<18}{share:6.3f} of neighbors, shuffled {expected:.4f}: {ratios[name]:.1f} x")
     learned: list[rdm.Purity] = []
     number = (
-        f"Purity over shuffled of {len(ratios)} categories: {min(ratios.values()):.0f} to "
-        f"{max(ratios.values()):.0f} times in {len(known):,} words."
+        f"Purity of {len(ratios)} categories in {len(known):,} words: {min(ratios.values()):.0f} "
+        f"to {max(ratios.values()):.0f} times that of shuffled words."
     )
     if chosen.corpus:
         vocabulary, corpus = read_corpus(chosen.corpus, chosen.tokens, chosen.vocabulary)

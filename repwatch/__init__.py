@@ -48,7 +48,7 @@ _MODULES = ("atlas", "rdm", "similarity")
 
 def __getattr__(name: str) -> Any:
     if name == "RepWatch":
-        # Not remembered: its bases are those of the Lightning namespaces that are imported by now.
+        # Not cached: its bases depend on the Lightning namespaces that are imported by now.
         return import_module(_HOME[name]).RepWatch
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)

@@ -1,8 +1,8 @@
-"""Archives of arrays (npz) that somebody sent: read within bounds, and nothing is unpickled.
+"""Archives of arrays (npz) from somebody else: read within bounds, and nothing is unpickled.
 
-NumPy takes room for the shape that a header gives, and a compressed member can be a thousand times
-as large as its bytes. Here an archive may unfold to `SLACK` bytes more than it has, and a shape
-must fit the bytes behind it.
+NumPy allocates memory for the shape that a header gives, and a compressed member can expand to a
+thousand times its size. Here an archive may expand to at most `SLACK` bytes more than its own size,
+and a shape must fit the bytes that follow it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_arrays(
     """The arrays of an npz archive by name, or those that are wanted.
 
     Raises:
-        ValueError: It is no such archive, is damaged, or would not fit in memory.
+        ValueError: It is not such an archive, is damaged, or would not fit in memory.
     """
     try:
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -53,7 +53,7 @@ def read_array(path: Path) -> NDArray[Any]:
     """The array of an npy file.
 
     Raises:
-        ValueError: It is no such file, or is damaged.
+        ValueError: It is not such a file, or is damaged.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -75,14 +75,14 @@ def read_header(array: NDArray[Any]) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
     if not isinstance(header, dict):
-        raise ValueError(f"its header is no JSON object, but {type(header).__name__}")
+        raise ValueError(f"its header is not a JSON object but {type(header).__name__}")
     return header
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     unfolded = sum(member.file_size for member in members)
     if unfolded > size + SLACK:
-        raise ValueError(f"{size:,} bytes would unfold to {unfolded:,}")
+        raise ValueError(f"{size:,} bytes would expand to {unfolded:,}")
     for member in members:
         if member.compress_type not in _METHODS:
             raise ValueError(f"{member.filename!r} is compressed by an unexpected method")
@@ -96,7 +96,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[A
 
 
 def _read_head(file: IO[bytes], size: int) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
-    """What an npy file of `size` bytes says of itself, which must fit what follows."""
+    """The header of an npy file of `size` bytes, which must fit the data after it."""
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

@@ -14,7 +14,7 @@ def write_atomically(target: Path, content: str | bytes) -> None:
     """Write the whole content, text in UTF-8, or, where that fails, leave what was there.
 
     The content is on the disk before the file has its name, so that a crash of the machine leaves
-    no empty one. What a killed process leaves beside it, the next call deletes.
+    no empty one. The next call deletes what a killed process left beside it.
     """
     with scratch_folder(target.parent) as folder:
         made = folder / target.name

@@ -114,7 +114,7 @@ class StateWalk:
         self._largest_array = largest_array
         self._max_copied_bytes = max_copied_bytes
         self._arrays: list[NDArray[np.generic] | torch.Tensor] = []
-        # The objects themselves: an id alone could be taken over by another object.
+        # The objects themselves: an id alone could be reused by another object.
         self._seen: dict[int, object] = {}
         self._waiting: list[object] = []
         self._restores: list[Restore] = []
@@ -190,7 +190,7 @@ class StateWalk:
         self._waiting.append(value)
 
         def restore() -> None:
-            with suppress(AttributeError):  # a slot that its class does not let be written
+            with suppress(AttributeError):  # a slot that its class does not allow to be written
                 descriptor.__set__(holder, value)
 
         self._restores.append(restore)
@@ -213,7 +213,7 @@ class StateWalk:
     def _copy_arrays(self) -> None:
         """Copy the arrays that there is room for, the smallest first.
 
-        Of arrays of one size all are copied or none: they are rather the rows of some data.
+        Of arrays of one size all are copied or none: they are more likely the rows of some data.
         """
         left = self._max_copied_bytes
         by_size = sorted(self._arrays, key=lambda array: array.nbytes)
@@ -264,7 +264,7 @@ class StateWalk:
 
 
 def restore_attributes(attributes: dict[str, object], before: dict[str, object]) -> None:
-    """Give a `__dict__` its values back; what came in is deleted. Writes only what differs."""
+    """Give a `__dict__` its values back; what was added is deleted. Writes only what differs."""
     if attributes.keys() != before.keys():
         for name in attributes.keys() - before.keys():
             del attributes[name]

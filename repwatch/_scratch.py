@@ -1,4 +1,4 @@
-"""Temporary folders beside a target, of which a killed process leaves none for good."""
+"""Temporary folders beside a target; those that killed processes leave are deleted later."""
 
 from __future__ import annotations
 

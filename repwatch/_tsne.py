@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PERPLEXITY = 30.0
-# From here on the repulsion is interpolated (FFT) instead of summed along a tree, on a grid of
-# cells of width 2, whose cost grows with the area of the map, and all cores take part. Smaller maps
-# are fitted on one: a training may be running meanwhile.
+# From this many points on, the repulsion is interpolated (FFT) instead of summed along a tree, on a
+# grid of cells of width 2, whose cost grows with the area of the map, and all cores take part.
+# Smaller maps are fitted on one core, since a training may be running meanwhile.
 _LARGE = 4000
 _CELL = 2
 # Steps with exaggerated attraction, and then without. Large maps have the same neighborhoods (the
 # same trustworthiness, among 10,000) with fewer, since the step grows with the number of points.
 _STEPS, _LARGE_STEPS = (250, 500), (100, 250)
 _EARLY_EXAGGERATION = 12.0
-# Exaggerated attraction draws so few points together into one: they start apart, without it.
+# Exaggerated attraction would pull so few points into one: they start apart, without it.
 _SMALL = 60
 
 

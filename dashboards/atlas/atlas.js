@@ -1,4 +1,4 @@
-// The atlas: one map of very many points. Its state is in the store and in the address; the page draws again what an
+// The atlas: one map of a great many points. Its state is in the store and in the address; the page redraws what an
 // action of the store has changed.
 
 import { readAddress, writeAddress } from "../shared/address.js";
@@ -46,21 +46,21 @@ class Atlas {
   hits = element("section", { className: "hits", "aria-label": "Search results" });
   near = element("section", { className: "hits", "aria-label": "Nearest by vector" });
   legend = element("section", { className: "legend", "aria-label": "Legend" });
-  /** How each point stands out, and the points that are chosen while something is filtered. */
+  /** How each point is emphasized, and the points that are chosen while a filter is active. */
   shown = new Uint8Array(0);
   /** @type {number[]} */
   chosen = [];
-  /** @type {number[]} what a search has found, the best first */
+  /** @type {number[]} the results of a search, best first */
   found = [];
   /** @type {Uint8Array | null} */
   mask = null;
   colors = new Uint8Array(0);
-  /** @type {number[][] | null} of a lasso that is being drawn */
+  /** @type {number[][] | null} the lasso that is being drawn */
   path = null;
   pending = 0;
   /** @type {number | undefined} */
   saving;
-  /** @type {number | undefined} the point that the lists beside the map are of */
+  /** @type {number | undefined} the point that the lists beside the map describe */
   pinned;
 
   /**
@@ -84,7 +84,7 @@ class Atlas {
       element("main", {}, this.plot, element("aside", {}, this.hits, this.point, this.near, this.legend)));
     const made = makePoints(this.canvas, atlas.x, atlas.y);
     this.points = made.points;
-    this.note.textContent = made.fallback ? "Without WebGL: drawn on a plain canvas, more slowly." : "";
+    this.note.textContent = made.fallback ? "Without WebGL: drawn on a plain canvas, which is slower." : "";
     this.readAddress();
     this.listen();
     this.resize();
@@ -123,7 +123,7 @@ class Atlas {
   }
 
   /**
-   * Draws again what an action of the store has changed.
+   * Redraws what an action of the store has changed.
    * @param {import("./store.js").Change} change
    */
   show(change) {
@@ -154,7 +154,7 @@ class Atlas {
     };
   }
 
-  /** The point at a place of the plot that is not dimmed, or -1. */
+  /** The undimmed point at a position in the plot, or -1. */
   under(place, reach) {
     const [x, y] = this.view.toPlane(...place);
     return this.grid.nearest(x, y, reach / this.view.scale, (i) => this.shown[i] !== SHOWN.dim);
@@ -245,7 +245,7 @@ class Atlas {
     this.act(action);
   }
 
-  /** To a point, which is brought into sight. */
+  /** Goes to a point and brings it into view. */
   goTo(index) {
     if (index < 0) return;
     this.view.reveal(this.atlas.x[index], this.atlas.y[index]);
@@ -253,7 +253,7 @@ class Atlas {
     this.moved();
   }
 
-  /** To the next or last of the points that are not dimmed, in order of interest. */
+  /** Goes to the next or previous undimmed point, in order of interest. */
   walk(step) {
     const all = Array.from(this.atlas.order).filter((i) => this.shown[i] !== SHOWN.dim);
     if (!all.length) return;
@@ -266,7 +266,7 @@ class Atlas {
     this.moved();
   }
 
-  /** Draws the part that is seen now, and remembers it. */
+  /** Draws the visible part, and remembers it. */
   moved() {
     this.store.keepView(this.view.text);
     this.draw();
@@ -315,7 +315,7 @@ class Atlas {
   }
 
   saveCsv() {
-    // The mark in front makes spreadsheets read UTF-8.
+    // The byte order mark makes spreadsheets read the file as UTF-8.
     download("selection.csv", new Blob(["\ufeff", toCsv(this.atlas.columns, this.chosen)], { type: "text/csv" }));
   }
 

@@ -12,7 +12,7 @@ import { cell } from "./data.js";
  */
 
 /**
- * A mask of the points that are chosen; null where nothing is filtered, so that all are.
+ * A mask of the points that are chosen; null if nothing is filtered, so that all points are.
  * @param {AtlasData} atlas
  * @param {AtlasState} state
  * @param {number[][]} polygon

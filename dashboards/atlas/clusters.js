@@ -5,19 +5,19 @@ import { contextOf } from "../shared/dom.js";
 import { SIDE } from "./view.js";
 import { channels } from "../shared/palette.js";
 
-const MARGIN = (SIDE * 8) / 112; // of the shading, around the square of the points
-const FAREST_IN = 6; // the zoom up to which names are written
-const DARKEST = 0.09; // of the ink, in the densest place
+const MARGIN = (SIDE * 8) / 112; // width of the shading around the square of the points
+const FAREST_IN = 6; // names are written up to this zoom
+const DARKEST = 0.09; // opacity of the ink in the densest place
 const FONTS = ["650 15px system-ui, sans-serif", "600 12.5px system-ui, sans-serif"];
 const HALF_HEIGHT = 8;
-// How far from the middle of its cluster a name may stand, in pixels, and what share of the points that it would cover
-// there it may cover then.
+// How far from the middle of its cluster a name may be placed, in pixels. There it may cover at most this share of the
+// points that it would cover in the middle.
 const ASIDE = [-16, 16, -32, 32, -48, 48];
 const LITTLE = 0.25;
-// Room around a name: that of a smaller region is written where nothing else is near.
+// Room around a name: the name of a smaller region is written only where nothing else is near.
 const AROUND = [[6, 10], [18, 19]];
 
-/** The shading of an atlas as a small picture, or null where there are too few points for one. */
+/** The shading of an atlas as a small picture, or null if there are too few points. */
 export function makeShade({ shade }, ink) {
   const side = Math.sqrt(shade.length);
   if (!side) return null;
@@ -33,7 +33,7 @@ export function makeShade({ shade }, ink) {
   return picture;
 }
 
-/** Draws the shading where the view sees it. */
+/** Draws the visible part of the shading. */
 export function drawShade(context, view, picture) {
   if (!picture) return;
   const [left, top] = view.toScreen(-MARGIN, SIDE + MARGIN);
@@ -43,8 +43,8 @@ export function drawShade(context, view, picture) {
 }
 
 /**
- * Names that have room, large regions first and each name once: [[x, y, name, level], …]. A name stands beside a
- * cluster that it would cover.
+ * Names that have room, large regions first and each name once: [[x, y, name, level], …]. A name that would cover its
+ * cluster is placed beside it.
  */
 export function chooseNames({ clusters }, view, context, room, grid) {
   if (view.zoom > FAREST_IN) return [];
@@ -66,8 +66,8 @@ export function chooseNames({ clusters }, view, context, room, grid) {
 }
 
 /**
- * Heights at which a name may stand, the best first: beside its cluster, where it covers few of the points that it
- * would cover in the middle; else in the middle, as within a large cluster.
+ * Heights at which a name may be placed, best first: beside its cluster, if it covers only a few of the points there
+ * that it would cover in the middle; otherwise in the middle, as in a large cluster.
  */
 function placesBeside(view, grid, px, py, half) {
   const covered = (at) => {

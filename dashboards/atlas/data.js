@@ -9,13 +9,13 @@ const ATLAS_VERSION = 2;
 const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
 
 /**
- * The atlas ({title, count, x, y, order, shade, near, neighbors, clusters, columns, roles}) out of base64 text.
+ * The atlas ({title, count, x, y, order, shade, near, neighbors, clusters, columns, roles}) from base64 text.
  * @param {string} base64
  * @returns {Promise<import("../types.js").Atlas>}
  */
 export async function readAtlas(base64) {
   if (typeof DecompressionStream === "undefined") {
-    throw new Error("This browser is too old to open the page. Use one of 2023 or newer.");
+    throw new Error("This browser is too old to open the page. Use a version from 2023 or later.");
   }
   const packed = Uint8Array.from(atob(base64.trim()), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -23,7 +23,7 @@ export async function readAtlas(base64) {
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   if (header.version !== ATLAS_VERSION) {
-    throw new Error(`This atlas has version ${header.version}, the page reads ${ATLAS_VERSION}.`);
+    throw new Error(`This atlas has version ${header.version}, but the page reads ${ATLAS_VERSION}.`);
   }
   /** @param {{ type: string, at: number, length: number }} place */
   const array = ({ type, at, length: size }) => new ARRAYS[type](buffer, 4 + length + at, size);
@@ -37,7 +37,7 @@ export async function readAtlas(base64) {
 }
 
 /**
- * What a person reads of one point in one column; empty where it is missing.
+ * The text of one point in one column; empty if it is missing.
  * @param {AtlasColumn | undefined} column
  * @param {number} index
  */

@@ -1,4 +1,4 @@
-// What a search has found, as a list: the best matches first, each of them a step away.
+// The results of a search as a list, best matches first; a click goes to the point.
 
 import { html, listOf, nothing } from "../shared/lists.js";
 import { cell } from "./data.js";
@@ -6,8 +6,8 @@ import { cell } from "./data.js";
 const MOST_HITS = 8;
 
 /**
- * The chosen points that match a search best: those whose label is the words, then those whose label begins with
- * them, then those whose label has them; in each of these by interest.
+ * The chosen points, best matches first: those whose label equals the words, then those whose label begins with them,
+ * then those whose label contains them, then the others; each group in order of interest.
  */
 export function rankHits({ order }, label, chosen, words) {
   const rank = (index) => {
@@ -21,7 +21,7 @@ export function rankHits({ order }, label, chosen, words) {
   return groups.flat();
 }
 
-/** The list of what was found. */
+/** The list of results. */
 export function hitList(hits, label, current, goTo) {
   if (!hits.length) return nothing;
   const left = hits.length - MOST_HITS;
@@ -29,7 +29,7 @@ export function hitList(hits, label, current, goTo) {
     left > 0 ? html`<p class="hint">and ${left.toLocaleString("en")} more; Enter goes to the first</p>` : nothing}`;
 }
 
-/** The points that are nearest by their vectors, as the data has them. */
+/** The points with the nearest vectors, as the data lists them. */
 export function nearList(atlas, label, index, goTo) {
   const { neighbors, near } = atlas;
   if (index < 0) return nothing;

@@ -11,7 +11,7 @@ import { LabelGrid } from "../shared/label-grid.js";
 const LABEL_FONT = "500 12px system-ui, sans-serif";
 const LONGEST_LABEL = 28;
 
-/** An empty layer of the atlas, ready to write on, and its inks. */
+/** An empty layer of the atlas, ready to draw on, and its colors. */
 function emptyLayer(page, canvas) {
   const context = contextOf(canvas);
   context.setTransform(page.ratio, 0, 0, page.ratio, 0, 0);
@@ -25,7 +25,7 @@ export function drawGround(page) {
   drawShade(emptyLayer(page, page.ground).context, page.view, page.shade);
 }
 
-/** Names of clusters, labels by interest, and the lasso; gives how many names and labels there are. */
+/** Draws names of clusters, labels by interest, and the lasso; returns the number of names and labels. */
 export function drawLabels(page, polygon) {
   const { context, ink, muted, paper } = emptyLayer(page, page.over);
   const room = new LabelGrid([page.view.width, page.view.height]);
@@ -37,7 +37,7 @@ export function drawLabels(page, polygon) {
   }) : [];
   context.lineWidth = 3.5;
   context.strokeStyle = paper;
-  // Beside names of clusters, those of points are calmer.
+  // Next to names of clusters, labels of points are muted.
   context.fillStyle = names.length ? muted : ink;
   for (const [px, py, words] of labels) {
     context.globalAlpha = 0.85;
@@ -51,8 +51,8 @@ export function drawLabels(page, polygon) {
 }
 
 /**
- * Points with a ring, their label, and a line to the point that each belongs to; on a layer of their
- * own, so that nothing else is drawn again. Gives how many lines there are.
+ * Draws points with a ring, their label, and a line to the point that each belongs to, on a layer of their own, so
+ * that nothing else is redrawn. Returns the number of lines.
  */
 export function drawMarked(page, points) {
   const { context, ink, paper } = emptyLayer(page, page.top);
@@ -68,7 +68,7 @@ export function drawMarked(page, points) {
       context.stroke();
     }
   }
-  // The other ends lie below the points themselves.
+  // The other ends are drawn below the points themselves.
   for (const i of new Set([...pairs.map(([, other]) => other), ...points])) {
     const [px, py] = place(i);
     const radius = pointSize(view, atlas.count) / 2 + 3.5;

@@ -13,7 +13,7 @@ export function describe(atlas, byName, index) {
   if (index < 0) {
     const opens = atlas.roles.link ? " A click opens its link." : "";
     return [element("p", { className: "hint" },
-      "Each point is one row of the data. Near points have similar vectors; larger distances mean little, " +
+      "Each point is one row of the data. Nearby points have similar vectors; larger distances mean little, " +
       `and axes have no meaning. Hover over a point to read it.${opens}`)];
   }
   const role = (name) => byName.get(atlas.roles[name]);

@@ -11,7 +11,7 @@ import { css } from "./point-colors.js";
  */
 
 export class PointTable {
-  /** @type {Column[]} which are made when the table is opened first: they cost some milliseconds */
+  /** @type {Column[]} made when the table is first opened, since they take a few milliseconds */
   columns = [];
 
   /**
@@ -68,7 +68,7 @@ export class PointTable {
 }
 
 /**
- * The columns of an atlas for a table: first what names a point, then the others but images and partners.
+ * The columns of an atlas for a table: first the label, then the others except images and partners.
  * @param {AtlasData} atlas
  * @returns {Column[]}
  */

@@ -21,7 +21,7 @@ void main() {
 
 const LABEL_GAP = 8; // pixels from a point's edge to the middle of its label
 
-/** How a point stands out: dimmed, as usual, or chosen. */
+/** How a point is emphasized: dimmed, as usual, or chosen. */
 export const SHOWN = { dim: 0, usual: 180, chosen: 255 };
 
 export function pointSize(view, count) {
@@ -133,7 +133,7 @@ export function makePoints(canvas, x, y) {
   }
 }
 
-/** Labels by interest, as many as have room, above their points: [[x, y, text], …]; none covers what was there before. */
+/** Labels by interest, as many as fit, above their points: [[x, y, text], …]; none covers what was placed before. */
 export function chooseLabels({ atlas, view, text, passes, context, room }) {
   const most = Math.round((view.width * view.height) / 5200);
   const chosen = [];

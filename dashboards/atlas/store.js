@@ -1,5 +1,4 @@
-// The state of the atlas: what is selected and filtered, and the part that is seen. Only the actions of the store
-// write it.
+// The state of the atlas: what is selected and filtered, and the visible part. Only the actions of the store write it.
 
 import { readRange } from "../table/filter.js";
 
@@ -12,7 +11,7 @@ import { readRange } from "../table/filter.js";
 export class AtlasStore {
   /** The point that is pointed at; -1 for none. */
   hovered = -1;
-  /** Whether a press draws around points. */
+  /** Whether dragging draws a lasso. */
   lassoing = false;
   #changed;
 
@@ -48,7 +47,7 @@ export class AtlasStore {
   }
 
   /**
-   * Takes the state of the address; what cannot be is as at first.
+   * Takes the state from the address; invalid values become the defaults.
    * @param {(defaults: Readonly<AtlasState>) => AtlasState} read
    */
   restore(read) {
@@ -70,7 +69,7 @@ export class AtlasStore {
   }
 
   /**
-   * Chooses what has this code of the color's column besides what is chosen, or no longer.
+   * Adds this code of the color's column to the chosen ones, or removes it.
    * @param {number} code
    */
   toggleCode(code) {
@@ -86,7 +85,7 @@ export class AtlasStore {
   }
 
   /**
-   * Chooses points inside of a range of a column; null for all.
+   * Chooses points within a range of a column; null for all.
    * @param {string} key
    * @param {unknown[] | null} range
    */
@@ -128,7 +127,7 @@ export class AtlasStore {
   }
 
   /**
-   * Takes over the part that is seen for the address; the page draws it already.
+   * Stores the visible part for the address; the page has already drawn it.
    * @param {string} view
    */
   keepView(view) {

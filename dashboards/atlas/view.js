@@ -3,7 +3,7 @@
 export const SIDE = 65536;
 const CELLS = 256;
 
-/** The part of the plane that is seen: its center in steps, and pixels for each step. */
+/** The visible part of the plane: its center in steps, and the zoom. */
 export class View {
   width = 1;
   height = 1;
@@ -15,14 +15,14 @@ export class View {
     Object.assign(this, { x: SIDE / 2, y: SIDE / 2, zoom: 1 });
   }
 
-  /** The part as text, for the address; "" where all is seen. */
+  /** The visible part as text, for the address; "" if everything is visible. */
   get text() {
     const { x, y, zoom } = this;
     if (zoom === 1 && x === SIDE / 2 && y === SIDE / 2) return "";
     return [Math.round(x), Math.round(y), zoom.toPrecision(4)].join(" ");
   }
 
-  /** Shows the part of a text; all where that says nothing. */
+  /** Shows the part that a text describes; everything if it describes none. */
   read(text) {
     const [x, y, zoom] = text.split(/[ ,]/).map(Number);
     if ([x, y].every(Number.isFinite) && zoom > 0) Object.assign(this, { x, y, zoom: Math.min(Math.max(zoom, 0.5), 400) });
@@ -49,7 +49,7 @@ export class View {
     this.y = Math.min(Math.max(this.y + dy / this.scale, 0), SIDE);
   }
 
-  /** Moves so that a place of the plane is seen, if it is not. */
+  /** Moves so that a place in the plane is visible, if it is not. */
   reveal(x, y) {
     const [px, py] = this.toScreen(x, y);
     if (px < 0 || py < 0 || px > this.width || py > this.height) Object.assign(this, { x, y });
@@ -100,7 +100,7 @@ export class Grid {
     return found;
   }
 
-  /** The point nearest to (x, y) within `radius` steps for which `passes`, or -1. */
+  /** The point nearest to (x, y) within `radius` steps that `passes` accepts, or -1. */
   nearest(x, y, radius, passes) {
     const size = SIDE / CELLS;
     const clamp = (value) => Math.min(Math.max(Math.floor(value / size), 0), CELLS - 1);

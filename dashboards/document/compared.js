@@ -1,11 +1,11 @@
-// What a report holds of the comparisons of last snapshots.
+// The comparisons of last snapshots that a report contains.
 
 import { shorts } from "./unpack.js";
 
 const GRID = 65535;
 
 /**
- * What a report holds of the pair (i, j) of last snapshots; null where it does not.
+ * The comparison of the last snapshots (i, j) in a report; null if it has none.
  * @param {import("../types.js").Comparisons} comparisons
  * @param {number} i
  * @param {number} j

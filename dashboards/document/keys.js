@@ -1,7 +1,7 @@
-// What rows, maps and runs are found by.
+// Keys by which rows, maps and runs are found.
 
 /**
- * Places by value: Map of value to the indices that have it.
+ * Indices by value: a Map from each value to the indices that have it.
  * @param {number[]} values
  */
 export function groupRows(values) {

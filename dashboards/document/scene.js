@@ -1,4 +1,4 @@
-// The document of a page, read: columns as arrays, views of representations on demand.
+// The parsed document of a page: columns as arrays, views of representations on demand.
 
 import { euclidean, mantelTest, measuresOf } from "./similarity.js";
 import { compared } from "./compared.js";
@@ -17,9 +17,8 @@ const GRID = 65535;
  */
 
 /**
- * `whole` has page, points, and in a report streams, excerpted and comparisons. `source` is how a live page asks
- * for what is not in it: views(run, layer), map(method, distance, layers) and compare(id, id), each a
- * promise.
+ * `whole` has page and points, and in a report also streams, excerpted and comparisons. A live page requests the rest
+ * from `source`: views(run, layer), map(method, distance, layers) and compare(id, id), each of which returns a promise.
  */
 export class Scene {
   /** @type {Map<number, View[] | Promise<View[]>>} pictures by trajectory */
@@ -41,13 +40,13 @@ export class Scene {
     const { page } = whole;
     if (page.version !== PAGE_VERSION || page.kind !== "page") {
       throw new Error(
-        `This document is ${page.kind} version ${page.version}, the page reads version ${PAGE_VERSION}. ` +
-          "Make it again with the RepWatch that is installed.",
+        `This document is ${page.kind} version ${page.version}, but the page reads version ${PAGE_VERSION}. ` +
+          "Create it again with the installed RepWatch.",
       );
     }
     this.page = page;
     this.points = whole.points;
-    /** A document that is read again has another stamp. */
+    /** A new version of the document has a new stamp. */
     this.stamp = whole.stamp ?? "";
     this.streams = whole.streams ?? [];
     this.excerpted = whole.excerpted ?? [];
@@ -60,7 +59,7 @@ export class Scene {
     this.k = page.neighbors;
     this.n = page.points;
     this.maps = new Map(page.maps.map((map) => [mapKey(map.method, map.distance, map.layers), this.readMap(map)]));
-    /** @type {Map<number, [number, number]>} trajectory, and place in it, of each snapshot */
+    /** @type {Map<number, [number, number]>} the trajectory of each snapshot, and its place in it */
     this.trajectoryOf = new Map();
     page.trajectories.forEach((trajectory, index) =>
       trajectory.snapshots.forEach((row, place) => this.trajectoryOf.set(row, [index, place])),
@@ -69,7 +68,7 @@ export class Scene {
   }
 
   /**
-   * What was read of the same trajectories before stays, where they have not grown.
+   * Keeps the pictures of trajectories that have not grown since they were read.
    * @param {Scene} before
    */
   inherit(before) {
@@ -126,7 +125,7 @@ export class Scene {
   }
 
   /**
-   * Every snapshot of a layer of a run by step, diverged ones too.
+   * Every snapshot of a layer of a run by step, including diverged ones.
    * @param {string} run
    * @param {string} layer
    */
@@ -144,7 +143,7 @@ export class Scene {
   }
 
   /**
-   * Steps of a run, ascending, also those at which it had diverged.
+   * Steps of a run, ascending, including those at which it had diverged.
    * @param {string} run
    */
   allStepsOf(run) {
@@ -152,7 +151,7 @@ export class Scene {
   }
 
   /**
-   * A snapshot of a run at the step nearest to this one, of this layer or of any; -1 for none.
+   * The snapshot of a run whose step is nearest to this one, of this layer or of any layer; -1 for none.
    * @param {string} run
    * @param {number} step
    * @param {string | null} layer
@@ -166,7 +165,7 @@ export class Scene {
   }
 
   /**
-   * The labeled runs' snapshots of the same layer at the same step that are nearest: {row, distance}.
+   * The nearest snapshots of labeled runs, of the same layer at the same step: {row, distance}.
    * @param {number} row
    * @param {number} most
    * @param {(run: number) => boolean} shown
@@ -192,7 +191,7 @@ export class Scene {
     return index >= 0 && place === this.page.trajectories[index].snapshots.length - 1;
   }
 
-  /** Layers that are equal in all snapshots, such as the input: {count, shown} by layer, `shown` is the followed run's. */
+  /** Layers that are equal in all snapshots, such as the input: {count, shown} by layer; `shown` is the one to draw. */
   get repeated() {
     if (this.#repeats) return this.#repeats;
     this.#repeats = new Map();
@@ -206,7 +205,7 @@ export class Scene {
   }
 
   /**
-   * Whether a snapshot is one of many equal ones, of which another is shown.
+   * Whether a snapshot is hidden because an equal one is shown.
    * @param {number} row
    */
   isRepeated(row) {
@@ -252,7 +251,7 @@ export class Scene {
   }
 
   /**
-   * A promise of the picture of a snapshot; all of its trajectory are read with it.
+   * A promise of the picture of a snapshot; all pictures of its trajectory are read with it.
    * @param {number} row
    */
   async view(row) {
@@ -285,7 +284,7 @@ export class Scene {
   }
 
   /**
-   * What a report holds of a trajectory; a number says of which other one it holds the same.
+   * The packed views or excerpts of a trajectory in a report; equal trajectories share them.
    * @param {number} index
    * @param {"views" | "excerpts"} name
    */
@@ -294,7 +293,7 @@ export class Scene {
     return place === null ? null : this.streams[place];
   }
 
-  /** The method that a page begins with: t-SNE, or what a report without it holds. */
+  /** The method that a page begins with: t-SNE, or the first one in a report without it. */
   usualMethod() {
     const held = this.page.maps.map((map) => map.method);
     return this.source || held.length === 0 || held.includes("tsne") ? "tsne" : held[0];
@@ -310,7 +309,7 @@ export class Scene {
   }
 
   /**
-   * Whether a map is at hand; a report falls back to the map of all layers.
+   * Whether a map is available; a report falls back to the map of all layers.
    * @param {string} method
    * @param {string} distance
    * @param {string[] | null} layers
@@ -336,12 +335,12 @@ export class Scene {
       rows.forEach((row, at) => (every[row] = values[at]));
       return every;
     };
-    // Of a registry that has grown since the document was made: the page is read again soon.
+    // Otherwise the registry has grown since the document was made, and the page will soon be read again.
     return rows.length === x.length ? { ...map, x: spread(x), y: spread(y) } : { ...map, x, y };
   }
 
   /**
-   * The map of these layers; in a report that does not hold it, the map of all.
+   * The map of these layers; in a report without it, the map of all layers.
    * @param {string} method
    * @param {string} distance
    * @param {string[] | null} layers
@@ -355,9 +354,9 @@ export class Scene {
   }
 
   /**
-   * {measures: {name: number | null}, euclidean, mantel: {r, p, permutations} | null, estimated}. What
-   * a report does not hold of a pair it estimates from excerpts: then `estimated`, or that of mantel,
-   * is {points, pairs, errors}.
+   * {measures: {name: number | null}, euclidean, mantel: {r, p, permutations} | null, estimated}. Values
+   * that a report does not contain are estimated from excerpts: then `estimated`, or `mantel.estimated`, is
+   * {points, pairs, errors}.
    * @param {number} a
    * @param {number} b
    * @returns {Promise<Comparison>}
@@ -393,7 +392,7 @@ export class Scene {
   }
 
   /**
-   * Distance of every snapshot to a given one, from the leading components of their sketches; null where none.
+   * Distance of every snapshot to a given one, from the leading components of their sketches; null if there is none.
    * @param {number} row
    * @returns {(number | null)[]}
    */

@@ -29,7 +29,7 @@ export function euclidean(first, second) {
 }
 
 /**
- * Mantel's test, two-sided: {r, p} with relabelings drawn from the seed, or null.
+ * The Mantel test, two-sided: {r, p} with relabelings drawn from the seed, or null.
  * @param {ArrayLike<number> & Float64Array} first
  * @param {Float64Array} second
  * @param {number} permutations
@@ -50,7 +50,7 @@ export function mantelTest(first, second, permutations, seed = 0) {
     for (let i = 0, at = 0; i < n; i += 1) {
       for (let j = i + 1; j < n; j += 1, at += 1) sum += a[at] * square[order[i] * n + order[j]];
     }
-    // A relabeling that changes nothing counts, whatever its last digits are.
+    // A relabeling that changes nothing counts, whatever its rounding errors are.
     if (Math.abs(sum) >= Math.abs(r) - ROUNDING) extreme += 1;
   }
   return { r, p: (1 + extreme) / (1 + permutations) };
@@ -67,7 +67,7 @@ function inner(a, b) {
 }
 
 /**
- * The values at length 1; null where they are no more than the rounding of `size`.
+ * The values scaled to unit length; null if they are within the rounding error of `size`.
  * @param {Float64Array} values
  * @param {Float64Array} size
  */
@@ -94,7 +94,7 @@ function spearman(D) {
 }
 
 /**
- * The double-centered kernel, with its diagonal: all of it, since an inner product needs no less.
+ * The full double-centered kernel, with its diagonal, since an inner product needs all of it.
  * @param {Float64Array} D
  */
 function cka(D) {
@@ -105,7 +105,7 @@ function cka(D) {
 }
 
 /**
- * The U-centered kernel (Song et al. 2012), beside the diagonal.
+ * The U-centered kernel (Song et al. 2012), with a zero diagonal.
  * @param {Float64Array} D
  */
 function unbiased(D) {

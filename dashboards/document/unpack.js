@@ -1,4 +1,4 @@
-// What a document holds as text: numbers in base64, and zlib streams of pictures and excerpts in base85.
+// Decodes the text of a document: numbers in base64, and zlib streams of pictures and excerpts in base85.
 
 const LEVELS = 1024;
 const EXCERPT_LEVELS = 63;
@@ -25,7 +25,7 @@ const VALUES = new Uint8Array(128);
 for (let digit = 0; digit < DIGITS.length; digit += 1) VALUES[DIGITS.charCodeAt(digit)] = digit;
 
 /**
- * The bytes of a text in base85: four of five letters; of less than five at the end, one less.
+ * The bytes of a base85 text: four for every five characters; a shorter last group has one byte less than characters.
  * @param {string} text
  */
 export function bytesOf85(text) {
@@ -42,7 +42,7 @@ export function bytesOf85(text) {
 /** @param {string} text */
 export async function inflate(text) {
   if (!("DecompressionStream" in window)) {
-    throw new Error("This browser cannot unpack the pictures: open the page with one of 2023 or newer.");
+    throw new Error("This browser is too old to unpack the pictures. Use a version from 2023 or later.");
   }
   const stream = new Blob([bytesOf85(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -97,7 +97,7 @@ export function unpackViews(bytes, snapshots, n, k) {
 }
 
 /**
- * A difference out of its code: 0, -1, 1, -2, ... of 0, 1, 2, 3, ...
+ * Decodes a difference: the codes 0, 1, 2, 3, ... mean 0, -1, 1, -2, ...
  * @param {number} code
  */
 function unfolded(code) {
@@ -105,7 +105,7 @@ function unfolded(code) {
 }
 
 /**
- * The view with `near`, which is found when it is asked for: it takes some milliseconds.
+ * The view with `near`, which is computed on first access, since it takes a few milliseconds.
  * @param {Places} view
  * @param {Uint16Array} place
  * @param {Uint16Array} codes
@@ -121,7 +121,7 @@ function lazily(view, place, codes, before, n, k) {
 }
 
 /**
- * The k nearest neighbors of each point out of their places among the candidates that are left.
+ * The k nearest neighbors of each point, decoded from their places among the remaining candidates.
  * @param {Uint16Array} place
  * @param {Uint16Array} codes
  * @param {Uint16Array | null} known the neighbors in the snapshot before
@@ -136,7 +136,7 @@ function neighborsOf(place, codes, known, n, k) {
     const left = known ? Array.from(known.subarray(from, from + k)) : [];
     let furthest = 0;
     for (let at = 0; at < k; at += 1) furthest = Math.max(furthest, codes[from + at]);
-    // None of the others is asked for where all codes are below what stays of the known ones.
+    // The other points are needed only if a code may exceed the known neighbors that remain.
     if (furthest + k > left.length) left.push(...othersOf(point, place, keys, left, furthest + k, n));
     for (let at = 0; at < k; at += 1) [near[from + at]] = left.splice(codes[from + at], 1);
   }
@@ -144,7 +144,7 @@ function neighborsOf(place, codes, known, n, k) {
 }
 
 /**
- * Points by distance in the picture, without the point itself and the known ones: as many as may be asked for.
+ * Points by distance in the picture, without the point itself and the known ones: as many as may be needed.
  * @param {number} point
  * @param {Uint16Array} place
  * @param {Float64Array} keys room for one number for each point
@@ -164,8 +164,8 @@ function othersOf(point, place, keys, known, count, n) {
 }
 
 /**
- * The smallest of some numbers, ascending; infinite ones are left out. For few of them a sort of all costs several times
- * as much.
+ * The `count` smallest numbers, ascending, without infinite ones. If `count` is small, sorting all of them would take
+ * several times as long.
  * @param {Float64Array} values
  * @param {number} count
  */

@@ -1,4 +1,4 @@
-// The page of a registry inside TensorBoard: read in pieces, and again while a training writes to it.
+// The page of a registry inside TensorBoard: read in pieces, and again while a training run writes to it.
 
 import { element, messageOf } from "../shared/dom.js";
 import { Scene } from "../document/scene.js";
@@ -7,11 +7,11 @@ import { choice } from "../shared/widgets.js";
 
 const DISTANCES = ["euclidean", "cosine", "pearson", "spearman", "cka"];
 
-/** `ask(route, parameters)` gives a promise of {content, tag}. */
+/** `ask(route, parameters)` returns a promise of {content, tag}. */
 export class Live {
   /** @type {Workbench | null} */
   bench = null;
-  /** @type {string | null} of the document that is shown */
+  /** @type {string | null} the tag of the document that is shown */
   tag = null;
   /** @type {import("../types.js").Points | null} */
   points = null;
@@ -28,7 +28,8 @@ export class Live {
   /** Reads what has changed; returns whether the server responded. */
   async refresh() {
     const { key } = this;
-    if (!this.bench) this.say("loading", "Reading the registry …", "The map of many landmarks takes some seconds, once.");
+    if (!this.bench) this.say("loading", "Reading the registry …",
+      "The first map of many landmarks takes a few seconds.");
     try {
       const { content: page, tag } = await this.ask("page", { registry: key });
       if (key !== this.key || tag === this.tag) return true;

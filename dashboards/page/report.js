@@ -1,4 +1,4 @@
-// The shell of a report: the document is in the page, the theme is the system's.
+// The shell of a report: the document is in the page, and the theme is the system's.
 
 import { byId, element, messageOf } from "../shared/dom.js";
 import { Scene } from "../document/scene.js";

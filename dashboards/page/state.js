@@ -1,4 +1,4 @@
-// The state that the address holds, as a page begins with it.
+// The initial state of a page; the address holds what differs from it.
 
 /**
  * What is shown at first: the watched run, the layer that its flag names, all runs.

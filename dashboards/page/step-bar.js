@@ -1,4 +1,4 @@
-// The bar below: the steps of the followed run, playback, and its flags.
+// The bar at the bottom: the steps of the followed run, playback, and its flags.
 
 import { element } from "../shared/dom.js";
 import { html, listOf, render } from "../shared/lists.js";
@@ -110,7 +110,7 @@ export class StepBar {
   }
 }
 
-/** Why there is no flag: nothing is off, or nothing was watched. */
+/** Why there is no flag: the run is normal, or was not watched. */
 function noFlags({ page }, run, others) {
   const { good, needed } = page.strip;
   const elsewhere = others ? ` ${others} on other runs.` : "";

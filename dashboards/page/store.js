@@ -20,7 +20,7 @@ export class Store {
   current = -1;
   /** @type {{ a: number, b: number }} the snapshots that are compared; -1 for none */
   pins = { a: -1, b: -1 };
-  /** Whether a press draws around points. */
+  /** Whether dragging draws a lasso. */
   lassoing = false;
   /** @type {"a" | "b" | null} */
   #pinnedLast = null;
@@ -29,7 +29,7 @@ export class Store {
 
   /**
    * @param {Scene} scene
-   * @param {(defaults: State) => State} read the state of the address
+   * @param {(defaults: State) => State} read reads the state from the address
    * @param {(change: Change) => Promise<void>} changed is called after each action
    */
   constructor(scene, read, changed) {
@@ -42,7 +42,7 @@ export class Store {
   }
 
   /**
-   * Takes the state of the address; a map of one layer that it names selects that layer.
+   * Takes the state from the address; if it shows a map of one layer, that layer is selected.
    * @param {(defaults: State) => State} read
    */
   restore(read) {
@@ -53,7 +53,7 @@ export class Store {
   }
 
   /**
-   * Takes a newer document. Choices stay; a view of the newest step moves on to the newest.
+   * Takes a newer document. Choices are kept; a view of the newest step moves to the new newest step.
    * @param {Scene} scene
    */
   replaceScene(scene) {
@@ -134,7 +134,7 @@ export class Store {
   }
 
   /**
-   * Hides what has this value of a color on the map, or shows it again.
+   * Hides the snapshots with this value of a color on the map, or shows them again.
    * @param {string} name
    */
   toggleFilter(name) {
@@ -142,7 +142,7 @@ export class Store {
   }
 
   /**
-   * Hides what has any other of the values `all`; where that is so already, shows them.
+   * Hides every value in `all` except this one; if they are hidden already, shows them.
    * @param {string} name
    * @param {string[]} all
    */
@@ -155,7 +155,7 @@ export class Store {
   }
 
   /**
-   * Of all filters only these stay.
+   * Keeps only these filters.
    * @param {string[]} names
    */
   keepFilters(names) {
@@ -168,7 +168,7 @@ export class Store {
   }
 
   /**
-   * Takes over a zoom for the address; the page draws it already.
+   * Stores a zoom for the address; the page has already drawn it.
    * @param {string} name
    * @param {string} text
    */
@@ -180,7 +180,7 @@ export class Store {
   // Snapshots.
 
   /**
-   * Pointing at a snapshot shows it; unless one is held, it stays when the pointer leaves.
+   * Shows a snapshot that is pointed at. It stays when the pointer leaves, unless another one is held.
    * @param {number} row
    */
   preview(row) {
@@ -223,7 +223,7 @@ export class Store {
   }
 
   /**
-   * The followed run at a step.
+   * Shows the followed run at a step.
    * @param {number} step
    */
   showStep(step) {
@@ -243,7 +243,7 @@ export class Store {
   }
 
   /**
-   * Compares snapshots side by side; one that is not given stays.
+   * Compares snapshots side by side; one that is not given stays as it is.
    * @param {{ a?: number, b?: number }} chosen
    */
   compare(chosen) {
@@ -290,7 +290,7 @@ export class Store {
     return this.#set({ query: "", chosen: [] });
   }
 
-  /** Lets go of what is held and chosen. */
+  /** Releases what is held and chosen. */
   release() {
     return this.#set({ held: "", point: -1, chosen: [] });
   }
@@ -317,7 +317,7 @@ export class Store {
   }
 
   /**
-   * Shows only runs inside of a range of a column; null for all.
+   * Shows only runs within a range of a column; null for all.
    * @param {string} key
    * @param {unknown[] | null} range
    */
@@ -347,7 +347,7 @@ export class Store {
     return this.#changed("run");
   }
 
-  // What follows from the state.
+  // What is derived from the state.
 
   /** The snapshot that is shown: the one that is pointed at, else the selected one. */
   get selected() {
@@ -372,7 +372,7 @@ export class Store {
     return state.run === state.follow ? state.step : (scene.stepsOf(state.follow).at(-1) ?? 0);
   }
 
-  // How it is written.
+  // How the state is written.
 
   /** @param {Partial<State>} changes */
   #write(changes) {
@@ -386,7 +386,7 @@ export class Store {
   }
 
   /**
-   * Changes that choose another snapshot.
+   * Makes changes that select another snapshot.
    * @param {Partial<State>} changes
    */
   #reselect(changes) {
@@ -412,7 +412,7 @@ export class Store {
   }
 
   /**
-   * Layers that are hidden: a map of one layer goes along to the layer that is selected.
+   * Layers that are hidden: a map of one layer switches to the selected layer.
    * @param {string[]} hidden
    * @param {string} layer
    */
@@ -436,7 +436,7 @@ export class Store {
     this.hovered = -1;
     if (row >= 0) state.layers = this.#layersFor(state.layers, scene.layerOf(row));
     if (state.mode === "pair" && !state.a && !state.b && row >= 0) {
-      // Where nothing is chosen yet, a comparison is of what is shown and its nearest good landmark.
+      // If nothing is chosen yet, the snapshot that is shown is compared with its nearest good landmark.
       const pair = firstPair(scene, row);
       if (pair) [state.a, state.b] = pair.map((each) => pinName(scene, each));
     }

@@ -1,4 +1,4 @@
-// The shell inside TensorBoard: the page of a registry, kept up to date, or what is missing for one.
+// The shell inside TensorBoard: the page of a registry, kept up to date, or a message about what is missing.
 // TensorBoard loads this module in a frame of its own origin and calls render().
 
 import { useAddressOf } from "../shared/address.js";
@@ -10,7 +10,7 @@ const ROUTES = new URL("./", import.meta.url);
 const PAUSE = 15000;
 const LONGEST_PAUSE = 120000;
 const MISSING =
-  "RepWatch shows a registry: the file repwatch.db that RepWatch() writes. None lies in, below or beside the log " +
+  "RepWatch shows a registry: the file repwatch.db that RepWatch() writes. There is none in, below or beside the log " +
   "directory. Add RepWatch() to the callbacks of a Trainer and train, or start TensorBoard with " +
   "--repwatch_registry PATH/repwatch.db. This page checks again automatically.";
 
@@ -97,13 +97,13 @@ function keepLooking(act, failures = 0) {
 }
 
 async function fetchReply(address) {
-  // "no-cache" asks every time, and costs a short 304 when nothing changed.
+  // "no-cache" asks the server every time, which costs a short 304 if nothing has changed.
   const reply = await fetch(new URL(address, ROUTES), { cache: "no-cache", credentials: "same-origin" });
   if (!reply.ok) throw new Error(`The response was ${reply.status}: ${(await reply.text()).slice(0, 200)}`);
   return reply;
 }
 
-/** The window around this one, where it is of the same origin; null where there is none. */
+/** The window around this one if it has the same origin, else null. */
 function tensorBoard() {
   try {
     return window.parent !== window && window.parent.document ? window.parent : null;

@@ -1,4 +1,4 @@
-// The head of the page: view, run, search and selection of points; and the controls beside the pictures.
+// The top of the page: view, run, search and selection of points; and the controls beside the pictures.
 
 import { pointsCsv } from "../point/search.js";
 import { element } from "../shared/dom.js";
@@ -36,7 +36,7 @@ export class Toolbar {
     this.node = element("header", {}, element("h1", {}, "RepWatch"), this.modes.node, bench.runTable.opener, tools, this.link, keys, this.status);
     // One set of controls, which moves to the pictures that are shown.
     this.layout = buttonRow("Picture", [["pca", "PCA"], ["tsne", "t-SNE"], ["graph", "Graph"]], (view) => bench.store.showPicture(view));
-    this.layout.node.title = "PCA shows the representation's RDM; t-SNE and graph are computed here from each point's nearest neighbors.";
+    this.layout.node.title = "PCA shows the representation's RDM; t-SNE and graph are computed in the browser from each point's nearest neighbors.";
     this.column = choice("Color", (by) => bench.store.colorPoints(by));
     this.marks = choice("Marks", (marks) => bench.store.showMarks(marks));
     this.legend = element("div", { className: "legend", role: "group", "aria-label": "Values of probe points" });
@@ -58,12 +58,12 @@ export class Toolbar {
     (panel.foot ?? panel.controls).append(this.legend);
   }
 
-  /** Copies the address; where the browser refuses, it is shown to be copied by hand. */
+  /** Copies the address; if the browser refuses, shows it so that it can be copied by hand. */
   async copyLink() {
     const link = this.bench.link();
     try {
       await navigator.clipboard.writeText(link);
-      this.say("The link is copied: it opens exactly this view.");
+      this.say("Link copied. It opens exactly this view.");
     } catch {
       const field = element("input", { value: link, readOnly: true, className: "link", "aria-label": "Link to this view" });
       this.say("Copy this link: ", field);
@@ -89,7 +89,7 @@ export class Toolbar {
   }
 }
 
-/** Closes the menus that are open, but for one with the target in it; returns whether there was one. */
+/** Closes the open menus except the one that contains the target; returns whether there were any. */
 export function closeMenus(target) {
   const open = [.../** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details[open]"))].filter((menu) => !menu.contains(target));
   for (const menu of open) menu.open = false;

@@ -1,6 +1,6 @@
 // The page: strip, three linked boxes, side by side, gallery, table of runs. Its state is in the store; the page
-// draws again what an action of the store has changed. Both shells (the TensorBoard tab and the report) use it;
-// neither is known here.
+// redraws what an action of the store has changed. Both shells (the TensorBoard tab and the report) use this module,
+// which knows neither.
 
 import { currentLink, readAddress, writeAddress } from "../shared/address.js";
 import { element } from "../shared/dom.js";
@@ -21,10 +21,10 @@ import { closeMenus, Toolbar } from "./toolbar.js";
 
 const SENTENCES = {
   space:
-    "Each point on the map is one layer of one run at one step: near points find the same probe points similar, " +
-    "far points disagree on which are similar. Axes have no meaning.",
-  pair: "Each point is one probe point, as two representations see it: near points are similar to that layer. Axes have no meaning.",
-  gallery: "Each picture is one representation of the same probe points: near points are similar to that layer. Axes have no meaning.",
+    "Each point on the map is one layer of one run at one step: nearby points find the same probe points similar; " +
+    "distant points disagree on which are similar. Axes have no meaning.",
+  pair: "Each point is one probe point, as two representations see it: nearby points are similar in that representation. Axes have no meaning.",
+  gallery: "Each picture is one representation of the same probe points: nearby points are similar in that representation. Axes have no meaning.",
 };
 
 /**
@@ -35,9 +35,9 @@ const SENTENCES = {
 export class Workbench {
   /** @type {Sprites | null} the thumbnails of the probe points, once they are read */
   sprites = null;
-  /** @type {boolean[] | null} the probe points that are searched for or chosen; null for all */
+  /** @type {boolean[] | null} the probe points that are found or chosen; null for all */
   marked = null;
-  /** What the table filters, as a key; "" where it shows all runs. */
+  /** The filter of the table as a key; "" if it shows all runs. */
   filterKey = "";
   /** @type {number | undefined} */
   #remembering;
@@ -110,7 +110,7 @@ export class Workbench {
     }
     await this.refresh();
     document.body.dataset.state = "drawn";
-    // The frame after next is one that the reader has seen.
+    // By the frame after next, the reader has seen this one.
     requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("repwatch-drawn")));
   }
 
@@ -138,15 +138,15 @@ export class Workbench {
     return this.ready.then(() => this.refresh());
   }
 
-  /** Shows a message in the head of the page. */
+  /** Shows a message at the top of the page. */
   say(...words) {
     this.toolbar.say(...words);
   }
 
-  // What is drawn again.
+  // What is redrawn.
 
   /**
-   * After an action of the store.
+   * Redraws after an action of the store.
    * @param {import("./store.js").Change} change
    */
   show(change) {
@@ -212,14 +212,14 @@ export class Workbench {
     this.#remembering = window.setTimeout(() => writeAddress(this.state, this.store.defaults), 120);
   }
 
-  /** The address of what is shown now. */
+  /** The address of the current view. */
   link() {
     clearTimeout(this.#remembering);
     writeAddress(this.state, this.store.defaults);
     return currentLink();
   }
 
-  // What is known of runs, snapshots and points.
+  // What is known about runs, snapshots and points.
 
   /** Whether the filter of the table shows a run. */
   runShown(run) {
@@ -233,7 +233,7 @@ export class Workbench {
     return state.values.length > 0 && codes !== null && codes[index] >= 0 && state.values.includes(items[codes[index]].name);
   }
 
-  /** What a script may ask: the state, the name of a snapshot, and where a plot draws a point. */
+  /** What a script may ask for: the state, the name of a snapshot, and where a plot draws a point. */
   asked() {
     const scatters = [this.space.scatter, ...[this.middle.picture, ...this.pair.allPictures()].map(({ scatter }) => scatter)];
     return {
@@ -247,7 +247,7 @@ export class Workbench {
     };
   }
 
-  /** Neighbors of a point in a snapshot that are none in the one before, or in another. */
+  /** Neighbors of a point in one snapshot that are not its neighbors in the snapshot `before`. */
   newNeighbors(row, point, before) {
     const { scene } = this;
     const [now, then] = [scene.viewNow(row), before < 0 ? null : scene.viewNow(before)];
@@ -267,7 +267,7 @@ export class Workbench {
     return brief(name);
   }
 
-  /** A snapshot in one line: outcome, epoch, and how the run stood. */
+  /** A snapshot in one line: outcome, epoch, key metric and hyperparameters. */
   describe(row) {
     const { scene } = this;
     const run = scene.runs[scene.snapshots.run[row]];

@@ -1,5 +1,5 @@
-// The third view of a comparison: the probe points along one direction, from those of one value towards those of
-// another, as A and as B have it. What moved along it is joined by a line.
+// The third view of a comparison: the probe points along one direction, from those with one value towards those with
+// another, in A and in B. Lines join the two places of points that moved.
 
 import { element, messageOf } from "../shared/dom.js";
 import { shades } from "../shared/palette.js";
@@ -9,12 +9,12 @@ import { placesAlong } from "./direction.js";
 
 const REACH = 12;
 const EDGE = 26;
-// Points of one row are spread across it, by a sequence that leaves no two close ones at one height.
+// The points of a row are spread vertically, by a sequence that gives consecutive points different heights.
 const GOLDEN = 0.618034;
 const BAND = 0.28;
-// Of the rows of A and B, as shares of the picture.
+// The heights of the rows of A and B, as shares of the picture.
 const HEIGHTS = [0.38, 0.8];
-// The ends lie at -1 and 1; what lies further out than nearly all points is drawn at the edge.
+// The ends lie at -1 and 1; outliers are drawn at the edge.
 const LEAST_REACH = 1.3;
 const SHARE_OUTSIDE = 0.02;
 
@@ -45,7 +45,7 @@ export class Axis {
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
-  /** Hides the view: there is nothing to compare, or the color has no values to go between. */
+  /** Hides the view: there is nothing to compare, or the color does not have two values. */
   hide() {
     this.places = null;
     this.node.hidden = true;
@@ -53,7 +53,7 @@ export class Axis {
 
   /**
    * @param {{ a: number, b: number }} rows the snapshots that are compared
-   * @param {[number, number]} usual the codes that a direction goes between where none is chosen
+   * @param {[number, number]} usual the codes of the two ends if none are chosen
    * @param {number[]} moved points that are joined
    */
   async show(rows, usual, moved) {
@@ -84,7 +84,7 @@ export class Axis {
     return this.draw();
   }
 
-  /** The places in one snapshot: exact where the server is asked, else those of its picture. */
+  /** The places in one snapshot: exact if they come from the server, else those of its picture. */
   async measure(row) {
     const { scene, state, pointScale } = this.bench;
     const { source } = scene;
@@ -96,9 +96,9 @@ export class Axis {
   }
 
   explain() {
-    if (!this.places) return "Both lie in the same place: there is no direction between them.";
+    if (!this.places) return "Both ends are in the same place, so there is no direction between them.";
     const made = this.exact ? "from the RDMs" : "from the pictures (two principal components); exact in TensorBoard's tab";
-    return `Each point once in A and once in B, ${made}. Lines join those that lost most neighbors.`;
+    return `Each point in A and in B, ${made}. Lines join the points that lost the most neighbors.`;
   }
 
   /** Where a point is drawn in the row of A (0) or B (1). */
@@ -174,7 +174,7 @@ export class Axis {
     this.ends.forEach((name, at) => {
       const x = this.across(at ? 1 : -1, width);
       this.renderer.line([[x, 14], [x, height]], { stroke: theme.line, width: 1, dash: [3, 3] });
-      // To the outer side, so that the names of two close ends do not meet.
+      // On the outer side, so that the names of two close ends do not overlap.
       const align = at ? "left" : "right";
       this.renderer.text(`${this.bench.state.by} ${name}`, x + (at ? -3 : 3), 7, { ...style, fill: theme.ink, weight: 650, align });
     });
@@ -183,7 +183,7 @@ export class Axis {
   }
 }
 
-/** Between what places nearly all lie, both ends among them. */
+/** The range of nearly all places, including both ends. */
 function spanOf(places) {
   const sorted = [...places].sort((a, b) => a - b);
   const at = (share) => sorted[Math.round(share * (sorted.length - 1))] ?? 0;

@@ -1,8 +1,8 @@
-// How far points lie from some of them towards others.
+// How far points lie along the direction from some points towards others.
 
 /**
- * For each point of a picture its place along the direction from the middle of the points `a` (at -1) to that of the
- * points `b` (at 1); null where the two coincide.
+ * The place of each point of a picture along the direction from the middle of the points `a` (at -1) to the middle of
+ * the points `b` (at 1); null if the two coincide.
  * @param {import("../types.js").Places} picture
  * @param {number[]} a
  * @param {number[]} b
@@ -19,8 +19,8 @@ export function placesAlong({ x, y }, a, b) {
 }
 
 /**
- * The two values between which most points of the first became neighbors of the second, or ceased to be.
- * @param {{ key: string, a: number, b: number }[]} changes by "low high", as of `mixedPairs`, most changed first
+ * The two values whose points most often became each other's neighbors, or ceased to be.
+ * @param {{ key: string, a: number, b: number }[]} changes by "low high", as in `mixedPairs`, most changed first
  * @param {number} count how many values there are
  * @returns {[number, number]}
  */

@@ -1,4 +1,4 @@
-// One half of a comparison: its picture, and the run, layer and step that it is of.
+// One half of a comparison: its picture, and the run, layer and step that it shows.
 
 import { element } from "../shared/dom.js";
 import { Picture } from "../representation/picture.js";
@@ -18,7 +18,7 @@ export class Half {
     this.layer = choice("Layer", (layer) => this.take({ layer }), `Layer of ${name}`);
     this.step = choice("Step", (step) => this.take({ step: Number(step) }), `Step of ${name}`);
     const sign = element("span", { className: "letter" }, name);
-    // The lists say the same to the eye.
+    // Sighted readers see the same in the lists.
     this.picture.title.classList.add("hidden-words");
     const head = element("div", { className: "head" }, this.picture.title, sign, this.run.node, this.layer.node, this.step.node, this.picture.save);
     this.node = element("div", { className: "half" }, head, this.picture.stage);
@@ -28,7 +28,7 @@ export class Half {
     return this.bench.pins[this.letter];
   }
 
-  /** Takes another run, layer or step; both halves change their layer together where they had the same. */
+  /** Takes another run, layer or step; both halves change their layer together if they had the same one. */
   take(change) {
     const { scene, pins, selected } = this.bench;
     const from = this.row >= 0 ? this.row : selected;

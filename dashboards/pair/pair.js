@@ -34,7 +34,8 @@ export class Pair {
     this.axis = new Axis(bench);
     this.numbers = element("dl", { className: "numbers" });
     this.caption = element("p", { className: "detail" });
-    this.lost = element("div", { className: "lost", role: "group", "aria-label": "Points that lost most neighbors" });
+    this.lost = element("div",
+      { className: "lost", role: "group", "aria-label": "Points that lost the most neighbors" });
     this.node = element(
       "section",
       { className: "panel pair", "aria-label": "Two representations side by side" },
@@ -73,7 +74,7 @@ export class Pair {
     for (const half of Object.values(this.halves)) half.refresh();
     for (const { button, find } of this.offers) button.disabled = this.base() < 0 || find(scene, this.base()) === null;
     await a.show(pins.a);
-    // Turned onto A, so that what is elsewhere in B has moved.
+    // Turned onto A, so that points that lie elsewhere in B have moved.
     await b.show(pins.b, pins.a < 0 ? null : { row: pins.a, view: a.view });
     const { state } = this.bench;
     const key = [pins.a, pins.b, scene.stamp, state.by, state.from, state.towards].join(" ");
@@ -115,7 +116,7 @@ export class Pair {
     this.caption.textContent = failure ?? this.source(found, a === b);
   }
 
-  /** The points whose neighbors in A and B have least in common, and which labels came and went. */
+  /** The points whose neighbors differ most between A and B, and the pairs of labels that changed most. */
   listLost(first, second) {
     const { bench } = this;
     const ranked = lostNeighbors(first, second, bench.scene).slice(0, RANKED);
@@ -129,7 +130,7 @@ export class Pair {
       return button;
     });
     this.lost.replaceChildren(
-      element("div", {}, element("h3", {}, "Points that lost most neighbors from A to B (arrows in B start where they lay in A)"), element("div", { className: "nears" }, ...items)),
+      element("div", {}, element("h3", {}, "Points that lost the most neighbors from A to B (arrows in B start at their place in A)"), element("div", { className: "nears" }, ...items)),
       element("div", {}, ...this.confusions(first, second)),
     );
     return moved;
@@ -155,28 +156,28 @@ export class Pair {
       const [one, other] = key.split(" ").map((code) => pointScale.items[Number(code)].name);
       return [element("dt", {}, `${one} and ${other}`), element("dd", {}, bar("A", before, most), bar("B", after, most))];
     });
-    return rows.length ? [element("h3", {}, `Neighbors of another ${this.bench.state.by}: what changed most`), element("dl", { className: "confusions" }, ...rows)] : [];
+    return rows.length ? [element("h3", {}, `Neighbors with another ${this.bench.state.by}: largest changes`), element("dl", { className: "confusions" }, ...rows)] : [];
   }
 
-  /** What the numbers were made of. */
+  /** What the numbers were computed from. */
   source(found, same) {
     const { scene } = this.bench;
     const chance = (scene.k / (scene.n - 1)).toFixed(3);
-    const common = `Neighbors in common: of the ${scene.k} nearest of each point; ${chance} by chance.`;
+    const common = `Neighbors in common: among the ${scene.k} nearest of each point; ${chance} by chance.`;
     if (same) return `${common} A and B are the same representation.`;
     const tested = found.mantel ? ` Mantel p from ${found.mantel.permutations} relabelings of the points.` : "";
     const estimated = found.estimated ?? found.mantel?.estimated;
-    if (!estimated) return `${common} The other measures are of the two RDMs themselves.${tested}`;
+    if (!estimated) return `${common} The other measures compare the full RDMs.${tested}`;
     const { points, pairs } = estimated;
     const few = `≈ estimated from ${points} of the ${scene.n} probe points`;
-    if (!found.estimated) return `${common} The other measures are of the two RDMs themselves.${tested} ${few}.`;
-    const sure = pairs > 0 ? `, ± as far as it was off in 95% of ${brief(pairs)} pairs whose exact measures this report holds` : "";
-    return `${common} ${few}${sure}.${tested} Exact: for the last snapshots of trajectories, and in TensorBoard's tab.`;
+    if (!found.estimated) return `${common} The other measures compare the full RDMs.${tested} ${few}.`;
+    const sure = pairs > 0 ? `, ± the largest error in 95% of the ${brief(pairs)} pairs with exact measures in this report` : "";
+    return `${common} ${few}${sure}.${tested} Exact values: for the last snapshots of trajectories, and in TensorBoard's tab.`;
   }
 }
 
 /**
- * [name, words] of each measure; what is estimated says so, and how far it may be off.
+ * [name, words] of each measure; an estimate is marked as such, with its error.
  * @param {import("../types.js").Comparison} found
  */
 function measured({ measures, euclidean, mantel, estimated }) {
@@ -194,7 +195,7 @@ function measured({ measures, euclidean, mantel, estimated }) {
   return rows;
 }
 
-/** [{point, lost}]: how many of a point's neighbors in the first are none in the second, most first. */
+/** [{point, lost}]: how many of a point's neighbors in the first are not its neighbors in the second, most first. */
 export function lostNeighbors(first, second, { n, k }) {
   return Array.from({ length: n }, (_, point) => {
     const now = new Set(second.near.subarray(point * k, (point + 1) * k));
@@ -203,7 +204,7 @@ export function lostNeighbors(first, second, { n, k }) {
   }).sort((a, b) => b.lost - a.lost || a.point - b.point);
 }
 
-/** How many neighbors cross each pair of different codes, by "low high". */
+/** How many neighbors each pair of different codes has between them, by "low high". */
 function mixedPairs(near, codes, k) {
   const counts = new Map();
   near.forEach((other, at) => {

@@ -8,7 +8,7 @@ const MOST_RUNS = 200;
  */
 
 /**
- * Pairs that are offered by a press: words, and how to find [a, b] from a snapshot; null where there is none.
+ * Pairs that buttons offer: label, hint, and how to find [a, b] from a snapshot; null if there is none.
  * @type {[string, string, Find][]}
  */
 export const PAIRS = [

@@ -45,7 +45,7 @@ export class PointBox {
     this.body.replaceChildren(...parts.flatMap((part) => part ?? []));
   }
 
-  /** The representations that are described: the one that is shown, or both halves against each other. */
+  /** The representations that are described: the one that is shown, or both halves compared with each other. */
   halves(selected) {
     const { scene, state, pins } = this.bench;
     const before = scene.before(selected);
@@ -84,7 +84,7 @@ export class PointBox {
     const change =
       before < 0
         ? "This is the first representation of its trajectory."
-        : `${fresh.size} of ${near.length} are not among them ${since}.`;
+        : `${fresh.size} of ${near.length} are not neighbors ${since}.`;
     return [
       element("h3", { title: this.bench.nameOf(row) }, title),
       element("div", { className: "nears", role: "group", "aria-label": title }, ...items),

@@ -1,9 +1,9 @@
-// Search of probe points by text or column, and CSV of those that are found.
+// Search for probe points by text or column, and CSV of those that are found.
 
 import { csvLine } from "../shared/csv.js";
 
 /**
- * Points that were searched for and chosen, as a mask; null where all are meant.
+ * The points that match the search and the choice, as a mask; null for all.
  * @param {import("../document/scene.js").Scene} scene
  * @param {string} query
  * @param {string[]} chosen

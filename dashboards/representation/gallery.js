@@ -68,7 +68,7 @@ export class Gallery {
       return this.cell(row, view, turn);
     });
     this.grid.replaceChildren(...this.cells.map(({ node }) => node));
-    this.caption.textContent = rows.length ? "Hover over a point to highlight it in all pictures. Click a picture to enlarge it." : "There is no such layer in these runs.";
+    this.caption.textContent = rows.length ? "Hover over a point to highlight it in all pictures. Click a picture to enlarge it." : "These runs do not have this layer.";
   }
 
   cell(row, view, turn) {

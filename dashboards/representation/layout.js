@@ -5,8 +5,8 @@ const SLOW = 1200;
 
 /**
  * Positions of n points from their k nearest neighbors, starting from `start` ({x, y}): exact
- * gradient descent of KL(p || q) with equal p for all neighbors and Student's t for q. "graph" retains
- * the attraction twice as strong, which draws the graph's branches and hubs.
+ * gradient descent of KL(p || q) with equal p for all neighbors and Student's t for q. "graph" keeps the
+ * attraction twice as strong, which brings out the graph's branches and hubs.
  * @param {import("../types.js").View} start
  * @param {number} n
  * @param {number} k
@@ -32,7 +32,7 @@ export function layoutNeighbors({ near, x, y }, n, k, kind) {
 }
 
 /**
- * Edges [i, j, weight]; one that goes both ways weighs double. All weights sum to 1.
+ * Edges [i, j, weight]; one that goes both ways has twice the weight. All weights sum to 1.
  * @param {Uint16Array} near
  * @param {number} n
  * @param {number} k

@@ -1,10 +1,10 @@
-// Pictures of representations by layout, and the turn at which all are seen, so that they can be compared.
+// Pictures of representations by layout, and the angle at which all are seen, so that they can be compared.
 
 import { layoutNeighbors } from "./layout.js";
 
 const MAX_CACHED = 60;
 
-/** PCA is in the document, the other layouts are computed from the neighbors. */
+/** PCA is in the document; the other layouts are computed from the neighbors. */
 export class Layouts {
   /** @type {number | null} the angle at which pictures are seen */
   turn = null;
@@ -26,13 +26,13 @@ export class Layouts {
     return { ...made, near: view.near };
   }
 
-  /** From now on pictures are seen as this one. */
+  /** From now on, pictures are turned like this one. */
   lead(view, turn) {
     this.reference = view;
     this.turn = turn;
   }
 
-  /** Rows of another document are other snapshots. */
+  /** In another document, the same rows are other snapshots. */
   forget() {
     this.#made.clear();
   }

@@ -16,10 +16,10 @@ const COVERS = 0.8;
 
 /** @typedef {import("../types.js").View} View */
 
-/** One picture. The one that `leads` chooses the turn at which all are seen, so that they can be compared. */
+/** One picture. The one that `leads` chooses the angle at which all are seen, so that they can be compared. */
 export class Picture {
   /**
-   * `before(row)` gives the snapshot that new neighbors are new against: the one before, or the other half.
+   * `before(row)` returns the snapshot against which neighbors count as new: the one before, or the other half.
    * @param {import("../page/workbench.js").Workbench} bench
    * @param {string} name
    */
@@ -27,9 +27,9 @@ export class Picture {
     this.bench = bench;
     this.leads = leads;
     this.before = before;
-    /** @type {{ row: number, view: View | null } | null} the picture that this one is turned onto, where it is not that of the others */
+    /** @type {{ row: number, view: View | null } | null} the picture that this one is turned onto, if it has its own */
     this.onto = null;
-    /** @type {number[]} the points whose way from the picture `onto` is drawn */
+    /** @type {number[]} the points whose movement from the picture `onto` is drawn */
     this.arrows = [];
     this.row = -1;
     /** @type {View | null} */
@@ -78,7 +78,7 @@ export class Picture {
       this.scatter.node.dataset.shown = this.bench.nameOf(row);
     } catch (error) {
       if (turn !== this.asked) return undefined;
-      // What was drawn is of another snapshot than the title names.
+      // What was drawn is not the snapshot that the title names.
       Object.assign(this, { view: null, key: "" });
       this.state.textContent = messageOf(error);
       this.scatter.setPositions({ x: new Float32Array(0), y: new Float32Array(0) });
@@ -86,22 +86,22 @@ export class Picture {
     return undefined;
   }
 
-  /** What is said in place of the picture. */
+  /** Shows a message in place of the picture. */
   say(words) {
     this.state.textContent = words;
   }
 
-  /** Draws the ways of these points from the picture that this one is turned onto. */
+  /** Draws how these points moved from the picture that this one is turned onto. */
   showArrows(points) {
     this.arrows = points;
     this.scatter.draw();
   }
 
-  /** Turns a picture onto the one before, so that one sees which points moved, and shows it. */
+  /** Turns a picture onto the one before, so that points that moved can be seen, and shows it. */
   place(made) {
     const { scatter } = this;
     const { layouts } = this.bench;
-    // A picture that was hidden until now chooses its turn by the size that it has.
+    // A picture that was hidden until now needs its size to choose its angle.
     if (scatter.size[0] < 20) scatter.resize();
     const fits = (view) => view && view.x.length === made.x.length;
     const glide = Boolean(fits(this.view));
@@ -164,7 +164,7 @@ export class Picture {
     Object.assign(this.scatter.node.dataset, { marks: side ? "thumbnails" : "dots", pictures: pictured.size });
   }
 
-  /** From where a point lies in the picture that this one is turned onto, to where it lies here. */
+  /** Arrows from where points lie in the picture that this one is turned onto, to where they lie here. */
   paintArrows(renderer, place, theme, from) {
     for (const point of this.arrows.filter((index) => !this.bench.hiddenPoint(index))) {
       const [start, end] = [place.at(from.x[point], from.y[point]), place(point)];
@@ -198,7 +198,7 @@ export class Picture {
     }
   }
 
-  /** Lines to the nearest neighbors; those that were none in the representation before stand out. */
+  /** Lines to the nearest neighbors; new neighbors stand out. */
   paintNeighbors(renderer, place, theme, view, point) {
     const { scene } = this.bench;
     const fresh = this.bench.newNeighbors(this.row, point, this.before(this.row));

@@ -4,7 +4,7 @@ import { contextOf } from "../shared/dom.js";
 import { CanvasRenderer } from "../shared/renderers.js";
 
 export class Sprites {
-  /** A promise of the sheets of a sprite ({source, width, height, across}). */
+  /** A promise of the thumbnails in a sprite ({source, width, height, across}). */
   static async read(sprite) {
     const image = new Image();
     image.src = sprite.source;
@@ -53,7 +53,7 @@ export class Sprites {
     return this.tinted.get(color);
   }
 
-  /** All thumbnails in rows of that width, in the colors of their values. */
+  /** All thumbnails in rows of this width, in the colors of their values. */
   whole(count, width, color) {
     const canvas = document.createElement("canvas");
     const across = Math.ceil(Math.sqrt(count));
@@ -69,7 +69,7 @@ export class Sprites {
     return canvas;
   }
 
-  /** One thumbnail, as large as a whole number of times its size lets it be within `most` pixels. */
+  /** One thumbnail, enlarged by the largest whole number that keeps it within `most` pixels. */
   canvas(point, most) {
     const [left, top, width, height] = this.frame(point);
     const times = Math.max(1, Math.floor(most / Math.max(width, height)));
@@ -82,7 +82,7 @@ export class Sprites {
   }
 }
 
-/** The sheet as ink on nothing, if it is gray: what differs from its commonest end is ink. */
+/** The sheet as ink on a transparent ground, if it is gray: dark is ink if most of it is light, and vice versa. */
 function inkMask(image) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];

@@ -26,7 +26,7 @@ function readText() {
 /** @param {string} text */
 function writeText(text) {
   const present = readText();
-  // A user who has just edited the address is heard: the page is about to read it.
+  // Keep an address that the user has just edited: the page is about to read it.
   if (text === present || (!host && known !== null && present !== known)) return;
   const address = new URL((host ?? window).location.href);
   if (!host) address.hash = text;
@@ -42,8 +42,8 @@ export function currentLink() {
 }
 
 /**
- * Reads the state from the address; what is missing there, or is no number where one is expected, is as in
- * `defaults`.
+ * Reads the state from the address; values that are missing there, or are not numbers where numbers are expected, come
+ * from `defaults`.
  * @template {Record<string, string | number | string[]>} S
  * @param {S} defaults
  * @returns {S}
@@ -63,7 +63,7 @@ export function writeAddress(state, defaults) {
 }
 
 /**
- * The state out of its text. A value has the type of its default: a text, a number or a list of texts.
+ * The state from its text. A value has the type of its default: a string, a number or a list of strings.
  * @template {Record<string, string | number | string[]>} S
  * @param {string} text
  * @param {S} defaults
@@ -84,7 +84,7 @@ export function parseState(text, defaults) {
 }
 
 /**
- * What of a state differs from the defaults, as text.
+ * The part of a state that differs from the defaults, as text.
  * @param {Record<string, string | number | string[]>} state
  * @param {Record<string, string | number | string[]>} defaults
  */

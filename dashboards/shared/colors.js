@@ -13,7 +13,7 @@ const FEW = 12;
 const TEXT_CONTRAST = 4.5;
 
 /**
- * A color that text can have: of the same hue, and with enough contrast to the page (4.5 to 1).
+ * A color for text: the same hue, with enough contrast with the page (4.5 to 1).
  * @param {string} color
  * @param {boolean} dark
  */

@@ -38,18 +38,18 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
- * What draws on a canvas.
+ * The context that draws on a canvas.
  * @param {HTMLCanvasElement} canvas
  * @param {CanvasRenderingContext2DSettings} [settings]
  */
 export function contextOf(canvas, settings) {
   const context = canvas.getContext("2d", settings);
-  if (!context) throw new Error("This browser draws on no canvas.");
+  if (!context) throw new Error("This browser cannot draw on a canvas.");
   return context;
 }
 
 /**
- * The words of whatever was thrown.
+ * The message of whatever was thrown.
  * @param {unknown} error
  */
 export function messageOf(error) {
@@ -62,7 +62,7 @@ export function messageOf(error) {
  */
 export function byId(id) {
   const node = document.getElementById(id);
-  if (!node) throw new Error(`This page has no element "${id}". Make it again with the RepWatch that is installed.`);
+  if (!node) throw new Error(`This page has no element "${id}". Create it again with the installed RepWatch.`);
   return node;
 }
 

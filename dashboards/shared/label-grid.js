@@ -1,4 +1,4 @@
-// Boxes on a picture of which none may cover another. The first to ask gets the place.
+// Boxes on a picture that may not overlap. The first one to ask gets the place.
 
 const CELL = 56;
 

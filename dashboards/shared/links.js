@@ -1,4 +1,4 @@
-// Links out of data: only http and https become links, anything else stays text.
+// Links from data: only http and https become links; anything else stays text.
 
 import { element } from "./dom.js";
 

@@ -27,7 +27,7 @@ export function dot(color) {
 }
 
 /**
- * A ramp of colors, of a class of its own.
+ * A ramp of colors, with a CSS class of its own.
  * @param {string} name
  * @param {string[]} stops
  */

@@ -17,7 +17,7 @@ export function shades(dark) {
 }
 
 /**
- * Green for what is good, gray for runs without a label, the warm and the other hues for eight causes, ink for the others.
+ * Green for good runs, gray for runs without a label, the warm and the other hues for eight causes, ink for the others.
  * @param {boolean} dark
  */
 export function outcomeShades(dark) {
@@ -27,7 +27,7 @@ export function outcomeShades(dark) {
 }
 
 /**
- * The colors of categories, "#rrggbb": all but the gray, which is for what has none.
+ * The colors of categories, "#rrggbb": all but the gray, which is for points without one.
  * @param {boolean} dark
  */
 export function categoryShades(dark) {
@@ -36,7 +36,7 @@ export function categoryShades(dark) {
 }
 
 /**
- * A color of the ramp at a share in [0, 1], of that part of it which stands out from the page.
+ * A color of the ramp at a share in [0, 1] of the part that stands out from the page.
  * @param {number} share
  * @param {boolean} dark
  */

@@ -1,7 +1,7 @@
-// Points inside of a shape that was drawn by hand.
+// Points inside a shape that was drawn by hand.
 
 /**
- * Whether (x, y) lies inside of a polygon [[x, y], …], by the even-odd rule.
+ * Whether (x, y) lies inside a polygon [[x, y], …], by the even-odd rule.
  * @param {number[][]} polygon
  * @param {number} x
  * @param {number} y

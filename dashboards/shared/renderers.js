@@ -1,5 +1,5 @@
 // Two renderers with the same methods: one draws on a canvas, the other writes an SVG, so that a saved
-// picture equals the screen. A style has fill, stroke, width, alpha of both, and `faint` of the fill.
+// picture equals the screen. A style has fill, stroke, width, the alpha of both, and `faint`, the alpha of the fill.
 
 import { contextOf, markPath } from "./dom.js";
 
@@ -93,7 +93,7 @@ export class CanvasRenderer {
 
   image(sheet, [left, top, width, height], x, y, wide, high, alpha = 1) {
     this.context.globalAlpha = alpha;
-    // Enlarged by a whole number, pixels stay pixels.
+    // Pixels stay sharp if they are enlarged by a whole number.
     this.context.imageSmoothingEnabled = wide < width || wide % width !== 0;
     this.context.drawImage(sheet, left, top, width, height, x, y, wide, high);
     this.context.globalAlpha = 1;

@@ -19,7 +19,7 @@ const NEAREST_ZOOM = 40;
 
 /**
  * `paint` draws the points: `place(index)` gives [x, y] in pixels, `place.at(x, y)` those of any position,
- * `place.scale` the pixels for each unit. Indices are -1 where no point is meant.
+ * `place.scale` the pixels for each unit. An index of -1 means no point.
  * @typedef {object} ScatterOptions
  * @property {string} label
  * @property {(renderer: any, place: any, size: number[]) => void} paint
@@ -108,7 +108,7 @@ export class Scatter {
   }
 
   /**
-   * Where points are just now, on their way, and how they are seen.
+   * Where points are now, perhaps while they glide, and how they are seen.
    * @returns {Seen}
    */
   current() {
@@ -265,7 +265,7 @@ export class Scatter {
     this.options.onZoom?.(zoomText(zoom));
   }
 
-  /** Takes a zoom out of the address, "" for none. */
+  /** Takes a zoom from the address, "" for none. */
   showZoom(text) {
     if (text === zoomText(this.zoom)) return;
     const [scale, x, y] = text.split(" ").map(Number);
@@ -311,7 +311,7 @@ export class Scatter {
     });
   }
 
-  /** The picture as a promise of a PNG, twice as fine as the screen, on the page's paper. */
+  /** The picture as a promise of a PNG, at twice the resolution of the screen, on the page's background. */
   png(paper) {
     const canvas = document.createElement("canvas");
     const renderer = new CanvasRenderer(canvas);

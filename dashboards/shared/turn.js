@@ -1,4 +1,4 @@
-// The turning of pictures: of one onto another, and into its frame.
+// Turns pictures: one onto another, and into its frame.
 
 const TURNS = 60;
 // A picture is only turned again if it gains this much, so that it stays recognizable.
@@ -11,7 +11,7 @@ const GAIN = 1.2;
  */
 
 /**
- * The view turned and mirrored, about its middle, to lie best on the reference.
+ * The view, turned and mirrored about its middle to match the reference best.
  * @template {Places} V
  * @param {V} view
  * @param {Places} reference
@@ -70,8 +70,8 @@ export function scaleInto([left, right, low, high], [width, height]) {
 }
 
 /**
- * The angle at which points fill a frame best, at one scale: axes have no meaning,
- * so any turn is as true. One close to `start` (or `start` itself) is taken where it is nearly as good.
+ * The angle at which points fill a frame best, at one scale: axes have no meaning, so any
+ * angle is valid. One close to `start` (or `start` itself) is preferred if it is nearly as good.
  * @param {Places} points
  * @param {Frame} frame
  * @param {number | null} start
@@ -82,7 +82,7 @@ export function bestTurn(points, frame, start = null) {
   const fit = (angle) => scaleInto(boundsOf(points, angle), frame);
   let [best, most] = [from, fit(from) * (start === null ? 1 : GAIN)];
   for (let turn = 1; turn < TURNS; turn += 1) {
-    // From small turns to large ones, to both sides.
+    // From small turns to large ones, in both directions.
     const angle = from + ((turn % 2 ? 1 : -1) * Math.ceil(turn / 2) * Math.PI) / TURNS;
     const found = fit(angle);
     if (found > most * 1.01) [best, most] = [angle, found];

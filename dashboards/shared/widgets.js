@@ -9,7 +9,7 @@ const MOST_ITEMS = 14;
 /** @typedef {import("../types.js").Scale} Scale */
 
 /**
- * A labeled choice of [value, words] pairs; `name` is its whole name, where the label does not say all.
+ * A labeled choice of [value, words] pairs; `name` is its full name if the label is too short.
  * @param {string} label
  * @param {(value: string) => void} onChange
  */
@@ -30,7 +30,7 @@ export function choice(label, onChange, name = label) {
   return { node, show };
 }
 
-/** A row of buttons of which one is pressed. */
+/** A row of buttons, one of which is pressed. */
 export function buttonRow(label, pairs, onChange) {
   const buttons = pairs.map(([value, words]) => {
     const button = element("button", { type: "button", value, "aria-pressed": "false" }, words);
@@ -49,8 +49,8 @@ export function pressable(words, onClick, properties = {}) {
 }
 
 /**
- * What colors mean. `hidden` are names that are filtered away; a press changes that, and `only`, where there
- * is such an act, filters all others away.
+ * What colors mean. `hidden` are the names that are filtered out; a press toggles one, and `only`, if given, filters
+ * out all others.
  * @param {Scale} scale
  * @param {Set<string>} hidden
  * @param {(name: string) => void} onToggle
@@ -101,7 +101,7 @@ export function saver(name, scatter, paper) {
   return menu;
 }
 
-/** A number in few digits. */
+/** A number with few digits. */
 export function brief(value) {
   if (typeof value !== "number") return String(value);
   if (Number.isInteger(value)) return Math.abs(value) < 1e6 ? value.toLocaleString("en") : value.toExponential(2);

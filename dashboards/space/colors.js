@@ -1,8 +1,8 @@
-// What the map is colored by, and which of its values are filtered away.
+// What the map is colored by, and which of its values are filtered out.
 
 import { outcomeScale, scaleOf } from "../shared/colors.js";
 
-// A filter by one of these is for the runs around the followed one, which stays.
+// A filter by one of these applies to the other runs; the followed one stays.
 const OF_RUNS = new Set(["outcome", "label", "run", "setting"]);
 
 /**
@@ -19,7 +19,7 @@ export function mapColors(scene) {
     ["layer", "layer"],
     ["step", "step"],
     ["epoch", "epoch"],
-    ["distance", `distance to the selected (${page.distances.name})`],
+    ["distance", `distance to selection (${page.distances.name})`],
     ...settings.map((name) => [`setting ${name}`, name]),
     ...Object.keys(page.values).map((name) => [`value ${name}`, name]),
   ];
@@ -61,7 +61,7 @@ export function filterName(color, value) {
 }
 
 /**
- * Filters out of the address: {color, hidden: names} for each color that has some.
+ * Filters from the address: {color, hidden: names} for each color that has some.
  * @param {string[]} texts
  */
 export function readFilters(texts) {

@@ -1,11 +1,11 @@
-// The way of a run over the map: a smooth line through its snapshots, dotted where it jumps between islands.
+// The path of a run across the map: a smooth line through its snapshots, dotted where it jumps between islands.
 
-// A step that goes further than this share of the map is a jump, not a way.
+// A step that is longer than this share of the map is a jump.
 const FURTHEST = 0.2;
 const PIECES = 6;
 
 /**
- * The pieces of a way through places [x, y]: {points, jump, at}, `at` the place that a piece leads to.
+ * The pieces of a path through places [x, y]: {points, jump, at}, where `at` is the place that a piece leads to.
  * @param {number[][]} places
  * @param {number} scale
  */

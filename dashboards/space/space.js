@@ -11,7 +11,7 @@ import { choice, layerLegend, legend, pressable, saver } from "../shared/widgets
 import { filterName, mapColors, mapScale, readFilters } from "./colors.js";
 import { piecesOf } from "./paths.js";
 
-// The marks of layers by their place in the order; twelve of them, then again.
+// The marks of layers by their place in the order; there are twelve, which then repeat.
 const SYMBOLS = [0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26];
 const METHOD_NAMES = { tsne: "t-SNE", pca: "PCA", mds: "MDS" };
 const FOLDED = 0.16;
@@ -21,7 +21,7 @@ const SEVERAL = "some layers";
 // Maps are turned once, for a frame of this shape: a window of another size does not turn them.
 /** @type {[number, number]} */
 const FRAME = [1.25, 1];
-// From a newest point to its name, outside of the ring of a selection.
+// From a newest point to its name, outside the ring of a selection.
 const GAP = 14;
 
 /**
@@ -40,7 +40,7 @@ export class Space {
   filters = [];
   /** @type {[number[], string][]} places and layers of the followed run's newest snapshots */
   newest = [];
-  /** What the map that is drawn, and the one that is waited for, are made of. */
+  /** Keys of the map that is drawn, and of the one that was requested. */
   placed = "";
   wanted = "";
 
@@ -58,7 +58,7 @@ export class Space {
       onZoom: (zoom) => bench.store.keepZoom("mapZoom", zoom),
     });
     this.layer = choice("Layer", (layer) => bench.store.showLayers(layer === ALL ? bench.scene.layers : [layer]));
-    this.last = pressable("Last step only", () => bench.store.toggleLastOnly(), { className: "plain", title: "Show of each run its last snapshot alone" });
+    this.last = pressable("Last step only", () => bench.store.toggleLastOnly(), { className: "plain", title: "Show only the last snapshot of each run" });
     this.method = choice("Map", (method) => bench.store.showMap(method));
     this.distance = choice("Distance", (distance) => bench.store.measureBy(distance));
     this.color = choice("Color", (color) => bench.store.colorMap(color));
@@ -103,7 +103,7 @@ export class Space {
     await this.place();
   }
 
-  /** The values of the color that some shown run has; what other colors filter away is said beside them. */
+  /** The values of the color that some shown run has, and how many values of other colors are filtered out. */
   showLegend() {
     const { scene, state } = this.bench;
     const shown = new Set();
@@ -195,7 +195,7 @@ export class Space {
     for (let row = 0; row < scene.count; row += 1) {
       if (scene.snapshots.run[row] === followed || this.hidden(row)) continue;
       drawn += scene.standsFor(row);
-      // Calm by its pale fill, seen by its outline.
+      // The pale fill keeps it calm; the outline keeps it visible.
       const color = this.scale.color(row);
       const last = scene.isLast(row);
       renderer.mark(this.symbol(row), ...place(row), (last ? 3.1 : 2.1) * larger, { fill: color, faint: last ? 0.6 : 0.28, stroke: color, width: 0.9 });
@@ -208,7 +208,7 @@ export class Space {
     Object.assign(this.scatter.node.dataset, shown);
   }
 
-  /** The ways of all runs as faint lines; those that are pointed at in the table stand out. */
+  /** The paths of all other runs as faint lines; the run that is pointed at in the table stands out. */
   paintWays(renderer, place, followed) {
     const { scene, state } = this.bench;
     const { pointedRun } = this.bench.store;
@@ -274,7 +274,7 @@ export class Space {
     const { scene, state } = this.bench;
     const room = new LabelGrid(size);
     for (const [[x, y]] of this.newest) room.take([x - 12, y - 12, x + 12, y + 12]);
-    // On a map of all layers the names stand where the hidden ones may be, too.
+    // On a map of all layers, names may be placed at snapshots of hidden layers.
     if (state.color === "outcome" && !(this.map?.layers === null && scene.chosenLayers(state.layers))) this.paintCauses(renderer, place, size, theme, room);
     for (const [[x, y], layer] of this.newest) {
       const wide = renderer.measure(layer, 11) + 4;
@@ -318,7 +318,7 @@ export class Space {
 }
 
 /**
- * A scale with those of its items alone that are among the codes.
+ * A scale with only those items that are among the codes.
  * @param {Scale} scale
  * @param {Set<number>} codes
  * @returns {Scale}
@@ -327,7 +327,7 @@ function shownItems(scale, codes) {
   return scale.kind === "number" ? scale : { ...scale, items: scale.items.filter((_, code) => codes.has(code)) };
 }
 
-/** What the map was fitted on, where that is not simply all that is seen. */
+/** What the map was fitted on, if that differs from what is shown. */
 function madeOf(map, layers) {
   if (map.layers) return `A map of ${map.layers.length === 1 ? "this layer" : "these layers"} alone.`;
   if (layers) return "A map of all layers, some of them hidden: the report has no map of these layers alone.";

@@ -9,7 +9,7 @@ const VOTERS = 5;
 const P_BAD = "repwatch/p_bad";
 
 export class Curves {
-  /** @type {Map<number, number>} how well neighbors predict labels, by step, of what the key names */
+  /** @type {Map<number, number>} how well neighbors predict labels, by step, for the current key */
   accuracies = new Map();
   accuracyKey = "";
   wanted = "";
@@ -34,7 +34,7 @@ export class Curves {
     this.drawAccuracy(steps, state.layer);
   }
 
-  /** A metric of the run by step, with the least and the greatest of the good runs. */
+  /** A metric of the run by step, with the lowest and the highest value of the good runs. */
   column(name, steps) {
     const { scene, state } = this.bench;
     const column = scene.page.values[name] ?? [];
@@ -73,7 +73,8 @@ export class Curves {
       this.accuracyKey = key;
     }
     const values = steps.map((step) => this.accuracies.get(step) ?? null);
-    this.draw(line, "neighbors right", steps, { values, band: [], range: [0, 1] }, `${state.by} of the 5 nearest neighbors in ${layer}`);
+    this.draw(line, "5-NN accuracy", steps, { values, band: [], range: [0, 1] },
+      `accuracy of ${state.by} from the 5 nearest neighbors in ${layer}`);
   }
 
   draw({ label, picture, name }, words, steps, curve, long = words) {
@@ -107,7 +108,7 @@ function pathOf(points, kind, name) {
   return drawn("path", { class: `${kind} ${name}`, d: `M${points.map(([x, y]) => `${x},${y.toFixed(2)}`).join("L")}` });
 }
 
-/** Share of points whose code most of their 5 nearest others have; a tied vote goes to the smallest code. */
+/** Share of points whose code wins the vote of their 5 nearest neighbors; ties go to the smallest code. */
 export function voteAccuracy(near, codes, k) {
   const voters = Math.min(VOTERS, k);
   let right = 0;

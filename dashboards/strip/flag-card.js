@@ -1,5 +1,5 @@
-// What a person needs to judge a flag: its sentence, the points that differ most, the hyperparameters
-// outside of the good runs' range, and the landmarks that were nearest when it was raised.
+// What a person needs to judge a flag: its message, the points that differ most, the hyperparameters
+// outside the good runs' range, and the landmarks that were nearest when it was raised.
 
 import { drawn, element } from "../shared/dom.js";
 import { outcomeScale } from "../shared/colors.js";
@@ -21,7 +21,7 @@ export function flagCard(bench, flag) {
   const { evidence } = flag;
   const place = [flag.layer === null ? "" : flag.layer, flag.step === null ? "" : `step ${brief(flag.step)}`].filter(Boolean).join(", ");
   const sure = flag.probability === null ? [] : [
-    element("p", { className: "detail" }, `${Math.round(100 * flag.probability)}%: the share of runs with such a course that ended badly, as the detector estimates it from the landmarks.`),
+    element("p", { className: "detail" }, `${Math.round(100 * flag.probability)}%: the share of runs like this one that ended badly, as the detector estimates it from the landmarks.`),
   ];
   const guarantee = typeof evidence.guarantee === "string" ? [element("p", { className: "detail" }, evidence.guarantee)] : [];
   return [
@@ -51,7 +51,7 @@ function oddPoints(bench, points) {
   ];
 }
 
-/** Each number among the hyperparameters that lies outside of the range of the good runs. */
+/** Each numeric hyperparameter outside the range of the good runs. */
 function outsideSettings({ scene, state }) {
   const run = scene.runs.find((candidate) => candidate.name === state.follow);
   const good = scene.runs.filter((other) => other.label === "good" && other !== run);
@@ -99,5 +99,5 @@ function nearestThen(bench, nearest) {
     button.append(sign, element("span", { className: "name" }, `${landmark.run} · ${scene.outcomes[run]}`), element("span", { className: "detail" }, far));
     return element("li", {}, button);
   });
-  return [element("h3", {}, "Nearest landmarks when it was raised"), element("ol", { className: "plain-list" }, ...items)];
+  return [element("h3", {}, "Nearest landmarks when the flag was raised"), element("ol", { className: "plain-list" }, ...items)];
 }

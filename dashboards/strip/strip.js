@@ -1,5 +1,5 @@
-// The strip: rows are layers, columns are steps, a cell tells how far the run is off there. It is the
-// first thing seen of a run; a cell selects its snapshot everywhere.
+// The strip: rows are layers, columns are steps, and a cell shows how far the run deviates there. It is the
+// first thing that a reader sees of a run; a cell selects its snapshot everywhere.
 
 import { element } from "../shared/dom.js";
 import { luminance } from "../shared/colors.js";
@@ -44,7 +44,7 @@ export class Strip {
     this.nearest.refresh();
   }
 
-  /** Layers that have a value at some step: those that are equal in all runs say nothing. */
+  /** Layers that have a value at some step: those that are equal in all runs carry no information. */
   layers() {
     const { scene, state } = this.bench;
     const told = scene.layers.filter((layer) =>
@@ -113,7 +113,7 @@ export class Strip {
     return this.bench.scene.page.strip.kind === "good" ? `${this.number(value)} times the spread of good runs` : `changed by ${this.number(value)}`;
   }
 
-  /** What the numbers are, and whether the run is watched at all. */
+  /** What the numbers mean, and whether the run is watched at all. */
   explain() {
     const { kind, good, needed } = this.bench.scene.page.strip;
     if (kind === "good") {
@@ -121,7 +121,7 @@ export class Strip {
     }
     const missing = element("strong", {}, `Not watched: ${good} of ${needed} good landmarks.`);
     return [
-      "How much each layer changed since the step before (cosine distance). ", missing,
+      "How much each layer changed since the previous step (cosine distance). ", missing,
       " Label finished runs: repwatch label RUN good.",
     ];
   }

@@ -6,12 +6,12 @@
  */
 
 const DEVIATION = "deviation";
-// What loggers call a run says nothing of the run.
+// The names that loggers give a run say nothing about it.
 const LOGGERS = "repwatch.logger.";
 
 /**
- * Columns {key, name, words, numeric, values} of a scene's runs; `words` explain the name, null is a value that a
- * run does not have. Of hyperparameters and outcomes only those are columns that differ between runs.
+ * Columns {key, name, words, numeric, values} of a scene's runs; `words` explains the name, and null is a value that a
+ * run does not have. Hyperparameters and outcomes are columns only if they differ between runs.
  * @param {import("../document/scene.js").Scene} scene
  */
 export function columnsOf(scene) {
@@ -31,14 +31,14 @@ export function columnsOf(scene) {
     ...metrics.map((name) => column("metric", name, runs.map((run) => run.metrics[name] ?? null), `last ${name}`)),
     column("flags", "flags", flagsByRun(scene)),
     ...(page.strip.kind === "good"
-      ? [column(DEVIATION, DEVIATION, furthest(scene), "Of the layer that is furthest from good runs at the last step, in units of their spread")]
+      ? [column(DEVIATION, DEVIATION, furthest(scene), "Largest deviation of any layer from good runs at the last step, in units of their spread")]
       : []),
     ...varyingSettings(runs, page.settings).map(([name, values]) => column(`setting ${name}`, name, values)),
   ].filter(({ key, values }) => key === "name" || values.some((value) => value !== null));
 }
 
 /**
- * [name, values] of hyperparameters that differ between runs, each course of values once; those that describe runs best come first.
+ * [name, values] of hyperparameters that differ between runs, equal columns once; the most descriptive ones first.
  * @param {import("../types.js").RunRow[]} runs
  * @param {string[]} first
  */

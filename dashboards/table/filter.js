@@ -70,7 +70,7 @@ export function holds([, low, high], value) {
 
 /**
  * A mask of rows, or null for all: those with each word of `find` in one of their values (NAME:VALUE for the
- * value of one column) and inside of each range.
+ * value of one column) and within each range.
  * @param {Column[]} columns
  * @param {{ find: string, ranges: string[] }} filter
  */
@@ -90,7 +90,7 @@ export function listedRows(columns, { find, ranges }) {
 }
 
 /**
- * The mask of those listed rows that are selected by name; of all where none is.
+ * The mask of the listed rows that are selected by name; of all listed rows if none is.
  * @param {Column[]} columns
  * @param {Uint8Array | null} listed
  * @param {string[]} picked
@@ -115,7 +115,7 @@ function hasWord(columns, run, word) {
 }
 
 /**
- * A range out of the address, or null.
+ * A range from the address, or null.
  * @param {string} text
  * @returns {Range | null}
  */
@@ -129,7 +129,7 @@ export function readRange(text) {
 }
 
 /**
- * The shown rows in the order of `sort`, KEY or -KEY; without one the newest come first.
+ * The shown rows in the order of `sort`, KEY or -KEY; without one, the newest come first.
  * @param {Column[]} columns
  * @param {Uint8Array | null} mask
  * @param {string} sort

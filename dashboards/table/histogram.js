@@ -1,4 +1,4 @@
-// A small histogram in the head of a column, to brush over: drag, or with the keyboard.
+// A small histogram in the head of a column, for filtering by dragging or with the keyboard.
 
 import { drawn, element } from "../shared/dom.js";
 import { brief } from "../shared/widgets.js";
@@ -42,7 +42,7 @@ export class Histogram {
     });
     this.node.addEventListener("pointerup", () => {
       start = -1;
-      // A press on what is chosen already takes it away.
+      // A press on the range that is already chosen clears it.
       this.choose(JSON.stringify(this.chosen) === this.before ? null : this.chosen);
     });
     this.node.addEventListener("keydown", (event) => this.key(event));

@@ -1,4 +1,4 @@
-// The table of runs, and the filter of all that is shown.
+// The table of runs, and the filter of everything that is shown.
 
 import { outcomeScale } from "../shared/colors.js";
 import { element } from "../shared/dom.js";
@@ -50,7 +50,7 @@ export class RunTable {
     return this.bench.scene.runs[run].name;
   }
 
-  /** Computes which runs are shown; returns a key of the filter, "" where all are. */
+  /** Computes which runs are shown; returns a key of the filter, "" if all are. */
   filter() {
     const { scene, state } = this.bench;
     if (this.scene !== scene) Object.assign(this, { scene, filtered: "", columns: columnsOf(scene) });

@@ -1,5 +1,5 @@
-// A table of many rows: sorted, filtered by text and by a histogram in the head of each column. Only the rows that
-// are seen are in the document. What is filtered, sorted and selected is decided elsewhere; the table shows it.
+// A table of many rows: sorted, filtered by text and by a histogram in the head of each column. Only the visible
+// rows are in the document. What is filtered, sorted and selected is decided elsewhere; the table shows it.
 
 import { element } from "../shared/dom.js";
 import { dot, fromTop, html, listOf, nothing, render } from "../shared/lists.js";
@@ -16,7 +16,7 @@ const SPARE_ROWS = 6;
  * @property {string} label
  * @property {string} row what one row is
  * @property {string} hint
- * @property {string} [find] what the text filter says while it is empty; without it there is none
+ * @property {string} [find] the placeholder of the text filter; without it there is no filter
  * @property {boolean} [picks] whether rows can be selected
  * @property {TableActions} act
  *
@@ -32,7 +32,7 @@ const SPARE_ROWS = 6;
  * @property {(rows: number[]) => void} [pickMany]
  *
  * @typedef {object} Shown
- * @property {Uint8Array | null} listed the rows that the filter leaves, as a mask; null for all
+ * @property {Uint8Array | null} listed the rows that pass the filter, as a mask; null for all
  * @property {number[]} order those rows, in the order in which they are shown
  * @property {(unknown[] | null)[]} ranges
  * @property {string} sort KEY, -KEY or ""
@@ -89,7 +89,7 @@ export class Table {
   /**
    * Builds the heads. The first column names its row, and has no histogram.
    * @param {Column[]} columns
-   * @param {(row: number) => string} colorOf of the dot in the column with dots
+   * @param {(row: number) => string} colorOf the color of a row's dot, in the column with dots
    */
   setColumns(columns, colorOf) {
     this.columns = columns;
@@ -108,7 +108,7 @@ export class Table {
 
   headOf(column, at) {
     const sorter = pressable("", () => {
-      // The first press shows what is large where it is a number, then the other way, then the usual order.
+      // Presses sort in turn: numbers descending and texts ascending; the reverse; the usual order.
       const ways = column.numeric ? [`-${column.key}`, column.key, ""] : [column.key, `-${column.key}`, ""];
       this.options.act.sort(ways[(ways.indexOf(this.shown?.sort ?? "") + 1) % ways.length]);
     }, { className: "sorter", title: column.words });
@@ -139,7 +139,7 @@ export class Table {
     }
   }
 
-  /** Draws the rows that are seen, and some more on either side. */
+  /** Draws the visible rows, and some more on either side. */
   drawRows() {
     if (!this.shown || this.node.hidden) return;
     const { order } = this.shown;

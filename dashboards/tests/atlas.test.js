@@ -57,7 +57,7 @@ test("the address brings back what is chosen", () => {
   assert.equal(makeStore("color=word").state.color, "", "texts have no colors");
 });
 
-test("a table has the label first, and numbers that are missing are no values", () => {
+test("a table has the label first, and missing numbers have no value", () => {
   const columns = columnsOf(atlas);
   assert.deepEqual(columns.map(({ name }) => name), ["word", "kind", "amount"]);
   assert.deepEqual(columns[2].values, [1, 2, 3, null]);

@@ -1,4 +1,4 @@
-// A small document, as the page reads it: three runs of two layers at two steps, of four probe points.
+// A small document, as the page reads it: three runs with two layers, two steps and four probe points.
 
 import { Scene } from "../document/scene.js";
 

@@ -31,7 +31,7 @@ test("eight causes have colors of their own and the rest are one item", () => {
   assert.equal(items.reduce((sum, { count }) => sum + count, 0), names.length + 2);
 });
 
-test("numbers have a ramp that grows in lightness, a few whole ones a color each", () => {
+test("numbers have a ramp of increasing lightness, and a few integers a color each", () => {
   const ramp = scaleOf([0.1, 0.2, 0.4, null], true);
   assert.equal(ramp.kind, "number");
   assert.ok(luminance(ramp.color(0)) < luminance(ramp.color(1)) && luminance(ramp.color(1)) < luminance(ramp.color(2)));
@@ -63,7 +63,7 @@ test("a turned and mirrored picture is turned back", () => {
   const reference = { x: Float32Array.from([0, 1, 0.3, -0.8]), y: Float32Array.from([0.2, -0.5, 0.9, -0.6]) };
   const [c, s] = [Math.cos(1.1), Math.sin(1.1)];
   const turned = { x: reference.x.map((x, i) => c * x + s * reference.y[i]), y: reference.x.map((x, i) => s * x - c * reference.y[i]) };
-  // Both about their middle.
+  // Both are centered on their middle.
   for (const places of [reference, turned]) for (const axis of ["x", "y"]) {
     const mean = places[axis].reduce((sum, value) => sum + value, 0) / 4;
     places[axis] = places[axis].map((value) => value - mean);

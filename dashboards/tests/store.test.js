@@ -27,7 +27,7 @@ test("only actions write the state", () => {
   assert.deepEqual(changes, ["all"]);
 });
 
-test("the map of one layer goes along to the snapshot that is held", () => {
+test("the map of one layer follows the snapshot that is held", () => {
   const { store } = makeStore();
   const row = store.scene.find("good-1", "net.2", 10);
   store.hold(row);
@@ -55,7 +55,7 @@ test("side by side begins with the nearest good run at the same layer and step",
   assert.equal(store.pins.b, store.scene.find("good-2", "net.0", 20));
 });
 
-test("a filter that is alone already is given up by the same press", () => {
+test("the same press again gives up the filter", () => {
   const { store } = makeStore();
   store.soloFilter("a", ["a", "b", "c"]);
   assert.deepEqual(store.state.off, ["b", "c"]);
@@ -82,13 +82,13 @@ test("the address brings back the state, whatever is in its names", () => {
   assert.equal(formatState(store.defaults, store.defaults), "");
 });
 
-test("an address with nonsense is as at first", () => {
+test("an address with nonsense gives the defaults", () => {
   const { store } = makeStore("step=x&point=NaN&run=nobody&a=%7B&picked=%E0%A4%A");
   assert.deepEqual([store.state.step, store.state.point, store.pins.a], [20, -1, -1]);
   assert.equal(store.scene.runOf(store.current), "odd");
 });
 
-test("an address that the user has just edited is not written over", () => {
+test("an address that the user has just edited is not overwritten", () => {
   const address = { href: "https://page.test/#point=1", get hash() { return new URL(this.href).hash; } };
   Object.assign(globalThis, {
     window: {

@@ -27,7 +27,7 @@ test("the ends of a range belong to it, and a broken one filters nothing", () =>
   assert.equal(holds(["x", ["a", "b"]], "b"), true);
 });
 
-test("selected runs are those of the list alone", () => {
+test("only listed runs can be selected", () => {
   const listed = listedRows(columns, { find: "good", ranges: [] });
   assert.deepEqual(rows(selectedRuns(columns, listed, ["good-2", "odd"])), [1]);
 });

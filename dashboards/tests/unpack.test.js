@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { inflate, unpackExcerpts, unpackViews } from "../document/unpack.js";
-// What repwatch.page packed, and what it packed; tests/page holds both to the package as it is.
+// What repwatch.page packed, and the result; tests/page compares both with the current package.
 import packed from "./packed.json" with { type: "json" };
 
 globalThis.window = globalThis;
@@ -11,7 +11,7 @@ test("pictures and neighbors are those that the package packed", async () => {
   const { points, snapshots, coordinates, neighbors } = packed;
   const views = unpackViews(await inflate(packed.views), snapshots, points, 10);
   assert.equal(views.length, snapshots);
-  // The last one first: it asks those before it.
+  // The last one first: it needs those before it.
   for (const at of [2, 0, 1]) {
     assert.deepEqual([...views[at].near], neighbors[at]);
     const places = Array.from(views[at].x, (x, point) => [x, views[at].y[point]]).flat();

@@ -12,13 +12,12 @@ purpose, with adapters, with noisy labels, with one output, an autoencoder, a GA
     python -m examples.faults train FOLDER --size 0.1    # a tenth, of all kinds
     python -m examples.faults evaluate FOLDER            # Markdown tables
 
-Each run has a registry of its own in the folder. A run that is there and finished is not trained
-again, so that the same command takes up a matrix where it was broken off, and a larger `--size`
-extends a smaller one.
+Each run has a registry of its own in the folder. A run that has finished is not trained again, so
+the same command resumes a matrix that was interrupted, and a larger `--size` extends a smaller one.
 
 `evaluate` applies the rules of `repwatch.vitals` to the stored runs as if they were running, and,
-to compare with, rules on the loss alone (not finite, exploding, not decreasing, overfit). A fault
-is found by a flag, and named rightly if a flag's likely causes lead to it (`accepted`). Half of the
+for comparison, rules on the loss alone (not finite, exploding, not decreasing, overfit). A fault is
+found by a flag, and named correctly if a flag's likely causes lead to it (`accepted`). Half of the
 runs, drawn by their names, are held out: no threshold was chosen on them.
 
 - `networks`, `tasks`: the architectures, and what they learn.

@@ -1,12 +1,12 @@
-"""Which vital signs name a fault rightly: their likely causes lead to it.
+"""Which vital signs name a fault correctly: their likely causes lead to it.
 
-A flag that is raised for another reason than the fault's own effect does not count, even where it
-is true.
+A flag that is raised for a reason other than the fault's own effect does not count, even if it is
+true.
 """
 
 from __future__ import annotations
 
-# What a training that learns nothing shows, whatever the reason.
+# What a run that learns nothing shows, whatever the reason.
 STUCK = ("loss-not-decreasing", "no-better-than-chance")
 TOO_FAST = frozenset(
     {

@@ -1,4 +1,4 @@
-"""The command: train what is missing of the matrix, or judge what is there."""
+"""The command: train the missing runs of the matrix, or judge those that are there."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def train_missing(folder: Path, size: float) -> None:
     failed = [cell.name for cell in track(missing, "training") if not attempt(cell, folder)]
     if failed:
         raise SystemExit(
-            f"{len(failed)} of {len(missing)} runs failed; the same command tries them anew: "
+            f"{len(failed)} of {len(missing)} runs failed; the same command tries them again: "
             + "; ".join(failed)
         )
 
 
 def attempt(cell: Cell, folder: Path) -> bool:
-    """Train a run; whether that went well. What went wrong is printed."""
+    """Train a run; returns whether it succeeded. An error is printed."""
     try:
         train(cell, folder)
     except Exception:
@@ -54,6 +54,6 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", choices=("train", "evaluate"))
-    parser.add_argument("folder", type=Path, help="of registries, made or taken up")
+    parser.add_argument("folder", type=Path, help="of registries, created or resumed")
     parser.add_argument("--size", type=float, default=1.0, help="share of the matrix (1.0)")
     return parser.parse_args(words)

@@ -1,4 +1,4 @@
-"""Healthy runs, as various as they are in practice: what a vital sign must not be raised by."""
+"""Healthy runs, as varied as they are in practice: they must not raise a vital sign."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from faults.training import Setting, prepare
 
 Draw = np.random.Generator
 IMAGES = ("mlp", "cnn", "resnet")
-# Widths, depths and rates of Adam at which each architecture learns its task in a few epochs.
+# Widths, depths and Adam's rates at which each architecture learns its task in a few epochs.
 RANGES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[float, float]]] = {
     "mlp": ((32, 64, 96), (2, 3, 4), (1e-3, 6e-3)),
     "cnn": ((12, 16, 24), (3, 4), (1e-3, 8e-3)),
@@ -75,7 +75,7 @@ VARIANTS: dict[str, tuple[frozenset[str], Variant]] = {}
 
 
 def variant(name: str, *architectures: str) -> Callable[[Variant], Variant]:
-    """Enter a function into `VARIANTS`; without architectures for all of them."""
+    """Register a function in `VARIANTS`, for all architectures if none are given."""
 
     def enter(make: Variant) -> Variant:
         VARIANTS[name] = (frozenset(architectures or ARCHITECTURES), make)
@@ -248,7 +248,7 @@ def _(setting: Setting, rng: Draw) -> pl.LightningModule:
 
 
 class Adapted(nn.Module):
-    """A linear layer as it is, and beside it a trained product of low rank that starts at zero."""
+    """A linear layer, plus a trained product of low rank that starts at zero."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ class Adapted(nn.Module):
 
 
 class Adversaries(pl.LightningModule):
-    """A small GAN on the digits; called, it is the discriminator."""
+    """A small GAN on the digits; calling it runs the discriminator."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()

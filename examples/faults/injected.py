@@ -1,4 +1,4 @@
-"""The faults: what each changes of a good training, mildly or strongly, and what names it."""
+"""The faults: their names, and what each changes in a good run, mildly or strongly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WITH_BATCH_NORM = frozenset({"cnn", "resnet", "simclr"})
 
 @dataclass(frozen=True)
 class Fault:
-    """What a person does wrong: `change(training, strong)`, and in which architectures."""
+    """A mistake: `change(training, strong)`, and the architectures in which it is possible."""
 
     name: str
     architectures: frozenset[str]
@@ -48,7 +48,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(name: str, architectures: frozenset[str] = ALL) -> Callable[[Change], Change]:
-    """Enter a function into `FAULTS` under a name."""
+    """Register a function in `FAULTS` under a name."""
 
     def enter(change: Change) -> Change:
         FAULTS[name] = Fault(name, architectures, change)
@@ -146,7 +146,7 @@ def _(training: Training, strong: bool) -> None:
 
 @fault("constant initialization")
 def _(training: Training, strong: bool) -> None:
-    # In a network that starts constant as a whole, the units of a layer stay alike.
+    # If the whole network starts constant, the units of a layer stay identical.
     part = training.network if strong else training.network.body
     for weights in _weights(part):
         nn.init.constant_(weights, float(weights.detach().std()))
@@ -274,7 +274,7 @@ def _(training: Training, strong: bool) -> None:
 @fault("classes out of balance", CLASSIFIERS)
 def _(training: Training, strong: bool) -> None:
     rare = 0.03 if strong else 0.15
-    # The validation set first, as the draws of the matrix are.
+    # The validation set first: the order of the random draws must stay that of the stored runs.
     held_out = thin_classes(training.task.validation, rare)
     train_on(training, thin_classes(training.task.train, rare))
     training.task = replace(training.task, validation=held_out)

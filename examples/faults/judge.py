@@ -1,4 +1,4 @@
-"""How many faults are found, when, and under the right name; and what healthy runs are told."""
+"""How many faults are found, when, and under the right name; and the flags of healthy runs."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ HEADER = (
     "first snapshot",
     "first epoch",
     "end",
-    "named rightly",
+    "named correctly",
     "loss: first epoch",
     "loss: end",
     "loss and guessing: end",

@@ -1,4 +1,4 @@
-"""What a person would find with rules on the loss alone, to compare with."""
+"""What a person would find with rules on the loss alone, for comparison."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from faults.training import LOSS
 from repwatch.registry import Run
 
-# Classes, and characters; SimCLR tells the views of a batch apart.
+# The number of classes or characters; SimCLR distinguishes the views of a batch.
 OUTPUTS = {"mlp": 10, "cnn": 10, "resnet": 10, "gru": 6, "gpt": 26}
 FALL = 0.03  # the share of its first value by which a loss should have fallen after two epochs
 RISE = 1.5  # times its first value: a training loss that is larger has exploded
-OVERFIT = 1.2  # times its least value so far: a validation loss that stays larger for two epochs
+OVERFIT = 1.2  # times its lowest value so far: a validation loss that stays larger for two epochs
 
 Curve = Sequence[tuple[int, int, float]]
 
@@ -39,7 +39,7 @@ def check_loss(run: Run) -> list[Finding]:
 
 
 def check_guessing(run: Run) -> Finding | None:
-    """Where the training loss is first no better than guessing, which asks to know the task."""
+    """Where the training loss is first no better than guessing, which requires knowing the task."""
     architecture, size = run.hparams["truth.architecture"], run.hparams["batch_size"]
     guessing = math.log(OUTPUTS.get(architecture, 2 * size - 1))
     return next(_not_decreasing(run.history(LOSS), guessing), None)

@@ -38,7 +38,7 @@ class Cell:
 
     @property
     def key(self) -> int:
-        """A number that stands for the run and for no other."""
+        """A number that identifies the run."""
         return crc32(self.name.encode())
 
     def truth(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Cell:
 
 
 def list_cells(size: float = 1.0) -> list[Cell]:
-    """A share of the matrix, half of it healthy; a larger one begins with a smaller one."""
+    """A share of the matrix, half of it healthy; a larger share begins with a smaller one."""
     ordered = [
         sorted(cells, key=lambda cell: (_turn(cell), cell.key))
         for cells in (faulty_cells(), healthy_cells())
@@ -67,7 +67,7 @@ def faulty_cells() -> list[Cell]:
 
 
 def healthy_cells() -> list[Cell]:
-    """As many as there are faulty ones, the variants by turns."""
+    """As many as there are faulty ones, cycling through the variants."""
     pairs = [
         (kind, architecture)
         for kind, (architectures, _) in VARIANTS.items()
@@ -81,7 +81,7 @@ def healthy_cells() -> list[Cell]:
 
 
 def _turn(cell: Cell) -> int:
-    """In which round a run is trained: each round has every pair of kind and architecture once."""
+    """The round that trains a run: each round has every pair of kind and architecture once."""
     if cell.healthy:
         return cell.seed
     turn = cell.strong * SEEDS + cell.seed
@@ -89,12 +89,12 @@ def _turn(cell: Cell) -> int:
 
 
 def registry_file(folder: Path, cell: Cell) -> Path:
-    """Where a run is stored: alone, since many have the same inputs with other labels."""
+    """Where a run is stored: alone, since many have the same inputs with different labels."""
     return folder / f"{cell.key:08x}.db"
 
 
 def is_finished(folder: Path, cell: Cell) -> bool:
-    """Whether the run is there; one that was broken off is deleted."""
+    """Whether the run has finished; one that was interrupted is deleted."""
     path = registry_file(folder, cell)
     if not path.exists():
         return False
@@ -127,13 +127,13 @@ def train(cell: Cell, folder: Path) -> None:
 
 
 def build(cell: Cell) -> tuple[Training | pl.LightningModule, Setting]:
-    """What the cell trains. All draws follow from the cell's name."""
+    """What the cell trains. All random draws follow from the cell's name."""
     rng = np.random.default_rng(cell.key)
     setting = draw_setting(cell.architecture, rng)
     if cell.healthy:
         return VARIANTS[cell.kind][1](setting, rng), setting
     if setting.architecture in ("mlp", "gru"):
-        # Some faults are of one stage among several.
+        # Some faults affect one stage among several.
         setting.depth = max(2, setting.depth)
     training = prepare(setting)
     FAULTS[cell.kind].change(training, cell.strong)

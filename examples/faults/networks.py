@@ -1,4 +1,4 @@
-"""The networks: six architectures, each a body of stages and a head."""
+"""The networks: six architectures, each with a body of stages and a head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class ReadOut(nn.Module):
-    """The classes, from the states (n, time, features) at one time."""
+    """The classes, from the states (n, time, features) at one time step."""
 
     def __init__(self, width: int, classes: int, time: int = -1) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class ReadOut(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Tokens (n, time) as vectors, with their places."""
+    """Tokens (n, time) as vectors, with position embeddings."""
 
     def __init__(self, tokens: int, length: int, width: int) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ class Embedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention in four heads to the tokens up to `ahead` after one's own."""
+    """Attention with four heads to tokens up to `ahead` positions after each token."""
 
-    # As the attention of transformers' causal language models says of itself.
+    # The attribute that attention has in the causal language models of transformers.
     is_causal = True
 
     def __init__(self, width: int) -> None:
@@ -58,7 +58,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer's block, normalized before."""
+    """A transformer block with pre-normalization."""
 
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def dense(before: int, width: int, activation: str, *, norm: bool = False) -> nn
 
 
 def mlp(width: int, depth: int, activation: str, classes: int) -> Network:
-    # What is deeper than this does not train without normalization.
+    # A deeper network does not train without normalization.
     norm = depth > 5
     stages = [dense(width, width, activation, norm=norm) for _ in range(depth - 1)]
     first = nn.Sequential(nn.Flatten(), *dense(64, width, activation, norm=norm))
@@ -107,7 +107,7 @@ def gpt(width: int, depth: int, activation: str, classes: int, length: int = 64)
 
 
 def encoder(width: int, depth: int, activation: str, classes: int) -> Network:
-    """Convolutions with BatchNorm, a mean over places, and a projector of two layers."""
+    """Convolutions with BatchNorm, a mean over positions, and a projector of two layers."""
     stages = list(cnn(width, depth, activation, classes).body)
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, width))
     projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 16))

@@ -1,4 +1,4 @@
-"""What the architectures learn: data that is here already or generated, losses and accuracies."""
+"""What the architectures learn: existing or generated data, losses and accuracies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = {
 
 
 def predict_next(network: Network, batch: Batch) -> torch.Tensor:
-    """Cross entropy of the next tokens, padding left out."""
+    """Cross entropy of the next tokens, without padding."""
     logits = network(batch[0])
     return functional.cross_entropy(logits.flatten(0, 1), batch[1].flatten(), ignore_index=PAD)
 

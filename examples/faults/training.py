@@ -1,4 +1,4 @@
-"""One watched training: its setting, its module, and the fit."""
+"""One watched training run: its setting, its module, and the fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faults.tasks import make_task
 from repwatch import Registry, RepWatch
 
 LOSS = "truth.curve"
-STRIDE = 5  # training steps that a stored value of the loss is the mean of
+STRIDE = 5  # training steps over which a stored value of the loss is averaged
 OPTIMIZERS = {
     "Adam": torch.optim.Adam,
     "AdamW": torch.optim.AdamW,
@@ -43,7 +43,7 @@ class Setting:
 
 
 def prepare(setting: Setting) -> Training:
-    """A training without faults."""
+    """A training run without faults."""
     task = make_task(setting.architecture)
     build = ARCHITECTURES[setting.architecture]
     network = build(setting.width, setting.depth, setting.activation, task.outputs)
@@ -69,7 +69,7 @@ class Module(Assembled):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         task = self.training_parts.task
         with torch.random.fork_rng(devices=[]):
-            # Losses that augment take the same views each time.
+            # Losses that augment use the same views each time.
             torch.manual_seed(0)
             self.log("val_loss", task.loss(self.network, batch))
         self.log("val_acc", task.accuracy(self.network, batch))
@@ -89,7 +89,7 @@ class Module(Assembled):
 
 
 class LossCurve(pl.Callback):
-    """Stores the training loss of every few steps, for rules that read nothing but the loss."""
+    """Stores the training loss of every few steps, for rules that read only the loss."""
 
     def __init__(self, registry: Registry, watch: RepWatch) -> None:
         self._registry, self._watch = registry, watch
@@ -132,7 +132,7 @@ def fit(
     registry: Registry,
     setting: Setting,
 ) -> None:
-    """Train the module as the run `name`, watched as it is by default, but without a map."""
+    """Train the module as the run `name`, watched with the defaults, but without a map."""
     watch = RepWatch(registry=registry, run_name=name, draw_map=False)
     trainer = pl.Trainer(
         max_epochs=setting.epochs,

@@ -1,4 +1,4 @@
-"""The command: which runs are missing, training them in parallel processes, and the table."""
+"""The command: it finds missing runs, trains them in parallel, and prints the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from populations.report import label, outcome_table
 from populations.training import quiet
 from repwatch import Registry
 
-# Populations of mistakes in code, most of which no hyperparameter shows.
+# Populations with mistakes in code, most of which no hyperparameter shows.
 SILENT = {
     "text-lm": language.POPULATION,
     "mnist-resnet": resnets.POPULATION,
@@ -51,7 +51,7 @@ def family_of(population: str) -> ModuleType:
 
 
 def load(population: str, file: Path | None) -> Data:
-    """The data of a population, from the file that it needs, or None."""
+    """The data of a population, from the file if it needs one."""
     if population in SILENT:
         return SILENT[population].load(file)
     data: Data = family_of(population).load(population, file)
@@ -65,7 +65,7 @@ def file_of(chosen: argparse.Namespace) -> Path | None:
 
 
 def file_kind(population: str) -> str | None:
-    """Which option names the file that a population needs; None where it needs none."""
+    """The option that names the file that a population needs; None if it needs none."""
     if population.startswith("text"):
         return "text"
     return "mnist" if "mnist" in population else None
@@ -78,7 +78,7 @@ def run_name(population: str, index: int) -> str:
 
 
 def prepare() -> None:
-    """One thread for each process: the networks are too small to share out."""
+    """Use one thread per process: the networks are too small for more."""
     torch.set_num_threads(1)
     quiet()
 
@@ -98,12 +98,12 @@ def main(words: list[str] | None = None) -> None:
     registry.close()
     if failed:
         raise SystemExit(
-            f"{failed} of {len(names)} runs failed; the same command trains them anew."
+            f"{failed} of {len(names)} runs failed; the same command trains them again."
         )
 
 
 def clear_up(registry: Registry, names: Container[str]) -> set[str]:
-    """Which of the runs are finished; those that were broken off are deleted."""
+    """The names of the finished runs; those that were interrupted are deleted."""
     finished = set()
     for run in registry.runs():
         if run.status == "finished":
@@ -116,7 +116,7 @@ def clear_up(registry: Registry, names: Container[str]) -> set[str]:
 def follow(
     chosen: argparse.Namespace, task: Callable[[int], None], indices: list[int], total: int
 ) -> int:
-    """Do the task for each index of a total, with a progress bar; how many failed."""
+    """Do the task for each index of a total, with a progress bar; returns how many failed."""
     failed = 0
     columns = (MofNCompleteColumn(), TimeRemainingColumn())
     with Progress("{task.description}", BarColumn(), *columns) as progress:
@@ -133,10 +133,10 @@ def follow(
 def work(
     task: Callable[[int], None], indices: list[int], workers: int
 ) -> Iterator[tuple[int, BaseException | None]]:
-    """Do the task for each index, in this process where there is one worker.
+    """Do the task for each index, in this process if there is one worker.
 
     Yields:
-        The index of what has ended, and what went wrong, or None.
+        The index of each task that has ended, and its error, or None.
     """
     if workers == 1:
         prepare()
@@ -154,7 +154,7 @@ def work(
 
 
 def attempt(task: Callable[[int], None], index: int) -> Exception | None:
-    """Do the task; what went wrong, or None."""
+    """Do the task; returns the error, or None."""
     try:
         task(index)
     except Exception as error:
@@ -169,14 +169,14 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("population", choices=POPULATIONS, metavar="NAME", help="see above")
-    parser.add_argument("--registry", type=Path, required=True, help="a file, made or taken up")
+    parser.add_argument("--registry", type=Path, required=True, help="a file, created or resumed")
     parser.add_argument("--runs", type=int, default=150, help="how many runs (150)")
-    parser.add_argument("--unseen", type=int, default=0, help="further runs, of other faults (0)")
+    parser.add_argument("--unseen", type=int, default=0, help="more runs, with other faults (0)")
     parser.add_argument("--label", action="store_true", help="label the runs by how they ended")
     parser.add_argument("--workers", type=int, default=2, help="parallel processes (2)")
     parser.add_argument("--mnist", type=Path, help="an .npz with images and labels")
     parser.add_argument("--text", type=Path, help="pairs of sentences in two languages, .tsv.gz")
-    parser.add_argument("--seed", type=int, default=0, help="draws all settings (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all settings (0)")
     chosen = parser.parse_args(words)
     for kind in FILES:
         given, wanted = getattr(chosen, kind) is not None, file_kind(chosen.population) == kind

@@ -13,13 +13,13 @@ import torch
 from repwatch import ProbeSet
 
 POINTS = 256
-# The sequences are in large numbers, for networks that do not normalize them to suffer from.
+# The sequences have large values, which harm networks that do not normalize them.
 OFFSET, SCALE = 20.0, 5.0
 
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs (n, ...) in float32 and labels (n,); the probe set is of validation points."""
+    """Inputs (n, ...) in float32 and labels (n,); the probe set has validation points."""
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -33,12 +33,11 @@ class Data:
 
 
 class Batches:
-    """Batches, sliced on the fly; `length` of them are an epoch, of however much data.
+    """Batches, sliced on the fly; an epoch has `length` of them, however much data there is.
 
     They are shuffled by `seed`, and in order without one.
 
-    Where the data is little, it is gone through several times in an epoch, so that runs with much
-    and with little of it take equally many steps.
+    A small training set is repeated within an epoch, so that all runs take equally many steps.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ def digits() -> Data:
 def mnist(path: Path, count: int, pool: int = 1) -> Data:
     """Handwritten digits, (n, 1, 28, 28) in [0, 1]: `count` to train on and 1,000 to validate.
 
-    With `pool`, means over so many pixels in both directions.
+    With `pool`, pixels are averaged over windows of that size.
     """
     with np.load(path) as data:
         images, labels = data["images"] / 255, data["labels"]
@@ -118,7 +117,7 @@ def sequences(count: int = 2_000, validation: int = 600, length: int = 32) -> Da
 
 
 def split(name: str, inputs: np.ndarray, labels: np.ndarray, count: int, validation: int) -> Data:
-    """The examples in an order of their own, divided, the first of validation as the probe set."""
+    """The examples, shuffled and split; the first validation examples are the probe set."""
     if len(inputs) < count + validation:
         raise ValueError(
             f"Expected {count + validation:,} examples of {name} or more, but got {len(inputs):,}."

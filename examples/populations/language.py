@@ -1,4 +1,4 @@
-"""`text-lm`: small GPT-2s of transformers on the bytes of sentences.
+"""`text-lm`: small GPT-2s from transformers, trained on the bytes of sentences.
 
 The file has a pair of sentences in two languages on each line, with a tab between them. The first
 language is learned.
@@ -29,13 +29,13 @@ PAD, START, BYTES = 0, 1, 2  # tokens: padding, the beginning, then the 256 byte
 VOCABULARY = BYTES + 256
 SHORTEST, LONGEST = 12, 32
 EXAMPLES, VALIDATION = 1_500, 500
-MONITORED = 200  # sentences after each epoch; the outcome is of all
-PREFIXES = (6, 10, 14, 18, 22, 26)  # lengths after which the next byte is asked for
+MONITORED = 200  # sentences to validate on after each epoch; the outcome is measured on all
+PREFIXES = (6, 10, 14, 18, 22, 26)  # lengths after which the next byte is predicted
 
 
 @dataclass(frozen=True)
 class Sentences(Data):
-    """Tokens, and the ones that follow them as labels, each (n, time), padded.
+    """Tokens, and the tokens that follow them as labels, each (n, time), padded.
 
     `other` is the training and the validation set of the second language.
     """
@@ -54,7 +54,7 @@ def load(path: Path | None) -> Sentences:
 
 
 def _encode(texts: set[bytes]) -> tuple[Batch, Batch]:
-    """Sentences of middling length, in an order of their own, to train on and to validate by."""
+    """Sentences of medium length, shuffled, to train on and to validate on."""
     kept = sorted(text for text in texts if SHORTEST <= len(text) <= LONGEST)
     count = EXAMPLES + VALIDATION
     if len(kept) < count:
@@ -82,7 +82,7 @@ class LanguageModel(nn.Module):
 
     Attributes:
         body: The blocks.
-        places: Gives the position of each token of tokens (n, time).
+        places: Gives the position of each of the tokens (n, time).
         later: Whether tokens attend to later ones.
     """
 
@@ -133,9 +133,9 @@ def in_order(x: torch.Tensor) -> torch.Tensor:
 
 
 def next_token_loss(shift: int = 0, padding: bool = False) -> Measure:
-    """The cross entropy of the tokens that follow, or that stand `shift` further on.
+    """The cross entropy of the next tokens, or of those `shift` further on.
 
-    Padding counts where that is wanted.
+    Padding counts only if `padding` is set.
     """
 
     def loss(network: Any, batch: Batch) -> torch.Tensor:
@@ -174,7 +174,7 @@ def prepare(setting: Setting, data: Data) -> Training:
 
 
 def outcome(training: Training, data: Data) -> float:
-    """How often the byte after a beginning is right, as it would be written: nothing is ahead."""
+    """How often the byte after a prefix is right, as in generation: nothing follows the prefix."""
     right = []
     for length in PREFIXES:
         logits = training.network(data.validation_inputs[:, :length])[:, -1]
@@ -210,14 +210,14 @@ def one_place(training: Training, severity: float) -> None:
 
 
 def break_tie(training: Training, severity: float) -> None:
-    """The output weights are no longer the embeddings, and in no optimizer."""
+    """The output weights are no longer tied to the embeddings, and are not trained."""
     head = training.network.gpt.lm_head
     fresh = torch.empty_like(head.weight).normal_(std=0.02 + 0.2 * severity)
     head.weight = nn.Parameter(fresh, requires_grad=False)
 
 
 def even_embeddings(training: Training, severity: float) -> None:
-    """All tokens have the same embedding, as a padding index that is everywhere gives them."""
+    """All tokens have the same embedding, as if each were the padding index."""
     gpt = training.network.gpt
     table = gpt.transformer.wte.weight
     gpt.lm_head.weight = nn.Parameter(table.detach().clone())
@@ -237,7 +237,7 @@ def shorten(training: Training, severity: float) -> None:
 
 
 def count_padding(training: Training, severity: float) -> None:
-    """Padding is learned, of batches that are padded far too long."""
+    """Padding counts in the loss, and sentences are padded far too long."""
     more = round((LONGEST - 1) * severity)
 
     def lengthen(batch: Batch) -> Batch:
@@ -253,7 +253,7 @@ def repeat_sentences(training: Training, severity: float) -> None:
 
 
 def lose_words(training: Training, severity: float) -> None:
-    """A share of the tokens that go in is masked, as for another kind of model."""
+    """A share of the input tokens is masked, as for another kind of model."""
     share = between((0.4, 0.9), severity)
 
     def mask(batch: Batch) -> Batch:
@@ -264,13 +264,13 @@ def lose_words(training: Training, severity: float) -> None:
 
 
 def backwards(training: Training, severity: float) -> None:
-    """Sentences are learned from the end to the beginning."""
+    """Sentences are learned from end to beginning."""
 
     def turn(batch: Batch) -> Batch:
         whole = torch.cat([batch[0], batch[1][:, -1:]], 1)
         length = (whole != PAD).sum(1, keepdim=True)
         place = torch.arange(whole.shape[1]).expand(whole.shape)
-        # The beginning stays, and padding does.
+        # The first token stays in place, and so does padding.
         inside = (place > 0) & (place < length)
         turned = whole.gather(1, torch.where(inside, length - place, place))
         return _shifted(turned)
@@ -279,14 +279,14 @@ def backwards(training: Training, severity: float) -> None:
 
 
 def drop_much(training: Training, severity: float) -> None:
-    """Dropout that was written into the code of another experiment."""
+    """Dropout that was left in the code by another experiment."""
     for module in training.network.modules():
         if isinstance(module, nn.Dropout):
             module.p = round(between((0.5, 0.9), severity), 3)
 
 
 def change_vocabulary(training: Training, severity: float) -> None:
-    """Tokens of the vocabulary of another model: the same text under other numbers."""
+    """Tokens from the vocabulary of another model: the same text with different ids."""
     order = torch.cat([torch.arange(BYTES), BYTES + torch.randperm(256)])
     mistakes.change_data(training, lambda batch: tuple(order[tensor] for tensor in batch))
 

@@ -16,7 +16,7 @@ from populations.parts import Batch, Measure, Training
 
 
 def never_zero(training: Training, every: int | None = None) -> None:
-    """Zero the gradients every so many steps only, or never."""
+    """Zero the gradients only once in `every` steps, or never."""
     training.zero_every = every
 
 
@@ -30,17 +30,17 @@ def freeze_body(training: Training) -> None:
 
 
 def cut_gradient(training: Training, stage: int | None = None) -> None:
-    """Detach what a stage of the body receives, or what the head does."""
+    """Detach the input of a stage of the body, or of the head."""
     training.network.cut = len(training.network.body) if stage is None else stage
 
 
 def stay_in_evaluation(training: Training, epoch: float = 0) -> None:
-    """Train in evaluation mode from an epoch on."""
+    """Train in evaluation mode, starting at an epoch."""
     training.evaluating_from = epoch
 
 
 def stop_statistics(training: Training, momentum: float = 0.0) -> None:
-    """Update the statistics of BatchNorm hardly or never."""
+    """Update the statistics of BatchNorm hardly at all, or never."""
     for module in training.network.modules():
         if isinstance(module, NORMS):
             module.momentum = momentum

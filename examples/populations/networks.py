@@ -1,4 +1,4 @@
-"""Networks of the populations that the matrix of examples/faults has too."""
+"""Networks of the populations that the matrix of examples/faults also uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Network(nn.Module):
-    """Stages, then a head. No gradient passes back from stage `cut` on, where it is given."""
+    """Stages, then a head. If `cut` is set, no gradient flows back beyond stage `cut`."""
 
     def __init__(self, stages: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Network(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions, added to what came in, or to a projection of it."""
+    """Two convolutions, added to their input, or to a projection of it."""
 
     def __init__(self, before: int, width: int, stride: int, activation: str) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Residual(nn.Module):
 
 
 class Recurrent(nn.GRU):
-    """A GRU over (n, time, features) that gives its states at all times."""
+    """A GRU over (n, time, features) that returns its states at all time steps."""
 
     def __init__(self, before: int, width: int) -> None:
         super().__init__(before, width, batch_first=True)

@@ -1,4 +1,4 @@
-"""A training in parts, each of which a fault can change, and a module that trains by them."""
+"""The parts of a training run, each of which a fault can change, and a module that uses them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Measure = Callable[[Any, Batch], torch.Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """Tensors to train on and to validate by, and what a batch of them costs and scores.
+    """Tensors to train on and to validate on, and the loss and accuracy of a batch.
 
-    `accuracy` is None where there is nothing to score but the loss.
+    `accuracy` is None if there is nothing to score but the loss.
     """
 
     train: Batch
@@ -38,18 +38,18 @@ def accuracy(network: Any, batch: Batch) -> torch.Tensor:
 
 @dataclass
 class Training:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
         setting: The hyperparameters.
-        network: The network, initialized; mostly with a `body` and a `head`.
+        network: The network, initialized; usually with a `body` and a `head`.
         task: Its data, loss and accuracy.
         parameters: Which parameters the optimizer is given.
         rate: The learning rate at an epoch, as a multiple of the setting's.
         zero_every: After how many steps gradients are zeroed; None for never.
-        evaluating_from: The epoch from which on the network trains in evaluation mode.
+        evaluating_from: The epoch at which the network starts to train in evaluation mode.
         after_step: Called with the network after each step.
-        other: What could be taken for the training and validation set by mistake, if anything.
+        other: Data that could be mistaken for the training and validation set, if any.
     """
 
     setting: Any
@@ -64,7 +64,7 @@ class Training:
 
 
 class Assembled(pl.LightningModule):
-    """Trains the `network` of a `Training` as its other parts say."""
+    """Trains the `network` of a `Training` as its other parts specify."""
 
     network: Any
     training_parts: Training

@@ -1,6 +1,6 @@
 """Settings of supervised runs: good ones, slow starters, and twelve faults from mild to strong.
 
-Two more faults are for runs that no choice has ever looked at; see `UNSEEN_FROM`.
+Two more faults are reserved for runs that no choice was based on; see `UNSEEN_FROM`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 GOOD, SLOW = "", "slow warm-up"
-# The metric that tells how good a run truly was, where the one it is monitored by may not.
+# The metric that tells how good a run truly was, where the monitored one may not.
 OUTCOME = "truth.outcome"
-# Runs from this index on have faults that no other run has.
+# Runs with this index or a larger one have faults that no other run has.
 UNSEEN_FROM = 1_000_000
 
 
@@ -22,7 +22,7 @@ UNSEEN_FROM = 1_000_000
 class Truth:
     """What is wrong with a run. `fault` is "" for a good one, `severity` from 0 to 1.
 
-    `unseen` is whether it is one of the held-out faults, `silent` whether no hyperparameter shows
+    `unseen` is whether the fault is one of those held out, `silent` whether no hyperparameter shows
     it.
     """
 
@@ -43,9 +43,9 @@ class Truth:
 class Setting:
     """The hyperparameters of a supervised run.
 
-    `warmup` and `lr_ramp_epoch` are in epochs; `lr_ramp` is what the learning rate is multiplied
-    by during the epoch that begins there; `depth` counts hidden layers; `momentum` is that of SGD,
-    and Adam's first beta.
+    `warmup` and `lr_ramp_epoch` are in epochs; `lr_ramp` is the factor by which the learning rate
+    grows during the epoch that begins at `lr_ramp_epoch`; `depth` counts hidden layers; `momentum`
+    is that of SGD, and Adam's first beta.
     """
 
     lr: float
@@ -70,11 +70,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Family:
-    """What is good for one kind of network on one set of data, and how strong its faults are.
+    """What is good for one kind of network on one data set, and how strong its faults are.
 
-    Ranges run from mild to strong and are drawn on a log scale. `deep` is the depth at which a
-    network cannot do without normalization; None where what is normalized is the input. `sgd` is
-    None where SGD is too slow.
+    Ranges run from mild to strong, and values are drawn on a log scale. `deep` is the depth at
+    which a network cannot do without normalization; None if the input is what is normalized. `sgd`
+    is None if SGD is too slow.
     """
 
     adam: tuple[float, float]
@@ -109,7 +109,7 @@ def between(ends: tuple[float, float], severity: float) -> float:
 
 
 def factor(setting: Setting, ends: tuple[float, float], severity: float) -> float:
-    """`between`, and its root for SGD, which a smaller factor harms as much as Adam."""
+    """`between`, or its square root for SGD, which a smaller factor harms as much as Adam."""
     value = between(ends, severity)
     return round(value**0.5, 4) if setting.optimizer == "SGD" else value
 
@@ -148,8 +148,8 @@ UNSEEN: dict[str, Change] = {
 def truth(seed: int, index: int) -> Truth:
     """The regime of run `index`.
 
-    Of each 22 runs, ten are good, a quarter of them slow starters, and twelve have one fault each,
-    in an order of their own.
+    Of every 22 runs, ten are good, a quarter of them slow starters, and twelve have one fault each,
+    in random order.
     """
     severity = round(float(np.random.default_rng((seed, index, 1)).uniform()), 3)
     if index >= UNSEEN_FROM:

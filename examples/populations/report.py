@@ -1,4 +1,4 @@
-"""How the runs of each regime came out, as a table and as labels."""
+"""How the runs of each regime turned out, as a table and as labels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SIGMA = 1.4826  # the MAD of a normal distribution times this is its standard de
 def outcome_table(population: str, runs: Sequence[Run]) -> Table:
     """Runs, median outcome and share of bad outcomes, by regime.
 
-    Bad is below the median of the good runs (of the same method, where there are several) by more
-    than max(0.02, 3 MAD), the MAD scaled to a standard deviation.
+    A run is bad if it is below the median of the good runs (of the same method, if there are
+    several) by more than max(0.02, 3 MAD), with the MAD scaled to a standard deviation.
     """
     metric = metric_of(runs[0]) if runs else "outcome"
     bounds = {group: bound(found, metric) for group, found in _by(runs, "method").items()}
@@ -58,12 +58,12 @@ def metric_of(run: Run) -> str:
 
 
 def outcome(run: Run, metric: str) -> float:
-    """The metric at the end, 0 where there is none or it is NaN."""
+    """The metric at the end, 0 if it is missing or NaN."""
     return float(np.nan_to_num(run.metrics.get(metric, 0.0)))
 
 
 def bound(runs: Sequence[Run], metric: str) -> float:
-    """The outcome below which a run is bad; NaN, so that none is, without a good run."""
+    """The outcome below which a run is bad; without good runs NaN, so that no run is bad."""
     good = [outcome(run, metric) for run in runs if not run.hparams["truth.fault"]]
     if not good:
         return float("nan")

@@ -18,12 +18,12 @@ from populations.regimes import between
 from populations.silent import VISIBLE, Draw, Population, Setting, SilentFault
 
 EPOCHS = 6
-EXAMPLES = 1_000  # in an epoch, of twice as many
-MONITORED = 400  # validation images after each epoch; the outcome is of all
+EXAMPLES = 1_000  # in an epoch, out of twice as many
+MONITORED = 400  # images to validate on after each epoch; the outcome is measured on all
 
 
 def load(path: Path | None) -> Data:
-    """Digits of half the resolution, (n, 1, 14, 14)."""
+    """Digits at half the resolution, (n, 1, 14, 14)."""
     assert path is not None
     return mnist(path, 2 * EXAMPLES, pool=2)
 
@@ -43,7 +43,7 @@ def good(generator: Draw, method: str) -> Setting:
 
 
 def prepare(setting: Setting, data: Data) -> Training:
-    """Small residual networks; the learning rate falls to nothing in half a wave of a cosine."""
+    """Small residual networks; the learning rate falls to zero by a cosine schedule."""
     network = resnet(setting["width"], 3, setting["activation"], data.classes)
     train = (data.inputs, data.labels)
     held_out = (data.validation_inputs[:MONITORED], data.validation_labels[:MONITORED])
@@ -56,7 +56,7 @@ def decay(epoch: float) -> float:
 
 
 def outcome(training: Training, data: Data) -> float:
-    """The accuracy on validation images as they are."""
+    """The accuracy on the unchanged validation images."""
     batch = data.validation_inputs, data.validation_labels
     return float(accuracy(training.network, batch))
 
@@ -73,7 +73,7 @@ def on_inputs(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Batch
 
 
 def train_only(training: Training, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Prepare the images differently in training alone."""
+    """Prepare the images differently in training only."""
     mistakes.change_data(training, on_inputs(change), validation=False)
 
 
@@ -98,7 +98,7 @@ def few_images(training: Training, severity: float) -> None:
 
 
 def pixels_in_another_order(x: torch.Tensor) -> torch.Tensor:
-    """As a reshape in column-major order gives them."""
+    """The pixels as a reshape in column-major order gives them."""
     return x.transpose(-1, -2)
 
 

@@ -26,7 +26,7 @@ from repwatch import Registry
 LAYERS = ["input", "hidden1", "hidden2", "code", "head"]
 EPOCHS = 7
 CODE, HEAD, BATCH = 10, 32, 32
-PROBED = 2_000  # training points that the linear probe is fitted on, at most
+PROBED = 2_000  # the most training points that the linear probe is fitted on
 RECIPES = {
     "ssl-digits": Recipe(passes=3, strength=1.0),
     "ssl-mnist": Recipe(passes=2, strength=0.6, encoder_norm=("SimSiam",)),
@@ -34,7 +34,7 @@ RECIPES = {
 
 
 def augment(x: torch.Tensor, strength: float) -> torch.Tensor:
-    """Images (n, 1, h, w) turned, scaled, shifted, partly erased and made noisy at random."""
+    """Images (n, 1, h, w) rotated, scaled, shifted, partly erased and made noisy at random."""
     n, _, height, width = x.shape
     angle, wide, high = strength * torch.randn(3, n) * torch.tensor([[0.2], [0.1], [0.1]])
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
@@ -52,7 +52,7 @@ def augment(x: torch.Tensor, strength: float) -> torch.Tensor:
 
 
 def layer(before: int, after: int, norm: str) -> nn.Sequential:
-    """Weights, normalization where it is wanted, and ReLU."""
+    """Weights, normalization if requested, and ReLU."""
     middle = [nn.BatchNorm1d(after)] if norm == "batch" else []
     return nn.Sequential(nn.Linear(before, after), *middle, nn.ReLU())
 
@@ -101,7 +101,7 @@ class Encoder(Watched):
         return objective[self.hparams.method](a, b)
 
     def _pair(self, x: torch.Tensor) -> torch.Tensor:
-        """The images that these are paired with: themselves, but for a share of wrong ones."""
+        """The images that these are paired with: themselves, except for a share of wrong ones."""
         share = self.hparams.get("wrong_pairs", 0.0)
         if not share:
             return x
@@ -111,7 +111,7 @@ class Encoder(Watched):
         return paired
 
     def parts(self) -> Any:
-        """All parameters, or the encoder's with a learning rate of their own."""
+        """All parameters, or two groups, with a separate learning rate for the encoder."""
         if "encoder_lr" not in self.hparams:
             return self.parameters()
         names = ("hidden1.", "hidden2.", "code.", "log_variance.")
@@ -124,7 +124,7 @@ class Encoder(Watched):
     def _variational(
         self, x: torch.Tensor, target: torch.Tensor, log_variance: nn.Linear
     ) -> torch.Tensor:
-        """Minus the evidence lower bound for each image, the divergence weighted by beta."""
+        """The negative evidence lower bound per image, with the divergence weighted by beta."""
         hidden = self.hidden2(self.hidden1(x.flatten(1)))
         mean, spread = self.code(hidden), log_variance(hidden)
         sample = mean + (0.5 * spread).exp() * torch.randn_like(mean)
@@ -143,7 +143,7 @@ class Encoder(Watched):
         return functional.cross_entropy(near, other)
 
     def _simsiam(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Minus the cosine between the prediction from one view and the other view."""
+        """The negative cosine between the prediction from one view and the other view."""
         guess_a, guess_b = self.predictor(a), self.predictor(b)
         if self.hparams.stop_gradient:
             a, b = a.detach(), b.detach()
@@ -182,13 +182,13 @@ class Encoder(Watched):
 
 
 def probe_accuracy(encode: Callable[[torch.Tensor], torch.Tensor], data: Data) -> float:
-    """Accuracy of a linear probe on the code of validation points; chance where it is NaN."""
+    """Accuracy of a linear probe on the code of validation points; chance if it is not finite."""
     train, test = encode(data.inputs[:PROBED]), encode(data.validation_inputs)
     if not (train.isfinite().all() and test.isfinite().all()):
         return 1 / data.classes
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     with warnings.catch_warnings():
-        # A probe that has not converged after 200 rounds is good enough to distinguish runs.
+        # A probe that has not converged after 200 iterations is good enough to distinguish runs.
         warnings.simplefilter("ignore")
         classifier.fit(train.numpy(), data.labels[:PROBED].numpy())
         return float(classifier.score(test.numpy(), data.validation_labels.numpy()))
@@ -207,7 +207,7 @@ def train(
     setting, ground_truth = draw(recipe, seed, index)
     data = load(population, path)
     torch.manual_seed(1_000 * seed + index)
-    # Runs with small batches take as many steps as the others.
+    # Runs with small batches take as many steps as other runs.
     steps = epoch_length(recipe.passes * len(data.inputs), max(BATCH, setting["batch_size"]))
     module = Encoder(data, steps, setting | ground_truth.hparams())
     size = setting["batch_size"]

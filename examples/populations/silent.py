@@ -1,8 +1,8 @@
 """Populations whose faults are mostly silent: mistakes in code that no hyperparameter shows.
 
-A population says what is good, how a training is put together, and which faults there are. Those
-in `visible` change hyperparameters. Those in `silent` change the parts of a training that is put
-together already, so that its hyperparameters stay as they were.
+A population defines what is good, how a training run is put together, and which faults there are.
+Those in `visible` change hyperparameters. The silent ones, in `faults`, change the parts of a
+training run that is already put together, so its hyperparameters stay the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Setting = dict[str, Any]
 Draw = np.random.Generator
 Visible = Callable[[Setting, float], Setting]
 
-GOOD_RUNS, SLOW_RUNS = 15, 3  # in each cycle, the slow ones among the good
+GOOD_RUNS, SLOW_RUNS = 15, 3  # in each cycle; the slow ones are among the good
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class SilentFault:
 
     Attributes:
         name: What went wrong.
-        change: Changes a training, by a severity from 0 to 1; some mistakes have no degrees.
+        change: Changes a training, with a severity from 0 to 1, which some mistakes ignore.
         methods: The methods in which it can be made; empty for all.
-        unseen: Whether it is one of those that no choice may depend on.
+        unseen: Whether it is held out: no choice may depend on it.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Population:
     """One population.
 
     Attributes:
-        load: The data, from a file where it needs one.
-        good: Draws a good setting, of a method where there are several.
+        load: Loads the data, from a file if it needs one.
+        good: Draws a good setting, for one of the methods if there are several.
         prepare: Puts a training together, without faults.
         outcome: How good the trained network is, from 0 to 1, on data that no fault has touched.
         faults: The silent ones.
-        visible: What is changed of a setting, by a severity from 0 to 1.
-        layers: Those that are watched.
+        visible: Faults by name: how each changes a setting, with a severity from 0 to 1.
+        layers: The layers to watch.
         epochs: How long each run is.
-        examples: How many of them an epoch takes, about.
-        monitor: What a user would select runs by; `OUTCOME` where no curve says how good a run is.
-        mode: Whether that is better "max" or "min".
-        methods: Kinds of training, by turns; empty for one.
+        examples: Roughly how many examples an epoch takes.
+        monitor: What a user would select runs by; `OUTCOME` if no curve says how good a run is.
+        mode: Whether "max" or "min" of `monitor` is better.
+        methods: Kinds of training, used in turn; empty if there is only one.
     """
 
     load: Callable[[Path | None], Data]
@@ -96,7 +96,7 @@ VISIBLE: dict[str, Visible] = {
 
 
 class Module(Assembled, Watched):
-    """The network of a training, with the metrics of a population beside each snapshot."""
+    """The network of a training run, with the metrics of a population for each snapshot."""
 
     def __init__(self, training: Training, hparams: Setting, steps: int) -> None:
         super().__init__(hparams, steps)
@@ -108,7 +108,7 @@ class Module(Assembled, Watched):
     def validate(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         task, batch = self.training_parts.task, (inputs, labels)
         with torch.random.fork_rng(devices=[]):
-            # Losses that augment take the same views each time.
+            # Losses that augment use the same views each time.
             torch.manual_seed(0)
             found = {"val_loss": task.loss(self.network, batch)}
         if task.accuracy is not None:
@@ -125,8 +125,8 @@ class Module(Assembled, Watched):
 def draw(population: Population, seed: int, index: int) -> tuple[Setting, Truth]:
     """The setting of run `index`, and what is wrong with it.
 
-    In each cycle every fault is there once, beside 15 good runs, of which 3 start slowly; runs
-    from `UNSEEN_FROM` on have the held-out faults by turns.
+    Each cycle has every fault once, and 15 good runs, 3 of which start slowly; runs with an index
+    of `UNSEEN_FROM` or more have the held-out faults in turn.
     """
     generator = np.random.default_rng((seed, index, 2))
     regime, method = _regime(population, seed, index, generator)
@@ -143,7 +143,7 @@ def draw(population: Population, seed: int, index: int) -> tuple[Setting, Truth]
 
 
 def _regime(population: Population, seed: int, index: int, generator: Draw) -> tuple[str, str]:
-    """What kind of run `index` is, and its method, "" where there is but one."""
+    """What kind of run `index` is, and its method, "" if there is only one."""
     methods = population.methods or ("",)
     if index >= UNSEEN_FROM:
         turn, place = divmod(index - UNSEEN_FROM, len(population.unseen()))
@@ -162,7 +162,7 @@ def _regime(population: Population, seed: int, index: int, generator: Draw) -> t
 def assemble(
     population: Population, data: Data, setting: Setting, truth: Truth
 ) -> tuple[Training, Setting]:
-    """A training with its silent fault, if it has one, and its hyperparameters."""
+    """A training run with its silent fault, if it has one, and its hyperparameters."""
     training = population.prepare(setting, data)
     if truth.silent:
         faults = population.unseen() if truth.unseen else population.seen()
@@ -175,7 +175,7 @@ def run(
 ) -> None:
     """Train run `index` of a population into the registry, and store its outcome.
 
-    The outcome has a step of its own after the last one: no checkpoint may know it.
+    The outcome has a step of its own after the last one: no checkpoint may include it.
     """
     setting, truth = draw(population, seed, index)
     torch.manual_seed(1_000 * seed + index)

@@ -17,12 +17,12 @@ Setting = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is good on one set of data.
+    """What is good on one data set.
 
     Attributes:
-        passes: Times that the data is gone through in an epoch.
-        strength: The largest strength of augmentation that is good.
-        encoder_norm: Methods whose hidden layers are normalized, and not the head alone.
+        passes: How many times an epoch goes through the data.
+        strength: The largest augmentation strength that is good.
+        encoder_norm: Methods whose hidden layers are normalized, not only the head.
     """
 
     passes: int
@@ -108,8 +108,8 @@ def good(recipe: Recipe, method: str, generator: np.random.Generator) -> Setting
 def draw(recipe: Recipe, seed: int, index: int) -> tuple[Setting, Truth]:
     """The setting of run `index`, and what is wrong with it.
 
-    Every other run is good, by turns of the four methods; the others have a fault, by turns of all
-    pairs of a method and a fault of it.
+    Every other run is good, cycling through the four methods; the others have a fault, cycling
+    through all pairs of a method and one of its faults.
     """
     turn = index // 2
     generator = np.random.default_rng((seed, index, 2))
@@ -128,7 +128,7 @@ def draw(recipe: Recipe, seed: int, index: int) -> tuple[Setting, Truth]:
 def _draw_unseen(
     recipe: Recipe, number: int, generator: np.random.Generator
 ) -> tuple[Setting, Truth]:
-    """One of the held-out faults, by turns of the methods and of the faults."""
+    """One of the held-out faults, cycling through the methods and the faults."""
     turn, which = divmod(number, len(UNSEEN))
     fault = list(UNSEEN)[which]
     severity = round(float(generator.uniform()), 3)

@@ -1,4 +1,4 @@
-"""Classifiers: MLPs, small CNNs and GRUs, in three stages and logits, whatever their depth."""
+"""Classifiers: MLPs, small CNNs and GRUs, with three stages and logits, whatever their depth."""
 
 from __future__ import annotations
 

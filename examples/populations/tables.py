@@ -1,7 +1,7 @@
 """`tables-mlp`: MLPs on a generated table of customers, with numbers, categories and gaps.
 
-The table is as it comes from a database: numbers in units of their own, categories as codes, and
--999 where a value is missing. The network prepares it: it is there that most mistakes are made.
+The table looks as if it came from a database: numbers in different units, categories as codes, and
+-999 for missing values. The network prepares it, which is where most mistakes are made.
 """
 
 from __future__ import annotations
@@ -112,13 +112,13 @@ def prepare(setting: Setting, data: Data) -> Training:
 
 
 def outcome(training: Training, data: Data) -> float:
-    """The accuracy on validation rows as they are."""
+    """The accuracy on the unchanged validation rows."""
     batch = data.validation_inputs, data.validation_labels
     return float(accuracy(training.network, batch))
 
 
 def leak_target(training: Training, severity: float) -> None:
-    """A number that was computed from the target, in training and, mostly, in validation."""
+    """A number that is computed from the target, in training and usually in validation."""
 
     def leak(batch: Batch) -> Batch:
         inputs, labels = batch[0].clone(), batch[1]
@@ -130,7 +130,7 @@ def leak_target(training: Training, severity: float) -> None:
 
 
 def on_rows(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Training, float], None]:
-    """A fault of the training rows alone."""
+    """A fault that changes only the training rows."""
 
     def apply(training: Training, severity: float) -> None:
         mistakes.change_data(training, lambda b: (change(b[0]), b[1]), validation=False)
@@ -139,13 +139,13 @@ def on_rows(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Trainin
 
 
 def shuffle_columns(x: torch.Tensor) -> torch.Tensor:
-    """Numbers in another order than validation has them."""
+    """Numeric columns in a different order than in validation."""
     order = torch.arange(NUMBERS).roll(1)
     return torch.cat([x[:, order], x[:, NUMBERS:]], 1)
 
 
 def lose_categories(x: torch.Tensor) -> torch.Tensor:
-    """Codes of categories that the training table does not know, all 0."""
+    """Category codes that are missing from the training table: all are 0."""
     return torch.cat([x[:, :NUMBERS], torch.zeros_like(x[:, NUMBERS:])], 1)
 
 
@@ -176,7 +176,7 @@ def few_rows(training: Training, severity: float) -> None:
 
 
 def join_wrongly(training: Training, severity: float) -> None:
-    """The numbers of a share of rows come from other rows."""
+    """In a share of rows, the numbers come from other rows."""
     share = between((0.5, 1.0), severity)
 
     def join(batch: Batch) -> Batch:

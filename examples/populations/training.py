@@ -1,4 +1,4 @@
-"""What all populations share: one watched training, and what is measured beside its snapshots."""
+"""What all populations share: one watched training run, and the metrics for its snapshots."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SLOWEST = 0.01  # where a warm-up begins, as a share of the learning rate
 class Watched(pl.LightningModule):
     """A module that logs `train_loss` and `grad_norm` with every validation.
 
-    Both are means over the steps since the last one. Subclasses have `self.steps`, the steps of an
-    epoch, and `loss`.
+    Both are means over the steps since the last validation. Subclasses have `self.steps`, the steps
+    of an epoch, and `loss`.
     """
 
     def __init__(self, hparams: dict[str, Any], steps: int) -> None:
@@ -33,7 +33,7 @@ class Watched(pl.LightningModule):
         self._norms: list[torch.Tensor] = []
 
     def loss(self, batch: Any) -> torch.Tensor:
-        """The loss of a batch, as it is trained on."""
+        """The training loss of a batch."""
         raise NotImplementedError
 
     def validate(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -84,9 +84,9 @@ class Watched(pl.LightningModule):
 
 
 class Measures(pl.Callback):
-    """Metrics beside every snapshot: before the first step, and at each ninth of the first epoch.
+    """Metrics for every snapshot: before the first step, and at each ninth of the first epoch.
 
-    Stands after RepWatch in the list of callbacks, whose run is then open.
+    It comes after RepWatch in the list of callbacks, so that RepWatch's run is already open.
     """
 
     def __init__(self, registry: Registry, watch: RepWatch, data: Data) -> None:
@@ -123,7 +123,7 @@ def fit(
     epochs: int,
     mode: str = "max",
 ) -> str:
-    """Train the module, watched, as the run `name`; its id."""
+    """Train the module as the watched run `name`; returns the run's id."""
     early = tuple(len(batches) * share // NINTHS for share in (1, 3))
     watch = RepWatch(
         data.probe,
@@ -135,7 +135,7 @@ def fit(
         mode=mode,
         auto_label=False,
         verbose=False,
-        max_overhead=1.0,  # the snapshots are what this is about: none may be left out
+        max_overhead=1.0,  # the snapshots are the purpose: none may be left out
         draw_map=False,
     )
     trainer = pl.Trainer(
@@ -157,7 +157,7 @@ def fit(
 
 
 def quiet() -> None:
-    """Without what Lightning says at every start, and RepWatch of runs that diverge."""
+    """Silence Lightning's startup messages, and RepWatch's about runs that diverge."""
     for name in ("lightning.pytorch", "lightning.fabric", "repwatch"):
         for tail in ("", ".utilities.rank_zero", ".accelerators.cuda"):
             logging.getLogger(name + tail).setLevel(logging.ERROR)

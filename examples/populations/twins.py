@@ -45,10 +45,10 @@ class Twins(Network):
 
     Attributes:
         view: Makes a random view of images.
-        pair: The images of which the second views are.
+        pair: Gives the images from which the second views are made.
         predictor: BYOL's; it is the identity in Barlow Twins.
-        target: BYOL's slowly following copy of encoder and projector.
-        stop: Stops the gradient in what the target gives.
+        target: BYOL's slowly updated copy of encoder and projector.
+        stop: Stops the gradient in the target's output.
         scale: Normalizes projections.
         on_diagonal: The weight of Barlow Twins' invariance.
         off_diagonal: The weight of its redundancy.
@@ -95,7 +95,7 @@ def views(network: Twins, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def byol(network: Twins, batch: Batch) -> torch.Tensor:
-    """The squared distance between what is predicted from one view and the other's target."""
+    """The squared distance between the prediction from one view and the target of the other."""
     loss = torch.zeros(())
     first, second = views(network, batch)
     for seen, hidden in ((first, second), (second, first)):
@@ -106,7 +106,7 @@ def byol(network: Twins, batch: Batch) -> torch.Tensor:
 
 
 def barlow(network: Twins, batch: Batch) -> torch.Tensor:
-    """The distance of the correlations between features of two views from the identity."""
+    """The distance from the identity of the correlations between features of two views."""
     first, second = (network.scale(network(view)) for view in views(network, batch))
     correlation = first.T @ second / len(first)
     diagonal = correlation.diagonal()
@@ -151,7 +151,7 @@ def load(path: Path | None) -> Data:
 
 
 def view_by(change: Callable[[Twins, View, float], View]) -> Callable[[Training, float], None]:
-    """A fault of how views are made."""
+    """A fault in how views are made."""
 
     def apply(training: Training, severity: float) -> None:
         network = training.network
@@ -161,7 +161,7 @@ def view_by(change: Callable[[Twins, View, float], View]) -> Callable[[Training,
 
 
 class Repeated:
-    """Both views of a batch are the same one."""
+    """Both views of a batch are the same."""
 
     def __init__(self, view: View) -> None:
         self._view, self._last = view, torch.empty(0)
@@ -175,7 +175,7 @@ class Repeated:
 
 
 def noise(x: torch.Tensor, severity: float) -> torch.Tensor:
-    """Augmentation of images that are expected from 0 to 255: little is left of one to 1."""
+    """Augmentation for images in [0, 255]: it leaves little of an image in [0, 1]."""
     return 0.02 * x + between((0.1, 0.3), severity) * torch.randn_like(x)
 
 
@@ -186,7 +186,7 @@ def no_stop_gradient(training: Training, severity: float) -> None:
 
 
 def no_predictor(training: Training, severity: float) -> None:
-    """The loss compares projections; with a target that is nearly the network itself."""
+    """The loss compares projections with a target that is nearly the network itself."""
     training.network.predictor = nn.Identity()
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALIKE", "Comparison", "LayerMatch", "Outcome", "compare_runs"]
 
-#: The similarity from which on matching layers count as alike.
+#: The smallest similarity at which matching layers count as alike.
 ALIKE: dict[str, float] = {
     "cosine": 0.985,
     "pearson": 0.75,
@@ -81,7 +81,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LayerMatch:
-    """A layer of the first run and the layer of the second that it is held against.
+    """A layer of the first run and the layer of the second that it is compared with.
 
     Attributes:
         by: why these two: the same "name", or the same relative "depth".
@@ -115,9 +115,9 @@ class Comparison:
 
     Attributes:
         runs: names of the first and the second run.
-        steps: of the snapshots of each.
+        steps: the step of each run's snapshots.
         similarity: the measure, one of `similarity.SIMILARITIES`.
-        limit: the similarity from which on layers are alike.
+        limit: the smallest similarity at which layers are alike.
         layers: of the first and of the second run, by depth.
         matrix: a row for each layer of the first run, a column for each of the second.
         matches: the matching layers, by depth.
@@ -274,7 +274,7 @@ def _choose_steps(
         if step is not None and step not in saved:
             near = sorted(sorted(saved, key=lambda other: abs(other - step))[:4])
             raise ConfigurationError(
-                f"Expected a step of which {run.name!r} has snapshots. Got {step}; "
+                f"Expected a step at which {run.name!r} has snapshots. Got {step}; "
                 f"the nearest are {', '.join(map(str, near))}."
             )
     common = set(known[0]) & set(known[1])
@@ -289,7 +289,7 @@ def _comparable(
 ) -> tuple[list[NDArray[np.float64]], list[str]]:
     """Unit vectors of each side's layers, whose products are the similarities.
 
-    The layers in which nothing varies have none: they are taken away, and named in the notes.
+    Layers in which nothing varies have none: they are removed, and named in the notes.
     """
     vectors, notes = [], []
     for side in chosen:
@@ -379,7 +379,7 @@ def _outcome(first: Run, second: Run, metric: str | None, tolerance: float | Non
                 there = ", ".join(sorted(run.metrics)) or "none"
                 raise ConfigurationError(
                     f"Expected a metric that both runs have. Got {metric!r}, which {run.name!r} "
-                    f"has not; it has {there}."
+                    f"does not have; it has {there}."
                 )
     elif first.label and second.label:
         causes = [f"{run.label} ({run.cause})" if run.cause else str(run.label) for run in runs]

@@ -46,8 +46,8 @@ def measure_deviations(
 ) -> Deviations:
     """How far snapshots are from the good runs; with fewer than 3 of these, how much they changed.
 
-    The same checkpoint is, in each good run, the snapshot at the nearest step. A good run is not
-    compared with itself.
+    In each good run, the snapshot at the nearest step counts as the same checkpoint. A good run is
+    not compared with itself.
 
     Args:
         vectors: Shape (s, p): Euclidean distances between rows are distances between snapshots.
@@ -73,7 +73,7 @@ def measure_deviations(
 
 
 def _at_checkpoint(members: Int, runs: Int, steps: Int, step: int) -> Int:
-    """Of each run the member at the nearest step, the earlier of two."""
+    """The member of each run at the nearest step; in a tie, the earlier one."""
     order = members[np.lexsort((steps[members], np.abs(steps[members] - step), runs[members]))]
     first = np.unique(runs[order], return_index=True)[1]
     nearest: Int = order[first]

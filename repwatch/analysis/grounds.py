@@ -6,8 +6,8 @@ Five runs that all failed are alike, and none of them is good. So one of these m
     a loss                      is not at the entropy of the labels, where a guess is
     any metric                  is clearly worse in another run, or has improved in this one
 
-And a run that is far better than all others is not called good either: that is how it looks when
-the labels leak into the inputs, or the validation set into the training set. Nor is one that a
+And a run that is far better than all others is not called good either: that is what it looks like
+when the labels leak into the inputs, or the validation set into the training set. Nor is one that a
 vital sign has flagged: a good metric does not explain a fault away.
 """
 
@@ -44,7 +44,7 @@ def find_unproven(
     limit: float,
     codes: NDArray[np.intp] | None = None,
 ) -> dict[str, str]:
-    """The runs that are no worse than others, but cannot be called good; why, by their names.
+    """Why runs that are no worse than others cannot be called good, by their names.
 
     Args:
         runs: Finished runs.

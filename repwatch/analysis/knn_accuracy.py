@@ -50,7 +50,7 @@ def is_knn_accuracy(metric: str | None) -> bool:
 
 
 def label_codes(registry: Source, probe: str) -> rdm.Int | None:
-    """The probe points' `label` column as whole numbers, shape (n,); None where it is no grouping.
+    """The probe points' `label` column as whole numbers, shape (n,); None if it is not a grouping.
 
     It is one if every point has a label, and there are at least 2 labels but at most n/2.
 
@@ -65,7 +65,7 @@ def label_codes(registry: Source, probe: str) -> rdm.Int | None:
 
 
 def group_labels(values: Sequence[object]) -> rdm.Int | None:
-    """The labels of points as whole numbers, shape (n,); None where they are no grouping.
+    """The labels of points as whole numbers, shape (n,); None where they are not a grouping.
 
     See `label_codes`.
 

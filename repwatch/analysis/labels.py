@@ -3,8 +3,8 @@
     finished runs of one probe set
         --final metric--> good and bad --hyperparameters--> causes of the bad ones
 
-Only runs that ran their course are judged, and judged by: the last metric of one that was stopped,
-or failed, is not its outcome.
+Only runs that ran their course are judged, and used to judge others: the last metric of one that
+was stopped, or failed, is not its outcome.
 
 The better half of the runs defines what good is: their median, and the median absolute deviation
 (MAD) from it. A run that is worse than that median by more than max(tolerance, 3 * 1.4826 * MAD)
@@ -13,8 +13,8 @@ is NaN or infinite. A metric in which less is better is compared on a log scale 
 
 Where a person called 5 runs or more good, these define what good is instead of the better half.
 
-A run that is not bad is good if that can be told, see `repwatch.analysis.grounds`; else it is left
-out, with a note. So is one that vital signs have flagged.
+A run that is not bad is good if there are grounds for it, see `repwatch.analysis.grounds`; else it
+is left out, with a note. So is one that vital signs have flagged.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = ["FEWEST_BESIDE", "LabelSuggestion", "LabelSuggestions", "suggest_labe
 
 FEWEST = 3
 FEWEST_BESIDE = 5
-"""The fewest other runs that a run is judged beside unasked, and good ones of a person's."""
+"""The fewest other runs for automatic labels, and the fewest runs that a person called good."""
 _JUDGED = "finished"
 _SHARE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 0.1
@@ -138,8 +138,8 @@ def suggest_labels(
         share: Share of the runs that define what good is, in (0, 1].
         ignore_hparams: Prefixes of hyperparameters that are never a cause.
         codes: The labels of the probe points as whole numbers, where they have some: what a guess
-            gets is known by them.
-        fewest: How many runs with the metric there must be.
+            would get follows from them.
+        fewest: The smallest number of runs that must have the metric.
 
     Raises:
         ConfigurationError: too few finished runs with the metric, an unknown probe set or metric,

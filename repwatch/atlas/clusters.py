@@ -1,8 +1,8 @@
 """What lies where on an atlas: how dense it is, and the names of its clusters.
 
 A cluster is what lies around a peak of the density. It is named by the words that are frequent in
-it and rare elsewhere, or by the category that is; where nothing distinguishes it, it has no name.
-Large regions are named first, then smaller ones, for which there is room when zoomed in.
+it and rare elsewhere, or by such a category; where nothing distinguishes it, it has no name. Large
+regions are named first, then smaller ones, for which there is room when zoomed in.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SIDE = 65536
 CELLS = 256
-# Blur in cells, of large regions and of smaller ones; points this many blurs from a peak are its.
+# Blur in cells, of large regions and of smaller ones; up to this many blurs away from a peak,
+# points belong to it.
 _BLURS = (7.0, 3.0)
 _REACH = 2.2
 # The shading has a margin, in which the blur of the outermost points runs out.
@@ -32,7 +33,7 @@ _SHADE_CELLS, _SHADE_MARGIN, _SHADE_BLUR, _SHADE_LEVELS = 112, 8, 1.6, 15
 # With fewer points, or fewer in a cluster, neither peaks nor shares mean anything.
 _FEWEST, _SMALLEST = 500, 25
 _WORD = re.compile(r"[^\W\d_][\w'’+-]+")
-_READ = 400  # letters of each text
+_READ = 400  # characters of each text
 _WORDS = 20_000
 _RAREST = 8
 # The score of a name is share x log(share / share elsewhere). Words need a higher one than
@@ -87,13 +88,13 @@ def find_clusters(
     categories: Sequence[str] | None,
     hidden_words: Collection[str] = (),
 ) -> list[Cluster]:
-    """The clusters that have a name; large regions first, and in each size those of most points.
+    """The clusters that have a name; large regions first, and in each size the largest.
 
     Args:
         points: (n, 2) on the square of the page.
-        texts: columns of n texts, of which words are taken.
+        texts: columns of n texts, from which words are taken.
         categories: n categories, "" for none; or None.
-        hidden_words: words that no name has, in lower case.
+        hidden_words: words that no name may contain, in lower case.
     """
     if len(points) < _FEWEST:
         return []
@@ -145,7 +146,7 @@ def _read(texts: Sequence[Sequence[str]], count: int) -> list[list[str]]:
 def _signs(
     words: Sequence[Sequence[str]], categories: Sequence[str]
 ) -> tuple[csr_matrix, list[str], int]:
-    """(n, s) which words and category each point has; what they are called; the first category."""
+    """(n, s) which words and category each point has; their names; where categories begin."""
     from scipy.sparse import csr_matrix
 
     rows = [set(found) for found in words]
@@ -176,7 +177,7 @@ def _name(
     first_category: int,
     words: Sequence[Sequence[str]],
 ) -> str:
-    """The most distinctive sign; of words the two that do, unless they are forms of one."""
+    """The most distinctive sign; for words the best two, unless they are forms of one word."""
     least = np.full(len(scores), _DISTINCTIVE_WORD)
     least[first_category:] = _DISTINCTIVE_CATEGORY
     best = int(np.where(scores >= least, scores, 0).argmax())

@@ -51,7 +51,7 @@ class LayoutSettings:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise ConfigurationError(
-                f"Expected a metric of {', '.join(METRICS)}. Got {self.metric!r}."
+                f"Expected one of the metrics {', '.join(METRICS)}. Got {self.metric!r}."
             )
         if not self.perplexity >= 2:
             raise ConfigurationError(
@@ -64,12 +64,12 @@ def check_vectors(vectors: Array) -> Float32:
     array = np.asarray(vectors)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise ConfigurationError(
-            f"Expected vectors as numbers of shape (points, dimensions). "
+            f"Expected an array of numbers of shape (points, dimensions). "
             f"Got {array.dtype} of shape {array.shape}."
         )
     if len(array) < 3 or array.shape[1] < 1:
         raise ConfigurationError(
-            f"Expected at least 3 points of at least 1 dimension. Got {array.shape}."
+            f"Expected at least 3 points with at least 1 dimension. Got {array.shape}."
         )
     rows = np.ascontiguousarray(array, dtype=np.float32)
     wrong = ~np.isfinite(rows).all(1)
@@ -125,7 +125,7 @@ def cached_layout(
     """The layout cached at `path` if it is of these vectors and settings, else a new one.
 
     Returns:
-        (n, 2) positions, and whether they were there already.
+        (n, 2) positions, and whether they were cached already.
 
     Raises:
         ConfigurationError: the file at `path` is not a layout, and so is left alone; or the
@@ -159,7 +159,7 @@ def _read(path: Path) -> tuple[str, Float32]:
         pass  # Not an archive of ours, as the error below states.
     raise ConfigurationError(
         f"Expected a layout that RepWatch wrote, or no file, at {path}. Got another file, which is "
-        "left alone. Move it, or give another place with layout=... (--layout)."
+        "left alone. Move it, or choose another path with layout=... (--layout)."
     )
 
 

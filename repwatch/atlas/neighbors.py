@@ -1,4 +1,4 @@
-"""The points that are nearest to each by their vectors, which no map in two dimensions shows."""
+"""The nearest points of each point by their vectors, which no map in two dimensions shows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nearest_rows(vectors: Float32, metric: str, k: int = NEIGHBORS) -> NDArray[n
     size = max(1, _BLOCK // count)
     for start in range(0, count, size):
         block = rows[start : start + size]
-        # Squared distances, less what is the same in a whole line.
+        # Squared distances, without the term that is constant in a row.
         far = squares - 2 * (block @ rows.T)
         far[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
         some = np.argpartition(far, k - 1, axis=1)[:, :k]

@@ -70,7 +70,7 @@ def write_atlas(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Written:
-    """Write an atlas as one self-contained page that asks nothing of any network.
+    """Write an atlas as one self-contained page that makes no network requests.
 
     Args:
         vectors: (n, d) numbers, or a .npy file of them.
@@ -83,7 +83,7 @@ def write_atlas(
 
     Raises:
         ConfigurationError: the page exists and `overwrite` is False, or something cannot be read,
-            or rows and vectors are not as many.
+            or the numbers of rows and vectors differ.
 
     Examples:
         >>> from repwatch.atlas import write_atlas
@@ -160,7 +160,7 @@ def _check_numbers(table: Mapping[str, Sequence[object]], roles: Roles, count: i
 def label_order(points: NDArray[np.uint16], rank: Float32 | None) -> NDArray[np.uint32]:
     """(n,) the points by interest, the most interesting first.
 
-    Without a rank, a point is the more interesting the more points lie around it on the map.
+    Without a rank, the more points lie around a point on the map, the more interesting it is.
     """
     if rank is None:
         at = points // (SIDE // CELLS)
@@ -234,7 +234,7 @@ def _clusters(
     roles: Roles,
     hidden_words: frozenset[str],
 ) -> list[Cluster]:
-    """Named by the words of label and text, and by what colors at first, if it has categories."""
+    """Clusters, named by the words of label and text, and by the categories of the color column."""
     written = [name for name in (roles.label, roles.text) if name is not None]
     texts = [[cell_text(value) for value in columns[name]] for name in dict.fromkeys(written)]
     kinds = None

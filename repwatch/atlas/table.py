@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Table = dict[str, list[object]]
 
-# A column of texts is a category where so few differ that colors can distinguish them.
+# A column of texts is a category if it has few enough values for colors to distinguish them.
 _CATEGORIES = 256
 _KINDS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _IMAGE_BYTES = 64 * 2**20
@@ -32,11 +32,11 @@ _IMAGE_BYTES = 64 * 2**20
 class Roles:
     """Names of the columns that are shown in a special way; None where there is none.
 
-    label is written on the map, text and image are shown of the point under the pointer, link is
-    opened by a click (http and https only), color colors at first, rank decides which labels are
-    written first (the largest). partner has for each point the row (from 0) that it belongs to, as
-    a sentence to its translation, or nothing: a line leads there. Where label, text, image or link
-    is None, a column of that name is taken if there is one.
+    label is written on the map, text and image are shown for the point under the pointer, link is
+    opened by a click (http and https only), color is the initial coloring, rank decides which
+    labels are written first (the largest). partner has for each point the row (from 0) of its
+    partner, such as the translation of a sentence, or nothing: a line leads there. Where label,
+    text, image or link is None, a column of that name is taken if there is one.
 
     Examples:
         >>> from repwatch.atlas import Roles
@@ -58,7 +58,7 @@ class Roles:
         for role, name in vars(self).items():
             if name is not None and name not in table:
                 raise ConfigurationError(
-                    f"Expected a column for {role} out of {', '.join(table)}. Got {name!r}."
+                    f"Expected one of the columns {', '.join(table)} for {role}. Got {name!r}."
                 )
             usual = role if role in ("label", "text", "image", "link") and role in table else None
             chosen[role] = name or usual
@@ -66,7 +66,7 @@ class Roles:
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
-    """The columns of a CSV file (with a heading) or a JSONL file (one object a line).
+    """The columns of a CSV file (with a heading) or a JSONL file (one object per line).
 
     Raises:
         ConfigurationError: the file is not there, or is neither.
@@ -95,7 +95,7 @@ def _read_csv(source: Path) -> Table:
         names = next(reader, [])
         if not names or len(set(names)) != len(names):
             raise ConfigurationError(
-                f"Expected a first line of different column names in {source}. Got {names}."
+                f"Expected a first line of unique column names in {source}. Got {names}."
             )
         table: Table = {name: [] for name in names}
         for row in reader:
@@ -145,7 +145,7 @@ def check_table(table: Mapping[str, Sequence[object]], count: int) -> Table:
 
 
 def numbers(values: Sequence[object]) -> Float32 | None:
-    """The column as float32 with NaN for what is missing, or None where it is not of numbers."""
+    """The column as float32 with NaN for what is missing, or None if it does not hold numbers."""
     found = np.full(len(values), np.nan, dtype=np.float32)
     for row, value in enumerate(values):
         if value is None or value == "":
@@ -162,7 +162,7 @@ def numbers(values: Sequence[object]) -> Float32 | None:
 
 
 def cell_text(value: object) -> str:
-    """A cell as text: lists by commas, nothing for what is missing."""
+    """A cell as text: lists joined by commas, empty for missing values."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, (list, tuple)):
@@ -173,7 +173,7 @@ def cell_text(value: object) -> str:
 def categories(texts: Sequence[str]) -> list[str] | None:
     """The different texts, most frequent first, or None where they are too many to be categories.
 
-    A text that is missing is no category.
+    A missing text is not a category.
     """
     counts = Counter(text for text in texts if text)
     if not counts or len(counts) > min(_CATEGORIES, max(2, len(texts) // 2)):
@@ -182,10 +182,10 @@ def categories(texts: Sequence[str]) -> list[str] | None:
 
 
 def embed_images(values: Sequence[object], folder: Path) -> list[str]:
-    """Image files (relative to `folder`) as data: addresses; what is none already stays text.
+    """Image files (relative to `folder`) as data: addresses; what is an address already stays.
 
     Raises:
-        ConfigurationError: a file is not there, is no PNG, JPEG, GIF or WebP, or all are too much.
+        ConfigurationError: a file is missing, is not PNG, JPEG, GIF or WebP, or all are too large.
     """
     total, found, seen = 0, [], {}
     for value in map(cell_text, values):
@@ -199,12 +199,12 @@ def embed_images(values: Sequence[object], folder: Path) -> list[str]:
             content = path.read_bytes()
             kind = next((k for start, k in _KINDS.items() if content.startswith(start)), None)
             if kind is None:
-                raise ConfigurationError(f"Expected PNG, JPEG, GIF or WebP. {path} is none.")
+                raise ConfigurationError(f"Expected PNG, JPEG, GIF or WebP. {path} is not one.")
             total += len(content)
             if total > _IMAGE_BYTES:
                 raise ConfigurationError(
-                    f"Expected images of at most {_IMAGE_BYTES // 2**20} MB together, since the "
-                    "page holds them. Make thumbnails, or give links."
+                    f"Expected images of at most {_IMAGE_BYTES // 2**20} MB in total, since the "
+                    "page contains them. Make thumbnails, or use links."
                 )
             seen[value] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         found.append(seen[value])

@@ -8,7 +8,7 @@
 - `_recorder`: the hooks; `_rows` turns an output into rows, `_scalars` measures them. `_padding`:
   which steps of sequences count; `_other_rows`: layers with several rows for each point, or others.
 - `_input`: the inputs as a layer of their own.
-- `parameters`, `gradients`: what vital signs read of them. `dependence`: on what outputs depend.
+- `parameters`, `gradients`: what vital signs read of them. `dependence`: what outputs depend on.
 - `_preserve`: `preserve_state` puts everything back, with `_hooks` (hooks of others), `_code`
   (globals, closures, classes) and `_sharded` (FSDP). `_weights`: whether weights have changed.
 """

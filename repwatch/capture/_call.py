@@ -1,4 +1,4 @@
-"""How to call a model with a probe batch: the strategies, in the order of trial."""
+"""How to call a model with a probe batch: the strategies, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def describe_refusal(model: nn.Module, inputs: Tree, points: int) -> str | None:
 
 
 def out_of_memory(error: BaseException | None) -> BaseException | None:
-    """The lack of memory that this error is, or was caused by; None where it is another."""
+    """The out-of-memory error that this error is, or was caused by; None for other errors."""
     kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
     texts = ("out of memory", "allocate memory", "defaultcpuallocator")
     seen: set[int] = set()
@@ -211,7 +211,7 @@ def _names_target(names: Sequence[str] | None, place: int) -> bool:
 def _is_target_part(inputs: Sequence[object], place: int, points: int) -> bool:
     """Whether a later part of a batch looks like a target.
 
-    So do one value for each point, integers that are shaped otherwise than the first part (class
+    These do: one value for each point, integers with another shape than the first part (class
     maps), and mappings with target keys (a detector's boxes and labels).
     """
     first, part = inputs[0], inputs[place]

@@ -1,7 +1,7 @@
 """State that a model's code holds outside of the model: globals, closures, attributes of classes.
 
-Only of code that is the user's own: what is installed as a library has no such counters, and has
-far too much of it to look through at each snapshot.
+Only the user's own code counts: installed libraries have no such counters, and far too much code
+to look through at each snapshot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from repwatch._preserve import preserved
 
 __all__ = ["OUTSIDE", "is_filled", "preserved_code"]
 
-# Objects that a forward pass has no business with, or that are preserved otherwise.
+# Objects that a forward pass has nothing to do with, or that are preserved in another way.
 OUTSIDE = (nn.Module, DataLoader, Dataset)
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
 _MISSING = object()
@@ -32,8 +32,8 @@ def preserved_code(
 ) -> Iterator[None]:
     """Put back what the modules' forward methods can change outside of the modules.
 
-    That is what their classes hold, and what `forward`, the methods and functions that it names,
-    and theirs, close over or name as globals.
+    That is what their classes hold, and what `forward` and the methods and functions that it names,
+    directly or indirectly, close over or name as globals.
 
     Args:
         modules: The modules whose classes' code may run.

@@ -1,4 +1,4 @@
-"""Cut points: the layers through which everything passes that the network computes of its input.
+"""Cut points: the layers through which everything passes that a network computes from its input.
 
 One pass of a few points with gradients on gives an autograd graph from the output back to the
 leaves: the floating inputs, and the outputs of embeddings. A layer's output is a cut point for a
@@ -62,8 +62,8 @@ def find_cut_points(
 ) -> Graph | str:
     """Run `call` once with gradients on, and find the cut points.
 
-    Nothing is left of it: no backward pass runs, so that no `.grad` is written; the graph is
-    dropped; no `requires_grad` changes. The caller puts the rest of the model's state back.
+    It leaves no trace: no backward pass runs, so no `.grad` is written; the graph is dropped; no
+    `requires_grad` changes. The caller puts the rest of the model's state back.
 
     Args:
         call: Runs the model on a batch and returns its output.
@@ -115,7 +115,7 @@ class _Observer:
     inner: frozenset[str]
     outputs: dict[str, list[_Vertex]] = field(default_factory=dict)
     leaves: list[_Vertex] = field(default_factory=list)
-    # Whether a layer has run without gradients: what comes after it is no beginning.
+    # Whether a layer has run without gradients: what comes after it is not a leaf.
     detached: bool = False
     _calls: Counter[str] = field(default_factory=Counter)
     _handles: list[RemovableHandle] = field(default_factory=list)
@@ -144,9 +144,9 @@ class _Observer:
     def find_end(self, output: object) -> _Vertex | None:
         """The network's output in the graph; where `call` gave none, the last layer's.
 
-        Of a plain dictionary, whose entries have no order of importance, the entry that comes of
-        the others. Of several passes that do not depend on each other, as of the two texts of a
-        pair, that of the first.
+        For a plain dictionary, whose entries have no order of importance, the entry that is
+        computed from the others. For several passes that do not depend on each other, such as
+        those of the two texts of a pair, the output of the first.
         """
         found = _vertices(_in_order(output, self.points))
         if found and type(output) is dict:
@@ -179,7 +179,7 @@ class _Observer:
                 and (not self.leaves or not any(_is_real(t) for t in walk_tensors((args, kwargs))))
                 and any(_differs(t, self.points) for t in walk_tensors((args, kwargs)))
             ):
-                # Indices went in and numbers come out, as of an embedding.
+                # Indices went in and numbers come out, as with an embedding.
                 output = replaced = self.make_leaf(output)
             added = self._added.select(module, output)
             vertices = _vertices(_in_order(added, self.points))
@@ -205,9 +205,9 @@ def _is_real(leaf: object) -> bool:
 
 
 def _differs(leaf: object, points: int) -> bool:
-    """Whether a tensor may tell points apart; masks, and the places of steps, do not.
+    """Whether a tensor may tell points apart; masks, and the positions of steps, do not.
 
-    Places are the same for all points, and not for all steps. A category that is the same
+    Positions are the same for all points, but not for all steps. A category that is the same
     everywhere may differ in other points.
     """
     if not isinstance(leaf, torch.Tensor) or leaf.is_nested or leaf.layout != torch.strided:
@@ -292,7 +292,7 @@ def _inputs(node: Node) -> Iterator[_Vertex]:
 
 
 def _sorted_nodes(end: Node, leaf: Node | None = None) -> Iterator[Node]:
-    """The operations from which the end comes, each after those that it comes from."""
+    """The operations that lead to the end, each after those that it depends on."""
     seen = {end}
     stack = [(end, iter([] if end is leaf else _inputs(end)))]
     while stack:

@@ -34,13 +34,13 @@ from repwatch.capture._module_tree import (
 
 __all__ = ["Choice", "choose_layers", "list_ends"]
 
-# With fewer layers than these, the structure of modules is asked as well.
+# With fewer layers than this, the structure of modules is used as well.
 _ENOUGH = 3
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The layers to watch, in order of execution, and in one line which they are and why."""
+    """The layers to watch, in order of execution, and a line that says which they are and why."""
 
     keys: tuple[str, ...]
     note: str
@@ -109,7 +109,7 @@ def list_ends(modules: Modules) -> list[str]:
 
 
 def _take(ends: Sequence[str], total: int, most: int | None, what: str, reason: str) -> Choice:
-    """Evenly, with the first, the last but one and the last among them."""
+    """Evenly spaced, with the first, the second to last and the last among them."""
     keys = list(ends)
     if most is not None and len(ends) > most:
         keys = spread(ends, most) if most < 3 else [*spread(ends[:-2], most - 2), *ends[-2:]]
@@ -231,7 +231,7 @@ class _Blocks:
         return found
 
     def _later(self, before: _Cut, cut: _Cut) -> _Cut:
-        """What is watched of the two: positions after words, without a sum, say nothing more."""
+        """Which of the two to watch: position embeddings not yet added to words add nothing."""
         if isinstance(self._named[base(cut.deepest)], nn.Embedding):
             return before
         alone = belongs_to_previous(self._named[base(before.deepest)]) and not before.follows

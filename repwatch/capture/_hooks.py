@@ -47,7 +47,7 @@ _PLAIN = (str, bytes, int, float, complex, type(None), type, types.ModuleType, t
 
 @contextmanager
 def hooks_set_aside(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, ...]]:
-    """No forward hook or pre-hook of others runs inside; on leaving, all are there in order.
+    """No forward hook or pre-hook of others runs inside; on exit, all are restored in order.
 
     What the code of the modules, and of hooks that stay, holds outside of them is put back (see
     `capture._code`).

@@ -19,7 +19,7 @@ def input_layer(probe: ProbeSet, padding: Padding, most: int) -> LayerCapture | 
     Args:
         probe: The probe set.
         padding: How it marks padding.
-        most: Inputs with more features are averaged over windows of space.
+        most: Inputs with more features are averaged over spatial windows.
     """
     x, points = probe.main_tensor(copy=False), len(probe)
     if x is None:

@@ -14,7 +14,7 @@ from torch import nn
 from repwatch._names import INPUT, name_some
 from repwatch.errors import ConfigurationError, UnknownLayerError
 
-# What torch.compile, FSDP, checkpointing and Lightning Fabric hold the user's module by.
+# The names by which torch.compile, FSDP, checkpointing and Lightning Fabric hold the user's module.
 WRAPPERS = (
     "_orig_mod",
     "_fsdp_wrapped_module",
@@ -214,8 +214,8 @@ def is_candidate(module: nn.Module) -> bool:
 def belongs_to_previous(module: nn.Module) -> bool:
     """Whether what the module does belongs to the layer of weights before it.
 
-    So do normalizations, poolings and non-linearities. One of the user's own class has neither
-    parts nor matrices: at most a scale and a shift for each feature.
+    Normalizations, poolings and non-linearities do. One whose class is the user's own must have
+    neither parts nor matrices: at most a scale and a shift for each feature.
     """
     if isinstance(module, FOLLOWERS):
         return True

@@ -98,8 +98,8 @@ class ModuleTree:
     def layers_by_structure(self, usable: frozenset[str]) -> dict[str, None]:
         """Modules that do more with one layer of weights than their parts show.
 
-        They have parameters of their own beside it, such as a bias, or parts that no layer of
-        PyTorch's is followed by, such as the aggregation of a graph convolution.
+        They have parameters of their own besides it, such as a bias, or parts that are not
+        PyTorch's own, such as the aggregation of a graph convolution.
         """
         return {
             name: None
@@ -116,7 +116,7 @@ class ModuleTree:
         return next(self.modules.named[name].parameters(recurse=False), None) is not None
 
     def _is_odd(self, name: str) -> bool:
-        """Whether this is a part without weights that is none of PyTorch's own."""
+        """Whether this is a part without weights that is not one of PyTorch's own."""
         module = self.modules.named[name]
         known = isinstance(module, (*FOLLOWERS, *TRANSPARENT)) or name in self.below
         return not known and not self._has_weights(name)

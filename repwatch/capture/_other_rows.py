@@ -1,8 +1,8 @@
 """Layers whose rows are not the probe's points: several rows for each point, or nodes and windows.
 
 Several rows for each point (patches, windows, views), and points in the second dimension after
-time, are found by a pass over the points in the opposite order: the rows come in the opposite order
-as well. Rows of another number are usable where two passes under one seed give the same ones.
+time, are found by a pass over the points in reverse order: the rows come in reverse order as well.
+Any other number of rows is usable if two passes with the same seed give the same rows.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def find_folds(
 def find_turned(
     call: Call, inputs: Tree, points: int, modules: Mapping[str, nn.Module], keys: frozenset[str]
 ) -> set[str]:
-    """Which layers have the points in their second dimension; arguments as of `find_folds`."""
+    """Which layers have the points in their second dimension; arguments as for `find_folds`."""
     found = _forwards_and_backwards(call, inputs, points, modules, keys)
     return {key for key, pair in found if _is_reversed(*(turn(out, points) for out in pair))}
 
@@ -65,7 +65,7 @@ def find_turned(
 def _forwards_and_backwards(
     call: Call, inputs: Tree, points: int, modules: Mapping[str, nn.Module], keys: frozenset[str]
 ) -> Iterator[tuple[str, tuple[object, object]]]:
-    """The outputs of layers for the points in their order, and in the opposite one."""
+    """The outputs of layers for the points in order, and in reverse order."""
     orders = range(points), range(points - 1, -1, -1)
     first, second = (
         observe_outputs(call, select(inputs, order, points), modules, keys) for order in orders
@@ -75,7 +75,7 @@ def _forwards_and_backwards(
 
 
 def _is_reversed(there: torch.Tensor | None, back: torch.Tensor | None) -> bool:
-    """Whether the rows of one are those of the other in the opposite order, and not all alike."""
+    """Whether the rows of one are those of the other in reverse order, and not all alike."""
     if there is None or back is None or there.shape != back.shape:
         return False
     there, back = there.float(), back.float()
@@ -98,7 +98,7 @@ def count_rows(
 def observe_outputs(
     call: Call, inputs: Tree, modules: Mapping[str, nn.Module], keys: frozenset[str]
 ) -> dict[str, object]:
-    """Copies of the tensors in the outputs of these layers, of a pass under a fixed seed."""
+    """Copies of the tensors in the outputs of these layers, from a pass with a fixed seed."""
     found: dict[str, object] = {}
 
     def note(key: str, output: object) -> None:

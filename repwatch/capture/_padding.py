@@ -22,7 +22,7 @@ _UNMARKED: dict[Token, str] = {
 
 
 def padding_of(model: nn.Module, probe: ProbeSet) -> Padding:
-    """How the probe set marks its padding, the model's id of padding and its signature included."""
+    """How the probe set marks its padding, given the model's padding id and signature."""
     return probe.padding(_find_pad_id(model), parameter_names(model) or ())
 
 
@@ -40,12 +40,12 @@ def note_padding(padding: Padding, reduction: Reduction, keys: Sequence[str]) ->
         return [*notes, f"{_UNMARKED[token]}, {where}"]
     if not padding.unmarked:
         return notes
-    reason = "the batch has no mask and no lengths, and the model names no id of padding"
+    reason = "the batch has no mask and no lengths, and the model specifies no padding id"
     return [*notes, f"{_UNMARKED[token]}, because {reason}: add an attention_mask to the batch"]
 
 
 def _find_pad_id(model: nn.Module) -> int | None:
-    """The id of padding in the configuration of the model or of a part of it, or an embedding's."""
+    """The padding id in the configuration of the model or of a part of it, or an embedding's."""
     modules = list(model.modules())
     for module in modules:
         pad_id = getattr(getattr(module, "config", None), "pad_token_id", None)

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 # What every module has: hooks, buffers, parameters and submodules by name.
 _INTERNALS = dict.fromkeys(n for n, v in vars(nn.Module()).items() if isinstance(v, (dict, set)))
-# Caches in modules may be large; those of a training's other objects are not walked into.
+# Caches in modules may be large; those of a training's other objects are not traversed.
 _LARGEST_ARRAY = 64 << 20
 
 
 @contextmanager
 def preserve_state(model: nn.Module) -> Iterator[tuple[str, ...]]:
-    """Evaluate inside; on leaving, errors included, the model and the generators are as before.
+    """Evaluate inside; on exit, even after an error, model and generators are as before.
 
     Inside: every submodule in eval mode, gradients off, the generators at a fixed seed, the
     modules' own ones included (so that equal weights give equal snapshots), compiled parts run

@@ -274,7 +274,7 @@ class Recorder:
         return [key for key in self.fired if key in self._rows and key not in self.left_out]
 
     def admit(self, keys: Iterable[str]) -> None:
-        """Leave these layers out no more: it is known by now which rows are whose."""
+        """Stop leaving these layers out: it is now known which rows belong to which points."""
         for key in keys:
             del self.left_out[key]
 
@@ -367,7 +367,7 @@ class Recorder:
         return rows
 
     def _is_sequence(self, key: str, module: nn.Module, found: MaskedRows) -> bool:
-        """Whether (n, a, b) is (batch, time, channels): not from, nor shaped as from, a conv."""
+        """Whether (n, a, b) is (batch, time, channels): neither from a conv nor shaped like it."""
         shape = tuple(found.tensor.shape[1:])
         if isinstance(module, CHANNELS_FIRST):
             self._spatial.add(shape)

@@ -74,7 +74,7 @@ def find_rows(output: object, batch: int, time_first: bool | None = None) -> Mas
 
 @dataclass(frozen=True)
 class Fold:
-    """Several rows for each point: `each` of them, one after the other or one point after all."""
+    """Several rows for each point: `each` of them, grouped by point or interleaved."""
 
     each: int
     by_point: bool
@@ -91,7 +91,7 @@ def first_with_rows(output: object, batch: int) -> torch.Tensor | None:
 
 
 def turn(output: object, batch: int) -> torch.Tensor | None:
-    """The first floating tensor with `batch` rows in its second dimension, turned; or None."""
+    """The first floating tensor with `batch` rows in its second dimension, transposed; or None."""
     for leaf in walk_tensors(output):
         if not _is_dense(leaf) or not leaf.is_floating_point():
             continue
@@ -101,7 +101,7 @@ def turn(output: object, batch: int) -> torch.Tensor | None:
 
 
 def unfold(output: object, batch: int, fold: Fold) -> torch.Tensor | None:
-    """The mean over the rows of each of `batch` points; None where there are not so many rows."""
+    """The mean over the rows of each of `batch` points; None for another number of rows."""
     rows = first_with_rows(output, batch)
     if rows is None or len(rows) != fold.each * batch:
         return None
@@ -141,7 +141,7 @@ def reduce_rows(
 
     Sequences (n, time, channels): the mean over the real steps, the last of them, or the one at
     that place (negative from the end), by the first of `masks` (n, time) that has as many steps.
-    Everything else: flattened; past `most` features averaged over adaptive windows of space first.
+    Everything else: flattened; above `most` features, first averaged over adaptive spatial windows.
     """
     x = found.tensor
     if x.dtype not in (torch.float32, torch.float64):

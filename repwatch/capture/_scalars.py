@@ -17,7 +17,7 @@ SATURATED = 0.99
 
 # Values counted at a time: a block and its signs stay in the processor's cache.
 BLOCK = 1 << 17
-# Of the shape (points, labels), the largest that is looked at.
+# Labels must be below this number to be read as classes.
 MOST_LABELS = 4096
 
 
@@ -78,9 +78,9 @@ def _count(rows: torch.Tensor, beyond: float) -> int:
 
 
 def class_targets(probe: ProbeSet) -> torch.Tensor | None:
-    """The probe points' labels as places of outputs, shape (n,); None where they are none.
+    """The probe points' labels as indices of outputs, shape (n,); None where they are not indices.
 
-    They are the whole numbers from 0 on, as cross-entropy takes them.
+    Such labels are whole numbers from 0 on, as cross-entropy takes them.
     """
     values = probe.columns.get("label")
     if not values or not all(type(value) is int and 0 <= value < MOST_LABELS for value in values):
@@ -90,7 +90,7 @@ def class_targets(probe: ProbeSet) -> torch.Tensor | None:
 
 
 def measure_outputs(rows: torch.Tensor, targets: torch.Tensor | None) -> dict[str, float]:
-    """Scalars of rows that have one output for each label; none of other rows.
+    """Scalars of rows that have one output for each label; none for other rows.
 
     "cross_entropy": of the softmax of the outputs; "batch_entropy": the same with the softmax over
     the points in place of the outputs, less the logarithm of the number of points; "log_loss": of
@@ -116,7 +116,7 @@ def measure_outputs(rows: torch.Tensor, targets: torch.Tensor | None) -> dict[st
 
 
 def _rare(right: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The share of right points, label by label, in the mean over all labels but the first."""
+    """The share of right points by label, averaged over all labels but the most frequent."""
     counts = targets.bincount()
     sums = right.new_zeros(len(counts)).index_add(0, targets, right)
     others = (counts > 0) & (torch.arange(len(counts), device=counts.device) != counts.argmax())

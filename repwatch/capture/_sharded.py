@@ -101,5 +101,5 @@ def _own_parameters(module: nn.Module) -> list[Any]:
 
 
 def _named(value: object, name: str) -> bool:
-    # By name: importing torch.distributed for a training on one device takes its time.
+    # By name: importing torch.distributed takes time, even for a training on one device.
     return any(cls.__name__ == name for cls in type(value).__mro__)

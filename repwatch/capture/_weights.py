@@ -12,8 +12,8 @@ __all__ = ["weights_checksum"]
 def weights_checksum(model: nn.Module) -> tuple[str, ...]:
     """Numbers that change when a parameter or buffer does: the sum and the norm of each.
 
-    One pass over the weights, much cheaper than a forward pass. Of sharded parameters the part on
-    this rank counts.
+    One pass over the weights, much cheaper than a forward pass. For sharded parameters, only the
+    part on this rank counts.
     """
     sums = []
     with torch.no_grad():

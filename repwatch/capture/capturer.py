@@ -53,7 +53,7 @@ _log = logging.getLogger("repwatch")
 
 # The trial pass shows how to call the model and which layers fire; a few points are enough.
 TRIAL_POINTS = 5
-# Activations of more points leave a processor's caches, and want fresh pages each time.
+# Activations of more points do not fit a CPU's caches, and need fresh pages each time.
 _BATCH_ON_CPU, _BATCH = 64, 256
 
 
@@ -69,8 +69,8 @@ class Capturer:
             non-linearity and pooling.
         forward: (model, inputs) -> anything, where the model cannot be called with the inputs
             alone.
-        batch_size: Probe points for each forward pass; None for at most 64 on a processor, where
-            more of them leave its caches, 256 elsewhere, and `host_batch_size`. Halved whenever
+        batch_size: Probe points for each forward pass; None for at most 64 on a CPU, whose caches
+            do not hold more, or 256 elsewhere, and at most `host_batch_size`. Halved whenever
             memory runs out.
         host_batch_size: The batch size of the training, or None. A probe pass without gradients
             needs less memory than a training step with as many points.
@@ -82,7 +82,7 @@ class Capturer:
         host: Further ways to call the model, tried after those with the model itself: a driver's.
         reduce: (layer, module, output) -> (n, ...) tensor with one row for each point, or None for
             the default; for layers whose rows are not the probe's points.
-        max_features: Activations with more are averaged over windows of space.
+        max_features: Activations with more features are averaged over spatial windows.
 
     Raises:
         UnknownLayerError: A name that no layer has; the message has the nearest ones.
@@ -307,7 +307,7 @@ class Capturer:
     def _find_layers(
         self, call: Call, recorder: Recorder, modules: Modules, points: int, inputs: Tree
     ) -> Graph | str | None:
-        """Find the cut points, and make layers usable that have not one row for each point.
+        """Find the cut points, and make layers usable that do not have one row for each point.
 
         Returns:
             The cut points of the network, or why there are none; None where layers are named.
@@ -355,7 +355,7 @@ class Capturer:
             return strategy.call(self.model, batch)
 
     def count_rows(self) -> int | None:
-        """The number of rows that layers give where these are no points; None where it varies."""
+        """The number of rows that layers give if rows are not points; None where it varies."""
         named, known = find_modules(self.model).named, self.plan and self.plan.strategy
         points, inputs = next(self.batches(len(self.probe)))
         with preserve_state(self.model):
@@ -421,7 +421,7 @@ class Capturer:
 
     @property
     def batch_size(self) -> int:
-        """A batch size that leaves no small last batch."""
+        """A batch size that does not leave a small last batch."""
         points = len(self.probe)
         if not self.probe.divisible:
             return points

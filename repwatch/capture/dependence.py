@@ -1,10 +1,10 @@
-"""On what a layer's output depends: on tokens that come later, on other points of the batch.
+"""What a layer's output depends on: tokens that come later, other points of the batch.
 
     the same points beside others     --> does their output stay the same?
     the same batch once more          --> it does, or the model has a memory, which is no dependence
     the same tokens before others     --> do the outputs of the earlier ones stay the same?
 
-A few points are enough, and once: it is a property of the code.
+A few points are enough, and so is one look: it is a property of the code.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def find_dependence(capturer: Capturer) -> dict[str, dict[str, float]]:
 
     "mixes_points": change of a point's output, as a share of its norm, when the other points of its
     batch are exchanged. "sees_later": the largest change of the outputs of the first half of the
-    tokens when the others are exchanged; only of tokens, and of layers with an output for each.
+    tokens when the others are exchanged; only for tokens, and layers with an output for each.
     "causal": 1 where the model says that it has no such dependence.
 
     Args:
@@ -99,10 +99,10 @@ def describe_dependence(found: dict[str, dict[str, float]]) -> list[str]:
 
 
 def is_declared_causal(model: nn.Module) -> bool:
-    """Whether the model says of itself that no token sees later ones.
+    """Whether the model itself says that no token sees later ones.
 
-    By `is_causal` of its modules, all of which that have one must agree, or by
-    `config.is_decoder`; not an encoder with a decoder, whose encoder sees all.
+    By `is_causal` of its modules, where all that have it must agree, or by `config.is_decoder`;
+    not an encoder-decoder model, whose encoder sees all tokens.
     """
     config = getattr(model, "config", None)
     if getattr(config, "is_encoder_decoder", False) is True:
@@ -121,7 +121,7 @@ def _mixes(module: nn.Module) -> bool:
 
 
 def _stable(first: dict[str, object], again: dict[str, object]) -> dict[str, object]:
-    """The layers that give the same for the same batch, whatever came between."""
+    """The layers that give the same output for the same batch, whatever ran in between."""
     found = {}
     for key in first.keys() & again.keys():
         a, b = (find_rows(out, len(_FIRST)) for out in (first[key], again[key]))
@@ -139,7 +139,7 @@ def _compare_points(first: dict[str, object], second: dict[str, object]) -> dict
         a, b = (find_rows(out, len(_FIRST)) for out in (first[key], second[key]))
         if isinstance(a, str) or isinstance(b, str):
             continue
-        # A row with a value for each point of the batch is about them by intention.
+        # A row with a value for each point of the batch depends on them intentionally.
         if a.tensor.shape == b.tensor.shape and a.tensor.shape[1:].numel() != len(_FIRST):
             found[key] = _change(a.tensor[_SAME], b.tensor[_SAME])
     return found

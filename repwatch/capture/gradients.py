@@ -1,4 +1,4 @@
-"""GradientWatch: the gradients of a training, at the moments at which there are some."""
+"""GradientWatch: the gradients of a training, at the moments when they exist."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import nn
 
 __all__ = ["GradientWatch"]
 
-# Steps after which it is looked whether the gradients were zeroed.
+# The number of steps after which to check whether the gradients were zeroed.
 STEPS = 3
 
 
 class GradientWatch:
-    """Looks at gradients before they are gone, and whether they are zeroed, and changes nothing.
+    """Looks at gradients before they are gone, and at whether they are zeroed; changes nothing.
 
     Args:
         model: The model.
@@ -56,7 +56,7 @@ class GradientWatch:
         return saved
 
     def before_backward(self, step: int) -> None:
-        """Look whether the gradients of the step before are still there; a few times only.
+        """Check whether the gradients of the previous step are still there; only a few times.
 
         Args:
             step: The optimizer steps so far: passes that accumulate gradients do not count.

@@ -41,8 +41,8 @@ class ParameterWatch:
 
     A parameter belongs to the first watched layer that is done no earlier than the module of the
     parameter, and else to the last one. Parameters of modules that the probe set does not run
-    through (a frozen network in the loss, an average of the weights) belong to none. Of sharded
-    parameters the part on this rank counts.
+    through (a frozen network in the loss, an average of the weights) belong to none. For sharded
+    parameters, only the part on this rank counts.
 
     Args:
         model: The model.
@@ -65,8 +65,8 @@ class ParameterWatch:
         "weight_change", "weight_change_start": Euclidean norm of the change since the last look and
         since the first, over the norm then, estimated from a sample; "unchanged": share of tensors
         that are equal to those of the first look; "orphaned": share of tensors that no optimizer
-        has, where any optimizer has some; "gradient": root mean square of the gradients that there
-        are; "no_gradient": share of tensors whose gradient is missing or 0, where others have one.
+        has, where any optimizer has some; "gradient": root mean square of the existing gradients;
+        "no_gradient": share of tensors whose gradient is missing or 0, where others have one.
         "unset": share of normalizations whose running statistics are still 0 and 1. "momentum": the
         smallest share that a batch has in them. "dropout": the largest share that is dropped.
         "constant": share of the trainable tensors of 2 or more dimensions whose values are all the

@@ -137,7 +137,7 @@ class PassiveCapture:
         """RDM and scalars of each layer.
 
         Args:
-            finish: That of a capturer whose probe set are those points that have passed by.
+            finish: `finish_passive` of a capturer whose probe set is the points that passed by.
 
         Raises CaptureError where points are missing, a hook failed, or no layer can be captured.
         """
@@ -186,7 +186,7 @@ class _RowFinder:
         self._dtype: torch.dtype | None = None
 
     def find(self, batch: Tree, taken: set[int]) -> dict[int, int]:
-        """Row of the batch -> probe point, for those rows that are one and not taken yet."""
+        """Row of the batch -> probe point, for rows that are probe points and not taken yet."""
         x = main_tensor(batch)
         if not self._x or x is None or x.dim() == 0 or len(x) == 0:
             return {}

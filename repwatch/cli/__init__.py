@@ -76,7 +76,7 @@ app.command("atlas")(pages.write_atlas)
 
 
 def main() -> None:
-    """The `repwatch` command: an error of RepWatch's is one message, not a traceback."""
+    """The `repwatch` command: an error of RepWatch's own prints one message, not a traceback."""
     try:
         app()
     except (RepWatchError, FileExistsError) as error:

@@ -59,7 +59,7 @@ def print_backtest(found: Backtest, false_alarms: float, restricted: bool) -> No
         found: The backtest.
         false_alarms: The share of good runs that was allowed to be flagged.
         restricted: Whether landmarks are left out besides the run itself; then each subset of the
-            runs has its row, else all runs have their intervals, causes and calibration.
+            runs has a row; otherwise all runs have intervals, causes and calibration.
     """
     if restricted:
         rounds = "" if found.rounds == 1 else f", {found.rounds} rounds"

@@ -29,7 +29,7 @@ def compare(
     similarity: Annotated[str, typer.Option(help="A similarity of repwatch.similarity.")] = "cka",
     step: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(help="Of the snapshots; without it the last that both runs have."),
+        typer.Option(help="Step of the snapshots; by default the last that both runs have."),
     ] = None,
     metric: Annotated[
         Optional[str],  # noqa: UP045

@@ -1,4 +1,4 @@
-"""The main job on scikit-learn's digits: landmarks, two runs to watch, and the map.
+"""The main use case on scikit-learn's digits: landmarks, two runs to watch, and the map.
 
 A population of landmark runs (good ones, and ones with the learning rate too high or too low, or
 with noisy labels) is trained and labeled; then a healthy run and one whose learning rate is too

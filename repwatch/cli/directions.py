@@ -35,11 +35,11 @@ def directions(
     end: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
     layer: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Without it the last layer."),
+        typer.Option(help="By default the last layer."),
     ] = None,
     step: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(help="Of the snapshot; without it the last."),
+        typer.Option(help="Step of the snapshot; by default the last."),
     ] = None,
     most: Annotated[int, typer.Option("--most", "-k", min=1, help="Points at each end.")] = 8,
     registry: RegistryOption = None,

@@ -48,17 +48,17 @@ HoldOutOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         help="Landmarks to leave out besides the run itself: those of its cause, of its group "
-        "(a kind of training, see --group), the bad-of-group, or those that --where selects: where."
+        "(a kind of training, see --group), bad-of-group, or where (those that --where selects)."
     ),
 ]
 WhereOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="NAME=VALUE of a hyperparameter: these runs are listed apart."),
+    typer.Option(help="NAME=VALUE of a hyperparameter: these runs are listed separately."),
 ]
 WithoutOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="What RepWatch does not go by, to see what it adds: curves, representations, signs or "
+        help="What RepWatch does not use, to see what it adds: curves, representations, signs or "
         "loss."
     ),
 ]
@@ -68,11 +68,11 @@ GoodOption = Annotated[
 ]
 BadOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Use this many bad landmarks, at random; without it in proportion."),
+    typer.Option(help="Use this many bad landmarks, at random; by default in proportion."),
 ]
 RoundsOption = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="How often all is done, each time with other draws."),
+    typer.Option(help="How often to repeat the test, each time with other draws."),
 ]
 
 
@@ -83,7 +83,7 @@ def check(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a run by the landmarks of its probe set: when it would have been flagged, and why."""
+    """Replay a run against its probe set's landmarks: when it would have been flagged, and why."""
     from repwatch.drift import DriftDetector
 
     opened = _open(registry)

@@ -1,4 +1,4 @@
-"""The commands that make landmarks: a person labels a run, or takes what outcomes suggest."""
+"""The commands that make landmarks: a person labels a run, or accepts what outcomes suggest."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def suggest_labels(
     ] = None,
     mode: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="min or max: which is better; without it as the runs monitor it."),
+        typer.Option(help="min or max: which is better; by default as the runs monitor it."),
     ] = None,
     probe: ProbeOption = None,
     tolerance: Annotated[

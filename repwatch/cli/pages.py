@@ -35,7 +35,7 @@ def draw_map(
     ),
     run: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--run", help="The run to watch; without it all that are not landmarks."),
+        typer.Option("--run", help="The run to watch; by default all that are not landmarks."),
     ] = None,
     method: Annotated[str, typer.Option(help="tsne, pca or mds.")] = "tsne",
     distance: Annotated[
@@ -82,7 +82,7 @@ def report(
     runs: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
-            metavar="[RUN]...", help="Runs to watch; without any all that are not landmarks."
+            metavar="[RUN]...", help="Runs to watch; by default all that are not landmarks."
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path(
@@ -105,8 +105,8 @@ def report(
     each_layer: Annotated[
         bool,
         typer.Option(
-            help="Hold a map of each single layer too, by each distance. Without, the file is made "
-            "sooner, and layers are hidden or shown on the maps of all."
+            help="Include a map of each single layer too, by each distance. Without it the file is "
+            "made sooner, and layers are hidden or shown on the maps of all."
         ),
     ] = True,
     title: Annotated[str, typer.Option(help="The page's title.")] = "RepWatch",
@@ -115,8 +115,8 @@ def report(
 ) -> None:
     """Write the page of the registry as one self-contained HTML file.
 
-    It shows the space of representations, the representation that is pointed at, and the probe
-    point that is pointed at in it.
+    It shows the space of representations, the representation under the pointer, and the probe point
+    under the pointer in it.
     """
     chosen = {"distances": distance, "methods": method}
     _write_page(
@@ -131,7 +131,7 @@ def report(
 
 
 def _write_page(registry: Registry, out: Path, **options: Any) -> None:
-    """Write the page with a bar of how far it is, and print how large it is."""
+    """Write the page with a progress bar, and print its size."""
     from repwatch.page import write_report
 
     with progress_bar("Reading trajectories, making maps") as progress:
@@ -164,7 +164,7 @@ def write_atlas(
     ] = None,
     hide_word: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="A word that no label on the map has; can be given several times."),
+        typer.Option(help="A word that no label on the map may have; can be given several times."),
     ] = None,
     title: Annotated[Optional[str], typer.Option(help="The page's title.")] = None,  # noqa: UP045
     overwrite: Annotated[bool, typer.Option(help="Replace the page if it is there.")] = False,

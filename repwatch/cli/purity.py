@@ -1,4 +1,4 @@
-"""The command that asks, layer by layer, whether near probe points share the value of a column."""
+"""The command that asks, layer by layer, whether nearby probe points share a column's value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def purity(
     run: Annotated[str, typer.Argument(help="Name or id of a run.")],
     column: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Of the probe set; without it the first of class, label, and others."),
+        typer.Option(help="A probe set column; by default the first of class, label, and others."),
     ] = None,
     neighbors: Annotated[
         int, typer.Option("--neighbors", "-k", min=1, help="How many nearest neighbors count.")
@@ -67,12 +67,12 @@ def purity(
 
 
 def _choose_column(known: set[str], wanted: str | None) -> str:
-    """The column that is asked for, else the one that says most of what a point is."""
+    """The column that is asked for, else the one that says most about what a point is."""
     if wanted is None and known:
         return next((name for name in ("class", "label") if name in known), min(known))
     if wanted is None or wanted not in known:
         raise ConfigurationError(
             f"Expected a column of the probe set: {', '.join(sorted(known)) or 'it has none'}. "
-            f"Got {wanted!r}. Give ProbeSet(..., columns={{...}}) what is known of each point."
+            f"Got {wanted!r}. Give ProbeSet(..., columns={{...}}) what is known about each point."
         )
     return wanted

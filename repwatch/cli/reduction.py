@@ -18,7 +18,7 @@ def reduce_runs(
 ) -> None:
     """Reduce the RDMs of runs without a label, or count what that would save.
 
-    What drift detection needs of a run is cached before, from its whole RDMs.
+    What drift detection needs from a run is cached first, from its whole RDMs.
     """
     from repwatch.drift import read_histories
     from repwatch.registry.retention import reduce_run

@@ -41,7 +41,7 @@ def show(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one run: its outcome, flags, vital signs by layer, then all that is stored of it."""
+    """Show one run: its outcome, flags, vital signs by layer, then all that is stored about it."""
     from repwatch.vitals import newest_signs
 
     found = open_registry(registry).run(run)

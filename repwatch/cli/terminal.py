@@ -43,18 +43,18 @@ RegistryOption = Annotated[
     typer.Option(
         "--registry",
         "-r",
-        help="Path or SQLAlchemy URL; without it $REPWATCH_REGISTRY, else ./repwatch.db.",
+        help="Path or SQLAlchemy URL; by default $REPWATCH_REGISTRY, else ./repwatch.db.",
     ),
 ]
 ProbeOption = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Fingerprint of the runs' probe set; without it the newest run's."),
+    typer.Option(help="Fingerprint of the runs' probe set; by default the newest run's."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def counted(where: Console, *, transient: bool = False, width: int = 0) -> Progress:
-    """A bar of things that are done, of how many, and since when."""
+    """A progress bar: how many things are done, out of how many, and since when."""
     return Progress(
         TextColumn(f"{{task.description:<{width}}}"),
         BarColumn(),
@@ -67,7 +67,7 @@ def counted(where: Console, *, transient: bool = False, width: int = 0) -> Progr
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that goes when it is done; call it with how many are done, and of how many.
+    """A bar on stderr that disappears when done; call it with the number done and the total.
 
     Until the first call it only moves.
     """
@@ -79,7 +79,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def open_registry(location: str | None, *, read_only: bool = True) -> Registry:
     """The registry at a path or URL; None means $REPWATCH_REGISTRY, else ./repwatch.db.
 
-    Imported here, so that commands that read none start without SQLAlchemy.
+    Imported here, so that commands that read no registry start without SQLAlchemy.
     """
     from repwatch.registry import Registry
 

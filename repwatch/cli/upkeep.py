@@ -31,7 +31,7 @@ __all__ = ["doctor", "export", "flush", "import_runs", "prune"]
 
 
 class Ended(str, Enum):
-    """How a run that may go has ended."""
+    """How a run that may be deleted has ended."""
 
     dead = "dead"
     failed = "failed"
@@ -51,7 +51,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="The registry file to write; a new one.")],
     runs: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[RUN]...", help="Names or ids; without any all landmarks."),
+        typer.Argument(metavar="[RUN]...", help="Names or ids; by default all landmarks."),
     ] = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -114,11 +114,11 @@ def prune(
     ] = None,
     ended: Annotated[
         Optional[list[Ended]],  # noqa: UP045
-        typer.Option("--ended", help="Runs that ended so; may be given again. Never landmarks."),
+        typer.Option("--ended", help="Runs that ended this way; can be repeated. No landmarks."),
     ] = None,
     older_than: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(min=0, metavar="DAYS", help="Only runs without a sign of life for so long."),
+        typer.Option(min=0, metavar="DAYS", help="Only runs without a heartbeat for this long."),
     ] = None,
     keep: Annotated[
         Optional[int],  # noqa: UP045
@@ -142,11 +142,11 @@ def prune(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs that can go; deletes them only with --apply.
+    """List runs that can be deleted; deletes them only with --apply.
 
     Without RUN or --ended: the dead and failed runs, and those without snapshots. A stopped run can
-    be resumed, and goes only with --ended stopped. A labeled or a running run goes only where it
-    is named.
+    be resumed, and is deleted only with --ended stopped. A labeled or running run is deleted only
+    if it is named.
     """
     opened = open_registry(registry, read_only=not apply)
     resumable: list[Run] = []
@@ -190,7 +190,7 @@ def prune(
 
 
 def _print_idle(runs: list[Run]) -> None:
-    table = Table("run", "status", "label", "last step", "last sign of life (UTC)")
+    table = Table("run", "status", "label", "last step", "last heartbeat (UTC)")
     for run in runs:
         seen = f"{run.heartbeat_at:%Y-%m-%d %H:%M}"
         table.add_row(*map(as_text, (run.name, run.status, run.label or "", run.last_step, seen)))
@@ -246,10 +246,9 @@ def find_old(registry: Registry, ended: set[str], older_than: float | None) -> l
 def find_idle(
     registry: Registry, ended: set[str], older_than: float | None
 ) -> tuple[list[Run], list[Run]]:
-    """(runs that can go, stopped runs that are left since they can be resumed).
+    """(runs that can be deleted, stopped runs that are left since they can be resumed).
 
-    None of them is labeled. Without further wishes those can go that ended badly, or left nothing
-    behind.
+    None of them is labeled. By default, these are the runs that ended badly or left nothing behind.
     """
     old = find_old(registry, ended, older_than)
     if ended:
@@ -265,12 +264,12 @@ def find_idle(
 
 def flush(
     spool: Annotated[
-        Path, typer.Argument(help="The folder that the run named: of one run, or of several.")
+        Path, typer.Argument(help="The folder that the run's message named: one run's, or several.")
     ],
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store what runs have recorded while their registry did not answer."""
+    """Store what runs recorded while their registry did not answer."""
     from repwatch.registry.spool import find_spools, flush_spool
 
     folders = find_spools(spool)

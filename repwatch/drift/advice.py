@@ -48,10 +48,10 @@ _TOO_HIGH = re.compile(r"\b(too|very) (high|big|large|strong|heavy|much|many|lon
 _TOO_LOW = re.compile(r"\b(too|very) (low|small|weak|little|few|short)\b")
 _OWN_PREFIX = re.compile(r"^(optimizer|scheduler|trainer|model|data)\.")
 _MIN_GOOD = 3
-# The least width of a range that distances from it are divided by; a category counts half a width.
+# Distances from a range are divided by its width, but at least this; a category counts half of it.
 _MIN_WIDTH, _CATEGORY_EXCESS = 0.1, 0.5
 _MAX_CATEGORIES = 5
-# Of a cause's landmarks, the share that a setting must set apart, and how unlikely by chance.
+# The share of a cause's landmarks that a setting must set apart, and the largest p-value for that.
 _MIN_SHARE, _MAX_P_VALUE = 0.5, 0.01
 
 
@@ -92,7 +92,7 @@ class SettingAdvisor:
 
     Args:
         good: Hyperparameters of the good landmarks, by plain names.
-        bad: Of the bad ones that have a cause.
+        bad: Those of the bad ones that have a cause.
         causes: The cause of each of these.
     """
 
@@ -134,7 +134,7 @@ class SettingAdvisor:
             }
         if not customary:
             return None
-        # Of equal ones the user's own name, which has no dot.
+        # Among equal ones, the user's own name, which has no dot, comes first.
         name = max(customary, key=lambda key: (abs(customary[key]), "." not in key))
         return self._describe(name, hparams)
 
@@ -196,7 +196,7 @@ class SettingAdvisor:
 
 
 def _topics_of_cause(cause: str) -> list[re.Pattern[str]]:
-    """The settings that a cause is about by its words; empty where it has none that are known."""
+    """The settings that the words of a cause refer to; empty where none are known."""
     words = cause.lower().replace("_", " ")
     return [setting for pattern, setting in _TOPICS if pattern.search(words)]
 
@@ -206,7 +206,7 @@ def _is_customary(name: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """The name without what RepWatch's own have before them: `scheduler` says nothing."""
+    """The name without a prefix of RepWatch's own, such as `scheduler`, which says nothing."""
     return _OWN_PREFIX.sub("", name.lower())
 
 

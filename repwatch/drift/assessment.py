@@ -53,8 +53,8 @@ class Assessment(RenamedAttributes):
         alarm: Whether it is above 1.
         by_loss: Whether the loss alone gave the score.
         p_bad: Probability of a bad end, calibrated on the landmarks; None without bad landmarks.
-        causes: Probability of each cause, largest first, by training and hyperparameters; they are
-            those of the bad landmarks.
+        causes: Probability of each cause, largest first, by training and hyperparameters; the
+            causes are those of the bad landmarks.
         causes_by_training: The same without the hyperparameters.
         cause: The first of `causes`.
         layer: The layer that differs most from the good landmarks.
@@ -65,8 +65,8 @@ class Assessment(RenamedAttributes):
             range; None where there is none.
         layers_missing: Layers of the landmarks that the run does not have.
         points: Probe points whose distances differ most from the good landmarks', in that layer.
-        matched: For each layer of the landmarks the run's own of that name, or else at that
-            relative depth, where it has other layers than they have.
+        matched: For each layer of the landmarks, the run's layer of that name, or else the one at
+            that relative depth, if the run has other layers than the landmarks.
 
     Examples:
         >>> from repwatch.drift import Assessment
@@ -149,7 +149,7 @@ class Assessment(RenamedAttributes):
         return "deviates from the good landmarks"
 
     def evidence(self) -> dict[str, object]:
-        """What is stored with a flag beside its message: plain values."""
+        """What is stored with a flag besides its message: plain values."""
         values = asdict(self)
         points = [
             {name: value for name, value in point.items() if value is not None}

@@ -37,8 +37,8 @@ class TailScale(NamedTuple):
 class StackedOdds(NamedTuple):
     """The scores of one model or several as log-odds of a bad end.
 
-    A logistic regression on out-of-bag scores of landmarks: of one model it is calibration (Platt
-    1999), of several it is stacking, which gives less informative models less weight (Breiman
+    A logistic regression on out-of-bag scores of landmarks: for one model it is calibration (Platt
+    1999), for several it is stacking, which gives less informative models less weight (Breiman
     1996). No weight is negative: a larger score never means better odds.
 
     Attributes:
@@ -65,7 +65,7 @@ class StackedOdds(NamedTuple):
             is_bad: (landmarks,)
             C: Inverse of the penalty on the weights: how steep the odds may be where the scores
                 separate the landmarks without error.
-            min_weight: Weight that a single model has at least.
+            min_weight: The minimum weight of a single model.
         """
         from sklearn.linear_model import LogisticRegression
 

@@ -24,11 +24,11 @@ _HPARAMS_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 
 
 class CauseCombination:
-    """How to weigh training and hyperparameters, as it names the causes of landmarks best.
+    """The weights of training and hyperparameters that name the causes of landmarks best.
 
     Args:
-        training: What training says of each landmark, as if it were none.
-        hparams: What hyperparameters say of it, by other landmarks.
+        training: What training says about each landmark when it is held out.
+        hparams: What hyperparameters say about it when it is held out.
         causes: The true ones.
     """
 

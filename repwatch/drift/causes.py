@@ -3,10 +3,10 @@
     hparams --those that vary--> position among the good runs, in units of their spread --trees-->
     probability of each cause
 
-Nothing is known of particular names: a number is a position among the good runs' numbers, on a log
+No particular names are known: a number becomes a position among the good runs' numbers, on a log
 scale where it spans decades, and among the good runs of the same category (such as the optimizer's
-name) where that category explains most of what the number is; a category is how rare it is among
-good runs; and a hyperparameter that some runs do not have is whether a run has it.
+name) where that category explains most of the number's variance; a category becomes how rare it is
+among good runs; and a hyperparameter that some runs do not have becomes whether a run has it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from repwatch.rdm import Float64
 __all__ = ["HyperparameterCauseModel"]
 
 _N_TREES, _FOLDS = 200, 10
-# A good landmark or two among those of a cause have no leaf of their own.
+# One or two good landmarks among those of a cause do not get a leaf of their own.
 _MIN_LEAF = 0.005
 _MIN_GOOD = 3
-# What good runs have as a cause.
+# The "cause" of good runs.
 _GOOD = ""
-# Hyperparameters show a cause if held-out landmarks of it get this share of the trees in the mean,
-# and if this share of the landmarks that they name it for have it.
+# Hyperparameters show a cause if its held-out landmarks get this share of the trees on average,
+# and if this share of the landmarks for which they name it have it.
 _MIN_SHARE, _MIN_PRECISION = 0.5, 2 / 3
 # However good hyperparameters look, no cause is ruled out.
 _MIN_UNSEEN = 0.01
@@ -53,9 +53,9 @@ _Given: TypeAlias = tuple[Sequence[HParams], Sequence[HParams], Sequence[str]]
 class HyperparameterCauseModel:
     """A classifier of the causes of bad landmarks by their hyperparameters.
 
-    Landmarks of a cause that hyperparameters do not show are learned from as good ones are, so that
-    they cannot be mistaken for a sign of that cause. Where hyperparameters show no cause (there are
-    none, or the landmarks' do not differ), it predicts nothing.
+    Landmarks of a cause that hyperparameters do not show are treated like good ones, so that their
+    hyperparameters cannot be mistaken for a sign of that cause. Where hyperparameters show no cause
+    (there are none, or the landmarks' do not differ), it predicts nothing.
 
     Its trees are trained when first needed: most runs are never flagged.
     """
@@ -71,7 +71,7 @@ class HyperparameterCauseModel:
 
         Args:
             good: Hyperparameters of the good ones, by plain names.
-            bad: Of the bad ones that have a cause.
+            bad: Those of the bad ones that have a cause.
             causes: The cause of each of these.
         """
         self._given = good, bad, causes
@@ -96,7 +96,7 @@ class HyperparameterCauseModel:
     def predict_proba(self, hparams: HParams) -> dict[str, float]:
         """The probability of each cause; empty where the hyperparameters are no help.
 
-        As far as they look like those of good runs, it is a cause that they rarely show.
+        The more they look like those of good runs, the more likely is a cause they rarely show.
         """
         if self._trees is None:
             return {}
@@ -132,7 +132,7 @@ class HyperparameterCauseModel:
     def _shares(self, trees: BaggedTrees, rows: Float64) -> list[dict[str, float]]:
         """The probability of each cause for (runs, classes) shares of the trees' classes.
 
-        The share of good runs goes to the causes by how often hyperparameters do not show them.
+        The share of good runs is divided among the causes by how often hyperparameters miss them.
         """
         causes = self._given[2]
         named = _held_out_shares(trees, causes)
@@ -155,7 +155,7 @@ class HyperparameterCauseModel:
 
 
 def _find_shown(trees: BaggedTrees, causes: Sequence[str]) -> set[str]:
-    """The causes that trees without a landmark name for it, and for few of other causes."""
+    """The causes that held-out trees name for their landmarks, and for few landmarks of others."""
     own = np.array(causes)
     named = trees.classes[trees.out_of_bag[: len(causes)].argmax(axis=1)]
     return {
@@ -167,7 +167,7 @@ def _find_shown(trees: BaggedTrees, causes: Sequence[str]) -> set[str]:
 
 
 def _held_out_shares(trees: BaggedTrees, causes: Sequence[str]) -> dict[str, float]:
-    """By cause the share of trees without a landmark that name it, in the mean over landmarks."""
+    """For each cause, the mean share of held-out trees that name it for its landmarks."""
     own, shares = np.array(causes), trees.out_of_bag[: len(causes)]
     return {
         cause: float(shares[own == cause, code].mean())
@@ -184,7 +184,7 @@ class _Number:
         name: The hyperparameter.
         floor: The least value on the log scale; None for a linear scale.
         context: The category whose good runs it is compared with; None for all good runs.
-        ranges: (center, spread) by category; None is that of all good runs.
+        ranges: (center, spread) by category; the key None is for all good runs.
     """
 
     name: str

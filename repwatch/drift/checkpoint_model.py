@@ -31,7 +31,7 @@ __all__ = ["SIGNALS", "CheckpointModel", "Scores", "Signal"]
 Signal: TypeAlias = Literal["curves", "representations", "signs", "loss"]
 _Source: TypeAlias = Literal["curves", "representations", "signs"]
 
-# What a model goes by: a forest on each of the sources, and the loss alone.
+# What a model is based on: a forest on each of the sources, and the loss alone.
 _SOURCES: tuple[_Source, ...] = ("curves", "representations", "signs")
 SIGNALS: tuple[Signal, ...] = (*_SOURCES, "loss")
 _MAX_NEIGHBORS = 10
@@ -40,14 +40,14 @@ _NOVELTY_QUANTILE = 0.95
 _FIRST_EPOCH_BONUS = 0.5
 # The loss has a smaller penalty than the forests, since it is what finds new faults.
 _LOSS_C = 10.0
-# Its weight where it does not separate the landmarks: a loss that none had still counts.
+# Its weight where it does not separate the landmarks: a loss that no landmark had still counts.
 _MIN_LOSS_WEIGHT = 0.7
 
 
 class Scores(NamedTuple):
-    """(runs,) the scores of forests, loss and novelty; -inf of one that is not used.
+    """(runs,) the scores of forests, loss and novelty; -inf for one that is not used.
 
-    With bad landmarks enough for forests, the first two are log-odds of a bad end, which mean the
+    With enough bad landmarks for forests, the first two are log-odds of a bad end, which mean the
     same at all checkpoints. Novelty, and without forests the loss, is in units of the good
     landmarks' upper tail.
     """
@@ -65,11 +65,11 @@ class CheckpointModel:
         group: A hyperparameter that names kinds of training: each is standardized by its own good
             landmarks.
         seed: The same seed gives the same model.
-        store: Trains the trees, or has them.
+        store: Trains the trees, or has them already.
 
     Attributes:
         run_ids: The landmarks that have the checkpoint.
-        scores: Those of each landmark, as if it were none.
+        scores: Those of each landmark when it is held out.
         good_median: The median of the good landmarks' scores by the forests; 0 without forests.
         novelty_limit: The novelty that 95% of the landmarks do not exceed.
     """
@@ -139,11 +139,11 @@ class CheckpointModel:
 
     @property
     def has_forests(self) -> bool:
-        """Whether there are bad landmarks enough for forests, so that scores are log-odds."""
+        """Whether there are enough bad landmarks for forests, so that scores are log-odds."""
         return bool(self._forests)
 
     def restrict_to(self, signals: Sequence[Signal]) -> CheckpointModel:
-        """The model as it were with some of the signals alone; no forest is trained anew."""
+        """The model as it would be with only some of the signals; no forest is retrained."""
         restricted = copy(self)
         restricted._forests = {
             source: forest for source, forest in self._forests.items() if source in signals
@@ -152,7 +152,7 @@ class CheckpointModel:
         return restricted
 
     def _calibrate(self, signals: Sequence[Signal]) -> None:
-        """Learn what the scores of these signals mean, from the landmarks' own."""
+        """Learn what the scores of these signals mean, from the landmarks' own scores."""
         self._signals = signals
         in_first_epoch = self._forests and self.checkpoint[0] == 0
         self._bonus = _FIRST_EPOCH_BONUS if in_first_epoch else 0.0
@@ -183,7 +183,7 @@ class CheckpointModel:
         return self._store.calibrate(X, is_bad, C=_LOSS_C, min_weight=_MIN_LOSS_WEIGHT)
 
     def _loss_scores(self, scores: Float64) -> Float64:
-        """The scores (runs,) of the loss on the forests' scale, or as they are without forests."""
+        """The scores (runs,) of the loss on the forests' scale, or unchanged without forests."""
         if "loss" not in self._signals or (self._forests and self._loss_odds is None):
             return np.full(len(scores), -np.inf)
         if self._loss_odds is None:
@@ -217,9 +217,9 @@ class CheckpointModel:
         return probability
 
     def predict_causes(self, history: History) -> dict[str, float]:
-        """The probability of each cause, largest first, in the mean over the forests.
+        """The probability of each cause, largest first, averaged over the forests.
 
-        Each forest counts by its skill: one whose features do not tell causes apart is sure, too.
+        Each forest is weighted by its skill: one that cannot tell causes apart may be sure, too.
         """
         by_forest = [
             forest.cause_probabilities(self._transform([history], source))[0]
@@ -228,7 +228,7 @@ class CheckpointModel:
         return _mean_shares(by_forest, self._cause_skills())
 
     def held_out_causes(self) -> dict[str, dict[str, float]]:
-        """What `predict_causes` would give for each bad landmark as if it were none, by run id."""
+        """What `predict_causes` would give for each bad landmark when held out, by run id."""
         by_forest = [forest.held_out_causes() for forest in self._forests.values()]
         bad = [run for run, is_bad in zip(self.run_ids, self._is_bad, strict=True) if is_bad]
         skills = self._cause_skills()

@@ -1,7 +1,7 @@
 """The conformal limit: the score above which at most a given share of good runs lies.
 
 It is the ceil((1 - a)(n + 1))-th smallest of the n good landmarks' largest scores over all
-checkpoints, so that of good runs a share of at most `a` is flagged at any time of the run (Vovk et
+checkpoints, so that a share of at most `a` of good runs is flagged at any time of the run (Vovk et
 al. 2005).
 """
 
@@ -14,13 +14,13 @@ __all__ = ["conformal_limit", "guaranteed_share"]
 
 
 def conformal_limit(scores: Sequence[float], share: float) -> float:
-    """The score that at most such a share of good runs is above.
+    """The score that at most this share of good runs exceeds.
 
     With a share of 0 nothing is flagged by these scores: the limit is infinite.
 
     Args:
         scores: The largest score of each good landmark; infinite for one that is flagged in any
-            case. Of those, too, the share counts.
+            case. The share includes those.
         share: In [0, 1).
 
     Examples:
@@ -34,12 +34,12 @@ def conformal_limit(scores: Sequence[float], share: float) -> float:
 
 
 def guaranteed_share(shares: Sequence[float], good: int, flagged: int = 0) -> float:
-    """The share of good runs that this number of good landmarks can guarantee as the most flagged.
+    """The limit on the share of flagged good runs that this many good landmarks can guarantee.
 
     Args:
         shares: The false alarms that each limit may give; they add up.
         good: How many good landmarks there are.
-        flagged: How many of them are flagged in any case; they count for the first of the shares.
+        flagged: How many of them are flagged in any case; they count toward the first share.
     """
     least = [(1 + flagged) / (good + 1), *[1 / (good + 1)] * len(shares)]
     return sum(map(max, [share for share in shares if share], least))

@@ -4,10 +4,10 @@
 
 Scores of the forests, the loss and the novelty are used together. With bad landmarks the first two
 are log-odds of a bad end, calibrated at each checkpoint, so that little is flagged where the
-landmarks are hard to distinguish; the larger one is held against one conformal limit. Novelty is in
-units of how far the good landmarks' own upper tail reaches. It has a limit of its own where that
-finds the landmarks earlier, as it does with few bad ones, and without them there is nothing else
-but the loss (`repwatch.drift.limits`).
+landmarks are hard to distinguish; the larger one is compared with one conformal limit. Novelty is
+in units of how far the good landmarks' own upper tail reaches. It has a limit of its own where that
+finds bad landmarks earlier, as it does when there are few of them. Without any, only novelty and
+the loss remain (`repwatch.drift.limits`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["MIN_GOOD", "DriftDetector"]
 
 MIN_GOOD = 5
 _MAX_CHECKPOINTS = 12
-# So many times as many landmarks as came since the last learning are learned from again.
+# What was learned before is reused while there are this many old landmarks for each new one.
 _OLD_PER_NEW = 5
 # The least distance of a limit from the good landmarks' median, in log-odds.
 _MIN_LIMIT = 0.1
@@ -135,12 +135,12 @@ class DriftDetector(RenamedAttributes):
     ) -> DriftDetector:
         """Learn from a registry's landmarks.
 
-        What was learned before is used again while no more than a fifth as many landmarks have come
-        since, all of them labeled automatically.
+        What was learned before is reused as long as no more than a fifth as many landmarks have
+        been added since, all of them labeled automatically.
 
         Args:
-            registry: Read; the history of each landmark, and what is learned from all of them, are
-                cached in it unless it is read-only.
+            registry: Where the landmarks are; the history of each one, and what is learned from all
+                of them, are cached in it unless it is read-only.
             probe: Fingerprint of the probe set; None for that of the newest run.
             without: Id of a run to leave out: the one that is watched.
             false_alarms: The share of good runs that may be flagged over their whole length.
@@ -171,7 +171,7 @@ class DriftDetector(RenamedAttributes):
         return detector
 
     def restrict_to(self, signals: Sequence[Signal]) -> DriftDetector:
-        """A detector that goes by some of the signals alone, from what this one has learned."""
+        """A detector that uses only some of the signals, from what this one has learned."""
         restricted = copy(self)
         restricted._signals = tuple(signals)
         restricted._combinations = {}
@@ -250,8 +250,8 @@ class DriftDetector(RenamedAttributes):
         Args:
             history: The run.
             checkpoint: One of those that it has.
-            explain: Whether causes are predicted; None for "where it is flagged". The first time at
-                a checkpoint they take as long as learning it.
+            explain: Whether causes are predicted; None for "if it is flagged". The first prediction
+                at a checkpoint takes as long as learning it.
         """
         known_layers = [] if self.limits is None else [landmark.layers for landmark in self._good]
         match = match_layers(history.layers, known_layers)
@@ -290,7 +290,7 @@ class DriftDetector(RenamedAttributes):
         )
         # The good landmarks' median is 0 in units of their tail.
         novelty = _relative(float(scores.novelty[0]), limits.novelty, 0.0)
-        # Odds of the forests rank runs best: beside them the others count only where they flag.
+        # The forests' odds rank runs best: next to them, the others count only where they flag.
         others = [other for other in (novelty, loss) if probability is None or other > 1]
         score = max([forest, *others])
         by_loss = score == loss > -np.inf
@@ -407,8 +407,8 @@ class DriftDetector(RenamedAttributes):
     def _counts_vitals(self) -> bool:
         """Whether the false alarms that are allowed cover those of vital signs, too.
 
-        A good run is as likely flagged as a good landmark. Where more of these are flagged than
-        false alarms are allowed, nothing that drift detection does could keep the rate.
+        A good run is as likely to be flagged as a good landmark. If vital signs flag more of these
+        than the allowed false alarms, nothing that drift detection does could keep the rate.
         """
         flagged = len(self._flagged)
         return not flagged or (flagged + 1) / (self.good + 1) <= self.false_alarms
@@ -417,8 +417,8 @@ class DriftDetector(RenamedAttributes):
 def _known_before(landmarks: list[Run], known: Mapping[str, Sequence[str | None]]) -> list[Run]:
     """The landmarks that were learned from before, where few others have come since; else all.
 
-    In a sweep each run becomes a landmark: to learn anew from each would cost more than it tells.
-    What a person has labeled is learned from at once.
+    In a sweep each run becomes a landmark: learning again after each one would cost more than it
+    gains. What a person has labeled is learned from at once.
     """
     same = [run for run in landmarks if known.get(run.id) == [run.label, run.cause]]
     new = [run for run in landmarks if run.id not in known]

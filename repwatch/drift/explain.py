@@ -1,4 +1,4 @@
-"""What explains an alarm beside its cause: the learning rate of now, and the odd probe points."""
+"""What explains an alarm besides its cause: the current learning rate, and odd probe points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_POINTS = 5
 
 @dataclass(frozen=True)
 class OddPoint(RenamedAttributes):
-    """A probe point whose distances to the others are not those that good landmarks have.
+    """A probe point whose distances to the others differ from those in good landmarks.
 
     Attributes:
         point: Its number in the probe set.
@@ -125,8 +125,8 @@ def _deviations(registry: Source, own: Float32, known: list[Snapshot]) -> Float6
 def current_hparams(history: History, checkpoint: Checkpoint, good: Sequence[History]) -> HParams:
     """The run's hyperparameters by plain names, its learning rate as it was at a checkpoint.
 
-    What a scheduler did to the good landmarks by then is taken out: the same schedule changes
-    nothing, a learning rate that was set anew does.
+    What a scheduler did to the good landmarks by then is factored out: the same schedule changes
+    nothing, but a learning rate that was set again does.
     """
     own = history.learning_rate_ratio(checkpoint)
     found = [landmark.learning_rate_ratio(checkpoint) for landmark in good]

@@ -90,19 +90,19 @@ Features: TypeAlias = dict[FeatureKey, float]
 
 
 def sort_keys(keys: Iterable[FeatureKey]) -> list[FeatureKey]:
-    """The keys, each once, in the one order that models use: by how they are written."""
+    """The keys, each once, in the order that models use: sorted by their text."""
     return sorted(set(keys), key=str)
 
 
 def is_curve(metric: str) -> bool:
-    """Whether a metric is an outcome of the training, and no setting such as its learning rate."""
+    """Whether a metric is an outcome of the training, not a setting such as its learning rate."""
     return _SETTINGS.fullmatch(metric.lower()) is None
 
 
 def loss_key(rows: Iterable[Features]) -> FeatureKey | None:
     """The loss among the features of curves: a validation loss, else any loss.
 
-    Of several the one that most rows have.
+    If there are several, it is the one that most rows have.
     """
     counts = Counter(
         key for row in rows for key in row if key.kind == "value" and "loss" in key.measure.lower()
@@ -172,7 +172,7 @@ class ProbeLabels(NamedTuple):
 
 
 def nearest_points(D: Float32) -> rdm.Int:
-    """(points, k) the nearest others of each point, of at most a quarter of the points."""
+    """(points, k) the nearest other points of each point, at most a quarter of all points."""
     return rdm.neighbors(D, min(_MAX_NEIGHBORS, max(rdm.count_points(D) // 4, 1)))
 
 
@@ -312,6 +312,6 @@ def _norm(values: Float64) -> float:
 
 
 def _overlap(first: rdm.Int, second: rdm.Int) -> float:
-    """Mean share of each point's nearest points that are so in both."""
+    """Mean share of each point's nearest points that both have in common."""
     same = (first[:, :, None] == second[:, None, :]).any(2)
     return float(same.mean())

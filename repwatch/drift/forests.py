@@ -13,7 +13,7 @@ from repwatch.rdm import Float64
 
 __all__ = ["MIN_BAD", "OutcomeForest"]
 
-# Bad landmarks from which on a forest of good against bad can be trained.
+# The fewest bad landmarks with which a forest of good against bad can be trained.
 MIN_BAD = 3
 # Landmarks of one cause are few: each tree of causes has all but a tenth of them.
 _CAUSE_TREES, _FOLDS = 200, 10
@@ -28,7 +28,7 @@ class OutcomeForest:
         is_bad: (landmarks,)
         causes: The cause of each bad one, "" where it has none.
         seed: The same seed gives the same forest.
-        store: Trains the trees, or has them.
+        store: Trains the trees, or has them already.
 
     Attributes:
         out_of_bag: (landmarks,) the score of each by the trees that were trained without it.
@@ -65,7 +65,7 @@ class OutcomeForest:
 
     @cached_property
     def cause_skill(self) -> float:
-        """How far the trees are above chance in naming causes of landmarks they did not have.
+        """How far the trees are above chance in naming causes of held-out landmarks.
 
         The mean share of the true cause, each cause counting the same, less that of guessing; .01
         where they are no better, 1 where there is only one cause.

@@ -156,7 +156,7 @@ def _read_history(registry: Registry, run: Run) -> History:
 
 
 def cache_history(registry: Registry, history: History) -> None:
-    """Cache what was read of a run that has ended in its registry."""
+    """Cache the history of an ended run in its registry."""
     sources = (history.curves, history.representations, history.signs)
     rows = [list(source.values()) for source in sources]
     keys = [sort_keys(key for row in table for key in row) for table in rows]
@@ -178,7 +178,7 @@ def cache_history(registry: Registry, history: History) -> None:
 
 
 def _read_blob(run: Run, blob: bytes | None) -> History | None:
-    """What is cached of a run; None where there is nothing, or nothing that can be read."""
+    """The cached history of a run; None where there is none, or it cannot be read."""
     try:
         return None if blob is None else _read_cached(run, blob)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -262,14 +262,14 @@ class HistoryReader:
         self._signs: dict[int, Features] = {}
 
     def read(self, *, until: int | None = None) -> History:
-        """The history up to and with the step `until`, as stored; all of it without."""
+        """The stored history up to and including the step `until`; all of it without one."""
         by_step: dict[int, list[Snapshot]] = defaultdict(list)
         depths: dict[str, int] = {}
         for snapshot in self._registry.snapshots(run=self._run):
             if until is None or snapshot.step <= until:
                 by_step[snapshot.step].append(snapshot)
                 depths[snapshot.layer] = snapshot.depth
-        # Features are changes since steps before: a step that was left out has them measured anew.
+        # Features are changes since earlier steps: if one was left out, all are measured again.
         missing = by_step.keys() - self._representations.keys()
         if missing and min(missing) < max(self._representations, default=0):
             self._forget()
@@ -310,7 +310,7 @@ class HistoryReader:
             self._metrics[name][step] = (step, epoch, float(value))
 
     def add_step(self, snapshots: Sequence[Snapshot], rdms: Sequence[rdm.Float32]) -> History:
-        """Add the snapshots of a step, and give the history up to and with it.
+        """Add the snapshots of a step, and return the history up to and including it.
 
         Args:
             snapshots: All layers at the step.

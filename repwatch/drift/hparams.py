@@ -22,7 +22,7 @@ __all__ = [
 
 HParams: TypeAlias = Mapping[str, object]
 
-# Hyperparameters that are the learning rate of the first optimizer, the surest first.
+# Hyperparameters that are the learning rate of the first optimizer, the most reliable first.
 LEARNING_RATES = ("optimizer.lr", "lr", "learning_rate")
 
 
@@ -41,12 +41,12 @@ def plain_hparams(hparams: HParams) -> dict[str, object]:
 
 
 def as_number(value: object) -> float | None:
-    """The value as a finite number; None where it is none."""
+    """The value as a finite number; None where it is not one."""
     return float(value) if isinstance(value, (int, float)) and is_number(value) else None
 
 
 def as_category(value: object) -> str | None:
-    """The value as text where it is a category: text or a boolean; None where it is none."""
+    """The value as text where it is a category (text or a boolean); None where it is not."""
     return str(value) if isinstance(value, (str, bool)) else None
 
 

@@ -23,9 +23,9 @@ _BY_WIDTH = frozenset((*SIZES, *WIDTHS))
 def match_layers(own: Sequence[str], landmarks: Sequence[Sequence[str]]) -> dict[str, str]:
     """For each layer that most landmarks have, the run's own of that name, else by relative depth.
 
-    Where they have layers of equal names, these are matched with each other, and the others by
-    depth among the others. The first layer has relative depth 0 and the last one 1. Empty
-    where the names match: some landmarks have the run's layers, or the run has theirs and others.
+    Layers of equal names are matched with each other, and the remaining ones by depth among
+    themselves. The first layer has relative depth 0 and the last one 1. Empty where
+    the names match: some landmarks have the run's layers, or the run has theirs and others.
 
     Args:
         own: The run's layers, by depth.
@@ -66,7 +66,7 @@ def why_incomparable(own: Sequence[str], match: Mapping[str, str]) -> str | None
     if not match or (fewest >= _MIN_LAYERS and most <= _MAX_DEPTH_RATIO * fewest):
         return None
     return (
-        f"Not assessed: the run has {len(own)} layers and the landmarks {len(match)} of other "
+        f"Not assessed: the run has {len(own)} layers and the landmarks {len(match)} with other "
         "names, too different to be matched by relative depth. Label runs of this architecture, "
         "or watch as many layers (`layers=`)."
     )
@@ -76,7 +76,7 @@ def rename_layers(history: History, match: Mapping[str, str]) -> History:
     """The run as if its layers were the landmarks', by `match_layers`.
 
     What belongs to no layer stays. The size of a layer's activations and weights depends on its
-    width and place in the architecture, so that it is left out, as unknown; its growth stays.
+    width and place in the architecture, so it is left out as unknown; its growth stays.
     """
     landmark_names: dict[str, list[str]] = {}
     for known, own in match.items():

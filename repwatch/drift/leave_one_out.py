@@ -1,7 +1,7 @@
-"""Statistics of landmarks without each of them in turn: what they say of one as if it were none.
+"""Leave-one-out statistics: what the landmarks say about each one when it is held out.
 
-With one sort of each column for all rows; recomputing them for each row takes the number of rows as
-long.
+Each column is sorted once for all rows; recomputing everything for each row would take as many
+times longer as there are rows.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def absolute_deviations(X: Float64, centers: Float64) -> Float64:
 
     Args:
         X: (runs, features); NaN where a run has no such feature.
-        centers: (runs, features) finite. Each value of a column costs one sort: medians without one
-            row are one of four at most.
+        centers: (runs, features) finite. Each distinct value of a column costs one sort: medians
+            without one row have at most four.
     """
     found = np.full(X.shape, np.nan)
     is_open = np.ones(X.shape, dtype=np.bool_)

@@ -1,10 +1,10 @@
 """The limits of a detector's scores, and how the false alarms are divided between them.
 
-With forests, either all false alarms that are allowed go to the odds of forests and loss, or
-novelty has a limit of its own, which no good landmark exceeds. With few bad landmarks novelty finds
-more, with many it takes false alarms from forests that know better. The landmarks decide: whichever
-finds the bad ones earlier by their held-out scores. Without forests novelty has the false alarms,
-and the loss a limit that no good landmark exceeds.
+With forests, either all allowed false alarms go to the odds of forests and loss, or novelty has a
+limit of its own, which no good landmark exceeds. With few bad landmarks novelty finds more; with
+many it takes false alarms from forests that make better use of them. The landmarks decide: the
+choice that finds bad ones earlier by their held-out scores is taken. Without forests, the false
+alarms go to novelty, and the loss has a limit that no good landmark exceeds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Limits(NamedTuple):
     """The scores above which a run is flagged.
 
     Attributes:
-        odds: Of the forests and of the loss.
-        novelty: Of the novelty; infinite where it does not count.
+        odds: The limit of the forests and of the loss.
+        novelty: The limit of the novelty; infinite where it does not count.
         guaranteed: The share of good runs that are flagged at most.
     """
 
@@ -46,10 +46,10 @@ def find_limits(
     """The limits, from the landmarks' held-out scores at all checkpoints.
 
     Args:
-        models: Of the checkpoints, in order; of the same landmarks.
+        models: Those of the checkpoints, in order, all of the same landmarks.
         good: The ids of the good landmarks.
         false_alarms: The share of good runs that may be flagged over their whole length.
-        signals: What the scores go by.
+        signals: What the scores are based on.
         flagged: The ids of good landmarks that are flagged in any case, by their vital signs: the
             share of false alarms counts them.
     """

@@ -28,8 +28,8 @@ class LossDetector:
     there a loss that is too good is as suspicious as one that is too bad.
 
     Attributes:
-        own_scores: (landmarks,) the score of each, of a good one as if it were no landmark; -inf
-            where a landmark has no loss.
+        own_scores: (landmarks,) the score of each, with each good one held out; -inf where a
+            landmark has no loss.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ __all__ = [
     "row_norms",
 ]
 
-# Good landmarks of a group from which on its runs are compared with them alone.
+# The fewest good landmarks of a group with which its runs are compared with them alone.
 MIN_GROUP_SIZE = 3
 # Scales a median absolute deviation to the standard deviation of a normal distribution.
 _MAD_TO_SD = 1.4826
@@ -77,8 +77,8 @@ class RobustScaler:
 class StandardizedFeatures:
     """Features of one source at a checkpoint, standardized by good landmarks of the same group.
 
-    Features of the checkpoints before it are left out: how a run came there is in the features
-    (change since the start and since the last snapshot, straightness), and what it was then adds
+    Features of earlier checkpoints are left out: how a run got there is in the features (change
+    since the start and since the last snapshot, straightness), and the earlier values would add
     less than more features cost.
 
     Attributes:
@@ -137,7 +137,7 @@ class StandardizedFeatures:
         return np.array([self._row(run) for run in runs], dtype=np.float64)
 
     def _row(self, run: Features) -> list[float]:
-        # Most runs have the same features in the same order: that is faster than to look them up.
+        # Most runs have the same features in the same order: this is faster than looking them up.
         if list(run) == self.keys:
             return list(run.values())
         return [run.get(key, np.nan) for key in self.keys]
@@ -157,12 +157,12 @@ class StandardizedFeatures:
 def members_by_group(
     is_good: NDArray[np.bool_], groups: NDArray[np.str_], fewest: int = MIN_GROUP_SIZE
 ) -> dict[str, NDArray[np.bool_]]:
-    """(landmarks,) the good ones of each group that has so many; none where all are of one group.
+    """(landmarks,) the good ones of each group with enough of them; none if there is one group.
 
     Args:
         is_good: (landmarks,)
         groups: (landmarks,)
-        fewest: Good landmarks of a group from which on it stands by itself.
+        fewest: The fewest good landmarks with which a group stands on its own.
     """
     names = sorted(set(groups.tolist()))
     members = {name: is_good & (groups == name) for name in names if len(names) > 1}
@@ -188,7 +188,7 @@ def _scale(mad: Float64, sd: Float64) -> Float64:
 def _medians(X: Float64) -> Float64:
     """(features,) what `np.nanmedian` gives, in a fifth of its time for few runs.
 
-    X is (runs, features), each feature known of one run or more; NaN where it is not.
+    X is (runs, features), each feature known for one run or more; NaN where it is not.
     """
     counts = (~np.isnan(X)).sum(axis=0)
     middle = np.stack([(counts - 1) // 2, counts // 2])

@@ -1,4 +1,4 @@
-"""Bagged trees as plain arrays, and a store that learns each forest once for all processes."""
+"""Bagged trees as plain arrays, and a store that trains each forest once for all processes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = ["N_TREES", "BaggedTrees", "TreeStore"]
 
 log = logging.getLogger("repwatch")
 
-# With 200 the detector finds the same bad runs of four populations, and learns twice as long.
+# With 200 the detector finds the same bad runs of four populations, and takes twice as long.
 N_TREES = 100
 # Trees that are trained in another way have another format.
 _FORMAT = "1"
-# The name of the landmarks among the stored arrays: those of trees have a dot in theirs.
+# The name of the landmarks among the stored arrays: the names of trees contain a dot.
 _LANDMARKS = "landmarks"
-# What keys of calibrations begin with.
+# The prefix of the keys of calibrations.
 _ODDS = "odds-"
 
 
@@ -43,14 +43,14 @@ _ODDS = "odds-"
 class BaggedTrees:
     """Extremely randomized trees (Geurts et al. 2006) on samples of the rows, classes balanced.
 
-    On bootstrap samples the trees, and all that comes of them, are those of scikit-learn's
+    On bootstrap samples the trees, and their predictions, are those of scikit-learn's
     `ExtraTreesClassifier` with `bootstrap=True, class_weight="balanced_subsample"`. With as few
-    rows as there are landmarks its checks and weights take as long again as the trees do, and there
-    are two such forests or more for each checkpoint.
+    rows as there are landmarks, its checks and weights take as long as the trees themselves, and
+    there are two such forests or more for each checkpoint.
 
     Attributes:
         classes: (classes,) sorted.
-        feature: (trees, nodes) the feature that a node asks for; -1 for leaves.
+        feature: (trees, nodes) the feature that a node tests; -1 for leaves.
         threshold: (trees, nodes) values up to it go left.
         left, right: (trees, nodes) the next node; it has a larger number.
         values: (trees, nodes, classes) the share of each class.
@@ -80,8 +80,8 @@ class BaggedTrees:
     ) -> BaggedTrees:
         """Train on rows X (rows, features), finite, of classes y (rows,).
 
-        Each tree has a bootstrap sample, or all rows but those of one of so many folds: a class of
-        three rows loses one of them at most, where a bootstrap sample has none of them in 5% of
+        Each tree has a bootstrap sample, or all rows but those of one of `folds` folds: a class of
+        three rows loses one of them at most, whereas a bootstrap sample has none of them in 5% of
         the trees. At each node the best of `max_features` features splits, None for all, as long as
         both sides have `min_leaf` of the weight of all rows.
         """
@@ -91,8 +91,8 @@ class BaggedTrees:
         rows = np.ascontiguousarray(X, dtype=np.float32)
         classes, codes = np.unique(y, return_inverse=True)
         count = len(rows)
-        # With fewer than two rows for each class scikit-learn warns, at each tree. Rows without a
-        # weight change nothing else; filters of warnings belong to the user, in all threads.
+        # With fewer than two rows for each class scikit-learn warns at each tree. Added rows of
+        # weight 0 avoid that; warning filters are global to all threads, and belong to the user.
         fill = count if len(classes) > 2 else 0
         table = np.vstack([rows, rows[:fill]])
         targets = np.append(codes, codes[:fill]).astype(np.float64)
@@ -190,7 +190,7 @@ class TreeStore:
     """Trees and calibrations by what they were learned from: what is known is not learned again.
 
     Args:
-        blob: What `to_bytes` gave. Bytes that are none are an empty store.
+        blob: What `to_bytes` gave. Bytes that cannot be read give an empty store.
 
     Attributes:
         landmarks: Label and cause by run, of the landmarks that were learned from.
@@ -216,7 +216,7 @@ class TreeStore:
         return cls(registry.load_space(key))
 
     def save(self, registry: Registry, key: str) -> None:
-        """Put what was asked for into the registry, where it is not there yet."""
+        """Put what was asked for into the registry, unless it is there already."""
         if self._used.keys() != self._known.keys() and not registry.read_only:
             registry.save_space(key, self.to_bytes())
             self._known = dict(self._used)
@@ -283,7 +283,7 @@ def _names(key: str) -> Sequence[str]:
 
 @cache
 def _sklearn_version() -> str:
-    # To import scikit-learn takes longer than to load what it has trained.
+    # Importing scikit-learn takes longer than loading what it has trained.
     return importlib.metadata.version("scikit-learn")
 
 

@@ -8,7 +8,7 @@
             watcher.step_ended(step, epoch)
         watcher.epoch_ended(step, epoch, {"val_loss": val_loss})
 
-Fabric is not imported: the objects of `lightning.fabric` and `lightning_fabric` fit alike.
+Fabric is not imported: the objects of `lightning.fabric` and `lightning_fabric` both work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def watch(
     """A Watcher for a model that `fabric.setup` returned.
 
     It runs the probe set in Fabric's precision, gives results to Fabric's loggers, and opens the
-    run on the first process; call its methods on all of them alike.
+    run on the first process; call its methods on all processes.
 
     Args:
         fabric: The Fabric.

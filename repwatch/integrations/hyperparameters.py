@@ -1,4 +1,4 @@
-"""What RepWatch reads of models, optimizers and versions, for the drivers of all libraries."""
+"""What RepWatch reads from models, optimizers and versions, for the drivers of all libraries."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Objects of logging services, as a training loop of one's own has them, as Lightning loggers.
+"""Adapters from logging services' own objects, as custom loops have them, to Lightning loggers.
 
     tensorboard SummaryWriter     TensorBoardLogger
     wandb Run                     WandbLogger
     mlflow Run, ActiveRun         MLFlowLogger
     comet_ml Experiment           CometLogger
 
-An object is known by its class and the package that it is from, so that none is imported here.
+An object is recognized by its class and package, so none of the services is imported here.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ _ADAPTERS: dict[tuple[str, str], type[_Adapter]] = {
 
 
 def adapt(logger: Any) -> Any:
-    """The logger, or what stands for it. Raises ConfigurationError for what is no logger."""
+    """The logger, or an adapter for it. Raises ConfigurationError for what is not a logger."""
     for ancestor in type(logger).__mro__:
         package = ancestor.__module__.split(".")[0]
         if (package, ancestor.__name__) in _ADAPTERS:
             return _ADAPTERS[package, ancestor.__name__](logger)
     if not callable(getattr(logger, "log_metrics", None)):
         raise ConfigurationError(
-            "Expected `loggers` to be a SummaryWriter, a run of W&B or MLflow, an experiment of "
-            f"Comet, or loggers of Lightning, but got {logger!r}."
+            "Expected `loggers` to be a SummaryWriter, a W&B or MLflow run, a Comet experiment, "
+            f"or Lightning loggers, but got {logger!r}."
         )
     return logger

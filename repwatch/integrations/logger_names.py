@@ -85,7 +85,7 @@ def _tell_comet(logger: Any, run: Run) -> None:
 
 def _tell_csv(logger: Any, run: Run) -> None:
     if "://" not in logger.log_dir:
-        # It makes its folder, and warns about one with files in it.
+        # The experiment makes its folder, and would warn if there were files in it already.
         _ = logger.experiment
         folder = Path(logger.log_dir)
         folder.mkdir(parents=True, exist_ok=True)

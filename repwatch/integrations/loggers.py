@@ -7,11 +7,11 @@
     Comet         asset repwatch/map.html                text, "other" of the newest
     CSV           repwatch-map.html next to the scalars  repwatch-flags.txt next to the scalars
 
-An HTML file is self-contained: it asks nothing of any network. There is one for a
-training, replaced as the training continues.
+An HTML file is self-contained: it needs no network. There is one per training, replaced as the
+training continues.
 
-A logger is known by the name of its class, so that none of them is imported here. Scalars, maps and
-flags are each guarded on their own, for each logger: what fails is reported once, and the rest goes
+A logger is recognized by the name of its class, so that none of them is imported here. Scalars,
+maps and flags are guarded separately for each logger: a failure is reported once, and the rest goes
 on.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["Logger", "Loggers"]
 TAG = "repwatch/map"
 STRIP_TAG = "repwatch/strip"
 FLAG_TAG = "repwatch/flag"
-# MLflow's stores take values of tags up to this length.
+# MLflow's stores accept tag values up to this length.
 _LONGEST_TAG = 5000
 
 notices = logging.getLogger("repwatch")
@@ -50,7 +50,7 @@ class Logger(Protocol):
         """Log numbers by name, at a step of the logger's axis."""
 
     @property
-    def experiment(self) -> Any:  # the own object of each service
+    def experiment(self) -> Any:  # each service's own object
         """The service's own client: a SummaryWriter, a W&B run, an MlflowClient, ..."""
 
 
@@ -74,12 +74,11 @@ class Loggers:
     """The loggers of one training.
 
     Args:
-        loggers: Lightning loggers, of either namespace, and what `logger_adapters` knows: objects
-            of the services themselves. Loggers without a way to take maps and text get the scalars
-            alone.
+        loggers: Lightning loggers, of either namespace, and the services' own objects that
+            `logger_adapters` knows. Loggers that cannot take maps and text get only the scalars.
 
     Raises:
-        ConfigurationError: An object is no logger.
+        ConfigurationError: An object is not a logger.
     """
 
     def __init__(self, loggers: Iterable[Any]) -> None:
@@ -106,7 +105,7 @@ class Loggers:
         self._each("names", lambda logger: introduce(_kind(logger), logger, run))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Log finite scalars at Lightning's own step axis."""
+        """Log finite scalars on Lightning's own step axis."""
         if values:
             self._each("scalars", lambda logger: logger.log_metrics(dict(values), step=step))
 
@@ -144,7 +143,7 @@ class Loggers:
             self.finish()
 
     def finish(self) -> None:
-        """Give loggers that hold one file the newest map, if they have not got it."""
+        """Give loggers that hold one file the newest map, if they do not have it yet."""
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return
@@ -239,7 +238,7 @@ def _flag_to_wandb(logger: Logger, flags: list[tuple[int, Flag]]) -> None:
     import wandb
 
     step, flag = flags[-1]
-    # W&B sends no second alert of one title within a minute, so the title has the step.
+    # W&B sends no second alert with the same title within a minute, so the title has the step.
     title = f"RepWatch: {flag.kind} at step {flag.step}"
     rows = [[at, flag.kind, flag.layer, flag.cause, flag.message] for at, flag in flags]
     table = wandb.Table(columns=["step", "kind", "layer", "cause", "message"], data=rows)

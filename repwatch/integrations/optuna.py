@@ -5,10 +5,10 @@
 
 `RepWatchPruningCallback` is for a Lightning Trainer with a RepWatch in it. `RepWatchPruner` is the
 same as the pruner of a study, for training loops that ask `trial.should_prune()` themselves.
-Both go by flags: those of drift detection, whose rate of false alarms `RepWatch(false_alarms=...)`
-sets, and which take 5 good landmarks of the probe set, which all trials must share; and vital
-signs, since a trial with dead units or diverged layers is not worth its time either.
-`RepWatch(vitals=...)` chooses among these.
+Both act on flags: those of drift detection, whose rate of false alarms `RepWatch(false_alarms=...)`
+sets, and which need 5 good landmarks of the probe set, which all trials must share; and those of
+vital signs, since a trial with dead units or diverged layers wastes its time, too.
+`RepWatch(vitals=...)` chooses among the latter.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RepWatchPruningCallback:
 
     It belongs in the same Trainer as a `RepWatch`, before or after it. The trial gets the run's id
     as the user attribute "repwatch_run" and, where it is pruned, the flag's message as
-    "repwatch_flag". The study's own pruner is not asked.
+    "repwatch_flag". The study's own pruner is not consulted.
 
     A trial is pruned after a training step or at the end of an epoch, by an `optuna.TrialPruned`
     that ends the training; in the registry the run is "stopped". With several processes all of
@@ -59,9 +59,9 @@ class RepWatchPruningCallback:
 
     Args:
         trial: The trial that this training belongs to.
-        p_bad: Prune also where the probability of a bad end has come to this, in (0, 1]; None for
-            flags alone. It is known where there are bad landmarks, and guarantees no rate of false
-            alarms.
+        p_bad: Also prune when the probability of a bad end has reached this, in (0, 1]; None for
+            flags alone. The probability is known only if there are bad landmarks, and it guarantees
+            no rate of false alarms.
 
     Raises:
         ConfigurationError: `p_bad` is no such number; at the start of the training, before the
@@ -93,8 +93,8 @@ class RepWatchPruningCallback:
         ]
         if not self._watches:
             raise ConfigurationError(
-                "Expected a RepWatch next to RepWatchPruningCallback, since its flags are what "
-                "prunes. Add one: Trainer(callbacks=[RepWatch(...), "
+                "Expected a RepWatch next to RepWatchPruningCallback, since pruning follows "
+                "its flags. Add one: Trainer(callbacks=[RepWatch(...), "
                 "RepWatchPruningCallback(trial)])."
             )
 
@@ -109,7 +109,7 @@ class RepWatchPruningCallback:
             self._prune(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: HostModule) -> None:
-        """Prune a run that is flagged; of several processes, end the training on all.
+        """Prune a run that is flagged; with several processes, end the training on all.
 
         Raises:
             optuna.TrialPruned: A flag was raised, or `p_bad` reached the limit; with several
@@ -177,7 +177,7 @@ class RepWatchPruner(optuna.pruners.BasePruner):
     Args:
         registry: A Registry, a path or a SQLAlchemy URL; None for `$REPWATCH_REGISTRY`, else
             `./repwatch.db`.
-        other: Another pruner: a trial is pruned where either of the two prunes it.
+        other: Another pruner: a trial is pruned if either of the two prunes it.
         beside: The old name of `other`, deprecated.
     """
 

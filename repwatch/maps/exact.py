@@ -85,7 +85,7 @@ class ExactDistances:
                 away[row, column] = np.sqrt(difference.sum())
 
     def _read_ahead(self, blocks: Iterable[Sequence[int]]) -> Iterator[dict[int, Float32]]:
-        """Each block's vectors; numpy and SQLite let others run, so the next is read meanwhile."""
+        """Each block's vectors; NumPy and SQLite release the GIL, so the next is read meanwhile."""
         with ThreadPoolExecutor(1) as beside:
             waiting = None
             for block in blocks:

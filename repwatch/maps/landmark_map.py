@@ -45,7 +45,7 @@ class MapSettings:
     layers: tuple[str, ...] | None = None
 
     def choose(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-        """Those of the snapshots that belong on the map."""
+        """The snapshots that belong on the map."""
         wanted = self.layers
         return [s for s in snapshots if wanted is None or s.layer in wanted]
 
@@ -92,8 +92,8 @@ class LandmarkMap:
         A new one is stored in the registry unless that is read-only.
 
         Args:
-            registry: Read, and written where it may be.
-            landmarks: Of all layers; those of the map's layers are taken.
+            registry: Read, and written to unless it is read-only.
+            landmarks: Snapshots of all layers; those of the map's layers are taken.
             settings: How the map is made.
             read: Gives the rows of snapshots for a distance.
             previous_positions: (x, y) by snapshot id on the previous map: the new map is aligned
@@ -131,7 +131,7 @@ class LandmarkMap:
 
 
 def find_landmarks(registry: Registry, probe: str, without: str | None = None) -> list[Snapshot]:
-    """The snapshots of the landmarks of a probe set, else of all its other runs.
+    """The snapshots of a probe set's landmarks; if there are none, those of all its other runs.
 
     Args:
         registry: Read.
@@ -155,9 +155,9 @@ def find_landmarks(registry: Registry, probe: str, without: str | None = None) -
 
 
 def _key(snapshots: Sequence[Snapshot], settings: MapSettings) -> str:
-    """Changes when the landmarks do, or the way in which the space is made.
+    """A key that changes when the landmarks change, or the way in which the space is made.
 
-    The layers show in the landmarks.
+    The landmarks already depend on the layers.
     """
     ids = sorted((snapshot.id, snapshot.step) for snapshot in snapshots)
     text = json.dumps([ids, settings.distance, settings.method, settings.seed])

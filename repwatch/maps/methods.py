@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from repwatch.rdm import Float32, Float64, Int
 
 METHODS = ("tsne", "pca", "mds")
-# Classical MDS decomposes a k x k matrix: of more landmarks, a subset represents all.
+# Classical MDS decomposes a k x k matrix: with more landmarks, a subset represents all.
 _MDS_MAXIMUM = 2000
 _MIN_POINTS = 3
 
@@ -44,7 +44,7 @@ class Placer(Protocol):
 
 
 class Fitted(NamedTuple):
-    """Positions (n, 2), the effective perplexity if there is one, what placing needs.
+    """Positions (n, 2), the effective perplexity if there is one, and what placing needs.
 
     `turn` (2, 2) and `shift` (2,) among the arrays align a linear map with the previous one.
     """
@@ -77,7 +77,7 @@ def fit_map(
         perplexity: Of t-SNE.
         progress: Called with the share that is done and what is being done.
         previous: (n, 2) positions on the previous map, NaN where there are none: t-SNE starts
-            there, and any map is turned, mirrored and moved onto them.
+            there, and any map is rotated, mirrored and shifted onto them.
     """
     check_method(method)
     if previous is not None and np.isfinite(previous).all(axis=1).sum() < _MIN_POINTS:
@@ -208,7 +208,7 @@ class _MDS:
 
 
 class AlignedPlacer:
-    """A linear placer whose positions are turned and moved onto the previous map."""
+    """A linear placer whose positions are rotated and shifted onto the previous map."""
 
     def __init__(self, placer: Placer, turn: Float64, shift: Float64) -> None:
         self._placer, self._turn, self._shift = placer, turn, shift

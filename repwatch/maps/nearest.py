@@ -43,7 +43,7 @@ def nearest(
     step = max(1, _BLOCK_VALUES // max(len(points), 1))
     for start in range(0, len(queries), step):
         block = queries[start : start + step]
-        squared = norms - 2 * (block @ points.T)  # but for the query's own norm
+        squared = norms - 2 * (block @ points.T)  # except for the query's own norm
         if itself:
             rows = np.arange(len(block))
             squared[rows, start + rows] = np.inf

@@ -49,8 +49,8 @@ class Placed(RenamedAttributes):
         id: Id of the snapshot.
         position: (2,) on the map.
         nearest: Landmarks, nearest first, by distance and not by the map.
-        novelty: Distance to the nearest landmark in units of the distance that 95% of the
-            landmarks do not exceed to their own nearest (in another run, where runs are known).
+        novelty: Distance to the nearest landmark, divided by the 95th percentile of the landmarks'
+            distances to their own nearest landmark (in another run, where runs are known).
         is_novel: Whether `novelty` is above 2: no landmark is like it.
 
     Examples:

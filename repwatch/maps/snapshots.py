@@ -22,7 +22,7 @@ MAP_DISTANCES = (
     *similarity.DISTANCES,
     *(f"{d}-{t}" for t in similarity.TRANSFORMS if t != "none" for d in similarity.DISTANCES),
 )
-# Every snapshot has a place by it, those of collapsed layers too, whose RDMs are all zeros: the
+# With it every snapshot has a place, even those of collapsed layers, whose RDMs are all zeros: the
 # cosine and the others are not defined for them. The scale of a layer tells representations apart.
 DEFAULT_DISTANCE = "euclidean"
 # Values of any type, and ids as the snapshots have them: whole numbers or strings.
@@ -33,7 +33,7 @@ _EXPLODED = 1e18
 
 
 class Snapshot(Protocol):
-    """What a space needs of a snapshot; those of the registry have it, and `sketch` beside it.
+    """What a space needs from a snapshot; those of the registry have it, and `sketch` besides.
 
     Optional attributes, used when they are there: `sketch` (1024,), `probe` (fingerprint),
     `run_id`, `depth`, `diverged`.
@@ -170,8 +170,8 @@ def read_vectors(
     """Vectors whose distances are those between the snapshots, from sketches or the full RDMs.
 
     Args:
-        given: what `read_rows` gave of the snapshots, in their order, or with `exact` their RDMs
-            (k, m); rows of diverged snapshots are NaN.
+        given: what `read_rows` returned for the snapshots, in their order, or with `exact` their
+            RDMs (k, m); rows of diverged snapshots are NaN.
 
     Raises:
         ConfigurationError: `given` has another number of rows, or shape.
@@ -205,9 +205,9 @@ def read_vectors(
 def read_rows(snapshots: Sequence[Snapshot], distance: str) -> Array:
     """(k, 1024) rows of the snapshots for a map of a distance; NaN for diverged snapshots.
 
-    Sketches, as they are stored, for the distances that these hold: the same rows for all of them.
-    For the others the full RDMs are read, a block at a time, and the sketches are those of the
-    distance's own vectors: of Spearman's ranks, of the centered kernels of CKA.
+    For the distances that stored sketches preserve, these are the stored sketches: the same rows
+    for all of them. For the others the full RDMs are read, a block at a time, and the sketches are
+    those of the distance's own vectors: of Spearman's ranks, of the centered kernels of CKA.
 
     Raises:
         SpaceError, ProbeMismatchError: the RDMs are not of one size.
@@ -295,7 +295,7 @@ def exact_vectors(snapshots: Sequence[Snapshot], distance: str) -> Array:
     stack = _in_bulk(snapshots, exact=True)
     if stack is None:
         stack = np.stack([rdm.check(snapshot.rdm) for snapshot in snapshots])
-    # These are the RDMs themselves: two conversions less, where thousands are read.
+    # These are the RDMs themselves: this saves two conversions where thousands are read.
     return stack if distance == "euclidean" else distance_vectors(stack, distance)
 
 

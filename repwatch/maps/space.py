@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from repwatch.rdm import Float32, Float64, Int
 
 _FORMAT = 1
-# What damaged bytes raise on their way into a space.
+# What damaged bytes raise when a space is loaded from them.
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 _MIN_SNAPSHOTS = 3
 _NOVEL_RATIO = 2.0
-# Candidates by sketch for each of the nearest landmarks by exact distance. A sketched distance is
-# off by 2.5% at most in standard deviation: what is further than the k nearest by more than
-# `_MARGIN` is none.
+# Candidates by sketch for each of the nearest landmarks by exact distance. The error of a sketched
+# distance has a standard deviation of at most 2.5%: a landmark more than `_MARGIN` times as far as
+# the k-th nearest is not a candidate.
 _CANDIDATES = 3
 _MARGIN = 1.08
 
@@ -58,8 +58,8 @@ class RepresentationSpace:
         exact: whether the space was fitted from full RDMs, not from sketches.
         probe: fingerprint of the probe set, where the snapshots have one.
         left_out: ids of snapshots that have diverged, or that the distance is not defined for.
-        thinned: ids of snapshots that gave way since there were too many.
-        notes: sentences about the two.
+        thinned: ids of snapshots that were dropped because there were too many.
+        notes: sentences about `left_out` and `thinned`.
 
     Examples:
         >>> from repwatch import Registry, RepresentationSpace
@@ -72,7 +72,7 @@ class RepresentationSpace:
         >>> registry.snapshots(layer="head")[space.snapshot_ids.index(placed.nearest[0].id)].label
         'bad'
 
-        RDMs that come from elsewhere do as well:
+        RDMs from elsewhere work as well:
 
         >>> RepresentationSpace.fit(registry.rdms(landmarks), method="pca").snapshot_ids[:3]
         (0, 1, 2)
@@ -120,7 +120,7 @@ class RepresentationSpace:
             snapshots: anything with `id`, `layer` and `rdm`; see `repwatch.maps.Snapshot`. Or
                 condensed RDMs, shape (k, n(n-1)/2), whose ids are then 0 to k-1.
             distance: one of `MAP_DISTANCES`: a distance between RDMs (`similarity.DISTANCES`), by
-                itself or with a transform, such as "cosine-near". By the default collapsed
+                itself or with a transform, such as "cosine-near". With the default, collapsed
                 snapshots have a place, too.
             method: "tsne", "pca" or "mds".
             seed: the same seed gives the same map.
@@ -131,11 +131,11 @@ class RepresentationSpace:
             depths: first and last depth of a band; None takes all.
             perplexity: of t-SNE; adapts to small spaces.
             max_landmarks: with more, a seeded farthest-point choice of that many remains.
-            rows: what `repwatch.maps.read_rows` gave of the snapshots for this distance, in their
-                order; with `exact` their RDMs. Not together with `layers` or `depths`.
+            rows: what `repwatch.maps.read_rows` returned for the snapshots and this distance, in
+                their order; with `exact` their RDMs. Not together with `layers` or `depths`.
             previous_positions: (x, y) by snapshot id on the previous map, such as that of the
-                earlier snapshots of a training: t-SNE starts there, and any map is turned, mirrored
-                and moved to lie best on it.
+                earlier snapshots of a training: t-SNE starts there, and any map is rotated,
+                mirrored and shifted to match it best.
 
         Raises:
             SpaceError: fewer than 3 snapshots that can be compared.
@@ -243,7 +243,7 @@ class RepresentationSpace:
         indices, distances = nearest(read.vectors, self._vectors, count)
         found, away = indices[:, : _CANDIDATES * k], distances[:, : _CANDIDATES * k]
         exact = self.exact or (k > 0 and len(self._landmarks) == len(self))
-        # Numpy lets go of the interpreter: positions are found while RDMs are read.
+        # NumPy releases the GIL: positions are computed while RDMs are read.
         with ThreadPoolExecutor(1) as beside:
             waiting = beside.submit(self._placer.place, read.vectors, indices, distances)
             if exact and not self.exact:
@@ -288,7 +288,7 @@ class RepresentationSpace:
         """The space that `to_bytes` wrote; it places as the original does.
 
         Raises:
-            SpaceError: the bytes are no space, or one of a newer RepWatch.
+            SpaceError: the bytes are not a space, or a newer RepWatch wrote them.
         """
         prefix = "fitted_"
         try:
@@ -309,7 +309,8 @@ class RepresentationSpace:
             space._check()
         except _UNREADABLE as error:
             raise SpaceError(
-                f"Expected the bytes of a RepresentationSpace. Got {len(blob)} others ({error})."
+                f"Expected the bytes of a RepresentationSpace. Got {len(blob)} other bytes "
+                f"({error})."
             ) from error
         return space
 
@@ -321,7 +322,7 @@ class RepresentationSpace:
         if self._vectors.ndim != 2 or shapes != ((n,), (n, 2)) or len(self.layers) != n:
             raise ValueError(f"{n} snapshots with arrays of shapes {shapes}")
         if {self._vectors.dtype.kind, self.positions.dtype.kind} != {"f"}:
-            raise ValueError("positions that are no numbers")
+            raise ValueError("positions that are not numbers")
         if self.distance not in MAP_DISTANCES or not all(map(_is_id, self.snapshot_ids)):
             raise ValueError("an unknown distance, or snapshots without ids")
         self._placer  # noqa: B018 - made once, from the arrays of its method
@@ -354,9 +355,9 @@ def _find_previous(
 
 
 def _usual_distance(vectors: Float32, runs: Int) -> float:
-    """The distance that 95% of landmarks do not exceed to their nearest one of another run.
+    """The 95th percentile of the landmarks' distances to the nearest one of another run.
 
-    From at most 2,000 landmarks, evenly taken. With one run only, to their nearest one.
+    From at most 2,000 landmarks, evenly spaced. With one run only, to the nearest other one.
     """
     if len(np.unique(runs)) == 1:
         runs = np.arange(len(vectors), dtype=np.intp)

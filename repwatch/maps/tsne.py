@@ -2,9 +2,9 @@
 
 A placed snapshot finds its position against landmarks that do not move. openTSNE's
 `prepare_partial` minimizes the same function, but needs the affinities of the fitted embedding,
-which a stored space does not hold, and has its cost for each call. Measured on 2,000 landmarks and
-200 placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10 and
-25 neighbors):
+which a stored space does not hold, and every call is expensive. Measured on 2,000 landmarks and 200
+placements (20 clusters in 60 dimensions, one core; openTSNE with 250 steps, perplexity 10 and 25
+neighbors):
 
                                         here        prepare_partial
     200 placements                      0.03 s      0.25 s
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 # A placed snapshot is attracted by its nearest landmarks only.
 _PLACING_PERPLEXITY = 10.0
 # Placing: pairs of snapshot and landmark at a time (for the processor's cache), the length of a
-# step that counts as rest on a map whose kernel has width 1, and the most steps.
+# step that counts as standing still on a map whose kernel has width 1, and the maximum number of
+# steps.
 _BLOCK_VALUES = 2**16
 _MIN_MOVE = 1e-3
 _MAX_STEPS = 100
@@ -50,7 +51,7 @@ def fit_tsne(
     """(n, 2) positions and the effective perplexity; the same for the same seed and machine.
 
     From `start` (n, 2), the points on a previous map, they move without exaggerated attraction,
-    which would draw together what has its place.
+    which would pull together points that have their places already.
 
     Examples:
         >>> from repwatch.maps import fit_tsne
@@ -132,8 +133,8 @@ class TSNEPlacer:
 
         sum_j p_j log(1 + |y - y_j|^2)  +  log Z(y),    Z(y) = sum_j 1 / (1 + |y - y_j|^2),
 
-    with Z summed over all landmarks (as openTSNE's transform; Poličar et al. 2024). Each snapshot
-    is placed on its own.
+    with Z summed over all landmarks (as in openTSNE's transform; Poličar et al. 2024). Each
+    snapshot is placed on its own.
     """
 
     def __init__(self, positions: Array, perplexity: float) -> None:

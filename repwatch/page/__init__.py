@@ -23,7 +23,7 @@ and which metric is the key one is decided here; figures and pages only draw.
     write_comparison   writes the page of `repwatch compare`             comparison_page
 
 Pages read one document, `PageScene`. `MapScene` is one map of it, for figures (plotly).
-`rows` and `json_values` are what both are made with.
+`rows` and `json_values` are what both are built with.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def _body(comparison: Comparison) -> Sequence[str]:
         f"<p>{html.escape(comparison.verdict)}</p>",
         "<table>",
         f"<caption>{html.escape(comparison.similarity)}: rows are the layers of {first}, step "
-        f"{step:,}; columns those of {second}, step {other:,}. Matching layers have a frame, "
-        f"dashed where they are not alike (below {comparison.limit:g}).</caption>",
+        f"{step:,}; columns are those of {second}, step {other:,}. Matching layers have a frame, "
+        f"which is dashed if they are not alike (below {comparison.limit:g}).</caption>",
         f"<thead><tr><td></td>{heads}</tr></thead>",
         "<tbody>",
     ]

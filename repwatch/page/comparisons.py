@@ -1,4 +1,4 @@
-"""How similar the last snapshots of the trajectories are, exactly, and how far excerpts are off."""
+"""Exact similarities of the trajectories' last snapshots, and the errors of excerpts."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Comparisons(TypedDict):
         snapshots: k places in the list of snapshots.
         measures: For each similarity base64 of its k(k-1)/2 pairs, in the order of a condensed
             matrix, as uint16: 1 to 65,535 represent -1 to 1, 0 where it is not defined.
-        euclidean: The same of distances.
+        euclidean: The same for distances.
         mantel: (i, j, p) of layers of the same name in a watched and another run.
-        permutations: Of Mantel's test.
-        errors: By how much an estimate from excerpts is off at most in 95% of these pairs; of
+        permutations: The number of permutations in Mantel's test.
+        errors: The error that an estimate from excerpts does not exceed in 95% of these pairs; for
             euclidean distances, as a share. None where it is not defined.
     """
 
@@ -68,7 +68,7 @@ def compare_last(
     """The last snapshots of the trajectories against each other, those of watched runs first.
 
     Args:
-        trajectories: All of the page.
+        trajectories: All trajectories on the page.
         watched: Names of the watched runs.
         last: the RDM of each trajectory's last snapshot.
         points: the probe points of excerpts.

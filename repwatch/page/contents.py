@@ -30,7 +30,7 @@ class PageContents:
 
     @property
     def stamp(self) -> str:
-        """Changes when anything does that the page shows."""
+        """A key that changes when anything on the page changes."""
         rows = [(snapshot.id, snapshot.step, snapshot.diverged) for snapshot in self.snapshots]
         runs = [
             (run.id, run.name, run.status, run.label, run.cause, run.metrics, len(run.flags))

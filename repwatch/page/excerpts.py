@@ -2,8 +2,8 @@
 
     (s, m) RDMs of one trajectory --take_excerpts--> (s, e) --pack_excerpts--> text, for the page
 
-From two excerpts a page estimates how similar two representations are, for any two snapshots. An
-excerpt is stored in 64 levels for each distance, in units of the largest of them.
+From two excerpts a page estimates how similar two representations are, for any two snapshots. Each
+distance of an excerpt is stored as one of 64 levels, in units of the largest distance.
 
 Packed excerpts are the text of one zlib stream (see `packing`): the largest distance of each
 snapshot (s little-endian float32), then one byte for each level, as the difference from the

@@ -43,7 +43,7 @@ _MAX_CACHED = 100_000
 
 @dataclass(frozen=True)
 class RenderedMap:
-    """One map of what is contents."""
+    """One map of the contents."""
 
     row: MapRow
     scene: MapScene
@@ -54,7 +54,7 @@ def check_settings(method: str, distance: str, layers: Sequence[str] = ()) -> Ma
     known = distance in MAP_DISTANCES and distance.partition("-")[0] in DISTANCES
     if method not in METHODS or not known:
         raise ConfigurationError(
-            f"Expected a method of {METHODS} and a distance of {DISTANCES}. "
+            f"Expected one of the methods {METHODS} and one of the distances {DISTANCES}. "
             f"Got {method!r} and {distance!r}."
         )
     return MapSettings(distance, method, layers=tuple(sorted(set(layers))) or None)
@@ -86,7 +86,7 @@ class RowCache:
 
 @dataclass
 class _CacheEntry:
-    """One map once it is fitted; the lock is held by who fits it or places on it."""
+    """One map once it is fitted; whoever fits it or places snapshots on it holds the lock."""
 
     lock: Lock = field(default_factory=Lock)
     drawn: LandmarkMap | None = None
@@ -99,8 +99,8 @@ class MapCache:
     """Fitted maps of a registry; may be shared by threads, which wait only for the same map.
 
     A map is cached while the landmarks are the same. Where no run is labeled, all snapshots are
-    landmarks: then it stays, and new snapshots are placed on it, until they have doubled. A map
-    that replaces another is aligned with it, so that points do not jump.
+    landmarks: then it stays, and new snapshots are placed on it, until their number has doubled. A
+    map that replaces another is aligned with it, so that points do not jump.
     """
 
     def __init__(self, registry: Registry, read: ReadRows = read_rows) -> None:
@@ -110,7 +110,7 @@ class MapCache:
         self._lock = Lock()
 
     def draw(self, contents: PageContents, settings: MapSettings) -> RenderedMap:
-        """The map of what is contents.
+        """The map of the contents.
 
         Raises:
             SpaceError: fewer than 3 snapshots of these layers.

@@ -144,14 +144,14 @@ def build_map(
             shown of a run on hovering. A run without an entry is known by its snapshots alone.
         space: the space that gave the positions (`method`, `distance`, `seed`, `perplexity`).
         metric: the key metric of the runs; None: what the current run monitors, else a usual name.
-        strip: of the run that leads, as `run_strip` makes it.
+        strip: that of the leading run, as `run_strip` makes it.
         notes: sentences to be shown under the map.
 
     Returns:
         A dictionary without NaN, infinity or any other value that JSON does not have.
 
     Raises:
-        ConfigurationError: positions of another number than snapshots, a missing position, a
+        ConfigurationError: the numbers of positions and snapshots differ, a missing position, a
             position that is not finite, or a current run without any snapshot or entry in `runs`.
     """
     placed = _places(snapshots, positions)
@@ -204,7 +204,7 @@ def _places(
     if not isinstance(positions, Mapping) and len(positions) != len(snapshots):
         raise ConfigurationError(
             f"Expected one position for each of {len(snapshots)} snapshots, "
-            f"but got {len(positions)}. Pass them in the same order, or a mapping from snapshot id."
+            f"but got {len(positions)}. Pass them in the same order, or a mapping by snapshot id."
         )
     places: list[tuple[float, float] | None] = []
     for index, snapshot in enumerate(snapshots):
@@ -369,6 +369,6 @@ def _diverged_notes(lost: Sequence[DivergedRow]) -> list[str]:
         count = "1 snapshot" if len(rows) == 1 else f"{len(rows)} snapshots"
         sentences.append(
             f"{run}: {count} diverged, from step {min(row['step'] for row in rows)} on ({layers}). "
-            "The activations were NaN or infinite, so there is no place on the map."
+            "Snapshots with NaN or infinite activations have no place on the map."
         )
     return sentences

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 __all__ = ["fold", "inflate", "pack", "unfold"]
 
-# Within a script element "<" can end it, so that it would have to be written in six letters.
+# "<" can end a script element, so it would have to be escaped, with six characters.
 _LESS, _COMMA = bytes.maketrans(b"<", b","), bytes.maketrans(b",", b"<")
-# For what repeats, and for what does not.
+# For data that repeats, and for data that does not.
 _WAYS = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)
 
 
 def pack(planes: Sequence[bytes]) -> str:
     """One zlib stream as text; each plane has Huffman codes of its own.
 
-    It is Python's base85 with "," in place of "<": four fifths of its letters are bytes of the
-    stream, of base64's three quarters.
+    It is Python's base85 with "," in place of "<": four bytes take five characters, where base64
+    needs four characters for three bytes.
     """
     stream = min((_stream(planes, way) for way in _WAYS), key=len)
     return base64.b85encode(stream).translate(_LESS).decode()
@@ -34,13 +34,13 @@ def inflate(text: str) -> bytes:
 
 
 def fold(changes: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers of either sign as numbers that have none: 0, -1, 1, -2, ... as 0, 1, 2, 3."""
+    """Signed whole numbers as unsigned ones: 0, -1, 1, -2, ... as 0, 1, 2, 3."""
     folded: NDArray[Any] = np.where(changes < 0, -2 * changes - 1, 2 * changes)
     return folded
 
 
 def unfold(folded: NDArray[Any]) -> NDArray[Any]:
-    """What `fold` was given; `folded` is of a signed type."""
+    """What `fold` was given; `folded` has a signed type."""
     changes: NDArray[Any] = np.where(folded % 2, -(folded + 1) // 2, folded // 2)
     return changes
 

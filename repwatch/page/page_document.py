@@ -83,8 +83,8 @@ class PageFlag(TypedDict):
 class Trajectory(TypedDict):
     """One layer of one run: places in the list of snapshots, by step, without diverged ones.
 
-    `views` is the place, among the streams of a report, of what `pack_views` made of them,
-    `excerpts` of what `pack_excerpts` did; None where that must be requested separately.
+    `views` is the index, among the streams of a report, of what `pack_views` returned for them,
+    `excerpts` that of what `pack_excerpts` returned; None where these must be requested separately.
     """
 
     run: str
@@ -96,7 +96,7 @@ class Trajectory(TypedDict):
 
 class Distances(TypedDict):
     """Leading components of the snapshots' vectors: Euclidean distances between them, times
-    `scale`, are the named distances between snapshots, as far as the components go.
+    `scale`, approximate the named distances between snapshots.
 
     `rows` is base64 of little-endian int16, `width` for each snapshot.
     """
@@ -152,12 +152,12 @@ def build_page(
     Args:
         snapshots: of one probe set, by run, step and depth.
         runs: of these snapshots, and no others.
-        current: names of the runs that are watched, the one that leads first.
-        maps: as `map_row` makes them of the same snapshots.
+        current: names of the runs that are watched, the leading one first.
+        maps: as `map_row` makes them from the same snapshots.
         known: the scene of one of the maps; None where there are too few snapshots for any.
-        distances: as `pack_distances` makes them of the same snapshots.
-        strip: as `strip_row` makes it of the same snapshots.
-        history: gives (step, epoch, value) of a metric of a run, by step.
+        distances: as `pack_distances` makes them from the same snapshots.
+        strip: as `strip_row` makes it from the same snapshots.
+        history: returns (step, epoch, value) of a metric of a run, by step.
         registry: name of the registry, for its reader.
         notes: sentences shown under the map.
     """
@@ -225,7 +225,7 @@ def map_row(
 ) -> MapRow:
     """The map of a scene for the page: `positions` are (x, y) by snapshot id.
 
-    `snapshots` are all of the page; those of the map's layers are taken.
+    `snapshots` are all those on the page; those of the map's layers are taken.
     """
     members = [snapshot for snapshot in snapshots if layers is None or snapshot.layer in layers]
     pairs = [positions.get(snapshot.id) for snapshot in members]

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PointLike", "PointsScene", "Sprite", "build_points"]
 
-# Larger images are reduced by a whole number until no side is longer.
+# Larger images are reduced by a whole factor until no side is longer.
 _LONGEST_SIDE = 48
 
 
 class PointLike(Protocol):
-    """What a probe point needs to have to be shown; the registry's have it."""
+    """What a probe point needs in order to be shown; those of the registry have it."""
 
     @property
     def columns(self) -> Mapping[str, object]:
@@ -47,7 +47,7 @@ class Sprite(TypedDict):
 
 
 class PointsScene(TypedDict):
-    """What a person sees of the probe points. A column that no point has a value of is left out."""
+    """What a person sees of the probe points. A column without any value is left out."""
 
     count: int
     columns: dict[str, list[JsonScalar]]

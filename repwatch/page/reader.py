@@ -62,7 +62,7 @@ class SnapshotComparison(TypedDict):
 
 
 class Direction(TypedDict):
-    """For each probe point how far it lies along the direction: -1 at its start, 1 at its end."""
+    """How far each probe point lies along the direction: -1 at its start, 1 at its end."""
 
     places: list[float]
 
@@ -70,8 +70,8 @@ class Direction(TypedDict):
 class PageReader:
     """Reads a registry for the page; may be shared by threads.
 
-    Nothing is written, but for newly fitted maps where the registry may be written to. While a map
-    is being fitted, only those wait who ask for the same one.
+    Nothing is written except newly fitted maps, and these only if the registry is not read-only.
+    While a map is being fitted, only requests for the same map wait.
     """
 
     def __init__(self, registry: Registry, runs: Sequence[str] = ()) -> None:
@@ -139,7 +139,7 @@ class PageReader:
             if not snapshot.diverged
         ]
         if not members:
-            raise UnknownLayerError(f"Run {run!r} has no snapshots to show of layer {layer!r}.")
+            raise UnknownLayerError(f"Run {run!r} has no snapshots of layer {layer!r} to show.")
         packed = pack_views(make_views(self._registry.rdms(members)))
         return TrajectoryViews(steps=[member.step for member in members], views=packed)
 

@@ -25,7 +25,7 @@ def draw_map(
     """The document of the map: the landmarks, and `others` as far as they have a place.
 
     `runs` has what is shown of the runs; those without a snapshot here are left out.
-    `strip` is that of the run that leads.
+    `strip` is that of the leading run.
     """
     known = {snapshot.id for snapshot in drawn.landmarks}
     pool = [*drawn.landmarks, *(other for other in others if other.id not in known)]
@@ -47,14 +47,14 @@ def _explain_unlabeled(drawn: LandmarkMap, names: Collection[str]) -> list[str]:
     if any(snapshot.label for snapshot in drawn.landmarks):
         return []
     what = (
-        "its layers from the input to the output, and how each of them changes with the steps"
+        "its layers from the input to the output, and how each of them changes over the steps"
         if len(names) == 1
-        else "the layers of all runs and how they change with the steps"
+        else "the layers of all runs and how they change over the steps"
     )
     whose = f"of {next(iter(names))} alone" if len(names) == 1 else f"of {len(names)} runs"
     return [
-        f"No run has a label yet. This is a map {whose}: {what}. Points are close where they hold "
-        "the same inputs for similar. `repwatch label RUN good` makes a run a landmark."
+        f"No run has a label yet. This is a map {whose}: {what}. Points are close if they treat "
+        "the same inputs as similar. `repwatch label RUN good` makes a run a landmark."
     ]
 
 

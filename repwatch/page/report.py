@@ -104,9 +104,9 @@ class ReportFile(_Path):
 class ReportDocument(TypedDict):
     """All that a report contains; the page's JavaScript reads it from the file.
 
-    `streams` are the packed views and excerpts of trajectories, which have their places there:
-    those of some layers, such as the input, are the same in all runs. `excerpted` are the probe
-    points whose RDMs are there for each snapshot, `made` is when, in UTC.
+    `streams` are the packed views and excerpts of trajectories, which refer to them by index: those
+    of some layers, such as the input, are the same in all runs. `excerpted` are the probe points
+    whose RDMs are included for each snapshot, `made` is the time, in UTC.
     """
 
     page: PageScene
@@ -138,7 +138,7 @@ def write_report(
         runs: names or ids of the runs to watch; none: all without a label that share the newest
             run's probe set.
         distances, methods: of the maps in it; each pair is one map of all layers.
-        each_layer: whether it holds a map of each single layer besides, of each pair.
+        each_layer: whether it also holds a map of each single layer, for each pair.
         layers: the layers that it shows; none: all.
         title: the page's title.
         overwrite: False refuses to replace an existing file.
@@ -146,7 +146,7 @@ def write_report(
 
     Raises:
         SpaceError: the registry has too few snapshots for a map.
-        ConfigurationError: the file exists and `overwrite` is False, or an argument cannot be.
+        ConfigurationError: the file exists and `overwrite` is False, or an argument is invalid.
         RunNotFoundError: one of the runs does not exist.
     """
     target = free_target(path, overwrite)
@@ -192,14 +192,14 @@ def build_report(
             f"Expected at least {MIN_SNAPSHOTS} snapshots that have not diverged. Got too few in "
             f"{registry!r}: train with RepWatch() in the Trainer's callbacks first."
         )
-    # A limit holds for libraries that are loaded, and SciPy has a BLAS of its own.
+    # A limit applies only to libraries that are loaded, and SciPy has its own BLAS.
     importlib.import_module("scipy.linalg")
     with threadpool_limits(1):
         return _Reading(registry, contents, options, progress).read()
 
 
 def _make_pool() -> ThreadPoolExecutor:
-    """A thread for each processor, within which BLAS and OpenMP make no more: they would wait."""
+    """A thread for each processor, in which BLAS and OpenMP start no others: they would wait."""
     return ThreadPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1,))
 
 
@@ -219,7 +219,7 @@ class _Reading:
     ) -> None:
         self._registry, self._contents = registry, contents
         self._rows = RowCache()
-        # By the RDMs that they are of: some layers, such as the input, are the same in all runs.
+        # Keyed by their RDMs: some layers, such as the input, are the same in all runs.
         self._packed: dict[bytes, _Packed] = {}
         self._rows(contents.snapshots, "cosine")
         self._settings = options.settings(
@@ -268,7 +268,7 @@ class _Reading:
         key = hashlib.blake2b(rdms.tobytes()).digest()
         if key not in self._packed:
             excerpts = pack_excerpts(take_excerpts(rdms, points))
-            # A copy, since a part of the array would hold all of it.
+            # A copy, since a view would keep the whole array in memory.
             self._packed[key] = _Packed(pack_views(make_views(rdms)), excerpts, rdms[-1].copy())
         for distance in self._unstored:
             self._rows.put(members, sketch_rows(rdms, distance), distance)

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class SnapshotLike(Protocol):
-    """What a snapshot needs to have to be shown; registry snapshots have it."""
+    """What a snapshot needs in order to be shown; registry snapshots have it."""
 
     @property
     def id(self) -> Hashable:
@@ -67,7 +67,7 @@ class SnapshotLike(Protocol):
 
 
 class RunLike(Protocol):
-    """What a run needs to have to be shown; registry runs have it.
+    """What a run needs in order to be shown; registry runs have it.
 
     `id` and `monitor` are used where a run has them.
     """
@@ -120,7 +120,7 @@ class CausePlace(TypedDict):
 
 
 def run_row(name: str, source: RunLike | SnapshotLike) -> RunRow:
-    """A run as its row; `source` is a run, or a snapshot where nothing more is known of it."""
+    """A run as its row; `source` is a run, or a snapshot where nothing more is known."""
     return RunRow(
         name=name,
         label=text_or_none(getattr(source, "label", None)),

@@ -1,4 +1,4 @@
-"""The strip: rows of layers, columns of steps, and in each cell how far a run is off there.
+"""The strip: rows of layers, columns of steps, and in each cell how far a run deviates there.
 
 vectors of snapshots --deviations_of--> Deviations --strip_row--> StripRow       the page
                                                    --run_strip--> RunStrip       figures
@@ -68,7 +68,7 @@ def deviations_of(
     Args:
         snapshots: Of one probe set.
         vectors: One row for each of them; NaN for diverged ones.
-        without: Names of runs that are not compared with, whatever their label.
+        without: Names of runs that others are not compared with, whatever their label.
     """
     runs, layers = (
         np.unique([getattr(snapshot, name) for snapshot in snapshots], return_inverse=True)[1]

@@ -5,10 +5,10 @@
 Packed views are the text of one zlib stream (see `packing`): of s snapshots of n points, first the
 x and y of each as whole numbers of 10 bits (all low bytes, then all high bytes), then the k nearest
 neighbors of each point (one byte each up to 256 points; else all low, then all high bytes).
-Coordinates are stored as differences from the snapshot before, -1, 1, -2, ... as 1, 2, 3, ...
-A neighbor is stored as its place among the candidates that are left: first the neighbors in the
-snapshot before, in their order, then the others by distance in the picture (ties by the lower
-index). So what neither training nor the picture changes becomes zeros.
+Coordinates are stored as differences from the previous snapshot, -1, 1, -2, ... as 1, 2, 3, ... A
+neighbor is stored as its place among the candidates that are left: first the neighbors in the
+previous snapshot, in their order, then the others by distance in the picture (ties by the lower
+index). So neighbors that do not change, or that are nearest in the picture too, become zeros.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NEIGHBORS = 10
 
 
 class Views(NamedTuple):
-    """Of the s snapshots of a trajectory with n points.
+    """The views of the s snapshots of a trajectory with n points.
 
     coordinates: (s, n, 2) whole numbers in [0, 1023]; 511.5 is the middle of the picture.
     neighbors: (s, n, k) the k nearest points of each, nearest first.
@@ -45,11 +45,11 @@ class Views(NamedTuple):
 def make_views(rows: Array) -> Views:
     """PCA views and nearest neighbors of consecutive RDMs (s, m).
 
-    Each view is scaled to fill the picture, since scale is not what a view is compared by, and
-    turned and mirrored to lie best on the one before, so that only what moved seems to move.
+    Each view is scaled to fill the picture, since scale does not matter when views are compared,
+    and rotated and mirrored to match the previous one best, so that only what moved seems to move.
 
     Raises:
-        DivergedRDMError, RDMError: a row is no RDM.
+        DivergedRDMError, RDMError: a row is not an RDM.
     """
     if len(rows) > 1 and (rows[1:] == rows[0]).all():
         # What training does not change, such as the input.
@@ -57,7 +57,7 @@ def make_views(rows: Array) -> Views:
         return Views(*(np.repeat(values, len(rows), axis=0) for values in one))
     views = [_fill(rdm.pca(row, 2)) for row in rows]
     aligned = np.stack(rdm.align_views(views)) if views else np.zeros((0, 0, 2))
-    # Turning can carry a corner out of the square that it filled.
+    # Rotation can carry a corner out of the square that it filled.
     largest = np.abs(aligned).max(axis=(1, 2), keepdims=True, initial=1e-12)
     share = aligned / np.maximum(largest, 1.0)
     coordinates = np.rint((share + 1) / 2 * (LEVELS - 1)).astype(np.uint16)
@@ -103,17 +103,17 @@ def _codes(
 ) -> NDArray[np.intp]:
     """(n, k) the place of each neighbor (n, k) among the candidates that are left.
 
-    before: (n, j) the neighbors in the snapshot before; none of the first.
+    before: (n, j) the neighbors in the previous snapshot; none for the first.
     """
-    # Places that are counted, since a sort of all points costs several times as much; of a place
-    # among the others those are taken off that come first, and the point itself.
+    # Places are counted, since sorting all points costs several times as much. From a place in the
+    # picture, the point itself and the candidates that come first are subtracted.
     place, first = np.split(_ranks(picture, np.hstack([near, before])) - 1, [near.shape[1]], 1)
     place -= (first[:, None, :] < place[:, :, None]).sum(2)
     place += before.shape[1]
     if before.shape[1]:
         same = near[:, :, None] == before[:, None, :]
         place = np.where(same.any(2), same.argmax(2), place)
-    # Of those that were taken already, each that stood before it.
+    # How many of the neighbors that were taken already stood before it.
     taken = np.tril(place[:, None, :] < place[:, :, None], -1).sum(2)
     codes: NDArray[np.intp] = place - taken
     return codes
@@ -132,7 +132,7 @@ def _ranks(picture: NDArray[np.uint16], near: NDArray[np.intp]) -> NDArray[np.in
 
 
 def _squared(picture: NDArray[np.uint16]) -> NDArray[np.int32]:
-    """(n, n) squared distances; -1 of a point to itself: it comes first, whatever lies on it."""
+    """(n, n) squared distances; -1 to the point itself: it comes first even if others coincide."""
     x, y = picture.astype(np.int32).T
     squared: NDArray[np.int32] = (x[:, None] - x) ** 2
     squared += (y[:, None] - y) ** 2

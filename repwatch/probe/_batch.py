@@ -33,7 +33,7 @@ from repwatch.probe._trees import (
 _log = logging.getLogger("repwatch")
 
 MAX_IMAGE_SIDE = 256
-# A square of so many rows is a picture, and no sequence of as many channels as steps.
+# A square of this many rows is a picture, not a sequence with as many channels as steps.
 _SQUARE = 8
 TEXT_KEYS = ("text", "texts", "sentence", "sentences", "caption", "prompt", "question")
 
@@ -69,12 +69,13 @@ def first_line(error: BaseException) -> str:
 def convert_batch(batch: Tree, n: int | None = None, dataset: object = None) -> ProbeContents:
     """What a probe set of this batch holds: inputs, target, texts, images, class names.
 
-    n: the number of items that the batch was made of; by default it is read from the tensors. Where
-    all tensors agree on a smaller number, the collate function left items out, and that is it.
+    n: the number of items that the batch was made from; by default it is read from the tensors.
+        Where all tensors agree on a smaller number, the collate function left items out, and that
+        number counts.
     """
     dropped: list[Dropped] = []
     whole = fields_of(batch)
-    # Of an object inside of a batch, only who knows the number of points can tell which they are.
+    # The points in an object inside a batch can be found only if the number of points is known.
     inputs = to_storable(batch, dropped, objects=whole is not None or n is not None)
     origin = _origin_of(inputs, batch, dropped)
     graphs, nodes = count_graphs(inputs), count_nodes(inputs)
@@ -103,7 +104,7 @@ def convert_batch(batch: Tree, n: int | None = None, dataset: object = None) -> 
 
 
 def _origin_of(inputs: Tree, batch: Tree, dropped: Sequence[Dropped]) -> Tree | None:
-    """The batch itself, where models may want more of it than the inputs are."""
+    """The batch itself, where models may need more of it than the inputs."""
     cut_short = any(found.has_tensors for found in dropped)
     if cut_short or not (dropped or _has_objects(batch)):
         return None
@@ -258,7 +259,7 @@ def _odd_batch(batch: object, dropped: Sequence[Dropped]) -> str:
     return (
         f"Expected a batch of tensors in mappings, tuples or lists, but {came}. Give RepWatch("
         "probe=..., forward=...) a ProbeSet of the tensors in it, and a function (model, inputs) "
-        "that makes of them what the model takes."
+        "that turns them into what the model takes."
     )
 
 

@@ -23,11 +23,11 @@ __all__ = [
 
 
 class Fields(dict[str, Any]):
-    """The parts of a batch, by key and as attributes: what a model reads of such an object.
+    """The parts of a batch, by key and as attributes: what a model reads from such an object.
 
     Args:
         parts: The parts by name.
-        origin: The object that they are of, where it is there: it may have methods, too.
+        origin: The object that they belong to, if there is one: it may have methods, too.
     """
 
     def __init__(self, parts: Mapping[str, Any], origin: object | None = None) -> None:
@@ -70,8 +70,8 @@ def rebuild(origin: object, parts: Mapping[str, Any]) -> object:
 def fields_of(batch: object) -> dict[str, Any] | None:
     """The tensors and plain values of an object by name; None where it holds none directly.
 
-    Of a graph library's object what its `to_dict` gives, else the fields of a dataclass or the
-    public attributes.
+    For a graph library's object, what its `to_dict` returns; otherwise the fields of a dataclass or
+    the public attributes.
     """
     if isinstance(batch, (type, torch.nn.Module, torch.Tensor, Mapping, tuple, list, *PLAIN)):
         return None
@@ -89,7 +89,7 @@ def fields_of(batch: object) -> dict[str, Any] | None:
 
 
 def count_graphs(tree: Tree) -> int | None:
-    """How many graphs a batch has that says which nodes are whose; None where it does not."""
+    """The number of graphs in a batch that says which graph each node is in; else None."""
     if not isinstance(tree, Mapping) or "edge_index" not in tree:
         return None
     ends, owners = tree.get("ptr"), tree.get("batch")

@@ -36,7 +36,7 @@ SHOW_AFTER_SECONDS = 1.0
 class ReadOptions:
     """How to read items: in how many worker processes, how these start, and for how long.
 
-    seconds: After so long, fewer points are used; None is no limit.
+    seconds: After this time, fewer points are used; None is no limit.
     seeds: The seed under which the item of an index is read; its index where none is given.
     """
 
@@ -105,11 +105,10 @@ def read_items(
     """The items of these indices, in order.
 
     Where workers cannot read them, this process does, and the data set is put back. Raises what
-    reading raises; so do workers that fail after `enough` items, and ProbeError where one was
-    killed.
+    reading raises (in workers only after `enough` items), and ProbeError if a worker was killed.
 
-    copy: Whether items are copied although reading them leaves no trace, since what gets them may
-        write into them.
+    copy: Whether items are copied although reading them leaves no trace, since the code that gets
+        them may write into them.
     """
     if is_pure(dataset):
         for index in indices:

@@ -8,10 +8,10 @@ MIN_POINTS = 3
 """Distances between fewer points have no meaning."""
 
 POINTS = 256
-"""Points where nobody asked for another number."""
+"""The default number of points."""
 
 MAX_BYTES = 256 << 20
-"""Bytes of inputs in memory. A probe set that is read from data has fewer points where n take more;
+"""Bytes of inputs in memory. A probe set that is read from data has fewer points if n take more;
 each step of reading it may hold this much once or twice more."""
 
 MAX_STORED_BYTES = 64 << 20

@@ -1,4 +1,4 @@
-"""What a batch was made of, for models and steps that want more than tensors and plain values.
+"""The original batch, for models and steps that need more than tensors and plain values.
 
 A probe set stores tensors and plain values. As long as the process lives it also has the batch as
 the collate function made it: objects of any class are made again from it, with the probe's own
@@ -21,7 +21,7 @@ log = logging.getLogger("repwatch")
 
 
 def restore(tree: Tree, origin: Tree) -> Tree:
-    """The tree with the objects of `origin` in it; the batch itself as `Fields` that know theirs.
+    """The tree with the objects of `origin` in it; a batch object as `Fields` that know it.
 
     Args:
         tree: Some points of a probe set's inputs.

@@ -28,7 +28,7 @@ class Padding:
     """How batches of one structure mark their padding.
 
     Args:
-        marks: What marks it, as path in the batch and kind, of several sequences in order.
+        marks: What marks it, as path in the batch and kind; for several sequences, in order.
         pad_id: The id of padding, for marks of kind "ids".
         unmarked: Whether there are sequences that may be padded, and nothing marks it.
     """
@@ -79,7 +79,7 @@ def find_padding(
     """
     marks: list[tuple[str, Kind]] = []
     lengths: list[str] = []
-    # What comes last in a tuple is rather a target: its place alone is no name.
+    # What comes last in a tuple is more likely a target: its position alone does not name it.
     names = names[: len(inputs) - 1] if isinstance(inputs, (tuple, list)) else ()
     names_of = {path: _name_of(path, names) for path, _ in tensors(inputs)}
     for path, tensor in tensors(inputs):
@@ -166,7 +166,7 @@ def _may_be_lengths(tensor: torch.Tensor, inputs: Tree) -> bool:
 
 
 def _are_lengths(tensor: torch.Tensor, inputs: Tree) -> bool:
-    """Whether, whatever their name, nothing but padding comes after so many steps of each row."""
+    """Whether, whatever the name, only padding comes after this many steps of each row."""
     x = _find_sequences(inputs, len(tensor))
     assert x is not None
     lengths, steps = tensor.reshape(-1).to(x.device), x.shape[1]
@@ -202,7 +202,7 @@ def find_ids(inputs: Tree) -> tuple[str, torch.Tensor | None]:
 
 
 def _ends_in_zeros(inputs: Tree, n: int) -> bool:
-    """Whether some series (time, channels) ends in steps of nothing but zeros, and others not."""
+    """Whether some series (time, channels) ends in steps of only zeros, and others do not."""
     x = main_tensor(inputs)
     if x is None or x.dim() != 3 or len(x) != n or not x.is_floating_point() or not x.numel():
         return False

@@ -3,13 +3,13 @@
     random_split(data, ...)[0]      item 3  -->  place 4711 of `data`
 
 A split with another seed has other items at its indices, but a place always means the same item. So
-an earlier probe set can be read again from any split: where the split has its places, from there,
-and else through a copy of the split that goes over the whole of the innermost data set, with the
-same transforms. Whether the same inputs come of it is decided by their fingerprint alone.
+an earlier probe set can be read again from any split: from the split itself if it has these places,
+otherwise through a copy of the split that covers the whole innermost data set, with the same
+transforms. Whether the inputs are the same is decided by their fingerprint alone.
 
-Followed are `Subset` and what is derived from it, `ConcatDataset`, Hugging Face data sets with
-their own indices, and objects that hold one of these and have its length, as those that add a
-transform to a split.
+Places are followed through `Subset` and its subclasses, `ConcatDataset`, Hugging Face data sets
+with their own indices, and objects that hold one of these and have its length, such as those that
+add a transform to a split.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A data set left as it was, whether this process reads its items or worker processes do.
 
 In this process, what can be reached from the data set is put back. Workers write to copies of their
-own, but for memory that processes share, which is put back after them.
+own, except for memory that processes share, which is put back after they end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def preserved_dataset(roots: Sequence[object], reseed: bool = False) -> Iterator
     """
     walk = preserved(roots, reseed=reseed, max_copied_bytes=MAX_COPIED_BYTES)
     with walk, preserved_rng(), warnings.catch_warnings():
-        # The user's own reading gives the same ones.
+        # The user's own reading gives the same warnings.
         warnings.simplefilter("ignore")
         yield
 

@@ -38,11 +38,11 @@ from repwatch.probe._trees import (
 )
 
 FORMAT = 2
-"""2 may leave out the inputs; what holds them is written as 1, for older readers."""
+"""Format 2 may leave out the inputs; a probe set with inputs is written as 1, for older readers."""
 
 # Compressing more than this takes seconds.
 COMPRESS_BELOW = 8 << 20
-# Bytes of each array by which compressing is tried: floating point noise is as large after it.
+# Bytes of each array on which compression is tried: floating point noise does not get smaller.
 _SAMPLE = 1 << 15
 _WORTHWHILE = 0.8
 
@@ -252,7 +252,7 @@ def unpack(
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
-    """Raises ValueError, KeyError or TypeError where it is none that `pack` wrote."""
+    """Raises ValueError, KeyError or TypeError where it is not one that `pack` wrote."""
     kinds: dict[str, type | tuple[type, ...]] = {
         "fingerprint": str,
         "tree": (dict, type(None)),
@@ -274,21 +274,21 @@ def _check_header(header: Mapping[str, Any]) -> None:
     columns = (header.get("columns") or {}).values()
     listed = [header.get(name) or [] for name in ("texts", "links", "notes", "places")]
     if not all(isinstance(column, list) for column in columns):
-        raise ValueError("columns that are no lists")
+        raise ValueError("columns that are not lists")
     if not all(isinstance(value, PLAIN) for values in (*columns, *listed) for value in values):
         raise ValueError("columns that hold more than plain values")
     if not all(isinstance(place, int) for place in listed[3]):
-        raise ValueError("places that are no whole numbers")
+        raise ValueError("places that are not whole numbers")
 
 
 @contextmanager
 def refusing_damage() -> Iterator[None]:
-    """What damaged bytes raise on their way into a probe set, as a ProbeError."""
+    """Turn what damaged bytes raise when a probe set is read into a ProbeError."""
     try:
         yield
     except ProbeError:
         raise
-    # RuntimeError is torch's, and RecursionError one.
+    # RuntimeError is what torch raises, and the base class of RecursionError.
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as e:
         raise ProbeError(
             f"Expected the bytes of a stored probe set, but they cannot be read ({e}). "
@@ -328,7 +328,7 @@ def _rebuild(node: dict[str, Any], arrays: dict[str, NDArray[np.generic]]) -> Tr
         tensor = torch.from_numpy(arrays[node["tensor"]].copy())
         dtype = getattr(torch, node["dtype"])
         if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"{node['dtype']!r} is no dtype")
+            raise ValueError(f"{node['dtype']!r} is not a dtype")
         return tensor if tensor.dtype == dtype else tensor.view(dtype)
     if "dict" in node:
         return {key: _rebuild(value, arrays) for key, value in node["dict"]}

@@ -35,7 +35,7 @@ def map_tensors(tree: Tree, function: Callable[[torch.Tensor], object]) -> Tree:
 
 
 def move(tree: Tree, device: torch.device | str) -> Tree:
-    """The same tree on `device`: tensors, and leaves that know `.to` (graph batches).
+    """The same tree on `device`: tensors, and leaves that have `.to` (graph batches).
 
     No batch transfer hook of the host runs.
 
@@ -171,7 +171,7 @@ def is_per_point(value: object, n: int) -> TypeGuard[list[Any] | tuple[Any, ...]
     found = [tensor for element in value for _, tensor in tensors(element)]
     if any(tensor.dim() == 0 or len(tensor) != n for tensor in found):
         return True
-    # n images with n channels each are still images; (x, y, z) seldom are three of one kind.
+    # n images with n channels each are still images; (x, y, z) are seldom three of one kind.
     return bool(found) and all(tensor.dim() > 2 for tensor in found)
 
 
@@ -290,7 +290,7 @@ def find_target(tree: Tree, n: int) -> tuple[torch.Tensor | list[Any] | None, st
     """The target of a batch of n points, and a sentence where it had to be chosen.
 
     It is what is named like one (`TARGET_KEYS`) in a mapping or a named tuple, and y of (x, y).
-    Of more parts the last is taken if it alone has one value for each point and these are no
+    Of several parts, the last is taken if it alone has one value for each point and these are not
     floats, which may be weights: no target is better than a wrong one.
     """
     named = tree._asdict() if hasattr(tree, "_asdict") else tree

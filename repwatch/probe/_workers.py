@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from repwatch.errors import ProbeError
 from repwatch.probe._random import ItemSeeds
 
-# A worker that returns nothing for so long hangs: a lock that was held at the fork, a server.
+# A worker that returns nothing for this long hangs: on a lock that was held at the fork, or on a
+# server.
 HANG_SECONDS = 30.0
 
 
@@ -50,7 +51,8 @@ def read_in_workers(
     """
     before = set(multiprocessing.active_children())
     with warnings.catch_warnings():
-        # About forks beside threads, and more workers than cores: the user's own loader gives it.
+        # Warnings about forks beside threads, and more workers than cores: the user's own loader
+        # gives them.
         warnings.simplefilter("ignore")
         iterator: Any = iter(
             _make_loader(_SeededItems(dataset, seeds or {}), indices, workers, context, worker_init)
@@ -140,7 +142,7 @@ class _WorkerStart:
     def __call__(self, worker: int) -> None:
         warnings.simplefilter("ignore")
         info: Any = get_worker_info()
-        object.__setattr__(info, "dataset", info.dataset.dataset)  # it takes no assignment
+        object.__setattr__(info, "dataset", info.dataset.dataset)  # it does not allow assignment
         if self._forked:
             _separate_descriptors()
         if self._worker_init is not None:
@@ -178,7 +180,7 @@ def _is_network(descriptor: int) -> bool:
 
 
 def _check_alive(processes: set[BaseProcess], dataset: object) -> None:
-    """Raise ProbeError if one of the workers was killed, or ended itself."""
+    """Raise ProbeError if one of the workers was killed, or exited."""
     codes = [process.exitcode for process in processes]
     code = next((code for code in codes if code), None)
     if code is None:

@@ -1,4 +1,4 @@
-"""The points of earlier probe sets in the data of a new run, which may be split in another way.
+"""The points of earlier probe sets in the data of a new run, which may be split differently.
 
 read_again         the points of an earlier probe set, where its places mean the same here
 describe_overlap   how many probe points a training set contains
@@ -24,8 +24,8 @@ def read_again(
 ) -> ProbeSet | None:
     """The points of the first earlier probe set whose places mean the same in this data set.
 
-    Where other inputs come of them (another preprocessing, other data), the points are as good as
-    any others of the data set, and are taken all the same if it has all of them.
+    If they give other inputs (other preprocessing, other data), the points are as good as any
+    others of the data set, and are used anyway if it has all of them.
 
     Args:
         read: Reads the points at some `places=` of the data set.

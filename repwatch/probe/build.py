@@ -193,11 +193,11 @@ class _Collation:
     def keeps_order(self, items: Sequence[Item], inputs: Tree) -> bool:
         """Whether row i of `inputs` is item i: items in another order give the rows in that order.
 
-        What cannot be shown so (random masking, batches of graphs) counts as no.
+        Where this cannot be shown (random masking, batches of graphs), the answer is no.
         """
         if self.is_default:
             return True
-        # Of a large batch only some items, so that no second one of its size is made.
+        # Only some items of a large batch, so that no second one of its size is made.
         step = math.ceil(sum(item.nbytes for item in items) / limits.MAX_STORED_BYTES)
         if step > 1:
             items = items[:: min(step, len(items) // limits.MIN_POINTS)]
@@ -354,7 +354,7 @@ def _choose(
     if outside:
         raise ProbeError(
             f"Expected the data set of the probe set, with an item at index {outside[0]}, but "
-            f"{type(dataset).__name__} has {sources.total} items. Give the data set of before."
+            f"{type(dataset).__name__} has {sources.total} items. Give the same data set."
         )
     found = sources.find(chosen)
     inside = [index for index in found if index is not None]

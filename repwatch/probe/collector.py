@@ -50,7 +50,7 @@ class ProbeCollector:
         return self._joiner.add(batch)
 
     def probe(self, **options: Any) -> ProbeSet:
-        """The probe set of the points so far. Raises ProbeError for less than 3."""
+        """The probe set of the points so far. Raises ProbeError for fewer than 3."""
         if len(self) < MIN_POINTS:
             raise ProbeError(
                 f"Expected at least {MIN_POINTS} points in the batches that passed by, but got "

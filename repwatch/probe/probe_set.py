@@ -49,14 +49,14 @@ class ProbeSet:
         them again: see `repwatch.probe._places`.
     source: what another data set must have in common for its places to mean the same.
     augmented: the inputs went through random augmentation.
-    row_count: the number of rows that layers give for the whole, where these are the points: nodes
-        of a graph, windows of a series. `points` evenly spaced ones of them are taken.
+    row_count: the total number of rows that layers return, where rows are the points: nodes of a
+        graph, windows of a series. `points` of them, evenly spaced, are taken.
     metric: of the distances between representations of the points (`rdm.from_activations`). Runs
         with another metric have another fingerprint, so that nothing compares them.
     origin: the batch that the inputs were taken from, where it has objects in it; the model is
         given them as long as this process lives. They are not stored.
 
-    Raises ProbeError for less than 3 points, unequal lengths and values that cannot be stored.
+    Raises ProbeError for fewer than 3 points, unequal lengths and values that cannot be stored.
 
     Examples:
         >>> from repwatch import ProbeSet
@@ -177,7 +177,7 @@ class ProbeSet:
         return (f"{self.name}: " if self.name else "") + "; ".join([*parts, *self.notes])
 
     def main_tensor(self, copy: bool = True) -> torch.Tensor | None:
-        """The tensor that the model sees first, (n, ...), or None; not to be changed if no copy."""
+        """The tensor that the model sees first, (n, ...), or None; change only a copy of it."""
         found = main_tensor(self._inputs)
         return found.clone() if found is not None and copy else found
 
@@ -193,7 +193,7 @@ class ProbeSet:
 
     @property
     def row_count(self) -> int | None:
-        """The number of rows of which the points are some, or None (see the class)."""
+        """The number of rows from which the points are taken, or None (see the class)."""
         return self._row_count
 
     @property
@@ -202,7 +202,7 @@ class ProbeSet:
         return None if self._row_count is None else spread_indices(self._row_count, self._points)
 
     def with_rows(self, count: int, n: int) -> ProbeSet:
-        """The same inputs, with up to n of the layers' `count` rows, and labels, as points."""
+        """The same inputs; its points are up to n of the layers' `count` rows, with labels."""
         rows = spread_indices(count, n)
         labels, _ = find_target(self._inputs, count)
         columns: dict[str, list[Any]] = {"row": list(rows)}
@@ -255,13 +255,13 @@ class ProbeSet:
     def subset(self, points: Sequence[int], notes: Sequence[str] = ()) -> ProbeSet:
         """A probe set of some of the points, in the order given, with further notes.
 
-        Raises ProbeError for points that are not there, for less than 3, and where it is one batch.
+        Raises ProbeError for points that do not exist, for fewer than 3, and if it is one batch.
         """
         n, chosen = self._points, [int(point) for point in points]
         if not self._divisible:
             raise ProbeError(
                 f"Expected a probe set that can be divided, but {self!r} runs as one batch. "
-                "Make another one of the items that you want."
+                "Make another one from the items that you want."
             )
         if any(not 0 <= point < n for point in chosen) or len(set(chosen)) < len(chosen):
             raise ProbeError(f"Expected different points from 0 to {n - 1}, but got {chosen}.")

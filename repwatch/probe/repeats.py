@@ -19,8 +19,8 @@ class RepeatCounter:
     """Counts equal points among the first batches of an epoch, by values of their main tensor.
 
     Attributes:
-        share: The share of points that are there more than once; None until 3 batches were seen,
-            or where points have few values, so that they may be equal by chance.
+        share: The share of points that occur more than once; None until 3 batches were seen, or
+            where points have few values, so that they may be equal by chance.
 
     Examples:
         >>> from repwatch.probe.repeats import RepeatCounter
@@ -47,7 +47,7 @@ class RepeatCounter:
         self._seen = BATCHES
 
     def add(self, batch: Tree, epoch: int) -> None:
-        """Look at a batch; in the next epoch points come again, so that none is looked at."""
+        """Look at a batch; in the next epoch points repeat, so its batches are not looked at."""
         if self._epoch not in (None, epoch):
             self.stop()
             return

@@ -2,7 +2,7 @@
 
 1. Center, chunk of features by chunk, and add up the float32 Gram matrix G of the centered rows.
 2. d_ij^2 = G_ii + G_jj - 2 G_ij. Its error is a few float32 roundings of G_ii + G_jj, whatever
-   d_ij is: good for pairs that are far apart against their norms, bad for close pairs.
+   d_ij is: good for pairs that are far apart relative to their norms, bad for close pairs.
 3. Rows that have a close pair are compared again by direct differences, whose relative error
    does not depend on the norms, and which are exactly 0 for duplicates.
 """
@@ -36,9 +36,9 @@ _FEW_FEATURES = 128
 _CHUNK_FEATURES = 4096
 _SLICE_FEATURES = 512
 _BLOCK_ROWS = 64
-# Points whose mean is the origin.
+# The number of points whose mean is the origin.
 _ORIGIN_ROWS = 32
-# The square of a largest distance outside of this range comes near the ends of float32's.
+# If the largest distance is outside of this range, its square comes close to float32's limits.
 _SAFE_RANGE = (1e-14, 1e15)
 
 
@@ -48,7 +48,7 @@ def from_activations(X: torch.Tensor | NDArray[Any], metric: Metric = "euclidean
     Args:
         X: (n, …) activations, n >= 2: each row is a probe point, and all other dimensions are
             flattened. Any real or complex dtype and any device; it is not changed.
-        metric: "euclidean", or "cosine" for embeddings whose length says nothing: the Euclidean
+        metric: "euclidean", or "cosine" for embeddings whose length has no meaning: the Euclidean
             distance between rows scaled to length 1, sqrt(2 - 2 cos), from 0 to 2. It ranks pairs
             as 1 - cos does, and is a distance in a Euclidean space, as all that reads RDMs expects.
             A row of zeros stays at the origin.
@@ -59,7 +59,7 @@ def from_activations(X: torch.Tensor | NDArray[Any], metric: Metric = "euclidean
         distances of duplicates are exactly 0.
 
     Raises:
-        ConfigurationError: the metric is another one.
+        ConfigurationError: the metric is neither of these.
         DivergedRDMError: an activation is NaN or infinite, or a distance is beyond float32.
         RDMError: fewer than 2 rows, or no features.
 
@@ -93,7 +93,7 @@ def from_activations(X: torch.Tensor | NDArray[Any], metric: Metric = "euclidean
 
 
 def check_metric(metric: Metric) -> Metric:
-    """The metric. Raises ConfigurationError where it is another one than those of `METRICS`."""
+    """The metric. Raises ConfigurationError where it is not one of `METRICS`."""
     if metric not in METRICS:
         raise ConfigurationError(
             f"Expected `metric` to be {' or '.join(map(repr, METRICS))}, but got {metric!r}."
@@ -148,7 +148,7 @@ def _distances(rows: torch.Tensor) -> Float32 | Float64:
 
     if rows.shape[1] <= _FEW_FEATURES or _matmul_is_rounded(rows.device):
         return _direct(rows)
-    # From here on in NumPy: so little work costs a processor less on one thread than on many.
+    # From here on in NumPy: so little work is faster on one CPU thread than on many.
     gram = _gram(rows)
     left, right = pairs(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -169,14 +169,14 @@ def _distances(rows: torch.Tensor) -> Float32 | Float64:
 
 
 def _gram(rows: torch.Tensor) -> Float32 | Float64:
-    """The (n, n) Gram matrix of the centered rows, of which the lower triangle is filled in."""
+    """The (n, n) Gram matrix of the centered rows, with only the lower triangle filled in."""
     import torch
 
     n = len(rows)
     total: Float32 | Float64 | None = None
     for chunk in _chunks(rows):
         # Any origin near the points will do: what a worse one costs in precision shows as pairs
-        # that are close against their norms.
+        # that are close relative to their norms.
         origin = chunk[:: max(n // _ORIGIN_ROWS, 1)].mean(0)
         centered = (chunk - origin).to(torch.float32)
         slices = _count_slices(centered)
@@ -197,8 +197,8 @@ def _gram(rows: torch.Tensor) -> Float32 | Float64:
 def _count_slices(centered: torch.Tensor) -> int:
     """Into how many slices of features to cut a product, one for each thread of a processor.
 
-    Threads with a slice each do not wait for each other before its end; where other processes use
-    the processor too, each such wait may take as long as the product.
+    Threads with a slice each do not wait for each other until the end; where other processes use
+    the CPU too, each such wait may take as long as the product.
     """
     import torch
 

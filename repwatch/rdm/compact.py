@@ -26,9 +26,9 @@ _LEVELS = 255
 
 
 def form_lengths(points: int) -> dict[Form, int]:
-    """The bytes of each form that an RDM of so many points can have, no two of them equal.
+    """The bytes of each form that an RDM of this many points can have, no two of them equal.
 
-    Few points have no coordinates: they would take as much room as their distances.
+    With few points there is no form "coordinates": it would take as much room as the distances.
 
     Examples:
         >>> form_lengths(256)
@@ -72,7 +72,7 @@ def decode_form(blob: bytes, scale: float, points: int) -> Float32:
     """The condensed RDM, float32, of the bytes and the scale that `encode_form` returned.
 
     Raises:
-        RDMError: The bytes are of no form that an RDM of so many points has.
+        RDMError: The bytes fit no form of an RDM of this many points.
 
     Examples:
         >>> blob, scale = encode_form(np.array([3.0, 4.0, 5.0]), "int8")

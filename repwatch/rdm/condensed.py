@@ -112,7 +112,7 @@ def sum_by_point(values: Float64) -> Float64:
 
 
 def dot(a: Float64, b: Float64) -> float:
-    """Sum of products, on one thread: for an RDM those of BLAS cost more than they save."""
+    """Sum of products, on one thread: for an RDM, BLAS threads cost more than they save."""
     return float(np.einsum("i,i->", a, b))
 
 
@@ -136,7 +136,7 @@ def encode(D: Array) -> tuple[bytes, float]:
     """The bytes that are stored, and the scale, which is the largest distance.
 
     The bytes are D * 2^15 / scale in little-endian float16. The relative error of a distance is at
-    most 5e-4 (2^-11), but for those below 2e-9 of the largest. An RDM of zeros has scale 0.
+    most 5e-4 (2^-11), except below 2e-9 of the largest. An RDM of zeros has scale 0.
 
     Raises:
         RDMError: no condensed RDM has that shape.

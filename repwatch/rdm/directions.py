@@ -28,7 +28,7 @@ def project(D: Array, a: int | Sequence[int], b: int | Sequence[int]) -> Float64
 
     (D[x, a]^2 - D[x, b]^2) / (2 D[a, b]): the inner product of x, seen from the middle of a and b,
     with the unit vector from a to b. In the units of the activations; a lies at -D[a, b]/2, b at
-    +D[a, b]/2. Of a set of points the mean is taken. For more points than an RDM has room for, such
+    +D[a, b]/2. A set of points stands for its mean. For more points than an RDM has room for, such
     as 50,000 words, see `project_activations`.
 
     Raises:

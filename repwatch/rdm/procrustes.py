@@ -1,4 +1,4 @@
-"""Views turned and mirrored to lie best on another (orthogonal Procrustes)."""
+"""Views rotated and reflected to fit another one best (orthogonal Procrustes)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
-    """`view` (n, k) moved, turned and mirrored, but not stretched, to lie best on `reference`.
+    """`view` (n, k) translated, rotated and reflected, but not scaled, to fit `reference` best.
 
-    Orthogonal Procrustes: the turn R that minimizes ||view R + shift - reference|| is U V^T, where
-    U S V^T is the singular value decomposition of view^T reference, both centered (Schoenemann
-    1966). Views aligned to the one before do not flip in an animation.
+    Orthogonal Procrustes: the orthogonal R that minimizes ||view R + shift - reference|| is U V^T,
+    where U S V^T is the singular value decomposition of view^T reference, both centered
+    (Schoenemann 1966). Views aligned to the one before do not flip in an animation.
 
     Raises:
         ConfigurationError: the shapes differ.
@@ -38,7 +38,7 @@ def align(view: NDArray[Any], reference: NDArray[Any]) -> Float64:
 
 
 def alignment(view: NDArray[Any], reference: NDArray[Any]) -> tuple[Float64, Float64]:
-    """The turn (k, k) and the shift (k,) of `align`: view @ turn + shift lies on the reference.
+    """The orthogonal turn (k, k) and the shift (k,) of `align`, which gives view @ turn + shift.
 
     Raises:
         RepWatchError: As `align`.

@@ -104,7 +104,7 @@ def pca(D: Array, k: int = 2) -> Float64:
 
 
 def _leading(gram: Float64, k: int) -> tuple[Float64, Float64]:
-    """The k largest eigenvalues (k,) and their vectors (n, k); few of many cost a third of all."""
+    """The k largest eigenvalues (k,) and their vectors (n, k); a few take a third of the time."""
     n = len(gram)
     if 4 * k > n:
         eigenvalues, eigenvectors = np.linalg.eigh(gram)
@@ -129,7 +129,7 @@ def neighbors(D: Array, k: int = 10) -> Int:
         array([1, 0, 0])
     """
     values = check(D)
-    # The order of single precision is the same, and half the memory.
+    # Single precision gives the same order in half the memory.
     distances = square(D if D.dtype == np.float32 else values)
     n = len(distances)
     if not 1 <= k < n:
@@ -155,14 +155,14 @@ def tsne(
     """(n, 2) t-SNE view of the representation; the same for the same seed and machine.
 
     Equal to t-SNE of the activations from the same start (van der Maaten and Hinton 2008), since it
-    asks for nothing but distances. Axes and units have no meaning.
+    needs only distances. Axes and units have no meaning.
 
     Args:
         D: (m,) an RDM of n >= 3 probe points.
         init: (n, 2) the view of the snapshot before; the new one starts from it and is aligned to
             it, so that an animation does not jump.
         perplexity: The effective number of neighbors; lowered for small n.
-        seed: Of the noise that is added to the start.
+        seed: The seed of the noise that is added to the start.
 
     Raises:
         ConfigurationError: `init` has another shape.
@@ -191,7 +191,7 @@ def tsne(
 
 
 def neighbor_graph(D: Array, k: int = 10, *, mutual: bool = False) -> Graph:
-    """Edges between points of which one is among the k nearest of the other, or both (`mutual`).
+    """Edges between points if one is among the k nearest of the other, or both are (`mutual`).
 
     Raises:
         RepWatchError: As `neighbors`.
@@ -215,7 +215,7 @@ def neighbor_graph(D: Array, k: int = 10, *, mutual: bool = False) -> Graph:
 def effective_dimension(D: Array) -> float:
     """Participation ratio of the spectrum, (sum l)^2 / sum l^2: between 1 and min(n - 1, d).
 
-    1 when the points lie on a line, d when they spread alike in d directions, 0 when all points
+    1 when the points lie on a line, d when they spread equally in d directions, 0 when all points
     coincide (Gao et al. 2017).
 
     Raises:
@@ -283,7 +283,7 @@ def vote_accuracy(near: Int, labels: Int) -> float:
 
     Args:
         near: (n, k) the neighbors of each point, as `neighbors` gives them.
-        labels: (n,) whole numbers from 0; where votes are tied the smallest label has them.
+        labels: (n,) whole numbers from 0; the smallest label wins a tie.
 
     Examples:
         >>> near = np.array([[1], [0], [3], [2]])

@@ -8,7 +8,7 @@ recorder.py   RunRecorder: records one run while the training continues, over
   spool.py      where it waits while the registry does not answer
 transfer.py   runs from one registry into another
 retention.py  which RDMs stay whole
-health.py     what is wrong with one
+health.py     what is wrong with a registry
 values.py     plain values and clean text    hparams.py    names of hyperparameters
 location.py   paths and URLs                 names.py      names of runs      checks.py    arguments
 secrets.py    hyperparameters that are masked

@@ -1,7 +1,8 @@
-"""What a registry file that somebody sent must be, before anything of it is taken in.
+"""Checks on a registry file from somebody else, before anything is imported from it.
 
-Every row is read once, so that a file is refused whole: its pages and references, the types of its
-values (by the types of the columns), names and numbers within bounds, and the blobs.
+Every row is read once, and a bad file is refused as a whole. The checks cover its pages and
+references, the types of its values (by the types of the columns), the bounds of names and numbers,
+and the blobs.
 """
 
 from __future__ import annotations
@@ -62,15 +63,15 @@ _COUNTS = frozenset({"step", "last_step", "points", "point"})
 
 
 def admit(source: Registry) -> None:
-    """Look through a whole registry that somebody else may have made.
+    """Check a whole registry that somebody else may have made.
 
     Raises:
-        RegistryError: It is damaged, or holds what RepWatch would not have written.
+        RegistryError: It is damaged, or holds something that RepWatch would not have written.
     """
     for finding in examine_data(source):
         if finding.level == "problem":
             raise RegistryError(
-                f"{source.place} is refused, and nothing of it taken in; {finding.subject}: "
+                f"{source.place} is refused, and nothing is imported; {finding.subject}: "
                 f"{finding.message}"
             )
     source._database.read(_check_rows)
@@ -81,7 +82,7 @@ def _check_rows(connection: Connection) -> None:
         reason = _find_fault(connection, table)
         if reason is not None:
             raise RegistryError(
-                f"{place_of(connection)} is refused, and nothing of it taken in; its table "
+                f"{place_of(connection)} is refused, and nothing is imported; its table "
                 f"{table.name} holds {reason}"
             )
 
@@ -95,7 +96,7 @@ def _find_fault(connection: Connection, table: Table) -> str | None:
 
 
 def _check_table(connection: Connection, table: Table) -> None:
-    """Raises ValueError or ProbeError at the first value that cannot be one of RepWatch's."""
+    """Raises ValueError or ProbeError at the first value that RepWatch cannot have written."""
     check = _CHECKS.get(table)
     query = select(*(column(connection, stored) for stored in table.columns))
     if table is RDMS:
@@ -114,7 +115,7 @@ def _check_table(connection: Connection, table: Table) -> None:
 
 
 def _check_value(name: str, value: object) -> None:
-    """Raises ValueError where it is none that this column can hold."""
+    """Raises ValueError if the column cannot hold the value."""
     if isinstance(value, str):
         most = LONGEST_NAME if name in _NAMES else LONGEST_TEXT
         if len(value) > most:
@@ -135,19 +136,19 @@ def _check_probe(row: Mapping[Any, Any]) -> None:
 
     stored = read_stored(row["content"])
     if stored.fingerprint != row["fingerprint"]:
-        raise ValueError(f"{row['fingerprint']!r}, but its content is of {stored.fingerprint!r}.")
+        raise ValueError(f"{row['fingerprint']!r}, but its content has {stored.fingerprint!r}.")
 
 
 def _check_blobs(row: Mapping[Any, Any]) -> None:
     if is_reference(row["rdm"]):
         raise ValueError(
-            f"an RDM that is in somebody's object storage, in snapshot {row['snapshot_id']}. Ask "
-            "for a file that `repwatch export` wrote."
+            f"an RDM that is in someone else's object storage, in snapshot {row['snapshot_id']}. "
+            "Ask for a file that `repwatch export` wrote."
         )
     D = decode_rdm(row["rdm"], row["scale"], row["points"])
     values = decode_sketch(row["sketch"]), D
     if row["scale"] < 0 or not all(np.isfinite(part).all() for part in values):
-        raise ValueError(f"distances that are no numbers, in snapshot {row['snapshot_id']}.")
+        raise ValueError(f"distances that are not numbers, in snapshot {row['snapshot_id']}.")
 
 
 _CHECKS: dict[Table, Callable[[Mapping[Any, Any]], None]] = {

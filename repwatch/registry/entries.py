@@ -1,4 +1,4 @@
-"""Entries: what is recorded of a run, as data to be applied now, or stored in a file for later.
+"""Entries: what is recorded about a run, as data to be applied now or stored in a file for later.
 
     entry = entries.metrics(step=10, epoch=0, values={"loss": 0.3})
     entry.apply(registry, run_id)
@@ -50,13 +50,13 @@ _CONTENT = "probe"
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that is recorded of a run.
+    """One thing that is recorded about a run.
 
     Attributes:
         kind: "start", "snapshots", "metrics", "monitor", "flag", "notes" or "finish".
-        values: What JSON can hold of it.
+        values: The part of it that JSON can hold.
         arrays: Its arrays by name.
-        encoding: Its snapshots, as long as it has not been stored in a file.
+        encoding: Its encoded snapshots, until it has been stored in a file.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Entry:
 
         Raises:
             RegistryError: The registry cannot be read or written, has no such run, or the entry
-                holds what none of its kind does.
+                holds values that its kind does not have.
         """
         try:
             _APPLIERS[self.kind](registry, run_id, self)
@@ -100,7 +100,7 @@ class Entry:
         """Read what `to_bytes` wrote.
 
         Raises:
-            RegistryError: It is something else, or damaged.
+            RegistryError: The bytes are not an entry, or are damaged.
         """
         try:
             arrays = read_arrays(content)
@@ -132,7 +132,7 @@ def start(run: NewRun, probe: NewProbe) -> Entry:
 def snapshots(new: Sequence[NewSnapshot], encoding: Encoding | None = None) -> Entry:
     """All layers at a step. Their arrays must not change afterwards.
 
-    `encoding` is that of the same snapshots, where others use it too.
+    `encoding` is the encoding of the same snapshots, if it is shared with other code.
     """
     values = [
         {
@@ -197,7 +197,7 @@ def plan_run(
     mode: Mode = "min",
     run_id: str | None = None,
 ) -> tuple[Run, Entry]:
-    """A run whose registry does not answer: as it will be, and the entry that will open it.
+    """A run whose registry does not answer: as it will be stored, and the entry that will open it.
 
     The arguments are those of `Registry.start_run`. Raises ConfigurationError.
     """
@@ -229,7 +229,7 @@ def plan_run(
 
 
 def _apply_start(registry: Registry, run_id: str, entry: Entry) -> None:
-    """Open the run; where another run has taken its name since, with a number behind it."""
+    """Open the run; if another run has taken its name since, a number is appended to the name."""
     values = dict(entry.values["run"])
     began, noted = values.pop("started_at"), tuple(values.pop("notes"))
     started_at = None if began is None else datetime.fromisoformat(began)

@@ -32,11 +32,11 @@ _SNAPSHOTS = 5000
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes:
         level: "fine"; "hint", where something could be better; "problem", where data are damaged.
-        subject: What was looked at, in a few words.
+        subject: What was checked, in a few words.
         message: What was found, and what to do about it.
     """
 
@@ -52,11 +52,11 @@ class Finding:
 def examine(
     registry: Registry, fewest_good: int = 0, *, progress: Progress | None = None
 ) -> list[Finding]:
-    """Look through the whole registry; nothing is changed.
+    """Check the whole registry; nothing is changed.
 
     Args:
         fewest_good: How many good landmarks each probe set should have.
-        progress: Called with how many snapshots have been looked at, and of how many.
+        progress: Called with the number of snapshots checked so far, and the total.
     """
     findings = examine_data(registry, progress)
     if any(finding.level == "problem" and finding.subject == FILE for finding in findings):
@@ -83,7 +83,7 @@ def examine_data(registry: Registry, progress: Progress | None = None) -> list[F
 
 
 def _examine_file(connection: Connection) -> list[Finding]:
-    """SQLite's own look at every page, and at every reference."""
+    """SQLite's own check of every page and every reference."""
     broken = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(20)"))]
     if broken != ["ok"]:
         problems = "; ".join(broken[:3])
@@ -91,14 +91,14 @@ def _examine_file(connection: Connection) -> list[Finding]:
             Finding(
                 "problem",
                 FILE,
-                f"SQLite finds it damaged: {problems}. Restore it from a copy, or save what can be "
-                "read by `repwatch export`.",
+                f"SQLite finds it damaged: {problems}. Restore it from a copy, or use "
+                "`repwatch export` to save what can be read.",
             )
         ]
     loose = connection.execute(text("PRAGMA foreign_key_check")).fetchall()
     if loose:
         tables = ", ".join(sorted({str(row[0]) for row in loose}))
-        message = f"{len(loose)} rows of {tables} belong to nothing. Restore it from a copy."
+        message = f"{len(loose)} rows of {tables} refer to missing rows. Restore it from a copy."
         return [Finding("problem", FILE, message)]
     pages, free, size, journal = (
         connection.execute(text(f"PRAGMA {name}")).scalar_one()
@@ -107,7 +107,7 @@ def _examine_file(connection: Connection) -> list[Finding]:
     megabytes = pages * size / 1e6
     findings = [Finding("fine", FILE, f"{megabytes:,.1f} MB, journal {journal}, sound.")]
     if free > pages / 4 and free * size > 1e7:
-        message = f"{free * size / 1e6:,.0f} MB of it are empty; `repwatch prune` frees them."
+        message = f"{free * size / 1e6:,.0f} MB of it is empty; `repwatch prune` frees them."
         findings.append(Finding("hint", FILE, message))
     return findings
 
@@ -140,9 +140,9 @@ def _examine_rows(connection: Connection, progress: Progress) -> list[Finding]:
         odd += connection.scalar(joined.where(some)) or 0
     progress(total, total)
     if odd:
-        message = f"{odd} of {total:,} have no RDM, or one of a wrong length: delete those runs."
+        message = f"{odd} of {total:,} have no RDM, or one of the wrong length: delete those runs."
         return [Finding("problem", "snapshots", message)]
-    return [Finding("fine", "snapshots", f"{total:,}, each with what belongs to it.")]
+    return [Finding("fine", "snapshots", f"{total:,}, all complete.")]
 
 
 def _examine_objects(connection: Connection) -> list[Finding]:
@@ -154,7 +154,7 @@ def _examine_objects(connection: Connection) -> list[Finding]:
         load_objects([newest])
     except RegistryError as error:
         return [Finding("hint", "object storage", f"{count:,} RDMs were moved there. {error}")]
-    message = f"{count:,} RDMs are in that of ${OBJECTS_VARIABLE}; the newest can be read."
+    message = f"{count:,} RDMs are stored at ${OBJECTS_VARIABLE}; the newest can be read."
     return [Finding("fine", "object storage", message)]
 
 
@@ -167,23 +167,23 @@ def _examine_runs(runs: Sequence[Run], empty: set[str]) -> list[Finding]:
     dead = [run.name for run in runs if run.status == "dead"]
     if dead:
         names = name_some(dead, 5)
-        message = f"{names} ended without a word: the process was killed, or the machine."
+        message = f"{names} ended without a final status: the process or the machine was killed."
         findings.append(Finding("hint", "dead runs", message))
     idle = [run for run in runs if run.id in empty and run.status != "running"]
     if idle:
         names = name_some([run.name for run in idle], 5)
-        message = f"{names}: `repwatch prune` lists what can go."
+        message = f"{names}: `repwatch prune` lists what can be deleted."
         findings.append(Finding("hint", "runs without snapshots", message))
     labeled = [run.name for run in idle if run.label]
     if labeled:
         names = name_some(labeled, 5)
-        message = f"{names} are no landmarks, for there is nothing to compare with."
+        message = f"{names} are not landmarks, since there is nothing to compare with."
         findings.append(Finding("hint", "labels without snapshots", message))
     return findings
 
 
 def _examine_probe_sets(runs: Sequence[Run], empty: set[str]) -> list[Finding]:
-    """Runs that are compared with no other run, for each has a probe set of its own."""
+    """Runs that are not compared with any other run, because each has its own probe set."""
     by_probe = Counter(run.probe for run in runs if run.id not in empty)
     alone = [run for run in runs if run.id not in empty and by_probe[run.probe] == 1]
     if len(by_probe) < 2 or not alone:
@@ -192,8 +192,8 @@ def _examine_probe_sets(runs: Sequence[Run], empty: set[str]) -> list[Finding]:
     largest, count = by_probe.most_common(1)[0]
     whose = f"of {count} runs" if count > 1 else "of one of them"
     message = (
-        f"{len(alone)} of {sum(by_probe.values())} runs are compared with no other run, for each "
-        f"has a probe set of its own: {names}. To compare new runs, give them the points "
+        f"{len(alone)} of {sum(by_probe.values())} runs are not compared with any other run, since "
+        f"each has its own probe set: {names}. To compare new runs, give them the probe points "
         f'{whose}: RepWatch(probe="{largest}"). `repwatch runs` lists the runs by probe set.'
     )
     return [Finding("hint", "probe sets", message)]

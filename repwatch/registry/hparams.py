@@ -1,10 +1,10 @@
-"""Names of hyperparameters: the user's own, and those that RepWatch read off the training.
+"""Names of hyperparameters: the user's own, and those that RepWatch read from the training.
 
     "lr", "model.dropout"           the user's, nested ones flattened with dots
     "repwatch.optimizer.lr"         read by RepWatch; shown as "optimizer.lr"
 
 RepWatch 0.1.0 stored what it read without the prefix. Such runs are given the prefix when they are
-read from the registry, so that all else sees one kind of name.
+read from the registry, so that all other code sees one kind of name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PREFIX = "repwatch."
 # Names of a run's learning rate, best first.
 LEARNING_RATES = (f"{PREFIX}optimizer.lr", "optimizer.lr", "lr", "learning_rate")
 
-# What only the callback of 0.1.0 stored, and the names that it stored with that.
+# Names that only the callback of 0.1.0 stored, and the other names that it stored with them.
 _SIGNS = ("model.parameters", "trainer.accumulate_grad_batches")
 _FORMER = re.compile(
     r"(optimizer|scheduler)(_\d+)?(\..+)?"
@@ -39,7 +39,7 @@ _FORMER = re.compile(
 
 
 def is_own(name: str) -> bool:
-    """Whether RepWatch itself read the hyperparameter off the training."""
+    """Whether RepWatch itself read the hyperparameter from the training."""
     return name.startswith(PREFIX)
 
 

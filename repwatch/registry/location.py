@@ -1,4 +1,4 @@
-"""Where a registry is: a path or a URL, understood once, at construction."""
+"""Where a registry is: a path or a URL, parsed once, at construction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def resolve(location: Location | None, default: Path | None = None) -> tuple[URL
 
 
 def spool_folder(folder: str | Path | None, log_folder: Path | None = None) -> Path:
-    """The folder for runs whose registry does not answer, absolute; nothing is made.
+    """The absolute folder for runs whose registry does not answer; it is not created.
 
     None means $REPWATCH_SPOOL, else `repwatch-spool` in `log_folder`, else in the current folder.
     """
@@ -64,7 +64,9 @@ def _parse(text: str) -> URL:
 
 def _from_path(path: Path) -> tuple[URL, Path]:
     if not path.name:
-        raise ConfigurationError(f"registry {str(path)!r} names no file; give one, 'repwatch.db'.")
+        raise ConfigurationError(
+            f"registry {str(path)!r} names no file; give one, such as 'repwatch.db'."
+        )
     path = path.expanduser().absolute()
     return URL.create("sqlite", database=str(path)), path
 
@@ -86,8 +88,8 @@ def _from_url(url: URL) -> tuple[URL, Path | None]:
 def _from_sqlite_url(url: URL) -> tuple[URL, Path]:
     if not url.database or url.database == ":memory:" or url.query:
         raise ConfigurationError(
-            f"registry {url.render_as_string()!r} must name a file and nothing else, for the "
-            "writer and the readers each open it: give a path such as 'repwatch.db'."
+            f"registry {url.render_as_string()!r} must name a file and nothing else, since "
+            "the writer and the readers each open it: give a path such as 'repwatch.db'."
         )
     return _from_path(Path(url.database))
 

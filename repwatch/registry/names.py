@@ -1,4 +1,4 @@
-"""Names of runs: made up where none is given, free ones suggested, near ones found."""
+"""Names of runs: made up where none is given, free ones suggested, similar ones found."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ reef ridge river robin sparrow spruce summit thistle tundra valley willow wren
 
 
 def made_names() -> Iterator[str]:
-    """Readable names such as 'calm-otter-17', without end.
+    """An endless series of readable names such as 'calm-otter-17'.
 
-    From the system's randomness: the state of Python's `random` is the user's.
+    Drawn from the system's randomness: the state of Python's `random` belongs to the user.
     """
     while True:
         words = secrets.choice(_ADJECTIVES.split()), secrets.choice(_NOUNS.split())
@@ -49,7 +49,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def nearest_names(name: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """The names most like the given one, whatever its case; empty when none is near."""
+    """The names most like the given one, ignoring case; empty when none is similar."""
     by_lower: dict[str, str] = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5)
     within = [low for low in by_lower if name.lower() in low and low not in close]

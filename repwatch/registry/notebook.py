@@ -26,7 +26,7 @@ class ShownRun(Protocol):
 
     @property
     def status(self) -> str:
-        """How its training goes, or ended."""
+        """Whether its training is running, or how it ended."""
 
     @property
     def last_step(self) -> int:
@@ -62,11 +62,11 @@ class ShownRun(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a person should know of how it was watched."""
+        """What a person should know about how it was watched."""
 
 
 class RegistryTable(ABC):
-    """Shows the newest runs of a registry, a row for each. `Registry` is the one that has this."""
+    """Shows the newest runs of a registry, a row for each; a base class of `Registry`."""
 
     @abstractmethod
     def runs(self) -> Sequence[ShownRun]:
@@ -92,7 +92,7 @@ class RegistryTable(ABC):
 
 
 def run_table(run: ShownRun) -> str:
-    """What is stored of a run: its state, metrics, hyperparameters, flags and notes."""
+    """What is stored about a run: its state, metrics, hyperparameters, flags and notes."""
     hparams = {name: run.hparams[name] for name in sorted(run.hparams, key=name_order)}
     rows: list[tuple[object, ...]] = [
         ("status", f"{run.status}, step {run.last_step}"),

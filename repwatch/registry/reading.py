@@ -1,4 +1,4 @@
-"""RegistryReader: what is read of a registry; `Registry` adds what is written."""
+"""RegistryReader: everything that reads a registry; `Registry` adds everything that writes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class RegistryReader(RegistryTable):
         return self._database.project
 
     def in_project(self, project: str) -> Self:
-        """The same registry, with the runs of another project; itself for its own."""
+        """The same registry with the runs of another project; itself for its own project."""
         if project == self.project:
             return self
         return type(self)(
@@ -125,7 +125,7 @@ class RegistryReader(RegistryTable):
         return [run for run in runs if status is None or run.status == status]
 
     def run(self, name_or_id: str) -> Run:
-        """The run of this id, name, or unique beginning of an id (4 characters or more).
+        """The run with this id, name, or unique prefix of an id (4 characters or more).
 
         Raises RunNotFoundError, which names the nearest.
         """
@@ -174,13 +174,13 @@ class RegistryReader(RegistryTable):
             run: A Run, a name or an id.
             layer: A layer's name, as in `run.layers`.
             probe: The fingerprint of a probe set.
-            labeled: Whether they are those of landmarks (True), or of all other runs (False).
+            labeled: True for the snapshots of landmarks, False for those of all other runs.
             step: A step; "last" for the last one of each run.
             labelled: The former name of `labeled`, which is deprecated.
 
         Raises:
             RunNotFoundError: There is no such run.
-            UnknownLayerError: The run has snapshots, and none of this layer.
+            UnknownLayerError: The run has snapshots, but none of this layer.
         """
         labeled = renamed_argument(labeled, labelled, "labeled", "labelled", "Registry.snapshots")
 
@@ -236,7 +236,7 @@ class RegistryReader(RegistryTable):
         return ProbeSet.from_bytes(self._database.read(lambda c: read(c, fingerprint)))
 
     def stored_probe(self, fingerprint: str) -> StoredProbe:
-        """What is stored of a probe set beside its inputs, which may be too large to be stored.
+        """What is stored of a probe set besides its inputs, which may be too large to be stored.
 
         Raises ProbeError when it is not there.
         """

@@ -38,22 +38,22 @@ RETRY_SECONDS = 5.0
 class RunRecorder(Worker):
     """Records one run: snapshots, metrics, flags, notes, and how it ended.
 
-    A sign of life is written every `heartbeat` seconds until the run is finished.
+    A heartbeat is written every `heartbeat` seconds until the run is finished.
 
     Args:
         registry: The registry; copied, so that the thread shares no connection.
         run_id: The run.
         capacity: The largest number of waiting entries.
-        heartbeat: Seconds between signs of life.
-        spool: The folder for runs whose registry does not answer; None to hold what waits in
-            memory alone.
-        start: The beginning of a run that could not be opened, because the registry did not answer.
-        reopen: Gives the beginning of the run again, for a registry whose file is deleted or
-            replaced while the run goes on; None to end recording then.
+        heartbeat: Seconds between heartbeats.
+        spool: The folder for runs whose registry does not answer; None to hold waiting entries in
+            memory only.
+        start: The start entry of a run that could not be opened, since the registry did not answer.
+        reopen: Returns the run's start entry again, for a registry whose file is deleted or
+            replaced during the run; None to stop recording in that case.
 
     Attributes:
-        messages: What a person should know of a registry that does not answer, oldest first; who
-            shows a message takes it out.
+        messages: What a person should know about a registry that does not answer, oldest first;
+            whoever shows a message removes it.
 
     Examples:
         >>> from repwatch import Registry
@@ -112,7 +112,7 @@ class RunRecorder(Worker):
     def snapshots(self, new: Sequence[NewSnapshot], encoding: Encoding | None = None) -> None:
         """Record snapshots in one transaction. Their arrays must not change afterwards.
 
-        `encoding` is that of the same snapshots, where others use it too.
+        `encoding` is the encoding of the same snapshots, if it is shared with other code.
         """
         self._record(entries.snapshots(new, encoding))
 
@@ -133,7 +133,7 @@ class RunRecorder(Worker):
         self._record(entries.notes(notes))
 
     def finish(self, status: EndStatus) -> None:
-        """Record that the run ended now, and how. A registry that is away is tried once more."""
+        """Record that the run ended now, and how. An unavailable registry is tried once more."""
         self._record(entries.finish(status, datetime.now(timezone.utc)))
 
     def flush_earlier_runs(self) -> None:
@@ -142,11 +142,11 @@ class RunRecorder(Worker):
             self.call(self._flush_earlier_runs)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was given so far is committed; False where it could not be."""
+        """Wait until everything given so far is committed; False if it could not be."""
         return super().flush(timeout) and not self.waiting
 
     def idle(self, registry: Registry) -> None:
-        """Write a sign of life, and what waits."""
+        """Write a heartbeat, and the waiting entries."""
         if self._finished or self.error is not None:
             return
         try:
@@ -160,7 +160,7 @@ class RunRecorder(Worker):
 
     def _store(self, entry: Entry, registry: Registry) -> None:
         if self._pid != os.getpid():
-            # What waits belongs to the process that this one was forked from.
+            # The waiting entries belong to the process that this one was forked from.
             self._pid, self._away_since = os.getpid(), 0.0
             self._backlog = self._make_backlog()
         self._finished = self._finished or entry.kind == "finish"
@@ -176,19 +176,19 @@ class RunRecorder(Worker):
             self._report_left()
 
     def _replay(self, registry: Registry) -> None:
-        """Store what waits; the registry may fail again at any entry."""
+        """Store the waiting entries; the registry may fail again at any of them."""
         stored = self._with_run(registry, partial(self._backlog.replay, registry))
         if self._away_since:
             registry.heartbeat(self.run_id)
             away = time.monotonic() - self._away_since
             self._away_since = 0.0
             self.messages.append(
-                f"The registry {self._place} answers again after {away:.0f} s; {stored} entries "
-                "that waited are stored."
+                f"The registry {self._place} answers again after {away:.0f} s; {stored} waiting "
+                "entries were stored."
             )
 
     def _with_run(self, registry: Registry, store: Callable[[], T]) -> T:
-        """What storing gives; where the registry has lost the run, it is opened there again."""
+        """The result of storing; a run that the registry has lost is opened there again."""
         try:
             return store()
         except RunNotFoundError:
@@ -212,7 +212,7 @@ class RunRecorder(Worker):
         )
 
     def _report_left(self) -> None:
-        """Say at the end where the entries are that could not be stored."""
+        """Report at the end where to find the entries that could not be stored."""
         spool, lost = self._backlog.spool, self._backlog.dropped
         if spool is not None:
             lost += len(self._backlog) - len(spool.files)

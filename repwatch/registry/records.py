@@ -9,10 +9,10 @@ running    it is in progress
 finished   it ran its course: max_epochs, max_steps, max_time or EarlyStopping ended it
 stopped    it was ended before: by Ctrl-C, SIGTERM, pruning, or a flag; it can be resumed
 failed     an exception ended it
-dead       it was running, and has given no sign of life for some time
+dead       it was running, but has written no heartbeat for some time
 
-Only finished runs are judged by their outcome. That RepWatch stopped watching before the training
-ended is no status; it is in the run's notes.
+Only finished runs are judged by their outcome. If RepWatch stopped watching before the training
+ended, the run's notes record it; it is not a status.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OnExists = Literal["error", "resume", "number"]
 
 
 class Source(Protocol):
-    """Where runs and snapshots are read from: what they, and analyses of them, need of a registry.
+    """Where runs and snapshots are read from: the part of a registry that they and analyses need.
 
     `Registry` implements it. Records hold a Source, so that this module does not import the
     registry that returns them. Parameters and results are those of the `Registry` methods.
@@ -227,10 +227,10 @@ class Snapshot:
 class Run:
     """One training: what it was, how it went, how it ended.
 
-    `hparams` is flat; the names of what RepWatch read off the training begin with "repwatch.".
+    `hparams` is flat; the names of what RepWatch read from the training begin with "repwatch.".
     `metrics` holds the last value of each metric. `status` is "dead" where a running run has
-    given no sign of life for the registry's `dead_after` seconds. `probe` is the fingerprint of
-    its probe set. `notes` list what a person should know of how it was watched. Times are in UTC.
+    written no heartbeat for the registry's `dead_after` seconds. `probe` is the fingerprint of its
+    probe set. `notes` list what a person should know about how it was watched. Times are in UTC.
 
     Examples:
         >>> from repwatch import Registry
@@ -279,10 +279,10 @@ class Run:
     def snapshots(
         self, layer: str | None = None, *, step: int | Literal["last"] | None = None
     ) -> list[Snapshot]:
-        """The run's snapshots by step, then depth; of one layer, its trajectory.
+        """The run's snapshots by step, then depth; for a single layer, its trajectory.
 
         `step` selects those of a step, or of the last one. Raises UnknownLayerError where the run
-        has snapshots, and none of this layer.
+        has snapshots, but none of this layer.
         """
         return self.registry.snapshots(run=self, layer=layer, step=step)
 

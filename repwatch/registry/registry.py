@@ -46,10 +46,10 @@ class Registry(RegistryReader):
     `location` None means $REPWATCH_REGISTRY, else ./repwatch.db. Writing creates the file; reading
     one that is not there is an error. With `read_only` nothing is ever created, migrated or
     written. With `strict` a training does not start while the server does not answer; otherwise
-    what it records waits in a spool until it does. A running run without a sign of life for
-    `dead_after` seconds is read as "dead". Several projects can share a registry: of `project`
-    (None: $REPWATCH_PROJECT, else "") are the runs that are read and written, and names are unique
-    within it; probe sets are shared.
+    what it records waits in a spool until it does. A running run without a heartbeat for
+    `dead_after` seconds is read as "dead". Several projects can share a registry: only the runs of
+    `project` (None: $REPWATCH_PROJECT, else "") are read and written, and names are unique within
+    it; probe sets are shared.
 
     Examples:
         >>> from repwatch import Registry
@@ -72,9 +72,9 @@ class Registry(RegistryReader):
         return registry
 
     def create(self) -> Registry:
-        """Make the file, or the tables on a server, where there are none; the registry itself.
+        """Create the file, or the tables on a server, if missing; returns the registry itself.
 
-        Trainings, and all that writes, do so by themselves.
+        Trainings and all writes do this automatically.
         """
         self._database.engine  # noqa: B018 - made and its schema checked on first use
         return self
@@ -84,7 +84,7 @@ class Registry(RegistryReader):
     def label(
         self, run: Run | str, label: Label, cause: str | None = None, *, automatic: bool = False
     ) -> Run:
-        """Make the run a landmark: "good", or "bad" with or without a cause; the run as it is now.
+        """Make the run a landmark: "good", or "bad", with a cause or without; returns the run.
 
         An automatic label does not replace a person's. Raises LabelError, RunNotFoundError.
         """
@@ -98,11 +98,11 @@ class Registry(RegistryReader):
         return self._database.write(write)
 
     def unlabel(self, run: Run | str, *, automatic: bool = False) -> Run:
-        """Take the run's label away; the run as it is now.
+        """Remove the run's label; returns the run as it is now.
 
-        What a person takes away is not given again by outcome: the run gets the note
-        `repwatch.registry.records.NO_LABEL`. With `automatic`, only an automatic label is taken
-        away, and there is no note.
+        A label that a person removed is not assigned again by outcome: the run gets the note
+        `repwatch.registry.records.NO_LABEL`. With `automatic`, only an automatic label is removed,
+        and there is no note.
         """
 
         def write(connection: Connection) -> Run:
@@ -188,10 +188,10 @@ class Registry(RegistryReader):
 
         Without a name the run gets a readable one; with on_exists="number" a name that is taken
         gets the next free number (name-2). Nested `hparams` are flattened with dots
-        (`model.lr`). A continued run is running again, however it ended, and also where it never
-        did, since its process was killed; what is new of its hyperparameters is added. Raises
-        RunExistsError where the name is another run's, ProbeMismatchError where a continued run
-        has another probe set: `find_run` finds the one that it has.
+        (`model.lr`). A continued run is running again, however it ended, even if its process was
+        killed; new hyperparameters are added. Raises RunExistsError where the name is another
+        run's, ProbeMismatchError where a continued run has another probe set: `find_run` finds the
+        one that it has.
         """
         new = incoming.new_run(run_id, name, probe, hparams, versions, monitor, mode)
         checks.check_choice("on_exists", on_exists, get_args(OnExists))
@@ -214,7 +214,7 @@ class Registry(RegistryReader):
         return self._database.write(write)
 
     def set_monitor(self, run_id: str, metric: str, mode: Mode) -> None:
-        """Store which metric decides how good the run is, where that shows after its start."""
+        """Store which metric decides how good the run is, if that becomes known after its start."""
         metric = plain_name(metric)
         checks.check_choice("mode", mode, ("min", "max"))
         self._database.write(lambda c: writes.store_monitor(c, run_id, metric, mode))
@@ -266,7 +266,7 @@ class Registry(RegistryReader):
         return Flag(id=flag_id, run_id=run_id, **values)
 
     def add_notes(self, run_id: str, notes: Sequence[str]) -> None:
-        """Add what a person should know of how the run was watched; what is noted already stays."""
+        """Add what a person should know about how the run was watched; earlier notes stay."""
         checked = [plain_text(str(note)) for note in notes]
         if checked:
             self._database.write(lambda c: writes.store_notes(c, run_id, checked))
@@ -279,7 +279,7 @@ class Registry(RegistryReader):
         self._database.write(lambda c: writes.end_run(c, run_id, status, ended_at))
 
     def heartbeat(self, run_id: str) -> None:
-        """A sign of life of a running run."""
+        """Record that a running run is still alive."""
         self._database.write(lambda c: writes.beat(c, run_id))
 
     def save_space(self, key: str, content: bytes) -> None:
@@ -294,7 +294,7 @@ class Registry(RegistryReader):
             content: What was computed.
 
         Returns:
-            Whether it was stored: it is not where the run was written or deleted since.
+            Whether it was stored: not if the run was written or deleted since.
         """
         store = writes.store_history
         return self._database.write(lambda c: store(c, run.id, run.heartbeat_at, content))
@@ -304,7 +304,7 @@ class Registry(RegistryReader):
         self._database.write(lambda c: writes.remove_run(c, self._find(c, run)))
 
     def compact(self) -> None:
-        """Give the room of what was deleted back to the disk; a server does so automatically."""
+        """Give the space of deleted data back to the disk; a server does so automatically."""
         self._database.compact()
 
     # Helpers

@@ -1,6 +1,6 @@
 """Retention: which RDMs of an ended run stay whole, and what becomes of the others.
 
-Sketches always stay, and with them maps. Landmarks stay whole, and with them drift detection.
+Sketches always stay, so maps keep working. Landmarks stay whole, so drift detection keeps working.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Retention:
     """Which RDMs of a run without a label stay whole: first, last, best and every k-th step.
 
     Args:
-        every: k: of the steps with snapshots, each k-th stays whole.
-        others: What stays of the others: "int8" is half as large, with distances to 2e-3 of the
-            largest; "coordinates" are an eighth at 256 points, 16 principal components from which
-            views and approximate distances are made; "objects" are whole, in the object storage
-            that $REPWATCH_OBJECTS names (RDMs of fewer than 4,096 bytes stay as they are).
+        every: k: every k-th step with snapshots stays whole.
+        others: What stays of the others: "int8" is half as large, with distances accurate to 2e-3
+            of the largest; "coordinates" are an eighth at 256 points, 16 principal components from
+            which views and approximate distances are made; "objects" are whole, in the object
+            storage that $REPWATCH_OBJECTS names (RDMs of fewer than 4,096 bytes stay as they are).
 
     Raises:
         ConfigurationError: An argument cannot work.
@@ -92,7 +92,7 @@ def reduce_run(
         registry: Where the run is.
         run: The run.
         retention: Which RDMs stay whole.
-        apply: Whether to change anything; without, it is only counted.
+        apply: Whether to change anything; if False, the savings are only counted.
     """
     from repwatch.registry._db import reduction
 

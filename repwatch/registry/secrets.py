@@ -13,7 +13,7 @@ __all__ = ["MASK", "is_secret", "mask_secrets"]
 
 MASK = "***"
 
-# "token" alone names tokens of text as often as access: it counts by the word before it.
+# "token" alone means a text token as often as an access token: the word before it decides.
 _SECRET = re.compile(
     r"(?:^|[_\-])(?:"
     r"(?:api|access|private|secret|auth|encryption)[_\-]?keys?"
@@ -35,7 +35,7 @@ def is_secret(name: str) -> bool:
 def mask_secrets(hparams: Mapping[str, object]) -> tuple[dict[str, object], tuple[str, ...]]:
     """Flat hyperparameters without their secrets, and the names of those that were masked.
 
-    Masked are texts whose name is one of a secret, and passwords in URLs, also inside lists.
+    Texts whose name is that of a secret are masked, and passwords in URLs, also inside lists.
     """
     masked = {name: _mask(name, value) for name, value in hparams.items()}
     return masked, tuple(name for name, value in masked.items() if value != hparams[name])

@@ -44,7 +44,7 @@ class Spool:
         run_id: The run.
         place: Where its registry is, without a password.
         project: The run's project.
-        max_bytes: How large the files may become together; beyond it, snapshots are refused.
+        max_bytes: The largest total size of the files; beyond it, snapshots are refused.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Spool:
         return sorted(self.folder.glob("[0-9]*.npz"))
 
     def add(self, entry: Entry) -> None:
-        """Write an entry behind the others.
+        """Write an entry after the others.
 
         Raises:
-            OSError: The disk does not take it, or the spool is full.
+            OSError: The disk cannot be written to, or the spool is full.
         """
         if not self._lock.is_locked:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +104,10 @@ class Spool:
         write_atomically(self.folder / f"{number:08d}-{entry.kind}.npz", entry.to_bytes())
 
     def replay(self, registry: Registry) -> int:
-        """Store the entries in order, and delete the file of each once it is stored; how many.
+        """Store the entries in order, deleting the file of each once it is stored; returns a count.
 
         Raises:
-            RegistryError: The registry does not take one; it and those after it stay.
+            RegistryError: The registry does not accept an entry; it and those after it stay.
         """
         stored = 0
         for file in self.files:
@@ -117,7 +117,7 @@ class Spool:
         return stored
 
     def remove(self) -> None:
-        """Delete the folder, where no entry waits in it."""
+        """Delete the folder, if no entry waits in it."""
         if self.folder.is_dir() and not self.files:
             delete_abandoned(self.folder)
             (self.folder / _ABOUT).unlink(missing_ok=True)
@@ -126,11 +126,11 @@ class Spool:
             self.folder.rmdir()
 
     def release(self) -> None:
-        """Let other processes flush what waits."""
+        """Let other processes flush the waiting entries."""
         self._lock.release()
 
     def acquire(self) -> bool:
-        """Whether no other process has it in use; then it is held until `release`."""
+        """Take the spool until `release`; False if another process is using it."""
         try:
             self._lock.acquire()
         except Timeout:
@@ -142,7 +142,7 @@ class Backlog:
     """Entries of one run that wait for the registry: in a spool, else in memory.
 
     Attributes:
-        dropped: How many snapshot entries were lost, because neither took any more.
+        dropped: How many snapshot entries were lost, because neither accepted any more.
     """
 
     def __init__(self, run_id: str, spool: Spool | None, max_bytes: int = MAX_MEMORY_BYTES) -> None:
@@ -156,7 +156,7 @@ class Backlog:
         return len(self._memory) + (0 if self.spool is None else len(self.spool.files))
 
     def add(self, entry: Entry) -> None:
-        """Put an entry behind the others."""
+        """Put an entry after the others."""
         self._memory.append(entry)
         self.spill()
         while sum(waiting.nbytes for waiting in self._memory) > self._max_bytes:
@@ -165,7 +165,7 @@ class Backlog:
             self.dropped += 1
 
     def spill(self) -> None:
-        """Move from memory to the spool what it takes."""
+        """Move entries from memory to the spool, as many as it accepts."""
         while self._memory and self.spool is not None:
             try:
                 self.spool.add(self._memory[0])
@@ -174,10 +174,10 @@ class Backlog:
             self._memory.popleft()
 
     def replay(self, registry: Registry) -> int:
-        """Store all that waits, in order; how many entries.
+        """Store all waiting entries, in order; returns how many.
 
         Raises:
-            RegistryError: The registry does not take one; it and those after it stay.
+            RegistryError: The registry does not accept an entry; it and those after it stay.
         """
         stored = 0
         if self.spool is not None:
@@ -192,7 +192,7 @@ class Backlog:
 
 @dataclass(frozen=True)
 class Flushed:
-    """What came of flushing one spool; `error` is None where all of it is stored."""
+    """The result of flushing one spool; `error` is None where all of it is stored."""
 
     run_id: str
     stored: int
@@ -201,7 +201,7 @@ class Flushed:
 
 
 def find_spools(root: Path) -> list[Path]:
-    """The folders with spooled runs in a folder; itself, if it is one."""
+    """The folders of spooled runs in a folder, or the folder itself if it is one."""
     if (root / _ABOUT).is_file():
         return [root]
     return sorted(about.parent for about in root.glob(f"*/{_ABOUT}"))
@@ -215,7 +215,7 @@ def flush_spool(folder: Path, registry: Registry) -> Flushed:
     """
     spool = Spool.open(folder)
     if not spool.acquire():
-        return Flushed(spool.run_id, 0, len(spool.files), "another process still writes it")
+        return Flushed(spool.run_id, 0, len(spool.files), "another process is still writing to it")
     waiting = len(spool.files)
     try:
         stored = _replay_in_project(spool, registry)
@@ -245,7 +245,7 @@ def flush_waiting(root: Path, registry: Registry) -> list[Flushed]:
 
 
 def _flush_if_of(folder: Path, registry: Registry) -> Flushed | None:
-    """What came of flushing a spool; None where it belongs to another registry."""
+    """The result of flushing a spool; None where it belongs to another registry."""
     try:
         spool = Spool.open(folder)
         if (spool.place, spool.project) != (registry.place, registry.project):

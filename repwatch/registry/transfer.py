@@ -1,7 +1,7 @@
-"""Runs from one registry into another: packs of landmarks to give away, and to take in.
+"""Runs from one registry into another: packs of landmarks to export and to import.
 
 Each run is copied in one transaction, with its probe set, snapshots, metrics, label and flags: it
-is there as a whole, or not at all. Maps and histories are left behind; they are made anew.
+arrives as a whole or not at all. Maps and histories are not copied; they are computed again.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Transfer:
-    """What came of it, by the runs' names in the registry that they went to.
+    """The result of copying, by the runs' names in the target registry.
 
     Attributes:
         copied: The runs that are there now.
-        renamed: Of these, the name that each had before, where another run has it there.
+        renamed: For those whose name another run has there, the name that each had before.
         known: The runs that were there already, and were left as they are.
     """
 
@@ -102,19 +102,19 @@ def copy_runs(
 
 
 def write_new(path: Path, write: Callable[[Path], Transfer]) -> Transfer:
-    """Have a file written beside `path`, and moved there once it is whole; never over another.
+    """Write a file beside `path`, and move it there once it is complete; never over another file.
 
     Raises:
-        FileExistsError: `path` is there.
+        FileExistsError: `path` exists.
     """
     if path.exists():
-        raise FileExistsError(f"{path} is there already, and is left as it is. Give another name.")
+        raise FileExistsError(f"{path} exists already, and is left as it is. Give another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(path.parent) as folder:
         made = folder / path.name
         result = write(made)
         try:
-            os.link(made, path)  # unlike a move, this fails where `path` has come up meanwhile
+            os.link(made, path)  # unlike a move, this fails if `path` was created meanwhile
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links

@@ -2,8 +2,8 @@
 
 numpy and torch scalars become Python numbers, NaN and infinities survive JSON, and whatever JSON
 does not know becomes its repr. All text passes through `plain_text`, on its way in and, for what an
-older RepWatch has stored, on its way out. A value that raises when it is read costs that value, not
-its neighbors. Nothing here pickles or unpickles.
+older RepWatch has stored, on its way out. If reading a value raises an exception, only that value
+is lost, not its neighbors. Nothing here pickles or unpickles.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SUSPECT = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 
 
 def plain_text(value: str) -> str:
-    """The text with what no database or file takes (NUL, lone surrogates) written as escapes."""
+    """The text with what no database or file accepts (NUL, lone surrogates) written as escapes."""
     value = str.__str__(value).replace("\x00", "\\x00")
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -58,7 +58,7 @@ def plain_text(value: str) -> str:
 def plain_name(value: str) -> str:
     """The plain text of a name, with control characters (line ends, those of terminals) as escapes.
 
-    So that every registry's names can be imported elsewhere, where these are refused.
+    Imports refuse such characters, so every registry's names can be imported elsewhere.
     """
     text = plain_text(value)
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in text)
@@ -123,14 +123,14 @@ def split_float(value: float) -> tuple[float | None, str | None]:
 
 
 def join_float(value: float | None, special: str | None) -> float:
-    """The float that `split_float` took apart."""
+    """The float that `split_float` split."""
     return value if value is not None else _SPECIAL[special or "nan"]
 
 
 def _leaves(
     value: object, path: tuple[str, ...], inside: tuple[int, ...]
 ) -> Iterator[tuple[tuple[str, ...], object]]:
-    """(path, plain value) of what is no mapping, in order; `inside` are ids of what holds it."""
+    """(path, plain value) of each non-mapping, in order; `inside`: ids of its containers."""
     try:
         items = _items(value) if len(path) < _DEEPEST and id(value) not in inside else None
     except Exception as error:  # code of the user's own class
@@ -186,7 +186,7 @@ def _convert(value: object, inside: tuple[int, ...]) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        # Python writes no longer ones as decimals.
+        # Python does not convert longer integers to decimals.
         return int(value) if value.bit_length() <= _WIDEST_INT else hex(value)
     if isinstance(value, float):
         return float(value)

@@ -4,9 +4,9 @@
     worker.call(lambda registry: registry.save_space(key, content))      # returns at once
     worker.close()
 
-Tasks are done in the order they were given. A full queue holds the training back rather than
-losing a task. A failure never raises into the training: the first is stored in `error`, and the
-tasks after it are dropped.
+Tasks are done in the order they were given. A full queue makes the training wait rather than losing
+a task. A failure never raises into the training: the first is stored in `error`, and the tasks
+after it are dropped.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class _Queue:
 
 
 class Worker:
-    """Does tasks on a thread of its own, with a connection to the registry of its own.
+    """Does tasks on its own thread, with its own connection to the registry.
 
     Args:
         registry: The registry; copied, so that the thread shares no connection.
         capacity: The largest number of waiting tasks.
         idle_seconds: After this many seconds without a task, `idle` is called.
 
-    When the process ends, also by an exception, waiting tasks are still done. A Worker can be
+    When the process ends, even by an exception, waiting tasks are still done. A Worker can be
     copied and pickled (the copy starts empty) and used after a fork.
 
     Examples:
@@ -107,7 +107,7 @@ class Worker:
         queue = self._own_queue()
         with queue.changed:
             self._ensure_thread(queue)
-            # A task that gives tasks must not wait for itself.
+            # A task that adds tasks must not wait for itself.
             while queue.is_worked and threading.current_thread() is not queue.thread:
                 if len(queue.tasks) < self._capacity or self.error is not None:
                     break
@@ -121,7 +121,7 @@ class Worker:
             self._work_off(queue)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was given so far is committed; False after a failure or timeout."""
+        """Wait until everything given so far is committed; False after a failure or timeout."""
         queue = self._own_queue()
         if threading.current_thread() is queue.thread:
             return self.error is None
@@ -136,7 +136,7 @@ class Worker:
             return queue.done >= goal and self.error is None
 
     def close(self, timeout: float | None = CLOSE_SECONDS) -> bool:
-        """Flush, end the thread and close its connection; gives what `flush` gave.
+        """Flush, end the thread and close its connection; returns what `flush` returned.
 
         A later task starts the thread again.
         """
@@ -157,18 +157,18 @@ class Worker:
 
     def _close_at_exit(self) -> None:
         if self._queue.pid == os.getpid():
-            # From here on a new thread would not be waited for: late tasks are done by who gives
-            # them.
+            # From here on nothing would wait for a new thread: late tasks run in the thread that
+            # adds them.
             self._ending = True
             self.close()
 
     def _ensure_thread(self, queue: _Queue) -> None:
-        """Start the thread where none runs; the caller holds `queue.changed`."""
+        """Start the thread if none is running; the caller holds `queue.changed`."""
         if queue.is_worked or self._ending:
             return
         queue.closing = False
-        # A daemon, so that a stuck disk cannot block the end of the process; the exit hook
-        # sees to it that nothing is lost.
+        # A daemon, so that a stuck disk cannot block the end of the process; the exit hook makes
+        # sure that nothing is lost.
         thread = threading.Thread(
             target=self._work, args=(queue,), name="repwatch-worker", daemon=True
         )

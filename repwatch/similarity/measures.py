@@ -23,7 +23,7 @@ DISTANCES: tuple[str, ...] = get_args(Name)
 SIMILARITIES: tuple[str, ...] = DISTANCES[1:]
 TRANSFORMS: tuple[str, ...] = get_args(Transform)
 
-# A centered vector that is shorter than this share of the uncentered one is rounding only.
+# A centered vector that is shorter than this share of the uncentered one is only rounding error.
 _ROUNDING = 1e-12
 # Pairs closer than this share of the squared norms are compared again by direct differences.
 _CLOSE = 1e-4
@@ -124,11 +124,11 @@ def vectors(stack: Array, name: str = "cosine", *, transform: str = "none") -> N
     """Vectors whose Euclidean distances are the named distances of the RDMs.
 
     Args:
-        stack: (k, m) RDMs, one a row.
+        stack: (k, m) RDMs, one per row.
         name: one of `DISTANCES`; the table at the top of the package describes them.
         transform: a pointwise non-linearity, on distances in units of the RDM's mean, before
-            comparing: "none"; "log1p", log(1 + d), which weighs far pairs down; "near",
-            exp(-d^2), which stresses close pairs.
+            comparing: "none"; "log1p", log(1 + d), which gives distant pairs less weight; "near",
+            exp(-d^2), which emphasizes close pairs.
 
     Returns:
         (k, p) in the dtype of `stack` (float32 or float64), computed in float64. p is m, for cka
@@ -137,7 +137,7 @@ def vectors(stack: Array, name: str = "cosine", *, transform: str = "none") -> N
 
     Raises:
         ConfigurationError: an unknown name.
-        RDMError: the rows are no condensed RDMs.
+        RDMError: the rows are not condensed RDMs.
 
     Examples:
         >>> D1, D2 = np.array([3.0, 4.0, 5.0]), np.array([5.0, 4.0, 3.0])
@@ -291,7 +291,7 @@ def procrustes(X: Array, Y: Array) -> float:
 
     arccos(||X^T Y||_* / (||X|| ||Y||)) of the centered representations: the angle that is left
     after the best rotation. A metric (Williams et al. 2021); ignores rotation, reflection,
-    translation and scale. Where only an RDM is at hand, rdm.pca(D, n - 1) is a representation.
+    translation and scale. If only an RDM is available, rdm.pca(D, n - 1) is a representation.
 
     Raises:
         RDMError: the numbers of rows differ.

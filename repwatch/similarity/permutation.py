@@ -54,7 +54,7 @@ def mantel(
         D1: (m,) an RDM of n >= 3 probe points.
         D2: (m,) another one of the same points.
         permutations: The number of relabelings to compare with.
-        seed: Of the relabelings.
+        seed: The seed of the relabelings.
         method: "pearson" or "spearman".
         alternative: "two-sided", "greater" or "less".
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from repwatch.rdm.condensed import Array, Float32, Float64
 
 SKETCH_LENGTH = 1024
-#: The distances that a sketch can estimate: those that are linear in the RDM but for its length.
+#: The distances that a sketch can estimate: those that are linear in the RDM except for its length.
 SKETCHED_DISTANCES = ("euclidean", "cosine", "pearson")
 _SIGNS = 4
 _MOST_POINTS = 512
@@ -54,7 +54,7 @@ def sketches(stack: Array) -> Float32:
     """(k, 1024) float32 sketches of RDMs (k, m); rows with a NaN are NaN.
 
     Raises:
-        RDMError: the rows are no condensed RDMs.
+        RDMError: the rows are not condensed RDMs.
 
     Examples:
         >>> sketches(np.array([[3.0, 4.0, 5.0], [5.0, 4.0, 3.0]])).shape
@@ -81,8 +81,8 @@ def _sketch_block(D: Float64, n: int) -> Float64:
         out[:, 1 : 1 + m] = D - mean
         return out
     plan = _plan(n)
-    # Both parts are linear: the mean, and then the parts of the points, are taken out of what was
-    # projected, and not of the distances, so that these are gone through once.
+    # Both parts are linear: the mean, and then the parts of the points, are subtracted from the
+    # projection and not from the distances, so that one pass over the distances is enough.
     projected = D @ plan.columns - mean * plan.of_ones
     if plan.points:
         # sums over each point's distances, of mean 0; the patterns a_i + a_j that have these sums
@@ -100,8 +100,8 @@ class _Plan(NamedTuple):
     """How RDMs of n points are projected.
 
     columns: (m, points + rows) which two points each distance is between, for up to 512 points, and
-    the random projection beside it. of_ones: (points + rows,) what they make of an RDM of ones.
-    of_points: (points, rows) what the projection makes of each point's pattern. points: n, or 0.
+    the random projection beside it. of_ones: (points + rows,) their result for an RDM of ones.
+    of_points: (points, rows) the projection of each point's pattern. points: n, or 0.
     """
 
     columns: csr_array[Any, Any]

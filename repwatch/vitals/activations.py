@@ -16,13 +16,13 @@ __all__ = ["ACTIVATION_RULES", "DEBUGGER", "VITALS_STUDY", "name_layers"]
 VITALS_STUDY = "RepWatch's own study of 8 newcomer's runs and 3 populations (2026)"
 DEBUGGER = "Amazon SageMaker Debugger, built-in rules"
 
-# Likely causes and advice that several rules share, or that hold before the first step alone.
+# Likely causes and advice that several rules share, or that hold only before the first step.
 _SINCE_START = (
     "a learning rate that is too high",
     "a collapse of self-supervised training (no stop-gradient, no negatives)",
 )
 _LOWER_RATE = "Lower the learning rate; in self-supervised training look at the stop-gradient."
-_AT_START = ("a layer that starts at zero", "an input that does not arrive")
+_AT_START = ("a layer that starts at zero", "an input that does not reach the layer")
 _LOOK_AT_START = "Look at the initialization of the first of these layers, and at what reaches it."
 _ZERO_WEIGHTS = ("weights that start at zero",)
 _NEGATIVE_BIASES = ("an initialization with large negative biases",)
@@ -41,7 +41,7 @@ def _find(
 ) -> Finding | None:
     """The layers of the newest step that are ill, with values of the first of them.
 
-    `text` has {} for how many layers it is, and which.
+    In `text`, {} stands for how many layers there are, and which.
     """
     layers = signs.now.layers
     found = [layer for layer in layers if is_ill(layer)]
@@ -72,7 +72,7 @@ def check_constant(signs: Signs) -> Finding | None:
         return None
     constant = [layer.is_constant for layer in layers]
     tail = next((k for k in range(len(layers)) if all(constant[k:])), len(layers))
-    # A head that starts at zero is customary; two layers of it may be watched.
+    # A head that starts at zero is common; two layers of it may be watched.
     if tail == len(layers) or (signs.now.step == 0 and len(layers) - tail < 3):
         return None
     ill = [layer.layer for layer in layers[tail:]]
@@ -129,14 +129,14 @@ def check_collapse(signs: Signs) -> Finding | None:
 
 
 def check_dimension(signs: Signs) -> Finding | None:
-    """Embeddings that have come down to a line while the loss improves."""
+    """Embeddings that have collapsed to a line while the loss improves."""
     layers, start = signs.now.layers, signs.start
     if start is None or len(layers) < 3 or not signs.is_trained or not signs.loss_has_fallen:
         return None
-    # What predicts few numbers, or one of many tokens, may need no more.
+    # A network that predicts few numbers, or one of many tokens, may need no more dimensions.
     if signs.is_classifier or signs.now.input is None or layers[-1].get("features") < 8:
         return None
-    # What rebuilds its input begins with the largest of its components.
+    # A network that reconstructs its input begins with the largest component.
     if layers[-1].get("features") == signs.now.input.get("features"):
         return None
 
@@ -147,12 +147,12 @@ def check_dimension(signs: Signs) -> Finding | None:
 
     if not all(is_ill(layer) for layer in layers[-2:]):
         return None
-    text = "in {}, representations have come down to a line, while the loss improves"
+    text = "in {}, representations have collapsed to a line, while the loss improves"
     return _find(signs, is_ill, text, "dimension")
 
 
 def check_saturation(signs: Signs) -> Finding | None:
-    """Hidden layers of bounded units nearly all of whose outputs are at the ends."""
+    """Hidden layers of bounded units with nearly all outputs at the ends of their range."""
     hidden = {layer.layer for layer in signs.now.layers[:-1]}
     limit = 0.25 if signs.now.step == 0 else 0.9
     text = f"at least {limit:.0%} of the outputs are saturated, where gradients are next to 0"
@@ -205,7 +205,7 @@ def check_initialization(signs: Signs) -> Finding | None:
 
 
 def check_identity(signs: Signs) -> Finding | None:
-    """A trained network all of whose layers have the distances of the input."""
+    """A trained network in which all layers have the distances of the input."""
     layers = signs.now.layers
     if not signs.is_trained or signs.now.input is None or len(layers) < 2:
         return None
@@ -222,7 +222,8 @@ ACTIVATION_RULES = (
         reads="activations",
         when="a layer that was finite has NaN or infinite activations",
         causes=("a learning rate that is too high", "a division by 0", "a logarithm of 0"),
-        advice="Lower the learning rate, clip gradients, or look for the division.",
+        advice="Lower the learning rate, clip gradients, or look for a division by 0 or a "
+        "logarithm of 0.",
         unseen="NaN in the loss alone, or in weights that no probe point reaches",
         source=DEBUGGER,
         counterparts=("ExplodingTensor",),
@@ -233,11 +234,11 @@ ACTIVATION_RULES = (
         name="dead-units",
         check=check_dead_units,
         reads="share of units that are 0 for every probe point",
-        when="it is .9 or more in a hidden layer (healthy: .81 zeros at most); layers more than 4 "
-        "times as wide as there are points need less than half an active unit for each point",
+        when="it is .9 or more in a hidden layer (healthy: at most .81 zeros); a layer more than 4 "
+        "times as wide as there are points must also have less than half an active unit per point",
         causes=("a learning rate that is too high", *_NEGATIVE_BIASES, *_ZERO_WEIGHTS),
         advice="Lower the learning rate, or use a LeakyReLU.",
-        unseen="units that are constant but not 0, as those of a sigmoid or a GELU",
+        unseen="units that are constant but not 0, such as those of a sigmoid or a GELU",
         source="Lu et al. 2019, Dying ReLU and initialization",
         counterparts=("DeadRelu", "AllZero"),
         unless=("exploding-weights", "vanishing-weights"),
@@ -245,9 +246,9 @@ ACTIVATION_RULES = (
     Rule(
         name="constant-layer",
         check=check_constant,
-        reads="mean distance between probe points over the norm of the activations",
-        when="it is below 1e-5 (healthy: .002 or more) in a layer and all after it; before the "
-        "first step only for three layers or more, since heads may start at zero",
+        reads="mean distance between probe points, divided by the norm of the activations",
+        when="it is below 1e-5 (healthy: .002 or more) in a layer and all layers after it; before "
+        "the first step, only if these are three layers or more, since heads may start at zero",
         causes=(*_AT_START, *_SINCE_START),
         advice=_LOOK_AT_START,
         unseen="a branch that is constant beside others that are not",
@@ -259,11 +260,11 @@ ACTIVATION_RULES = (
         name="collapse",
         check=check_collapse,
         reads="share of distances below 1% of the mean distance",
-        when="after the first step it is .9 or more in two layers or more (healthy: .037 at most), "
-        "and above what points of one label alone can give",
+        when="after the first step, it is .9 or more in at least two layers (healthy: at most "
+        ".037), and above what it would be if only the points of each label were in the same place",
         causes=_SINCE_START,
         advice=_LOWER_RATE,
-        unseen="a collapse to a line or a plane, which healthy networks have too",
+        unseen="a collapse to a line or a plane, which also occurs in healthy networks",
         source=VITALS_STUDY,
         unless=("dead-units", "constant-layer", "equal-probe-points", "exploding-weights"),
     ),
@@ -271,25 +272,26 @@ ACTIVATION_RULES = (
         name="dimensional-collapse",
         check=check_dimension,
         reads="effective dimension (participation ratio) of the last two layers, and losses",
-        when="after an epoch it is below 1.5 and below half of that of the start in both, while a "
-        "loss has fallen, in networks of 8 outputs or more that are no classifiers and have not as "
-        "many outputs as inputs",
+        when="after an epoch, it is below 1.5 and below half of its initial value in both, while a "
+        "loss has fallen, in networks with 8 or more outputs that are not classifiers and do not "
+        "have as many outputs as inputs",
         causes=("a collapse of self-supervised training (no negatives, no decorrelation)",),
         advice="Look at what keeps embeddings apart in the loss, and at the stop-gradient.",
-        unseen="a collapse to a few dimensions, and that of autoencoders and of networks that read "
-        "tokens",
+        unseen="a collapse to a few dimensions, and collapse in autoencoders and in networks that "
+        "read tokens",
         source="Jing et al. 2022, Understanding dimensional collapse in contrastive learning",
         unless=("dead-units", "constant-layer", "collapse", "exploding-weights"),
     ),
     Rule(
         name="saturated-units",
         check=check_saturation,
-        reads="share of outputs within 1% of the ends of the range, by layer of bounded units",
-        when="it is .9 or more in a hidden layer, or before the first step .25 or more in two of "
-        "them",
+        reads="share of outputs within 1% of the ends of their range, for each layer of bounded "
+        "units",
+        when="it is .9 or more in a hidden layer or, before the first step, .25 or more in at "
+        "least two of them",
         causes=("a learning rate that is too high", *_LARGE_START),
         advice="Lower the learning rate, or normalize before the layer.",
-        unseen="functions that are called instead of modules (torch.tanh)",
+        unseen="functions that are called directly instead of as modules (torch.tanh)",
         source="Glorot and Bengio 2010, Understanding the difficulty of training deep networks",
         counterparts=("SaturatedActivation", "Tanh"),
     ),
@@ -309,10 +311,11 @@ ACTIVATION_RULES = (
         name="poor-initialization",
         check=check_initialization,
         reads="mean distance between probe points, by layer, before the first step",
-        when="in networks of 3 layers or more each layer makes it 30 times smaller, not counting "
-        "the last (healthy sigmoids: 13 times), or each one 2.5 times larger (healthy: 1.4 times)",
+        when="in networks of 3 or more layers, each layer but the last makes it 30 times smaller "
+        "(healthy sigmoids: 13 times), or each layer makes it 2.5 times larger (healthy: 1.4 "
+        "times)",
         causes=("initial weights that are too small", "initial weights that are too large"),
-        advice="Use the initialization that belongs to the non-linearity (Glorot, He).",
+        advice="Use the initialization that suits the non-linearity (Glorot, He).",
         unseen="networks whose normalization hides it",
         source="He et al. 2015, Delving deep into rectifiers",
         counterparts=("PoorWeightInitialization",),
@@ -322,8 +325,11 @@ ACTIVATION_RULES = (
         name="does-nothing",
         check=check_identity,
         reads="distance between each layer's RDM and the input's",
-        when="after an epoch all of them are equal to 1e-5",
-        causes=("a network that hands its input through", "probe points that skip the network"),
+        when="after an epoch, it is below 1e-5 for all layers",
+        causes=(
+            "a network that passes its input through unchanged",
+            "probe points that skip the network",
+        ),
         advice="Look at the forward method: are the layers applied to the input?",
         unseen="a single layer that does nothing",
         source=VITALS_STUDY,

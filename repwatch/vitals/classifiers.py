@@ -1,7 +1,7 @@
 """Rules on networks that tell labels apart: losses and accuracies that cannot be right.
 
-They need labels of the probe points, one output for each of them, and metrics whose names have
-"loss" and "acc" with "train" or "val".
+They need labels of the probe points, one output for each label, and metrics whose names contain
+"loss" or "acc", and "train" or "val".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CLASSIFIER_RULES"]
 
 
 def check_sign(signs: Signs) -> Finding | None:
-    """A loss below 0, where cross-entropy ends; of a language model far below."""
+    """A loss below 0, the minimum of cross-entropy; for a language model, far below it."""
     if not (signs.is_classifier or signs.predicts_tokens) or signs.now.step == 0:
         return None
     losses = [*find_curve(signs, "train", "loss")[-1:], *find_curve(signs, "val", "loss")[-1:]]
@@ -56,7 +56,7 @@ def check_probabilities(signs: Signs) -> Finding | None:
     sums_to_one = abs(last.get("mean") * classes - 1) < 1e-4
     losses, scores = find_curve(signs, "val", "loss"), find_curve(signs, "val", "acc")
     good = max(0.5, 1.5 * signs.chance)
-    # Outputs in [0, 1] have a logarithmic loss; so have logits that are still 0.
+    # Outputs in [0, 1] have a finite log loss, but so do logits that are still 0.
     are_shares = math.isfinite(last.get("log_loss")) and last.get("hits") >= good
     if not losses or not (sums_to_one or "saturated" in last.values or are_shares):
         return None
@@ -121,7 +121,7 @@ def _over_points(signs: Signs, part: str, losses: tuple[float, float, float]) ->
 
 
 def check_first_loss(signs: Signs) -> Finding | None:
-    """Outputs that are sure of wrong labels before the first step."""
+    """Outputs that confidently predict wrong labels before the first step."""
     if not signs.is_classifier or signs.now.step != 0:
         return None
     last, guess = signs.now.layers[-1], math.log(len(signs.label_shares))
@@ -139,32 +139,34 @@ CLASSIFIER_RULES = (
     Rule(
         name="negative-loss",
         check=check_sign,
-        reads="training and validation loss of a classifier, or of a network of 20 outputs or more "
-        "that says that it is causal",
-        when="the newest value is below -.01; of tokens, below what guessing costs with the other "
-        "sign: -3 of 20 outputs",
+        reads="training and validation loss of a classifier, or of a network with 20 or more "
+        "outputs that says that it is causal",
+        when="the newest value is below -.01; for tokens, below the negative of the loss of "
+        "guessing, which is -3 for 20 outputs",
         causes=(
-            "a loss of the wrong sign",
-            "probabilities given to NLLLoss in place of logarithms",
+            "a loss with the wrong sign",
+            "probabilities passed to NLLLoss instead of log-probabilities",
         ),
-        advice="Look at the sign of the loss, and at what its function expects.",
-        unseen="a wrong sign of other losses",
+        advice="Look at the sign of the loss, and at what the loss function expects.",
+        unseen="a wrong sign in other losses",
         source=VITALS_STUDY,
     ),
     Rule(
         name="no-better-than-chance",
         check=check_chance,
         reads="validation accuracy, and the probe points' labels",
-        when="from the second epoch of a classifier of 3 labels or more on, two validations in a "
-        "row are within .05 of the share of the most frequent label (and 3 standard deviations), "
-        "if that is .8 at most",
+        when="from the second epoch of a classifier with 3 or more labels, two validations in a "
+        "row are at most .05 (or 3 standard deviations, if that is more) above the share of the "
+        "most frequent label, if that share is at most .8",
         causes=(
             "a learning rate that is far too high or too low",
             "gradients that do not reach the weights",
             "labels that do not belong to the inputs",
         ),
-        advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
-        unseen="two labels, and a warm-up of more than two epochs, which looks the same",
+        advice="Train on a single batch: if its loss does not fall either, the training step is "
+        "wrong.",
+        unseen="classifiers with two labels, and the difference from a warm-up of more than two "
+        "epochs, which looks the same",
         source="Karpathy 2019, A recipe for training neural networks",
         counterparts=("LossNotDecreasing",),
         unless=(
@@ -183,23 +185,24 @@ CLASSIFIER_RULES = (
         name="softmax-twice",
         check=check_probabilities,
         reads="the outputs' range, validation loss and validation accuracy of a classifier",
-        when="the outputs sum to 1, are bounded by a module, or are in [0, 1] and right for half "
-        "of the points or more; and the loss is within 5% of the cross-entropy of their softmax "
-        "on the probe points, and not of their own; or at or above the least that a softmax of "
-        "such outputs can reach, with an accuracy of .5 or more and 1.5 times chance",
-        causes=("a softmax or sigmoid in the network before a loss that has its own",),
-        advice="Give CrossEntropyLoss the logits: take the softmax at the end out of the network.",
-        unseen="a second softmax outside of the network's forward pass",
+        when="the outputs sum to 1, are bounded by a module, or are in [0, 1] and correct for at "
+        "least half of the points; and the loss is either within 5% of the cross-entropy of their "
+        "softmax on the probe points, and not close to that of the outputs themselves, or at or "
+        "above the minimum that a softmax of such outputs can reach, with an accuracy of at least "
+        ".5 and 1.5 times chance",
+        causes=("a softmax or sigmoid in the network before a loss that applies its own",),
+        advice="Pass the logits to CrossEntropyLoss: remove the softmax at the end of the network.",
+        unseen="a second softmax outside the network's forward pass",
         source="PyTorch, documentation of CrossEntropyLoss",
     ),
     Rule(
         name="softmax-over-batch",
         check=check_softmax_dimension,
         reads="losses, batch size, and the outputs and labels of the probe points",
-        when="at two snapshots in a row the training loss is within 8% of that of a softmax over "
+        when="at two snapshots in a row, the training loss is within 8% of that of a softmax over "
         "the points of a batch, and 15% off that of a softmax over the outputs; or the validation "
-        "loss is 1.5 times the latter, and as much above the former at both",
-        causes=("a softmax over the wrong dimension (0 in place of 1)",),
+        "loss is 1.5 times the latter, and exceeds the former by the same amount at both snapshots",
+        causes=("a softmax over the wrong dimension (0 instead of 1)",),
         advice="Look at the dimension of softmax or log_softmax before the loss.",
         unseen="losses other than cross-entropy",
         source="PyTorch, documentation of Softmax",
@@ -210,8 +213,8 @@ CLASSIFIER_RULES = (
         reads="outputs and labels of the probe points, before the first step",
         when="their cross-entropy is 3 times what guessing gives (healthy: 1.1 times)",
         causes=("initial weights that are too large", "inputs that are not normalized"),
-        advice="Look at the scale of the inputs, and start the last layer with small weights.",
-        unseen="networks that normalize, and outputs that are no logits",
+        advice="Look at the scale of the inputs, and initialize the last layer with small weights.",
+        unseen="networks with normalization, and outputs that are not logits",
         source="Karpathy 2019, A recipe for training neural networks",
         counterparts=("PoorWeightInitialization",),
         unless=("input-scale", "poor-initialization", "constant-weights", "equal-probe-points"),

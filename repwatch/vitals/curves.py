@@ -13,14 +13,14 @@ __all__ = ["CURVE_RULES", "find_curve"]
 
 _FEWEST_VALUES = 5
 _FEWEST_EPOCHS = 3
-# Nearest neighbors say nothing of a label with fewer points.
+# Nearest neighbors say nothing about a label with fewer points.
 _POINTS_FOR_EACH_LABEL = 10
 # No language model predicts text with so small a loss in its first epochs.
 _TOO_GOOD, _EARLY_EPOCHS = 0.1, 5
 
 
 def find_curve(signs: Signs, *words: str) -> list[float]:
-    """The finite values of the one metric whose name has these words; of several none is read."""
+    """The finite values of the only metric whose name has these words; empty for several."""
     names = [name for name in signs.metrics if all(word in name.lower() for word in words)]
     curve = signs.curve(names[0]) if len(names) == 1 else []
     return [value for value in curve if math.isfinite(value)]
@@ -32,9 +32,9 @@ def check_loss(signs: Signs) -> Finding | None:
     if _stands_still(signs.now.epoch, training, validation):
         values = {"first": training[0], "best": min(validation[1:])}
         text = (
-            f"the loss has not decreased: in training it was {training[0]:.3g} first, and "
-            f"{sum(training[1:]) / len(training[1:]):.3g} in the mean since; in validation it is "
-            f"at best {values['best']:.3g}, and was {validation[0]:.3g} first"
+            f"the loss has not decreased: in training it was {training[0]:.3g} at first, and "
+            f"{sum(training[1:]) / len(training[1:]):.3g} on average since; in validation it was "
+            f"{validation[0]:.3g} at first, and {values['best']:.3g} at best since"
         )
         return Finding(text, (), values)
     losses = training or validation
@@ -45,7 +45,7 @@ def check_loss(signs: Signs) -> Finding | None:
     first, best = losses[0], min(losses[1:])
     if best < first - 1e-3 * abs(first):
         return None
-    text = f"the loss has not decreased: it was {first:.3g} first, and {best:.3g} at best since"
+    text = f"the loss has not decreased: it was {first:.3g} at first, and {best:.3g} at best since"
     return Finding(text, (), {"first": first, "best": best})
 
 
@@ -68,12 +68,12 @@ def _only_rises(losses: Sequence[float]) -> bool:
 
 
 def check_overfit(signs: Signs) -> Finding | None:
-    """A validation loss that grows while the training loss falls, or is left behind at once."""
+    """A validation loss that grows while the training loss falls, or is far above it early on."""
     return _check_memory(signs) or _check_growth(signs)
 
 
 def _check_memory(signs: Signs) -> Finding | None:
-    """A classifier that knows its training set by heart in the first epochs."""
+    """A classifier that has memorized its training set in the first epochs."""
     losses, training = find_curve(signs, "val", "loss"), find_curve(signs, "train", "loss")
     early = 1 <= signs.now.epoch < 5
     if not early or not signs.is_classifier or not losses or len(training) < 2:
@@ -128,7 +128,7 @@ def check_loss_is_number(signs: Signs) -> Finding | None:
     """A loss that is NaN, while activations may still be finite."""
     for name, points in signs.metrics.items():
         values = [value for at, _, value in points if at <= signs.now.step]
-        # A validation point with a missing value makes NaN of the validation loss alone.
+        # A validation point with a missing value makes only the validation loss NaN.
         is_training = "loss" in name.lower() and "val" not in name.lower()
         if is_training and values and math.isnan(values[-1]):
             return Finding(f"the metric {name} is NaN")
@@ -169,9 +169,12 @@ CURVE_RULES = (
     Rule(
         name="loss-not-a-number",
         check=check_loss_is_number,
-        reads='metrics with "loss" in their name, and without "val"',
+        reads='metrics with "loss", and without "val", in their name',
         when="the newest value is NaN",
-        causes=("a division by 0 or a logarithm of 0 in the loss", "a rate that is too high"),
+        causes=(
+            "a division by 0 or a logarithm of 0 in the loss",
+            "a learning rate that is too high",
+        ),
         advice="Look at the inputs of the loss: empty masks, zero probabilities, missing targets.",
         unseen="losses that are not logged",
         source=DEBUGGER,
@@ -182,14 +185,14 @@ CURVE_RULES = (
         name="train-eval-mismatch",
         check=check_evaluation,
         reads="training and validation loss of a classifier (cross-entropy)",
-        when="in the first 3 epochs the first is below half of what guessing gives, and the second "
-        "above 1.5 times that",
+        when="in the first 3 epochs, the training loss is below half of what guessing gives, and "
+        "the validation loss is above 1.5 times what guessing gives",
         causes=(
             "running statistics that differ from those of the batches",
-            "another preprocessing in validation",
+            "different preprocessing in validation",
         ),
         advice="Evaluate training batches in both modes; compare the transforms of both sets.",
-        unseen="disagreement of a milder kind, which overfitting shows as well",
+        unseen="a smaller mismatch, which overfitting causes as well",
         source=VITALS_STUDY,
         unless=("not-finite", "unset-statistics"),
     ),
@@ -197,12 +200,14 @@ CURVE_RULES = (
         name="loss-not-decreasing",
         check=check_loss,
         reads="training and validation loss",
-        when="after 3 epochs the validation loss was never 1% lower than the first, and the mean "
-        "training loss is not 3% lower; or after 4 epochs and 5 values the training loss was "
-        "never a thousandth lower; or the validation loss was never lower, and is 1.5 times that",
+        when="after 3 epochs, the validation loss has never been 1% lower than at first, and the "
+        "mean training loss is not 3% lower than at first; or, after 4 epochs and 5 values, the "
+        "training loss has never been a thousandth lower, or the validation loss has never been "
+        "lower and is 1.5 times its first value",
         causes=("a learning rate that is far too high or too low", "labels without a pattern"),
-        advice="Train on one batch alone: where its loss does not fall either, the step is wrong.",
-        unseen="trainings that log several losses, such as GANs, in which a loss need not fall",
+        advice="Train on a single batch: if its loss does not fall either, the training step is "
+        "wrong.",
+        unseen="runs that log several losses, such as those of GANs, in which a loss need not fall",
         source=DEBUGGER,
         counterparts=("LossNotDecreasing",),
         unless=(
@@ -218,17 +223,17 @@ CURVE_RULES = (
     Rule(
         name="overfit",
         check=check_overfit,
-        reads="training and validation loss, and the validation accuracy where there is one",
-        when="in epochs 2 to 5 of a classifier the validation loss is 8 times the training loss, "
-        "and above a fifth of what guessing gives; or it is 3 times its best, 3 validations after "
-        "it or more, while the training loss falls, and the accuracy .05 below its best",
+        reads="training and validation loss, and validation accuracy if there is one",
+        when="in epochs 2 to 5 of a classifier, the validation loss is 8 times the training loss, "
+        "and above a fifth of what guessing gives; or it is 3 times its best value, at least 3 "
+        "validations later, while the training loss falls and the accuracy is .05 below its best",
         causes=(
             "too little data for the network",
             "no regularization",
-            "labels that leak into the training inputs alone",
+            "labels that leak into the training inputs only",
         ),
-        advice="Stop earlier (EarlyStopping), augment, or regularize.",
-        unseen="overfitting that does no more harm than that",
+        advice="Stop earlier (EarlyStopping), augment the data, or regularize.",
+        unseen="overfitting that is milder than that",
         source=DEBUGGER,
         counterparts=("Overfit", "Overtraining"),
         unless=("train-eval-mismatch", "unset-statistics"),
@@ -236,11 +241,11 @@ CURVE_RULES = (
     Rule(
         name="validation-too-good",
         check=check_leak,
-        reads="validation accuracy, and the neighbors' accuracy in the last layer",
-        when="after an epoch of a classifier the first is .25 above the second (healthy: .08 at "
-        "most), with 10 probe points for each label",
+        reads="validation accuracy, and the nearest-neighbor accuracy of the last layer",
+        when="after an epoch of a classifier, the former is .25 above the latter (healthy: at most "
+        ".08), with at least 10 probe points per label",
         causes=("labels that leak into the inputs of training and validation",),
-        advice="Look for columns, file names or positions in the inputs that tell the label.",
+        advice="Look for columns, file names or positions in the inputs that reveal the label.",
         unseen="leaks that the probe points have too",
         source=VITALS_STUDY,
         unless=("labels-lost",),
@@ -249,7 +254,7 @@ CURVE_RULES = (
         name="tokens-too-good",
         check=check_token_loss,
         reads="validation loss of networks that say that they are causal",
-        when="it is below .1 within 6 epochs, in networks of 20 outputs or more that are no "
+        when="it is below .1 within 6 epochs, in networks with 20 or more outputs that are not "
         "classifiers",
         causes=(
             "targets that are not shifted by one token",
@@ -257,8 +262,8 @@ CURVE_RULES = (
             "validation texts that are in the training set",
         ),
         advice="Predict each token from those before it: shift the targets, and look at the mask.",
-        unseen="networks that do not say that they are causal; where tokens follow a rule, as in "
-        "arithmetic, so small a loss is right",
+        unseen="networks that do not say that they are causal; if tokens follow a rule, as in "
+        "arithmetic, such a small loss is legitimate",
         source=VITALS_STUDY,
         unless=("sees-later-tokens", "negative-loss"),
     ),

@@ -19,7 +19,7 @@ def _can_judge(signs: Signs) -> bool:
 
 
 def check_points(signs: Signs) -> Finding | None:
-    """Probe points that are equal, or nearly all twice there, in the input and after it."""
+    """Probe points that are equal, or nearly all duplicated, in the input and after it."""
     if len(signs.steps) > 1 or not signs.now.layers:
         return None
     first = signs.now.layers[0]
@@ -37,7 +37,7 @@ def check_points(signs: Signs) -> Finding | None:
 
 
 def check_input_scale(signs: Signs) -> Finding | None:
-    """Inputs whose size, or offset, reaches the first layer as it is."""
+    """Inputs whose scale, or offset, reaches the first layer unchanged."""
     if len(signs.steps) > 1 or signs.now.input is None or not signs.now.layers:
         return None
     given, first = signs.now.input, signs.now.layers[0]
@@ -69,8 +69,8 @@ def check_rare_labels(signs: Signs) -> Finding | None:
     if not share >= 0.9 or not seen <= share:
         return None
     text = (
-        f"{share:.0%} of the probe points have the same label, and no layer puts the others among "
-        "their own"
+        f"{share:.0%} of the probe points have the same label, and no layer places the others near "
+        "points of their own label"
     )
     return Finding(text, (), {"share": share, "accuracy": seen})
 
@@ -92,14 +92,15 @@ def check_loss_of_labels(signs: Signs) -> Finding | None:
         return None
     values = {"input": given.get("accuracy"), "layer": layers[first].get("accuracy")}
     text = (
-        f"in {name_layers(ill, len(layers))}, what the input has of the labels is lost: nearest "
-        f"neighbors name {values['layer']:.0%} of them rightly, {values['input']:.0%} in the input"
+        f"in {name_layers(ill, len(layers))}, label information of the input is lost: nearest "
+        f"neighbors name {values['layer']:.0%} of the labels correctly, {values['input']:.0%} in "
+        "the input"
     )
     return Finding(text, ill, values)
 
 
 def check_labels(signs: Signs) -> Finding | None:
-    """Labels that neither the input nor any layer of a trained network has to do with."""
+    """Labels that are unrelated to the input and to all layers of a trained network."""
     layers, given = signs.now.layers, signs.now.input
     if not _can_judge(signs) or given is None:
         return None
@@ -113,7 +114,7 @@ def check_labels(signs: Signs) -> Finding | None:
         return None
     text = (
         "the labels have nothing to do with the inputs: in the input and in all layers the "
-        f"nearest neighbors name at most {best:.0%} of them rightly, by chance {chance:.0%}"
+        f"nearest neighbors name at most {best:.0%} of them correctly, by chance {chance:.0%}"
     )
     return Finding(text, (), {"best": best, "chance": chance})
 
@@ -123,9 +124,13 @@ POINT_RULES = (
         name="equal-probe-points",
         check=check_points,
         reads="distances between the probe points in the input and in the first layer",
-        when="at the first snapshot all are 0; of inputs of more than 16 numbers half are equal, "
-        "or 9 of 10 have a twin; of tokens the first layer's outputs",
-        causes=("a loader that returns one sample again and again", "inputs that are all zero"),
+        when="at the first snapshot, all of them are 0; or, for inputs with more than 16 values, "
+        "half of the points are equal or 9 of 10 have a duplicate; for tokens, only the first "
+        "layer is read",
+        causes=(
+            "a loader that returns the same sample again and again",
+            "inputs that are all zero",
+        ),
         advice="Look at some items of the data set: are they different?",
         unseen="points that are nearly equal",
         source=VITALS_STUDY,
@@ -134,13 +139,14 @@ POINT_RULES = (
     Rule(
         name="input-scale",
         check=check_input_scale,
-        reads="mean, standard deviation and root mean square of the input, and the first layer",
-        when="at the first snapshot the root mean square is above 1,000, and above 100 in the "
-        "first layer; or the mean is 50 standard deviations, and the first layer's distances are "
-        "below a twentieth of its norm",
+        reads="mean, standard deviation and root mean square of the input, and outputs of the "
+        "first layer",
+        when="at the first snapshot, the root mean square is above 1,000 in the input and above "
+        "100 in the first layer; or the mean is 50 times the standard deviation, and the distances "
+        "in the first layer are below a twentieth of its norm",
         causes=("inputs that are not normalized",),
         advice="Subtract the mean of the training inputs, and divide by their standard deviation.",
-        unseen="single features that are out of scale",
+        unseen="single features on a different scale",
         source=DEBUGGER,
         counterparts=("CheckInputImages",),
         unless=("equal-probe-points",),
@@ -151,14 +157,15 @@ LABEL_RULES = (
     Rule(
         name="class-imbalance",
         check=check_rare_labels,
-        reads="the probe points' labels, the outputs, and the neighbors' accuracy by layer",
-        when="from the second epoch of a classifier of 3 labels or more on, the most frequent "
-        "label has .3 of the points and 2.5 times an even share or more, and fewer than a fifth of "
-        "the others are classified correctly (mean over labels); or 9 of 10 have the same label, "
-        "and no layer is better than to guess it",
-        causes=("classes that are out of balance",),
+        reads="the probe points' labels, the outputs, and the nearest-neighbor accuracy of each "
+        "layer",
+        when="from the second epoch of a classifier with 3 or more labels, the most frequent label "
+        "has at least .3 of the points and at least 2.5 times an even share, and fewer than a "
+        "fifth of the others are classified correctly (mean over labels); or 9 of 10 points have "
+        "the same label, and no layer does better than guessing it",
+        causes=("imbalanced classes",),
         advice="Weight the classes in the loss, or sample the rare ones more often.",
-        unseen="rare labels of which no point is in the probe set",
+        unseen="rare labels that have no point in the probe set",
         source=DEBUGGER,
         counterparts=("ClassImbalance",),
         unless=("dead-units", "constant-layer", "collapse", "nothing-moves"),
@@ -166,17 +173,18 @@ LABEL_RULES = (
     Rule(
         name="labels-lost",
         check=check_loss_of_labels,
-        reads="share of probe points whose label the 5 nearest neighbors have, by layer",
-        when="from the second epoch of a classifier (one output for each label) it is .35 below "
-        "the input's in the last two layers or more, in the last at two snapshots in a row "
-        "without a rise",
+        reads="share of probe points whose label the 5 nearest neighbors predict, by layer",
+        when="from the second epoch of a classifier (one output for each label), it is .35 below "
+        "that of the input in at least the last two layers, and in the last layer at two snapshots "
+        "in a row without rising",
         causes=(
             "saturated units",
             "an initialization that is too large or too small",
             "a learning rate that is too high",
         ),
-        advice="Look at the first of these layers: its initialization, normalization and rate.",
-        unseen="probe points without labels, and inputs in which labels do not show",
+        advice="Look at the first of these layers: its initialization, normalization and learning "
+        "rate.",
+        unseen="probe points without labels, and inputs whose distances do not reflect the labels",
         source=VITALS_STUDY,
         unless=(
             "dead-units",
@@ -192,12 +200,16 @@ LABEL_RULES = (
     Rule(
         name="labels-unrelated",
         check=check_labels,
-        reads="share of probe points whose label the 5 nearest neighbors have, by layer",
-        when="after an epoch of a classifier it is within 3 standard deviations of chance in "
-        "the input and in all layers, and so are the outputs, for 3 classes or more",
-        causes=("labels that were shuffled against the inputs", "a label column of another table"),
+        reads="share of probe points whose label the 5 nearest neighbors predict, by layer",
+        when="after an epoch of a classifier with 3 or more classes, it is within 3 standard "
+        "deviations of chance in the input and in all layers, and so is the accuracy of the "
+        "outputs",
+        causes=(
+            "labels that were shuffled relative to the inputs",
+            "a label column from another table",
+        ),
         advice="Look at some items of the data set: does the label belong to the input?",
-        unseen="labels of which a part is wrong",
+        unseen="labels that are only partly wrong",
         source=VITALS_STUDY,
         unless=("dead-units", "constant-layer", "collapse", "equal-probe-points", "nothing-moves"),
     ),

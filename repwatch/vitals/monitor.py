@@ -52,7 +52,7 @@ class VitalMonitor:
         """Read the labels of the probe points, and go on from what is stored of the run.
 
         Snapshots are read with the first step that is checked: a run may go on from before its last
-        one. With `anew` what is stored is left to be checked.
+        one. With `anew`, the caller passes all stored snapshots to `check_step` instead.
         """
         run = self._run
         codes = None
@@ -79,7 +79,7 @@ class VitalMonitor:
             return []
         registry, self._continued = self._continued, None
         if registry is not None:
-            # A registry that does not answer just now costs what was before this step.
+            # If the registry does not answer just now, earlier steps are not read.
             with suppress(RegistryUnavailableError):
                 self._read_before(registry, snapshots[0].step)
         self._reader.add_step(snapshots, with_rdms=self._with_rdms)
@@ -93,7 +93,7 @@ class VitalMonitor:
                     self._add(str(evidence["rule"]), evidence["layers"])
 
     def _read_before(self, registry: Source, step: int) -> None:
-        """What is stored of a run that is continued, before the step that is checked first."""
+        """Read what is stored of a continued run from before the first step that is checked."""
         run = self._run
         for at, snapshots in by_step(registry.snapshots(run=run)).items():
             if at < step:
@@ -111,7 +111,7 @@ class VitalMonitor:
         finding = rule.check(self._reader.signs)
         if finding is None or not self._add(rule.name, finding.layers):
             return None
-        # What it would say, no other rule says in its place.
+        # A silent rule counts as raised, so that no other rule fires in its place.
         if rule.name in self._silent:
             return None
         now = self._reader.signs.now
@@ -130,8 +130,8 @@ def check_run(
 ) -> list[Flag]:
     """The flags that vital signs raise in a stored run, in order of its snapshots.
 
-    It is what a run that is watched is flagged for, by the same code: nothing that came after a
-    snapshot enters its check.
+    The same code raises the same flags while a run is watched: nothing that came after a snapshot
+    enters its check.
 
     Args:
         run: A run of a registry.
@@ -157,7 +157,7 @@ def check_run(
 
 
 def _rules_of_good_landmarks(registry: Source, run: Run) -> set[str]:
-    """The rules that have flagged landmarks of the run's probe set which are called good."""
+    """The rules that have flagged good landmarks of the run's probe set."""
     return {
         str(evidence["rule"])
         for landmark in registry.landmarks(run.probe)
@@ -171,7 +171,7 @@ def _rules_of_good_landmarks(registry: Source, run: Run) -> set[str]:
 def newest_signs(run: Run) -> list[LayerSigns]:
     """What the rules read of each layer at the newest snapshot of a stored run, by depth.
 
-    Changes since the last snapshot are those since the first; the input is left out.
+    Changes "since the last snapshot" are measured from the first one; the input is left out.
     """
     steps = list(by_step(run.snapshots()).values())
     if not steps:

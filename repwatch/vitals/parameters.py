@@ -11,8 +11,8 @@ from repwatch.vitals.signs import LayerSigns, Signs
 
 __all__ = ["PARAMETER_RULES", "SIZE_RULES", "find_trained"]
 
-# A forgotten temperature is no flag: the layers must hold this share of what is to be trained, or
-# be the first ones.
+# A forgotten temperature raises no flag: the layers must hold this share of the parameters to be
+# trained, or be the first ones.
 _LARGE = 0.1
 
 
@@ -30,7 +30,7 @@ def _find(
 ) -> Finding | None:
     """The layers that are ill, if they are a good part of what is to be trained.
 
-    `text` has {} for how many layers it is, and which.
+    In `text`, {} stands for how many layers there are, and which.
     """
     trained = find_trained(signs)
     found = [layer for layer in trained if is_ill(layer)]
@@ -68,7 +68,7 @@ def check_gradients(signs: Signs) -> Finding | None:
 
 
 def check_movement(signs: Signs) -> Finding | None:
-    """Layers that are to be trained, and are still those of the start after an epoch."""
+    """Layers that are to be trained, but have not changed after an epoch."""
     if not signs.is_trained:
         return None
     return _find(
@@ -80,7 +80,7 @@ def check_movement(signs: Signs) -> Finding | None:
 
 
 def check_any_movement(signs: Signs) -> Finding | None:
-    """Networks that are those of the start after an epoch: no layer moves."""
+    """Networks that have not changed after an epoch: no layer moves."""
     trained = find_trained(signs)
     if not signs.is_trained or not trained or signs.now.step == 0:
         return None
@@ -126,7 +126,7 @@ def check_growth(signs: Signs) -> Finding | None:
 
 
 def check_decay(signs: Signs) -> Finding | None:
-    """Weights of which less than a tenth is left, in half of the layers or more."""
+    """Weights that have shrunk to less than a tenth, in half of the layers or more."""
     text = "in {}, weights have shrunk to less than a tenth of what they were"
     found = _find(signs, lambda layer: _growth(signs, layer) < 0.1, text, some_move=False)
     many = found is not None and 2 * len(found.layers) >= len(find_trained(signs))
@@ -141,7 +141,7 @@ def check_statistics(signs: Signs) -> Finding | None:
     def is_ill(layer: LayerSigns) -> bool:
         first = None if signs.start is None else signs.start.layer(layer.layer)
         began = first is not None and first.get("unset") == 1
-        # The share of the statistics that is still that of the start.
+        # The weight that the initial values still have in the running statistics.
         rest = (1 - layer.get("momentum")) ** signs.now.step
         unset = layer.get("unset") == 1 or (began and rest > 0.5)
         return unset and layer.get("weight_change_start") > 0.01
@@ -178,21 +178,26 @@ PARAMETER_RULES = (
         name="not-in-optimizer",
         check=check_optimizers,
         reads="requires_grad, the optimizers' parameters, and whether parameters have changed",
-        when="a layer's parameters are to be trained, are in no optimizer and have not changed; "
-        "together a tenth or more of what is to be trained, or the first layers",
-        causes=("an optimizer that was made with a part of the parameters",),
+        when="a layer's parameters are trainable, are in no optimizer and have not changed; such "
+        "layers have a tenth or more of all trainable parameters, or are the first layers",
+        causes=("an optimizer that was created with only some of the parameters",),
         advice="Give the optimizer these parameters, or freeze them with requires_grad_(False).",
-        unseen="what is frozen with requires_grad=False, which is taken as intended",
+        unseen="parameters frozen with requires_grad=False, which are assumed to be frozen on "
+        "purpose",
         source=VITALS_STUDY,
         counterparts=("UnchangedTensor",),
     ),
     Rule(
         name="no-gradient",
         check=check_gradients,
-        reads="gradients where they are still there at a snapshot",
-        when="a layer's gradients are missing or 0, others' are not, and its parameters have not "
-        "changed since the start; together a tenth or more of what is to be trained, or the first",
-        causes=("a detach() or no_grad() in between", "a layer that the loss does not depend on"),
+        reads="gradients, if they are still there at a snapshot",
+        when="a layer's gradients are missing or 0, those of other layers are not, and its "
+        "parameters have not changed since the start; such layers have a tenth or more of all "
+        "trainable parameters, or are the first layers",
+        causes=(
+            "a detach() or no_grad() before the loss",
+            "a layer that the loss does not depend on",
+        ),
         advice="Look for detach(), .data, .item() or no_grad() between these layers and the loss.",
         unseen="training loops that set gradients to None before the snapshot",
         source=VITALS_STUDY,
@@ -203,10 +208,10 @@ PARAMETER_RULES = (
         name="vanishing-gradient",
         check=check_vanishing,
         reads="root mean square of each layer's gradients",
-        when="at two snapshots in a row it is below a millionth of the largest layer's",
+        when="at two snapshots in a row, it is below a millionth of the largest one",
         causes=("saturated units", "a deep network without normalization or residuals"),
         advice="Normalize, add residual connections, or use other non-linearities.",
-        unseen="gradients that are small in all layers alike",
+        unseen="gradients that are equally small in all layers",
         source="Hochreiter 1991; Glorot and Bengio 2010",
         counterparts=("VanishingGradient",),
         unless=(
@@ -224,11 +229,12 @@ PARAMETER_RULES = (
         name="nothing-moves",
         check=check_any_movement,
         reads="change of each layer's weights since the start, and losses",
-        when="after an epoch weights have changed by less than 5e-4 of their size in all layers, "
-        "and no loss has fallen by 5%",
+        when="after an epoch, the weights have changed by less than 5e-4 of their size in all "
+        "layers, and no loss has fallen by 5%",
         causes=("a learning rate that is far too low", "an optimizer that does not step"),
-        advice="Raise the learning rate by a factor of 100, and see that optimizer.step() is run.",
-        unseen="a learning rate that is too low but moves something",
+        advice="Raise the learning rate by a factor of 100, and check that optimizer.step() is "
+        "called.",
+        unseen="a learning rate that is too low, but changes the weights by more than that",
         source=DEBUGGER,
         counterparts=("WeightUpdateRatio", "UnchangedTensor", "LossNotDecreasing"),
         unless=(
@@ -243,11 +249,12 @@ PARAMETER_RULES = (
         name="layer-does-not-move",
         check=check_movement,
         reads="change of each layer's parameters since the start",
-        when="after an epoch not one of a layer's parameters that are to be trained has changed, "
-        "while others have; together a tenth or more of what is to be trained, or the first",
+        when="after an epoch, none of a layer's trainable parameters has changed, while those of "
+        "other layers have; such layers have a tenth or more of all trainable parameters, or are "
+        "the first layers",
         causes=("a learning rate of 0 for a group of parameters", "a layer that is not used"),
         advice="Look at the learning rate of its parameter group, and at what the loss depends on.",
-        unseen="layers whose parameters change without any use",
+        unseen="layers that change but are of no use",
         source=VITALS_STUDY,
         counterparts=("UnchangedTensor",),
         unless=("not-in-optimizer", "no-gradient", "dead-units", "constant-layer"),
@@ -256,12 +263,13 @@ PARAMETER_RULES = (
         name="unset-statistics",
         check=check_statistics,
         reads="running statistics of BatchNorm and the like",
-        when="after an epoch all of a layer are still those of the start, mean 0 and variance 1, "
-        "or the momentum is so small that half of them is, and its weights have changed; together "
-        "a tenth or more of what is to be trained",
+        when="after an epoch, those of a layer still have their initial values, mean 0 and "
+        "variance 1, or the momentum is so small that the initial values make up more than half of "
+        "them, and the layer's weights have changed; such layers have a tenth or more of all "
+        "trainable parameters",
         causes=("a network that is trained in evaluation mode", "a momentum that is too small"),
-        advice="Call model.train() before the training, and look at the momentum: in PyTorch it is "
-        "the share of the new batch, .1 by default.",
+        advice="Call model.train() before training, and look at the momentum: in PyTorch it is the "
+        "weight of the new batch, .1 by default.",
         unseen="statistics that are set but differ from those of the batches",
         source="Ioffe and Szegedy 2015, Batch normalization",
     ),
@@ -269,9 +277,9 @@ PARAMETER_RULES = (
         name="gradients-clipped",
         check=check_clipping,
         reads="norm of all gradients",
-        when="it is the same, to a thousandth, at two snapshots in a row, and below .02",
-        causes=("a limit of gradient clipping that is far too small",),
-        advice="Raise gradient_clip_val to the size that gradients have, or do without.",
+        when="it is the same, to within a thousandth, at two snapshots in a row, and below .02",
+        causes=("a gradient clipping limit that is far too small",),
+        advice="Raise gradient_clip_val to the usual size of the gradients, or do not clip them.",
         unseen="a limit that clips most steps but not all",
         source="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
     ),
@@ -283,10 +291,10 @@ SIZE_RULES = (
         name="exploding-weights",
         check=check_growth,
         reads="norm of each layer's parameters",
-        when="it is 10 times that of the start (healthy: 4.2), and the root mean square of a "
-        "weight above 1",
+        when="it is 10 times its initial value (healthy: 4.2), and the root mean square of the "
+        "weights is above 1",
         causes=("a learning rate that is too high",),
-        advice="Lower the learning rate, by a factor of 10 first.",
+        advice="Lower the learning rate: try a factor of 10 first.",
         unseen="growth of single weights",
         source=DEBUGGER,
         counterparts=("WeightUpdateRatio", "ExplodingTensor"),
@@ -295,11 +303,11 @@ SIZE_RULES = (
         name="vanishing-weights",
         check=check_decay,
         reads="norm of each layer's parameters",
-        when="it is less than a tenth of that of the start (healthy: .8 or more) in half of the "
+        when="it is less than a tenth of its initial value (healthy: .8 or more) in half of the "
         "layers or more",
         causes=("a weight decay that is too high",),
         advice="Lower the weight decay; it is multiplied by the learning rate in most optimizers.",
-        unseen="networks in which a normalization undoes it",
+        unseen="networks in which normalization compensates for it",
         source=VITALS_STUDY,
         counterparts=("WeightUpdateRatio",),
     ),

@@ -1,4 +1,4 @@
-"""Rule: one vital sign, as an object that says all about itself; Finding: what a rule found."""
+"""Rule: one vital sign, as a self-describing object; Finding: what a rule found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Finding:
     Attributes:
         text: What is seen, as a clause: "3 of 4 layers give the same output for every probe point".
         layers: The layers that show it, by depth; empty where it belongs to no layer.
-        values: The numbers that it rests on, by name.
+        values: The numbers that it is based on, by name.
         causes: Those of the rule's causes that fit what is seen; empty where all of them do.
         advice: What to do about these causes; "" for the rule's own advice.
     """
@@ -42,9 +42,9 @@ class Rule:
         when: When it fires.
         causes: The likely causes, the most likely first.
         advice: What to do, as a sentence.
-        unseen: What it does not see, although one might think so.
+        unseen: What it does not see, although one might expect it to.
         source: Where the rule, or the idea, is from.
-        counterparts: Rules of Amazon SageMaker Debugger that it stands for.
+        counterparts: Rules of Amazon SageMaker Debugger that it corresponds to.
         unless: Rules whose flag says more, so that this one is silent beside or after them.
         kind: The kind of its flags.
         immediate: Whether it reads nothing but scalars, so that it is checked in the training

@@ -80,10 +80,10 @@ def check_repeated_points(signs: Signs) -> Finding | None:
     """Training batches of an epoch that hold the same points several times."""
     share = max((layer.get("repeated", 0.0) for layer in signs.now.layers), default=0.0)
     given = signs.now.input
-    # Data in which many points are equal shows that in the probe set too.
+    # If many points of the data are equal, the probe set shows it too.
     if share < _REPEATED or (given is not None and given.get("doubles") >= 0.1):
         return None
-    text = f"{share:.0%} of the points in the first training batches are there more than once"
+    text = f"{share:.0%} of the points in the first training batches occur more than once"
     return Finding(text, (), {"share": share})
 
 
@@ -107,23 +107,24 @@ SETUP_RULES = (
     Rule(
         name="sees-later-tokens",
         check=check_later_tokens,
-        reads="outputs of the first half of the tokens, when those after them are exchanged; what "
-        "the model says of itself (`is_causal` of its modules, `config.is_decoder`)",
-        when="at the first snapshot they change by more than a thousandth (healthy: 0) in a layer "
-        "of a model that is causal",
+        reads="outputs for the first half of the tokens when the tokens after them are exchanged; "
+        "what the model says about itself (`is_causal` of its modules, `config.is_decoder`)",
+        when="at the first snapshot, they change by more than a thousandth (healthy: 0) in a layer "
+        "of a causal model",
         causes=("a causal mask that is missing or wrong", "a softmax over the wrong dimension"),
         advice="Look at the mask, and at the dimension of the softmax, in the first such layer.",
-        unseen="models that do not say that they are causal: `repwatch show` has the fact alone",
+        unseen="models that do not say that they are causal: for these, only `repwatch show` "
+        "reports it",
         source=VITALS_STUDY,
     ),
     Rule(
         name="points-mix",
         check=check_mixed_points,
-        reads="outputs of a probe point, when the others of its batch are exchanged",
-        when="at the first snapshot they change by more than a hundredth (healthy: 0) in a layer, "
+        reads="outputs for a probe point when the other points of its batch are exchanged",
+        when="at the first snapshot, they change by more than a hundredth (healthy: 0) in a layer, "
         "in evaluation mode",
         causes=(
-            "the batch taken for another dimension, such as time (batch_first)",
+            "a batch dimension mistaken for another one, such as time (batch_first)",
             "a softmax, attention or normalization over the batch",
         ),
         advice="Look at the dimensions of the first such layer: which of them is the batch?",
@@ -134,10 +135,11 @@ SETUP_RULES = (
         name="constant-weights",
         check=check_constant_weights,
         reads="parameters of 2 dimensions or more, before the first step",
-        when="all are the same, and not 0, in half of the layers or more",
+        when="all of a layer's weights have the same value, and it is not 0, in half of the layers "
+        "or more",
         causes=("weights that are initialized with a constant",),
         advice="Draw initial weights at random: equal units get equal gradients and stay equal.",
-        unseen="weights that start at 0, which other rules see where they do harm",
+        unseen="weights that start at 0, which other rules see if they do harm",
         source="Goodfellow et al. 2016, Deep Learning, section 8.4",
         counterparts=("PoorWeightInitialization",),
         unless=("equal-probe-points",),
@@ -145,22 +147,26 @@ SETUP_RULES = (
     Rule(
         name="gradients-not-zeroed",
         check=check_zeroing,
-        reads="gradients at the beginning of the backward pass after a step, in the first steps",
+        reads="gradients at the beginning of the backward pass that follows a step, in the first "
+        "steps",
         when="all of them are still there, three times in a row",
-        causes=("a missing optimizer.zero_grad()", "a zero_grad() that is called too seldom"),
+        causes=("a missing optimizer.zero_grad()", "a zero_grad() that is called too rarely"),
         advice="Call optimizer.zero_grad() after each step, or before each backward pass.",
-        unseen="training loops of one's own, and parts of a network",
+        unseen="custom training loops, and gradients that only part of a network keeps",
         source="PyTorch, documentation of Optimizer.zero_grad",
     ),
     Rule(
         name="repeated-points",
         check=check_repeated_points,
         reads="the points of the first three training batches of an epoch",
-        when="a quarter of them are there more than once, of more than 16 values each, while fewer "
-        "than a tenth of the probe points are equal; not where the sampler draws with replacement",
-        causes=("a data set of far fewer points than its length", "one batch again and again"),
+        when="a quarter of them, with more than 16 values each, occur more than once, while fewer "
+        "than a tenth of the probe points are equal; not if the sampler draws with replacement",
+        causes=(
+            "a data set with far fewer points than its length",
+            "the same batch again and again",
+        ),
         advice="Look at the data set's __getitem__: do different indices give different points?",
-        unseen="points that are augmented before they come to the training step",
+        unseen="points that are augmented before they reach the training step",
         source=VITALS_STUDY,
         unless=("equal-probe-points",),
     ),
@@ -168,11 +174,11 @@ SETUP_RULES = (
         name="heavy-dropout",
         check=check_dropout,
         reads="the rate of dropout modules, and the training loss",
-        when="after an epoch the loss is above half of what it was first, where a layer drops .75 "
-        "or more",
+        when="after an epoch, the loss is above half of its first value, and a layer drops .75 or "
+        "more",
         causes=("a dropout rate that is too high, or meant as the share to keep",),
         advice="Lower the rate: in PyTorch it is the share that is dropped, usually .1 to .5.",
-        unseen="dropout by functions instead of modules",
+        unseen="dropout applied by functions instead of modules",
         source="PyTorch, documentation of Dropout",
         unless=("dead-units", "constant-layer", "nothing-moves"),
     ),

@@ -32,7 +32,7 @@ Measures = Mapping[str, float]
 NEAR_ZERO = 0.01
 # Optimizer steps before which nothing is expected to be learned.
 FEW_STEPS = 30
-# Tokens of fewer kinds are a task that may be solved.
+# With fewer kinds of tokens, the task may be solvable without error.
 _FEWEST_TOKENS = 20
 
 
@@ -49,7 +49,7 @@ class LayerSigns:
             "change_start", cosine distance between this RDM and that of the last snapshot and of
             the first; "from_input", the same from the input's; "accuracy", of the 5 nearest
             neighbors' vote. Without an RDM, since activations were NaN or infinite, none of these.
-        diverged: Whether they were.
+        diverged: Whether activations were NaN or infinite.
     """
 
     layer: str
@@ -96,7 +96,7 @@ class Signs:
         points: The number of probe points.
         monitor: The metric that measures how good the run is.
         mode: Whether a small or a large value of it is good.
-        hparams: The run's hyperparameters, what RepWatch read of the training included.
+        hparams: The run's hyperparameters, including those that RepWatch read from the training.
     """
 
     steps: list[StepSigns] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Signs:
 
     @property
     def loss_has_fallen(self) -> bool:
-        """Whether any loss is 5% lower than it was first."""
+        """Whether any loss is 5% lower than it was at first."""
         curves = [self.curve(name) for name in self.metrics if "loss" in name.lower()]
         return any(min(values) < values[0] - 0.05 * abs(values[0]) for values in curves if values)
 
@@ -194,7 +194,7 @@ class SignReader:
             self.signs.metrics.setdefault(name, []).append((step, epoch, float(value)))
 
     def add_step(self, snapshots: Sequence[Snapshot], *, with_rdms: bool = True) -> Signs:
-        """Add a step, all layers of it, and give the signs up to it.
+        """Add all layers of a step, and return the signs up to it.
 
         Args:
             snapshots: The layers at the step.

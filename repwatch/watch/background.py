@@ -1,11 +1,11 @@
-"""Background: all that looks at the snapshots of one run beside the training, and what it finds.
+"""Background: everything that examines the snapshots of one run during training.
 
     vital signs that need no RDM       at once, in the training thread
     other vital signs, drift           DriftWorker
     the map                            MapWorker
 
 Flags go to the registry and wait with maps and scalars for the training thread, since loggers are
-not made for two threads.
+not thread-safe.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Background:
     Args:
         registry: Where the landmarks are.
         run: The run.
-        labels: Those of its probe points; empty where they have none.
+        labels: The labels of its probe points; empty where they have none.
         recorder: Records the run.
         options: How to watch.
         comparison: What the run is compared with; None where that is not known.
-        takes: What of the map anybody takes: maps and scalars, scalars alone, or nothing.
+        takes: Which results of the map are used: maps and scalars, scalars alone, or nothing.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Background:
         return self._drift.nearest[:2] if self._map is None else self._map.nearest
 
     def check_step(self, captured: CapturedStep) -> None:
-        """Have a step looked at."""
+        """Check a step."""
         flags = self._vitals.check_step(captured.scalars())
         for flag in flags:
             self._flags.put(flag)
@@ -100,7 +100,7 @@ class Background:
         return self._flags.take()
 
     def problems(self) -> Iterator[str]:
-        """Why there are no assessments, or no maps any more."""
+        """Why there are no assessments, or why there are no more maps."""
         lost = {"the map cannot be drawn": self._map, "drift is not watched": self._drift}
         for what, worker in lost.items():
             error = None if worker is None else worker.error
@@ -111,27 +111,27 @@ class Background:
             yield self._drift.unavailable_reason
 
     def flush(self, timeout: float | None) -> bool:
-        """Wait until all steps are looked at; False after `timeout` seconds."""
+        """Wait until all steps are checked; False after `timeout` seconds."""
         self.place_waiting()
         workers = [self._drift] if self._map is None else [self._drift, self._map]
         return all(worker.flush(timeout) for worker in workers)
 
     def place_waiting(self) -> None:
-        """Have the steps placed on the map that wait for it."""
+        """Place the waiting steps on the map."""
         if self._map is not None:
             self._map.place_waiting()
 
     def close_drift(self, timeout: float | None) -> None:
-        """Wait until all steps are assessed, and let that thread go."""
+        """Wait until all steps are assessed, and end that thread."""
         self._all_assessed = self._drift.close(timeout)
 
     def cache_history(self, registry: Registry) -> None:
-        """Cache what drift detection has read of the run, once it has ended and all is assessed."""
+        """Cache what drift detection has read from the run, once every step is assessed."""
         if self._all_assessed:
             self._drift.cache_history(registry)
 
     def close_map(self, timeout: float | None) -> None:
-        """Wait for the last map, and let its thread go."""
+        """Wait for the last map, and end its thread."""
         if self._map is not None and not self._map.close(timeout) and self._map.error is None:
             log.warning(
                 "RepWatch: the last map was not ready within %s s; `repwatch map` draws it.",

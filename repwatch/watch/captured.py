@@ -29,14 +29,14 @@ __all__ = ["CapturedStep", "describe_divergence", "new_snapshots"]
 class CapturedStep:
     """The snapshots of a step in memory, with the values that are stored: float16 precision.
 
-    It is what its snapshots read their RDMs and sketches from, in place of a registry.
+    Its snapshots read their RDMs and sketches from it instead of from a registry.
 
     Args:
         run: Their run.
         new: All layers at the step, as they are given to the registry.
         log_step: The place of the step on the loggers' axis.
         first_id: The id of the first snapshot, negative, since the registry has not given it one;
-            the ids of the others follow downwards.
+            the ids of the others count down from it.
 
     Attributes:
         encoding: The snapshots as they are stored.
@@ -67,9 +67,9 @@ class CapturedStep:
             return self._snapshots
 
     def scalars(self) -> list[Snapshot]:
-        """The snapshots without their RDMs, which are not encoded for it: for the training thread.
+        """The snapshots without RDMs, so that the training thread need not encode them.
 
-        Only before `snapshots` is asked for by any thread.
+        It may be called only before any thread calls `snapshots`.
         """
         return [
             self._snapshot(index, new, new.scalars, None if new.rdm is None else 0)

@@ -1,8 +1,8 @@
-"""Which runs a run is compared with; why it is not compared with others, and what mends that.
+"""Which runs a run is compared with; why it is not compared with others, and how to fix that.
 
 Runs are compared where they have the same probe set. A run takes the points of earlier runs where
-its data have them (`read_earlier_probes`). Where it has others, and the registry has probe sets
-whose inputs look alike, the person should hear of it (`explain_incomparable`).
+its data have them (`read_earlier_probes`). Where its points differ, and the registry has probe sets
+whose inputs look alike, the user should be told (`explain_incomparable`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from repwatch.registry.hparams import look_up
 
 __all__ = ["Comparison", "explain_incomparable", "find_comparison", "read_earlier_probes"]
 
-# Probe sets of a registry that are looked at: each is read from the registry.
+# The most probe sets of a registry to look at: each one has to be read.
 MOST_LOOKED_AT = 4
 
 
@@ -41,9 +41,9 @@ class Comparison:
 
 
 def read_earlier_probes(registry: Registry) -> Iterator[StoredProbe]:
-    """What is stored of the probe sets of earlier runs: those of most runs first, without inputs.
+    """The stored probe sets of earlier runs, without inputs; those with the most runs first.
 
-    A registry that is not there yet is not made for it, and one that does not answer has none.
+    A registry that does not exist yet is not created, and one that does not answer yields none.
 
     Raises:
         RegistryError: The registry cannot be read.
@@ -141,7 +141,7 @@ def _count(names: list[str]) -> str:
 
 
 def _describe_values(probe: ProbeSet, other: ProbeSet) -> str:
-    """Means and spreads side by side; empty where they are about the same, or no numbers."""
+    """Means and spreads side by side; empty where they are about the same, or not floats."""
     x, y = probe.main_tensor(), other.main_tensor()
     if x is None or y is None or not x.is_floating_point():
         return ""

@@ -29,7 +29,7 @@ class DriftMonitor:
             good landmarks.
 
     Attributes:
-        unavailable_reason: Why the landmarks that there are do not suffice, or None.
+        unavailable_reason: Why the existing landmarks do not suffice, or None.
     """
 
     def __init__(self, run: Run, false_alarms: float = 0.05, group: str | None = None) -> None:
@@ -76,7 +76,7 @@ class DriftMonitor:
         rdms = {snapshot.layer: snapshot.rdm for snapshot in snapshots if not snapshot.diverged}
         history = self._reader.add_step(snapshots, list(rdms.values()))
         checkpoint = max(history.steps)
-        # Once it is flagged, nobody asks for causes any more.
+        # Once the run is flagged, causes are no longer needed.
         explain = False if self._flagged else None
         found = self._detector.assess_checkpoint(history, checkpoint, explain=explain)
         if found.unavailable_reason or not found.alarm or self._flagged:
@@ -102,13 +102,13 @@ class DriftMonitor:
         return found, flag
 
     def cache_history(self, registry: Registry) -> None:
-        """Cache what was read of the run, which has ended, for those that are compared with it."""
+        """Cache what was read from the ended run, for runs that are compared with it."""
         if self._reader is not None:
             self._reader.cache(registry)
 
 
 def join_flags(drift: Flag, vitals: Sequence[Flag]) -> Flag:
-    """A drift flag with the vital signs of the same step, as one message and one evidence.
+    """A drift flag and the vital signs of the same step, with one message and joint evidence.
 
     The score is that of drift detection alone; the rate of false alarms covers both: good landmarks
     with vital flags count among those that the limit may flag.

@@ -1,4 +1,4 @@
-"""Driver: what every callback does that drives a Watcher through the training of a library.
+"""Driver: what all callbacks that drive a Watcher through a library's training have in common.
 
     options, state --> Driver --> Watcher     metrics, then snapshots; what is ready is published
                        Pace                   when a snapshot is due, and whether there is time
@@ -167,7 +167,7 @@ class Driver:
         self._metrics_at = step, self._epoch
 
     def _store(self) -> None:
-        """Write the metrics that have come together, in one transaction."""
+        """Write the metrics that have accumulated, in one transaction."""
         metrics, self._metrics = self._metrics, {}
         if self.asleep:
             return
@@ -181,7 +181,7 @@ class Driver:
     def _affords_snapshot(self, last: bool) -> bool:
         """Whether there is time for one more snapshot; says so once if there is not.
 
-        For the last one there always is: it shows what came of the training.
+        For the last one there always is: it shows how the training turned out.
         """
         if last or self.pace.affords():
             return True
@@ -191,7 +191,7 @@ class Driver:
 
     def _record(self, capture: Capture, step: int, log_step: int | None = None) -> None:
         """Store the metrics so far, and then a capture."""
-        # Noted on every rank: the next decision to take a snapshot hangs on it.
+        # Noted on every rank: the next decision to take a snapshot depends on it.
         self._last_snapshot = step
         if self._watcher is None or not self._is_open:
             return
@@ -213,7 +213,7 @@ class Driver:
         return f"{reason}, and too few batches passed by to copy points from"
 
     def _end_without_snapshot(self, reason: str, advice: str) -> None:
-        """Say so; where there is no run yet, open one for its metrics."""
+        """Report that there is no snapshot; where there is no run yet, open one for its metrics."""
         if self._watcher is None and self._make is not None:
             self._open_without_points(f"{reason[0].upper()}{reason[1:]}.")
         self._report_no_snapshot(reason, advice)

@@ -1,4 +1,4 @@
-"""Loop: what a training loop of one's own calls, besides `snapshot` and `metrics`."""
+"""Loop: what a custom training loop calls, besides `snapshot` and `metrics`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_ASKED = "nothing asked for one. Call snapshot(), or step_ended() and epoch_e
 
 
 class Loop(ABC):
-    """Snapshots by the schedule and the time budget. `Watcher` is the one class that has this."""
+    """Snapshots by the schedule and the time budget. `Watcher` is the only subclass."""
 
     pace: Pace
     publisher: Publisher
@@ -95,8 +95,8 @@ class Loop(ABC):
             The flags that were raised since the last call.
 
         Raises:
-            CaptureError: The probe set cannot be run through the model. Where it could before, that
-                is reported, and only metrics are stored from now on.
+            CaptureError: The probe set cannot be run through the model. If it could be run before,
+                this is only reported, and only metrics are stored from now on.
             RegistryError: An earlier snapshot could not be written.
         """
         due = self.pace.due_after_step(step, epoch)
@@ -115,9 +115,9 @@ class Loop(ABC):
         return self._advance(due, step, epoch, metrics, log_step)
 
     def should_stop(self) -> bool:
-        """Whether a flag asks for the training to end, as `on_flag="stop"` has it.
+        """Whether a flag asks for the training to end (see `on_flag="stop"`).
 
-        Of processes that train together all must call this, at the same place.
+        All processes that train together must call this, at the same place.
         """
         return any_rank(self.publisher.stop)
 

@@ -33,7 +33,7 @@ class MapUpdate:
         scalars: Finite numbers by name, `<measure>/<layer>` or `<measure>`:
             mean_distance: mean of the RDM, in the units of the activations;
             effective_dimension: participation ratio of the representation, 1 or more;
-            neighbor_accuracy: share of points whose label most of their 5 nearest others have, 0 to
+            neighbor_accuracy: share of points whose label their 5 nearest neighbors vote for, 0 to
                 1, where the probe points have labels;
             change: cosine distance between this snapshot's RDM and the one before, 0 to sqrt(2);
             outside: distance to the nearest landmark in units of the landmarks' own distances;
@@ -54,13 +54,13 @@ class MapTracker:
     """Places one run step by step in the space of the landmarks that share its probe set.
 
     Where there are no landmarks, the other runs of the probe set replace them. Where there
-    are none of those either, the run's own snapshots make the space: anew at each step, from the
-    snapshots up to that step, and aligned with the map before.
+    are none of those either, the space is fitted to the run's own snapshots: again at each step,
+    to the snapshots up to that step, and aligned with the previous map.
 
     Args:
         run: The run to place.
         settings: Distance, method and seed of the map.
-        draws: Whether to draw maps: without, there are scalars alone.
+        draws: Whether to draw maps; if not, there are only scalars.
 
     Attributes:
         nearest: A snapshot of each of the landmark runs that are nearest at the last step.
@@ -82,7 +82,7 @@ class MapTracker:
     ) -> None:
         self._run = run
         self._draws = draws
-        # Scalars come from distances, so that the cheapest method does where nothing is drawn.
+        # Scalars come from distances, so the cheapest method is enough where nothing is drawn.
         settings = settings or MapSettings()
         self._settings = settings if draws else replace(settings, method="pca")
         self._map: LandmarkMap | None = None

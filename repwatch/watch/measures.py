@@ -1,4 +1,4 @@
-"""VitalMeasures: what vital signs read of a training besides the outputs of its layers."""
+"""VitalMeasures: what vital signs read from a training besides the outputs of its layers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class VitalMeasures:
         enabled: Whether any rule reads what is measured.
 
     Attributes:
-        gradients: A driver passes on to it when batches end and backward passes begin.
-        repeats: A driver passes on to it the first training batches.
+        gradients: A driver tells it when batches end and backward passes begin.
+        repeats: A driver passes it the first training batches.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class VitalMeasures:
         self._dependence: dict[str, dict[str, float]] = {}
 
     def prepare(self, capturer: Capturer) -> list[str]:
-        """Find out on what outputs depend; in words. It is measured with the first snapshot."""
+        """Find out what outputs depend on, in words; the numbers go with the first snapshot."""
         if self.enabled:
             self._dependence = find_dependence(capturer)
         return describe_dependence(self._dependence)
 
     def measure(self, capturer: Capturer) -> dict[str, dict[str, float]]:
-        """Scalars by layer; what is true of the whole training is with the first layer."""
+        """Scalars by layer; those of the whole training are stored with the first layer."""
         plan = capturer.plan
         if plan is None or not plan.keys or not self.enabled:
             return {}

@@ -1,7 +1,7 @@
 """Narrator: what a person sees of a run without asking: a line at the start, a summary at the end.
 
-The start says what is watched, where it goes, and what it is compared with; once, which runs it is
-not compared with, and why. The end says what came of it and what to type next.
+The start says what is watched, where it goes, and what it is compared with, as well as which runs
+it is not compared with, and why. The end says how the run turned out and what to type next.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ log = logging.getLogger("repwatch")
 def say(message: str) -> None:
     """Show a line to the person who trains: on stderr, or in the log where that shows it.
 
-    Libraries that configure their own loggers alone, as Lightning does, leave others at WARNING, so
-    that an ordinary log line would not be seen.
+    Libraries that configure only their own loggers, as Lightning does, leave others at WARNING, so
+    an ordinary log line would not be seen.
     """
     line = f"RepWatch: {message}"
     if log.isEnabledFor(logging.INFO):
@@ -48,7 +48,7 @@ class Narrator:
 
     Args:
         registry: Where the run goes.
-        verbose: Whether anything is said; what is found out is noted with the run all the same.
+        verbose: Whether anything is printed; notes are stored with the run either way.
         group: A hyperparameter that separates kinds of training.
 
     Attributes:
@@ -69,7 +69,7 @@ class Narrator:
         Args:
             run: The run, which has just been opened.
             probe: Its probe set.
-            notes: Those of the first capture, one of which says which layers are watched.
+            notes: The notes of the first capture; one of them says which layers are watched.
 
         Returns:
             Notes for the run: why it is not compared with other runs.
@@ -82,7 +82,7 @@ class Narrator:
             reason = explain_incomparable(self._registry, run, probe) if not found.runs else None
             comparison = _describe(found)
         except RegistryUnavailableError:
-            comparison = "which does not answer, so that there is nothing to compare with yet"
+            comparison = "which does not answer, so there is nothing to compare with yet"
         if self._verbose:
             place = _short_place(self._registry)
             points = NO_POINTS if probe.name == NO_POINTS else f"{len(probe)} points"
@@ -96,9 +96,9 @@ class Narrator:
         self._steps += 1
 
     def find_monitor(self, metrics: Mapping[str, float]) -> Monitor | None:
-        """The metric that decides by custom, at the first time that one is among the metrics.
+        """The metric that conventionally measures a run, the first time that one is logged.
 
-        Where the user, or the host's configuration, named one, there is none to find.
+        None where the user or the host's configuration named one.
         """
         found = None if self._monitored else find_monitor(metrics)
         self._monitored = self._monitored or found is not None
@@ -107,10 +107,10 @@ class Narrator:
     def finish(
         self, run: Run, cost: str | None, nearest: Sequence[Snapshot | LandmarkNeighbor]
     ) -> None:
-        """Say what came of the run, and what to type next.
+        """Say how the run turned out, and what to type next.
 
         Args:
-            run: The run; what is stored of it now is read.
+            run: The run, which is read again from the registry.
             cost: What watching it took, in words; None where it is unknown.
             nearest: The landmark runs that are nearest.
         """

@@ -49,7 +49,7 @@ class WatchOptions:
             (step) -> bool.
         run_name: The run's name in the registry; None makes one.
         on_exists: What to do where a run of that name exists: "error" refuses, "resume" continues
-            it, as a job does that a queue starts again, "number" adds the next free number.
+            it, as for a job that a queue restarts, "number" adds the next free number.
         spool: The folder for what is recorded while the registry does not answer; None for
             `$REPWATCH_SPOOL`, else `repwatch-spool` in the driver's log folder.
         monitor: The metric that measures how good a run is, such as "val_loss"; None for the one
@@ -59,22 +59,22 @@ class WatchOptions:
             its name says ("min" where it says nothing).
         on_flag: "warn" logs a flag, "stop" also ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
-            thread, in (0, 1]; the first 20 seconds are free. Above it, snapshots are left out, but
-            for the last one of a Trainer's training.
+            thread, in (0, 1]; the first 20 seconds are free. Above it, snapshots are left out,
+            except the last one of a Trainer's training.
         points: How many probe points to take where the number is not given with the probe set.
         max_layers: How many layers to watch where `layers` is None.
-        batch_size: Probe points per forward pass; None for at most 64 on a processor and 256
-            elsewhere, and never more than the batches that the model is trained with.
+        batch_size: Probe points per forward pass; None for at most 64 on a CPU and 256 elsewhere,
+            and never more than the size of the batches that the model is trained with.
         forward: A function (module, inputs) -> anything that runs the probe points through the
             module, where calling the module does not.
         reduce: A function (layer, module, output) -> one row for each probe point, or None for the
             usual way; for layers whose rows are not the probe's points.
         token: What stands for a sequence (n, time, channels): the "mean" of its steps, the "last"
             one, or the one at this place (0 is the first, -1 the last). Padding does not count: a
-            mask, lengths, or the model's id of padding mark it.
-        metric: Of the distances between representations: "euclidean", or "cosine" for embeddings
-            whose length says nothing; None for that of the probe set, by default Euclidean. Runs
-            are compared with runs of the same metric.
+            mask, lengths, or the model's padding id mark it.
+        metric: The metric of distances between representations: "euclidean", or "cosine" for
+            embeddings whose length has no meaning; None for that of the probe set, by default
+            Euclidean. Runs are compared with runs of the same metric.
         false_alarms: The share of good runs that drift detection may flag over their whole length,
             in (0, 1).
         vitals: Whether to flag what the run's own snapshots show (dead units, layers that do not
@@ -84,12 +84,12 @@ class WatchOptions:
         group: A hyperparameter that separates kinds of training, such as "method": each kind is
             compared with its own good landmarks.
         auto_label: Whether to label runs by their last `monitor` as each of them finishes, by the
-            rule of `repwatch suggest-labels`: from 6 finished runs of the probe set on. Such
-            labels are marked as automatic, are made anew with each run, and never replace one that
+            rule of `repwatch suggest-labels`, once 6 runs of the probe set have finished. Such
+            labels are marked as automatic, are updated with each run, and never replace one that
             a person gave.
         keep: Which RDMs of the run stay whole once it has ended without a label: None for all; a
-            number k for those of the first, last, best and every k-th step; a `Retention` says also
-            what stays of the others.
+            number k for those of the first, last, best and every k-th step; a `Retention` also says
+            what is kept of the others.
         verbose: Whether to print a line at the start and a summary at the end.
 
     Raises:
@@ -174,6 +174,17 @@ class WatchOptions:
             return self
         return replace(self, monitor=found.metric, mode=self.mode or found.mode)
 
+    def with_run_name(self, found: object) -> WatchOptions:
+        """These options with the name that the run has elsewhere; a name that was given stays.
+
+        A name that is taken gets a number, or is that of the run to resume.
+        """
+        name = found.strip() if isinstance(found, str) else ""
+        if self.run_name is not None or not name:
+            return self
+        on_exists: OnExists = "resume" if self.on_exists == "resume" else "number"
+        return replace(self, run_name=name, on_exists=on_exists)
+
     def _check_choices(self) -> None:
         for name, choices in (("mode", get_args(Mode)), ("on_exists", get_args(OnExists))):
             value = getattr(self, name)
@@ -223,7 +234,7 @@ def check_probe_name(probe: object) -> None:
 
 
 def check_group(group: str | None, hparams: Mapping[str, object]) -> None:
-    """Refuse a `group` that no hyperparameter has the name of. Raises ConfigurationError."""
+    """Refuse a `group` that is not the name of a hyperparameter. Raises ConfigurationError."""
     if group is not None and look_up(hparams, group) is None:
         known = nearest_names(group, hparams) or sorted(hparams)[:5]
         raise ConfigurationError(

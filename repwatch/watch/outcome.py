@@ -23,7 +23,7 @@ log = logging.getLogger("repwatch")
 
 
 def end_status(error: BaseException) -> EndStatus:
-    """How a training ended that an exception ended.
+    """The end status of a training that ended with an exception.
 
     Returns:
         "stopped" where a person, the system or Optuna ended it (Ctrl-C, SIGTERM, `sys.exit`, a
@@ -38,11 +38,11 @@ def end_status(error: BaseException) -> EndStatus:
 def label_outcomes(registry: Registry, run_id: str, group: str | None = None) -> str | None:
     """Label a run that has finished, and those before it, by their final metric.
 
-    Labels of before are made anew, since what is good shows better with each run. They are marked
-    as automatic; what a person set, or took away, stays.
+    Earlier automatic labels are updated, since each run shows better what is good. Labels are
+    marked as automatic; those that a person set or removed stay as they are.
 
     Args:
-        registry: Written.
+        registry: Where labels are read and written.
         run_id: A run that has finished.
         group: A hyperparameter that separates kinds of training: each kind has outcomes of its
             own.
@@ -75,7 +75,7 @@ def label_outcomes(registry: Registry, run_id: str, group: str | None = None) ->
 
 
 def _apply(registry: Registry, runs: Sequence[Run], found: LabelSuggestions) -> None:
-    """Write what has changed of the automatic labels."""
+    """Write the automatic labels that have changed."""
     suggested = {suggestion.run: suggestion for suggestion in found}
     for run in runs:
         if (run.label is not None and not run.automatic) or NO_LABEL in run.notes:
@@ -96,7 +96,7 @@ def tasks_after_end(
         run_id: The run.
         options: Whether runs are labeled, and which RDMs stay whole.
         status: How it ended: runs that finished are labeled.
-        cache: Caches what drift detection has read of it, so that nobody reads its RDMs again.
+        cache: Caches what drift detection has read from it, so that its RDMs are not read again.
     """
     if options.auto_label and status == "finished":
         yield partial(_label_run, run_id, options.group)
@@ -107,7 +107,7 @@ def tasks_after_end(
 
 
 def _reduce_run(run_id: str, keep: Retention, registry: Registry) -> None:
-    """Reduce the RDMs of a run that has ended; drift detection's view of it is cached before."""
+    """Reduce the RDMs of a run that has ended; drift detection's view of it is cached first."""
     from repwatch.drift import read_histories
 
     try:

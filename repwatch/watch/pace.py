@@ -12,7 +12,7 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Decides when snapshots of one training are taken. The training begins when this is made.
+    """Decides when snapshots of one training are taken. Its clock starts when it is created.
 
     Args:
         schedule: When snapshots are due.
@@ -35,7 +35,7 @@ class Pace:
         return self._schedule.due_at_start()
 
     def due_after_step(self, step: int, epoch: int) -> bool:
-        """Whether one was due since the last question, up to optimizer step `step`."""
+        """Whether one was due since the last call, up to optimizer step `step`."""
         last, self._last_step = self._last_step, step
         return self._schedule.due_after_step(last, step, epoch)
 
@@ -62,12 +62,12 @@ class Pace:
         )
 
     def counted(self) -> AbstractContextManager[None]:
-        """Count the time that a block takes; of nested blocks the outer one."""
+        """Count the time that a block takes; of nested blocks, only the outermost."""
         return self._stopwatch
 
 
 class _Stopwatch(AbstractContextManager[None]):
-    """Adds the time of each outermost block to a throttle; made once, as blocks are many."""
+    """Adds the time of each outermost block to a throttle; created once, for many blocks."""
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle

@@ -22,7 +22,7 @@ _log = logging.getLogger("repwatch")
 
 # Distances between fewer points carry no information.
 SMALLEST_PROBE = 3
-# With fewer layers than these, and more that have other rows, those rows become the points.
+# With fewer layers than this, and more layers with other rows, those rows become the points.
 _FEWEST_LAYERS = 3
 
 
@@ -95,7 +95,7 @@ def prepare(capturer: Capturer, points: int, may_change: Callable[[], bool]) -> 
 
 
 def leave_out(probe: ProbeSet, points: Sequence[int], reason: str) -> ProbeSet:
-    """The probe set without some points; its last note is why."""
+    """The probe set without some points; its last note says why."""
     left_out = set(points)
     rest = [point for point in range(len(probe)) if point not in left_out]
     which = f"{len(left_out)} of {len(probe)} probe points are left out, because {reason}"
@@ -138,4 +138,4 @@ def _with_rows(capturer: Capturer, points: int) -> Capturer | None:
 def _explained(error: CaptureError, probe: ProbeSet) -> CaptureError:
     """What the probe set lacks may be why it cannot be run."""
     notes = "; ".join(probe.notes)
-    return CaptureError(f"{error} Of the probe set: {notes}.") if notes else error
+    return CaptureError(f"{error} Notes on the probe set: {notes}.") if notes else error

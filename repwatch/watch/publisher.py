@@ -1,4 +1,4 @@
-"""Publisher: gives maps, scalars and flags to whoever is to see them, in the training thread.
+"""Publisher: gives maps, scalars and flags to those who show them, in the training thread.
 
 Until then they wait in an UpdateQueue and a FlagQueue, where the workers' threads put them.
 """
@@ -30,13 +30,13 @@ Taken = Literal["maps", "scalars", "nothing"]
 
 @dataclass(frozen=True)
 class Update:
-    """What a step's snapshot gave to show.
+    """What there is to show for a step's snapshot.
 
     Attributes:
         step: The optimizer step of the snapshot.
         log_step: Its place on the loggers' step axis.
         scene: The map so far, or None.
-        scalars: Finite numbers by name, without the `repwatch/` that loggers put before them.
+        scalars: Finite numbers by name, without the prefix `repwatch/` that loggers get.
 
     Examples:
         >>> import torch
@@ -66,7 +66,7 @@ class UpdateQueue:
 
     @property
     def has_map(self) -> bool:
-        """Whether a map waits that nobody has taken yet."""
+        """Whether a map is waiting to be taken."""
         return any(update.scene is not None for update in list(self._waiting))
 
     def drop_maps(self) -> None:
@@ -155,7 +155,7 @@ class Publisher:
 
     @property
     def takes(self) -> Taken:
-        """The most that anybody shows of the map."""
+        """The most that any receiver shows of the map."""
         taken = {sink.takes for sink in self.sinks}
         if "maps" in taken or (self.is_read and not self.sinks):
             return "maps"
@@ -190,7 +190,7 @@ class Publisher:
             self.stop = self.stop or self._on_flag == "stop"
 
     def finish(self) -> None:
-        """Show the last map to those that hold only one."""
+        """Show the last map in sinks that keep only the newest one."""
         if not self.muted:
             for sink in self.sinks:
                 sink.finish()

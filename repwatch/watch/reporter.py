@@ -1,4 +1,4 @@
-"""Reporter: what a person should know of how a run is watched, in the log and as notes of it."""
+"""Reporter: what the user should know about how a run is watched, in the log and as notes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("repwatch")
 
 
 class Reporter:
-    """Logs messages once each, and stores notes with the run; before it is open, they wait."""
+    """Logs messages once each, and stores notes with the run; until it is open, they wait."""
 
     def __init__(self) -> None:
         self._recorder: RunRecorder | None = None
@@ -22,7 +22,7 @@ class Reporter:
         self._stored: set[str] = set()
 
     def open(self, recorder: RunRecorder) -> list[str]:
-        """Store the notes that waited for the run, and those to come; what waited."""
+        """Store the notes that waited for the run, and later ones; return those that waited."""
         self._recorder, self._stored = recorder, set()
         notes, self._waiting = self._waiting, []
         self.add_notes(notes)
@@ -51,6 +51,6 @@ class Reporter:
 
     @staticmethod
     def relay(recorder: RunRecorder) -> None:
-        """Log what a recorder has to say of a registry that does not answer."""
+        """Log what a recorder has to say about a registry that does not answer."""
         while recorder.messages:
             log.warning("RepWatch: %s", recorder.messages.pop(0))

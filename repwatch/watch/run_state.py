@@ -11,7 +11,7 @@ __all__ = ["RunState"]
 
 @dataclass
 class RunState:
-    """The present run, or else the last one.
+    """The current run, or else the last one.
 
     Attributes:
         run_id: Its id in the registry, once it is there.

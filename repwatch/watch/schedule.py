@@ -74,7 +74,7 @@ class Schedule:
         """Whether a mark lies in (last, step].
 
         Args:
-            last: The optimizer step of the last question (not of the last snapshot).
+            last: The optimizer step of the last call (not of the last snapshot).
             step: The optimizer step now.
             epoch: The epoch now, counted from 0.
         """

@@ -1,4 +1,4 @@
-"""What the watching of a training starts from: a place for the registry, and a probe set."""
+"""What is needed to watch a training: a place for the registry, and a probe set."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class ProbeReader(Protocol):
 
     Args:
         places: What to read in place of evenly spaced items: the places of an earlier probe set.
-        seconds: The time for reading; None is no limit.
-        earlier: Probe sets of earlier runs, the best first: the points of the first one that is
-            from such data are read (`repwatch.probe.again.read_again`), so that the runs compare.
+        seconds: The time for reading; None for no limit.
+        earlier: Probe sets of earlier runs, the best first: the points of the first one that comes
+            from such data are read (`repwatch.probe.again.read_again`), to make runs comparable.
 
     Returns:
         The probe set, or None where no data set can be indexed, and one sentence about where the
@@ -70,7 +70,7 @@ def local_folder(place: str) -> Path | None:
 
 
 def find_registry(given: str | Path | Registry | None, place: str, argument: str) -> Registry:
-    """The registry of a training: that given, `$REPWATCH_REGISTRY`, or one in the host's folder.
+    """The registry of a training: the given one, `$REPWATCH_REGISTRY`, or the host folder's.
 
     Args:
         given: The user's choice, or None.
@@ -110,7 +110,7 @@ def find_probe(
 ) -> tuple[ProbeSet | None, str]:
     """The probe set of a training: given, the registry's, the continued run's, or the data's.
 
-    Of the data, the points that earlier runs of the registry saw are read where they are there.
+    If the data contain the points that earlier runs of the registry saw, these are read.
 
     Args:
         read: Makes a new one of the training's data.
@@ -122,10 +122,10 @@ def find_probe(
         places: The places in the data set that another rank has read.
 
     Returns:
-        The probe set, or None where no data set can be indexed, and in words where it is from.
+        The probe set, or None where no data set can be indexed; and, in words, where it is from.
 
     Raises:
-        ProbeError: There is no probe set, or the continued run's cannot be had again.
+        ProbeError: There is no probe set, or the continued run's cannot be restored.
     """
     if isinstance(given, ProbeSet):
         return given, "given"

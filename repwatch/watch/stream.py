@@ -1,4 +1,4 @@
-"""Probe points of a stream: copies of batches as they pass by, where no data set has indices."""
+"""Probe points of a stream: copies of batches as they pass by, where no data set is indexable."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ log = logging.getLogger("repwatch")
 SOURCE = "copies of batches that passed by"
 """Where the points are from, for the run's hyperparameters."""
 
-# Of training batches so many points are enough: waiting for more would cost early snapshots.
+# This many points of training batches are enough: waiting for more would cost early snapshots.
 _ENOUGH_POINTS = 16
 
 
 class StreamPoints:
     """Copies the first points of the batches that a driver shows it.
 
-    Where a training has a validation, its points are waited for; those of training batches stand
-    in where none has come by the end of an epoch.
+    If a training has validation, its points are waited for; those of training batches are used
+    instead if none have come by the end of an epoch.
 
     Args:
         points: How many points of validation batches to copy at most.
@@ -51,7 +51,7 @@ class StreamPoints:
         return False
 
     def add_validation(self, batch: object) -> bool:
-        """Copy points of a validation batch. Returns whether all are there.
+        """Copy points of a validation batch. Returns whether all points have been copied.
 
         Raises:
             ProbeError: Its tensors have no common number of rows.
@@ -71,7 +71,7 @@ class StreamPoints:
 
 
 def stream_note(step: int, callback: str) -> str:
-    """Why a run whose probe set is of a stream has no snapshot before this step.
+    """Why a run whose probe set comes from a stream has no snapshot before this step.
 
     Args:
         step: The optimizer step.
@@ -79,6 +79,6 @@ def stream_note(step: int, callback: str) -> str:
     """
     return (
         "The probe set is made of copies of batches, because the data is a stream: the first ones "
-        f"had passed by at step {step}, and there is no snapshot before. With "
-        f"{callback}(probe=...), a ProbeSet or a tensor of inputs, there is."
+        f"had passed by at step {step}, and there is no snapshot before that. For earlier "
+        f"snapshots, give {callback}(probe=...) a ProbeSet or a tensor of inputs."
     )

@@ -1,9 +1,9 @@
 """The orchestrator that any training loop can drive.
 
-What costs time in the training thread is the forward pass of the probe set and the RDMs. Storing
-has a thread of its own, and so have drift detection and the map: one that is slow, or fails, holds
-no snapshot back. What is ready to show waits in `updates()` for the training thread, since loggers
-are not made for two threads.
+In the training thread, only the forward pass of the probe set and the RDMs take time. Storage,
+drift detection and the map each have a thread of their own: one that is slow, or fails, holds no
+snapshot back. What is ready to show waits in `updates()` for the training thread, since loggers
+are not thread-safe.
 """
 
 from __future__ import annotations
@@ -151,9 +151,9 @@ class Watcher(Loop):
     def prepare(self) -> Capture:
         """Run the probe set through the model once, before the run is opened.
 
-        What cannot work shows here, and leaves no run behind. What changes in the probe set for it
-        (see `preparation.prepare`), notes name. The capture is used again by the first snapshot, if
-        the weights are still the same.
+        Errors show up here, and leave no run behind. Notes describe any change to the probe set
+        (see `preparation.prepare`). The first snapshot reuses the capture if the weights are still
+        the same.
 
         Raises:
             CaptureError: The probe set cannot be run through the model.
@@ -187,7 +187,7 @@ class Watcher(Loop):
         return passive.result(self.capturer.finish_passive)
 
     def _reopen(self, run: Run) -> None:
-        """Give an open run without snapshots the present probe set."""
+        """Give an open run without snapshots the current probe set."""
         recorder, self._recorder = self._running(check=False), None
         self._reporter.close()
         if self._background is not None:
@@ -206,12 +206,11 @@ class Watcher(Loop):
     def start(self, *, prepare: bool = True) -> Run | None:
         """Open the run in the registry, and begin to fit the space of its landmarks.
 
-        Of processes that train together (torch.distributed) the first one opens the run, and the
-        others get None: what they are called to do, they do only as far as a sharded model needs
-        all of them.
+        Of the processes that train together (torch.distributed), the first one opens the run, and
+        the others get None: calls on them do only what a sharded model needs from all processes.
 
         Args:
-            prepare: Whether to run the probe set once before (see `prepare`), if that has not been
+            prepare: Whether to run the probe set once first (see `prepare`), if that has not been
                 done. False where the captures are made elsewhere and given to `record`.
 
         Raises:
@@ -274,7 +273,7 @@ class Watcher(Loop):
 
         Returns:
             The flags that were raised since the last call: by this snapshot, where activations that
-            were finite have become NaN or infinite, and by drift detection, which runs behind.
+            were finite have become NaN or infinite, and by drift detection, which lags behind.
 
         Raises:
             CaptureError: The probe set cannot be run through the model.
@@ -322,7 +321,7 @@ class Watcher(Loop):
         return self.run.id
 
     def metrics(self, step: int, epoch: int, values: Mapping[str, object]) -> None:
-        """Store metrics of this step: all that are one number, of Python, numpy or torch.
+        """Store metrics of this step: all that are a single number of Python, numpy or torch.
 
         NaN and infinity are stored as they are.
         """
@@ -374,7 +373,7 @@ class Watcher(Loop):
         *,
         cost: str | None = None,
     ) -> None:
-        """Commit what is waiting, mark the run as ended, and let the threads go.
+        """Commit what is waiting, mark the run as ended, and end the threads.
 
         With `auto_label`, runs that finished are labeled by their last metrics.
 

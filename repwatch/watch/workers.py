@@ -29,7 +29,7 @@ __all__ = ["DriftWorker", "MapWorker"]
 log = logging.getLogger("repwatch")
 
 RETRY_SECONDS = 5.0
-# Seconds of learning from landmarks after which a line says that steps wait for it.
+# Seconds of learning from landmarks after which a line says that steps are waiting for it.
 LONG_LEARNING = 2.0
 
 # Seconds between two maps: TensorBoard looks for new ones that often, and drawing competes with the
@@ -49,7 +49,7 @@ class DriftWorker(Worker):
         vitals: Checks the vital signs.
         updates: Where p_bad goes.
         flags: Where the flags of the run go.
-        has_landmarks: Whether there are any to assess it by: without, only its vital signs are
+        has_landmarks: Whether there are any to assess it by; if not, only its vital signs are
             checked.
 
     Attributes:
@@ -71,7 +71,7 @@ class DriftWorker(Worker):
         self.nearest: Sequence[LandmarkNeighbor] = ()
         self._monitor: DriftMonitor | None = None
         if has_landmarks:
-            # Imported by the thread that makes this, not by that of the tasks: see `Worker`.
+            # Imported by the thread that creates this, not by the task thread: see `Worker`.
             from repwatch.watch.drift_monitor import DriftMonitor
 
             self._monitor = DriftMonitor(run, options.false_alarms, options.group)
@@ -136,7 +136,7 @@ class DriftWorker(Worker):
         return vitals if flag is None else [join_flags(flag, vitals)]
 
     def _report_learning(self) -> None:
-        """Say once that steps wait until the landmarks are learned from, where that takes long."""
+        """Say once, if learning from the landmarks takes long, that steps are waiting for it."""
         learning = self._monitor is not None and not self._fitted and not self._next_fit
         if learning and not self._reported and time.monotonic() - self._began > LONG_LEARNING:
             self._reported = True
@@ -152,12 +152,12 @@ class DriftWorker(Worker):
                 self._monitor.fit(registry)
                 self._fitted = True
             except RegistryUnavailableError:
-                # The recorder reports it. Here it is tried again with a later step.
+                # The recorder reports this; learning is tried again with a later step.
                 self._next_fit = time.monotonic() + RETRY_SECONDS
 
 
 class MapWorker(Worker):
-    """Has the steps of a run placed on the map of its landmarks, as often as people look.
+    """Places the steps of a run on the map of its landmarks, as often as people look at it.
 
     Args:
         registry: Where the landmarks are.
@@ -166,7 +166,7 @@ class MapWorker(Worker):
         drift: Assesses the steps before: the flag of a step is on the map of that step.
         options: How the map is made, and its share of the time: half of `max_overhead`.
         updates: Where maps and scalars go.
-        draws: Whether anybody takes the maps: without, there are scalars alone.
+        draws: Whether maps are used; if not, there are only scalars.
     """
 
     def __init__(
@@ -200,10 +200,10 @@ class MapWorker(Worker):
         return self._tracker.nearest
 
     def check_step(self, captured: CapturedStep) -> None:
-        """Have the step placed: now, or with later ones where nobody would look at it yet.
+        """Place the step: now, or with later ones if nobody would look at it yet.
 
-        It waits where a map was drawn a moment ago, where maps have taken their share of the time,
-        and where the map before has not been taken; but the number of waiting steps is limited.
+        It waits if a map was drawn a moment ago, if maps have used up their share of the time, or
+        if the previous map has not been taken; but the number of waiting steps is limited.
         """
         self._waiting.append(captured)
         elapsed = time.monotonic() - self._began
@@ -213,7 +213,7 @@ class MapWorker(Worker):
             self.place_waiting()
 
     def place_waiting(self) -> None:
-        """Have all steps placed that wait."""
+        """Place all waiting steps."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -243,7 +243,7 @@ class MapWorker(Worker):
         self.call(place)
 
     def _fit_early(self, registry: Registry) -> None:
-        """Read the landmarks; where the registry does not answer, with the first map."""
+        """Read the landmarks now; if the registry does not answer, with the first map."""
         with suppress(RegistryUnavailableError):
             self._fit(registry)
 

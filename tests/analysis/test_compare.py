@@ -143,7 +143,7 @@ def test_a_metric_that_is_asked_for_goes_before_labels(book: Book) -> None:
     ]
     assert compare_runs(*runs).outcome.by == "label"
     assert compare_runs(*runs, metric="loss").outcome.similar is False
-    with pytest.raises(ConfigurationError, match="'accuracy', which 'a' has not; it has loss"):
+    with pytest.raises(ConfigurationError, match="which 'a' does not have; it has loss"):
         compare_runs(*runs, metric="accuracy")
 
 

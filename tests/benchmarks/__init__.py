@@ -1,5 +1,5 @@
-"""Speed, as ratios of two things that were measured in one run: `python -m tests.benchmarks`.
+"""Speed, as ratios of two things measured in the same run: `python -m tests.benchmarks`.
 
 Each module here with a function `run(smoke: bool) -> list[Line]` is one benchmark; `smoke` asks for
-the smallest run that goes through all of it, which the test suite does.
+the smallest run that goes through all of it, which is what the test suite runs.
 """

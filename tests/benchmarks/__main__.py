@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those that are named, and print one table."""
+"""Run all benchmarks, or those named, and print one table."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def row(line: Line) -> list[str]:
 
 
 def main(names: list[str]) -> int:
-    """Run, print, and give 1 where a name is unknown."""
+    """Run and print; returns 1 if a name is unknown."""
     known = dict(find_benchmarks())
     unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"No benchmark is called {unknown[0]!r}. There are: {', '.join(known)}.")
+        print(f"No benchmark is called {unknown[0]!r}. Available: {', '.join(known)}.")
         return 1
     table = Table("what", "measured", "goal", "", "detail", title="RepWatch benchmarks")
     for name in names or known:

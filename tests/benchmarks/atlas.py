@@ -69,7 +69,7 @@ def run(smoke: bool) -> list[Line]:
         ours, theirs = seconds[f"{what} ours"], seconds[f"{what} plotly"]
         value = ratio(ours, theirs)
         detail = f"{milliseconds(ours)}, plotly scattergl {milliseconds(theirs)}"
-        # A screen shows frames: what is drawn in the same one is seen at the same time.
+        # A screen shows frames: what is drawn in the same frame is seen at the same time.
         tie = frames(ours) == frames(theirs)
         detail += f", each in frame {frames(ours)}" if tie else ""
         limit = {} if smoke else {"goal": "at most 1", "holds": value <= 1 or tie}
@@ -78,18 +78,18 @@ def run(smoke: bool) -> list[Line]:
 
 
 def frames(seconds: list[float]) -> int:
-    """In which frame of a screen with 60 of them a second the median falls."""
+    """The frame in which the median falls, on a screen with 60 frames per second."""
     return round(60 * statistics.median(seconds))
 
 
 def write_pages(folder: Path, count: int) -> dict[str, Path]:
-    """The same points, texts and groups as an atlas and by plotly."""
+    """Write the same points, texts and groups as an atlas and as a plotly page."""
     generator = np.random.default_rng(0)
     group = generator.integers(0, 8, count)
     middles = generator.normal(size=(8, 2)) * 20
     positions = (middles[group] + generator.normal(size=(count, 2)) * 5).astype(np.float32)
     labels = [f"word {number:06d}" for number in generator.permutation(count)]
-    # With a given layout: the benchmarks of spaces measure how fast t-SNE is.
+    # With a given layout: the benchmarks of spaces measure the speed of t-SNE.
     settings, layout_path = LayoutSettings("euclidean"), folder / "layout.npz"
     _write(layout_path, layout_key(positions, settings), positions)
     columns: dict[str, Any] = {"label": labels, "group": [f"group {g}" for g in group]}
@@ -112,7 +112,7 @@ def write_pages(folder: Path, count: int) -> dict[str, Path]:
 
 
 def measure(reader: Reader, pages: dict[str, Path], rounds: int) -> dict[str, list[float]]:
-    """Seconds by "what whose"; hovers and zooms are taken as the median of several."""
+    """Seconds by action and page; hovers and zooms are medians of several."""
     seconds: dict[str, list[float]] = {}
     ways = {"ours": _OURS, "plotly": _PLOTLY}
 

@@ -1,7 +1,7 @@
 """A run that is killed at random moments: nothing that was reported as stored is missing.
 
-Each time the file must open and be sound, every reported snapshot be there whole, and the run be
-shown as dead; the next process continues it.
+Each time, the file must open and be sound, every reported snapshot must be complete, and the run
+must be shown as dead; the next process continues it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ for step in range(first, first + 10**6):
 
 
 def kill_one(path: Path, longest: float) -> int | None:
-    """Continue the run in a process of its own and kill it; the last step that it reported."""
+    """Continue the run in its own process and kill it; returns the last step that it reported."""
     root = Path(repwatch.__file__).parent.parent
     with subprocess.Popen(
         [sys.executable, "-c", TRAIN, str(path)],
@@ -51,7 +51,7 @@ def kill_one(path: Path, longest: float) -> int | None:
         text=True,
     ) as process:
         assert process.stdout is not None
-        if random.random() < 0.9:  # else also while it starts
+        if random.random() < 0.9:  # otherwise it may be killed while it starts
             process.stdout.readline()
         time.sleep(random.uniform(0, longest))
         process.kill()
@@ -72,7 +72,7 @@ def find_faults(path: Path, last: int) -> list[str]:
         if len(snapshots) != len(LAYERS) * len(steps) or len(registry.rdms(snapshots)) != len(
             snapshots
         ):
-            faults.append("snapshots that are not whole")
+            faults.append("snapshots that are not complete")
         if run.status != "dead":
             faults.append(f"the run is {run.status}")
     if not runs and last >= 0:

@@ -17,7 +17,7 @@ from repwatch.registry import NewSnapshot, Run
 from tests.benchmarks.measure import Line, in_turn
 
 FIT_LIMIT, LOAD_LIMIT, ASSESS_LIMIT = 5.0, 0.3, 50.0
-# Those of a layer with parameters that are trained.
+# The scalars of a layer whose parameters are trained.
 SCALARS = (
     *("norm", "largest", "mean", "std", "zeros", "dead", "parameters", "trainable", "weight_norm"),
     *("weight_change", "weight_change_start", "unchanged", "orphaned", "no_gradient", "gradient"),
@@ -85,7 +85,7 @@ def _record(registry: Registry, layers: int, checkpoints: int, points: int) -> R
 
 
 def _store(registry: Registry, histories: list[History]) -> None:
-    """Labeled runs without snapshots, whose histories are cached."""
+    """Store labeled runs that have no snapshots but cached histories."""
     probe = registry.probe()
     for history in histories:
         started = registry.start_run(history.run.name, probe=probe)
@@ -95,7 +95,7 @@ def _store(registry: Registry, histories: list[History]) -> None:
 
 
 def _landmarks(like: History, count: int) -> list[History]:
-    """Runs with the features of one, and noise; every third is bad, of one of four causes."""
+    """Runs with the features of one, plus noise; every third is bad, with one of four causes."""
     rng = np.random.default_rng(1)
     made = []
     for k in range(count):

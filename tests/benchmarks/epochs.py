@@ -1,12 +1,11 @@
 """Epoch time with and without `RepWatch()`, at its defaults, in a Trainer with TensorBoard.
 
-Two trainings, each in a process of its own, go batch by batch in turn, and each pauses with
-all its threads while the other runs. A machine whose speed wanders from second to second thus
-slows both alike, and what RepWatch does in threads falls to the training that has it. The median
-epoch is made of each batch's median over the epochs, in which a batch that other programs held up
-does not count. Since two processes of one program differ by a hundredth or two all the same, there
-are several such pairs. An epoch lasts until the next one starts: validation, snapshot, map and
-logging are in it.
+Two training runs, each in its own process, take turns batch by batch, and each pauses with all its
+threads while the other one runs. If the machine's speed varies from second to second, both slow
+down alike, and what RepWatch does in threads counts for the run that has it. The median epoch is
+the sum of each batch's median over the epochs, so a batch that other programs delayed does not
+count. Since two processes of one program still differ by one or two percent, there are several such
+pairs. An epoch lasts until the next one starts: it includes validation, snapshot, map and logging.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ BATCH = 64
 
 
 class Turns(pl.Callback):
-    """Gives the turn away after each batch, and says whether an epoch starts with the next one."""
+    """Ends its turn after each batch, and says whether the next one starts an epoch."""
 
     def __init__(self, referee: Connection) -> None:
         self._referee = referee
@@ -82,7 +81,7 @@ class Classifier(pl.LightningModule):
 
 
 def train(referee: Connection, network: str, smoke: bool, epochs: int, watched: bool) -> None:
-    """One training, in turn with another; with a registry of its own where it is watched."""
+    """Train in turn with another process; with a registry of its own if it is watched."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     data = digits() if smoke else mnist()
@@ -91,7 +90,7 @@ def train(referee: Connection, network: str, smoke: bool, epochs: int, watched: 
         DataLoader(Subset(data, range(points)), batch_size=BATCH, shuffle=True),
         DataLoader(Subset(data, range(points, len(data))), batch_size=BATCH),
     )
-    # By the clock on the wall a training takes twice as long here: as many epochs to a map.
+    # A run takes twice as long here, since it takes turns: keep the number of epochs per map.
     rest = patch.object(workers, "MAP_INTERVAL", 2 * workers.MAP_INTERVAL)
     with tempfile.TemporaryDirectory() as folder, rest:
         registry = Registry(f"{folder}/repwatch.db") if watched else None
@@ -112,10 +111,10 @@ def train(referee: Connection, network: str, smoke: bool, epochs: int, watched: 
 
 
 class Player:
-    """A training in a process of its own that moves in its turn only.
+    """A training run in its own process, which continues only in its turn.
 
     Attributes:
-        epochs: Seconds of each turn in each epoch that is over.
+        epochs: Seconds of each turn in each finished epoch.
     """
 
     def __init__(self, *task: Any) -> None:
@@ -128,12 +127,12 @@ class Player:
         self.epochs: list[list[float]] = []
 
     def stop(self) -> None:
-        """Let it come to its first epoch, and pause there."""
+        """Let it reach its first epoch, and pause it there."""
         self._hear()
         self._signal(signal.SIGSTOP)
 
     def turn(self) -> bool:
-        """One batch. Returns False when the training has ended."""
+        """Train on one batch. Returns False when the training has ended."""
         self._signal(signal.SIGCONT)
         began = time.perf_counter()
         self._turns.send(None)
@@ -153,9 +152,9 @@ class Player:
         self._turns.close()
 
     def _hear(self) -> bool | None:
-        """Whether an epoch starts; None where the training has ended.
+        """Whether an epoch starts; None if the training has ended.
 
-        Raises RuntimeError where it failed.
+        Raises RuntimeError if it failed.
         """
         try:
             epoch_starts: bool = self._turns.recv()
@@ -163,7 +162,7 @@ class Player:
             self._process.join()
             if self._process.exitcode != 0:
                 raise RuntimeError(
-                    "Expected the training to run through, but its process ended with exit code "
+                    "Expected the training to finish, but its process ended with exit code "
                     f"{self._process.exitcode}; the error is above."
                 ) from None
             return None
@@ -175,26 +174,26 @@ class Player:
 
 
 class Pair(NamedTuple):
-    """Seconds of each turn in each epoch, of two trainings that went in turn."""
+    """Seconds of each turn in each epoch, for two training runs that took turns."""
 
     watched: list[list[float]]
     bare: list[list[float]]
 
     @property
     def median(self) -> float:
-        """The median epoch with RepWatch by the one without."""
+        """The ratio of the median epoch with RepWatch to the one without."""
         watched, bare = (sum(map(statistics.median, zip(*times, strict=True))) for times in self)
         return watched / bare
 
     @property
     def mean(self) -> float:
-        """The same of the mean epoch."""
+        """The same for the mean epoch."""
         watched, bare = (sum(map(sum, times)) for times in self)
         return watched / bare
 
 
 def train_in_turn(network: str, smoke: bool, epochs: int, order: tuple[bool, bool]) -> Pair:
-    """So many epochs of two trainings, of which one is watched."""
+    """Train two runs in turn for a number of epochs, one of them watched."""
     # The last epoch ends with the training, and is not timed.
     players = {watched: Player(network, smoke, epochs + 1, watched) for watched in order}
     try:
@@ -211,8 +210,8 @@ def train_in_turn(network: str, smoke: bool, epochs: int, order: tuple[bool, boo
 def run(smoke: bool) -> list[Line]:
     if smoke:
         return [_line("tiny CNN", [train_in_turn("tiny CNN", smoke, 1, (True, False))])]
-    mnist()  # says what it needs
-    # Which one starts: each of the two as often.
+    mnist()  # raises Skipped with what it needs
+    # Each of the two starts equally often.
     orders = [(True, False), (False, True)] * 3
     return [
         _line(name, [train_in_turn(name, smoke, 8, order) for order in orders]) for name in NETWORKS
@@ -224,9 +223,9 @@ def _line(name: str, pairs: list[Pair]) -> Line:
     value = statistics.median(medians)
     seconds = statistics.median(sum(epoch) for pair in pairs for epoch in pair.bare)
     detail = (
-        f"epochs of {seconds:.2f} s; median of {len(pairs)} pairs of trainings: "
+        f"epochs of {seconds:.2f} s; median of {len(pairs)} pairs of runs: "
         f"{', '.join(f'{median:.3f}' for median in sorted(medians))}; "
-        f"by their mean epochs {statistics.mean(pair.mean for pair in pairs):.3f}"
+        f"by mean epochs {statistics.mean(pair.mean for pair in pairs):.3f}"
     )
     what = f"epoch with / without RepWatch, {name}"
     return Line(what, value, "x", f"{GOAL}, at most {LIMIT}", value <= LIMIT, detail)

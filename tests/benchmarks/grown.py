@@ -1,4 +1,4 @@
-"""A registry as it is after years: many runs, of which some are landmarks, with small blobs."""
+"""A registry as it looks after years: many runs, some of them landmarks, with small blobs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Size:
 
 
 def grow(registry: Registry, probe: ProbeSet, size: Size) -> None:
-    """Fill an empty registry with finished runs; every other landmark is a bad one."""
+    """Fill an empty registry with finished runs; every other landmark is bad."""
     registry.add_probe(probe)
     blobs = _make_blobs(len(probe))
 

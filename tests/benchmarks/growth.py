@@ -1,4 +1,4 @@
-"""A registry of 10,000 runs and 100,000 snapshots: what each thing takes, in time and memory."""
+"""A registry of 10,000 runs and 100,000 snapshots: the time and memory of each operation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_watcher(registry: Registry, probe: ProbeSet) -> Watcher:
 
 
 def actions(registry: Registry, probe: ProbeSet) -> Iterator[tuple[str, Callable[[], object]]]:
-    """(what, how) of what people and trainings ask of a registry."""
+    """(name, operation) for what people and training runs ask of a registry."""
     fingerprint = probe.fingerprint
     yield "listing all runs", registry.runs
     yield "listing the landmarks", lambda: registry.landmarks(fingerprint)
@@ -52,7 +52,7 @@ def actions(registry: Registry, probe: ProbeSet) -> Iterator[tuple[str, Callable
     yield "learning from the landmarks", lambda: DriftDetector.fit(registry, fingerprint)
     yield "learning from them again", lambda: DriftDetector.fit(registry, fingerprint)
     yield "doctor", lambda: examine(registry)
-    yield "what can be pruned", lambda: find_idle(registry, set(), None)
+    yield "finding what can be pruned", lambda: find_idle(registry, set(), None)
     yield "deleting a run", lambda: registry.delete_run("run-8")
 
 
@@ -63,7 +63,7 @@ def measure(place: str, location: str | Path, size: Size) -> list[Line]:
     seconds = first_step(registry, probe)
     what = f"{place}: first step with {size.landmarks} landmarks"
     goal = f"under {FIRST_STEP} s"
-    lines.append(Line(what, seconds, "s", goal, seconds < FIRST_STEP, "the rest in background"))
+    lines.append(Line(what, seconds, "s", goal, seconds < FIRST_STEP, "rest in the background"))
     for name, action in actions(registry, probe):
         peak = Peak()
         peak.measure(action)
@@ -73,7 +73,7 @@ def measure(place: str, location: str | Path, size: Size) -> list[Line]:
 
 
 def first_step(registry: Registry, probe: ProbeSet) -> float:
-    """Seconds until the first snapshot of a training is taken; what runs behind is waited for."""
+    """Seconds until the first snapshot of a run is taken; also waits for background work."""
     watcher = make_watcher(registry, probe)
     peak = Peak()
 

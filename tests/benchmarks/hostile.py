@@ -1,7 +1,7 @@
-"""Readers of what somebody sent, on damaged input: only RepWatchError, and answers below 500.
+"""Readers of untrusted input, on damaged data: only RepWatchError, and status codes below 500.
 
-Archives are damaged inside, so that their checksums hold; registry files by values that SQLite
-stores in any column, and by bytes.
+Archives are damaged inside, so that their checksums still match; registry files are damaged by
+values, since SQLite stores any value in any column, and by bytes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ json_values = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """The bytes cut, or with some of them replaced, left out or put in."""
+    """The bytes truncated, or with some of them replaced, removed or inserted."""
     found = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(len(found) - 1, 0)))
@@ -92,7 +92,7 @@ def damaged_json(draw: st.DrawFn, value: object) -> object:
 
 @st.composite
 def damaged_archive(draw: st.DrawFn, content: bytes, header: str) -> bytes:
-    """The npz with a damaged header, array or file; its checksums hold but in the last case."""
+    """The npz with a damaged header, array or file; its checksums match except in the last case."""
     if draw(st.integers(0, 7)) == 0:
         return draw(damaged(content))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -162,7 +162,7 @@ def _within(read: Callable[[], object]) -> None:
 
 @contextmanager
 def places() -> Iterator[tuple[dict[str, st.SearchStrategy[Any]], dict[str, Reader]]]:
-    """(what is given, what reads it) of each kind."""
+    """(inputs, readers), each by kind."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         probe = make_probe()
@@ -235,7 +235,7 @@ ROUTES = ("registries", "page", "points", "views", "positions", "compare")
 
 
 def requests() -> st.SearchStrategy[tuple[str, dict[str, str]]]:
-    """(route, arguments) of a request; most name the registry that is there."""
+    """(route, arguments) of a request; most name the existing registry."""
     words = st.sampled_from(
         ["run-0", "fc", "tsne", "pca", "cosine", "[]", '["fc"]', '["no"]', "1", "2", "{registry}"]
     ) | st.text(max_size=12)
@@ -280,7 +280,7 @@ def changes(path: Path) -> st.SearchStrategy[tuple[str, str, object]]:
 
 
 def file_reader(folder: Path, content: bytes) -> Reader:
-    """Opens the file directly, makes its page, and takes it in elsewhere."""
+    """Opens the file directly, makes its page, and imports it elsewhere."""
     sent, target = folder / "sent.db", folder / "taken.db"
 
     def read(change: bytes | tuple[str, str, object]) -> None:
@@ -328,11 +328,11 @@ def take_in(source: Registry, path: Path) -> None:
     target = Registry(path)
     copy_runs(source, target, source.runs())
     target.close()
-    path.unlink(missing_ok=True)  # a source without runs leaves none
+    path.unlink(missing_ok=True)  # a source without runs leaves no file
 
 
 def find_faults(cases: int, inputs: st.SearchStrategy[Any], read: Reader) -> Counter[str]:
-    """How often each error that is none of RepWatch's came, by where it was raised."""
+    """How often each error that is not RepWatch's was raised, by the place that raised it."""
     faults: Counter[str] = Counter()
 
     @settings(
@@ -346,7 +346,7 @@ def find_faults(cases: int, inputs: st.SearchStrategy[Any], read: Reader) -> Cou
     def attempt(value: Any) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of numbers beyond float32, for example
+                warnings.simplefilter("ignore")  # about numbers beyond float32, for example
                 read(value)
         except RepWatchError:
             pass

@@ -55,7 +55,7 @@ def tiny_network(side: int) -> nn.Sequential:
 def small_network(side: int) -> nn.Sequential:
     """Convolutions of 32 and 64 channels, pooled once, and two linear layers: 1.2 M weights.
 
-    So large is the network of PyTorch's own MNIST example.
+    This is the size of the network in PyTorch's own MNIST example.
     """
     torch.manual_seed(0)
     return nn.Sequential(

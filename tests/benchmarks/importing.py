@@ -1,4 +1,4 @@
-"""`import repwatch`, above what the bare interpreter takes to start."""
+"""The time of `import repwatch`, beyond the startup time of the bare interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing two things in turn, and the lines of the table that come of it."""
+"""Timing two things in turn, and the resulting lines of the table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Line:
     """One line of the table.
 
-    what: what was measured. value, unit: how much ("x" is a ratio). goal: what it should be, for a
-    person. holds: whether it is, None where there is no limit. detail: what it is made of.
+    what: what was measured. value, unit: how much ("x" is a ratio). goal: what the value should be,
+    as text. holds: whether it is, None if there is no limit. detail: what the value is made of.
     """
 
     what: str
@@ -66,14 +66,14 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def milliseconds(seconds: Sequence[float]) -> str:
-    """The median, for a person."""
+    """The median, as text."""
     return f"{1000 * statistics.median(seconds):.1f} ms"
 
 
 class Peak:
     """Seconds and megabytes that an action takes: how far memory rose above what it was before.
 
-    Megabytes are 0 where the system does not say (Linux does).
+    Megabytes are 0 if the system does not report memory (Linux does).
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Peak:
         self.megabytes = 0.0
 
     def measure(self, action: Callable[[], T]) -> T:
-        """What the action returns."""
+        """Run the action; returns its result."""
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         before = _memory("VmRSS")
@@ -92,7 +92,7 @@ class Peak:
         return result
 
     def __str__(self) -> str:
-        return f"{self.megabytes:,.0f} MB more memory at most"
+        return f"at most {self.megabytes:,.0f} MB more memory"
 
 
 def _memory(name: str) -> float:

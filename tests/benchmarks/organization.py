@@ -1,4 +1,4 @@
-"""An organization's registry: 1,000,000 sketches, and trainings that spool for one importer."""
+"""An organization's registry: 1,000,000 sketches, and runs that spool for one importer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOBS, JOB_STEPS = 50, 20
 
 
 def spool_jobs(folder: Path, registry: Registry, probe: ProbeSet, jobs: int) -> None:
-    """What jobs without a way to the registry leave on shared storage."""
+    """Write what jobs without access to the registry leave on shared storage."""
     from repwatch.rdm import from_activations
 
     activations = probe.main_tensor()
@@ -50,7 +50,7 @@ def run(smoke: bool) -> list[Line]:
         path, spooled = Path(name) / "repwatch.db", Path(name) / "spool"
         began = time.perf_counter()
         lines = measure("SQLite", path, size)
-        lines.append(Line("making it and all of this", time.perf_counter() - began, "s"))
+        lines.append(Line("building it and all of the above", time.perf_counter() - began, "s"))
         gigabytes = path.stat().st_size / 1e9
         sketches = f"{size.runs:,} runs with {size.snapshots:,} sketches"
         lines.insert(0, Line("the registry", gigabytes, "GB", detail=sketches))
@@ -58,7 +58,7 @@ def run(smoke: bool) -> list[Line]:
         spool_jobs(spooled, registry, probe, jobs)
         peak = Peak()
         peak.measure(lambda: import_jobs(spooled, registry))
-        what = f"{jobs} spooled jobs of {JOB_STEPS} steps taken in"
+        what = f"{jobs} spooled jobs of {JOB_STEPS} steps imported"
         lines.append(Line(what, peak.seconds, "s", detail=str(peak)))
         registry.close()
     return lines

@@ -1,7 +1,7 @@
 """The page: how large its document is, how soon it is drawn, how soon it follows the pointer.
 
-In a headless Chromium without a graphics card, from a file, of 500 and of 2,000 snapshots of
-networks trained on digits, with 256 probe points each and their images.
+It is measured in a headless Chromium without a graphics card, from a file, with 500 and with 2,000
+snapshots of networks trained on digits, with 256 probe points each and their images.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ const wait = (ms) => new Promise((go) => setTimeout(go, ms));
 
 
 def run(smoke: bool) -> list[Line]:
-    """The lines of the table. Raises Skipped where there is no browser."""
+    """The lines of the table. Raises Skipped if there is no browser."""
     browser = find_browser()
     if browser is None:
         raise Skipped("needs chromium and chromedriver")
@@ -94,7 +94,7 @@ def _measure(folder: Path, size: int, browser: tuple[str, str], hovers: int) -> 
         Line("  written in", seconds, "s", "", None, "t-SNE, PCA and MDS of five distances"),
         Line("  open to first drawn", statistics.median(opened), "ms", "", None, "median of 3"),
         _hover_line("  pointing at a snapshot to drawn", map_times),
-        _hover_line("  the same, with t-SNE made on the spot", laid_out),
+        _hover_line("  the same, with t-SNE computed on demand", laid_out),
         _hover_line("  pointing at a probe point to drawn", point_times),
     ]
 

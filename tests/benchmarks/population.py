@@ -1,7 +1,7 @@
-"""Real snapshots in numbers: networks trained on scikit-learn's digits, into a registry.
+"""Many real snapshots: networks trained on scikit-learn's digits, stored in a registry.
 
 The runs differ in seed, learning rate, width, activation and share of wrong labels, so that the
-space has clusters, trajectories and strays, as a registry of a project has.
+space has clusters, trajectories and outliers, as in the registry of a real project.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fill(
     steps_each: int = 16,
     first_seed: int = 0,
 ) -> None:
-    """Train runs until `read` has at least `count` more snapshots to give."""
+    """Train runs until `read` can return at least `count` more snapshots."""
     images, labels = digits().tensors
     shown = (255 * images[:points, 0]).round().byte().numpy()
     columns = {"label": labels[:points].tolist()}
@@ -61,7 +61,7 @@ def _train(
     seed: int,
     steps_each: int,
 ) -> int:
-    """Train one run; how many of its snapshots `read` can give."""
+    """Train one run; returns how many of its snapshots `read` can return."""
     generator = np.random.default_rng(seed)
     model = network(seed)
     rate = float(generator.choice(_RATES)) * 10 ** generator.uniform(-0.2, 0.2)
@@ -91,7 +91,7 @@ def _train(
 def read(registry: Registry, count: int, run: str | None = None) -> list[Snapshot]:
     """The first `count` snapshots that have not diverged, without those of the input.
 
-    The input is the same in all runs: points that coincide have no order of nearness.
+    The input is the same in all runs: points that coincide cannot be ordered by distance.
     """
     every = registry.snapshots(run=run)
     return [snapshot for snapshot in every if not snapshot.diverged and snapshot.layer != "input"][

@@ -1,4 +1,4 @@
-"""What drift detection, maps and the page lose by RDMs in a smaller form, or in object storage."""
+"""What drift detection, maps and the page lose by smaller RDMs, or by object storage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVERY = 8
 
 
 def make_registry(path: Path, landmarks: int, later: int, steps: int, points: int) -> None:
-    """Runs of which most are landmarks: the last one is watched, those before get labels later."""
+    """Train runs, most of them landmarks: the last is watched, those before get labels later."""
     registry = Registry(path)
     for number in range(landmarks + later + 1):
         fill(registry, 1, points=points, steps_each=steps, first_seed=number)
@@ -40,7 +40,7 @@ def make_registry(path: Path, landmarks: int, later: int, steps: int, points: in
 
 
 def scores(registry: Registry, run: Run) -> NDArray[np.float64]:
-    """What drift detection says of a run, checkpoint by checkpoint."""
+    """What drift detection says about a run, checkpoint by checkpoint."""
     found = DriftDetector.fit(registry, run.probe).replay(run)
     return np.array([[a.score or 0.0, a.p_bad or 0.0] for a in found])
 
@@ -66,7 +66,7 @@ def compare_views(whole: NDArray[np.float32], now: NDArray[np.float32]) -> tuple
 
 
 def read_time(others: str, whole: Registry, reduced: Registry, runs: Sequence[Run]) -> Line:
-    """The time to read all RDMs of the reduced runs, by that to read them whole."""
+    """The ratio of the time to read all RDMs of the reduced runs to that of the whole runs."""
     seconds = []
     for registry in (whole, reduced):
         began = time.perf_counter()
@@ -74,11 +74,11 @@ def read_time(others: str, whole: Registry, reduced: Registry, runs: Sequence[Ru
             for layer in run.layers:
                 registry.rdms(registry.run(run.id).snapshots(layer))
         seconds.append(time.perf_counter() - began)
-    return Line(f"{others}: reading RDMs", seconds[1] / seconds[0], "x", detail="of whole ones")
+    return Line(f"{others}: reading RDMs", seconds[1] / seconds[0], "x", detail="of whole RDMs")
 
 
 def measure(whole: Registry, reduced: Registry, others: str) -> list[Line]:
-    """The same registry, once as it was, and once reduced."""
+    """Compare the same registry as it was and reduced."""
     *rest, watched = whole.runs()
     later = [run for run in rest if run.label is None]
     retention = Retention(EVERY, others)  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ def measure(whole: Registry, reduced: Registry, others: str) -> list[Line]:
         saved, count = saved + found_smaller.bytes, count + found_smaller.snapshots
     size = sum(rdm.compact.form_lengths(s.points)["float16"] for r in later for s in r.snapshots())
     lines = [Line(f"{others}: bytes of RDMs saved", saved / size, "x", detail=f"{saved:,} bytes")]
-    lines.append(Line(f"{others}: an RDM reduced", 1e3 * seconds / max(count, 1), "ms"))
+    lines.append(Line(f"{others}: reducing an RDM", 1e3 * seconds / max(count, 1), "ms"))
     lines.append(read_time(others, whole, reduced, later))
 
     known = scores(whole, watched)

@@ -40,7 +40,7 @@ def run(smoke: bool) -> list[Line]:
 def measure(
     registry: Registry, landmarks: Sequence[Snapshot], new: Sequence[Snapshot], sample: int
 ) -> list[Line]:
-    """All lines, of landmarks and of the snapshots of one run that is none."""
+    """All lines, for landmarks and for the snapshots of one run that is not a landmark."""
     chosen = np.random.default_rng(0).choice(len(landmarks), sample, replace=False)
     lines = fidelity(registry, [landmarks[index] for index in np.sort(chosen)])
     space, fitted = fitting(registry, landmarks)
@@ -63,7 +63,7 @@ def fidelity(registry: Registry, snapshots: Sequence[Snapshot]) -> list[Line]:
         lines.append(Line(f"sketched and exact distances, {name}", correlation, "r", detail=detail))
         near = [np.argsort(distances, axis=1)[:, 1 : NEIGHBORS + 1] for distances in (exact, rough)]
         shared = np.mean([len(set(a) & set(b)) for a, b in zip(*near, strict=True)]) / NEIGHBORS
-        what = f"{NEIGHBORS} nearest by sketches that are so exactly, {name}"
+        what = f"{NEIGHBORS} nearest by sketches that are also nearest exactly, {name}"
         lines.append(Line(what, 100 * float(shared), "%", detail=detail))
     return lines
 
@@ -83,7 +83,7 @@ def between(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def fitting(
     registry: Registry, snapshots: Sequence[Snapshot]
 ) -> tuple[RepresentationSpace, list[Line]]:
-    """Our fit, with the reading of the sketches, against openTSNE's of RDMs that are in memory."""
+    """Our fit, including reading the sketches, against openTSNE on RDMs that are in memory."""
     began = time.perf_counter()
     space = RepresentationSpace.fit(snapshots, "euclidean")
     ours = time.perf_counter() - began
@@ -109,7 +109,7 @@ def fitting(
             f"{baseline:.1f} s against {ours:.1f} s",
         ),
         Line(
-            "trustworthiness that our map has less",
+            "trustworthiness that our map lacks",
             lost,
             f"({NEIGHBORS} neighbors)",
             f"at most {LOST}",
@@ -120,7 +120,7 @@ def fitting(
 
 
 def placing(space: RepresentationSpace, new: Sequence[Snapshot]) -> list[Line]:
-    """The snapshots of one step, for the first time and then; and of a whole run."""
+    """Place the snapshots of one step, for the first time and again, and of a whole run."""
     run = new[0].registry.snapshots(run=new[0].run_id)
     last = new[len(new) // 2].step
     step = [snapshot for snapshot in run if snapshot.step == last and not snapshot.diverged]

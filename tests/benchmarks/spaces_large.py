@@ -1,7 +1,7 @@
-"""A space of 100,000 snapshots: minutes, and the most memory that the process held.
+"""A space of 100,000 snapshots: the time in minutes, and the peak memory of the process.
 
-The snapshots are between real ones: a sketch is linear, so that what lies between the sketches of
-two RDMs is the sketch of what lies between the RDMs.
+The snapshots are interpolated between real ones: a sketch is linear, so what lies between the
+sketches of two RDMs is the sketch of what lies between the RDMs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MINUTES, GIGABYTES = 10.0, 6.0
 
 @dataclass(frozen=True)
 class Bare:
-    """A snapshot of which only the sketch is at hand, in `rows`."""
+    """A snapshot that has only its sketch, in `rows`."""
 
     id: int
     layer: str
@@ -48,7 +48,7 @@ def run(smoke: bool) -> list[Line]:
         registry.close()
         np.save(Path(folder) / "rows.npy", rows)
         del rows
-        # In a process of its own, whose memory is that of the fit.
+        # In its own process, so that the memory is that of the fit.
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:
             seconds, size = pool.apply(fit, (Path(folder) / "rows.npy",))
@@ -75,7 +75,7 @@ def between(real: NDArray[np.float32], layers: list[str], count: int) -> NDArray
 
 
 def fit(path: Path) -> tuple[float, int]:
-    """Seconds of fitting the rows at `path`, and the peak of memory in bytes."""
+    """The seconds to fit the rows at `path`, and the peak memory in bytes."""
     rows = np.load(path)
     snapshots = [Bare(index, "") for index in range(len(rows))]
     shown = [""]

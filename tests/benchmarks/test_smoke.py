@@ -1,4 +1,4 @@
-"""Every benchmark runs through, on little data; how fast is for `python -m tests.benchmarks`."""
+"""Every benchmark finishes, on little data; `python -m tests.benchmarks` measures speed."""
 
 from __future__ import annotations
 

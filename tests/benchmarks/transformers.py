@@ -1,8 +1,8 @@
 """One snapshot of a BERT-sized network and of a ViT: time and memory against the bare forward pass.
 
-Networks from configurations, with random weights. Memory is the highest resident size over that
-before the probe's pass, each in a process of its own. The first pass, which also finds the layers
-and how to call the model, with gradients, has lines of its own.
+The networks are built from configurations, with random weights. Memory is the peak resident size
+minus that before the probe's pass, each measured in its own process. The first pass, which also
+finds the layers and how to call the model, with gradients, has lines of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ MOST_TIME, MOST_MEMORY = 1.5, 1.2
 ROOT = Path(__file__).parents[2]
 STATUS = Path("/proc/self/statm")
 PAGE = 4096
-# glibc moves this limit as a process goes on, and free memory then stays in the heap or does not:
-# the same pass took between 69 and 105 MiB.
+# glibc changes this limit while a process runs, which decides whether free memory stays in the
+# heap: the same pass took between 69 and 105 MiB.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
 Built = tuple[nn.Module, ProbeSet]
 
@@ -137,7 +137,7 @@ def _memory(name: str) -> list[Line]:
 
 
 def _peak_elsewhere(name: str, what: str) -> float:
-    """Peak bytes over those before, in a process of its own."""
+    """Peak memory in bytes, minus that before, in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.transformers", name, what]
     settings = {**os.environ, **ALLOCATOR}
     done = subprocess.run(
@@ -148,7 +148,7 @@ def _peak_elsewhere(name: str, what: str) -> float:
 
 @contextmanager
 def _sampled_peak(peak: list[int]) -> Iterator[None]:
-    """The largest resident size inside over that at the beginning, in bytes, appended to `peak`."""
+    """Append to `peak` by how many bytes the resident size rises, at most, inside the block."""
     start, highest, over = _resident(), [0], Event()
 
     def sample() -> None:
@@ -166,7 +166,7 @@ def _sampled_peak(peak: list[int]) -> Iterator[None]:
 
 
 def _return_free_memory() -> None:
-    """What was used before and is free now must not hide what is used next."""
+    """Return freed memory to the system, so that it does not hide what is used next."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -182,7 +182,7 @@ def _measure_memory(name: str, what: str) -> int:
     model, probe = NETWORKS[name](False)
     size, peak = Capturer(model, probe).batch_size, list[int]()
     few = probe.subset(range(5))
-    # What is loaded once and stays is no part of a pass; so little leaves the heap small.
+    # What is loaded only once is not part of a pass; so few points keep the heap small.
     _forward(model, few, size)
     if what == "first":
         capturer = Capturer(model, probe)

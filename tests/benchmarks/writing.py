@@ -1,7 +1,7 @@
 """Snapshots written per second, against the bare database that inserts the same blobs in batches.
 
-Both commit each batch, one for all layers of a step. What is measured begins with the encoded
-blobs; how long it takes to make them from RDMs is a line of its own.
+Both commit each batch, one for all layers of a step. The measurement starts with the encoded blobs;
+the time to make them from RDMs is a separate line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Probe(LightProbe):
 
 
 def make_batches() -> tuple[Batches, float]:
-    """(what gives the next step's blobs, seconds that one batch takes to encode)."""
+    """(a function that returns the next step's blobs, seconds to encode one batch)."""
     rng = np.random.default_rng(0)
     pairs = POINTS * (POINTS - 1) // 2
     new = [
@@ -103,7 +103,7 @@ def copy_bare(connection: Any, batch: Batches) -> Callable[[], object]:
 
 @contextmanager
 def schema() -> Iterator[str | None]:
-    """The URL of an empty PostgreSQL schema, or None where there is no server."""
+    """The URL of an empty PostgreSQL schema, or None if there is no server."""
     try:
         engine = create_engine(POSTGRESQL, connect_args={"connect_timeout": 3})
         name = f"bench{uuid.uuid4().hex[:12]}"

@@ -82,7 +82,7 @@ def test_the_same_point_stays_from_one_representation_to_the_next(page: Reader) 
     page.press("body", "[")
     page.wait("document.querySelector('.step').textContent.includes(' of ')")
     page.wait(f"{POINT} === arguments[0]", point)
-    assert "are not among them" in page.text(RIGHT) or "first representation" in page.text(RIGHT)
+    assert "are not neighbors" in page.text(RIGHT) or "first representation" in page.text(RIGHT)
 
 
 def test_play_moves_the_slider_to_the_end_and_stops(page: Reader) -> None:

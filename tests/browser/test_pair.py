@@ -85,7 +85,7 @@ def test_the_right_box_describes_both_halves_and_new_is_against_the_other_one(
     words = page.text(".point")
     for half, other in (("A", "B"), ("B", "A")):
         assert f"Nearest in {half}" in words
-        assert f"{apart} of 10 are not among them in {other}." in words
+        assert f"{apart} of 10 are not neighbors in {other}." in words
         fresh = f".point [aria-label='Nearest in {half}'] .near.new"
         assert len(page.driver.find_elements(By.CSS_SELECTOR, fresh)) == apart
 

@@ -132,7 +132,7 @@ def test_flush_stores_what_a_run_has_spooled(registry: Registry, tmp_path: Path)
     spool.add(entries.metrics(7, 1, {"val_loss": 0.125}))
     in_use = call(registry, "flush", str(tmp_path / "spool"))
     assert in_use.exit_code == 1
-    assert "another process still writes it" in in_use.output
+    assert "another process is still writing to it" in in_use.output
     spool.release()
     assert "1 entries stored" in call(registry, "flush", str(tmp_path / "spool")).output
     assert registry.history("current", "val_loss")[-1] == (7, 1, 0.125)

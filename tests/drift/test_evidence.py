@@ -359,7 +359,7 @@ def test_a_run_of_a_far_smaller_or_larger_network_is_refused_with_the_reason(
     result = detector.assess_checkpoint(dataclasses.replace(run_history, layers=layers), (1, 0))
     assert not result.alarm
     assert result.unavailable_reason is not None
-    assert f"has {len(layers)} layers and the landmarks 2 of other names" in result.message
+    assert f"has {len(layers)} layers and the landmarks 2 with other names" in result.message
 
 
 # Whether p_bad holds

@@ -51,8 +51,8 @@ def test_diverged_snapshots_have_no_place_and_are_noted_once_for_each_run() -> N
         ("head", step) for step in STEPS[-3:]
     ]
     assert scene["notes"] == [
-        "quiet-heron: 3 snapshots diverged, from step 1200 on (layer head). The activations were "
-        "NaN or infinite, so there is no place on the map."
+        "quiet-heron: 3 snapshots diverged, from step 1200 on (layer head). "
+        "Snapshots with NaN or infinite activations have no place on the map."
     ]
 
 

@@ -46,7 +46,7 @@ def test_a_snapshot_without_what_belongs_to_it_is_a_problem(
     registry._database.write(lambda c: c.execute(statement))
     assert found(registry, "snapshots") == (
         "problem",
-        "1 of 2 have no RDM, or one of a wrong length: delete those runs.",
+        "1 of 2 have no RDM, or one of the wrong length: delete those runs.",
     )
 
 
@@ -56,7 +56,7 @@ def test_runs_that_lead_nowhere_are_hinted_at(location: str, probe: ProbeSet) ->
     registry.label(empty, "good")
     assert found(registry, "dead runs")[0] == "hint"
     assert "empty" in found(registry, "runs without snapshots")[1]
-    assert "no landmarks" in found(registry, "labels without snapshots")[1]
+    assert "not landmarks" in found(registry, "labels without snapshots")[1]
     registry.close()
 
 

@@ -29,7 +29,7 @@ FULL_VIEW = "ALTER TABLE runs RENAME TO r; CREATE VIEW runs AS SELECT * FROM r"
 BOMB = zipfile.ZIP_DEFLATED
 # What is done to a good file, and what the refusal says of it.
 DAMAGE = {
-    "view": (FULL_VIEW, "no plain table"),
+    "view": (FULL_VIEW, "not a plain table"),
     "trigger": (
         "CREATE TRIGGER t AFTER INSERT ON labels BEGIN DELETE FROM runs; END",
         "has a trigger",
@@ -44,7 +44,7 @@ DAMAGE = {
     "text as step": ("UPDATE snapshots SET step = 'last' WHERE id = 5", "'last' where int belongs"),
     "text as points": ("UPDATE probe_sets SET points = 'six'", "wrong length"),
     "text as scale": ("UPDATE rdms SET scale = 'one'", "'one' where float or int belongs"),
-    "infinite scale": ("UPDATE rdms SET scale = 9e999", "distances that are no numbers|inf"),
+    "infinite scale": ("UPDATE rdms SET scale = 9e999", "distances that are not numbers|inf"),
     "text as time": ("UPDATE runs SET started_at = 'noon'", "'noon' where datetime belongs"),
     "bytes as name": ("UPDATE runs SET name = x'fffe'", "where str belongs"),
     "no UTF-8": ("UPDATE runs SET name = CAST(x'fffe' AS TEXT)", "UTF-8"),
@@ -60,7 +60,7 @@ DAMAGE = {
     "negative step": ("UPDATE metrics SET step = -1", "-1 as step"),
     "a run of no probe set": (
         "PRAGMA foreign_keys=OFF; UPDATE runs SET probe = 'none'",
-        "belong to nothing",
+        "refer to missing rows",
     ),
     "another probe set": ("UPDATE probe_sets SET content = x'00'", "cannot be read"),
 }

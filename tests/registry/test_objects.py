@@ -58,7 +58,7 @@ def test_moved_rdms_are_whole_and_the_registry_holds_their_hash(
     assert reduce_run(registry, run, Retention(every=100)).snapshots == 0, "none is brought back"
     found = {finding.subject: finding for finding in examine(registry)}
     assert found["snapshots"].level == "fine"
-    assert found["object storage"].message.startswith(f"{STEPS - 2} RDMs are in that of")
+    assert found["object storage"].message.startswith(f"{STEPS - 2} RDMs are stored at")
 
 
 def test_small_rdms_stay_in_the_registry(tmp_path: Path, storage: Path) -> None:
@@ -86,7 +86,7 @@ def test_without_the_storage_an_error_says_what_to_set(
     hint = next(found for found in examine(registry) if found.subject == "object storage")
     assert hint.level == "hint"
     monkeypatch.setenv("REPWATCH_OBJECTS", str(tmp_path / "another"))
-    with pytest.raises(RegistryUnavailableError, match="the one to which they were moved"):
+    with pytest.raises(RegistryUnavailableError, match="the one they were moved to"):
         registry.rdms(run.snapshots())
 
 
@@ -95,7 +95,7 @@ def test_bytes_with_another_hash_are_refused(tmp_path: Path, storage: Path) -> N
     reduce_run(registry, run, Retention(every=100, others="objects"))
     damaged = objects(storage)[0]
     damaged.write_bytes(bytes(len(damaged.read_bytes())))
-    with pytest.raises(RegistryError, match=r"is damaged.*another hash"):
+    with pytest.raises(RegistryError, match=r"is damaged.*a different hash"):
         registry.rdms(run.snapshots())
 
 
@@ -126,7 +126,7 @@ def test_an_exported_file_needs_no_storage(
 def test_a_file_with_references_is_not_taken_in(tmp_path: Path, storage: Path) -> None:
     registry, run = stored_run(str(tmp_path / "repwatch.db"))
     reduce_run(registry, run, Retention(every=100, others="objects"))
-    with pytest.raises(RegistryError, match="is in somebody's object storage"):
+    with pytest.raises(RegistryError, match="is in someone else's object storage"):
         admit(registry)
 
 

@@ -105,7 +105,7 @@ def test_entries_are_stored_in_order_and_their_folder_is_deleted(registry, run, 
 def test_a_spool_in_use_is_left_alone(registry, spool):
     spool.add(entries.notes(["mine"]))
     flushed = flush_spool(spool.folder, registry)
-    assert flushed.error == "another process still writes it"
+    assert flushed.error == "another process is still writing to it"
     assert len(spool.files) == 1
 
 

@@ -149,7 +149,7 @@ def test_doctor_and_runs_show_what_does_not_compare(registry: Registry) -> None:
     watch(registry, "c", probe=ProbeSet(torch.randn(24, 6)), steps=1)
     (hint,) = [finding for finding in examine(registry) if finding.subject == "probe sets"]
     assert hint.level == "hint"
-    assert "1 of 3 runs are compared with no other run" in hint.message
+    assert "1 of 3 runs are not compared with any other run" in hint.message
     assert f'RepWatch(probe="{PROBE.fingerprint}")' in hint.message
     listed = CliRunner().invoke(cli.app, ["runs", "-r", str(registry.path)])
     assert f"probe set {PROBE.fingerprint}: 24 points, 2 runs" in listed.output

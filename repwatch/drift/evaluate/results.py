@@ -101,14 +101,14 @@ class Backtest(RenamedAttributes):
     Attributes:
         hold_out: What was held out, of `HOLD_OUTS`.
         checkpoints: (epoch, place within the epoch).
-        known_good, known_bad: How many landmarks the detectors had, the fewest of all.
-        rounds: How often all was done, each time with other draws.
+        known_good, known_bad: How many landmarks the detectors had: the minimum over them.
+        rounds: How often everything was repeated, each time with different draws.
         subsets: The first is of all runs.
         gains: AUROC of RepWatch above each baseline that gives scores, over all runs, with its 95%
             interval over runs, for each checkpoint.
-        lead: Epochs by which RepWatch flags bad runs before the loss does, in the mean over bad
+        lead: Epochs by which RepWatch flags bad runs before the loss does, averaged over the bad
             runs that both flag, with its 95% interval over them; NaN where there are none.
-        calibration: How well `p_bad` holds at each checkpoint; None where there is none.
+        calibration: How well `p_bad` is calibrated at each checkpoint; None where there is none.
         calibration_overall: The same over all checkpoints.
 
     Examples:

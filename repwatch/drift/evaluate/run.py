@@ -78,24 +78,24 @@ def backtest(
             over the folds; "cause", all bad runs of one cause; "group", all runs of one kind of
             training; "bad-of-group", its bad runs alone, while its good ones are known; "where",
             all runs that `where` selects.
-        folds: Parts of the cross-validation, where runs are not held out by what they are; as many
-            as there are runs is leave-one-run-out.
-        good: Landmarks are subsampled to this number of good ones, and bad ones in proportion, anew
-            for each part; None for all.
-        bad: How many bad ones they are then; None for as many as in proportion.
+        folds: Parts of the cross-validation, where runs are not held out by cause, group or
+            `where`; as many as there are runs is leave-one-run-out.
+        good: Landmarks are subsampled to this number of good ones, and bad ones in proportion,
+            separately for each part; None for all.
+        bad: How many bad ones to keep then; None for as many as in proportion.
         where: A hyperparameter and a value, as text; the runs that have it are a subset of the
             results.
-        rounds: How often all is done, each time with other draws.
-        without: What RepWatch does not go by, to see what that adds: "curves", "representations",
-            "signs" or "loss".
+        rounds: How often everything is repeated, each time with different draws.
+        without: A signal that RepWatch does not use, to see what it adds: "curves",
+            "representations", "signs" or "loss".
         false_alarms, group, seed: As `DriftDetector`.
         causes: Whether causes are predicted, which doubles the time.
         draws: How often runs are drawn for the bootstrap intervals.
-        progress: Called with the parts that are done, and how many there are.
+        progress: Called with the number of parts that are done, and the total.
 
     Raises:
         DriftError: Too few landmarks, causes, groups or folds, no run that `where` selects, or
-            something else in `without`.
+            an unknown signal in `without`.
 
     Examples:
         >>> from repwatch import Registry
@@ -156,7 +156,7 @@ def train_detectors(
     group: str | None,
     seed: int,
 ) -> dict[str, DriftDetector]:
-    """RepWatch, going by these signals, and its baselines, with the same landmarks."""
+    """RepWatch, using these signals, and its baselines, with the same landmarks."""
     full = DriftDetector(known, false_alarms=false_alarms, group=group, seed=seed)
     return {name: full.restrict_to(own) for name, own in {REPWATCH: signals, **_BASELINES}.items()}
 

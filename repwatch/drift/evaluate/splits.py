@@ -29,7 +29,7 @@ __all__ = [
 HOLD_OUTS = ("run", "cause", "group", "bad-of-group", "where")
 _MIN_BAD = 3
 
-# (runs,) which of them are meant.
+# (runs,) which of them are selected.
 Mask: TypeAlias = NDArray[np.bool_]
 
 
@@ -177,7 +177,7 @@ def _folds(
     folds: int,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """(runs,) the fold of each; `folds` itself of what is held out by `where`."""
+    """(runs,) the fold of each; `folds` itself for what is held out by `where`."""
     bad = is_bad(landmarks)
     everyone = np.ones(len(bad), dtype=np.bool_)
     by_group = {"cause": bad, "bad-of-group": bad, "group": everyone}.get(hold_out)
@@ -204,7 +204,7 @@ def _subsample(
     bad: int | None,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """So many good and bad ones at random; without `bad` the same share of these as of the good."""
+    """Random good and bad ones, this many; without `bad`, the same share of bad as of good ones."""
     if good is None and bad is None:
         return train
     rows = [train[worse[train] == label] for label in (False, True)]

@@ -1,4 +1,4 @@
-"""How well scores rank bad runs above good ones, how well probabilities hold, and intervals."""
+"""How well scores rank bad runs above good ones, calibration of probabilities, and intervals."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def bootstrap_interval(
     What is NaN in a draw does not count there; what is NaN in all has no interval.
 
     Args:
-        statistic: Of the runs at these places, a number or an array.
+        statistic: A function of the places of runs that gives a number or an array.
         runs: How many there are; this number is drawn each time, with replacement (Efron 1979).
-        draws: How often.
+        draws: The number of draws.
         seed: The same seed gives the same draws.
     """
     generator = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ class ReliabilityBin(RenamedAttributes):
 
 @dataclass(frozen=True)
 class Calibration(RenamedAttributes):
-    """How well probabilities of a bad end hold: of runs with p, a share of p should end badly.
+    """How well probabilities are calibrated: of runs with p, a share of p should end badly.
 
     Attributes:
         bins: The reliability table; empty bins are left out.
@@ -127,7 +127,7 @@ class Calibration(RenamedAttributes):
 
 
 def calibration_of(predicted: Float64, bad: NDArray[np.bool_]) -> Calibration | None:
-    """How well probabilities hold; None where there are none.
+    """How well probabilities are calibrated; None where there are none.
 
     Args:
         predicted: (predictions,) probabilities; NaN where there is none.

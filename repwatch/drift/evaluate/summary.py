@@ -1,4 +1,4 @@
-"""From what methods predicted of runs to the numbers of a backtest."""
+"""From the predictions of methods to the numbers of a backtest."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ class Predictions:
 
 
 class Truth(NamedTuple):
-    """What became of the runs.
+    """How the runs ended.
 
     Attributes:
         bad: (runs,) whether each is a bad one.
-        has_cause: (runs,) of which the cause is known and was predicted.
+        has_cause: (runs,) whether the cause of each is known and was predicted.
         strata: (runs,) runs are ranked within one of these only; None for all.
         epochs: (runs, checkpoints) epochs of training before each checkpoint.
     """
@@ -144,7 +144,7 @@ def rank_runs(
 
 
 def _mean_aurocs(scores: Float64, truth: Truth, take: NDArray[np.intp]) -> Float64:
-    """(checkpoints,) AUROC of the runs at these places, in the mean over rounds."""
+    """(checkpoints,) AUROC of the runs at these places, averaged over rounds."""
     bad = truth.bad[take]
     strata = None if truth.strata is None else truth.strata[take]
     means: Float64 = _aurocs(scores[:, take], bad, ~bad, strata).mean(0)
@@ -234,7 +234,7 @@ def _cause_hits(predictions: Predictions) -> dict[str, NDArray[np.bool_]]:
 
 
 def _share(hits: NDArray[np.bool_], runs: Mask) -> Float64:
-    """(rounds, checkpoints) share of these runs; NaN of no run."""
+    """(rounds, checkpoints) share of these runs; NaN without any."""
     if not runs.any():
         return np.full((len(hits), hits.shape[2]), np.nan)
     share: Float64 = hits[:, runs].mean(1)
@@ -267,7 +267,7 @@ def lead_over(
 def calibrations(
     predictions: Predictions, bad: Mask
 ) -> tuple[list[Calibration | None], Calibration | None]:
-    """How well `p_bad` holds at each checkpoint, and over all of them."""
+    """How well `p_bad` is calibrated at each checkpoint, and over all of them."""
     p_bad = predictions.p_bad
     outcome = np.broadcast_to(bad[None, :, None], p_bad.shape)
     by_checkpoint = [

@@ -43,9 +43,9 @@ class RepWatch(metaclass=Bindable):
     """Watch what the layers of a LightningModule represent while it trains.
 
     Args:
-        probe: The probe points. None takes fixed points of the validation set (of a run that goes
-            on, its own), the same that earlier runs of the registry saw, where the data have them;
-            a ProbeSet, Dataset or tensor is taken as it is; "shared" is the probe set that the
+        probe: The probe points. None takes fixed points of the validation set (for a continued run,
+            its own), the same that earlier runs of the registry saw, where the data have them; a
+            ProbeSet, Dataset or tensor is taken as it is; "shared" is the probe set that the
             registry used last, and a fingerprint the one that `repwatch runs` shows with it.
         layers: None for the input and up to `max_layers` ends of blocks and stages spread evenly by
             depth (in a network without branches a layer of weights, with its normalization,
@@ -60,27 +60,27 @@ class RepWatch(metaclass=Bindable):
             several trainings, such as the folds of a cross-validation, adds a number to it from
             the second on.
         on_exists: What to do where another run has that name: "error" refuses before the first
-            step, "resume" continues that run, as a job does that a queue starts again.
+            step, "resume" continues that run, for a job that a queue restarts.
         monitor: The metric that measures how good a run is, such as "val_loss"; None for that of an
             EarlyStopping, ModelCheckpoint or learning rate scheduler of the Trainer, else for one
             of a customary name, such as "val_loss".
-        mode: Whether a small ("min") or a large ("max") value of `monitor` is good; None for what
-            is said with it, or what its name says.
+        mode: Whether a small ("min") or a large ("max") value of `monitor` is good; None for the
+            mode given along with it, or the one that its name implies.
         on_flag: "warn" prints a flag, "stop" ends the training, a callable gets the Flag.
         max_overhead: The largest share of the training time that RepWatch may take in the training
             thread, in (0, 1]: all that the training waits for counts, reading the probe set and
             opening the registry included. The first 20 seconds are free; above the share, snapshots
-            are left out, but for the last one. Storing, drift detection and the map run in threads
-            of their own.
+            are left out, except for the last one. Storing, drift detection and the map run in
+            threads of their own.
         points: How many probe points to take where the number is not given with the probe set.
         max_layers: How many layers to watch where `layers` is None.
         batch_size: Probe points per forward pass; None for at most 64 on a processor and 256
-            elsewhere, and never more than a batch of the training has.
+            elsewhere, and never more than a training batch has.
         forward: A function (module, inputs) -> anything that runs the probe points through the
             module, where calling the module does not.
         reduce: A function (layer, module, output) -> a tensor with one row for each probe point, or
             None for the usual way; for layers whose rows are not the probe's points.
-        token: What stands for a sequence (n, time, channels): the "mean" of its steps, the "last"
+        token: What represents a sequence (n, time, channels): the "mean" of its steps, the "last"
             one, or the one at this place (0 is the first, -1 the last). Padding does not count: a
             mask, lengths, or the model's id of padding mark it.
         metric: Of the distances between representations: "euclidean", or "cosine" for embeddings
@@ -94,11 +94,11 @@ class RepWatch(metaclass=Bindable):
         group: A hyperparameter of the module that separates kinds of training, such as "method":
             each kind is compared with its own good landmarks.
         auto_label: Whether to label runs by their last `monitor` as each of them finishes, by the
-            rule of `repwatch suggest-labels`: from 6 finished runs of the probe set on. Such
-            labels are marked as automatic, are made anew with each run, and never replace one that
-            a person gave.
+            rule of `repwatch suggest-labels`, once the probe set has 6 finished runs. Such labels
+            are marked as automatic, are updated with each run, and never replace one that a person
+            gave.
         keep: Which RDMs of the run stay whole once it has ended without a label: None for all; a
-            number k for those of the first, last, best and every k-th step; a `Retention` says also
+            number k for those of the first, last, best and every k-th step; a `Retention` also says
             what stays of the others.
         verbose: Whether to print a line at the start and a summary at the end.
 
@@ -113,8 +113,8 @@ class RepWatch(metaclass=Bindable):
         flags: The flags that the present training, or else the last, has raised so far.
         p_bad: The newest calibrated probability of a bad end; None where none is known.
 
-    With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`. What your
-    own forward hooks do is not run for the probe set.
+    With and without this callback the weights are bitwise equal: `tests/test_no_harm.py`. Your own
+    forward hooks do not run for the probe set.
 
     Examples:
         >>> from repwatch import RepWatch
@@ -190,7 +190,7 @@ class RepWatch(metaclass=Bindable):
         self._module: weakref.ref[HostModule] | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The loaded namespaces may differ where this is read: the bases are chosen anew there.
+        # The loaded namespaces may differ where this is unpickled: bases are chosen again there.
         # Lightning sets `log` and `log_dict` on each callback, bound to the module.
         state = {name: v for name, v in vars(self).items() if name not in ("log", "log_dict")}
         state.update(_session=None, _module=None)

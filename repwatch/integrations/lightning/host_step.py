@@ -33,11 +33,11 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def host_strategies(trainer: Any, module: nn.Module) -> list[CallStrategy]:
-    """The ways a LightningModule can run a batch of the probe set, in the order of trial.
+    """The ways a LightningModule can run a batch of the probe set, in the order to try them.
 
     No steps in a training of several processes: one that reduces across ranks would wait for those
     that do not run it. No `training_step` with manual optimization: it steps the optimizers itself.
-    No single parts where validation batches, of which all of the module is seen, pass by.
+    No single parts where there is validation, whose batches show all of the module.
 
     Args:
         trainer: The Trainer.
@@ -143,7 +143,7 @@ def _call_step(name: str, trainer: Any, module: nn.Module, batch: Any) -> Any:
 
 
 def _count_indices(step: Any) -> int:
-    """How many indices a step takes after the batch, by place as Lightning gives them.
+    """How many indices a step takes after the batch, by position as Lightning gives them.
 
     That of the batch, whatever it is called, and that of the loader where it has no default.
     """
@@ -158,7 +158,7 @@ def _count_indices(step: Any) -> int:
 
 
 class _Nothing:
-    """Takes every attribute and call, as the experiment of a logger that logs nothing."""
+    """Accepts every attribute and call, as the experiment of a logger that logs nothing."""
 
     def __getattr__(self, name: str) -> _Nothing:
         return self

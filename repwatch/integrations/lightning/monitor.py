@@ -15,7 +15,7 @@ _CALLBACKS = ("EarlyStopping", "PyTorchLightningPruningCallback", "ModelCheckpoi
 
 
 def read_monitor(trainer: Trainer) -> Monitor | None:
-    """The metric that EarlyStopping, a checkpoint, Optuna or a scheduler of the Trainer goes by.
+    """The metric that EarlyStopping, a checkpoint, Optuna or a scheduler of the Trainer uses.
 
     A metric of the training set is not taken: it does not show how good a run is. None where none
     of them has a metric, or its mode is unknown.
@@ -45,7 +45,7 @@ def _monitor(holder: object, metric: object, kind: str) -> Iterator[Monitor]:
 
 
 def _direction(holder: object) -> Mode | None:
-    """The direction of the Optuna study whose trial a callback holds; None of several."""
+    """The direction of the Optuna study whose trial a callback holds; None for several."""
     study = getattr(getattr(holder, "_trial", None), "study", None)
     directions = list(getattr(study, "directions", ()))
     return read_direction(directions[0]) if len(directions) == 1 else None

@@ -1,4 +1,4 @@
-"""Types of what RepWatch uses of Lightning's objects.
+"""Types for the parts of Lightning's objects that RepWatch uses.
 
 Lightning is not imported for them, and the objects of both namespaces fit.
 """
@@ -79,7 +79,7 @@ class EarlyStopping(Protocol):
 
 
 class Trainer(Protocol):
-    """A Trainer, as far as RepWatch asks it; data loaders may be anything iterable."""
+    """The parts of a Trainer that RepWatch uses; data loaders may be anything iterable."""
 
     should_stop: bool
 

@@ -4,7 +4,7 @@ The callback holds the user's options and can be pickled; a Session holds what r
 `on_train_start` and dropped at the end. What is the same for other libraries is in
 `repwatch.watch.driver`.
 
-Where each rank holds a part of the parameters, each has a Session, for all run the probe set
+Where each rank holds a part of the parameters, each has a Session, since all run the probe set
 together or none does. All ranks agree on whatever decides that, the sleeping ones included.
 """
 
@@ -259,7 +259,7 @@ class Session(Driver):
     def _open(self, trainer: Trainer, module: HostModule, probe: ProbeSet, source: str) -> None:
         """Run the probe set through the model once, and then open the run.
 
-        What the user gave and cannot work shows before there is a run that would hold its name.
+        Invalid arguments are found before there is a run that would hold its name.
         """
         watcher = self._make_watcher(trainer, module, probe, source)
         failure: Exception | None = None

@@ -26,8 +26,8 @@ def probe_from_trainer(
     """Fixed points of the validation set, else of the training set.
 
     The loaders are never iterated: items of their datasets are read in worker processes of our own
-    and batched by their own `collate_fn`. There are as many workers as the Trainer's loaders have
-    at most: what a data set opens in this process would be open in all that are forked later.
+    and batched by their own `collate_fn`. The number of workers is the largest among the Trainer's
+    loaders: what a data set opens in this process would be open in all that are forked later.
 
     Args:
         trainer: A Lightning Trainer whose loaders are set up.
@@ -35,7 +35,7 @@ def probe_from_trainer(
         places: What to read in place of evenly spaced items: the places of an earlier probe set.
         seconds: The time for reading; None is no limit.
         earlier: Probe sets of earlier runs, the best first: the places of the first one that is
-            from such data are read, so that the runs compare.
+            from the same data are read, so that the runs can be compared.
 
     Returns:
         The probe set, or None when no dataset can be indexed (streams), and one sentence about

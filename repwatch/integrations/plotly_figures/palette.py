@@ -1,7 +1,7 @@
 """Colors and marks. Colors are those of dashboards/shared/palette.json, on light and on dark pages.
 
-Figures are built in light colors; `DARK` maps each light color to the dark one that replaces it
-one, so that a page follows its reader's theme without a second figure.
+Figures are built in light colors; `DARK` maps each light color to the dark one that replaces it, so
+that a page follows its reader's theme without a second figure.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Hue(NamedTuple):
 
 
 def _read() -> dict[str, Any]:
-    """The palette that the page has too."""
+    """The palette that the page uses, too."""
     found: dict[str, Any] = json.loads(asset("shared/palette.json"))
     return found
 
@@ -112,7 +112,7 @@ _SYMBOLS = (0, 1, 2, 5, 3, 4, 17, 14, 13, 6, 25, 26)
 
 
 def symbol(layer: int) -> int:
-    """The mark of the layer with that place in the order; twelve of them, then again."""
+    """The mark of the layer with that place in the order; after twelve they repeat."""
     return _SYMBOLS[layer % len(_SYMBOLS)]
 
 

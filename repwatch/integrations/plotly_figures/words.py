@@ -48,14 +48,14 @@ def hover(scene: MapScene, row: SnapshotRow, run: RunRow) -> str:
 
 
 def short(value: object) -> str:
-    """A value in a hover text: four digits of a number, at most 32 letters of a text."""
+    """A value in a hover text: four digits of a number, at most 32 characters of a text."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     return safe(value, longest=32)
 
 
 def safe(value: object, longest: int = _LONGEST) -> str:
-    """Text that plotly shows as it is: one line, of bearable length, its markup escaped."""
+    """Text that plotly shows as it is: one line, of reasonable length, its markup escaped."""
     text = " ".join(str(value).split())
     if len(text) > longest:
         text = text[: longest - 1] + "…"

@@ -1,8 +1,8 @@
 """The entry point that TensorBoard reads at its start.
 
 An error while this module is imported would take all of TensorBoard down, so it imports nothing
-but TensorBoard's own base class; everything else waits in `load`, and a failure there costs the
-RepWatch tab alone.
+but TensorBoard's own base class; everything else waits in `load`, and a failure there disables only
+the RepWatch tab.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class RepWatchLoader(base_plugin.TBLoader):  # type: ignore[misc]
     """Makes the plugin, if it can be made."""
 
     def define_flags(self, parser: Any) -> None:
-        """A flag for registries that do not lie as repwatch.db with the log directory."""
+        """A flag for registries other than a repwatch.db in or beside the log directory."""
         parser.add_argument_group("RepWatch plugin").add_argument(
             "--repwatch_registry",
             metavar="PATH",
             default="",
-            help="Path or URL of the registry that the RepWatch tab shows; several with commas. "
-            "Without it, each repwatch.db under the log directory, and one beside it.",
+            help="Path or URL of the registry that the RepWatch tab shows; separate several by "
+            "commas. Without it, each repwatch.db under the log directory, and one beside it.",
         )
 
     def load(self, context: Any) -> Any:

@@ -40,7 +40,7 @@ _NOT_FOUND = (RunNotFoundError, UnknownLayerError, ProbeError)
 
 
 class _Known(NamedTuple):
-    """One registry: how a person knows it, where it is, and its reader once somebody looked."""
+    """One registry: its name for people, where it is, and its reader once somebody looked."""
 
     name: str
     location: str
@@ -127,7 +127,7 @@ class RegistryRoutes:
         return serve
 
     def _find(self) -> None:
-        """Adds what is new; what is gone answers by an error of its own."""
+        """Adds new registries; one that is gone answers with an error of its own."""
         self._looked = time.monotonic()
         found = [(location, _shown(location)) for location in self._named]
         if self._folder is not None:
@@ -172,7 +172,7 @@ def _search(folder: Path) -> Iterator[Path]:
 
 
 def _shown(location: str) -> str:
-    """A named registry for its reader: of a database server, nothing but that it is one."""
+    """What a person sees of a registry's location; of a database server, only that it is one."""
     return "database" if "://" in location else Path(location).name
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_arguments"]
 
-# Where things are written, what is shown, and what the arguments set themselves by the machine.
+# Where things are written, what is shown, and what the arguments derive from the machine.
 _NOT_HYPERPARAMETERS = re.compile(
     r"(output_dir|run_name|project|report_to|disable_tqdm|local_rank|ddp_backend"
     r"|do_train|do_eval|do_predict|dataloader_pin_memory"
@@ -27,11 +27,11 @@ _PLAIN = (bool, int, float, str)
 def read_arguments(arguments: TrainingArguments) -> dict[str, object]:
     """The TrainingArguments that differ from their defaults, as plain values.
 
-    Left out are what sets where things are written and how they are logged, all that is named like
-    a secret (`hub_token`, `api_key`), and objects.
+    Arguments that set where things are written and how they are logged, arguments named like a
+    secret (`hub_token`, `api_key`), and objects are left out.
 
     Args:
-        arguments: TrainingArguments, or a class of the user's derived from them.
+        arguments: TrainingArguments, or an instance of a user's subclass.
     """
     found: dict[str, object] = {}
     for field in dataclasses.fields(arguments):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["PassingBatches", "ShowBatch", "validates"]
 
 ShowBatch = Callable[[object, bool], None]
-"""Gets a batch before it is run, and whether it is one of the training."""
+"""Gets a batch before it is run, and whether it is a training batch."""
 
 _STEPS = {"training_step": True, "prediction_step": False}
 
@@ -20,11 +20,11 @@ _STEPS = {"training_step": True, "prediction_step": False}
 class PassingBatches:
     """Shows the batches of a Trainer's own steps, until it is released.
 
-    The steps are wrapped on the Trainer itself; what they do, and what they return, stays.
+    The steps are wrapped on the Trainer itself; what they do, and what they return, stays the same.
 
     Args:
         trainer: The Trainer.
-        show: What each batch is shown to. It raises nothing.
+        show: Called with each batch. It must not raise.
     """
 
     def __init__(self, trainer: Trainer, show: ShowBatch) -> None:

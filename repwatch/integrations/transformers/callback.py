@@ -37,10 +37,9 @@ class RepWatchCallback(TrainerCallback):
 
         trainer = Trainer(..., callbacks=[RepWatchCallback(monitor="eval_loss")])
 
-    The Trainer's logs are stored as metrics, under its own names, and those of its
-    TrainingArguments that are not at their defaults as hyperparameters; secrets never. A training
-    that is resumed from a checkpoint continues its run. With several processes the first one
-    writes.
+    The Trainer's logs are stored as metrics, under its own names. TrainingArguments that are not at
+    their defaults are stored as hyperparameters, but never secrets. A training that is resumed from
+    a checkpoint continues its run. With several processes the first one writes.
 
     Args:
         probe: The probe points. None takes fixed points of the eval dataset, else of the training
@@ -195,7 +194,7 @@ class RepWatchCallback(TrainerCallback):
             _stored(state)[_KEY] = {"run_id": self.run_id}
 
     def _read_status(self, state: TrainerState, control: TrainerControl) -> EndStatus:
-        """How the training ended: Optuna's pruning ends it with nobody having asked for a stop."""
+        """How the training ended: Optuna's pruning ends it without a request to stop."""
         if 0 < state.max_steps <= state.global_step:
             return "finished"
         flagged = self._driver is not None and self._driver.stop

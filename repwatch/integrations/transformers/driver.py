@@ -29,10 +29,9 @@ from repwatch.integrations.transformers.host import probe_from_trainer, training
 from repwatch.integrations.transformers.host_step import host_strategies
 from repwatch.probe import ProbeSet
 from repwatch.registry import Registry
-from repwatch.registry.records import EndStatus, OnExists
+from repwatch.registry.records import EndStatus
 from repwatch.watch.driver import GIVE_PROBE, METRICS_ALONE, NO_TIME, Driver
 from repwatch.watch.metrics import numbers
-from repwatch.watch.options import WatchOptions
 from repwatch.watch.outcome import end_status
 from repwatch.watch.start import find_probe, find_registry, with_places
 from repwatch.watch.stream import SOURCE, StreamPoints, stream_note
@@ -55,7 +54,7 @@ _NOT_CALLED = (
 
 
 class TrainerDriver(Driver):
-    """Watches one training for a RepWatchCallback; see `Driver` for what it is made with."""
+    """Watches one training for a RepWatchCallback; see `Driver` for its arguments."""
 
     _due = False
     _epoch_over = False
@@ -87,7 +86,9 @@ class TrainerDriver(Driver):
         """
         if renumber:
             self._options = replace(self._options, on_exists="number")
-        self._options = options = _with_run_name(self._options, arguments, trial)
+        name = trial or arguments.run_name
+        named = self._options.with_run_name(None if name == arguments.output_dir else name)
+        self._options = options = named
         registry = find_registry(options.registry, str(arguments.output_dir), "output_dir")
         loader = parts.get("train_dataloader")
 
@@ -203,7 +204,7 @@ class TrainerDriver(Driver):
         self._publish()
 
     def add_metrics(self, metrics: Mapping[str, object], step: int) -> None:
-        """Store what the Trainer logged. Its own account of the epoch is no metric."""
+        """Store what the Trainer logged. Its own count of epochs is not a metric."""
         found = numbers(metrics)
         found.pop("epoch", None)
         self._collect_metrics(found, step)
@@ -260,17 +261,6 @@ class TrainerDriver(Driver):
         self._release_batches()
         error = getattr(sys, "last_value", None)
         self.finish("stopped" if error is None else end_status(error), timeout=30.0)
-
-
-def _with_run_name(
-    options: WatchOptions, arguments: TrainingArguments, trial: str | None
-) -> WatchOptions:
-    """The options with the name that the run has for the Trainer's loggers, numbered if taken."""
-    name = (trial or arguments.run_name or "").strip()
-    if options.run_name is not None or not name or name == arguments.output_dir:
-        return options
-    on_exists: OnExists = "resume" if options.on_exists == "resume" else "number"
-    return replace(options, run_name=name, on_exists=on_exists)
 
 
 def _read_hyperparameters(

@@ -53,7 +53,7 @@ def probe_from_trainer(
         places: What to read in place of evenly spaced items: the places of an earlier probe set.
         seconds: The time for reading; None is no limit.
         earlier: Probe sets of earlier runs, the best first: the places of the first one that is
-            from such data are read, so that the runs compare.
+            from the same data are read, so that the runs can be compared.
 
     Returns:
         The probe set, or None when no data set can be indexed, and one sentence about where the
@@ -95,7 +95,7 @@ def _evaluation_set(trainer: Trainer | None) -> Any | None:
 def _loader(trainer: Trainer | None, train_loader: Any | None, stage: str) -> Any | None:
     """A loader that is never iterated: it names a data set and how its items become a batch.
 
-    It is the Trainer's own, for subclasses have columns and collators of their own; None where
+    It is the Trainer's own, since subclasses have columns and collators of their own; None where
     there is no data set.
     """
     if trainer is None:

@@ -1,8 +1,8 @@
 """The Trainer's own step as a way to run the probe set, where `forward` cannot be called.
 
-Subclasses of Trainer have collators whose batches only their `compute_loss` takes apart: pairs of
-texts, several data sets at once. It runs on a shallow copy of the Trainer, and what it changes in
-the Trainer's containers and in modules besides the model, such as a loss, is put back.
+Some subclasses of Trainer have collators whose batches only their `compute_loss` can unpack: pairs
+of texts, several data sets at once. This step runs on a shallow copy of the Trainer, and what it
+changes in the Trainer's containers and in modules besides the model, such as a loss, is put back.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def host_strategies(trainer: Trainer | None) -> list[CallStrategy]:
 
 @contextmanager
 def sandbox(trainer: Trainer) -> Iterator[Trainer]:
-    """A shallow copy of the Trainer, of which the Trainer itself sees nothing."""
+    """A shallow copy of the Trainer; what happens to the copy does not affect the Trainer."""
     copied = copy.copy(trainer)
     for name in _COPIED:
         setattr(copied, name, copy.copy(getattr(trainer, name)))
     copied.log = _do_nothing  # type: ignore[method-assign]
-    # Its own way with a loader shards it, and remembers it for checkpoints.
+    # The accelerator's own `prepare` shards a loader, and remembers it for checkpoints.
     copied.accelerator.prepare = _as_it_is
     with preserved_rng(), preserved(_containers(trainer), stop=OUTSIDE):
         yield copied

@@ -1,4 +1,4 @@
-"""The inside of the registry.
+"""The internals of the registry.
 
 engine.py     transactions on one file or server, over
   migrations.py  revisions    journal.py  WAL or not    forks.py  forks and connections

@@ -42,8 +42,8 @@ class EncodedSnapshot:
 def encode_snapshots(new: Sequence[NewSnapshot]) -> list[EncodedSnapshot]:
     """The snapshots' columns: RDM as float16 with its scale, and its sketch.
 
-    An RDM that holds NaN or infinities counts as diverged. Raises RDMError where the length is
-    none of an RDM, ConfigurationError where a number is none.
+    An RDM that holds NaN or infinities counts as diverged. Raises RDMError where the length is not
+    that of an RDM, ConfigurationError where a value is not a number.
     """
     stored = [_readable(snapshot) for snapshot in new]
     sketches = _sketch(stored)
@@ -121,7 +121,7 @@ def _encode(new: NewSnapshot, D: NDArray[np.float32] | None, sketch: bytes) -> E
 
 
 def decode_rdm(blob: bytes, scale: float, points: int) -> NDArray[np.float32]:
-    """The condensed RDM, float32. Raises RDMError where the length is none of its forms."""
+    """The condensed RDM, float32. Raises RDMError where the length fits none of its forms."""
     return decode_form(blob, scale, points)
 
 

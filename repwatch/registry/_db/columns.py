@@ -1,6 +1,6 @@
 """Types of columns: what goes in as plain values comes out as what was declared.
 
-SQLite stores any value in any column, so that a file of somebody else may hold text where a number
+SQLite stores any value in any column, so a file from somebody else may hold text where a number
 belongs. Such a value is refused when it is read; PostgreSQL checks by itself.
 """
 
@@ -31,7 +31,7 @@ class Checked(TypeDecorator[Any]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.cache_ok = True  # SQLAlchemy asks each class, not those that it derives from
+        cls.cache_ok = True  # SQLAlchemy asks each class itself, not its base classes
 
     def __init__(self, *arguments: Any, optional: bool = False) -> None:
         super().__init__(*arguments)
@@ -63,12 +63,12 @@ class Checked(TypeDecorator[Any]):
 
 
 class Words(Checked):
-    """Any text; what no database takes is written as escapes."""
+    """Any text; what no database accepts is written as escapes."""
 
     impl = Text
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """The text without what no database takes."""
+        """The text, with escapes for what no database accepts."""
         return None if value is None else plain_text(value)
 
 
@@ -88,7 +88,7 @@ class Json(Checked):
         return None if value is None else dumps(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> object:
-        """The value out of its text. Raises TypeError where what is in it is of another kind."""
+        """The value from its text. Raises TypeError where its items are of another type."""
         found = None if value is None else loads(value)
         items = found.values() if isinstance(found, dict) else found
         wanted = (int, float) if self.item is float else self.item
@@ -130,7 +130,7 @@ class Small(Whole):
 
 
 class Count(Small):
-    """How many points: no more than an RDM can be stored of."""
+    """A number of points: at most as many as a stored RDM can have."""
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
         """The number. Raises ValueError where it cannot be one."""

@@ -1,12 +1,12 @@
-"""The one way to the database: an engine made on first use, and transactions.
+"""The only access to the database: an engine made on first use, and transactions.
 
 read(task)         a transaction that only reads
 write(task)        BEGIN IMMEDIATE on SQLite, tried again where another writer was in the way
 write_rows(task)   the same, with the driver alone
 
 Nothing is opened at construction. The engine is dropped when the object is pickled or copied, and
-made anew after a fork, so that no two processes share a connection. SQLAlchemy's errors leave here
-as RegistryError with the place and what to do.
+created again after a fork, so that no two processes share a connection. SQLAlchemy's errors are
+raised as RegistryError, with the place and what to do.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ _UNWRITABLE = (
 )
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-# Engines of the process that this one was forked from. They are retained: collecting what is left
-# in them could reach into the parent.
+# Engines of the process that this one was forked from. They are retained: garbage collection of
+# what is left in them could affect the parent.
 _inherited: list[Engine] = []
 
 
@@ -88,7 +88,7 @@ class Driver:
 
     @classmethod
     def of(cls, connection: Connection) -> Driver:
-        """That of a connection to PostgreSQL."""
+        """The driver of a connection to PostgreSQL."""
 
         def execute(statement: str, rows: Any) -> Any:
             return connection.exec_driver_sql(statement.replace("?", "%s"), rows)
@@ -144,7 +144,7 @@ class Database:
         return self._transact(task, self.engine.execution_options(**{WRITES: True}))
 
     def write_rows(self, task: Callable[[Driver], T]) -> T:
-        """What `write` gives, of a task that executes text: for what is written all the time.
+        """Like `write`, for a task that executes SQL text: for what is written all the time.
 
         On SQLite the transaction is the driver's own: SQLAlchemy's takes as long as all the rows of
         a step.
@@ -191,12 +191,12 @@ class Database:
             raise self._explain(error) from error
 
     def release(self) -> None:
-        """Close the connections that nobody uses just now; the engine opens others when asked."""
+        """Close the connections that are not in use; the engine opens others when needed."""
         if self._engine is not None:
             self._engine.dispose()
 
     def forget(self) -> None:
-        """Let go of an engine that belongs to the parent process, touching nothing of it."""
+        """Let go of an engine that belongs to the parent process, without touching it."""
         engine = self._detach_engine()
         if engine is not None:
             _inherited.append(engine)
@@ -212,8 +212,8 @@ class Database:
     def engine(self) -> Engine:
         """The engine of this process, made and its schema checked on first use.
 
-        It is made anew when the file was deleted or replaced: an open connection would go on
-        writing into the old one, where nobody finds it.
+        It is created again when the file was deleted or replaced: an open connection would keep
+        writing to the old file, where nobody would find the data.
         """
         if not _gate.is_usable:
             raise RegistryError(
@@ -295,7 +295,7 @@ class Database:
         raise AssertionError("unreachable")
 
     def _explain(self, error: Exception) -> RegistryError:
-        """The error as one of ours: what was tried, what came, what to do."""
+        """The error as one of ours: what was tried, what happened, what to do."""
         cause = str(getattr(error, "orig", None) or error).strip()
         if "not a database" in cause or "malformed" in cause:
             return RegistryUnavailableError(
@@ -306,7 +306,7 @@ class Database:
             kind = RegistryError if self.read_only else RegistryUnwritableError
             return kind(
                 f"The registry {self.place} cannot be {'read' if self.read_only else 'written'}: "
-                f"{cause}. Give a place that takes it, or set REPWATCH_REGISTRY."
+                f"{cause}. Give another place, or set REPWATCH_REGISTRY."
             )
         if _passes_with_time(error):
             return RegistryUnavailableError(
@@ -351,8 +351,8 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
         connection.close()
-        # WAL that nobody has open, or that is in a folder that takes no writes, can be read only
-        # as a file that nobody changes; with a journal beside it that would not be true.
+        # A WAL file that nobody has open, or that is in a read-only folder, can be read only as an
+        # immutable file; with a journal beside it, it would not be immutable.
         if not isinstance(error, sqlite3.OperationalError) or Path(f"{path}-wal").exists():
             raise
         return _connect_sqlite(path, "mode=ro&immutable=1", ImmutableConnection)
@@ -361,7 +361,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
-    # Somebody else may have made the file: its schema may call no function with effects.
+    # Somebody else may have made the file: its schema must not call functions with side effects.
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
     # With WAL, NORMAL survives the death of a process; with DELETE only FULL is as safe.
@@ -372,9 +372,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
 def _dispose(engine: Engine, path: Path | None) -> None:
     """Close all connections of an engine, and leave no journal beside a SQLite file.
 
-    The last connection to close removes the journal, but not where it was opened read-only: it
-    made an empty one, and may not remove it. One that may does it, if nobody else has the file
-    open.
+    The last connection to close removes the journal, but a read-only connection cannot remove the
+    empty one that it made. So a writable connection does it, if nobody else has the file open.
     """
     engine.dispose()
     if path is None or not Path(f"{path}-wal").exists():
@@ -384,12 +383,12 @@ def _dispose(engine: Engine, path: Path | None) -> None:
             connection.execute("PRAGMA busy_timeout=0")
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
-        # In a folder that takes no writes, or beside a writer, it stays.
+        # In a read-only folder, or beside a writer, it stays.
         log.debug("the journal of %s stays: %s", path, error)
 
 
 class ImmutableConnection(sqlite3.Connection):
-    """A connection to a file that nobody changes: good for one transaction, for they may begin."""
+    """A connection to a file that nobody writes to: for one transaction, since writes may begin."""
 
 
 def _close_if_immutable(connection: Connection) -> None:
@@ -423,7 +422,7 @@ def _passes_with_time(error: Exception) -> bool:
 
 
 def _pause(attempt: int) -> float:
-    # Of its own generator: the user's random state is not ours to move.
+    # From a separate generator: the user's random state must not change.
     return random.SystemRandom().uniform(0.5, 1.0) * 0.05 * 2.0**attempt
 
 

@@ -1,4 +1,4 @@
-"""Run by alembic, on the connection that `schema.py` hands over, inside its transaction."""
+"""Run by alembic, on the connection that `migrations.py` hands over, inside its transaction."""
 
 from alembic import context
 

@@ -1,7 +1,7 @@
-"""Whether a SQLite file that says it is a registry has the tables of one.
+"""Whether a SQLite file that claims to be a registry has the tables of one.
 
-A file that somebody sent may have views, virtual tables or triggers in their place, which would
-compute what is read from them, or columns of other types.
+A file from somebody else may have views, virtual tables or triggers in place of tables, which would
+run code when they are read, or columns of other types.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DIALECT = sqlite.dialect()
 
 
 def check_tables(connection: Connection, place: str, lacking: Collection[str]) -> None:
-    """Raises RegistryError where a table is missing, or is none as RepWatch makes it.
+    """Raises RegistryError where a table is missing, or is not as RepWatch makes it.
 
     `lacking` are the columns, as table.column, that the revision of the file does not have.
     """
@@ -41,7 +41,7 @@ def check_tables(connection: Connection, place: str, lacking: Collection[str]) -
         if table not in METADATA.tables:
             continue
         if kind != "table" or not str(sql).upper().startswith("CREATE TABLE") or hidden:
-            raise _refused(place, f"its {table} is no plain table")
+            raise _refused(place, f"its {table} is not a plain table")
         found[table][column] = str(declared).upper(), bool(key), bool(required)
     for name, table in METADATA.tables.items():
         for column in table.columns:

@@ -1,7 +1,7 @@
 """Forks wait for transactions, and find no connection open.
 
-SQLite tracks its locks in the process. A child that is forked while a connection is open
-believes in locks that only its parent has: it waits forever, or writes into a journal that the
+SQLite tracks its locks in the process. A child that is forked while a connection is open believes
+that it holds locks that only its parent has: it waits forever, or writes into a journal that the
 parent deletes. So before a fork (a DataLoader starts its workers) transactions of other threads
 come to their end and all connections are closed; parent and child each open their own again.
 """
@@ -71,7 +71,7 @@ class ForkGate:
             self._changed.notify_all()
 
     def after_fork_in_child(self) -> None:
-        # A transaction that did not end in time is half in this process, for good.
+        # A transaction that did not end in time stays half done in this process, for good.
         self.is_usable = self.is_usable and self._is_clean
         self._reset()
         self._forget_all()

@@ -91,7 +91,7 @@ def new_run(
 
 
 def metric_values(values: Mapping[str, float]) -> dict[str, float]:
-    """The metrics by their names. Raises ConfigurationError where one is no number."""
+    """The metrics by their names. Raises ConfigurationError where one is not a number."""
     return {
         plain_name(str(name)): plain_float(value, f"metric {name!r}")
         for name, value in values.items()
@@ -108,7 +108,7 @@ def flag_values(
     probability: float | None,
     evidence: Mapping[str, object] | None,
 ) -> dict[str, Any]:
-    """The flag as its columns, but for its run and time. Raises ConfigurationError."""
+    """The flag as its columns, except for its run and time. Raises ConfigurationError."""
     return {
         "kind": plain(kind),
         "layer": plain(layer),

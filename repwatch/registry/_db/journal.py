@@ -89,7 +89,7 @@ def _try_wal(folder: Path) -> str | None:
                 closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as first,
                 closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as second,
             ):
-                # Nothing of it has to outlast the power, and to wait for the disk takes long.
+                # None of it has to survive a power failure, and waiting for the disk is slow.
                 first.execute("PRAGMA synchronous=OFF")
                 second.execute("PRAGMA synchronous=OFF")
                 mode = first.execute("PRAGMA journal_mode=WAL").fetchone()[0]

@@ -90,7 +90,7 @@ def prepare_sqlite(path: Path, engine: Engine, *, read_only: bool) -> None:
             set_journal(path, choose_journal(path))
         with engine.execution_options(**{WRITES: True}).connect() as connection:
             driver: Any = connection.connection.dbapi_connection
-            # A table that is made anew is deleted before: what refers to its rows must stay.
+            # A table that is rebuilt is dropped first: rows that refer to its rows must stay.
             driver.execute("PRAGMA foreign_keys=OFF")
             try:
                 if exists and not ready:
@@ -116,9 +116,9 @@ def prepare_postgresql(engine: Engine, *, read_only: bool) -> None:
 def check_file(path: Path) -> bool:
     """Whether `path` holds anything.
 
-    The file is not opened: to close it again would take away the locks of all connections that
-    this process has to it (POSIX), and another process could then break what they read. What is no
-    database SQLite itself refuses.
+    The file is not opened: closing it again would release the locks of all connections that this
+    process has to it (POSIX), and another process could then break what they read. SQLite itself
+    refuses a file that is not a database.
     """
     if path.is_dir():
         raise RegistryUnwritableError(
@@ -221,12 +221,12 @@ def _upgrade(connection: Connection, place: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
     if on_sqlite:
-        # What is not as it should be is rolled back.
+        # If something is wrong, it is rolled back.
         check_tables(connection, place, {})
         if _loose_rows(connection) - loose:
             raise RegistryError(
-                f"The registry {place} could not be brought up to date: rows would belong to "
-                "nothing. It is left as it is; please report this."
+                f"The registry {place} could not be brought up to date: some rows would refer "
+                "to missing rows. It is left as it is; please report this."
             )
 
 
@@ -299,13 +299,13 @@ def _file_lock(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise RegistryError(
-            f"Another process has held {path}.lock for {LOCK_SECONDS:.0f} s. Where none is alive, "
-            "delete that file."
+            f"Another process has held {path}.lock for {LOCK_SECONDS:.0f} s. If no such process is "
+            "alive, delete that file."
         ) from error
     except (OSError, NotImplementedError) as error:
         raise RegistryUnwritableError(
-            f"The registry {path} cannot be written: {error}. Give a path in a folder that takes "
-            "writes, or set REPWATCH_REGISTRY."
+            f"The registry {path} cannot be written: {error}. Give a path in a folder that can be "
+            "written to, or set REPWATCH_REGISTRY."
         ) from error
     try:
         yield
@@ -317,8 +317,8 @@ def _remove_lock(path: Path) -> None:
     """Delete the lock file of a registry that is ready; the caller holds the lock.
 
     Whoever waits for the old file, or makes a new one, finds nothing left to do: what has to be
-    made is made once, before the file goes. Windows lets nobody delete an open file, and filelock
-    does it there on release.
+    made is made once, before the file goes. On Windows nobody can delete an open file; there,
+    filelock deletes it on release.
     """
     if os.name == "posix":
         try:

@@ -69,11 +69,11 @@ def resolve(blobs: Sequence[bytes]) -> list[bytes]:
 
 
 def load_objects(references: Sequence[bytes]) -> list[bytes]:
-    """The bytes that references, each another one, stand for, in their order.
+    """The bytes that distinct references stand for, in their order.
 
     Raises:
-        RegistryUnavailableError: The storage is not named, or does not answer.
-        RegistryError: It has other bytes.
+        RegistryUnavailableError: No storage is named, or it does not answer.
+        RegistryError: It holds different bytes.
     """
     names = [bytes(reference[len(_MARK) :]).hex() for reference in references]
     try:
@@ -87,14 +87,14 @@ def load_objects(references: Sequence[bytes]) -> list[bytes]:
     except Exception as error:
         raise RegistryUnavailableError(
             f"{len(names)} RDMs could not be read from the object storage of ${OBJECTS_VARIABLE}: "
-            f"{type(error).__name__}. Look whether it answers, and whether it is the one to which "
-            "they were moved."
+            f"{type(error).__name__}. Check that it answers, and that it is the one they "
+            "were moved to."
         ) from error
     for name, data in found.items():
         if hashlib.sha256(data).hexdigest() != name:
             raise RegistryError(
                 f"The object {name} of ${OBJECTS_VARIABLE} is damaged: its {len(data)} bytes have "
-                "another hash. Restore it from a copy of the storage."
+                "a different hash. Restore it from a copy of the storage."
             )
     return list(found.values())
 
@@ -102,7 +102,8 @@ def load_objects(references: Sequence[bytes]) -> list[bytes]:
 def move_to_objects(database: Database, rows: Sequence[tuple[int, bytes]]) -> int:
     """Move RDMs, as (snapshot id, bytes), to object storage; the bytes that this saves.
 
-    Raises ConfigurationError where no storage is named, RegistryError where it takes nothing.
+    Raises ConfigurationError where no storage is named, RegistryError where it cannot be written
+    to.
     """
     storage, root = _open()
     names = [hashlib.sha256(blob).hexdigest() for _, blob in rows]
@@ -112,8 +113,8 @@ def move_to_objects(database: Database, rows: Sequence[tuple[int, bytes]]) -> in
     except Exception as error:
         raise RegistryError(
             f"The object storage of ${OBJECTS_VARIABLE} could not be written "
-            f"({type(error).__name__}); the RDMs stay in the registry. Look whether it answers and "
-            "whether you may write there."
+            f"({type(error).__name__}); the RDMs stay in the registry. Check that it answers and "
+            "that you may write there."
         ) from error
     moved = [
         (_MARK + bytes.fromhex(name), number) for name, (number, _) in zip(names, rows, strict=True)

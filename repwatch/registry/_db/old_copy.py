@@ -1,7 +1,7 @@
-"""A copy of a SQLite registry beside it, until it is brought up to date and that is verified.
+"""A copy of a SQLite registry, kept beside it until its upgrade is done and verified.
 
-The change itself is one transaction, which a crash undoes. The copy is for what a transaction does
-not guard against: a disk that fails, or a fault in the change that its own check does not see.
+The change itself is one transaction, which a crash undoes. The copy protects against what a
+transaction does not: a disk that fails, or a fault in the change that its own check does not see.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ _CHUNK_BYTES = 2**25
 
 
 def read_runs(connection: Connection, source: Source, *where: ColumnElement[bool]) -> list[Run]:
-    """The runs that the conditions on `runs` and `labels` leave, oldest first."""
+    """The runs that meet the conditions on `runs` and `labels`, oldest first."""
     columns = [column(connection, stored) for stored in RUNS.columns]
     query = (
         select(*columns, LABELS.c.label, LABELS.c.cause, LABELS.c.automatic)
@@ -147,7 +147,7 @@ def last_step() -> ScalarSelect[int]:
 
 
 def check_layer(connection: Connection, run_id: str, layer: str) -> None:
-    """Raise UnknownLayerError where the run has snapshots, and none of this layer."""
+    """Raise UnknownLayerError where the run has snapshots, but none of this layer."""
     layers = read_layers(connection, run_id)
     if layers and layer not in layers:
         name = connection.scalar(select(RUNS.c.name).where(RUNS.c.id == run_id))
@@ -187,8 +187,8 @@ def read_blobs(
 ) -> Iterator[tuple[int, bytes, float]]:
     """(snapshot id, blob, scale) of the RDMs, or of the sketches, in no order.
 
-    They are read some at a time; `size` is how many bytes each of them has. The RDM of the inputs
-    is stored once and read for every step, but with `own` only for the one that it is stored with.
+    They are read in chunks; `size` is how many bytes each of them has. The RDM of the inputs is
+    stored once and read for every step, but with `own` only for the one that it is stored with.
     """
     chunk = max(1, min(_CHUNK, _CHUNK_BYTES // max(size, 1)))
     blob = RDMS.c.sketch if sketches else RDMS.c.rdm
@@ -286,7 +286,7 @@ def read_points(connection: Connection, fingerprint: str) -> list[ProbePoint]:
 
 
 def _is_pointless() -> ColumnElement[bool]:
-    """Whether a probe set only stands in for one, in runs without snapshots."""
+    """Whether a probe set is only a placeholder, in runs without snapshots."""
     return func.coalesce(PROBE_SETS.c.name, "") == NO_POINTS
 
 
@@ -308,7 +308,7 @@ def require_all(connection: Connection, found: int, asked: int) -> None:
     if found != asked:
         raise RegistryError(
             f"{asked - found} of {asked} snapshots are no longer in the registry "
-            f"{place_of(connection)}: their run was deleted or written anew. Read the snapshots "
+            f"{place_of(connection)}: their run was deleted or recorded again. Read the snapshots "
             "again."
         )
 
@@ -328,7 +328,7 @@ def _ids(*where: ColumnElement[bool]) -> Select[str]:
 def _last_metrics(connection: Connection, ids: Select[str]) -> dict[str, dict[str, float]]:
     """{run id: {name: last value}} of the runs.
 
-    From name to name, and to the last step of each, by the key: a run has few names and may have
+    The key leads from name to name, and to the last step of each: a run has few names and may have
     very many steps, which are not read.
     """
     runs = ids.subquery()

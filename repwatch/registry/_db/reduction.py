@@ -43,7 +43,7 @@ def is_rdm_length(length: ColumnElement[int], n: ColumnElement[int]) -> ColumnEl
 def count_reducible(
     database: Database, snapshots: Sequence[Snapshot], kept: Kept
 ) -> tuple[int, int]:
-    """(how many RDMs are larger than that, bytes that it saves)."""
+    """(how many RDMs are larger than the reduced form, how many bytes that form saves)."""
     count = saved = 0
     for ids, _, length in _chunks(snapshots, kept):
         sizes = _larger(database, ids, length, kept).values()
@@ -52,7 +52,7 @@ def count_reducible(
 
 
 def reduce_rdms(database: Database, snapshots: Sequence[Snapshot], kept: Kept) -> tuple[int, int]:
-    """Store RDMs that are larger so, or move them; (how many, bytes that it saves)."""
+    """Reduce the RDMs that are larger, or move them; (how many, how many bytes that saves)."""
     count = saved = 0
     for ids, points, length in _chunks(snapshots, kept):
         sizes = _larger(database, ids, length, kept)
@@ -73,7 +73,7 @@ def reduce_rdms(database: Database, snapshots: Sequence[Snapshot], kept: Kept) -
 
 
 def _chunks(snapshots: Sequence[Snapshot], kept: Kept) -> Iterator[tuple[list[int], int, int]]:
-    """(ids of snapshots of one run, their points, the bytes that each takes so), some at a time."""
+    """(ids of snapshots of one run, their points, the bytes of each reduced RDM), in chunks."""
     for start in range(0, len(snapshots), _CHUNK):
         chunk = snapshots[start : start + _CHUNK]
         lengths = form_lengths(chunk[0].points)

@@ -1,4 +1,4 @@
-"""RDMs and sketches of many snapshots as one array, read by few questions."""
+"""RDMs and sketches of many snapshots as one array, read with few queries."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _stack(
     sketches: bool,
     length: int,
 ) -> NDArray[np.float32]:
-    """One decoded blob a row, in the order of the snapshots; NaN where there is none."""
+    """One decoded blob per row, in the order of the snapshots; NaN where there is none."""
     rows: dict[int, list[int]] = {}
     for row, snapshot in enumerate(snapshots):
         if not snapshot.diverged:

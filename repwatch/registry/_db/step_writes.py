@@ -1,6 +1,6 @@
-"""Snapshots and metrics on their way into the database: what is written all through a training.
+"""Snapshots and metrics on their way into the database: what is written throughout a training.
 
-The statements go to the driver as text that is made once. SQLAlchemy's way through types and
+The statements go to the driver as text that is made once. SQLAlchemy's processing of types and
 parameters takes several times as long as SQLite itself.
 """
 
@@ -62,7 +62,7 @@ special = excluded.special
 def store_metrics(
     driver: Driver, run_id: str, step: int, epoch: int, values: Mapping[str, float]
 ) -> bool:
-    """Upsert the metrics of a step; False without the run."""
+    """Upsert the metrics of a step; False if there is no such run."""
     owner = plain_text(run_id)
     if not list(driver.execute(_RUN, (owner,))):
         return False
@@ -79,7 +79,7 @@ def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot])
     Raises:
         ProbeMismatchError: An RDM has other points than the run's probe set.
     """
-    # An upsert takes each key once; the last of several is the newest.
+    # An upsert accepts each key only once; the last of several is the newest.
     by_key = {(snapshot.layer, snapshot.step): snapshot for snapshot in new}
     if not by_key:
         return True
@@ -105,7 +105,7 @@ def store_snapshots(driver: Driver, run_id: str, new: Sequence[EncodedSnapshot])
 
 
 def _note_write(driver: Driver, run_id: str, step: int) -> None:
-    """A sign of life of a run that is written, whose cached history no longer holds."""
+    """Write the heartbeat of a run, and delete its cached history, which is out of date now."""
     # SQLite has no type for times; this is how SQLAlchemy writes them.
     at = f"{writes.now():%Y-%m-%d %H:%M:%S.%f}" if driver.dialect == "sqlite" else writes.now()
     driver.execute(_BEAT, (at, step, step, run_id))
@@ -128,8 +128,8 @@ def _read_ids(
 def _store_input(driver: Driver, run_id: str, number: int, new: EncodedSnapshot) -> None:
     """Store the RDM of the inputs with the first step that has one, and again where it differs.
 
-    Before the first one is replaced, or another one comes before it, steps that are read with it
-    get copies.
+    Before the first one is replaced, or an earlier one is added, the steps that share it get
+    copies.
     """
     found = list(driver.execute(_FIRST_INPUT, (run_id, INPUT)))
     if found:

@@ -113,7 +113,7 @@ SNAPSHOTS = Table(
     _required("diverged", Truth),
     _required("scalars", Json(dict, float)),
     UniqueConstraint("run_id", "layer", "step"),
-    # Ids are never given twice: a stored space names its snapshots by them.
+    # Ids are never reused: a stored space refers to its snapshots by them.
     sqlite_autoincrement=True,
 )
 
@@ -128,7 +128,7 @@ RDMS = Table(
     _required("rdm", Blob),
 )
 
-# One value; NaN and infinities are stored as text, for SQLite turns NaN into NULL.
+# One value; NaN and infinities are stored as text, since SQLite turns NaN into NULL.
 METRICS = Table(
     "metrics",
     METADATA,

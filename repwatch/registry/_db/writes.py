@@ -1,6 +1,6 @@
 """What is written to the registry: each function takes a connection inside one transaction.
 
-All of them can run again with the same result (upserts), for a transaction may be tried again.
+All of them can run again with the same result (upserts), since a transaction may be retried.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def upsert(
     keys: Sequence[str],
     rows: Sequence[dict[str, object]],
 ) -> None:
-    """Insert the rows; where the keys are there, replace the rest of that row."""
+    """Insert the rows; where a key exists, replace the rest of its row."""
     if rows:
         statement = _upsert(connection.dialect.name, table, tuple(keys), tuple(rows[0]))
         connection.execute(statement, list(rows))
 
 
-# Made once: to put a statement together takes as long as to execute it.
+# Made once: building a statement takes as long as executing it.
 @lru_cache(maxsize=64)
 def _upsert(
     dialect: str, table: Table, keys: tuple[str, ...], columns: tuple[str, ...]
@@ -106,7 +106,7 @@ def _insert_points(connection: Connection, new: NewProbe) -> None:
 
 
 def open_run(connection: Connection, new: NewRun, on_exists: OnExists) -> str:
-    """Create the run, or continue the one with its id (or its name, when asked to); its id."""
+    """Create the run, or continue the one with its id (or its name, when asked); returns its id."""
     serialize(connection)
     owner = None
     if new.name is not None:
@@ -123,7 +123,7 @@ def open_run(connection: Connection, new: NewRun, on_exists: OnExists) -> str:
             'on_exists="resume".'
         )
     if run_id is not None:
-        # What it is called may be the name of before with a number.
+        # The stored name may be the requested one with a number.
         name = None if on_exists == "number" else new.name
         _continue_run(connection, run_id, new, name)
         return run_id
@@ -149,7 +149,7 @@ def open_run(connection: Connection, new: NewRun, on_exists: OnExists) -> str:
 
 
 def _continue_run(connection: Connection, run_id: str, new: NewRun, name: str | None) -> None:
-    """Set a stored run running again, with what is new of its hyperparameters, and the name."""
+    """Mark a stored run as running again, and add its new hyperparameters and its name."""
     query = select(RUNS.c.name, RUNS.c.probe, RUNS.c.hparams).where(RUNS.c.id == run_id)
     stored = connection.execute(query).one()
     if stored.probe != new.probe:
@@ -185,7 +185,7 @@ def replace_probe(connection: Connection, run_id: str, probe: str) -> None:
 
 
 def store_flag(connection: Connection, run_id: str, values: Mapping[str, Any]) -> int:
-    """Store a flag; its id. One that is stored already, by its time, is not stored again."""
+    """Store a flag, unless it is stored already (same time and place); returns its id."""
     _beat(connection, run_id, values["step"])
     same = (FLAGS.c.kind, FLAGS.c.step, FLAGS.c.layer, FLAGS.c.raised_at)
     equal = [key.is_not_distinct_from(values[key.key]) for key in same]
@@ -246,7 +246,7 @@ def end_run(connection: Connection, run_id: str, status: str, ended_at: datetime
 
 
 def beat(connection: Connection, run_id: str) -> None:
-    """A sign of life."""
+    """Record that the run is still alive."""
     _update_run(connection, run_id, heartbeat_at=now())
 
 

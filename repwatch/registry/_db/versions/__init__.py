@@ -1,1 +1,1 @@
-"""alembic revisions, in order; `schema.HEAD` names the newest."""
+"""alembic revisions, in order; `migrations.HEAD` names the newest."""
