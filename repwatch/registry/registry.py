@@ -187,11 +187,11 @@ class Registry(RegistryReader):
         """Begin a run, or continue one: that of `run_id`, or of the name with on_exists="resume".
 
         Without a name the run gets a readable one; with on_exists="number" a name that is taken
-        gets the next free number (name-2). Nested `hparams` are flattened with dots
-        (`model.lr`). A continued run is running again, however it ended, even if its process was
-        killed; new hyperparameters are added. Raises RunExistsError where the name is another
-        run's, ProbeMismatchError where a continued run has another probe set: `find_run` finds the
-        one that it has.
+        gets the next free number (name-2), and a continued run keeps its own. Nested `hparams` are
+        flattened with dots (`model.lr`). A continued run is running again, however it ended, even
+        if its process was killed; new hyperparameters are added. Raises RunExistsError where the
+        name is another run's, ProbeMismatchError where a continued run has another probe set:
+        `find_run` finds the one that it has.
         """
         new = incoming.new_run(run_id, name, probe, hparams, versions, monitor, mode)
         checks.check_choice("on_exists", on_exists, get_args(OnExists))

@@ -60,7 +60,8 @@ class RepWatch(metaclass=Bindable):
             several trainings, such as the folds of a cross-validation, adds a number to it from
             the second on.
         on_exists: What to do where another run has that name: "error" refuses before the first
-            step, "resume" continues that run, for a job that a queue restarts.
+            step, "resume" continues that run, for a job that a queue restarts, "number" adds the
+            next free number to the name.
         monitor: The metric that measures how good a run is, such as "val_loss"; None for that of an
             EarlyStopping, ModelCheckpoint or learning rate scheduler of the Trainer, else for one
             of a customary name, such as "val_loss".
@@ -135,7 +136,7 @@ class RepWatch(metaclass=Bindable):
         registry: str | Path | Registry | None = None,
         schedule: Schedule | Sequence[int] | Callable[[int], bool] | None = None,
         run_name: str | None = None,
-        on_exists: Literal["error", "resume"] = "error",
+        on_exists: Literal["error", "resume", "number"] = "error",
         monitor: str | None = None,
         mode: Literal["min", "max"] | None = None,
         on_flag: Literal["warn", "stop"] | Callable[[Flag], None] = "warn",

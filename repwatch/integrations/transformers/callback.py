@@ -38,8 +38,9 @@ class RepWatchCallback(TrainerCallback):
         trainer = Trainer(..., callbacks=[RepWatchCallback(monitor="eval_loss")])
 
     The Trainer's logs are stored as metrics, under its own names. TrainingArguments that are not at
-    their defaults are stored as hyperparameters, but never secrets. A training that is resumed from
-    a checkpoint continues its run. With several processes the first one writes.
+    their defaults are stored as hyperparameters, but never secrets. Their `run_name` is the name of
+    the run, with a number if it is taken. A training that is resumed from a checkpoint continues
+    its run. With several processes the first one writes.
 
     Args:
         probe: The probe points. None takes fixed points of the eval dataset, else of the training

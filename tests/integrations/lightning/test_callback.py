@@ -357,6 +357,9 @@ def test_a_run_name_that_is_taken_is_reported_with_a_free_one(
     with pytest.raises(RunExistsError, match="first-2"):
         fit(pl, tmp_path, RepWatch(run_name="first"))
     assert only_run(tmp_path).status == "finished"
+    fit(pl, tmp_path, RepWatch(run_name="first", on_exists="number"))
+    names = [run.name for run in Registry(tmp_path / "repwatch.db").runs()]
+    assert names == ["first", "first-2"]
 
 
 @pytest.mark.parametrize(
