@@ -17,8 +17,9 @@ VITALS_STUDY = "RepWatch's own study of 8 newcomer's runs and 3 populations (202
 DEBUGGER = "Amazon SageMaker Debugger, built-in rules"
 
 # Likely causes and advice that several rules share, or that hold only before the first step.
+_HIGH_RATE = ("a learning rate that is too high",)
 _SINCE_START = (
-    "a learning rate that is too high",
+    *_HIGH_RATE,
     "a collapse of self-supervised training (no stop-gradient, no negatives)",
 )
 _LOWER_RATE = "Lower the learning rate; in self-supervised training look at the stop-gradient."
@@ -79,9 +80,11 @@ def check_constant(signs: Signs) -> Finding | None:
     text = f"in {name_layers(ill, len(layers))}, the output is the same for every probe point"
     values = {"distance": layers[tail].get("distance")}
     first = None if signs.start is None else signs.start.layer(ill[0])
-    if first is not None and not first.is_constant:
-        return Finding(text, tuple(ill), values, _SINCE_START, _LOWER_RATE)
-    return Finding(text, tuple(ill), values, _AT_START, _LOOK_AT_START)
+    if first is None:
+        return Finding(text, tuple(ill), values)
+    if first.is_constant:
+        return Finding(text, tuple(ill), values, _AT_START, _LOOK_AT_START)
+    return Finding(text, tuple(ill), values, _SINCE_START, _LOWER_RATE)
 
 
 def check_dead_units(signs: Signs) -> Finding | None:
@@ -107,7 +110,7 @@ def check_dead_units(signs: Signs) -> Finding | None:
         return replace(found, causes=_ZERO_WEIGHTS, advice=advice)
     if signs.now.step == 0:
         return replace(found, causes=_NEGATIVE_BIASES, advice=_SMALL_BIASES)
-    return found
+    return found if signs.start is None else replace(found, causes=_HIGH_RATE)
 
 
 def check_collapse(signs: Signs) -> Finding | None:
@@ -236,7 +239,7 @@ ACTIVATION_RULES = (
         reads="share of units that are 0 for every probe point",
         when="it is .9 or more in a hidden layer (healthy: at most .81 zeros); a layer more than 4 "
         "times as wide as there are points must also have less than half an active unit per point",
-        causes=("a learning rate that is too high", *_NEGATIVE_BIASES, *_ZERO_WEIGHTS),
+        causes=(*_HIGH_RATE, *_NEGATIVE_BIASES, *_ZERO_WEIGHTS),
         advice="Lower the learning rate, or use a LeakyReLU.",
         unseen="units that are constant but not 0, such as those of a sigmoid or a GELU",
         source="Lu et al. 2019, Dying ReLU and initialization",
@@ -289,7 +292,7 @@ ACTIVATION_RULES = (
         "units",
         when="it is .9 or more in a hidden layer or, before the first step, .25 or more in at "
         "least two of them",
-        causes=("a learning rate that is too high", *_LARGE_START),
+        causes=(*_HIGH_RATE, *_LARGE_START),
         advice="Lower the learning rate, or normalize before the layer.",
         unseen="functions that are called directly instead of as modules (torch.tanh)",
         source="Glorot and Bengio 2010, Understanding the difficulty of training deep networks",

@@ -404,9 +404,11 @@ SAME = {"distance": 0.0}
             "weights that start at zero",
             "learning",
         ),
-        ("dead-units", ill(("a",), **DEAD), "learning rate", "random"),
+        ("dead-units", ill(("a",), **DEAD), "learning rate", "biases"),
+        ("dead-units", signs(step(*LATE, ("a",), DEAD)), "large negative biases", "random"),
         ("constant-layer", signs(step(0, 0, ALL, SAME)), "starts at zero", "learning"),
         ("constant-layer", ill(("c",), **SAME), "learning rate", "starts at zero"),
+        ("constant-layer", signs(step(*LATE, ("c",), SAME)), "starts at zero, an input", "biases"),
         (
             "constant-layer",
             signs(step(0, 0, ("c",), SAME), step(*LATE, ("c",), SAME)),
