@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 from repwatch.cli.runs import summarize
@@ -85,13 +86,16 @@ def _vitals_table(signs: Sequence[LayerSigns], flags: Sequence[Flag]) -> Table:
         for evidence in (flag.evidence, *flag.evidence.get("vitals", ())):
             for layer in evidence.get("layers", ()):
                 marks.setdefault(layer, []).append(str(evidence.get("rule")))
-    table = Table("layer", *_COLUMNS, "flagged for")
+    # Layer names are long and terminals narrow: names wrap, and flags are below them.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer", overflow="fold")
+    for title in _COLUMNS:
+        table.add_column(title, justify="right")
     for layer in signs:
-        found = marks.get(layer.layer, [])
+        flagged = [f"! {rule}" for rule in dict.fromkeys(marks.get(layer.layer, ()))]
         cells = [_cell(layer.values, *column) for column in _COLUMNS.values()]
-        style = "yellow" if found else ""
-        row = [layer.layer, *cells, ", ".join(dict.fromkeys(found))]
-        table.add_row(*(as_text(text, style=style) for text in row))
+        row = ["\n".join([layer.layer, *flagged]), *cells]
+        table.add_row(*(as_text(text, style="yellow" if flagged else "") for text in row))
     return table
 
 
