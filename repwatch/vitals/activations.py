@@ -202,9 +202,11 @@ def check_initialization(signs: Signs) -> Finding | None:
         word, ratio, size = "grow", min(steps), "large"
     else:
         return None
-    text = f"differences between probe points {word} by a factor of {ratio:.2g} or more in each"
+    text = (
+        f"differences between probe points {word} by a factor of {ratio:.2g} or more in each layer"
+    )
     causes = (f"initial weights that are too {size}",)
-    return Finding(f"{text} layer", (layers[-1].layer,), {"factor": ratio}, causes)
+    return Finding(text, (layers[-1].layer,), {"factor": ratio}, causes)
 
 
 def check_identity(signs: Signs) -> Finding | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from repwatch import Registry, cli
 from repwatch.cli import show
-from repwatch.registry import Flag
 from repwatch.vitals.signs import LayerSigns
+from tests.registry.helpers import flag_of
 from tests.report_file import read_report
 from tests.watch.helpers import landmark_registry, watch
 
@@ -114,30 +113,15 @@ def test_show_begins_with_flags_and_vital_signs_and_marks_flagged_layers(
     assert lines[marked - 1].split()[0] == "2"
 
 
-def test_show_does_not_cut_the_names_of_layers_and_rules() -> None:
+def test_show_does_not_cut_the_names_of_layers_and_rules(registry: Registry) -> None:
     signs = [LayerSigns("bert.encoder.layer.0", dict.fromkeys(("dead", "near_zero"), 1.0))]
-    flag = flag_of_rule("exploding-activations", "bert.encoder.layer.0")
+    evidence = {"rule": "exploding-activations", "layers": ["bert.encoder.layer.0"]}
+    flag = flag_of(registry.run("current"), evidence=evidence)
     narrow = Console(width=80, file=io.StringIO())
     narrow.print(show._vitals_table(signs, [flag]))
     assert isinstance(narrow.file, io.StringIO)
     assert "bert.encoder.layer.0" in narrow.file.getvalue()
     assert "! exploding-activations" in narrow.file.getvalue()
-
-
-def flag_of_rule(rule: str, layer: str) -> Flag:
-    return Flag(
-        id=None,
-        run_id="run",
-        kind="vital",
-        step=0,
-        epoch=0,
-        layer=layer,
-        message="",
-        cause=None,
-        probability=None,
-        evidence={"rule": rule, "layers": [layer]},
-        raised_at=datetime.now(timezone.utc),
-    )
 
 
 def test_label_makes_a_landmark_and_takes_it_away(registry: Registry) -> None:

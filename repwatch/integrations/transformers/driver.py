@@ -87,8 +87,8 @@ class TrainerDriver(Driver):
         if renumber:
             self._options = replace(self._options, on_exists="number")
         name = trial or arguments.run_name
-        named = self._options.with_run_name(None if name == arguments.output_dir else name)
-        self._options = options = named
+        name = None if name == arguments.output_dir else name
+        self._options = options = self._options.with_run_name(name)
         registry = find_registry(options.registry, str(arguments.output_dir), "output_dir")
         loader = parts.get("train_dataloader")
 
